@@ -1,0 +1,397 @@
+"""Exact integer expressions of a sketch's decisions.
+
+Notation
+--------
+n : number of configs evaluated at once.
+D : number of decisions (columns of a config matrix).
+x : config matrix ``[n, D]``; column ``d`` holds the *value* of decision ``d``: the factor of a
+    tile decision, the candidate (not its index) of a categorical one.
+
+An expression is a small immutable tree. It evaluates in bulk with NumPy (exact, int64) and with
+torch (real relaxation, differentiable almost everywhere, equal to the NumPy value at integers).
+Monomials are the leaves, for nearly everything a schedule computes is a product of tile factors;
+sums of them are the windows of convolutions, and ``CeilDiv``, ``FloorDiv``, ``Min``, ``Max`` are
+what bounds and predicates add.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import torch
+
+IntArray = NDArray[np.int64]
+
+
+class Expression:
+    """An integer function of a config; see the module header for the notation."""
+
+    def __call__(self, configs: IntArray) -> IntArray:
+        """Evaluate exactly.
+
+        Parameters
+        ----------
+        configs : int array [n, D]
+
+        Returns
+        -------
+        int64 array [n]
+        """
+        raise NotImplementedError
+
+    def relaxed(self, x: torch.Tensor) -> torch.Tensor:
+        """Evaluate on real-valued configs [n, D]; returns [n], differentiable in ``x``."""
+        raise NotImplementedError
+
+    @property
+    def columns(self) -> frozenset[int]:
+        """The decisions this expression reads."""
+        return frozenset().union(*(part.columns for part in self.parts))
+
+    @property
+    def parts(self) -> tuple[Expression, ...]:
+        """The direct sub-expressions."""
+        return ()
+
+    def format(self, names: Sequence[str] | None = None) -> str:
+        """Write as a formula; ``names[d]`` stands for column ``d``."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        return self.format()
+
+    def __add__(self, other: Expression | int) -> Expression:
+        return add(self, other)
+
+    def __radd__(self, other: int) -> Expression:
+        return add(other, self)
+
+    def __sub__(self, other: Expression | int) -> Expression:
+        return add(self, multiply(-1, other))
+
+    def __mul__(self, other: Expression | int) -> Expression:
+        return multiply(self, other)
+
+    def __rmul__(self, other: int) -> Expression:
+        return multiply(other, self)
+
+
+@dataclass(frozen=True, slots=True)
+class Monomial(Expression):
+    """``coefficient · Π x[d] ** exponent``; exponents are positive and sorted by column."""
+
+    coefficient: int
+    exponents: tuple[tuple[int, int], ...] = ()
+
+    def __call__(self, configs: IntArray) -> IntArray:
+        value = np.full(len(configs), self.coefficient, dtype=np.int64)
+        for column, exponent in self.exponents:
+            for _ in range(exponent):
+                value *= configs[:, column]
+        return value
+
+    def relaxed(self, x: torch.Tensor) -> torch.Tensor:
+        value = x.new_full((len(x),), float(self.coefficient))
+        for column, exponent in self.exponents:
+            value = value * x[:, column] ** exponent
+        return value
+
+    @property
+    def columns(self) -> frozenset[int]:
+        return frozenset(column for column, _ in self.exponents)
+
+    def format(self, names: Sequence[str] | None = None) -> str:
+        def name(column: int) -> str:
+            return names[column] if names else f"x{column}"
+
+        powers = [name(c) if e == 1 else f"{name(c)}^{e}" for c, e in self.exponents]
+        if self.coefficient != 1 or not powers:
+            powers.insert(0, str(self.coefficient))
+        return "·".join(powers)
+
+
+@dataclass(frozen=True, slots=True)
+class Sum(Expression):
+    """The sum of its terms; a convolution's window is ``Σ c·(m − 1) + 1``."""
+
+    terms: tuple[Expression, ...]
+
+    def __call__(self, configs: IntArray) -> IntArray:
+        return reduce(np.add, (term(configs) for term in self.terms))
+
+    def relaxed(self, x: torch.Tensor) -> torch.Tensor:
+        return reduce(lambda a, b: a + b, (term.relaxed(x) for term in self.terms))
+
+    @property
+    def parts(self) -> tuple[Expression, ...]:
+        return self.terms
+
+    def format(self, names: Sequence[str] | None = None) -> str:
+        text = " + ".join(term.format(names) for term in self.terms).replace("+ -", "- ")
+        return f"({text})"
+
+
+@dataclass(frozen=True, slots=True)
+class Product(Expression):
+    """The product of factors that are not all monomials."""
+
+    factors: tuple[Expression, ...]
+
+    def __call__(self, configs: IntArray) -> IntArray:
+        return reduce(np.multiply, (factor(configs) for factor in self.factors))
+
+    def relaxed(self, x: torch.Tensor) -> torch.Tensor:
+        return reduce(lambda a, b: a * b, (factor.relaxed(x) for factor in self.factors))
+
+    @property
+    def parts(self) -> tuple[Expression, ...]:
+        return self.factors
+
+    def format(self, names: Sequence[str] | None = None) -> str:
+        return "·".join(factor.format(names) for factor in self.factors)
+
+
+@dataclass(frozen=True, slots=True)
+class _Division(Expression):
+    numerator: Expression
+    denominator: Expression
+
+    @property
+    def parts(self) -> tuple[Expression, ...]:
+        return (self.numerator, self.denominator)
+
+    def _relaxed_with(self, x: torch.Tensor, rounding: Any) -> torch.Tensor:
+        quotient = self.numerator.relaxed(x) / self.denominator.relaxed(x)
+        # Straight-through: the exact value forward, the slope of the plain quotient backward.
+        # The nudge keeps float error at exact quotients from rounding to the wrong side.
+        nudge = -1e-9 if rounding is math.ceil else 1e-9
+        rounded = (quotient + nudge).ceil() if rounding is math.ceil else (quotient + nudge).floor()
+        return quotient + (rounded - quotient).detach()
+
+
+@dataclass(frozen=True, slots=True)
+class CeilDiv(_Division):
+    """``⌈numerator / denominator⌉``, denominator > 0."""
+
+    def __call__(self, configs: IntArray) -> IntArray:
+        return -(-self.numerator(configs) // self.denominator(configs))
+
+    def relaxed(self, x: torch.Tensor) -> torch.Tensor:
+        return self._relaxed_with(x, math.ceil)
+
+    def format(self, names: Sequence[str] | None = None) -> str:
+        return f"⌈{self.numerator.format(names)} / {self.denominator.format(names)}⌉"
+
+
+@dataclass(frozen=True, slots=True)
+class FloorDiv(_Division):
+    """``⌊numerator / denominator⌋``, denominator > 0."""
+
+    def __call__(self, configs: IntArray) -> IntArray:
+        return self.numerator(configs) // self.denominator(configs)
+
+    def relaxed(self, x: torch.Tensor) -> torch.Tensor:
+        return self._relaxed_with(x, math.floor)
+
+    def format(self, names: Sequence[str] | None = None) -> str:
+        return f"⌊{self.numerator.format(names)} / {self.denominator.format(names)}⌋"
+
+
+@dataclass(frozen=True, slots=True)
+class Min(Expression):
+    """The least of its arguments."""
+
+    arguments: tuple[Expression, ...]
+
+    def __call__(self, configs: IntArray) -> IntArray:
+        return reduce(np.minimum, (a(configs) for a in self.arguments))
+
+    def relaxed(self, x: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        return reduce(torch.minimum, (a.relaxed(x) for a in self.arguments))
+
+    @property
+    def parts(self) -> tuple[Expression, ...]:
+        return self.arguments
+
+    def format(self, names: Sequence[str] | None = None) -> str:
+        return f"min({', '.join(a.format(names) for a in self.arguments)})"
+
+
+@dataclass(frozen=True, slots=True)
+class Max(Expression):
+    """The greatest of its arguments."""
+
+    arguments: tuple[Expression, ...]
+
+    def __call__(self, configs: IntArray) -> IntArray:
+        return reduce(np.maximum, (a(configs) for a in self.arguments))
+
+    def relaxed(self, x: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        return reduce(torch.maximum, (a.relaxed(x) for a in self.arguments))
+
+    @property
+    def parts(self) -> tuple[Expression, ...]:
+        return self.arguments
+
+    def format(self, names: Sequence[str] | None = None) -> str:
+        return f"max({', '.join(a.format(names) for a in self.arguments)})"
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup(Expression):
+    """``table[x[column]]``: a quantity that a categorical decision selects."""
+
+    column: int
+    table: tuple[tuple[int, int], ...]
+
+    def __call__(self, configs: IntArray) -> IntArray:
+        keys, values = (np.asarray(side, dtype=np.int64) for side in zip(*sorted(self.table)))
+        position = np.searchsorted(keys, configs[:, self.column]).clip(max=len(keys) - 1)
+        if not np.array_equal(keys[position], configs[:, self.column]):
+            raise ValueError(f"{self}: the configs hold a value outside {keys.tolist()}")
+        return values[position]
+
+    def relaxed(self, x: torch.Tensor) -> torch.Tensor:
+        """Interpolate linearly between the table's keys."""
+        import torch
+
+        pairs = sorted(self.table)
+        keys = x.new_tensor([k for k, _ in pairs])
+        values = x.new_tensor([v for _, v in pairs])
+        if len(pairs) == 1:
+            return values.expand(len(x))
+        high = torch.searchsorted(keys, x[:, self.column].detach().contiguous())
+        high = high.clamp(1, len(pairs) - 1)
+        low = high - 1
+        weight = (x[:, self.column] - keys[low]) / (keys[high] - keys[low])
+        return values[low] + weight * (values[high] - values[low])
+
+    @property
+    def columns(self) -> frozenset[int]:
+        return frozenset({self.column})
+
+    def format(self, names: Sequence[str] | None = None) -> str:
+        name = names[self.column] if names else f"x{self.column}"
+        return f"{{{', '.join(f'{k}: {v}' for k, v in self.table)}}}[{name}]"
+
+
+def constant(value: int) -> Monomial:
+    """Return the expression that is ``value`` for every config."""
+    return Monomial(int(value))
+
+
+def column(index: int) -> Monomial:
+    """Return the expression that reads decision ``index``."""
+    return Monomial(1, ((index, 1),))
+
+
+def monomial(coefficient: int, exponents: Mapping[int, int]) -> Monomial:
+    """Return ``coefficient · Π x[d] ** exponents[d]``; zero exponents are dropped."""
+    if any(e < 0 for e in exponents.values()):
+        raise ValueError(f"expected exponents >= 0, got {dict(exponents)}")
+    return Monomial(int(coefficient), tuple(sorted((c, e) for c, e in exponents.items() if e)))
+
+
+def _lift(value: Expression | int) -> Expression:
+    return value if isinstance(value, Expression) else constant(value)
+
+
+def add(*terms: Expression | int) -> Expression:
+    """Sum with like monomials collected."""
+    collected: dict[tuple[tuple[int, int], ...], int] = {}
+    others: list[Expression] = []
+    stack = [_lift(term) for term in reversed(terms)]
+    while stack:
+        term = stack.pop()
+        if isinstance(term, Sum):
+            stack.extend(reversed(term.terms))
+        elif isinstance(term, Monomial):
+            collected[term.exponents] = collected.get(term.exponents, 0) + term.coefficient
+        else:
+            others.append(term)
+    monomials = [Monomial(c, e) for e, c in collected.items() if c]
+    # The constant reads best last: (2·h.1 + kh.0 - 2).
+    monomials.sort(key=lambda m: not m.exponents)
+    parts: list[Expression] = [*others, *monomials]
+    if not parts:
+        return constant(0)
+    return parts[0] if len(parts) == 1 else Sum(tuple(parts))
+
+
+def multiply(*factors: Expression | int) -> Expression:
+    """Multiply; monomials merge into one, and a constant distributes over a sum."""
+    coefficient, exponents, others = 1, {}, []
+    for factor in map(_lift, factors):
+        inner = factor.factors if isinstance(factor, Product) else (factor,)
+        for part in inner:
+            if isinstance(part, Monomial):
+                coefficient *= part.coefficient
+                for c, e in part.exponents:
+                    exponents[c] = exponents.get(c, 0) + e
+            else:
+                others.append(part)
+    head = monomial(coefficient, exponents)
+    if coefficient == 0 or not others:
+        return constant(0) if coefficient == 0 else head
+    if len(others) == 1 and isinstance(others[0], Sum) and not exponents:
+        return add(*(multiply(coefficient, term) for term in others[0].terms))
+    if head == constant(1):
+        return others[0] if len(others) == 1 else Product(tuple(others))
+    return Product((head, *others))
+
+
+def _fold(kind: type, pick: Any, arguments: Sequence[Expression | int]) -> Expression:
+    lifted = dict.fromkeys(map(_lift, arguments))
+    known = [a.coefficient for a in lifted if isinstance(a, Monomial) and not a.exponents]
+    rest = [a for a in lifted if not (isinstance(a, Monomial) and not a.exponents)]
+    if known:
+        rest.append(constant(pick(known)))
+    return rest[0] if len(rest) == 1 else kind(tuple(rest))
+
+
+def minimum(*arguments: Expression | int) -> Expression:
+    """Return the least argument; constants fold."""
+    return _fold(Min, min, arguments)
+
+
+def maximum(*arguments: Expression | int) -> Expression:
+    """Return the greatest argument; constants fold."""
+    return _fold(Max, max, arguments)
+
+
+def _divide(kind: type, rounding: Any, a: Expression | int, b: Expression | int) -> Expression:
+    a, b = _lift(a), _lift(b)
+    if b == constant(1):
+        return a
+    if isinstance(a, Monomial) and isinstance(b, Monomial):
+        left, right = dict(a.exponents), dict(b.exponents)
+        if a.coefficient % b.coefficient == 0 and all(
+            left.get(c, 0) >= e for c, e in right.items()
+        ):
+            quotient = {c: e - right.get(c, 0) for c, e in left.items()}
+            return monomial(a.coefficient // b.coefficient, quotient)
+        if not left and not right:
+            return constant(rounding(a.coefficient, b.coefficient))
+    return kind(a, b)
+
+
+def ceil_div(a: Expression | int, b: Expression | int) -> Expression:
+    """``⌈a / b⌉``; cancels when ``b`` is known to divide ``a``."""
+    return _divide(CeilDiv, lambda p, q: -(-p // q), a, b)
+
+
+def floor_div(a: Expression | int, b: Expression | int) -> Expression:
+    """``⌊a / b⌋``; cancels when ``b`` is known to divide ``a``."""
+    return _divide(FloorDiv, lambda p, q: p // q, a, b)
