@@ -1,1 +1,9 @@
+"""Tensor intrinsics under names of our own; importing this package registers them with TVM.
 
+Every process that replays a trace with one of these names (a build worker, a database reader)
+must import this package first.
+"""
+
+from mschedx.space.intrinsics import x86
+
+x86.register()
