@@ -2,20 +2,22 @@
 
 ``A`` is ``k`` adjacent values of one row, loaded as one 32-bit word and broadcast; ``B`` is one
 vector register of a panel packed as ``[N/lanes, K/k, lanes, k]``. Neither needs any alignment, so
-``A`` may be read straight from a row-major matrix.
+``A`` may be read straight from a row-major matrix. What a form derives from ``B`` alone (shifts,
+compensation) is shared by all rows of a register tile, since LLVM merges equal expressions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 from tvm.target import Target
-from tvm.target.codegen import llvm_lookup_intrinsic_id, target_has_features
+from tvm.target.codegen import target_has_features
 from tvm.tirx import PrimFunc
 from tvm.tirx.script import builder as T
 
+from mschedx.space.intrinsics import x86_updates as updates
 from mschedx.space.intrinsics.build import prim_func, register_once
 
 
@@ -37,9 +39,13 @@ class X86Intrinsic:
         LLVM features that the target must all have.
     mnemonic : str
         The instruction that the compiled code contains.
-    update : Callable
-        (a, b, c) -> new c; the 32-bit word of ``A`` and the vectors of ``B`` and ``C``, as TIR
-        expressions.
+    exact : bool
+        False where intermediate sums saturate for some inputs; such an intrinsic is listed only
+        on demand.
+    update : Update
+        Makes the new ``C`` from the 32-bit word of ``A`` and the vectors of ``B`` and ``C``.
+    llvm_source : str | None
+        LLVM assembly that ``update`` calls into, linked into the module.
     """
 
     name: str
@@ -50,7 +56,9 @@ class X86Intrinsic:
     c_dtype: str
     features: tuple[str, ...]
     mnemonic: str
-    update: Callable[[Any, Any, Any], Any] = field(repr=False)
+    exact: bool = True
+    update: updates.Update = field(repr=False)
+    llvm_source: str | None = field(default=None, repr=False)
 
     def available(self, target: Target) -> bool:
         """Say whether ``target`` has every feature that the intrinsic needs."""
@@ -70,6 +78,11 @@ class X86Intrinsic:
         T.reads(c[0 : self.lanes], a[0 : self.k], b[0 : self.lanes, 0 : self.k])
         T.writes(c[0 : self.lanes])
 
+    def _imports(self) -> AbstractContextManager[Any]:
+        if self.llvm_source is None:
+            return nullcontext()
+        return T.attr(0, "pragma_import_llvm", self.llvm_source)
+
     def _describe(self) -> None:
         a, b, c = self._arguments()
         with T.sblock("root"):
@@ -86,56 +99,79 @@ class X86Intrinsic:
             a_word = T.reinterpret("int32", a.vload([0], f"{self.a_dtype}x{self.k}"))
             b_vector = b.vload([0, 0], f"{self.b_dtype}x{self.lanes * self.k}")
             c_vector = c.vload([0], f"{self.c_dtype}x{self.lanes}")
-            T.buffer_store(c, self.update(a_word, b_vector, c_vector), [T.ramp(0, 1, self.lanes)])
+            with self._imports():
+                value = self.update(a_word, b_vector, c_vector)
+                T.buffer_store(c, value, [T.ramp(0, 1, self.lanes)])
 
 
-def _llvm(dtype: str, name: str, *arguments: Any) -> Any:
-    """Call a side-effect-free LLVM intrinsic by its name."""
-    return T.call_llvm_pure_intrin(dtype, T.uint32(llvm_lookup_intrinsic_id(name)), *arguments)
+_SHORT = {"uint8": "u8", "int8": "s8", "int32": "s32", "bfloat16": "bf16", "float32": "f32"}
 
 
-def _vpdpbusd(lanes: int) -> Callable[[Any, Any, Any], Any]:
-    """u8 × s8 in one instruction; this LLVM takes the operands as bytes, not as words."""
-    name = f"llvm.x86.avx512.vpdpbusd.{lanes * 32}"
-
-    def update(a: Any, b: Any, c: Any) -> Any:
-        a_bytes = T.reinterpret(f"int8x{lanes * 4}", T.broadcast(a, lanes))
-        return _llvm(f"int32x{lanes}", name, c, a_bytes, b)
-
-    return update
-
-
-def _int8(
-    name: str,
+def _dot(
+    isa: str,
     lanes: int,
-    a_dtype: str,
-    *,
+    dtypes: tuple[str, str, str],
     features: tuple[str, ...],
     mnemonic: str,
-    update: Callable[[Any, Any, Any], Any],
+    update: updates.Update,
+    *,
+    exact: bool = True,
+    llvm_source: str | None = None,
 ) -> X86Intrinsic:
+    k = 2 if dtypes[0] == "bfloat16" else 4
+    short = "".join(_SHORT[dtype] for dtype in dtypes)
     return X86Intrinsic(
-        name=name,
+        name=f"mschedx_dot_{lanes}x{k}_{short}_{isa}",
         lanes=lanes,
-        k=4,
-        a_dtype=a_dtype,
-        b_dtype="int8",
-        c_dtype="int32",
+        k=k,
+        a_dtype=dtypes[0],
+        b_dtype=dtypes[1],
+        c_dtype=dtypes[2],
         features=features,
         mnemonic=mnemonic,
+        exact=exact,
         update=update,
+        llvm_source=llvm_source,
     )
 
 
+def _maddubs(isa: str, lanes: int, features: tuple[str, ...]) -> X86Intrinsic:
+    update = updates.vpmaddubsw(lanes)
+    return _dot(isa, lanes, _U8S8, features, "vpmaddubsw", update, exact=False)
+
+
+def _bf16(isa: str, lanes: int, features: tuple[str, ...]) -> X86Intrinsic:
+    update, source = updates.vdpbf16ps(lanes), updates.vdpbf16ps_source(lanes)
+    return _dot(isa, lanes, _BF16, features, "vdpbf16ps", update, llvm_source=source)
+
+
+_U8S8 = ("uint8", "int8", "int32")
+_S8S8 = ("int8", "int8", "int32")
+_BF16 = ("bfloat16", "bfloat16", "float32")
+
+_VNNI512 = ("avx512f", "avx512vnni")
+_VNNI256 = ("avx512vl", "avx512vnni")
+_AVXVNNI = ("avx2", "avxvnni")
+_BW512 = ("avx512f", "avx512bw")
+_AVX2 = ("avx2",)
+
+# The order is the order of preference within a triple of element types.
 INTRINSICS: tuple[X86Intrinsic, ...] = (
-    _int8(
-        "mschedx_dot_16x4_u8s8s32_vnni",
-        16,
-        "uint8",
-        features=("avx512vnni",),
-        mnemonic="vpdpbusd",
-        update=_vpdpbusd(16),
-    ),
+    _dot("avx512vnni", 16, _U8S8, _VNNI512, "vpdpbusd", updates.vpdpbusd(16)),
+    _dot("avx512vnni", 8, _U8S8, _VNNI256, "vpdpbusd", updates.vpdpbusd(8)),
+    _dot("avxvnni", 8, _U8S8, _AVXVNNI, "vpdpbusd", updates.vpdpbusd(8)),
+    _dot("avx512bw", 16, _U8S8, _BW512, "vpmaddwd", updates.vpmaddwd(16, signed=False)),
+    _dot("avx2", 8, _U8S8, _AVX2, "vpmaddwd", updates.vpmaddwd(8, signed=False)),
+    _maddubs("avx512bw_maddubs", 16, _BW512),
+    _maddubs("avx2_maddubs", 8, _AVX2),
+    _dot("avx512vnni", 16, _S8S8, _VNNI512, "vpdpbusd", updates.vpdpbusd_offset(16)),
+    _dot("avxvnniint8", 8, _S8S8, ("avxvnniint8",), "vpdpbssd", updates.vpdpbssd()),
+    _dot("avx512vnni", 8, _S8S8, _VNNI256, "vpdpbusd", updates.vpdpbusd_offset(8)),
+    _dot("avxvnni", 8, _S8S8, _AVXVNNI, "vpdpbusd", updates.vpdpbusd_offset(8)),
+    _dot("avx512bw", 16, _S8S8, _BW512, "vpmaddwd", updates.vpmaddwd(16, signed=True)),
+    _dot("avx2", 8, _S8S8, _AVX2, "vpmaddwd", updates.vpmaddwd(8, signed=True)),
+    _bf16("avx512bf16", 16, ("avx512f", "avx512bf16")),
+    _bf16("avx512bf16", 8, ("avx512vl", "avx512bf16")),
 )
 
 
@@ -145,6 +181,7 @@ def intrinsics_for(
     a_dtype: str | None = None,
     b_dtype: str | None = None,
     c_dtype: str | None = None,
+    saturating: bool = False,
 ) -> tuple[X86Intrinsic, ...]:
     """List the intrinsics that ``target`` can run, the preferred one first.
 
@@ -154,6 +191,9 @@ def intrinsics_for(
         An ``llvm`` target; its ``mcpu`` and ``mattr`` decide. Other kinds have none.
     a_dtype, b_dtype, c_dtype : str | None
         Keep only these element types.
+    saturating : bool
+        Also list the forms whose 16-bit intermediate sums saturate: right only where
+        ``|a0 b0 + a1 b1| < 2**15`` for adjacent pairs, as with 7-bit weights.
 
     Returns
     -------
@@ -167,6 +207,7 @@ def intrinsics_for(
         intrinsic
         for intrinsic in INTRINSICS
         if all(dtype in (None, getattr(intrinsic, key)) for key, dtype in wanted.items())
+        and (intrinsic.exact or saturating)
         and intrinsic.available(target)
     )
 
