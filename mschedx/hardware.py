@@ -1,0 +1,317 @@
+"""What a device can do: the numbers that spaces, cost models and reports reason with.
+
+A :class:`Hardware` comes from a TVM target (instruction set from ``mcpu`` and ``mattr``, caches
+from the operating system when the target is this machine and from a table otherwise, GPU limits
+from the target's attributes and a table by tag or architecture). Rates that no table gives for a
+CPU are measured by :func:`mschedx.peak.calibrate`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tvm.target import Target
+
+KIB, MIB = 1 << 10, 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hardware:
+    """Limits and rates of one device. Sizes in bytes, rates per second, ``None`` = not known.
+
+    Attributes
+    ----------
+    kind : str
+        "cpu" or "cuda".
+    name : str
+        ``mcpu`` of a CPU, table key of a GPU ("a100").
+    cores : int
+        CPU: cores that a kernel may use. GPU: streaming multiprocessors.
+    features : frozenset[str]
+        LLVM feature names ("avx512vnni", "avx2", ...); ask with :meth:`has`.
+    vector_bytes : int
+        CPU: width of a vector register. GPU: widest load of a thread (16).
+    vector_registers : int
+        CPU: architectural vector registers. GPU: 32-bit registers a thread may hold (255).
+    fma_ports : int
+        Full-width vector FMAs that one core starts per cycle.
+    l1d_bytes, l2_bytes, l3_bytes : int
+        CPU: L1 and L2 of one core, L3 shared (0 = none). GPU: L1/shared of an SM, L2, 0.
+    line_bytes : int
+        Cache line.
+    peak_flops : float | None
+        fp32 FLOP/s of the whole device.
+    peak_tensor_flops : float | None
+        Dense f16 tensor-core FLOP/s.
+    dram_bytes_per_s : float | None
+        Memory bandwidth of the whole device.
+    """
+
+    kind: str
+    name: str
+    cores: int
+    features: frozenset[str] = frozenset()
+    vector_bytes: int = 16
+    vector_registers: int = 16
+    fma_ports: int = 1
+    l1d_bytes: int = 32 * KIB
+    l2_bytes: int = 512 * KIB
+    l3_bytes: int = 0
+    line_bytes: int = 64
+    peak_flops: float | None = None
+    peak_tensor_flops: float | None = None
+    dram_bytes_per_s: float | None = None
+    arch: str = ""
+    warp_size: int = 0
+    max_threads_per_block: int = 0
+    max_threads_per_sm: int = 0
+    registers_per_block: int = 0
+    max_shared_bytes_per_block: int = 0
+    shared_bytes_per_sm: int = 0
+
+    @staticmethod
+    def from_target(target: Target | dict[str, Any] | str) -> Hardware:
+        """Read a target; every field but the rates is filled.
+
+        Raises
+        ------
+        ValueError
+            For a kind that is neither llvm nor cuda.
+        """
+        from tvm.target import Target
+
+        target = target if isinstance(target, Target) else Target(target)
+        kind = target.kind.name
+        if kind == "llvm":
+            return _cpu(target)
+        if kind == "cuda":
+            return _gpu(target)
+        raise ValueError(
+            f'expected a target of kind "llvm" or "cuda", got "{kind}"; '
+            "build Hardware(kind=..., ...) by hand for another device"
+        )
+
+    @staticmethod
+    def from_device(name: str) -> Hardware:
+        """Look a GPU up by the name of its table entry, e.g. "a100"."""
+        if name not in GPUS:
+            raise ValueError(f'unknown device "{name}"; known: {", ".join(sorted(GPUS))}')
+        return GPUS[name]
+
+    def has(self, feature: str) -> bool:
+        """Whether the instruction set has `feature`; "avx512_vnni" and "avx512vnni" are one."""
+        return feature.replace("_", "") in self.features
+
+    def lanes(self, dtype: str) -> int:
+        """Elements of `dtype` in one vector register, at least 1."""
+        bits = re.search(r"\d+", dtype)
+        return max(1, self.vector_bytes * 8 // int(bits.group() if bits else 32))
+
+    def with_rates(self, *, peak_flops: float, dram_bytes_per_s: float | None = None) -> Hardware:
+        """Give a copy with measured rates."""
+        return replace(self, peak_flops=peak_flops, dram_bytes_per_s=dram_bytes_per_s)
+
+
+@dataclass(frozen=True, slots=True)
+class _CpuModel:
+    l1d: int
+    l2: int
+    l3: int
+    fma_ports: int
+
+
+# Per core L1d and L2, shared L3 of a typical part, full-width FMAs per cycle (vendor manuals).
+_CPUS = {
+    "haswell": _CpuModel(32 * KIB, 256 * KIB, 8 * MIB, 2),
+    "broadwell": _CpuModel(32 * KIB, 256 * KIB, 8 * MIB, 2),
+    "skylake": _CpuModel(32 * KIB, 256 * KIB, 8 * MIB, 2),
+    "skylake-avx512": _CpuModel(32 * KIB, 1 * MIB, 22 * MIB, 2),
+    "cascadelake": _CpuModel(32 * KIB, 1 * MIB, 22 * MIB, 2),
+    "cooperlake": _CpuModel(32 * KIB, 1 * MIB, 22 * MIB, 2),
+    "icelake-server": _CpuModel(48 * KIB, 1280 * KIB, 36 * MIB, 2),
+    "sapphirerapids": _CpuModel(48 * KIB, 2 * MIB, 60 * MIB, 2),
+    "emeraldrapids": _CpuModel(48 * KIB, 2 * MIB, 60 * MIB, 2),
+    "graniterapids": _CpuModel(48 * KIB, 2 * MIB, 60 * MIB, 2),
+    "alderlake": _CpuModel(48 * KIB, 1280 * KIB, 30 * MIB, 2),
+    "raptorlake": _CpuModel(48 * KIB, 2 * MIB, 36 * MIB, 2),
+    "znver1": _CpuModel(32 * KIB, 512 * KIB, 8 * MIB, 1),
+    "znver2": _CpuModel(32 * KIB, 512 * KIB, 16 * MIB, 2),
+    "znver3": _CpuModel(32 * KIB, 512 * KIB, 32 * MIB, 2),
+    "znver4": _CpuModel(32 * KIB, 1 * MIB, 32 * MIB, 1),
+    "znver5": _CpuModel(48 * KIB, 1 * MIB, 32 * MIB, 2),
+    "neoverse-n1": _CpuModel(64 * KIB, 1 * MIB, 32 * MIB, 2),
+    "neoverse-n2": _CpuModel(64 * KIB, 1 * MIB, 32 * MIB, 2),
+    "neoverse-v1": _CpuModel(64 * KIB, 1 * MIB, 32 * MIB, 4),
+    "neoverse-v2": _CpuModel(64 * KIB, 2 * MIB, 36 * MIB, 4),
+    "cortex-a72": _CpuModel(32 * KIB, 1 * MIB, 0, 1),
+    "apple-m1": _CpuModel(128 * KIB, 12 * MIB, 8 * MIB, 4),
+}
+_GENERIC_CPU = _CpuModel(32 * KIB, 512 * KIB, 8 * MIB, 1)
+
+
+def _nvidia(
+    name: str,
+    arch: str,
+    sm: int,
+    gflops: float,
+    gbps: float,
+    l2_mib: float,
+    shared_kib: int,
+    tensor_tflops: float | None,
+    max_threads_per_sm: int = 2048,
+) -> Hardware:
+    return Hardware(
+        kind="cuda",
+        name=name,
+        cores=sm,
+        vector_registers=255,
+        l1d_bytes=shared_kib * KIB,
+        l2_bytes=int(l2_mib * MIB),
+        line_bytes=128,
+        peak_flops=gflops * 1e9,
+        peak_tensor_flops=None if tensor_tflops is None else tensor_tflops * 1e12,
+        dram_bytes_per_s=gbps * 1e9,
+        arch=arch,
+        warp_size=32,
+        max_threads_per_block=1024,
+        max_threads_per_sm=max_threads_per_sm,
+        registers_per_block=65536,
+        max_shared_bytes_per_block=48 * KIB,
+        shared_bytes_per_sm=shared_kib * KIB,
+    )
+
+
+# fp32 GFLOP/s, GB/s, SMs, L2, shared memory per SM and dense f16 tensor TFLOP/s (vendor sheets).
+GPUS = {
+    g.name: g
+    for g in (
+        _nvidia("k80", "sm_37", 26, 8226, 480, 3, 112, None),
+        _nvidia("v100", "sm_70", 80, 15700, 900, 6, 96, 125),
+        _nvidia("titanv", "sm_70", 80, 14900, 651, 4.5, 96, 110),
+        _nvidia("t4", "sm_75", 40, 8141, 320, 4, 64, 65, 1024),
+        _nvidia("a100", "sm_80", 108, 19490, 1935, 40, 164, 312),
+        _nvidia("a100_40", "sm_80", 108, 19490, 1555, 40, 164, 312),
+        _nvidia("rtx3090", "sm_86", 82, 35580, 936, 6, 100, 71, 1536),
+        _nvidia("orin", "sm_87", 16, 2660, 204, 4, 164, 43, 1536),
+        _nvidia("rtx4090", "sm_89", 128, 82580, 1008, 72, 100, 165, 1536),
+        _nvidia("h100", "sm_90", 132, 66900, 3350, 50, 228, 989),
+        _nvidia("h200", "sm_90", 132, 66900, 4800, 50, 228, 989),
+        _nvidia("b200", "sm_100", 148, 75000, 8000, 126, 228, 2250),
+    )
+}
+_TAGS = {
+    "nvidia/nvidia-a100": "a100",
+    "nvidia/nvidia-t4": "t4",
+    "nvidia/nvidia-v100": "v100",
+    "nvidia/nvidia-titan-v": "titanv",
+    "nvidia/nvidia-h100": "h100",
+    "nvidia/geforce-rtx-3090": "rtx3090",
+    "nvidia/geforce-rtx-4090": "rtx4090",
+    "nvidia/jetson-agx-orin-32gb": "orin",
+    "nvidia/jetson-agx-orin-64gb": "orin",
+}
+_ARCHS = {
+    "sm_37": "k80",
+    "sm_70": "v100",
+    "sm_75": "t4",
+    "sm_80": "a100",
+    "sm_86": "rtx3090",
+    "sm_87": "orin",
+    "sm_89": "rtx4090",
+    "sm_90": "h100",
+    "sm_90a": "h100",
+    "sm_100": "b200",
+    "sm_100a": "b200",
+}
+
+
+def _gpu(target: Target) -> Hardware:
+    arch = str(target.attrs.get("arch", "sm_80"))
+    base = GPUS[_TAGS.get(str(target.tag), _ARCHS.get(arch, "a100"))]
+
+    def attribute(name: str, default: int) -> int:
+        return int(target.attrs.get(name, default))
+
+    return replace(
+        base,
+        arch=arch,
+        l2_bytes=attribute("l2_cache_size_bytes", base.l2_bytes),
+        warp_size=attribute("thread_warp_size", base.warp_size),
+        max_threads_per_block=attribute("max_threads_per_block", base.max_threads_per_block),
+        registers_per_block=attribute("registers_per_block", base.registers_per_block),
+        max_shared_bytes_per_block=attribute(
+            "max_shared_memory_per_block", base.max_shared_bytes_per_block
+        ),
+    )
+
+
+def _cpu(target: Target) -> Hardware:
+    from tvm.target import codegen
+
+    mcpu = str(target.attrs.get("mcpu", "generic"))
+    features = frozenset(str(f) for f in codegen.llvm_get_cpu_features(target))
+    vector_bytes, registers = _vector_file(features)
+    model = _CPUS.get(mcpu, _GENERIC_CPU)
+    if mcpu == str(codegen.llvm_get_system_cpu()):
+        model = host_caches(model)
+    return Hardware(
+        kind="cpu",
+        name=mcpu,
+        cores=int(target.attrs.get("num-cores", 0)) or host_cores(),
+        features=features,
+        vector_bytes=vector_bytes,
+        vector_registers=registers,
+        fma_ports=model.fma_ports,
+        l1d_bytes=model.l1d,
+        l2_bytes=model.l2,
+        l3_bytes=model.l3,
+    )
+
+
+def _vector_file(features: frozenset[str]) -> tuple[int, int]:
+    """Bytes of a vector register and their number, for x86 and Arm instruction sets."""
+    if "avx512f" in features:
+        return 64, 32
+    if "avx" in features:
+        return 32, 16
+    if "neon" in features or "asimd" in features:
+        return 16, 32
+    return 16, 16
+
+
+def host_cores() -> int:
+    """Cores this process may run on (hardware threads of one core count once where known)."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    import psutil
+
+    physical = psutil.cpu_count(logical=False)
+    return max(1, min(usable or 1, physical or usable or 1))
+
+
+def host_caches(fallback: _CpuModel) -> _CpuModel:
+    """Read the cache sizes of core 0 from Linux; `fallback` for what it does not tell."""
+    sizes = {"l1d": fallback.l1d, "l2": fallback.l2, "l3": fallback.l3}
+    for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        level = (index / "level").read_text().strip()
+        if (index / "type").read_text().strip() == "Instruction":
+            continue
+        text = (index / "size").read_text().strip()
+        unit = {"K": KIB, "M": MIB, "G": 1 << 30}.get(text[-1:], 1)
+        key = {"1": "l1d", "2": "l2", "3": "l3"}.get(level)
+        if key:
+            sizes[key] = int(text.rstrip("KMG")) * unit
+    return replace(fallback, **sizes)
+
+
+def host_target() -> Target:
+    """Describe this machine as a tuning target: its ``mcpu`` and all its cores."""
+    from tvm.target import Target, codegen
+
+    return Target(
+        {"kind": "llvm", "mcpu": str(codegen.llvm_get_system_cpu()), "num-cores": host_cores()}
+    )

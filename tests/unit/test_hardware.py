@@ -1,0 +1,75 @@
+import pytest
+from tvm.target import Target, codegen
+
+from mschedx.hardware import KIB, MIB, Hardware, host_cores, host_target
+
+
+def cpu(mcpu: str, **more) -> Hardware:
+    return Hardware.from_target({"kind": "llvm", "mcpu": mcpu, "num-cores": 4, **more})
+
+
+@pytest.mark.parametrize(
+    ("mcpu", "vector_bytes", "registers", "has", "lacks"),
+    [
+        ("cascadelake", 64, 32, ["avx512f", "avx512_vnni", "avx2"], ["avxvnni", "avx512bf16"]),
+        ("alderlake", 32, 16, ["avx2", "avxvnni", "fma"], ["avx512f"]),
+        ("haswell", 32, 16, ["avx2"], ["avx512f", "avxvnni"]),
+        ("sapphirerapids", 64, 32, ["avx512_bf16", "amx-int8"], []),
+        ("x86-64", 16, 16, [], ["avx"]),
+    ],
+)
+def test_instruction_set_comes_from_mcpu(mcpu, vector_bytes, registers, has, lacks):
+    hardware = cpu(mcpu)
+    assert (hardware.vector_bytes, hardware.vector_registers) == (vector_bytes, registers)
+    assert all(hardware.has(f) for f in has)
+    assert not any(hardware.has(f) for f in lacks)
+    assert hardware.cores == 4
+
+
+def test_mattr_adds_features():
+    assert cpu("x86-64", mattr=["+avx2"]).vector_bytes == 32
+
+
+def test_foreign_cpu_takes_the_table_not_this_machine():
+    hardware = cpu("znver1")
+    if str(codegen.llvm_get_system_cpu()) != "znver1":
+        assert (hardware.l1d_bytes, hardware.l2_bytes) == (32 * KIB, 512 * KIB)
+        assert hardware.l3_bytes == 8 * MIB
+
+
+def test_lanes_by_dtype():
+    hardware = cpu("cascadelake")
+    assert [hardware.lanes(d) for d in ("float32", "float64", "int8", "uint8", "bfloat16")] == [
+        16, 8, 64, 64, 32,
+    ]  # fmt: skip
+
+
+def test_gpu_limits_come_from_the_target_and_rates_from_the_table():
+    hardware = Hardware.from_target(Target("nvidia/nvidia-a100"))
+    assert hardware.name == "a100"
+    assert hardware.cores == 108
+    assert hardware.warp_size == 32
+    assert hardware.max_shared_bytes_per_block == 49152
+    assert hardware.peak_flops == pytest.approx(19.49e12)
+    # Source: the shared table of the draft model's published code (fp32 GFLOP/s, GB/s, SMs).
+    t4 = Hardware.from_device("t4")
+    assert (t4.peak_flops, t4.dram_bytes_per_s, t4.cores) == (8141e9, 320e9, 40)
+
+
+def test_architecture_picks_the_table_entry_without_a_tag():
+    assert Hardware.from_target({"kind": "cuda", "arch": "sm_75"}).name == "t4"
+    assert Hardware.from_target({"kind": "cuda", "arch": "sm_90a"}).arch == "sm_90a"
+
+
+def test_host_target_is_ready_to_tune():
+    target = host_target()
+    hardware = Hardware.from_target(target)
+    assert int(target.attrs["num-cores"]) == host_cores() == hardware.cores >= 1
+    assert hardware.l1d_bytes >= 8 * KIB
+
+
+def test_errors_name_what_is_known():
+    with pytest.raises(ValueError, match="a100"):
+        Hardware.from_device("gtx")
+    with pytest.raises(ValueError, match='"llvm" or "cuda"'):
+        Hardware.from_target({"kind": "c"})
