@@ -100,6 +100,8 @@ class X86Intrinsic:
             b_vector = b.vload([0, 0], f"{self.b_dtype}x{self.lanes * self.k}")
             c_vector = c.vload([0], f"{self.c_dtype}x{self.lanes}")
             with self._imports():
+                if self.a_dtype == "bfloat16":
+                    T.evaluate(T.call_extern("int32", updates.KEEP_BFLOAT16, a.data, b.data))
                 value = self.update(a_word, b_vector, c_vector)
                 T.buffer_store(c, value, [T.ramp(0, 1, self.lanes)])
 

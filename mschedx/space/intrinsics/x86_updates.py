@@ -14,6 +14,10 @@ from tvm.tirx.script import builder as T
 
 Update = Callable[[Any, Any, Any], Any]
 
+# TVM stores an internal bfloat16 buffer (a packed panel) as float32 unless something takes its
+# address, so an implementation hands the addresses of A and B to this empty function.
+KEEP_BFLOAT16 = "mschedx_keep_bfloat16"
+
 
 def _llvm(dtype: str, name: str, *arguments: Any) -> Any:
     """Call a side-effect-free LLVM intrinsic by its name."""
@@ -135,11 +139,15 @@ def vdpbf16ps_source(lanes: int) -> str:
 
     TVM turns every bfloat16 value into float32 or uint16 before it generates code, so a direct
     call of the LLVM intrinsic never type-checks; words cast inside an inlined function do.
+    The empty function is for ``KEEP_BFLOAT16``.
     """
     f32, bf16, i32 = f"<{lanes} x float>", f"<{lanes * 2} x bfloat>", f"<{lanes} x i32>"
     intrinsic = f"@llvm.x86.avx512bf16.dpbf16ps.{lanes * 32}"
     return f"""
 declare {f32} {intrinsic}({f32}, {bf16}, {bf16})
+define linkonce_odr i32 @{KEEP_BFLOAT16}(ptr %a, ptr %b) alwaysinline {{
+  ret i32 0
+}}
 define linkonce_odr {f32} @{_dpbf16ps_name(lanes)}({f32} %c, {i32} %a, {i32} %b) alwaysinline {{
   %x = bitcast {i32} %a to {bf16}
   %y = bitcast {i32} %b to {bf16}
