@@ -1,24 +1,25 @@
 """Dot-product intrinsics of x86: C[lanes] += A[k] · B[lanes, k].
 
-``A`` is ``k`` adjacent values of one row, loaded as one 32-bit word and broadcast; ``B`` is one
-vector register of a panel packed as ``[N/lanes, K/k, lanes, k]``. Neither needs any alignment, so
-``A`` may be read straight from a row-major matrix. What a form derives from ``B`` alone (shifts,
-compensation) is shared by all rows of a register tile, since LLVM merges equal expressions.
+``A`` is ``k`` adjacent values of one row; each ``word`` of them (32 bits) is broadcast. ``B`` is
+``k / word`` vectors of a panel packed as ``[N/lanes, K/word, lanes, word]``. Neither needs any
+alignment, so ``A`` may be read straight from a row-major matrix. What a form derives from ``B``
+alone (shifts, compensation) is shared by all rows of a register tile, since LLVM merges equal
+expressions.
 """
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 from tvm.target import Target
 from tvm.target.codegen import target_has_features
 from tvm.tirx import PrimFunc
-from tvm.tirx.script import builder as T
 
 from mschedx.space.intrinsics import x86_updates as updates
-from mschedx.space.intrinsics.build import prim_func, register_once
+from mschedx.space.intrinsics.build import T, prim_func, register_once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +32,12 @@ class X86Intrinsic:
         Name to give to ``Schedule.tensorize``.
     lanes : int
         Elements of ``C`` (and rows of ``B``): the lanes of a vector register.
+    word : int
+        Elements of ``A`` that fill 32 bits.
     k : int
-        Reduction length; ``k`` elements of ``A`` fill 32 bits.
+        Reduction length, a multiple of ``word``. Where it is ``word``, ``B`` is ``[lanes, word]``
+        and the loops are (lanes, word); else ``B`` is ``[k / word, lanes, word]`` and the loops
+        are (k / word, lanes, word).
     a_dtype, b_dtype, c_dtype : str
         Element types.
     features : tuple[str, ...]
@@ -43,13 +48,14 @@ class X86Intrinsic:
         False where intermediate sums saturate for some inputs; such an intrinsic is listed only
         on demand.
     update : Update
-        Makes the new ``C`` from the 32-bit word of ``A`` and the vectors of ``B`` and ``C``.
+        Makes the new ``C`` from the words of ``A`` and the vectors of ``B`` and ``C``.
     llvm_source : str | None
         LLVM assembly that ``update`` calls into, linked into the module.
     """
 
     name: str
     lanes: int
+    word: int
     k: int
     a_dtype: str
     b_dtype: str
@@ -68,15 +74,28 @@ class X86Intrinsic:
         """Build the description and the implementation."""
         return prim_func(self._describe), prim_func(self._implement)
 
+    @property
+    def steps(self) -> int:
+        """Number of words of ``A``, and of vectors of ``B``."""
+        return self.k // self.word
+
     def _arguments(self) -> tuple[Any, Any, Any]:
+        b_shape = (self.lanes, self.word)
+        if self.steps > 1:
+            b_shape = (self.steps, *b_shape)
         a = T.arg("A", T.Buffer((self.k,), self.a_dtype, offset_factor=1))
-        b = T.arg("B", T.Buffer((self.lanes, self.k), self.b_dtype, offset_factor=1))
+        b = T.arg("B", T.Buffer(b_shape, self.b_dtype, offset_factor=1))
         c = T.arg("C", T.Buffer((self.lanes,), self.c_dtype, offset_factor=1))
         return a, b, c
 
-    def _access(self, a: Any, b: Any, c: Any) -> None:
-        T.reads(c[0 : self.lanes], a[0 : self.k], b[0 : self.lanes, 0 : self.k])
-        T.writes(c[0 : self.lanes])
+    @contextmanager
+    def _block(self) -> Iterator[tuple[Any, Any, Any]]:
+        """Declare the arguments and the block that reads and writes all of them."""
+        a, b, c = self._arguments()
+        with T.sblock("root"):
+            T.reads(c[0 : self.lanes], a[0 : self.k], b[tuple(slice(0, n) for n in b.shape)])
+            T.writes(c[0 : self.lanes])
+            yield a, b, c
 
     def _imports(self) -> AbstractContextManager[Any]:
         if self.llvm_source is None:
@@ -84,26 +103,26 @@ class X86Intrinsic:
         return T.attr(0, "pragma_import_llvm", self.llvm_source)
 
     def _describe(self) -> None:
-        a, b, c = self._arguments()
-        with T.sblock("root"):
-            self._access(a, b, c)
-            with T.grid(self.lanes, self.k) as (i, k), T.sblock("update"):
-                vi, vk = T.axis.remap("SR", [i, k])
-                product = T.cast(a[vk], self.c_dtype) * T.cast(b[vi, vk], self.c_dtype)
-                T.buffer_store(c, c[vi] + product, [vi])
+        loops = (self.lanes, self.word) if self.steps == 1 else (self.steps, self.lanes, self.word)
+        with self._block() as (a, b, c), T.grid(*loops) as (*s, i, k), T.sblock("update"):
+            vi = T.axis.spatial(self.lanes, i)
+            vk = T.axis.reduce(self.k, s[0] * self.word + k if s else k)
+            b_value = b[vk // self.word, vi, vk % self.word] if s else b[vi, vk]
+            product = T.cast(a[vk], self.c_dtype) * T.cast(b_value, self.c_dtype)
+            T.buffer_store(c, c[vi] + product, [vi])
 
     def _implement(self) -> None:
-        a, b, c = self._arguments()
-        with T.sblock("root"):
-            self._access(a, b, c)
-            a_word = T.reinterpret("int32", a.vload([0], f"{self.a_dtype}x{self.k}"))
-            b_vector = b.vload([0, 0], f"{self.b_dtype}x{self.lanes * self.k}")
-            c_vector = c.vload([0], f"{self.c_dtype}x{self.lanes}")
-            with self._imports():
-                if self.a_dtype == "bfloat16":
-                    T.evaluate(T.call_extern("int32", updates.KEEP_BFLOAT16, a.data, b.data))
-                value = self.update(a_word, b_vector, c_vector)
-                T.buffer_store(c, value, [T.ramp(0, 1, self.lanes)])
+        with self._block() as (a, b, c), self._imports():
+            if self.a_dtype == "bfloat16":
+                T.evaluate(T.call_extern("int32", updates.KEEP_BFLOAT16, a.data, b.data))
+            pairs = []
+            for step in range(self.steps):
+                word = a.vload([step * self.word], f"{self.a_dtype}x{self.word}")
+                b_index = [0, 0] if self.steps == 1 else [step, 0, 0]
+                vector = b.vload(b_index, f"{self.b_dtype}x{self.lanes * self.word}")
+                pairs.append((T.reinterpret("int32", word), vector))
+            value = self.update(pairs, c.vload([0], f"{self.c_dtype}x{self.lanes}"))
+            T.buffer_store(c, value, [T.ramp(0, 1, self.lanes)])
 
 
 _SHORT = {"uint8": "u8", "int8": "s8", "int32": "s32", "bfloat16": "bf16", "float32": "f32"}
@@ -117,14 +136,17 @@ def _dot(
     mnemonic: str,
     update: updates.Update,
     *,
+    steps: int = 1,
     exact: bool = True,
     llvm_source: str | None = None,
 ) -> X86Intrinsic:
-    k = 2 if dtypes[0] == "bfloat16" else 4
+    word = 2 if dtypes[0] == "bfloat16" else 4
+    k = word * steps
     short = "".join(_SHORT[dtype] for dtype in dtypes)
     return X86Intrinsic(
         name=f"mschedx_dot_{lanes}x{k}_{short}_{isa}",
         lanes=lanes,
+        word=word,
         k=k,
         a_dtype=dtypes[0],
         b_dtype=dtypes[1],
@@ -140,6 +162,13 @@ def _dot(
 def _maddubs(isa: str, lanes: int, features: tuple[str, ...]) -> X86Intrinsic:
     update = updates.vpmaddubsw(lanes)
     return _dot(isa, lanes, _U8S8, features, "vpmaddubsw", update, exact=False)
+
+
+def _offset(isa: str, lanes: int, features: tuple[str, ...]) -> tuple[X86Intrinsic, ...]:
+    update = updates.vpdpbusd_offset(lanes)
+    return tuple(
+        _dot(isa, lanes, _S8S8, features, "vpdpbusd", update, steps=steps) for steps in (4, 1)
+    )
 
 
 def _bf16(isa: str, lanes: int, features: tuple[str, ...]) -> X86Intrinsic:
@@ -166,10 +195,10 @@ INTRINSICS: tuple[X86Intrinsic, ...] = (
     _dot("avx2", 8, _U8S8, _AVX2, "vpmaddwd", updates.vpmaddwd(8, signed=False)),
     _maddubs("avx512bw_maddubs", 16, _BW512),
     _maddubs("avx2_maddubs", 8, _AVX2),
-    _dot("avx512vnni", 16, _S8S8, _VNNI512, "vpdpbusd", updates.vpdpbusd_offset(16)),
     _dot("avxvnniint8", 8, _S8S8, ("avxvnniint8",), "vpdpbssd", updates.vpdpbssd()),
-    _dot("avx512vnni", 8, _S8S8, _VNNI256, "vpdpbusd", updates.vpdpbusd_offset(8)),
-    _dot("avxvnni", 8, _S8S8, _AVXVNNI, "vpdpbusd", updates.vpdpbusd_offset(8)),
+    *_offset("avx512vnni", 16, _VNNI512),
+    *_offset("avx512vnni", 8, _VNNI256),
+    *_offset("avxvnni", 8, _AVXVNNI),
     _dot("avx512bw", 16, _S8S8, _BW512, "vpmaddwd", updates.vpmaddwd(16, signed=True)),
     _dot("avx2", 8, _S8S8, _AVX2, "vpmaddwd", updates.vpmaddwd(8, signed=True)),
     _bf16("avx512bf16", 16, ("avx512f", "avx512bf16")),

@@ -1,18 +1,20 @@
 """The arithmetic of x86's dot products as TIR expressions: new C from a word of A and vectors.
 
-Each function here returns an ``Update``: (a, b, c) -> c + a · b, where ``a`` is an int32 word of
-adjacent values of A, ``b`` the vector of B (``lanes`` rows of 32 bits) and ``c`` the vector of C.
+Each function here returns an ``Update``: ([(a, b), …], c) -> c + Σ a · b, where ``a`` is an int32
+word of adjacent values of A, ``b`` the vector of B that it meets (``lanes`` rows of 32 bits) and
+``c`` the vector of C.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tvm.target.codegen import llvm_lookup_intrinsic_id
-from tvm.tirx.script import builder as T
 
-Update = Callable[[Any, Any, Any], Any]
+from mschedx.space.intrinsics.build import T
+
+Update = Callable[[Sequence[tuple[Any, Any]], Any], Any]
 
 # TVM stores an internal bfloat16 buffer (a packed panel) as float32 unless something takes its
 # address, so an implementation hands the addresses of A and B to this empty function.
@@ -24,33 +26,47 @@ def _llvm(dtype: str, name: str, *arguments: Any) -> Any:
     return T.call_llvm_pure_intrin(dtype, T.uint32(llvm_lookup_intrinsic_id(name)), *arguments)
 
 
+def _one_by_one(step: Callable[[Any, Any, Any], Any]) -> Update:
+    """Apply (a, b, c) -> c + a · b to one pair after the other."""
+
+    def update(pairs: Sequence[tuple[Any, Any]], c: Any) -> Any:
+        for a, b in pairs:
+            c = step(a, b, c)
+        return c
+
+    return update
+
+
 def _spread(word: Any, lanes: int, dtype: str) -> Any:
     """Broadcast a 32-bit word to ``lanes`` lanes and see the register as ``dtype``."""
     return T.reinterpret(dtype, T.broadcast(word, lanes))
 
 
-def vpdpbusd(lanes: int) -> Update:
-    """u8 × s8 in one instruction. This LLVM takes the operands as bytes, not as words."""
+def _vpdpbusd(lanes: int, a: Any, b: Any, c: Any) -> Any:
+    """Multiply u8 by s8; this LLVM takes the operands as bytes, not as words."""
     name = f"llvm.x86.avx512.vpdpbusd.{lanes * 32}"
+    return _llvm(f"int32x{lanes}", name, c, _spread(a, lanes, f"int8x{lanes * 4}"), b)
 
-    def update(a: Any, b: Any, c: Any) -> Any:
-        return _llvm(f"int32x{lanes}", name, c, _spread(a, lanes, f"int8x{lanes * 4}"), b)
 
-    return update
+def vpdpbusd(lanes: int) -> Update:
+    """u8 × s8 in one instruction."""
+    return _one_by_one(lambda a, b, c: _vpdpbusd(lanes, a, b, c))
 
 
 def vpdpbusd_offset(lanes: int) -> Update:
     """s8 × s8 by an offset: a · b = (a + 128) · b − 128 · Σ b, exact in wrapping int32.
 
     Flipping the top bit of every byte adds 128, -128 included. The second term depends on B alone,
-    so a register tile pays for it once per vector of B, plus a subtraction per vector of C.
+    so a register tile pays for it once per vector of B, plus one subtraction per vector of C.
     """
-    dot = vpdpbusd(lanes)
 
-    def update(a: Any, b: Any, c: Any) -> Any:
+    def update(pairs: Sequence[tuple[Any, Any]], c: Any) -> Any:
         flip = T.reinterpret("int32", T.uint32(0x80808080))
-        zero = T.broadcast(T.int32(0), lanes)
-        return dot(T.bitwise_xor(a, flip), b, c) - dot(flip, b, zero)
+        excess = T.broadcast(T.int32(0), lanes)
+        for a, b in pairs:
+            c = _vpdpbusd(lanes, T.bitwise_xor(a, flip), b, c)
+            excess = _vpdpbusd(lanes, flip, b, excess)
+        return c - excess
 
     return update
 
@@ -58,10 +74,10 @@ def vpdpbusd_offset(lanes: int) -> Update:
 def vpdpbssd() -> Update:
     """s8 × s8 in one 256-bit instruction."""
 
-    def update(a: Any, b: Any, c: Any) -> Any:
+    def step(a: Any, b: Any, c: Any) -> Any:
         return _llvm("int32x8", "llvm.x86.avx2.vpdpbssd.256", c, _spread(a, 8, "int8x32"), b)
 
-    return update
+    return _one_by_one(step)
 
 
 def _multiply_add_words(lanes: int, x: Any, y: Any) -> Any:
@@ -95,25 +111,25 @@ def vpmaddwd(lanes: int, *, signed: bool) -> Update:
         odd = T.bitwise_and(T.shift_right(word, T.int32(8)), low_bytes)
         return _spread(even, lanes, words), _spread(odd, lanes, words)
 
-    def update(a: Any, b: Any, c: Any) -> Any:
+    def step(a: Any, b: Any, c: Any) -> Any:
         b_even, b_odd = split_signed(T.reinterpret(words, b))
         a_even, a_odd = split_signed(_spread(a, lanes, words)) if signed else split_unsigned(a)
         even = _multiply_add_words(lanes, a_even, b_even)
         odd = _multiply_add_words(lanes, a_odd, b_odd)
         return c + even + odd
 
-    return update
+    return _one_by_one(step)
 
 
 def vpmaddubsw(lanes: int) -> Update:
     """u8 × s8 by ``vpmaddubsw``: sums of adjacent products saturate at 16 bits."""
     name = "llvm.x86.avx512.pmaddubs.w.512" if lanes == 16 else "llvm.x86.avx2.pmadd.ub.sw"
 
-    def update(a: Any, b: Any, c: Any) -> Any:
+    def step(a: Any, b: Any, c: Any) -> Any:
         pairs = _llvm(f"int16x{lanes * 2}", name, _spread(a, lanes, f"int8x{lanes * 4}"), b)
         return c + _multiply_add_words(lanes, pairs, T.broadcast(T.int16(1), lanes * 2))
 
-    return update
+    return _one_by_one(step)
 
 
 def vdpbf16ps(lanes: int) -> Update:
@@ -122,12 +138,12 @@ def vdpbf16ps(lanes: int) -> Update:
     Denormals count as zero and the intermediate sum is rounded by the instruction's own rule.
     """
 
-    def update(a: Any, b: Any, c: Any) -> Any:
+    def step(a: Any, b: Any, c: Any) -> Any:
         b_words = T.reinterpret(f"int32x{lanes}", b)
         spread = T.broadcast(a, lanes)
         return T.call_pure_extern(f"float32x{lanes}", _dpbf16ps_name(lanes), c, spread, b_words)
 
-    return update
+    return _one_by_one(step)
 
 
 def _dpbf16ps_name(lanes: int) -> str:
