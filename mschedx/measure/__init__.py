@@ -1,1 +1,34 @@
+"""Build, run and verify candidates in warm, isolated worker processes.
 
+Worker processes import this package, so importing it imports neither TVM nor the classes below.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mschedx.measure.builder import LocalBuilder
+    from mschedx.measure.config import MeasureConfig
+    from mschedx.measure.pool import shutdown
+    from mschedx.measure.runner import LocalRunner
+    from mschedx.measure.verify import VerifyResult, verify
+
+__all__ = ["LocalBuilder", "LocalRunner", "MeasureConfig", "VerifyResult", "shutdown", "verify"]
+
+_HOME = {
+    "LocalBuilder": "builder",
+    "LocalRunner": "runner",
+    "MeasureConfig": "config",
+    "VerifyResult": "verify",
+    "shutdown": "pool",
+    "verify": "verify",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value  # also in place of a submodule of the same name
+    return value

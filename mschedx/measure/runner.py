@@ -1,0 +1,192 @@
+"""``LocalRunner``: time built candidates in one warm worker process that has all the cores."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+from tvm.ir.utils import derived_object
+from tvm.s_tir.meta_schedule.runner import (
+    PyRunner,
+    PyRunnerFuture,
+    RunnerFuture,
+    RunnerInput,
+    RunnerResult,
+)
+
+from mschedx import compat
+from mschedx.measure import work
+from mschedx.measure.builder import pickled
+from mschedx.measure.config import MeasureConfig
+from mschedx.measure.pool import (
+    Job,
+    Outcome,
+    Pool,
+    PoolConfig,
+    shared_pool,
+    total_memory_bytes,
+)
+from mschedx.measure.timing import ArgsInfo
+
+
+@derived_object
+class LocalRunner(PyRunner):
+    """An ``ms.Runner`` that times candidates one after the other, shortly and with all cores.
+
+    ``run_secs`` holds one number, the median of the timed groups (see
+    :class:`~mschedx.measure.MeasureConfig`), because TVM ranks records by the mean of that list.
+    The worker starts in the background, stays warm, is shared by runners of the same
+    configuration, and ends with the session. A candidate that crashes, hangs or exhausts its
+    memory costs one failed record (:mod:`mschedx.measure.failures`).
+
+    A batch is timed before :meth:`run` returns, unless that leaves the timings undisturbed: on a
+    GPU, or with `cores` fewer than the process may use, batches run in the background while the
+    session searches and builds for other tasks.
+
+    Parameters
+    ----------
+    config : MeasureConfig, optional
+        How long and how often a candidate runs.
+    timeout_s : float
+        Limit for one candidate, seconds, loading and repeats included.
+    cores : int, optional
+        Cores that a candidate uses; all that this process may use when None.
+    memory_bytes : int, optional
+        Limit for the worker's resident memory; half of the machine's when None.
+    initializer : callable, optional
+        Called without arguments before the worker is forked; picklable by cloudpickle.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: MeasureConfig | None = None,
+        timeout_s: float = 10.0,
+        cores: int | None = None,
+        memory_bytes: int | None = None,
+        initializer: Callable[[], None] | None = None,
+    ) -> None:
+        super().__init__()
+        compat.check_versions()
+        if timeout_s <= 0:
+            raise ValueError(f"timeout_s must be above 0 seconds, got {timeout_s}")
+        self.config = MeasureConfig() if config is None else config
+        self.timeout_s = timeout_s
+        available = compat.available_cores()
+        self.cores = available if cores is None else cores
+        if not isinstance(self.cores, int) or not 1 <= self.cores <= available:
+            raise ValueError(
+                f"cores must be an integer from 1 to {available} (what this process may use), "
+                f"got {cores!r}"
+            )
+        self._spare_cores = self.cores < available
+        self._pool_config = PoolConfig(
+            workers=1,
+            cores=self.cores,
+            memory_bytes=memory_bytes or max(1 << 30, total_memory_bytes() // 2),
+            initializer=pickled(initializer),
+        )
+        shared_pool(self._pool_config)
+
+    def run(self, runner_inputs: Sequence[RunnerInput]) -> list[RunnerFuture]:
+        """Time all inputs; a failure is a result with ``error_msg``, never an exception."""
+        pool = shared_pool(self._pool_config)
+        batch = _RunBatch(pool, self.config, self.timeout_s, list(runner_inputs))
+        on_cpu = any(str(item.device_type) in ("cpu", "llvm") for item in runner_inputs)
+        if on_cpu and not self._spare_cores:
+            batch.run()
+        else:
+            threading.Thread(target=batch.run, name="mschedx-runner", daemon=True).start()
+        return [_Future(batch, index) for index in range(len(runner_inputs))]
+
+
+class _RunBatch:
+    """The candidates of one round: their cutoff is the best among them so far.
+
+    Candidates of other rounds do not count: equal argument types do not make the same workload.
+    """
+
+    def __init__(
+        self, pool: Pool, config: MeasureConfig, timeout_s: float, inputs: list[RunnerInput]
+    ):
+        self._pool = pool
+        self._config = config
+        self._timeout_s = timeout_s
+        self._best_s: float | None = None
+        # Read here: TVM's objects belong to the thread that runs the search.
+        self._inputs = [
+            (str(item.artifact_path), str(item.device_type), args_info(item)) for item in inputs
+        ]
+        self.outcomes: list[Outcome | None] = [None] * len(inputs)
+        self._failure: BaseException | None = None
+        self._ended = [threading.Event() for _ in inputs]
+
+    def run(self) -> None:
+        """Time the candidates in their order."""
+        try:
+            self._pool.map(
+                [self._job(index) for index in range(len(self._inputs))],
+                kind="run",
+                timeout_s=self._timeout_s,
+                done=self._done,
+            )
+        except BaseException as error:
+            self._failure = error
+            if threading.current_thread() is threading.main_thread():
+                raise
+        finally:
+            for event in self._ended:
+                event.set()
+
+    def _job(self, index: int) -> Callable[[], Job]:
+        path, device, info = self._inputs[index]
+        return lambda: Job(work.run_candidate, (path, device, info, self._config, self._best_s))
+
+    def _done(self, index: int, outcome: Outcome) -> None:
+        if outcome.error is None and not outcome.value.cut:
+            latency = outcome.value.latency_s
+            self._best_s = latency if self._best_s is None else min(self._best_s, latency)
+        self.outcomes[index] = outcome
+        self._ended[index].set()
+
+    def done(self, index: int) -> bool:
+        """Whether there is a result."""
+        return self._ended[index].is_set()
+
+    def result(self, index: int) -> RunnerResult:
+        """Wait for the result."""
+        self._ended[index].wait()
+        outcome = self.outcomes[index]
+        if outcome is None:
+            raise RuntimeError(f"the runner was interrupted: {self._failure}")
+        if outcome.error is not None:
+            return RunnerResult(None, outcome.error)
+        return RunnerResult([outcome.value.latency_s], None)
+
+
+@derived_object
+class _Future(PyRunnerFuture):
+    def __init__(self, batch: _RunBatch, index: int) -> None:
+        super().__init__()
+        self._batch = batch
+        self._index = index
+
+    def done(self) -> bool:
+        return self._batch.done(self._index)
+
+    def result(self) -> RunnerResult:
+        return self._batch.result(self._index)
+
+
+def args_info(item: RunnerInput) -> ArgsInfo:
+    """Argument types of a runner's input as plain data."""
+    found = []
+    for argument in item.args_info:
+        kind, dtype, shape = argument.as_json()
+        found.append((str(kind), str(dtype), tuple(int(extent) for extent in shape)))
+    return tuple(found)

@@ -1,0 +1,172 @@
+"""Run one built candidate on random inputs and time it. Used inside a runner's worker."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mschedx.measure.config import MeasureConfig
+
+# A first run above this is itself a measurement; below, page faults and cold caches dominate it.
+_FIRST_RUN_COUNTS_S = 0.02
+_KEPT_ARGUMENT_SETS = 4
+
+ArgsInfo = tuple[tuple[str, str, tuple[int, ...]], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """What was seen of one candidate.
+
+    Attributes
+    ----------
+    latency_s : float
+        Median over the groups, or the faster of the first runs where `cut`.
+    repeats_s : tuple of float
+        The mean of each timed group, seconds.
+    cut : bool
+        Whether it was clearly slow and not timed in full.
+    """
+
+    latency_s: float
+    repeats_s: tuple[float, ...]
+    cut: bool
+
+
+def time_candidate(
+    function: Any,
+    evaluator: Any,
+    device: Any,
+    args: list[Any],
+    config: MeasureConfig,
+    best_s: float | None,
+) -> Timing:
+    """Warm up, decide whether it is worth timing, and time.
+
+    Parameters
+    ----------
+    function : callable
+        Runs the candidate once on `args`.
+    evaluator : callable
+        ``evaluator(number, repeat, flush)`` returns a function of `args` whose ``results`` are
+        the mean seconds of each of `repeat` groups of `number` calls, after one call that does
+        not count.
+    device : tvm.runtime.Device
+        Where it runs; synchronised around the first runs.
+    args : list of tvm.runtime.Tensor
+    config : MeasureConfig
+    best_s : float, optional
+        Best latency of the same batch so far.
+    """
+    first = _once(function, device, args)
+    if first < _FIRST_RUN_COUNTS_S:
+        first = min(first, _once(function, device, args))
+    if (
+        best_s is not None
+        and config.slow_cutoff is not None
+        and first > config.slow_cutoff * best_s
+    ):
+        return Timing(latency_s=first, repeats_s=(first,), cut=True)
+    if config.flush_cache:
+        number = 1
+    else:
+        number = config.number or max(1, math.ceil(config.min_repeat_s / max(first, 1e-7)))
+    fitting = int(config.budget_s / (number * max(first, 1e-7)))
+    planned = min(config.repeats, max(2, fitting))
+    groups = evaluator(number, planned, config.flush_cache)(*args).results
+    return Timing(latency_s=statistics.median(groups), repeats_s=tuple(groups), cut=False)
+
+
+def _once(function: Any, device: Any, args: list[Any]) -> float:
+    device.sync()
+    start = time.perf_counter()
+    function(*args)
+    device.sync()
+    return time.perf_counter() - start
+
+
+class Arguments:
+    """Random arguments, kept from one candidate to the next of the same workload.
+
+    Floats are uniform in [-1, 1): no infinities, no NaN and hardly a denormal, which would change
+    the speed of some kernels. Integers of 8 and 16 bits take their whole range. Integers of 32 and
+    64 bits may be indices, so they are smaller than the smallest extent of any argument above 1.
+    """
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[Any, ...], list[Any]] = OrderedDict()
+
+    def get(self, info: ArgsInfo, device: Any) -> list[Any]:
+        """Tensors on `device` as `info` says: ``("TENSOR", dtype, shape)`` for each argument."""
+        key = (info, device.dlpack_device_type(), device.index)
+        if key not in self._kept:
+            while len(self._kept) >= _KEPT_ARGUMENT_SETS:
+                self._kept.popitem(last=False)
+            rng = np.random.default_rng(0)
+            bound = min((e for _, _, shape in info for e in shape if e > 1), default=1)
+            self._kept[key] = [
+                random_tensor(dtype, shape, device, rng, bound) for _, dtype, shape in info
+            ]
+        self._kept.move_to_end(key)
+        return self._kept[key]
+
+
+def random_tensor(
+    dtype: str, shape: tuple[int, ...], device: Any, rng: np.random.Generator, bound: int
+) -> Any:
+    """Return a new tensor with random contents as :class:`Arguments` says.
+
+    Raises
+    ------
+    TypeError
+        If NumPy (with ml_dtypes) has no such `dtype`.
+    """
+    import tvm
+
+    values = random_array(dtype, shape, rng, bound)
+    return tvm.runtime.tensor(values, device=device)
+
+
+def random_array(
+    dtype: str, shape: tuple[int, ...], rng: np.random.Generator, bound: int
+) -> np.ndarray:
+    """Random array of TVM's `dtype`; see :class:`Arguments` for the distribution."""
+    kind = numpy_dtype(dtype)
+    if kind == np.bool_:
+        return rng.integers(0, 2, shape).astype(np.bool_)
+    if kind.kind in "iu":
+        if kind.itemsize <= 2:
+            limits = np.iinfo(kind)
+            return rng.integers(limits.min, limits.max, shape, dtype=kind, endpoint=True)
+        return rng.integers(0, max(1, bound), shape, dtype=kind)
+    return (rng.random(shape, dtype=np.float32) * 2 - 1).astype(kind)
+
+
+def numpy_dtype(dtype: str) -> np.dtype:
+    """NumPy's name for TVM's `dtype`, ml_dtypes' for the small floats.
+
+    Raises
+    ------
+    TypeError
+        If there is none (sub-byte and vector types).
+    """
+    if dtype == "bool":
+        return np.dtype(np.bool_)
+    try:
+        return np.dtype(dtype)
+    except TypeError:
+        import ml_dtypes
+
+        found = getattr(ml_dtypes, dtype, None)
+        if found is None or dtype.startswith(("int4", "uint4", "float4", "int2", "uint2")):
+            raise TypeError(
+                f"cannot fill an argument of dtype {dtype!r}: expected a float, an integer of at "
+                "least 8 bits, or bool"
+            ) from None
+        return np.dtype(found)

@@ -1,0 +1,95 @@
+"""The jobs that workers do. Imported by the zygote, run in its forks."""
+
+from __future__ import annotations
+
+import functools
+import os
+import tempfile
+from typing import Any
+
+from mschedx.measure.config import MeasureConfig
+from mschedx.measure.link import link_shared
+from mschedx.measure.timing import ArgsInfo, Arguments, Timing, time_candidate
+
+LIBRARY = "candidate.so"
+_arguments = Arguments()
+
+
+def build_candidate(mod_json: str, target_json: str, directory: str, build: bytes | None) -> str:
+    """Compile a scheduled module and return the path of a shared library in its own directory.
+
+    Parameters
+    ----------
+    mod_json, target_json : str
+        What ``tvm.ir.save_json`` gave for the module and the target.
+    directory : str
+        Where to put the library; a directory is made in it, as TVM removes that of every
+        measured candidate.
+    build : bytes, optional
+        A pickled function of module and target that returns the runtime module, in place of
+        ``tvm.build``.
+    """
+    import tvm
+    from tvm.s_tir.transform import RemoveWeightLayoutRewriteBlock
+
+    mod = tvm.ir.load_json(mod_json)
+    target = tvm.ir.load_json(target_json)
+    if target.kind.name == "cuda":
+        _choose_cuda_compiler()
+    mod = RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(mod)
+    with target:
+        built = _load_function(build)(mod, target) if build else tvm.build(mod, target=target)
+    place = tempfile.mkdtemp(dir=directory)
+    path = os.path.join(place, LIBRARY)
+    built.export_library(path, fcompile=link_shared, workspace_dir=place)
+    for name in os.listdir(place):
+        if name != LIBRARY:
+            os.unlink(os.path.join(place, name))
+    return path
+
+
+@functools.lru_cache(maxsize=8)
+def _load_function(pickled: bytes) -> Any:
+    import cloudpickle
+
+    return cloudpickle.loads(pickled)
+
+
+@functools.cache
+def _choose_cuda_compiler() -> None:
+    """Let TVM call the CUDA compiler that is installed: it asks for NVRTC even without one."""
+    import importlib.util
+    import shutil
+
+    if "TVM_CUDA_COMPILE_MODE" in os.environ:
+        return
+    if importlib.util.find_spec("cuda") and importlib.util.find_spec("cuda.bindings"):
+        os.environ["TVM_CUDA_COMPILE_MODE"] = "nvrtc"
+    elif shutil.which("nvcc") or os.path.exists("/usr/local/cuda/bin/nvcc"):
+        os.environ["TVM_CUDA_COMPILE_MODE"] = "nvcc"
+    else:
+        raise RuntimeError(
+            "no CUDA compiler: neither nvcc on PATH nor the cuda-bindings package (NVRTC). "
+            "Install the CUDA toolkit or 'pip install cuda-bindings'."
+        )
+
+
+def run_candidate(
+    path: str, device_type: str, info: ArgsInfo, config: MeasureConfig, best_s: float | None
+) -> Timing:
+    """Load a built candidate, run it on random arguments and time it."""
+    import tvm
+
+    device = tvm.runtime.device(device_type, 0)
+    if not device.exist:
+        raise RuntimeError(f"no {device_type.upper()} device on this machine")
+    module = tvm.runtime.load_module(path)
+    args = _arguments.get(info, device)
+
+    def evaluator(number: int, repeat: int, flush: bool) -> Any:
+        flushing = "cache_flush_cpu_non_first_arg" if flush and device_type == "cpu" else ""
+        return module.time_evaluator(
+            module.entry_name, device, number=number, repeat=repeat, f_preproc=flushing
+        )
+
+    return time_candidate(module[module.entry_name], evaluator, device, args, config, best_s)

@@ -1,0 +1,156 @@
+"""The process that has imported TVM once and forks every worker from itself.
+
+Importing TVM takes a second; forking a process that has done so takes a few milliseconds. So one
+*zygote* per session pays for the import (without torch, which no worker needs), and a worker that
+crashed, hung or grew is replaced at the price of a fork. The zygote has one thread and runs no
+candidate, so forking it is safe and nothing can kill it by accident.
+
+How everything ends with the session, also after SIGKILL: the zygote holds one end of a socket
+whose other end only the session has. End of file there (or a new parent process) makes it kill
+the process group of every worker, remove the session's temporary directory, and exit; and Linux
+kills a worker whose zygote has gone. Own sessions and groups keep a Ctrl-C in the terminal away
+from both.
+
+The module is what runs in the zygote; the session's side is :mod:`mschedx.measure.pool`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import os
+import select
+import shutil
+import signal
+import socket
+import sys
+import traceback
+from typing import Any
+
+from mschedx import compat
+from mschedx.measure import channel
+
+_PARENT_CHECK_S = 1.0
+_PR_SET_PDEATHSIG = 1
+
+
+def main(control_fd: int) -> None:
+    """Serve the session at the other end of `control_fd` until it goes.
+
+    Messages received: first ``(temporary directory, initializers)``, then ``environment`` with two
+    descriptors (the worker's job socket, its error file) for each worker to fork. Messages sent:
+    ``("ready", None)`` or ``("failed", reason)``, then ``("ended", pid, status)`` for each worker
+    that ended, where `status` is what ``os.waitpid`` gave.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    control = socket.socket(fileno=control_fd)
+    parent = os.getppid()
+    directory, initializers = channel.receive(control)
+    try:
+        _prepare(initializers)
+    except BaseException:
+        channel.send(control, ("failed", traceback.format_exc(limit=-5)))
+        return
+    channel.send(control, ("ready", None))
+    children: set[int] = set()
+    try:
+        _serve(control, parent, children)
+    finally:
+        for pid in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+        shutil.rmtree(directory, ignore_errors=True)
+        os._exit(0)
+
+
+def _prepare(initializers: list[Any]) -> None:
+    """Import what every worker needs and let the initializers register what candidates need."""
+    with compat.without_torch():
+        import tvm
+        import tvm.s_tir.meta_schedule  # noqa: F401
+    import mschedx.measure.work  # noqa: F401
+
+    for pickled in initializers:
+        import cloudpickle
+
+        cloudpickle.loads(pickled)()
+    gc.collect()
+    gc.freeze()  # what is shared stays shared: the collector does not touch it in the children
+
+
+def _serve(control: socket.socket, parent: int, children: set[int]) -> None:
+    wake_read, wake_write = socket.socketpair()
+    wake_write.setblocking(False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wake_write.fileno(), warn_on_full_buffer=False)
+    while True:
+        ready, _, _ = select.select([control, wake_read], [], [], _PARENT_CHECK_S)
+        if os.getppid() != parent:
+            return
+        if wake_read in ready:
+            wake_read.recv(4096)
+        for pid, status in _ended(children):
+            channel.send(control, ("ended", pid, status))
+        if control in ready:
+            try:
+                environment, (job_fd, error_fd) = channel.receive_with_fds(control, 2)
+            except EOFError:
+                return
+            pid = os.fork()
+            if pid == 0:
+                signal.set_wakeup_fd(-1)
+                for other in (control, wake_read, wake_write):
+                    other.close()
+                _worker(environment, job_fd, error_fd)
+            children.add(pid)
+            os.close(job_fd)
+            os.close(error_fd)
+
+
+def _ended(children: set[int]) -> list[tuple[int, int]]:
+    found = []
+    while children:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid == 0:
+            break
+        children.discard(pid)
+        found.append((pid, status))
+    return found
+
+
+def _worker(environment: dict[str, str], job_fd: int, error_fd: int) -> None:
+    """Be a worker: never returns."""
+    zygote = os.getppid()
+    os.setpgid(0, 0)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != zygote:
+            os._exit(1)
+    os.environ.update(environment)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.dup2(error_fd, 1)
+    os.dup2(error_fd, 2)
+    job = socket.socket(fileno=job_fd)
+    try:
+        channel.send(job, ("hello", os.getpid()))
+        while True:
+            function, args = channel.receive(job)
+            os.ftruncate(2, 0)  # the error file holds what the present job has said
+            channel.send(job, _answer(function, args))
+    except EOFError:
+        os._exit(0)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+
+
+def _answer(function: Any, args: tuple[Any, ...]) -> tuple[str, Any]:
+    try:
+        return "done", function(*args)
+    except MemoryError as error:
+        return "memory", f"{error or 'out of memory'}"
+    except Exception as error:
+        return "raised", f"{type(error).__name__}: {error}"
