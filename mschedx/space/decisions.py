@@ -1,0 +1,230 @@
+"""Decisions: a traced design space opened up into integer columns, and back.
+
+A design space is a ``Schedule`` whose trace holds sampling instructions. :class:`Design` turns each
+of them into columns: one per factor of a tile, one for a categorical (holding the candidate's
+*value*), one for a compute location (holding TVM's code: -2 inline, -1 root, otherwise the index of
+the consumer's loop). What an instruction can return is a :class:`Table`. Locations are fixed within
+a design, for they change the program's structure.
+
+TVM repairs an invalid decision in silence, for instance ``[2, 5]`` of 16 becomes ``[1, 16]``. Every
+replay here reads its decisions back and refuses such a config.
+
+Notation: D is the number of decisions, the columns of a config.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import tvm
+from numpy.typing import NDArray
+from tvm.s_tir import Schedule, Trace
+
+from .constraints import Constraint
+from .errors import InvalidSchedule
+from .materialize import Postprocs
+from .tables import Decision, DecisionKind, Table, open_instructions
+from .traces import (
+    Raw,
+    decision_of,
+    inspect,
+    plain,
+    replay,
+    searched_part,
+    signature,
+    with_decisions,
+)
+
+__all__ = ["Decision", "DecisionKind", "Design", "Table"]
+
+IntArray = NDArray[np.int64]
+
+
+@dataclass(eq=False)
+class Design:
+    """A traced design space whose decisions are integer columns.
+
+    Build it with :meth:`from_schedule`.
+
+    Parameters
+    ----------
+    mod : tvm.IRModule
+        The unscheduled module.
+    target : tvm.target.Target
+    trace : tvm.s_tir.Trace
+        Instructions without postprocs and dead code; its decisions are those of ``base``.
+    decisions : tuple of Decision
+    tables : tuple of Table
+        One per sampling instruction, in trace order; together they cover every column once.
+    base : int64 array [D]
+        A config that has been replayed.
+    constraints : tuple of Constraint
+        What the structure of the trace itself demands: that the tiles of a loop which an earlier
+        decision made multiply to that loop's extent, that a compute location exists.
+    postprocs : Postprocs, optional
+        The target's own when left out.
+    """
+
+    mod: tvm.IRModule
+    target: tvm.target.Target
+    trace: Trace
+    decisions: tuple[Decision, ...]
+    tables: tuple[Table, ...]
+    base: IntArray
+    constraints: tuple[Constraint, ...] = ()
+    postprocs: Postprocs | None = None
+
+    @classmethod
+    def from_schedule(
+        cls,
+        schedule: Schedule | Trace,
+        mod: tvm.IRModule,
+        target: tvm.target.Target,
+        postprocs: Postprocs | None = None,
+    ) -> Design:
+        """Open up a design space; compute locations stay as the schedule has them.
+
+        Raises
+        ------
+        UnsupportedTrace
+            Without a trace, with an unknown sampling instruction, or with dynamic shapes.
+        EmptySpace
+            When a sampling instruction can return nothing.
+        """
+        trace = searched_part(schedule)
+        sampled = inspect(mod, trace)
+        opened = open_instructions(mod, trace, sampled)
+        return cls(
+            mod,
+            target,
+            trace,
+            opened.decisions,
+            opened.tables,
+            opened.base,
+            opened.constraints,
+            postprocs,
+        )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The decisions' names by column."""
+        return tuple(decision.name for decision in self.decisions)
+
+    @property
+    def locations(self) -> dict[str, int]:
+        """The fixed compute locations by name."""
+        kind = DecisionKind.LOCATION
+        return {d.name: d.domain[0] for d in self.decisions if d.kind is kind}
+
+    def default_config(self) -> IntArray:
+        """Return a config [D] that is known to replay."""
+        return self.base.copy()
+
+    def trace_for(self, config: IntArray) -> Trace:
+        """Return the trace with these decisions.
+
+        Raises
+        ------
+        ValueError
+            When the config has the wrong length or a categorical value that is no candidate.
+        """
+        return with_decisions(self.trace, self._raw(config))
+
+    def replay(self, config: IntArray) -> Schedule:
+        """Apply the trace with these decisions, without postprocs.
+
+        Raises
+        ------
+        InvalidSchedule
+            ``"primitive"`` when a primitive refuses, ``"repaired"`` when TVM changed a decision.
+        """
+        schedule = replay(self.mod, self.trace_for(config))
+        self._refuse_repairs(schedule, config)
+        return schedule
+
+    def materialize(self, config: IntArray) -> Schedule:
+        """Replay the config and apply the postprocs.
+
+        Raises
+        ------
+        InvalidSchedule
+            As :meth:`replay`, or with the name of the postproc that rejects the program.
+        """
+        if self.postprocs is None:
+            self.postprocs = Postprocs.of_target(self.mod, self.target)
+        schedule = self.replay(config)
+        self.postprocs.apply(schedule)
+        return schedule
+
+    def config_of(self, trace: Trace) -> IntArray | None:
+        """Read a config back from a trace, for instance a database record's.
+
+        Returns
+        -------
+        int64 array [D] or None
+            None when the trace has other instructions than this design, another compute location,
+            or a decision that the sampling instruction would not return.
+        """
+        trace = searched_part(trace)
+        if signature(trace) != self._signature:
+            return None
+        config = np.empty(len(self.decisions), dtype=np.int64)
+        for table in self.tables:
+            raw = decision_of(trace, table.instruction)
+            row = raw and self._row(table, raw)
+            if row is None or not (table.rows == row).all(axis=1).any():
+                return None
+            config[list(table.columns)] = row
+        return config
+
+    @cached_property
+    def _signature(self) -> str:
+        return signature(self.trace)
+
+    @cached_property
+    def _candidates(self) -> dict[int, tuple[int, ...]]:
+        """The candidate lists of the categoricals by instruction."""
+        insts = self.trace.insts
+        wanted = {t.instruction for t in self.tables if self._kind(t) is DecisionKind.CATEGORICAL}
+        return {i: plain(insts[i].attrs)[0] for i in sorted(wanted)}
+
+    def _kind(self, table: Table) -> DecisionKind:
+        return self.decisions[table.columns[0]].kind
+
+    def _row(self, table: Table, raw: Raw) -> Raw | None:
+        """Turn TVM's form of a decision into the columns' values."""
+        candidates = self._candidates.get(table.instruction)
+        if candidates is not None:
+            return (candidates[raw[0]],) if 0 <= raw[0] < len(candidates) else None
+        return raw if len(raw) == len(table.columns) else None
+
+    def _raw(self, config: IntArray) -> dict[int, Raw]:
+        """Turn the columns' values into TVM's form of the decisions."""
+        config = np.asarray(config)
+        if config.shape != (len(self.decisions),):
+            raise ValueError(
+                f"expected a config of {len(self.decisions)} values, got shape {config.shape}"
+            )
+        raw = {}
+        for table in self.tables:
+            values = tuple(int(config[column]) for column in table.columns)
+            candidates = self._candidates.get(table.instruction)
+            if candidates is not None:
+                if values[0] not in candidates:
+                    name = self.decisions[table.columns[0]].name
+                    raise ValueError(f"{name} must be one of {candidates}, got {values[0]}")
+                values = (candidates.index(values[0]),)
+            raw[table.instruction] = values
+        return raw
+
+    def _refuse_repairs(self, schedule: Schedule, config: IntArray) -> None:
+        trace = schedule.trace
+        assert trace is not None
+        for instruction, wanted in self._raw(config).items():
+            got = decision_of(trace, instruction)
+            if got != wanted:
+                table = next(t for t in self.tables if t.instruction == instruction)
+                name = self.decisions[table.columns[0]].name
+                raise InvalidSchedule("repaired", f"TVM made {got} of {wanted} for {name}")

@@ -1,0 +1,66 @@
+"""Materialise: from configs to schedules with the target's postprocs applied."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import tvm
+from tvm.s_tir import Schedule
+from tvm.s_tir import meta_schedule as ms
+
+from mschedx import compat
+
+from .errors import InvalidSchedule
+
+
+class Postprocs:
+    """Postprocessors ready to be applied, from several threads at once if need be.
+
+    Parameters
+    ----------
+    postprocs : sequence of ms.Postproc
+        Already initialised with a tuning context.
+    context : object, optional
+        Whatever must stay alive as long as they are used.
+    """
+
+    def __init__(self, postprocs: Sequence[ms.Postproc], context: object = None) -> None:
+        self._postprocs = list(postprocs)
+        self._context = context
+        self._reasons = [_reason(postproc) for postproc in self._postprocs]
+
+    @classmethod
+    def of_target(cls, mod: tvm.IRModule, target: tvm.target.Target) -> Postprocs:
+        """Return TVM's default postprocs for ``target``."""
+        with compat.only_intrinsics(target):
+            context = ms.TuneContext(
+                mod, target=target, space_generator="post-order-apply", num_threads=1
+            )
+        generator = context.space_generator
+        assert generator is not None
+        return cls(generator.postprocs or [], context)
+
+    def apply(self, schedule: Schedule) -> None:
+        """Apply all of them in order, in place, marked as the trace's postproc part.
+
+        Raises
+        ------
+        InvalidSchedule
+            Named after the first postproc that rejects the program.
+        """
+        schedule.enter_postproc()
+        for postproc, reason in zip(self._postprocs, self._reasons):
+            try:
+                accepted = postproc.apply(schedule)
+            except Exception as error:  # Postprocs may raise any of TVM's error classes.
+                lines = str(error).strip().splitlines()
+                raise InvalidSchedule(reason, lines[-1] if lines else repr(error)) from error
+            if not accepted:
+                raise InvalidSchedule(reason, "the program was rejected")
+
+
+def _reason(postproc: ms.Postproc) -> str:
+    """Name a postproc: TVM's by their class, Python ones by what they print."""
+    text = str(postproc)
+    name = text.rsplit(".", 1)[-1]
+    return name if name.isidentifier() else type(postproc).__name__
