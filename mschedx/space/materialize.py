@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import tvm
 from tvm.s_tir import Schedule
@@ -11,6 +13,9 @@ from tvm.s_tir import meta_schedule as ms
 from mschedx import compat
 
 from .errors import InvalidSchedule
+
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
 
 
 class Postprocs:
@@ -64,3 +69,11 @@ def _reason(postproc: ms.Postproc) -> str:
     text = str(postproc)
     name = text.rsplit(".", 1)[-1]
     return name if name.isidentifier() else type(postproc).__name__
+
+
+def in_threads(function: Callable[[_In], _Out], items: Sequence[_In], threads: int) -> list[_Out]:
+    """Map ``function`` over ``items`` in order; TVM's calls run outside the interpreter lock."""
+    if threads < 2 or len(items) < 2:
+        return [function(item) for item in items]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(function, items))

@@ -1,0 +1,239 @@
+"""The Sketch: one program structure, its decisions, and everything known about them as arrays.
+
+Notation
+--------
+n : number of configs.
+D : number of decisions.
+F : number of features.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+import tvm
+from numpy.typing import NDArray
+from tvm.s_tir import Schedule, Trace
+from tvm.s_tir import meta_schedule as ms
+
+from .constraints import Constraint
+from .decisions import Decision, Design
+from .errors import InvalidSchedule
+from .expression import Expression, column
+from .generate import generate, shared_postprocs
+from .materialize import Postprocs, in_threads
+from .sampler import Sampler
+from .seam import Analysis, analyse
+
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+FloatArray = NDArray[np.float64]
+
+logger = logging.getLogger("tvm.s_tir.meta_schedule.mschedx.space")
+
+
+class Sketch:
+    """A design space as exact integer arithmetic.
+
+    A config is a row of int64 values, one per decision. Everything but :meth:`schedule` and
+    :meth:`schedules` is array arithmetic; the analysis behind it runs once, when it is first
+    needed.
+
+    Parameters
+    ----------
+    design : Design
+        The traced design space opened up into decisions.
+    analysis : Analysis, optional
+        Quantities and constraints; derived from the design when left out.
+
+    Attributes
+    ----------
+    failures : Counter
+        By reason, the configs that did not become schedules.
+    """
+
+    def __init__(self, design: Design, analysis: Analysis | None = None) -> None:
+        self.design = design
+        self.failures: Counter[str] = Counter()
+        self._given = analysis
+
+    @cached_property
+    def analysis(self) -> Analysis:
+        """Quantities, constraints and what could not be expressed exactly."""
+        return analyse(self.design) if self._given is None else self._given
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """What is open, by column."""
+        return self.design.decisions
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The decisions' names, by column."""
+        return self.design.names
+
+    @cached_property
+    def constraints(self) -> tuple[Constraint, ...]:
+        """What may not happen; ``str(constraint)`` reads like a formula with its origin."""
+        return (*self.design.constraints, *self.analysis.constraints)
+
+    @property
+    def quantities(self) -> dict[str, Expression]:
+        """Every extent, footprint and count by name, as an expression of the decisions."""
+        return self.analysis.quantities
+
+    @cached_property
+    def sampler(self) -> Sampler:
+        """The sampler over tables and constraints."""
+        return Sampler(self.design.tables, self.constraints, len(self.decisions))
+
+    def count(self) -> int | None:
+        """Return the exact number of valid configs, or None when it cannot be counted."""
+        return self.sampler.count()
+
+    def sample(self, n: int, rng: np.random.Generator) -> IntArray:
+        """Draw ``n`` valid configs, with replacement, uniformly; int64 [n, D]."""
+        return self.sampler.sample(n, rng)
+
+    def recombine(self, parents: IntArray, keys: BoolArray, rng: np.random.Generator) -> IntArray:
+        """Draw one valid child per group of parents.
+
+        Parameters
+        ----------
+        parents : int64 array [m, P, D]
+            Valid configs.
+        keys : bool array [m, D]
+            Child ``i``'s column ``d`` takes one of ``parents[i, :, d]`` where ``keys[i, d]``.
+
+        Returns
+        -------
+        int64 array [m, D]
+        """
+        return self.sampler.recombine(parents, keys, rng)
+
+    def is_valid(self, configs: IntArray) -> BoolArray:
+        """Tell which configs [n, D] are rows of the tables and satisfy the constraints; [n]."""
+        return self.sampler.is_valid(configs)
+
+    def extents(self, configs: IntArray) -> dict[str, IntArray]:
+        """Evaluate every quantity on configs [n, D]; int64 [n] by name."""
+        return {name: expression(configs) for name, expression in self.quantities.items()}
+
+    @cached_property
+    def _features(self) -> tuple[tuple[str, Expression], ...]:
+        varying = {d.column for d in self.decisions if len(d.domain) > 1}
+        own = [(self.names[c], column(c)) for c in sorted(varying)]
+        derived = [(k, e) for k, e in self.quantities.items() if e.columns & varying]
+        return (*own, *derived)
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """What the columns of :meth:`features` are; F names."""
+        return tuple(name for name, _ in self._features)
+
+    @property
+    def feature_columns(self) -> tuple[frozenset[int], ...]:
+        """Which decisions each feature reads; F sets of columns."""
+        return tuple(expression.columns for _, expression in self._features)
+
+    def features(self, configs: IntArray) -> FloatArray:
+        """Return log2(1 + x) of every varying decision and quantity; float64 [n, F].
+
+        Quantities are counts and sizes, >= 0; a negative one is taken as 0.
+        """
+        features = np.empty((len(configs), len(self._features)))
+        for position, (_, expression) in enumerate(self._features):
+            features[:, position] = expression(configs)
+        return np.log2(1.0 + np.maximum(features, 0.0))
+
+    def schedule(self, config: IntArray) -> Schedule:
+        """Materialise one config, postprocs applied.
+
+        Raises
+        ------
+        InvalidSchedule
+            When a primitive, a read-back or a postproc refuses; counted in ``failures``.
+        """
+        outcome = self._outcome(config)
+        if isinstance(outcome, InvalidSchedule):
+            raise outcome
+        return outcome
+
+    def schedules(self, configs: IntArray, threads: int = 2) -> list[Schedule | InvalidSchedule]:
+        """Materialise many configs [n, D], in parallel; failures take their place in the list."""
+        return in_threads(self._outcome, list(configs), threads)
+
+    def _outcome(self, config: IntArray) -> Schedule | InvalidSchedule:
+        try:
+            return self.design.materialize(config)
+        except InvalidSchedule as failure:
+            self.failures[failure.reason] += 1
+            if self.is_valid(config[None])[0]:
+                logger.warning(
+                    "defect of the constraints: %s was predicted valid, but %s",
+                    dict(zip(self.names, config.tolist())),
+                    failure,
+                )
+            return failure
+
+    def config_of(self, trace: Trace) -> IntArray | None:
+        """Read a config [D] back from a trace; None when it is not one of this sketch."""
+        return self.design.config_of(trace)
+
+    def describe(self) -> str:
+        """Say what is open, what constrains it, how many configs there are."""
+        count = self.count()
+        lines = [f"{len(self.decisions)} decisions, {count if count is not None else '?'} configs"]
+        for decision in self.decisions:
+            values = ", ".join(map(str, decision.domain[:12]))
+            more = ", …" if len(decision.domain) > 12 else ""
+            lines.append(f"  {decision.name} in {{{values}{more}}}")
+        lines.append(f"{len(self.constraints)} constraints")
+        lines += [f"  {constraint}" for constraint in self.constraints]
+        for name, reason in self.analysis.unresolved.items():
+            lines.append(f"  not expressed exactly: {name}: {reason}")
+        return "\n".join(lines)
+
+
+def sketches(
+    mod: tvm.IRModule,
+    target: tvm.target.Target,
+    space: object = None,
+) -> list[Sketch]:
+    """Open up every design space of ``mod`` on ``target``.
+
+    Parameters
+    ----------
+    mod : tvm.IRModule or PrimFunc
+    target : tvm.target.Target
+    space : optional
+        Our space for the target when None; otherwise an ``ms.SpaceGenerator``, its name such as
+        ``"post-order-apply"``, a schedule function, or a list of traced schedules.
+    """
+    schedules, mod, postprocs = generate(mod, target, space)
+    return sketches_from(schedules, mod, target, postprocs)
+
+
+def sketches_from(
+    design_spaces: Sequence[Schedule],
+    mod: tvm.IRModule,
+    target: tvm.target.Target,
+    postprocs: Postprocs | Sequence[ms.Postproc] | None = None,
+) -> list[Sketch]:
+    """Open up given design spaces, as a search strategy receives them.
+
+    Parameters
+    ----------
+    design_spaces : sequence of Schedule
+        Traced schedules.
+    mod : tvm.IRModule
+    target : tvm.target.Target
+    postprocs : sequence of ms.Postproc, optional
+        Initialised ones to apply when a config is materialised; the target's when None.
+    """
+    shared = shared_postprocs(mod, target, postprocs)
+    return [Sketch(Design.from_schedule(space, mod, target, shared)) for space in design_spaces]
