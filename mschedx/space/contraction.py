@@ -1,0 +1,187 @@
+"""Recognise a contraction and say which role each of its loops plays.
+
+A contraction is a block ``C[s] += A[f(s, r)] * B[g(s, r)]`` (casts around the loads allowed): matrix
+products plain, batched and transposed, and convolutions of any rank and layout. With
+
+- *vector* axis: the spatial axis that one operand, called the *panel* operand, reads with unit
+  stride of its own and the other, the *broadcast* operand, does not read at all;
+- *batch* axes: spatial axes that both operands read as they are;
+- *row* axes: the other spatial axes;
+- *reduction* axes,
+
+every contraction is a sum of outer products of a column of rows and a vector, which is what a
+register tile computes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tvm import tirx
+from tvm.ir import TensorLoad
+from tvm.s_tir import SBlock
+from tvm.sym import Analyzer
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """One of the two factors of a contraction.
+
+    Attributes
+    ----------
+    index : int
+        Position among the block's reads, as ``cache_read`` counts them.
+    dims : tuple of frozenset of int
+        For every dimension of the buffer, the block axes that its index reads.
+    plain : tuple of int or None
+        For every dimension, the axis whose variable is the whole index; None for an index that
+        combines axes (a convolution's window) or is constant.
+    dtype : str
+    """
+
+    index: int
+    dims: tuple[frozenset[int], ...]
+    plain: tuple[int | None, ...]
+    dtype: str
+
+    @property
+    def axes(self) -> frozenset[int]:
+        """Every block axis the operand's index reads."""
+        return frozenset().union(*self.dims)
+
+    def dim_of(self, axis: int) -> int | None:
+        """The dimension whose whole index is ``axis``, if there is just one."""
+        found = [d for d, a in enumerate(self.plain) if a == axis]
+        alone = sum(axis in dim for dim in self.dims) == 1
+        return found[0] if len(found) == 1 and alone else None
+
+
+@dataclass(frozen=True, slots=True)
+class Contraction:
+    """The roles of a contraction's axes; axes are positions among the block's iteration variables.
+
+    Attributes
+    ----------
+    extents : tuple of int
+        Extent of every axis.
+    vector, batch, rows, reductions
+        Axes by role, see the module header.
+    panel, broadcast : Operand
+    output_plain : tuple of int
+        The axis that indexes each dimension of the output.
+    dtype : str
+        Type that is accumulated.
+    """
+
+    extents: tuple[int, ...]
+    vector: int
+    batch: tuple[int, ...]
+    rows: tuple[int, ...]
+    reductions: tuple[int, ...]
+    panel: Operand
+    broadcast: Operand
+    output_plain: tuple[int, ...]
+    dtype: str
+
+
+def match_contraction(block: SBlock) -> Contraction | None:
+    """Read the roles off a block; None when it is not a contraction of constant shape."""
+    store = block.body
+    if block.init is None or not isinstance(store, tirx.BufferStore):
+        return None
+    axes = {iv.var: position for position, iv in enumerate(block.iter_vars)}
+    if not all(isinstance(iv.dom.extent, tirx.IntImm) for iv in block.iter_vars):
+        return None
+    loads = _factors(store)
+    output = tuple(axes.get(index) for index in store.indices)
+    if loads is None or None in output:
+        return None
+    spatial = {p for p, iv in enumerate(block.iter_vars) if iv.iter_type == tirx.IterVar.DataPar}
+    reduction = {
+        p for p, iv in enumerate(block.iter_vars) if iv.iter_type == tirx.IterVar.CommReduce
+    }
+    if set(output) != spatial or spatial | reduction != set(axes.values()):
+        return None
+    analyzer = Analyzer()
+    for iv in block.iter_vars:
+        analyzer.bind(iv.var, iv.dom)
+    operands = [_operand(load, block, axes, analyzer) for load in loads]
+    if any(operand is None for operand in operands):
+        return None
+    return _assign_roles(block, operands, output, tuple(sorted(reduction)), str(store.buffer.dtype))
+
+
+def _factors(store: Any) -> tuple[Any, Any] | None:
+    """The two loads of ``C[s] = C[s] + A * B``, casts removed."""
+    value = store.value
+    if not isinstance(value, tirx.Add):
+        return None
+    left, right = value.a, value.b
+    if not (isinstance(left, TensorLoad) and left.source.same_as(store.buffer)):
+        left, right = right, left
+    if not (isinstance(left, TensorLoad) and left.source.same_as(store.buffer)):
+        return None
+    right = _strip_casts(right)
+    if not isinstance(right, tirx.Mul):
+        return None
+    loads = _strip_casts(right.a), _strip_casts(right.b)
+    if not all(isinstance(load, TensorLoad) for load in loads):
+        return None
+    return None if loads[0].source.same_as(loads[1].source) else loads
+
+
+def _strip_casts(value: Any) -> Any:
+    while isinstance(value, tirx.Cast):
+        value = value.value
+    return value
+
+
+def _operand(load: Any, block: SBlock, axes: dict[Any, int], analyzer: Analyzer) -> Operand | None:
+    position = [p for p, r in enumerate(block.reads) if r.source.same_as(load.source)]
+    if len(position) != 1:
+        return None
+    # A grouped convolution of one group still says c // C * C; simplified it reads as it should.
+    indices = [analyzer.simplify(index) for index in load.indices]
+    dims = tuple(
+        frozenset(axes[v] for v in tirx.analysis.undefined_vars(index) if v in axes)
+        for index in indices
+    )
+    plain = tuple(axes.get(index) if isinstance(index, tirx.Var) else None for index in indices)
+    return Operand(position[0], dims, plain, str(load.source.dtype))
+
+
+def _assign_roles(
+    block: SBlock,
+    operands: list[Any],
+    output: tuple[Any, ...],
+    reductions: tuple[int, ...],
+    dtype: str,
+) -> Contraction | None:
+    extents = tuple(int(iv.dom.extent) for iv in block.iter_vars)
+    choices = [
+        (axis, panel, broadcast)
+        for panel, broadcast in (operands, operands[::-1])
+        for axis in output
+        if axis not in broadcast.axes and panel.dim_of(axis) is not None
+    ]
+    if not choices or not reductions:
+        return None
+
+    def preference(choice: tuple[int, Operand, Operand]) -> tuple[bool, bool, int]:
+        axis, panel, _ = choice
+        # Vectors are stored last, so an axis that is contiguous in the output comes first; then
+        # one that is contiguous where it is read; then the longest.
+        return (output[-1] == axis, panel.plain[-1] == axis, extents[axis])
+
+    wide = [choice for choice in choices if extents[choice[0]] >= 4]
+    if not wide:
+        return None
+    vector, panel, broadcast = max(wide, key=preference)
+    batch = tuple(
+        axis
+        for axis in output
+        if panel.dim_of(axis) is not None and broadcast.dim_of(axis) is not None
+    )
+    rows = tuple(axis for axis in output if axis != vector and axis not in batch)
+    return Contraction(extents, vector, batch, rows, reductions, panel, broadcast, output, dtype)
