@@ -1,0 +1,190 @@
+"""Heron's cost model: gradient-boosted trees on the assignment vector.
+
+One model per task, trained from scratch whenever there is something new to learn from and a score
+is asked for. Training waits for that moment, so that a model nobody asks costs nothing.
+
+References
+----------
+Bi et al., "Heron: Automatically Constrained High-Performance Library Generation for Deep Learning
+Accelerators", ASPLOS 2023, section 5; github IPRC-ICT/Heron.
+"""
+
+from __future__ import annotations
+
+import json
+import weakref
+import zipfile
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tvm.ir.utils import derived_object
+
+from .adapter import ModelAdapter, latency_s
+from .base import FloatArray, IntArray, Measured
+from .boosted_trees import BoostedTrees, TreeConfig
+from .table import Table
+from .trace_features import from_candidates
+
+if TYPE_CHECKING:
+    from mschedx.space.sketch import Sketch
+
+_FORMAT = 1
+
+
+@derived_object
+class HeronXGB(ModelAdapter):
+    """XGBoost on the decisions of a program, as in Heron.
+
+    Use it with any strategy: ``ms.tune_tir(..., cost_model=mschedx.cost.HeronXGB())``. Our
+    strategies score whole populations as arrays and teach it failed trials too; TVM's pass
+    candidates, whose decisions are read from their traces (and TVM never shows a model the
+    candidates that failed to build).
+
+    Parameters
+    ----------
+    config : TreeConfig, optional
+        Parameters of the trees; Heron's by default.
+    quantities : bool
+        Whether the features hold the sketch's derived quantities (extents, footprints, ...)
+        beside the decisions. The paper's vector does hold them: its assignments list every
+        variable of the constraint problem.
+    """
+
+    def __init__(self, config: TreeConfig | None = None, quantities: bool = True) -> None:
+        super().__init__()
+        self.config = config or TreeConfig()
+        self.quantities = quantities
+        self._measured: dict[str, Table] = {}
+        self._loaded: dict[str, Table] = {}
+        self._trees: dict[str, BoostedTrees] = {}
+        self._order: weakref.WeakKeyDictionary[Sketch, int] = weakref.WeakKeyDictionary()
+
+    # As an array model.
+
+    def learn(self, task: str, measured: Sequence[Measured]) -> None:
+        for index, part in enumerate(measured):
+            self._order[part.sketch] = index
+        self._measured[task] = Table.join(
+            [
+                Table(
+                    self._names(part.sketch),
+                    self._features(part.sketch, part.configs),
+                    part.latency_s,
+                )
+                for part in measured
+            ]
+        )
+        self._trees.pop(task, None)
+
+    def score(self, task: str, sketch: Sketch, configs: IntArray) -> FloatArray:
+        trees = self._fitted(task)
+        return trees.predict(self._features(sketch, configs), self._names(sketch))
+
+    def importance(self, task: str, sketch: Sketch) -> FloatArray | None:
+        trees = self._fitted(task)
+        if not trees.fitted:
+            return None
+        weights = dict(zip(trees.names, trees.importance()))
+        found = np.zeros(len(sketch.decisions))
+        for name, columns in zip(self._names(sketch), self._columns(sketch)):
+            for column in columns:
+                found[column] += weights.get(name, 0.0) / len(columns)
+        return found
+
+    # As a TVM cost model.
+
+    def update(self, context: Any, candidates: Sequence[Any], results: Sequence[Any]) -> None:
+        if len(candidates) != len(results):
+            raise ValueError(
+                f"expected one result per candidate, got {len(candidates)} candidates "
+                f"and {len(results)} results"
+            )
+        if not candidates:
+            return
+        task = _trace_task(context)
+        table = from_candidates(candidates, np.array([latency_s(result) for result in results]))
+        known = [self._measured[task]] if task in self._measured else []
+        self._measured[task] = Table.join([*known, table])
+        self._trees.pop(task, None)
+
+    def predict(self, context: Any, candidates: Sequence[Any]) -> FloatArray:
+        table = from_candidates(candidates)
+        return self._fitted(_trace_task(context)).predict(table.features, table.names)
+
+    def save(self, path: str) -> None:
+        """Write the training rows; the trees are trained again from them when asked for."""
+        rows = {task: self._rows(task) for task in {**self._loaded, **self._measured}}
+        header = {"format": _FORMAT, "tasks": {t: list(table.names) for t, table in rows.items()}}
+        arrays = {}
+        for index, table in enumerate(rows.values()):
+            arrays[f"features_{index}"] = table.features
+            arrays[f"latency_s_{index}"] = table.latency_s
+        # A file object keeps NumPy from appending ".npz" to the name that was asked for.
+        with open(path, "wb") as file:
+            np.savez_compressed(file, header=np.array(json.dumps(header)), **arrays)
+
+    def load(self, path: str) -> None:
+        """Read rows that `save` wrote; they add to what is measured from now on."""
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                header = json.loads(str(stored["header"]))
+                if header["format"] != _FORMAT:
+                    raise ValueError(f"format {header['format']}, expected {_FORMAT}")
+                self._loaded = {
+                    task: Table(
+                        tuple(names), stored[f"features_{index}"], stored[f"latency_s_{index}"]
+                    )
+                    for index, (task, names) in enumerate(header["tasks"].items())
+                }
+        except (KeyError, ValueError, zipfile.BadZipFile) as error:
+            raise ValueError(
+                f"{path}: expected a file written by HeronXGB.save: {error}"
+            ) from error
+        self._measured.clear()
+        self._trees.clear()
+
+    # Inside.
+
+    def _rows(self, task: str) -> Table:
+        """Every row known of a task; a row both loaded and measured counts once."""
+        parts = [store[task] for store in (self._loaded, self._measured) if task in store]
+        table = Table.join(parts)
+        if len(parts) < 2:
+            return table
+        key = np.column_stack([np.nan_to_num(table.features, nan=-1.0), table.latency_s])
+        first = np.sort(np.unique(key, axis=0, return_index=True)[1])
+        return Table(table.names, table.features[first], table.latency_s[first])
+
+    def _fitted(self, task: str) -> BoostedTrees:
+        if task not in self._trees:
+            trees = BoostedTrees(self.config)
+            trees.fit(self._rows(task))
+            self._trees[task] = trees
+        return self._trees[task]
+
+    def _features(self, sketch: Sketch, configs: IntArray) -> FloatArray:
+        """The sketch's features [n, F] and, last, which sketch of its task it is."""
+        if self.quantities:
+            features = sketch.features(configs)
+        else:
+            features = np.log2(1.0 + np.maximum(configs, 0))
+        return np.column_stack([features, np.full(len(configs), self._order.get(sketch, 0))])
+
+    def _names(self, sketch: Sketch) -> tuple[str, ...]:
+        if self.quantities:
+            return (*sketch.feature_names, "sketch")
+        return (*(decision.name for decision in sketch.decisions), "sketch")
+
+    def _columns(self, sketch: Sketch) -> list[frozenset[int]]:
+        """Which decisions each feature reads; none for the last, the sketch itself."""
+        if self.quantities:
+            return [*sketch.feature_columns, frozenset()]
+        return [*(frozenset({d.column}) for d in sketch.decisions), frozenset()]
+
+
+def _trace_task(context: Any) -> str:
+    """Key of what is learnt from traces; apart from what searches teach about the same task."""
+    from tvm.s_tir.meta_schedule.utils import shash2hex
+
+    return f"trace:{shash2hex(context.mod)}"

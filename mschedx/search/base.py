@@ -1,0 +1,250 @@
+"""The round that all strategies share: propose, materialise, measure, learn.
+
+A *search* is an algorithm on arrays: asked for points worth measuring, it answers from what has
+been measured and a scorer. `TaskSearch` surrounds it with what every search needs: programs are
+never measured twice (structural hash), candidates that cannot be materialised are replaced until
+the batch is full, a run of T trials proposes exactly T unless the space runs out, and earlier
+records of the same workload count as measured.
+
+Who calls what, once per round: `TaskSearch.next_batch` → `Search.propose` → ``materialize``; then
+`TaskSearch.tell` with the latencies → `Scorer.learn`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from mschedx.space.errors import InvalidSchedule
+
+from .history import History
+from .points import FloatArray, Points, SketchSet
+from .scoring import Scorer
+
+logger = logging.getLogger("tvm.s_tir.meta_schedule.mschedx.search")
+
+_PATIENCE = 8
+"""Proposals in a row that add nothing to a batch before it is sent as it is."""
+
+_SMALL = 4096
+"""Configs up to which a sketch may be sampled to its last one."""
+
+
+class Search(Protocol):
+    """An algorithm that decides what to measure next; one object serves one task."""
+
+    def propose(
+        self,
+        count: int,
+        space: SketchSet,
+        history: History,
+        scorer: Scorer,
+        rng: np.random.Generator,
+    ) -> Points:
+        """Propose points to measure, most wanted first.
+
+        Parameters
+        ----------
+        count : int
+            How many are wanted, > 0.
+        space : SketchSet
+        history : History
+            What has been measured.
+        scorer : Scorer
+        rng : numpy.random.Generator
+            The only source of chance.
+
+        Returns
+        -------
+        Points
+            Valid, distinct, none in ``history.tried``. More than ``count`` when spares are at
+            hand for points that do not materialise; fewer, or none, when the space has no more.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A point with its program.
+
+    Parameters
+    ----------
+    point : Points [1]
+    schedule : tvm.s_tir.Schedule
+        Materialised, postprocessors applied.
+    program : int
+        Structural hash of the scheduled module.
+    """
+
+    point: Points
+    schedule: Any
+    program: int
+
+
+class Materializer:
+    """Points to programs, remembered for a round, failures counted by reason.
+
+    Parameters
+    ----------
+    space : SketchSet
+    program_hash : callable
+        Structural hash of a module.
+    """
+
+    def __init__(self, space: SketchSet, program_hash: Callable[[Any], int]) -> None:
+        self._space, self._hash = space, program_hash
+        self._known: dict[bytes, Candidate | None] = {}
+        self.failures: Counter[str] = Counter()
+
+    def __call__(self, points: Points) -> list[Candidate | None]:
+        """Materialise points [n]: a candidate each, or None where the schedule is refused."""
+        return [self._one(points, i, key) for i, key in enumerate(points.codes())]
+
+    def forget(self) -> None:
+        """Drop the remembered programs; scores of the next round come from other points."""
+        self._known.clear()
+
+    def _one(self, points: Points, position: int, key: bytes) -> Candidate | None:
+        if key not in self._known:
+            self._known[key] = self._build(points, position)
+        return self._known[key]
+
+    def _build(self, points: Points, position: int) -> Candidate | None:
+        sketch = self._space.sketches[points.sketch[position]]
+        try:
+            schedule = sketch.schedule(self._space.config(points, position))
+        except InvalidSchedule as error:
+            self.failures[error.reason] += 1
+            logger.warning("a config the constraints allow does not materialise: %s", error)
+            return None
+        return Candidate(points.take(np.array([position])), schedule, self._hash(schedule.mod))
+
+
+class TaskSearch:
+    """The rounds of one task.
+
+    Parameters
+    ----------
+    space : SketchSet
+    search : Search
+    scorer : Scorer
+    materialize : Materializer
+    trials : int
+        Candidates to propose in all, > 0.
+    batch : int
+        Most candidates per round, > 0.
+    rng : numpy.random.Generator
+    history : History, optional
+        Points measured before, in another run.
+    programs : iterable of int
+        Structural hashes measured before, known points or not.
+    """
+
+    def __init__(
+        self,
+        space: SketchSet,
+        search: Search,
+        scorer: Scorer,
+        materialize: Materializer,
+        *,
+        trials: int,
+        batch: int,
+        rng: np.random.Generator,
+        history: History | None = None,
+        programs: Sequence[int] = (),
+    ) -> None:
+        for name, value in (("trials", trials), ("batch", batch)):
+            if value < 1:
+                raise ValueError(f"expected {name} >= 1, got {value}")
+        self.space, self.scorer, self.materialize = space, scorer, materialize
+        self.history = history if history is not None else History.of(space)
+        self._search, self._rng = search, rng
+        self._left, self._batch = trials, batch
+        self._programs = set(programs)
+        self._in_flight: list[Candidate] = []
+        if len(self.history):
+            scorer.learn(self.history)
+
+    def next_batch(self) -> list[Candidate] | None:
+        """Return the next candidates, at least one; None when trials or space are used up."""
+        wanted = min(self._left, self._batch)
+        batch: list[Candidate] = []
+        idle = 0
+        while len(batch) < wanted and idle < _PATIENCE:
+            missing = wanted - len(batch)
+            points = self._search.propose(missing, self.space, self.history, self.scorer, self._rng)
+            if not len(points):
+                break
+            found = self._admit(points, missing)
+            batch.extend(found)
+            idle = 0 if found else idle + 1
+        self.materialize.forget()
+        self._left -= len(batch)
+        self._in_flight = batch
+        if not batch and wanted:
+            self._explain_end()
+        return batch or None
+
+    def tell(self, latency_s: FloatArray) -> None:
+        """Record the latencies [n] (seconds, ``inf`` = failed) of the last batch, in its order."""
+        if len(latency_s) != len(self._in_flight):
+            raise ValueError(
+                f"expected results of the {len(self._in_flight)} candidates of the last batch, "
+                f"got {len(latency_s)}"
+            )
+        if not self._in_flight:
+            return
+        points = Points.concatenate([candidate.point for candidate in self._in_flight])
+        self.history.add(points, latency_s)
+        self._in_flight = []
+        self.scorer.learn(self.history)
+
+    def _admit(self, points: Points, missing: int) -> list[Candidate]:
+        """Materialise points in order until ``missing`` new programs are found."""
+        found: list[Candidate] = []
+        for position, key in enumerate(points.codes()):
+            if len(found) == missing:
+                break
+            self.history.tried.add(key)
+            candidate = self.materialize(points.take(np.array([position])))[0]
+            if candidate is None or candidate.program in self._programs:
+                continue
+            self._programs.add(candidate.program)
+            found.append(candidate)
+        return found
+
+    def _explain_end(self) -> None:
+        measured, tried = len(self.history), len(self.history.tried)
+        logger.info(
+            "no new program with %d trials left: %d measured, %d configs tried, not materialised: "
+            "%s",
+            self._left,
+            measured,
+            tried,
+            dict(self.materialize.failures) or "none",
+        )
+
+
+def sample_new(
+    count: int, space: SketchSet, without: set[bytes], rng: np.random.Generator
+) -> Points:
+    """Sample up to ``count`` distinct valid points that are not in ``without``.
+
+    Small sketches are drawn from often enough to leave out none: a point of a sketch of n configs
+    escapes 12·n draws with probability e^-12.
+    """
+    found = space.empty()
+    size = max(count, len(space))
+    # Large sketches hardly ever repeat; two draws per wanted point are plenty there.
+    sizes = [sketch.count() for sketch in space.sketches]
+    cover = max((12 * n for n in sizes if n is not None and n <= _SMALL), default=0)
+    for _ in range(2 + len(space) * cover // size):
+        if len(found) >= count:
+            break
+        found = Points.concatenate([found, space.sample(size, rng)]).distinct(without)
+    return found.take(np.arange(min(count, len(found))))

@@ -1,0 +1,170 @@
+"""Points: configs of several sketches in one array, and the sketches they belong to.
+
+Notation
+--------
+S : number of sketches of a task; s : index of one.
+D_s : number of decisions of sketch s; W = max D_s.
+n : number of points.
+
+A point is a sketch and a config of it. Points of different sketches share one matrix ``[n, W]``;
+the columns past ``D_s`` are zero, so that two points are the same exactly when their rows are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from mschedx.space.sketch import Sketch
+
+IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Points:
+    """Configs of several sketches.
+
+    Parameters
+    ----------
+    sketch : int64 array [n]
+        Which sketch each point belongs to, in ``range(S)``.
+    configs : int64 array [n, W]
+        The config, padded with zeros past the sketch's own decisions.
+    """
+
+    sketch: IntArray
+    configs: IntArray
+
+    def __post_init__(self) -> None:
+        if self.sketch.shape != self.configs.shape[:1] or self.configs.ndim != 2:
+            raise ValueError(
+                f"expected sketch [n] and configs [n, W], got {self.sketch.shape} "
+                f"and {self.configs.shape}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.sketch)
+
+    def take(self, which: IntArray | BoolArray) -> Points:
+        """Return the points at these positions, or where this mask is true."""
+        return Points(self.sketch[which], self.configs[which])
+
+    def codes(self) -> list[bytes]:
+        """Return one hashable code per point; equal codes mean equal points."""
+        rows = np.column_stack([self.sketch, self.configs])
+        return [row.tobytes() for row in np.ascontiguousarray(rows)]
+
+    def distinct(self, without: Iterable[bytes] = ()) -> Points:
+        """Keep the first of equal points, and none whose code is in ``without``, in order."""
+        seen = set(without) if not isinstance(without, set | frozenset | dict) else without
+        fresh: dict[bytes, int] = {}
+        for position, key in enumerate(self.codes()):
+            if key not in seen:
+                fresh.setdefault(key, position)
+        return self.take(np.fromiter(fresh.values(), dtype=np.int64, count=len(fresh)))
+
+    @staticmethod
+    def concatenate(parts: Sequence[Points]) -> Points:
+        """Join points one after the other; at least one part, all of the same width."""
+        return Points(
+            np.concatenate([part.sketch for part in parts]),
+            np.concatenate([part.configs for part in parts]),
+        )
+
+
+class SketchSet:
+    """All sketches of one task, addressed by points.
+
+    Parameters
+    ----------
+    sketches : sequence of Sketch
+        At least one.
+    """
+
+    def __init__(self, sketches: Sequence[Sketch]) -> None:
+        if not sketches:
+            raise ValueError("expected at least one sketch, got none")
+        self.sketches = tuple(sketches)
+        self.depths = tuple(len(sketch.decisions) for sketch in self.sketches)
+        self.width = max(self.depths)
+
+    def __len__(self) -> int:
+        return len(self.sketches)
+
+    def empty(self) -> Points:
+        """No points, of the right width."""
+        return Points(np.empty(0, np.int64), np.empty((0, self.width), np.int64))
+
+    def lift(self, sketch: int, configs: IntArray) -> Points:
+        """Turn configs [n, D_s] of one sketch into points."""
+        padded = np.zeros((len(configs), self.width), dtype=np.int64)
+        padded[:, : self.depths[sketch]] = configs
+        return Points(np.full(len(configs), sketch, dtype=np.int64), padded)
+
+    def config(self, points: Points, position: int) -> IntArray:
+        """Return the config [D_s] of one point."""
+        return points.configs[position, : self.depths[points.sketch[position]]]
+
+    def groups(self, points: Points) -> list[tuple[int, IntArray, IntArray]]:
+        """Split points by sketch: ``(s, positions [m], configs [m, D_s])``, present ones only."""
+        found = []
+        for s in np.unique(points.sketch):
+            positions = np.flatnonzero(points.sketch == s)
+            found.append((int(s), positions, points.configs[positions, : self.depths[s]]))
+        return found
+
+    def sample(self, count: int, rng: np.random.Generator) -> Points:
+        """Draw valid points, the same number from every sketch (give or take one).
+
+        Equal shares, because a sketch with more configs is not a better one. Which sketches get
+        the odd ones is drawn too, so that small counts favour none.
+        """
+        shares = np.full(len(self), count // len(self))
+        shares[rng.permutation(len(self))[: count % len(self)]] += 1
+        parts = [
+            self.lift(s, sketch.sample(int(share), rng))
+            for s, (sketch, share) in enumerate(zip(self.sketches, shares))
+            if share
+        ]
+        return Points.concatenate(parts) if parts else self.empty()
+
+    def recombine(
+        self, first: Points, second: Points, keys: BoolArray, rng: np.random.Generator
+    ) -> Points:
+        """Cross pairs of points; each pair must lie in one sketch.
+
+        Parameters
+        ----------
+        first, second : Points [m]
+        keys : bool array [m, W]
+            Where true, the child takes the decision from one of its parents; the others are free.
+
+        Returns
+        -------
+        Points [m]
+            Valid children, in the order of the pairs.
+        """
+        if not np.array_equal(first.sketch, second.sketch):
+            raise ValueError("expected parents of one sketch in every pair, got a mixed pair")
+        children = np.zeros_like(first.configs)
+        for s, positions, mothers in self.groups(first):
+            depth = self.depths[s]
+            parents = np.stack([mothers, second.configs[positions, :depth]], axis=1)
+            children[positions, :depth] = self.sketches[s].recombine(
+                parents, keys[positions, :depth], rng
+            )
+        return Points(first.sketch.copy(), children)
+
+    def is_valid(self, points: Points) -> BoolArray:
+        """Tell which points satisfy their sketch's constraints; bool [n]."""
+        valid = np.zeros(len(points), dtype=bool)
+        for s, positions, configs in self.groups(points):
+            valid[positions] = self.sketches[s].is_valid(configs)
+        return valid

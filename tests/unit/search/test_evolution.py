@@ -1,0 +1,128 @@
+"""The constrained genetic algorithm: heron.md section 9, facts 8 and 15 (its algorithmic half)."""
+
+import numpy as np
+import pytest
+from toy import ToySketch, latency
+
+from mschedx.cost import HeronXGB
+from mschedx.search.base import Materializer, TaskSearch
+from mschedx.search.constrained_evolution import Evolution, EvolutionConfig, Keys
+from mschedx.search.constrained_random import RandomSearch
+from mschedx.search.moves import genes
+from mschedx.search.points import Points, SketchSet
+from mschedx.search.repaired_genetic import GeneticConfig, mutate, repair
+from mschedx.search.scoring import ArrayScorer
+
+
+def test_every_child_of_random_pairs_is_valid_and_inherits_its_keys():
+    """Fact 8: 10^4 random pairs, all satisfiable; keys but one lie in the parents' values."""
+    space = SketchSet([ToySketch()])
+    rng = np.random.default_rng(0)
+    evolution = Evolution(EvolutionConfig(key_ratio=1.0, keys="random", parents=200))
+    groups = genes(space.sketches[0].decisions)
+    for _ in range(10):
+        first, second = space.sample(1000, rng), space.sample(1000, rng)
+        keep = [evolution._keys(space, 0, None, rng) for _ in range(1000)]
+        assert all(mask.sum() == len(groups) - 1 for mask in keep)
+        keys = np.zeros((1000, 8), dtype=bool)
+        for row, mask in enumerate(keep):
+            for columns, kept in zip(groups, mask):
+                keys[row, columns] = kept
+        children = space.recombine(first, second, keys, rng)
+        assert space.is_valid(children).all()
+        inherited = (children.configs == first.configs) | (children.configs == second.configs)
+        assert inherited[keys].all()
+
+
+def test_with_identical_parents_only_the_freed_gene_may_differ():
+    """Fact 8, second half."""
+    space = SketchSet([ToySketch()])
+    rng = np.random.default_rng(0)
+    parent = space.sample(1, rng)
+    population = Points(np.zeros(50, np.int64), np.repeat(parent.configs, 50, axis=0))
+    evolution = Evolution(EvolutionConfig(key_ratio=1.0))
+    weights = np.ones((1, 8))
+    children = evolution.offspring(200, space, population, np.ones(50), weights, rng)
+    changed = [
+        {g for g, c in enumerate(genes(space.sketches[0].decisions)) if (row[c] != old[c]).any()}
+        for row, old in zip(children.configs, np.repeat(parent.configs, 200, axis=0))
+    ]
+    assert max(len(genes_changed) for genes_changed in changed) == 1
+    assert len(set().union(*changed)) > 1
+
+
+def test_keys_are_the_most_important_genes():
+    space = SketchSet([ToySketch()])
+    weights = np.zeros((1, 8))
+    weights[0, [5, 7]] = 3.0, 1.0
+    evolution = Evolution(EvolutionConfig(key_ratio=0.5))
+    rng = np.random.default_rng(0)
+    kept = np.array([evolution._keys(space, 0, weights, rng) for _ in range(200)])
+    # Two of four genes are keys: the tile of n and the vector; one of them is freed each time.
+    assert (kept.sum(axis=1) == 1).all()
+    assert kept[:, 0].sum() == kept[:, 2].sum() == 0
+    assert 60 < kept[:, 1].sum() < 140
+
+
+def test_repair_makes_every_tile_a_factorisation_and_leaves_good_ones_alone():
+    sketch = ToySketch()
+    rng = np.random.default_rng(0)
+    configs = sketch.sample(200, rng)
+    assert np.array_equal(repair(sketch, configs), configs)
+    repaired = repair(sketch, mutate(sketch, configs, 0.5, rng))
+    assert (repaired[:, :3].prod(axis=1) == 16).all()
+    assert (repaired[:, 3:6].prod(axis=1) == 48).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("population", 0),
+        ("generations", -1),
+        ("parents", 0),
+        ("elites", -2),
+        ("history", -1),
+        ("batch", 0),
+        ("greedy_share", 1.5),
+        ("key_ratio", -0.1),
+        ("neighbours", -1),
+        ("pool", 0),
+    ],
+)
+def test_parameters_out_of_range_are_refused(name, value):
+    with pytest.raises(ValueError, match=f"EvolutionConfig.{name} .*got {value}"):
+        EvolutionConfig(**{name: value})
+
+
+def test_unknown_key_modes_and_mutation_rates_are_refused():
+    with pytest.raises(ValueError, match="'best' is not a valid Keys"):
+        EvolutionConfig(keys="best")
+    with pytest.raises(ValueError, match=r"GeneticConfig.mutation in \[0, 1\], got 2"):
+        GeneticConfig(mutation=2)
+    assert EvolutionConfig(keys="random").keys is Keys.RANDOM
+
+
+def tune(search, seed, trials=48):
+    """Best latency after a run with HeronXGB on the toy landscape, seconds."""
+    space = SketchSet([ToySketch()])
+    task = TaskSearch(
+        space,
+        search,
+        ArrayScorer(HeronXGB()._inst, "toy", space),
+        Materializer(space, hash),
+        trials=trials,
+        batch=16,
+        rng=np.random.default_rng(seed),
+    )
+    while batch := task.next_batch():
+        task.tell(latency(np.array([candidate.schedule.mod for candidate in batch])))
+    return task.history.best_s
+
+
+def test_evolution_beats_constrained_random_over_twenty_seeds():
+    """Fact 15: geomean of CGA >= constrained random at equal trials."""
+    seeds = range(20)
+    evolved = np.log([tune(Evolution(EvolutionConfig()), seed) for seed in seeds])
+    random = np.log([tune(RandomSearch(), seed) for seed in seeds])
+    assert evolved.mean() < random.mean()
+    assert (evolved <= random).mean() >= 0.75
