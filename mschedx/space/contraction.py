@@ -1,7 +1,7 @@
 """Recognise a contraction and say which role each of its loops plays.
 
-A contraction is a block ``C[s] += A[f(s, r)] * B[g(s, r)]`` (casts around the loads allowed): matrix
-products plain, batched and transposed, and convolutions of any rank and layout. With
+A contraction is a block ``C[s] += A[f(s, r)] * B[g(s, r)]`` (casts around the loads allowed):
+matrix products plain, batched and transposed, and convolutions of any rank and layout. With
 
 - *vector* axis: the spatial axis that one operand, called the *panel* operand, reads with unit
   stride of its own and the other, the *broadcast* operand, does not read at all;
@@ -20,7 +20,6 @@ from typing import Any
 
 from tvm import tirx
 from tvm.ir import TensorLoad
-from tvm.s_tir import SBlock
 from tvm.sym import Analyzer
 
 
@@ -85,12 +84,12 @@ class Contraction:
     dtype: str
 
 
-def match_contraction(block: SBlock) -> Contraction | None:
+def match_contraction(block: Any) -> Contraction | None:
     """Read the roles off a block; None when it is not a contraction of constant shape."""
     store = block.body
     if block.init is None or not isinstance(store, tirx.BufferStore):
         return None
-    axes = {iv.var: position for position, iv in enumerate(block.iter_vars)}
+    axes: dict[Any, int] = {iv.var: position for position, iv in enumerate(block.iter_vars)}
     if not all(isinstance(iv.dom.extent, tirx.IntImm) for iv in block.iter_vars):
         return None
     loads = _factors(store)
@@ -137,7 +136,7 @@ def _strip_casts(value: Any) -> Any:
     return value
 
 
-def _operand(load: Any, block: SBlock, axes: dict[Any, int], analyzer: Analyzer) -> Operand | None:
+def _operand(load: Any, block: Any, axes: dict[Any, int], analyzer: Analyzer) -> Operand | None:
     position = [p for p, r in enumerate(block.reads) if r.source.same_as(load.source)]
     if len(position) != 1:
         return None
@@ -152,7 +151,7 @@ def _operand(load: Any, block: SBlock, axes: dict[Any, int], analyzer: Analyzer)
 
 
 def _assign_roles(
-    block: SBlock,
+    block: Any,
     operands: list[Any],
     output: tuple[Any, ...],
     reductions: tuple[int, ...],

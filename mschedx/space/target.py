@@ -47,7 +47,7 @@ def for_target(target: Target | dict[str, Any] | str) -> SpaceGenerator:
     )
 
 
-def _llvm_rules(hardware: Hardware) -> list[ScheduleRule]:
+def _llvm_rules(hardware: Hardware) -> list[Any]:
     # [ApplyCustomRule, InlineConstantScalars, AutoInline, AddRFactor, MultiLevelTiling,
     #  ParallelizeVectorizeUnroll, RandomComputeLocation]: the first three only prepare.
     custom, scalars, inline, *tiling = ScheduleRule.create("llvm")

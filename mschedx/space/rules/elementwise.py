@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm.s_tir import Schedule
 from tvm.tirx import IntImm
 
 
-def vectorise_innermost(sch: Schedule, block: Any, lanes: int) -> None:
+def vectorise_innermost(sch: Any, block: Any, lanes: int) -> None:
     """Vectorise ``lanes`` iterations of the block's innermost loop, if they divide it.
 
     Rewrite
@@ -23,7 +22,7 @@ def vectorise_innermost(sch: Schedule, block: Any, lanes: int) -> None:
     sch.vectorize(inner)
 
 
-def parallelise_copy(sch: Schedule, block: Any, lanes: int) -> None:
+def parallelise_copy(sch: Any, block: Any, lanes: int) -> None:
     """Give a copy at the root all cores, and vectors where its rows allow.
 
     Rewrite

@@ -54,7 +54,7 @@ def vector_length(extent: int, lanes: int) -> int | None:
     return None
 
 
-def packed_tiles(sch: Schedule, block: Any, hardware: Hardware) -> list[Schedule]:
+def packed_tiles(sch: Any, block: Any, hardware: Hardware) -> list[Schedule]:
     """Return the design spaces of :class:`PackedTile` for one block; empty when it has none."""
     contraction = match_contraction(sch.get(block))
     if contraction is None:
@@ -114,7 +114,7 @@ class _Loops:
 
 
 def _split_and_reorder(
-    sch: Schedule, block: Any, contraction: Contraction, limits: TileLimits, length: int
+    sch: Any, block: Any, contraction: Contraction, limits: TileLimits, length: int
 ) -> _Loops:
     loops = sch.get_loops(block)
     vector, lanes = sch.split(loops[contraction.vector], [None, length])
@@ -134,35 +134,35 @@ def _split_and_reorder(
     return _Loops(parallel, vectors[1], middle, reduce[0])
 
 
-def _sample_split(sch: Schedule, loop: Any, parts: int, innermost: int) -> list[Any]:
+def _sample_split(sch: Any, loop: Any, parts: int, innermost: int) -> list[Any]:
     factors = sch.sample_perfect_tile(loop, parts, max_innermost_factor=innermost or -1)
     return sch.split(loop, factors)
 
 
-def _producer(sch: Schedule, block: Any, operand: Operand) -> Any | None:
+def _producer(sch: Any, block: Any, operand: Operand) -> Any | None:
     """The block that writes the operand inside this function, if it is a mere copy (padding)."""
     source = sch.get(block).reads[operand.index].source
     for candidate in sch.get_producers(block):
-        body = sch.get(candidate)
+        body: Any = sch.get(candidate)
         if body.writes[0].source.same_as(source) and body.init is None:
             return candidate
     return None
 
 
-def _put_last(sch: Schedule, block: Any, kind: str, operand: Operand, axis: int) -> None:
+def _put_last(sch: Any, block: Any, kind: str, operand: Operand, axis: int) -> None:
     """Permute a cached buffer so that the vector axis is its last dimension."""
     dim = operand.dim_of(axis)
     _permute_last(sch, block, (kind, operand.index), len(operand.dims), dim)
 
 
-def _permute_last(sch: Schedule, block: Any, buffer: Any, rank: int, dim: int | None) -> None:
+def _permute_last(sch: Any, block: Any, buffer: Any, rank: int, dim: int | None) -> None:
     if dim is None or dim == rank - 1:
         return
     order = [d for d in range(rank) if d != dim] + [dim]
     sch.transform_layout(block, buffer, lambda *index: [index[d] for d in order])
 
 
-def _write_back(sch: Schedule, block: Any, contraction: Contraction) -> Any:
+def _write_back(sch: Any, block: Any, contraction: Contraction) -> Any:
     """Give the result tile a reader of its own: the fused epilogue, or a copy."""
     consumers = sch.get_consumers(block)
     fits = len(consumers) == 1 and _is_elementwise(sch, consumers[0], contraction)
@@ -173,9 +173,9 @@ def _write_back(sch: Schedule, block: Any, contraction: Contraction) -> Any:
     return reader
 
 
-def _is_elementwise(sch: Schedule, consumer: Any, contraction: Contraction) -> bool:
+def _is_elementwise(sch: Any, consumer: Any, contraction: Contraction) -> bool:
     """Whether the consumer visits the output point by point, in the output's own order."""
-    body = sch.get(consumer)
+    body: Any = sch.get(consumer)
     extents = [int(iv.dom.extent) for iv in body.iter_vars]
     output = [contraction.extents[axis] for axis in contraction.output_plain]
     return body.init is None and extents == output and not sch.get_consumers(consumer)
@@ -243,5 +243,5 @@ class PackedTile(PyScheduleRule):
             # A producer or consumer that cannot be moved: the block keeps its other rules.
             return [sch]
 
-    def clone(self) -> PackedTile:
+    def clone(self) -> Any:
         return PackedTile(self.hardware)

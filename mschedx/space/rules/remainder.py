@@ -7,7 +7,7 @@ from typing import Any
 from tvm.ir.utils import derived_object
 from tvm.s_tir import Schedule
 from tvm.s_tir.meta_schedule.schedule_rule import PyScheduleRule, ScheduleRule
-from tvm.tirx import For, ForKind, IterVar
+from tvm.tirx import ForKind, IterVar
 
 from mschedx.hardware import Hardware
 
@@ -33,7 +33,7 @@ def _blocks(sch: Schedule) -> list[Any]:
 
 
 def _kind(sch: Schedule, loop: Any) -> int:
-    statement: For = sch.get(loop)
+    statement: Any = sch.get(loop)
     return int(statement.kind)
 
 
@@ -55,7 +55,7 @@ class UnlessTiled(PyScheduleRule):
     def apply(self, sch: Schedule, block: Any) -> list[Schedule]:
         return [sch] if is_tiled(sch) else list(self.rule.apply(sch, block))
 
-    def clone(self) -> UnlessTiled:
+    def clone(self) -> Any:
         return UnlessTiled(self.rule.clone())
 
 
@@ -81,7 +81,7 @@ class Remainder(PyScheduleRule):
         serial = bool(loops) and all(_kind(sch, loop) == ForKind.SERIAL for loop in loops)
         if not serial or not is_tiled(sch):
             return [sch]
-        body = sch.get(block)
+        body: Any = sch.get(block)
         if all(iv.iter_type == IterVar.DataPar for iv in body.iter_vars):
             lanes = self.hardware.lanes(str(body.writes[0].source.dtype))
             parallelise_copy(sch, block, lanes)
@@ -89,5 +89,5 @@ class Remainder(PyScheduleRule):
             sch.parallel(loops[0])
         return [sch]
 
-    def clone(self) -> Remainder:
+    def clone(self) -> Any:
         return Remainder(self.hardware)
