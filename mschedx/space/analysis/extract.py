@@ -1,0 +1,423 @@
+"""Read the integers off one concrete TIR program.
+
+`extract` walks the body of a PrimFunc in schedulable form (blocks kept) once and returns a
+`Program`: its structure, which configs of one sketch share, and its named integers, which differ.
+The walk crosses into TVM once per node; all arithmetic afterwards is Python's.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from .affine import Affine, NotAffine, parse
+
+
+class DynamicExtent(ValueError):
+    """A loop's extent or a buffer's shape is not a constant."""
+
+
+ROOT = -1
+"""Parent index of what no loop encloses."""
+
+KINDS = ("serial", "parallel", "vectorized", "unrolled", "thread")
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """A loop of the program, in pre-order.
+
+    ``parent`` is the index of the enclosing loop (or `ROOT`), ``thread`` the tag it is bound to
+    ("" when none), ``annotations`` the integer annotations.
+    """
+
+    name: str
+    kind: str
+    thread: str
+    extent: int
+    parent: int
+    annotations: tuple[tuple[str, int | str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """A buffer: allocated by the program or, when ``parameter``, passed to it."""
+
+    name: str
+    scope: str
+    dtype: str
+    shape: tuple[int, ...]
+    parameter: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """A region of ``buffer`` that one instance of a block reads or writes.
+
+    ``offsets[d]`` is the start along dimension d in loop variables (None when it is not affine,
+    with the reason in ``problem``), ``local[d]`` the same in the block's own iterators, where atom
+    v stands for ``iters[v]``, and ``lengths[d]`` how many elements from there.
+    """
+
+    buffer: str
+    is_write: bool
+    offsets: tuple[Affine | None, ...]
+    local: tuple[Affine | None, ...]
+    lengths: tuple[int, ...]
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block with the loops that enclose it, outermost first.
+
+    ``iters`` holds (name, kind, extent); ``bindings`` the affine value of each in loop variables.
+    ``operations`` counts the scalar operations of one instance, keyed "float.add", "int.mul", ….
+    ``leaf`` is false for blocks that only hold other blocks.
+    """
+
+    name: str
+    loops: tuple[int, ...]
+    iters: tuple[tuple[str, str, int], ...]
+    bindings: tuple[Affine | None, ...]
+    accesses: tuple[Access, ...]
+    annotations: tuple[tuple[str, int | str], ...]
+    operations: tuple[tuple[str, int], ...]
+    leaf: bool
+    predicated: bool
+    parent: int
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One program: loops, blocks and buffers, all in program order."""
+
+    loops: tuple[Loop, ...]
+    blocks: tuple[Block, ...]
+    buffers: tuple[Buffer, ...]
+
+    @property
+    def skeleton(self) -> Hashable:
+        """What must agree for two programs to be compared quantity by quantity."""
+        loops = tuple(
+            (x.name, x.kind, x.thread, x.parent, tuple(k for k, _ in x.annotations))
+            for x in self.loops
+        )
+        blocks = tuple(
+            (
+                b.name,
+                b.loops,
+                tuple((name, kind) for name, kind, _ in b.iters),
+                tuple((a.buffer, a.is_write, a.local, a.lengths) for a in b.accesses),
+                tuple(k for k, _ in b.annotations),
+                b.operations,
+                b.leaf,
+            )
+            for b in self.blocks
+        )
+        buffers = tuple((b.name, b.scope, b.dtype, len(b.shape)) for b in self.buffers)
+        return loops, blocks, buffers
+
+
+@dataclass
+class _LoopDraft:
+    variable: str
+    kind: str
+    thread: str
+    extent: int
+    parent: int
+    annotations: tuple[tuple[str, int | str], ...]
+
+
+@dataclass
+class _Walker:
+    """Mutable state of one walk."""
+
+    loops: list[_LoopDraft] = field(default_factory=list)
+    blocks: list[Block] = field(default_factory=list)
+    buffers: dict[int, Buffer] = field(default_factory=dict)
+    names: dict[str, Counter] = field(
+        default_factory=lambda: {"block": Counter(), "buffer": Counter()}
+    )
+    environment: dict[int, Affine] = field(default_factory=dict)
+    chain: tuple[int, ...] = ()
+    parent_block: int = ROOT
+
+    def unique(self, what: str, name: str) -> str:
+        used = self.names[what]
+        used[name] += 1
+        return name if used[name] == 1 else f"{name}#{used[name]}"
+
+    def buffer(self, buffer: Any, parameter: bool = False) -> str:
+        key = hash(buffer)
+        if key not in self.buffers:
+            shape = tuple(_constant(extent, "a buffer's shape") for extent in buffer.shape)
+            self.buffers[key] = Buffer(
+                self.unique("buffer", buffer.name),
+                buffer.scope(),
+                str(buffer.dtype),
+                shape,
+                parameter,
+            )
+        return self.buffers[key].name
+
+    def statement(self, stmt: Any) -> None:
+        kind = type(stmt).__name__
+        if kind == "For":
+            self.loop(stmt)
+        elif kind == "SBlockRealize":
+            self.block(stmt)
+        elif kind == "SeqStmt":
+            for part in stmt.seq:
+                self.statement(part)
+        elif kind == "IfThenElse":
+            self.statement(stmt.then_case)
+            if stmt.else_case is not None:
+                self.statement(stmt.else_case)
+        elif kind in ("AttrStmt", "While"):
+            self.statement(stmt.body)
+
+    def loop(self, loop: Any) -> None:
+        extent = _constant(loop.extent, f"the extent of loop {loop.loop_var.name}")
+        thread = loop.thread_binding
+        index = len(self.loops)
+        self.loops.append(
+            _LoopDraft(
+                loop.loop_var.name,
+                KINDS[int(loop.kind)],
+                thread.thread_tag if thread is not None else "",
+                extent,
+                self.chain[-1] if self.chain else ROOT,
+                _annotations(loop.annotations),
+            )
+        )
+        start = _constant(loop.min, f"the start of loop {loop.loop_var.name}")
+        self.environment[hash(loop.loop_var)] = Affine(start, ((index, 1),))
+        outer, self.chain = self.chain, (*self.chain, index)
+        self.statement(loop.body)
+        self.chain = outer
+
+    def block(self, realize: Any) -> None:
+        block = realize.block
+        iters, bindings = [], []
+        for variable, value in zip(block.iter_vars, realize.iter_values):
+            form = _try_parse(value, self.environment)
+            bindings.append(form)
+            extent = _constant(variable.dom.extent, f"the extent of {variable.var.name}")
+            iters.append(
+                (variable.var.name, _ITER_KINDS.get(int(variable.iter_type), "other"), extent)
+            )
+            if form is not None:
+                self.environment[hash(variable.var)] = form
+        for buffer in block.alloc_buffers:
+            self.buffer(buffer)
+        own = {hash(v.var): Affine(0, ((i, 1),)) for i, v in enumerate(block.iter_vars)}
+        accesses = [self.access(region, False, own) for region in block.reads]
+        accesses += [self.access(region, True, own) for region in block.writes]
+        if not block.iter_vars and not self.chain and not self.blocks and self.parent_block == ROOT:
+            # The root block is where allocations and annotations hang, not a computation.
+            accesses = []
+        index = len(self.blocks)
+        self.blocks.append(None)  # type: ignore[arg-type]  # keeps pre-order; filled in below
+        name = self.unique("block", block.name_hint)
+        outer, self.parent_block = self.parent_block, index
+        loops_before, blocks_before = len(self.loops), len(self.blocks)
+        self.statement(block.body)
+        self.parent_block = outer
+        leaf = len(self.blocks) == blocks_before
+        self.blocks[index] = Block(
+            name=name,
+            loops=self.chain,
+            iters=tuple(iters),
+            bindings=tuple(bindings),
+            accesses=tuple(accesses),
+            annotations=_annotations(block.annotations),
+            operations=_operations(block.body) if leaf and len(self.loops) == loops_before else (),
+            leaf=leaf,
+            predicated=not _is_true(realize.predicate),
+            parent=outer,
+        )
+
+    def access(self, region: Any, is_write: bool, own: dict[int, Affine]) -> Access:
+        offsets, local, lengths, problem = [], [], [], ""
+        for bounds in region.region:
+            try:
+                offsets.append(parse(bounds.min, self.environment))
+            except NotAffine as error:
+                offsets.append(None)
+                problem = str(error)
+            local.append(_try_parse(bounds.min, own))
+            extent = bounds.extent
+            lengths.append(int(extent.value) if type(extent).__name__ == "IntImm" else -1)
+        if any(length < 0 for length in lengths):
+            problem = "a region whose length is not constant"
+            offsets = [None if n < 0 else o for o, n in zip(offsets, lengths)]
+        name = self.buffer(region.source)
+        return Access(name, is_write, tuple(offsets), tuple(local), tuple(lengths), problem)
+
+
+_ITER_KINDS = {0: "spatial", 2: "reduce", 3: "scan", 4: "opaque"}
+
+
+def _constant(expr: Any, what: str) -> int:
+    value = expr if isinstance(expr, int) else getattr(expr, "value", None)
+    if not isinstance(value, int):
+        raise DynamicExtent(
+            f"expected {what} to be a constant, got {expr}: dynamic shapes are not tuned"
+        )
+    return int(value)
+
+
+def _is_true(predicate: Any) -> bool:
+    return getattr(predicate, "value", 0) == 1
+
+
+def _try_parse(expr: Any, environment: dict[int, Affine]) -> Affine | None:
+    try:
+        return parse(expr, environment)
+    except NotAffine:
+        return None
+
+
+def _annotations(mapping: Any) -> tuple[tuple[str, int | str], ...]:
+    """Return integer and text annotations sorted by key; other values keep their key only."""
+    found: list[tuple[str, int | str]] = []
+    for key, value in mapping.items():
+        value = getattr(value, "value", value)
+        keep = isinstance(value, (int, str))
+        found.append(
+            (str(key), (int(value) if isinstance(value, int) else str(value)) if keep else "")
+        )
+    return tuple(sorted(found, key=lambda item: item[0]))
+
+
+_CHILDREN = {
+    "Cast": ("value",),
+    "Not": ("a",),
+    "Select": ("condition", "true_value", "false_value"),
+    "BufferStore": ("value",),
+    "Evaluate": ("value",),
+    "IfThenElse": ("condition", "then_case", "else_case"),
+    "For": ("body",),
+    "AttrStmt": ("body",),
+}
+
+
+def _nodes(stmt: Any) -> Iterator[tuple[str, Any]]:
+    """Visit the computation of a block body: values, not index arithmetic."""
+    stack = [stmt]
+    while stack:
+        node = stack.pop()
+        if node is None:
+            continue
+        kind = type(node).__name__
+        yield kind, node
+        if kind == "SeqStmt":
+            stack.extend(node.seq)
+        elif kind == "Call":
+            stack.extend(node.args)
+        elif kind in _CHILDREN:
+            stack.extend(getattr(node, name) for name in _CHILDREN[kind])
+        elif kind in _ARITHMETIC:
+            stack.extend((node.a, node.b))
+
+
+_ARITHMETIC = {
+    "Add": "add",
+    "Sub": "add",
+    "Mul": "mul",
+    "Div": "div",
+    "Mod": "div",
+    "FloorDiv": "div",
+    "FloorMod": "div",
+    "Min": "compare",
+    "Max": "compare",
+    "EQ": "compare",
+    "NE": "compare",
+    "LT": "compare",
+    "LE": "compare",
+    "GT": "compare",
+    "GE": "compare",
+    "And": "logic",
+    "Or": "logic",
+}
+
+
+def _operations(body: Any) -> tuple[tuple[str, int], ...]:
+    """Count the scalar operations of one execution of a block body."""
+    counts: Counter = Counter()
+    for kind, node in _nodes(body):
+        if kind in _ARITHMETIC:
+            number = "float" if "float" in str(node.a.ty) else "int"
+            counts[f"{number}.{_ARITHMETIC[kind]}"] += 1
+        elif kind == "Select":
+            counts["select"] += 1
+        elif kind == "Cast":
+            counts["cast"] += 1
+        elif kind == "Call":
+            name = str(getattr(node.op, "name", "call")).rsplit(".", 1)[-1]
+            counts["select" if name == "if_then_else" else f"call.{name}"] += 1
+    return tuple(sorted(counts.items()))
+
+
+def _loop_names(walker: _Walker) -> list[str]:
+    """Name every loop after the deepest block it holds, and its variable."""
+    anchor: dict[int, tuple[int, int]] = {}
+    for position, block in enumerate(walker.blocks):
+        for loop in block.loops:
+            key = (-len(block.loops), position)
+            anchor[loop] = min(anchor.get(loop, key), key)
+    used: Counter = Counter()
+    names = []
+    for index, loop in enumerate(walker.loops):
+        block = walker.blocks[anchor[index][1]].name if index in anchor else "root"
+        name = f"{block}/{loop.variable}"
+        used[name] += 1
+        names.append(name if used[name] == 1 else f"{name}#{used[name]}")
+    return names
+
+
+def extract(func: Any) -> Program:
+    """Read a PrimFunc in schedulable form.
+
+    Parameters
+    ----------
+    func : tvm.tirx.PrimFunc
+        Its body is the root block's realize; every extent must be a constant.
+
+    Raises
+    ------
+    DynamicExtent
+        When an extent or shape is not a constant.
+    """
+    from tvm.tirx import is_buffer_var
+
+    walker = _Walker()
+    for parameter in func.params:
+        if is_buffer_var(parameter):
+            walker.buffer(parameter, parameter=True)
+    walker.statement(func.body)
+    names = _loop_names(walker)
+    loops = tuple(
+        Loop(name, d.kind, d.thread, d.extent, d.parent, d.annotations)
+        for name, d in zip(names, walker.loops)
+    )
+    return Program(loops, tuple(walker.blocks), tuple(walker.buffers.values()))
+
+
+def entry(mod: Any) -> Any:
+    """Return the PrimFunc that is scheduled: ``main``, or the only one there is.
+
+    Raises
+    ------
+    ValueError
+        When the module has several functions and none is called ``main``.
+    """
+    functions = {var.name_hint: func for var, func in mod.functions.items()}
+    if "main" in functions:
+        return functions["main"]
+    if len(functions) == 1:
+        return next(iter(functions.values()))
+    raise ValueError(f"expected one function or one called 'main', got {sorted(functions)}")

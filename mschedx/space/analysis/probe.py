@@ -1,0 +1,139 @@
+"""Replays of a design at chosen configs: the evidence that expressions are found and checked on.
+
+A tile's factors are drawn as random rows of its table, every row as likely as any other; corners put
+a whole extent into one slot, and every categorical value occurs. Configs that do not replay are
+counted and left out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mschedx.space.errors import InvalidSchedule, UnsupportedTrace
+from mschedx.space.expression import IntArray
+from .extract import DynamicExtent, Program, entry, extract
+
+if TYPE_CHECKING:
+    from mschedx.space.decisions import Design
+
+_PATIENCE = 8
+"""How many times the wanted number of configs is tried before settling for fewer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probes:
+    """Programs and the configs they were replayed at.
+
+    ``configs`` is int64 [P, D], ``programs`` as many; ``refused`` holds the configs that did not
+    replay, with the reason.
+    """
+
+    configs: IntArray
+    programs: tuple[Program, ...]
+    refused: tuple[tuple[IntArray, str], ...] = ()
+
+
+def random_configs(design: Design, n: int, rng: np.random.Generator) -> IntArray:
+    """Draw configs [n, D], a random row of every table, keeping the design's own constraints.
+
+    Fewer come back when the constraints reject nearly everything.
+    """
+    configs = np.repeat(design.default_config()[None], n * 8 if design.constraints else n, axis=0)
+    for table in design.tables:
+        rows = table.rows[rng.integers(len(table.rows), size=len(configs))]
+        configs[:, list(table.columns)] = rows
+    for constraint in design.constraints:
+        configs = configs[constraint.holds(configs)]
+    return configs[:n]
+
+
+def corner_configs(design: Design) -> IntArray:
+    """Return configs [k, D] with one slot as full as its table allows, and each categorical value."""
+    base = design.default_config()
+    corners = [base]
+    for table in design.tables:
+        for slot in range(len(table.columns)):
+            column = table.rows[:, slot]
+            wanted = np.unique(column) if len(table.columns) == 1 else [column.max(), column.min()]
+            for value in wanted:
+                corner = base.copy()
+                corner[list(table.columns)] = table.rows[np.flatnonzero(column == value)[0]]
+                corners.append(corner)
+    configs = np.unique(np.array(corners), axis=0)
+    for constraint in design.constraints:
+        configs = configs[constraint.holds(configs)]
+    return configs
+
+
+def gather(design: Design, wanted: int, rng: np.random.Generator) -> Probes:
+    """Replay corners and random configs until ``wanted`` random ones have replayed.
+
+    Returns
+    -------
+    Probes
+        Fewer than wanted when `_PATIENCE` times as many were tried in vain.
+
+    Raises
+    ------
+    UnsupportedTrace
+        When nothing replays.
+    """
+    draft = _Draft(design)
+    draft.take(corner_configs(design))
+    target = len(draft.programs) + wanted
+    for _ in range(_PATIENCE):
+        if len(draft.programs) >= target:
+            break
+        draft.take(random_configs(design, wanted, rng), target)
+    return draft.probes()
+
+
+def replayed(design: Design, configs: IntArray) -> Probes:
+    """Replay configs [n, D] without postprocs and read the programs.
+
+    Raises
+    ------
+    UnsupportedTrace
+        When none of them replays.
+    """
+    draft = _Draft(design)
+    draft.take(configs)
+    return draft.probes()
+
+
+@dataclass
+class _Draft:
+    """Probes being collected."""
+
+    design: Design
+    kept: list[IntArray] = field(default_factory=list)
+    programs: list[Program] = field(default_factory=list)
+    refused: list[tuple[IntArray, str]] = field(default_factory=list)
+
+    def take(self, configs: IntArray, enough: int | None = None) -> None:
+        for config in configs:
+            if enough is not None and len(self.programs) >= enough:
+                return
+            try:
+                program = extract(entry(self.design.replay(config).mod))
+            except InvalidSchedule as error:
+                self.refused.append((config, error.reason))
+            except DynamicExtent:
+                self.refused.append((config, "DisallowDynamicLoop"))
+            else:
+                self.kept.append(config)
+                self.programs.append(program)
+
+    def probes(self) -> Probes:
+        if not self.kept:
+            reasons = dict(Counter(reason for _, reason in self.refused))
+            raise UnsupportedTrace(
+                f"none of {len(self.refused)} configs of this design replays ({reasons}): "
+                "check that the schedule rule makes schedules for more than one decision"
+            )
+        configs = np.array(self.kept, dtype=np.int64)
+        return Probes(configs, tuple(self.programs), tuple(self.refused))
