@@ -432,7 +432,8 @@ def _memory_file() -> int:
     if hasattr(os, "memfd_create"):
         fd = os.memfd_create("mschedx-errors")
     else:
-        fd = os.dup(tempfile.TemporaryFile(buffering=0).fileno())
+        with tempfile.TemporaryFile(buffering=0) as file:
+            fd = os.dup(file.fileno())
     fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_APPEND)
     return fd
 

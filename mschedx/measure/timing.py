@@ -134,9 +134,9 @@ def random_tensor(
 
 
 def random_array(
-    dtype: str, shape: tuple[int, ...], rng: np.random.Generator, bound: int
+    dtype: str, shape: tuple[int, ...], rng: np.random.Generator, bound: int, low: float = -1.0
 ) -> np.ndarray:
-    """Random array of TVM's `dtype`; see :class:`Arguments` for the distribution."""
+    """Random array of TVM's `dtype`, floats from [`low`, 1); see :class:`Arguments`."""
     kind = numpy_dtype(dtype)
     if kind == np.bool_:
         return rng.integers(0, 2, shape).astype(np.bool_)
@@ -145,7 +145,7 @@ def random_array(
             limits = np.iinfo(kind)
             return rng.integers(limits.min, limits.max, shape, dtype=kind, endpoint=True)
         return rng.integers(0, max(1, bound), shape, dtype=kind)
-    return (rng.random(shape, dtype=np.float32) * 2 - 1).astype(kind)
+    return (rng.random(shape, dtype=np.float32) * (1 - low) + low).astype(kind)
 
 
 def numpy_dtype(dtype: str) -> np.dtype:

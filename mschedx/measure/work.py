@@ -35,7 +35,7 @@ def build_candidate(mod_json: str, target_json: str, directory: str, build: byte
     mod = tvm.ir.load_json(mod_json)
     target = tvm.ir.load_json(target_json)
     if target.kind.name == "cuda":
-        _choose_cuda_compiler()
+        choose_cuda_compiler()
     mod = RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(mod)
     with target:
         built = _load_function(build)(mod, target) if build else tvm.build(mod, target=target)
@@ -56,7 +56,7 @@ def _load_function(pickled: bytes) -> Any:
 
 
 @functools.cache
-def _choose_cuda_compiler() -> None:
+def choose_cuda_compiler() -> None:
     """Let TVM call the CUDA compiler that is installed: it asks for NVRTC even without one."""
     import importlib.util
     import shutil

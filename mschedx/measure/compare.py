@@ -1,0 +1,113 @@
+r"""Decide whether two arrays are the same result, computed in different orders.
+
+Integers must be equal. For floats the bound follows the error of recursive summation. Adding K
+terms of independent random size in a format of unit roundoff u leaves, by Wilkinson's analysis
+with rounding errors of random sign, an error near :math:`u \sqrt{K}` times the size of the sum
+(Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd ed., section 2.8); two orders of
+the same sum differ by the errors of both. Summed over the program's reductions r, and with a
+share for everything that is not a reduction (casts, transcendental functions):
+
+.. math:: |x - y| \le \Bigl(4 \sum_r \epsilon_r \sqrt{K_r} + 8 \max \epsilon\Bigr)
+          \max_{\text{finite}} |y|
+
+where :math:`\epsilon` is the format's machine epsilon (twice u), :math:`K_r` the number of terms.
+Wide accumulators count with their own :math:`\epsilon`. In formats of few bits the bound is loose:
+with K = 1024 terms in fp16 it exceeds one term, so a kernel that drops a term is found out by the
+neighbouring integer or fp32 workload only.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+_REDUCTION_FACTOR = 4.0
+_OTHER_FACTOR = 8.0
+
+
+@dataclass(frozen=True)
+class Precision:
+    """What a program's rounding errors depend on.
+
+    Attributes
+    ----------
+    reductions : tuple of (str, int)
+        Accumulator dtype and number of terms of every reduction block.
+    dtypes : tuple of str
+        Dtype of every buffer that is written.
+    """
+
+    reductions: tuple[tuple[str, int], ...]
+    dtypes: tuple[str, ...]
+
+    def relative_tolerance(self) -> float:
+        """Largest allowed difference over the largest magnitude of the result."""
+        reductions = sum(epsilon(dtype) * math.sqrt(terms) for dtype, terms in self.reductions)
+        others = max((epsilon(dtype) for dtype in self.dtypes), default=0.0)
+        return _REDUCTION_FACTOR * reductions + _OTHER_FACTOR * others
+
+
+def epsilon(dtype: str) -> float:
+    """Machine epsilon of a float `dtype`; 0 for integers and bool."""
+    if dtype.startswith("float8") or dtype.startswith("bfloat16"):
+        import ml_dtypes
+
+        return float(ml_dtypes.finfo(dtype).eps)
+    if dtype.startswith("float"):
+        return float(np.finfo(dtype).eps)
+    return 0.0
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How two arrays differ.
+
+    Attributes
+    ----------
+    max_error : float
+        Largest absolute difference over the elements that are finite in the expected array.
+    tolerance : float
+        Largest absolute difference allowed.
+    reason : str
+        Empty if they agree.
+    """
+
+    max_error: float
+    tolerance: float
+    reason: str
+
+
+def compare(found: np.ndarray, expected: np.ndarray, relative_tolerance: float) -> Difference:
+    """Compare two arrays of one shape and dtype; see the module for the rule.
+
+    NaN must meet NaN, and an infinity the same infinity.
+    """
+    if expected.dtype.kind in "iub":
+        wrong = int(np.count_nonzero(found != expected))
+        if not wrong:
+            return Difference(0.0, 0.0, "")
+        error = float(np.max(np.abs(found.astype(np.float64) - expected.astype(np.float64))))
+        return Difference(
+            error, 0.0, f"{wrong} of {expected.size} integers differ, by up to {error:g}"
+        )
+    x, y = found.astype(np.float64), expected.astype(np.float64)
+    finite = np.isfinite(y)
+    scale = float(np.max(np.abs(y[finite]), initial=0.0))
+    tolerance = relative_tolerance * scale
+    special = ~finite & ~((np.isnan(x) & np.isnan(y)) | (x == y))
+    if special.any():
+        return Difference(
+            math.inf, tolerance, f"{int(special.sum())} of {y.size} NaN or infinite values differ"
+        )
+    error = np.abs(x[finite] - y[finite])
+    largest = float(np.max(error, initial=0.0))
+    if not largest <= tolerance:  # also when it is NaN
+        wrong = int(np.count_nonzero(~(error <= tolerance)))
+        return Difference(
+            largest,
+            tolerance,
+            f"{wrong} of {y.size} values differ by more than {tolerance:.3g}, up to {largest:.3g}",
+        )
+    return Difference(largest, tolerance, "")
