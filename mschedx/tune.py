@@ -1,0 +1,237 @@
+"""``tune``: MetaSchedule with mschedx's parts, a folder that resumes, and a checked winner."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tvm.s_tir import meta_schedule as ms
+
+from mschedx import compat
+from mschedx.inputs import check_trials, normalize_mod, normalize_target
+from mschedx.report.progress import Progress, make_progress
+from mschedx.report.records import Trial, best_so_far, count_failures
+from mschedx.session import Outcome, Plan, recorded, run_session
+from mschedx.winner import choose_winner
+from mschedx.work_dir import WorkDir, open_work_dir
+
+if TYPE_CHECKING:
+    from tvm import IRModule, tirx
+    from tvm.s_tir import Schedule
+    from tvm.target import Target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TuneResult:
+    """What a tuning run found.
+
+    Attributes
+    ----------
+    latency_s : float
+        Of the winner, seconds; inf if no candidate ran.
+    schedule : Schedule | None
+        The winner; None if no candidate ran.
+    history : tuple[Trial, ...]
+        Every measurement of this function in the work_dir, earlier sessions included.
+    database : ms.Database
+        Stock TVM database on the work_dir.
+    flops : float
+        Arithmetic operations of one run.
+    measured : int
+        Trials that this call measured (the rest was in the work_dir).
+    wall_s : float
+        Seconds that this call took.
+    interrupted : bool
+        Whether Ctrl-C ended it early.
+    timed_out : bool
+        Whether ``timeout_s`` ended it early.
+    """
+
+    mod: IRModule
+    target: Target
+    work_dir: Path
+    database: ms.Database
+    latency_s: float
+    schedule: Schedule | None
+    best: Trial | None
+    history: tuple[Trial, ...]
+    flops: float
+    measured: int
+    wall_s: float
+    interrupted: bool = False
+    timed_out: bool = False
+    verified: bool = False
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def gflops(self) -> float:
+        """Rate of the winner, GFLOP/s."""
+        return self.flops / self.latency_s / 1e9
+
+    @property
+    def curve(self) -> list[float]:
+        """Best latency after each trial, seconds."""
+        return best_so_far(self.history)
+
+    @property
+    def failures(self) -> dict[str, int]:
+        """Failed trials by reason."""
+        return count_failures(self.history)
+
+    def compile(self) -> Any:
+        """Compile the winner with stock TVM.
+
+        Returns
+        -------
+        tvm.runtime.Executable
+            Call its function by the PrimFunc's name (``result.compile()["main"](a, b, c)``). TVM
+            by itself uses half of the cores: see :func:`mschedx.compat.use_cores`.
+        """
+        import tvm
+
+        return tvm.compile(self._winner().mod, target=self.target)
+
+    def save(self, path: str | Path) -> dict[str, Path]:
+        """Write the winner as files that need only TVM to read.
+
+        ``schedule.py`` applies it to the unscheduled module, ``trace.json`` is the same for a
+        program, ``scheduled.py`` shows the loop nest as TVMScript.
+
+        Returns
+        -------
+        dict[str, Path]
+            The files by name.
+        """
+        from mschedx.report.save import save_schedule
+
+        return save_schedule(Path(path), self._winner(), self.target, self.latency_s)
+
+    def _winner(self) -> Schedule:
+        if self.schedule is None:
+            failures = ", ".join(f"{n} × {why}" for why, n in self.failures.items()) or "no trials"
+            examples = [t.error for t in self.history if t.error]
+            raise RuntimeError(
+                f"no candidate of this run could be measured ({failures})"
+                + (f"; for instance: {examples[-1][:500]}" if examples else "")
+                + f"; the logs are in {self.work_dir / 'logs'}"
+            )
+        return self.schedule
+
+
+def tune(
+    mod: IRModule | tirx.PrimFunc,
+    target: Target | dict[str, Any] | str | None = None,
+    *,
+    trials: int = 64,
+    work_dir: str | Path | None = None,
+    seed: int = 0,
+    space: Any = None,
+    strategy: Any = None,
+    cost_model: Any = None,
+    builder: Any = None,
+    runner: Any = None,
+    progress: Any = True,
+    timeout_s: float | None = None,
+    trials_per_round: int = 16,
+    verify: bool = True,
+) -> TuneResult:
+    """Tune one function.
+
+    Parameters
+    ----------
+    mod : IRModule | PrimFunc
+        One PrimFunc with blocks and constant shapes.
+    target : Target | dict | str, optional
+        Any form that TVM knows; this machine when None.
+    trials : int
+        Measurements in the work_dir when done, at least 1. Those of earlier calls count.
+    work_dir : str | Path, optional
+        Where records go and are found again; a new temporary folder when None.
+    seed : int
+        Same seed, same candidates (of an uninterrupted run).
+    space, strategy, cost_model, builder, runner : optional
+        Whatever ``ms.tune_tir`` takes, names included; mschedx's own when None.
+    progress : bool | Progress
+        Show a live display (plain lines when not on a terminal), or a display of one's own.
+    timeout_s : float, optional
+        Start no further round after this many seconds.
+    trials_per_round : int
+        Measurements between two looks of the search at the results.
+    verify : bool
+        Compare the winner's output with the unscheduled program's before it is called the winner;
+        one that differs is disqualified and the next best is checked.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For input that cannot be tuned; the message says what to pass instead.
+    """
+    begin = time.perf_counter()
+    check_trials(trials)
+    check_trials(trials_per_round)
+    module, resolved = normalize_mod(mod), normalize_target(target)
+    compat.check_versions()
+    folder = Path(work_dir if work_dir is not None else tempfile.mkdtemp(prefix="mschedx-"))
+    plan = Plan(
+        mod=module,
+        target=resolved,
+        trials=trials,
+        trials_per_round=trials_per_round,
+        seed=seed,
+        timeout_s=timeout_s,
+        begin=begin,
+        parts={
+            "space": space,
+            "strategy": strategy,
+            "cost_model": cost_model,
+            "builder": builder,
+            "runner": runner,
+        },
+    )
+    display = make_progress(progress, estimate_flops(module))
+    with open_work_dir(folder, resolved) as opened, compat.only_intrinsics(resolved), display:
+        for note in opened.notes:
+            display.note(note)
+        outcome = run_session(plan, opened, display)
+        return _result(plan, opened, outcome, display, verify=verify)
+
+
+def _result(
+    plan: Plan, work_dir: WorkDir, outcome: Outcome, display: Progress, *, verify: bool
+) -> TuneResult:
+    """Choose the winner among all trials of the work_dir."""
+    run = recorded(work_dir, plan.mod)
+    winner, notes = None, []
+    if run is not None:
+        winner, notes = choose_winner(run, plan.mod, plan.target, work_dir, verify=verify)
+    for note in notes:
+        display.note(note)
+    run = recorded(work_dir, plan.mod) or run
+    return TuneResult(
+        mod=plan.mod,
+        target=plan.target,
+        work_dir=work_dir.path,
+        database=ms.database.JSONDatabase(work_dir=str(work_dir.path)),
+        latency_s=winner.trial.latency_s or math.inf if winner else math.inf,
+        schedule=winner.schedule if winner else None,
+        best=winner.trial if winner else None,
+        history=run.trials if run is not None else (),
+        flops=estimate_flops(plan.mod),
+        measured=outcome.measured,
+        wall_s=time.perf_counter() - plan.begin,
+        interrupted=outcome.interrupted,
+        timed_out=outcome.timed_out,
+        verified=winner.verified if winner else False,
+        notes=(*work_dir.notes, *notes),
+    )
+
+
+def estimate_flops(mod: IRModule) -> float:
+    """Count the arithmetic operations of one run, as MetaSchedule's own tables do."""
+    from tvm.s_tir.analysis import estimate_tir_flops
+
+    return float(estimate_tir_flops(mod))

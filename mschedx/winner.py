@@ -1,0 +1,101 @@
+"""Which record is the winner: the fastest whose output is right."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tvm.s_tir import Schedule
+from tvm.s_tir import meta_schedule as ms
+
+from mschedx.report.records import Journal, Run, Trial
+from mschedx.work_dir import RECORDS, WorkDir, read_lines, write_atomic
+
+if TYPE_CHECKING:
+    from tvm import IRModule
+    from tvm.target import Target
+
+_DISQUALIFIED_S = 1e10  # what TVM stores for a trial that failed, and never ranks
+
+
+@dataclass(frozen=True, slots=True)
+class Winner:
+    """A trial, its schedule, and whether its output was compared."""
+
+    trial: Trial
+    schedule: Schedule
+    verified: bool
+
+
+def choose_winner(
+    run: Run, mod: IRModule, target: Target, work_dir: WorkDir, *, verify: bool
+) -> tuple[Winner | None, list[str]]:
+    """Go through the trials from the fastest on, and take the first whose output is right.
+
+    A record with a wrong output is disqualified: it becomes a failed trial in the journal and in
+    the database, so that stock TVM does not pick it either.
+
+    Returns
+    -------
+    winner : Winner | None
+        None if no trial ran, or all that ran were wrong.
+    notes : list[str]
+        A line for each that was disqualified.
+    """
+    lines = read_lines(work_dir.records)
+    workload = ms.database.Workload(mod)
+    journal = Journal(work_dir.path)
+    notes: list[str] = []
+    ranked = sorted(
+        (t.latency_s, t.index, t.record, t)
+        for t in run.trials
+        if t.latency_s is not None and t.record is not None
+    )
+    for latency_s, index, line, trial in ranked:
+        record = ms.database.TuningRecord.from_json(lines[line].content[1], workload)
+        schedule = replay(record.trace, mod)
+        if not verify or line in run.verified:
+            return Winner(trial, schedule, line in run.verified), notes
+        problem = _mismatch(mod, schedule.mod, target)
+        if problem is None:
+            journal.append({"kind": "verified", "workload": run.workload, "record": line})
+            return Winner(trial, schedule, True), notes
+        notes.append(
+            f"trial {index} ({latency_s * 1e6:.1f} us) computed something else than "
+            f"the unscheduled program and is disqualified: {problem}"
+        )
+        journal.append(
+            {
+                "kind": "disqualified",
+                "workload": run.workload,
+                "record": line,
+                "error": problem,
+            }
+        )
+        _fail_record(work_dir, line)
+    return None, notes
+
+
+def replay(trace: Any, mod: IRModule) -> Schedule:
+    """Apply a record's trace, postprocs included, to the unscheduled module."""
+    schedule = Schedule(mod, debug_mask="none")
+    trace.apply_to_schedule(schedule, remove_postproc=False)
+    return schedule
+
+
+def _mismatch(mod: IRModule, scheduled: IRModule, target: Target) -> str | None:
+    """Compare outputs on random inputs; None if they agree."""
+    from mschedx.measure import verify
+
+    result = verify(mod, scheduled, target)
+    return None if result.ok else str(result.message)
+
+
+def _fail_record(work_dir: WorkDir, record: int) -> None:
+    lines = read_lines(work_dir.records)
+    content = lines[record].content
+    content[1][1] = [_DISQUALIFIED_S]
+    texts = [line.text for line in lines]
+    texts[record] = json.dumps(content)
+    write_atomic(work_dir.path / RECORDS, "".join(text + "\n" for text in texts))
