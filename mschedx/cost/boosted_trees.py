@@ -140,7 +140,7 @@ class BoostedTrees:
             parameters["objective"] = "rank:pairwise"
             parameters["tree_method"] = "hist"
             parameters["lambdarank_pair_method"] = "topk"
-            parameters["lambdarank_num_pair_per_sample"] = len(table)
+            parameters["lambdarank_num_pair_per_sample"] = min(len(table), 32)
             data.set_group([len(table)])
         self._booster = xgb.train(parameters, data, num_boost_round=config.rounds)
 

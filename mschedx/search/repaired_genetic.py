@@ -86,7 +86,7 @@ def mutate(
 def repair(sketch: Sketch, configs: IntArray) -> IntArray:
     """Snap every tile of configs [n, D] to the nearest row of its table, in log distance."""
     repaired = configs.copy()
-    for table in sketch.tables:
+    for table in sketch.design.tables:
         columns = list(table.columns)
         if len(columns) < 2:
             continue

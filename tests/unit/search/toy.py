@@ -34,10 +34,11 @@ class ToySketch:
         choices = [np.array(unroll)[:, None], np.array(vector)[:, None]]
         rows = itertools.product(*[[tuple(r) for r in part] for part in (*tiles, *choices)])
         space = np.array([sum(row, ()) for row in rows], dtype=np.int64)
-        self.tables = tuple(
+        tables = tuple(
             SimpleNamespace(columns=columns, rows=table)
             for columns, table in zip(((0, 1, 2), (3, 4, 5), (6,), (7,)), (*tiles, *choices))
         )
+        self.design = SimpleNamespace(tables=tables)
         self.inner = inner
         self.space = space[self._allowed(space)]
         names = ("m.0", "m.1", "m.2", "n.0", "n.1", "n.2", "unroll", "vector")
