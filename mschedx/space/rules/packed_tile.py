@@ -54,12 +54,54 @@ def vector_length(extent: int, lanes: int) -> int | None:
     return None
 
 
+def padding_factors(contraction: Contraction, limits: TileLimits) -> list[int] | None:
+    """Multiples to pad each axis to; None when the shape tiles well or cannot be padded.
+
+    The vector axis is padded to whole vectors where that costs at most an eighth more work, or
+    where no shorter vector divides it. A row axis is padded to a multiple of eight (of
+    four below 64) when no divisor between 4 and ``row_unroll`` lets it share the loads of a panel.
+    """
+    einsum = all(
+        axis is not None or not dim
+        for operand in (contraction.panel, contraction.broadcast)
+        for axis, dim in zip(operand.plain, operand.dims)
+    )
+    if not einsum:
+        return None
+    factors = [1] * len(contraction.extents)
+    extent = contraction.extents[contraction.vector]
+    whole = -(-extent // limits.lanes) * limits.lanes
+    cheap = whole - extent <= extent // 8 or vector_length(extent, limits.lanes) is None
+    if limits.lanes < extent < whole and cheap:
+        factors[contraction.vector] = limits.lanes
+    for axis in contraction.rows:
+        extent = contraction.extents[axis]
+        tiles = any(extent % tile == 0 for tile in range(4, limits.row_unroll + 1))
+        if extent > limits.row_unroll and not tiles:
+            factors[axis] = 8 if extent >= 64 else 4
+    return factors if max(factors) > 1 else None
+
+
+def _pad(sch: Any, block: Any, factors: list[int]) -> Schedule:
+    sch.pad_einsum(block, factors)
+    for crop in sch.get_consumers(block):
+        # The crop of the padded result folds into the epilogue that reads it, if there is one.
+        if len(sch.get_consumers(crop)) == 1:
+            sch.compute_inline(crop)
+    return sch
+
+
 def packed_tiles(sch: Any, block: Any, hardware: Hardware) -> list[Schedule]:
     """Return the design spaces of :class:`PackedTile` for one block; empty when it has none."""
     contraction = match_contraction(sch.get(block))
     if contraction is None:
         return []
     limits = TileLimits.of(hardware, contraction.dtype)
+    padding = padding_factors(contraction, limits)
+    if padding is not None:
+        sch = _pad(sch.copy(), block, padding)
+        contraction = match_contraction(sch.get(block))
+        assert contraction is not None, "padding keeps a contraction a contraction"
     length = vector_length(contraction.extents[contraction.vector], limits.lanes)
     if length is None:
         return []
@@ -80,26 +122,17 @@ def _tile(
     pack_panel: bool,
     stage_broadcast: bool,
 ) -> Schedule | None:
-    padding = _producer(sch, block, contraction.broadcast)
-    panel = sch.cache_read(block, contraction.panel.index, "global") if pack_panel else None
+    panel = _copy_of(sch, block, contraction.panel, pack_panel)
+    staged = _copy_of(sch, block, contraction.broadcast, stage_broadcast)
     if panel is not None:
         _put_last(sch, block, "read", contraction.panel, contraction.vector)
-    staged = padding
-    if stage_broadcast and padding is None:
-        staged = sch.cache_read(block, contraction.broadcast.index, "global")
     write_back = _write_back(sch, block, contraction)
 
     loops = _split_and_reorder(sch, block, contraction, limits, length)
     # Unit loops are kept: a structure that depended on a factor being 1 would be two sketches.
     sch.reverse_compute_at(write_back, loops.rows[-1], preserve_unit_loops=True)
-    if panel is not None:
-        sch.compute_at(panel, loops.panel, preserve_unit_loops=True)
-        vectorise_innermost(sch, panel, length)
-    if staged is not None and stage_broadcast:
-        sch.compute_at(staged, loops.parallel, preserve_unit_loops=True)
-        vectorise_innermost(sch, staged, limits.lanes)
-    elif staged is not None:
-        parallelise_copy(sch, staged, limits.lanes)
+    _place_copy(sch, panel, loops.panel if pack_panel else None, length)
+    _place_copy(sch, staged, loops.parallel if stage_broadcast else None, limits.lanes)
     _finish_write_back(sch, write_back, contraction, length)
     sch.decompose_reduction(block, loops.reduction)
     return sch
@@ -137,6 +170,25 @@ def _split_and_reorder(
 def _sample_split(sch: Any, loop: Any, parts: int, innermost: int) -> list[Any]:
     factors = sch.sample_perfect_tile(loop, parts, max_innermost_factor=innermost or -1)
     return sch.split(loop, factors)
+
+
+def _copy_of(sch: Any, block: Any, operand: Operand, wanted: bool) -> Any | None:
+    """The block that copies an operand: one that is there already (padding), or a new cache."""
+    existing = _producer(sch, block, operand)
+    if existing is not None or not wanted:
+        return existing
+    return sch.cache_read(block, operand.index, "global")
+
+
+def _place_copy(sch: Any, copy: Any | None, loop: Any | None, lanes: int) -> None:
+    """Compute a copy inside ``loop``, or in parallel at the root when there is none."""
+    if copy is None:
+        return
+    if loop is None:
+        parallelise_copy(sch, copy, lanes)
+    else:
+        sch.compute_at(copy, loop, preserve_unit_loops=True)
+        vectorise_innermost(sch, copy, lanes)
 
 
 def _producer(sch: Any, block: Any, operand: Operand) -> Any | None:
@@ -178,7 +230,9 @@ def _is_elementwise(sch: Any, consumer: Any, contraction: Contraction) -> bool:
     body: Any = sch.get(consumer)
     extents = [int(iv.dom.extent) for iv in body.iter_vars]
     output = [contraction.extents[axis] for axis in contraction.output_plain]
-    return body.init is None and extents == output and not sch.get_consumers(consumer)
+    # A crop of a padded result is shorter than what it reads.
+    inside = len(extents) == len(output) and all(e <= o for e, o in zip(extents, output))
+    return body.init is None and inside and not sch.get_consumers(consumer)
 
 
 def _finish_write_back(

@@ -1,0 +1,166 @@
+"""PackedTile: every design space computes what the unscheduled program computes."""
+
+import numpy as np
+import pytest
+import tvm
+from tvm import te
+from tvm.s_tir import Schedule
+from tvm.s_tir.meta_schedule.arg_info import ArgInfo
+from tvm.s_tir.meta_schedule.testing import te_workload
+from tvm.target import Target
+
+from mschedx.hardware import Hardware
+from mschedx.space.contraction import match_contraction
+from mschedx.space.rules.packed_tile import (
+    TileLimits,
+    packed_tiles,
+    padding_factors,
+    vector_length,
+)
+from mschedx.space.sketch import sketches
+from mschedx.space.target import for_target
+
+TARGET = Target({"kind": "llvm", "mcpu": "haswell", "num-cores": 2})
+HARDWARE = Hardware.from_target(TARGET)
+
+
+def gemm(m, n, k, transposed=False, epilogue=False):
+    a = te.placeholder((m, k), name="A")
+    b = te.placeholder((n, k) if transposed else (k, n), name="B")
+    r = te.reduce_axis((0, k), name="k")
+    right = (lambda i, j: b[j, r]) if transposed else (lambda i, j: b[r, j])
+    c = te.compute((m, n), lambda i, j: te.sum(a[i, r] * right(i, j), axis=r), name="C")
+    if not epilogue:
+        return te.create_prim_func([a, b, c])
+    bias = te.placeholder((n,), name="bias")
+    d = te.compute((m, n), lambda i, j: te.max(c[i, j] + bias[j], 0.0), name="D")
+    return te.create_prim_func([a, b, bias, d])
+
+
+def workload(name, *args):
+    return te.create_prim_func(list(getattr(te_workload, name)(*args)))
+
+
+FUNCTIONS = {
+    "gemm": gemm(64, 48, 32),
+    "gemm-tall": gemm(96, 8, 24),
+    "gemm-row": gemm(1, 64, 32),
+    "gemm-prime": gemm(37, 53, 29),
+    "gemm-transposed": gemm(40, 48, 24, transposed=True),
+    "gemm-epilogue": gemm(32, 48, 24, epilogue=True),
+    "gemm-prime-epilogue": gemm(31, 43, 16, epilogue=True),
+    "gemm-batched": workload("batch_matmul_nkkm", 3, 16, 32, 24),
+    "attention": workload("transpose_batch_matmul", 1, 16, 2, 8),
+    "conv1d": workload("conv1d_nlc", 1, 20, 8, 16, 3, 2, 1),
+    "conv2d-nhwc": workload("conv2d_nhwc", 1, 10, 10, 8, 16, 3, 2, 1),
+    "conv2d-nchw": workload("conv2d_nchw", 1, 10, 10, 8, 16, 3, 3, 1, 1),
+    "conv2d-nchw-bias-bn-relu": workload("conv2d_nchw_bias_bn_relu", 1, 8, 8, 4, 16, 3, 3, 1, 1),
+    "conv2d-dilated": workload("conv2d_nhwc", 1, 12, 12, 8, 16, 3, 1, 2, 2),
+    "conv3d": workload("conv3d_ndhwc", 1, 4, 6, 6, 4, 8, 3, 1, 1),
+}
+
+
+def arrays(mod, rng):
+    shapes = [
+        ([int(d) for d in info.shape], str(info.dtype)) for info in ArgInfo.from_entry_func(mod)
+    ]
+    return [rng.standard_normal(shape).astype(dtype) for shape, dtype in shapes]
+
+
+def run(mod, inputs):
+    tensors = [tvm.runtime.tensor(a) for a in inputs]
+    tvm.compile(mod, target=TARGET)["main"](*tensors)
+    return tensors[-1].numpy()
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_space_computes_the_same(name):
+    mod = tvm.IRModule({"main": FUNCTIONS[name].with_attr("global_symbol", "main")})
+    rng = np.random.default_rng(0)
+    inputs = arrays(mod, rng)
+    expected = run(mod, inputs)
+    spaces = sketches(mod, TARGET, for_target(TARGET))
+    assert len(spaces) == 4
+    for sketch in spaces:
+        for config in sketch.sample(2, rng):
+            np.testing.assert_allclose(
+                run(sketch.schedule(config).mod, inputs), expected, rtol=1e-4, atol=1e-4
+            )
+
+
+def scheduled(function, name="C"):
+    sch = Schedule(tvm.IRModule({"main": function}))
+    return packed_tiles(sch, sch.get_sblock(name), HARDWARE)
+
+
+def loop_kinds(sch, block):
+    return [int(sch.get(loop).kind) for loop in sch.get_loops(sch.get_sblock(block))]
+
+
+def test_structure_says_parallel_unroll_and_vectorise_itself():
+    serial, parallel, vectorised, unrolled = 0, 1, 2, 3
+    for sch in scheduled(FUNCTIONS["gemm"]):
+        assert loop_kinds(sch, "C_update") == [
+            parallel,
+            *[serial] * 4,
+            unrolled,
+            unrolled,
+            vectorised,
+        ]
+
+
+def test_one_structure_for_every_config():
+    mod = tvm.IRModule({"main": FUNCTIONS["gemm"].with_attr("global_symbol", "main")})
+    rng = np.random.default_rng(1)
+    for sketch in sketches(mod, TARGET, for_target(TARGET)):
+        kinds = {
+            tuple(loop_kinds(sch, "C_update") + loop_kinds(sch, "C_global"))
+            for sch in (sketch.schedule(config) for config in sketch.sample(10, rng))
+        }
+        assert len(kinds) == 1
+
+
+def test_padded_shapes_tile_in_whole_vectors():
+    for sch in scheduled(gemm(37, 53, 29)):
+        block = sch.get(sch.get_sblock("C_update"))
+        assert [int(iv.dom.extent) for iv in block.iter_vars] == [40, 56, 29]
+
+
+def test_blocks_that_are_no_contraction_are_left_alone():
+    softmax = workload("softmax_mn", 16, 16)
+    for name in ("T_softmax_maxelem", "T_softmax_expsum", "T_softmax_norm"):
+        assert scheduled(softmax, name) == []
+    assert scheduled(workload("depthwise_conv2d_nhwc", 1, 8, 8, 8, 3), "depth_conv2d_nhwc") == []
+
+
+def test_a_single_column_is_vectorised_along_its_rows():
+    for sch in scheduled(gemm(64, 1, 16)):
+        rows, _, _ = sch.get(sch.get_sblock("C_update")).iter_vars
+        lanes = sch.get(sch.get_loops(sch.get_sblock("C_update"))[-1])
+        assert int(lanes.extent) == 8
+        assert int(rows.dom.extent) == 64
+
+
+def test_vector_length():
+    assert [vector_length(n, 16) for n in (64, 24, 8, 12, 1, 1009)] == [16, 8, 8, None, None, None]
+
+
+def test_padding_factors():
+    limits = TileLimits(lanes=16, row_unroll=30, vector_unroll=4)
+
+    def factors(m, n, k):
+        sch = Schedule(tvm.IRModule({"main": gemm(m, n, k)}))
+        contraction = match_contraction(sch.get(sch.get_sblock("C")))
+        return padding_factors(contraction, limits)
+
+    assert factors(1024, 1024, 1024) is None
+    assert factors(1000, 1000, 1000) == [1, 16, 1]
+    assert factors(1009, 1009, 1009) == [8, 16, 1]
+    assert factors(61, 64, 8) == [4, 1, 1]
+    assert factors(64, 24, 8) is None, "a third more work is not worth longer vectors"
+
+
+def test_convolutions_are_not_padded_as_if_they_were_products():
+    sch = Schedule(tvm.IRModule({"main": workload("conv2d_nhwc", 1, 10, 10, 8, 20, 3, 1, 1)}))
+    contraction = match_contraction(sch.get(sch.get_sblock("conv2d_nhwc")))
+    assert padding_factors(contraction, TileLimits(16, 30, 4)) is None
