@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tvm.s_tir import Schedule
 from tvm.s_tir import meta_schedule as ms
 
+from mschedx import measure
 from mschedx.report.records import Journal, Run, Trial
 from mschedx.work_dir import RECORDS, WorkDir, read_lines, write_atomic
 
@@ -57,20 +58,23 @@ def choose_winner(
         schedule = replay(record.trace, mod)
         if not verify or line in run.verified:
             return Winner(trial, schedule, line in run.verified), notes
-        problem = _mismatch(mod, schedule.mod, target)
-        if problem is None:
+        result = measure.verify(schedule, mod, target)
+        if result.ok:
             journal.append({"kind": "verified", "workload": run.workload, "record": line})
             return Winner(trial, schedule, True), notes
+        if not result.checked:
+            notes.append(f"the winner's output could not be checked: {result.reason}")
+            return Winner(trial, schedule, False), notes
         notes.append(
             f"trial {index} ({latency_s * 1e6:.1f} us) computed something else than "
-            f"the unscheduled program and is disqualified: {problem}"
+            f"the unscheduled program and is disqualified: {result.reason}"
         )
         journal.append(
             {
                 "kind": "disqualified",
                 "workload": run.workload,
                 "record": line,
-                "error": problem,
+                "error": result.reason,
             }
         )
         _fail_record(work_dir, line)
@@ -82,14 +86,6 @@ def replay(trace: Any, mod: IRModule) -> Schedule:
     schedule = Schedule(mod, debug_mask="none")
     trace.apply_to_schedule(schedule, remove_postproc=False)
     return schedule
-
-
-def _mismatch(mod: IRModule, scheduled: IRModule, target: Target) -> str | None:
-    """Compare outputs on random inputs; None if they agree."""
-    from mschedx.measure import verify
-
-    result = verify(mod, scheduled, target)
-    return None if result.ok else str(result.message)
 
 
 def _fail_record(work_dir: WorkDir, record: int) -> None:

@@ -1,0 +1,117 @@
+"""The ``mschedx`` command. Nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status (2 for a bad request, 130 after Ctrl-C)."""
+    args = _parser().parse_args(argv)
+    command: Callable[[argparse.Namespace], int] = args.command
+    try:
+        return command(args)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except (ValueError, TypeError, FileNotFoundError) as error:
+        print(f"mschedx: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mschedx", description="Tune tensor programs with TVM's MetaSchedule."
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print versions and exit")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    tune = commands.add_parser("tune", help="tune an operator and compare it with NumPy and torch")
+    tune.add_argument("op", help="operator: gemm, conv2d, softmax, ... ('list' shows all)")
+    tune.add_argument("--shape", type=_ints, default=None, help="sizes, e.g. 1024,1024,1024")
+    tune.add_argument("--dtype", default="float32", help="float32 (default), float16, int8 ...")
+    tune.add_argument("--target", default=None, help="JSON or a tag; this machine by default")
+    tune.add_argument("--trials", type=int, default=64, help="measurements (default 64)")
+    tune.add_argument("--timeout", type=float, default=None, help="stop after this many seconds")
+    tune.add_argument("--work-dir", type=Path, default=None, help="records; resumes if it exists")
+    tune.add_argument("--seed", type=int, default=0)
+    tune.add_argument("--space", default=None, help='"post-order-apply" for TVM\'s own space')
+    tune.add_argument("--strategy", default=None, help='a name that TVM knows: "evolutionary" ...')
+    tune.add_argument("--cost-model", default=None, help='a name that TVM knows: "xgb" ...')
+    tune.add_argument("--no-compare", action="store_true", help="leave out the final table")
+    tune.add_argument("--quiet", action="store_true", help="no progress")
+    tune.set_defaults(command=_tune)
+    return parser
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from mschedx.work_dir import versions
+
+        print(" ".join(f"{name} {version}" for name, version in versions().items()))
+        parser.exit()
+
+
+def _ints(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.replace("x", ",").split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected sizes as 1024,1024,1024 (or 1024x1024x1024), got {text!r}"
+        ) from None
+
+
+def _tune(args: argparse.Namespace) -> int:
+    from mschedx.workloads import OPERATORS, Workload, find
+
+    if args.op == "list":
+        for operator in OPERATORS.values():
+            print(f"{operator.name:18} --shape {operator.describe()}")
+        return 0
+    operator = find(args.op)
+    if args.shape is None:
+        raise ValueError(f"{args.op} needs --shape {operator.describe()}")
+    operator.complete(args.shape)
+
+    from mschedx.tune import tune
+
+    workload = Workload(args.op, args.op, args.shape, args.dtype)
+    work_dir = args.work_dir or Path(
+        f"mschedx_{args.op}_{'x'.join(map(str, args.shape))}_{args.dtype}"
+    )
+    result = tune(
+        workload.func(),
+        args.target,
+        trials=args.trials,
+        work_dir=work_dir,
+        seed=args.seed,
+        space=args.space,
+        strategy=args.strategy,
+        cost_model=args.cost_model,
+        timeout_s=args.timeout,
+        progress=not args.quiet,
+    )
+    if result.schedule is None:
+        print(f"mschedx: {_no_winner(result)}", file=sys.stderr)
+        return 1
+
+    from mschedx.report.summary import print_summary
+
+    print_summary(workload, result, compare=not args.no_compare)
+    return 130 if result.interrupted else 0
+
+
+def _no_winner(result: Any) -> str:
+    try:
+        result.compile()
+    except RuntimeError as error:
+        return str(error)
+    return "no winner"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

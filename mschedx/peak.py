@@ -1,0 +1,145 @@
+"""The fastest this machine can multiply and add, measured: the roof over every kernel.
+
+One TIR kernel of independent fused multiply-adds on every core, with all operands in registers,
+so nothing but the arithmetic units can limit it; TVM compiles it, so no other compiler is needed.
+A second kernel reads an array larger than the caches for the memory rate.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mschedx import compat
+from mschedx.hardware import Hardware, host_target
+
+if TYPE_CHECKING:
+    from tvm.target import Target
+
+_LOAD_LATENCY = 12  # independent chains that cover the latency of an FMA on two ports
+
+
+def measure_peak_flops(target: Target | None = None, seconds: float = 0.5) -> float:
+    """Measure fp32 FLOP/s of this machine, all cores of the target together.
+
+    Parameters
+    ----------
+    target : Target, optional
+        An llvm target for this machine; all cores of it when None.
+    seconds : float
+        How long to measure; the fastest of the runs in that time counts.
+    """
+    target = target or host_target()
+    hardware = Hardware.from_target(target)
+    lanes = hardware.lanes("float32")
+    chains = min(hardware.vector_registers - 4, 2 * _LOAD_LATENCY)
+    steps = 200_000
+    kernel = _compiled(_fma_kernel(hardware.cores, lanes, chains, steps), target)
+    flops = 2.0 * hardware.cores * lanes * chains * steps
+    inputs = np.concatenate([np.full(lanes, 0.5), np.full(lanes, 1.0)]).astype("float32")
+    best = _fastest(kernel, [inputs, np.zeros(hardware.cores * chains * lanes, "float32")], seconds)
+    return flops / best
+
+
+def measure_dram_bytes_per_s(target: Target | None = None, seconds: float = 0.5) -> float:
+    """Measure bytes read from memory per second, all cores of the target together."""
+    target = target or host_target()
+    hardware = Hardware.from_target(target)
+    lanes = hardware.lanes("float32")
+    elements = max(64 << 20, 4 * hardware.l3_bytes) // 4
+    per_core = elements // (hardware.cores * lanes * 8) * lanes * 8
+    kernel = _compiled(_read_kernel(hardware.cores, per_core, lanes), target)
+    source = np.ones(per_core * hardware.cores, "float32")
+    best = _fastest(kernel, [source, np.zeros(hardware.cores * lanes * 8, "float32")], seconds)
+    return source.nbytes / best
+
+
+def calibrate(target: Target | None = None) -> Hardware:
+    """Give this machine's :class:`Hardware` with measured rates; takes about a second."""
+    target = target or host_target()
+    return Hardware.from_target(target).with_rates(
+        peak_flops=measure_peak_flops(target),
+        dram_bytes_per_s=measure_dram_bytes_per_s(target),
+    )
+
+
+def _compiled(func: Any, target: Target) -> Any:
+    import tvm
+
+    return tvm.compile(tvm.IRModule({"main": func}), target=target)["main"]
+
+
+def _fastest(kernel: Any, arrays: list[np.ndarray], seconds: float) -> float:
+    """Seconds of the fastest of the runs that fit into `seconds`, at least five."""
+    import tvm
+
+    def measure() -> float:
+        tensors = [tvm.runtime.tensor(a) for a in arrays]
+        best, runs, begin = np.inf, 0, time.perf_counter()
+        while runs < 5 or time.perf_counter() - begin < seconds:
+            start = time.perf_counter()
+            kernel(*tensors)
+            best = min(best, time.perf_counter() - start)
+            runs += 1
+        return float(best)
+
+    return compat.on_cores(None, measure)
+
+
+def _fma_kernel(cores: int, lanes: int, chains: int, steps: int) -> Any:
+    with compat.fast_script():
+        from tvm.script import tirx as T
+
+        @T.prim_func(s_tir=True)
+        def main(
+            x: T.Buffer((2 * lanes,), "float32"), y: T.Buffer((cores * chains * lanes,), "float32")
+        ):
+            T.func_attr({"global_symbol": "main", "tirx.noalias": True})
+            for core in T.parallel(cores):
+                with T.sblock("core"):
+                    c = T.axis.spatial(cores, core)
+                    total = T.sblock_alloc_buffer((chains * lanes,), "float32", scope="local")
+                    for j in T.unroll(chains):
+                        for v in T.vectorized(lanes):
+                            total[j * lanes + v] = T.float32(j)
+                    for _ in range(steps):
+                        for j in T.unroll(chains):
+                            for v in T.vectorized(lanes):
+                                total[j * lanes + v] = total[j * lanes + v] * x[v] + x[lanes + v]
+                    for j in T.unroll(chains):
+                        for v in T.vectorized(lanes):
+                            y[(c * chains + j) * lanes + v] = total[j * lanes + v]
+
+        return main
+
+
+def _read_kernel(cores: int, per_core: int, lanes: int) -> Any:
+    with compat.fast_script():
+        from tvm.script import tirx as T
+
+        @T.prim_func(s_tir=True)
+        def main(
+            x: T.Buffer((cores * per_core,), "float32"),
+            y: T.Buffer((cores * 8 * lanes,), "float32"),
+        ):
+            T.func_attr({"global_symbol": "main", "tirx.noalias": True})
+            for core in T.parallel(cores):
+                with T.sblock("core"):
+                    c = T.axis.spatial(cores, core)
+                    total = T.sblock_alloc_buffer((8 * lanes,), "float32", scope="local")
+                    for j in T.unroll(8):
+                        for v in T.vectorized(lanes):
+                            total[j * lanes + v] = T.float32(0)
+                    for i in range(per_core // (8 * lanes)):
+                        for j in T.unroll(8):
+                            for v in T.vectorized(lanes):
+                                total[j * lanes + v] = (
+                                    total[j * lanes + v] + x[c * per_core + (i * 8 + j) * lanes + v]
+                                )
+                    for j in T.unroll(8):
+                        for v in T.vectorized(lanes):
+                            y[(c * 8 + j) * lanes + v] = total[j * lanes + v]
+
+        return main
