@@ -253,6 +253,7 @@ def _stand_in() -> Iterator[None]:
         package.__path__ = list(spec.submodule_search_locations)
         package.__package__ = _INTRINSICS
         sys.modules[_INTRINSICS] = package
+        tvm.s_tir.tensor_intrin = package  # as an import would
         try:
             yield
         finally:

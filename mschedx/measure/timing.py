@@ -54,9 +54,9 @@ def time_candidate(
     function : callable
         Runs the candidate once on `args`.
     evaluator : callable
-        ``evaluator(number, repeat, flush)`` returns a function of `args` whose ``results`` are
-        the mean seconds of each of `repeat` groups of `number` calls, after one call that does
-        not count.
+        ``evaluator(number, repeat)`` returns a function of `args` whose ``results`` are the mean
+        seconds of each of `repeat` groups of `number` calls (or more, for a kernel so short that
+        the first runs, called from Python, say too much), after one call that does not count.
     device : tvm.runtime.Device
         Where it runs; synchronised around the first runs.
     args : list of tvm.runtime.Tensor
@@ -79,7 +79,7 @@ def time_candidate(
         number = config.number or max(1, math.ceil(config.min_repeat_s / max(first, 1e-7)))
     fitting = int(config.budget_s / (number * max(first, 1e-7)))
     planned = min(config.repeats, max(2, fitting))
-    groups = evaluator(number, planned, config.flush_cache)(*args).results
+    groups = evaluator(number, planned)(*args).results
     return Timing(latency_s=statistics.median(groups), repeats_s=tuple(groups), cut=False)
 
 

@@ -39,6 +39,7 @@ def build_candidate(mod_json: str, target_json: str, directory: str, build: byte
     mod = RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(mod)
     with target:
         built = _load_function(build)(mod, target) if build else tvm.build(mod, target=target)
+        _compile_cuda_source(built)
     place = tempfile.mkdtemp(dir=directory)
     path = os.path.join(place, LIBRARY)
     built.export_library(path, fcompile=link_shared, workspace_dir=place)
@@ -53,6 +54,21 @@ def _load_function(pickled: bytes) -> Any:
     import cloudpickle
 
     return cloudpickle.loads(pickled)
+
+
+def _compile_cuda_source(built: Any) -> None:
+    """Compile CUDA source that TVM has left as it is.
+
+    Without a CUDA driver TVM writes the source into the artifact and compiles it where that is
+    loaded. A kernel that does not compile is to fail here, as it does on a machine with a GPU.
+    """
+    import tvm_ffi
+
+    if tvm_ffi.get_global_func("ffi.Module.create.cuda", allow_missing=True) is not None:
+        return
+    for module in built.imports:
+        if module.kind == "cuda":
+            tvm_ffi.get_global_func("tvm_callback_cuda_compile")(module.inspect_source())
 
 
 @functools.cache
@@ -86,10 +102,16 @@ def run_candidate(
     module = tvm.runtime.load_module(path)
     args = _arguments.get(info, device)
 
-    def evaluator(number: int, repeat: int, flush: bool) -> Any:
-        flushing = "cache_flush_cpu_non_first_arg" if flush and device_type == "cpu" else ""
+    def evaluator(number: int, repeat: int) -> Any:
+        flush = config.flush_cache and device_type == "cpu"
+        adaptive = config.number is None and not config.flush_cache
         return module.time_evaluator(
-            module.entry_name, device, number=number, repeat=repeat, f_preproc=flushing
+            module.entry_name,
+            device,
+            number=number,
+            repeat=repeat,
+            min_repeat_ms=round(config.min_repeat_s * 1e3) if adaptive else 0,
+            f_preproc="cache_flush_cpu_non_first_arg" if flush else "",
         )
 
     return time_candidate(module[module.entry_name], evaluator, device, args, config, best_s)

@@ -1,0 +1,298 @@
+"""compat: versions, fast TVMScript, intrinsics by kind, cores."""
+
+import os
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+from mschedx import compat
+
+
+def run_python(code: str, **environment: str) -> str:
+    """Run `code` in a fresh interpreter, return what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def versions(monkeypatch):
+    """Pretend that other versions are installed."""
+
+    def pretend(tvm: str | None, ffi: str | None) -> None:
+        found = {"apache-tvm": tvm, "apache-tvm-ffi": ffi}
+        monkeypatch.setattr(compat, "_version", found.get)
+        compat.check_versions.cache_clear()
+
+    yield pretend
+    compat.check_versions.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("tvm", "ffi"), [("0.27.0", "0.1.14"), ("0.27.0.post1", "0.1.14.post1"), (None, None)]
+)
+def test_tested_versions_pass(versions, tvm, ffi):
+    versions(tvm, ffi)
+    compat.check_versions()
+
+
+@pytest.mark.parametrize(
+    ("tvm", "ffi", "named"),
+    [
+        ("0.27.0", "0.1.15", "0.1.15"),
+        ("0.27.0", "0.1.15.post2", "segmentation fault"),
+        ("0.26.0", "0.1.14", "0.26.0"),
+        ("0.28.0", "0.1.14", "0.28.0"),
+    ],
+)
+def test_known_bad_versions_name_version_and_fix(versions, tvm, ffi, named):
+    versions(tvm, ffi)
+    with pytest.raises(compat.IncompatibleVersion, match=named) as caught:
+        compat.check_versions()
+    assert "pip install" in str(caught.value)
+
+
+def test_the_installed_versions_pass():
+    compat.check_versions()
+
+
+def test_fast_script_parses_the_same_and_is_undone():
+    # Class methods, closures and nested decorators are what the parser reads the stack for.
+    out = run_python(
+        """
+        import sys, tempfile, importlib.util, pathlib
+        from mschedx import compat
+        with compat.without_torch():
+            import tvm
+        import inspect
+        source = '''
+        from tvm.script import ir as I, tirx as T
+        def make(n):
+            @T.prim_func(s_tir=True)
+            def f(A: T.Buffer((n,), "float32"), B: T.Buffer((n,), "float32")):
+                for i in range(n):
+                    with T.sblock("B"):
+                        v = T.axis.spatial(n, i)
+                        B[v] = A[v] * T.float32(2)
+            return f
+        @I.ir_module
+        class M:
+            @T.prim_func(s_tir=True)
+            def main(A: T.Buffer((4,), "float32")):
+                for i in range(4):
+                    with T.sblock("A"):
+                        v = T.axis.spatial(4, i)
+                        A[v] = T.float32(1)
+        '''
+        import textwrap
+        path = pathlib.Path(tempfile.mkdtemp()) / "script.py"
+        path.write_text(textwrap.dedent(source))
+        def load():
+            spec = importlib.util.spec_from_file_location("script", path)
+            module = importlib.util.module_from_spec(spec)
+            sys.modules["script"] = module
+            spec.loader.exec_module(module)
+            return module.M, module.make(8)
+        slow = load()
+        with compat.fast_script(), compat.fast_script():
+            fast = load()
+        for a, b in zip(slow, fast):
+            tvm.ir.assert_structural_equal(a, b)
+        try:
+            with compat.fast_script():
+                raise KeyError
+        except KeyError:
+            pass
+        import tvm.tirx.script.parser.entry as e1, tvm.script.parser.ir.entry as e2
+        print(e1.inspect is inspect, e2.inspect is inspect)
+        """
+    )
+    assert out.split() == ["True", "True"]
+
+
+def test_all_intrinsics_load_in_time_and_completely():
+    out = run_python(
+        """
+        import time
+        import tvm
+        from tvm.s_tir import TensorIntrin
+        from mschedx import compat
+        start = time.process_time()
+        compat.load_tensor_intrinsics()
+        seconds = time.process_time() - start
+        import tvm.s_tir.tensor_intrin
+        for name in ("dot_16x4_vnni", "wmma_load_16x16x16_f16_a_shared_dyn", "dot_4x4_i8i8s32_neon"):
+            TensorIntrin.get(name)
+        print(seconds)
+        """
+    )
+    assert float(out) < 4.0
+
+
+def test_one_kind_loads_in_time_and_the_package_is_complete_later():
+    out = run_python(
+        """
+        import sys, time
+        from mschedx import compat
+        with compat.without_torch():
+            import tvm
+        from tvm.s_tir import TensorIntrin
+        start = time.process_time()
+        compat.load_tensor_intrinsics("x86")
+        seconds = time.process_time() - start
+        x86 = sys.modules["tvm.s_tir.tensor_intrin.x86"]
+        TensorIntrin.get("dot_16x4_vnni")
+        assert TensorIntrin.get("wmma_sync_16x16x16_f16f16f32", allow_missing=True) is None
+        assert "tvm.s_tir.tensor_intrin" not in sys.modules
+        with compat.fast_script():
+            import tvm.s_tir.tensor_intrin as package
+        assert package.x86 is x86 and package.__file__.endswith("__init__.py")
+        TensorIntrin.get("wmma_sync_16x16x16_f16f16f32")
+        print(seconds)
+        """
+    )
+    assert float(out) < 1.0
+
+
+def test_a_tune_context_pays_only_for_its_target():
+    out = run_python(
+        """
+        import sys, time
+        from mschedx import compat
+        with compat.without_torch():
+            import tvm
+        from tvm.s_tir import TensorIntrin, meta_schedule as ms
+        target = tvm.target.Target({"kind": "llvm", "mcpu": "cascadelake", "num-cores": 2})
+        start = time.process_time()
+        with compat.only_intrinsics(target):
+            ms.TuneContext(target=target)
+            # another submodule is still there for who asks
+            import tvm.s_tir.tensor_intrin
+            assert tvm.s_tir.tensor_intrin.x86.dot_product_16x4_u8i8i32_vnni is not None
+        seconds = time.process_time() - start
+        assert "tvm.s_tir.tensor_intrin" not in sys.modules
+        assert not hasattr(tvm.s_tir, "tensor_intrin")
+        print(seconds)
+        """
+    )
+    assert float(out) < 1.5
+
+
+def test_unknown_kind_is_named():
+    with pytest.raises(ValueError, match="sparc"):
+        compat.load_tensor_intrinsics("sparc")
+
+
+def test_intrinsic_kinds_follow_the_target():
+    from tvm.target import Target
+
+    assert compat.intrinsic_kinds(Target("nvidia/nvidia-a100")) == ("cuda",)
+    arm = Target({"kind": "llvm", "mtriple": "aarch64-linux-gnu", "num-cores": 2})
+    assert compat.intrinsic_kinds(arm) == ("arm_cpu",)
+    x86 = Target({"kind": "llvm", "mtriple": "x86_64-linux-gnu", "num-cores": 2})
+    assert compat.intrinsic_kinds(x86) == ("x86",)
+    assert compat.intrinsic_kinds(Target("c")) is None
+
+
+def test_without_torch_keeps_torch_out_and_is_undone():
+    pytest.importorskip("torch")
+    out = run_python(
+        """
+        import sys
+        from mschedx import compat
+        with compat.without_torch():
+            import tvm
+        assert "torch" not in sys.modules
+        assert not [f for f in sys.meta_path if getattr(f, "__name__", "") == "_NoTorch"]
+        print("ok")
+        """
+    )
+    assert out.strip() == "ok"
+
+
+@pytest.mark.parametrize("bad", [0, -1, 1.5, None])
+def test_cores_environment_refuses_nonsense(bad):
+    with pytest.raises(ValueError, match="at least 1"):
+        compat.cores_environment(bad)
+
+
+def test_available_cores_follows_affinity():
+    assert compat.available_cores() == len(os.sched_getaffinity(0))
+
+
+def test_a_pool_of_one_thread_cannot_grow_but_on_cores_helps():
+    out = run_python(
+        """
+        from mschedx import compat
+        with compat.without_torch():
+            import tvm
+        import tvm_ffi
+        threads = tvm_ffi.get_global_func("runtime.NumThreads")
+        threads()
+        try:
+            compat.use_cores(2)
+        except RuntimeError as error:
+            assert "on_cores" in str(error)
+            print("refused")
+        print(compat.on_cores(2, threads), compat.on_cores(1, threads))
+        """,
+        TVM_NUM_THREADS="1",
+    )
+    assert out.split() == ["refused", "2", "1"]
+
+
+@pytest.mark.skipif(compat.available_cores() < 2, reason="needs two cores")
+def test_two_cores_are_really_used():
+    """CPU time over wall time of a parallel kernel, on an otherwise idle machine near 2.
+
+    On a busy machine both figures shrink; the threads that ran say the same: each of the two did
+    near half of the work, which a pool bound to one core or of one thread cannot show.
+    """
+    out = run_python(
+        """
+        import os, threading, time
+        from mschedx import compat
+        with compat.without_torch():
+            import tvm
+        from tvm.s_tir import Schedule
+        from tvm import te
+        import numpy as np
+        n = 1 << 21
+        A = te.placeholder((n,), name="A")
+        B = te.compute((n,), lambda i: te.exp(te.sin(te.exp(A[i]))), name="B")
+        sch = Schedule(te.create_prim_func([A, B]))
+        sch.parallel(sch.get_loops(sch.get_sblock("B"))[0])
+        built = tvm.build(sch.mod, target={"kind": "llvm", "num-cores": 2})
+        a = tvm.runtime.tensor(np.ones(n, "float32"))
+        def work():
+            for _ in range(10):
+                built["main"](a, a)
+            return {t: open(f"/proc/self/task/{t}/stat").read().rsplit(")", 1)[1].split()
+                    for t in os.listdir("/proc/self/task")}
+        used = compat.on_cores(2, work)
+        seconds = sorted((int(v[11]) + int(v[12])) / os.sysconf("SC_CLK_TCK")
+                         for t, v in used.items() if int(t) != os.getpid())
+        print(seconds[-1], seconds[-2], len({v[36] for v in used.values()}))
+        """,
+        OPENBLAS_NUM_THREADS="1",
+    )
+    most, second, processors = out.split()
+    assert float(second) > 0.5 * float(most) > 0
+    assert int(processors) >= 2
+
+
+def test_check_versions_is_cheap():
+    compat.check_versions.cache_clear()
+    start = time.process_time()
+    compat.check_versions()
+    assert time.process_time() - start < 0.2
