@@ -11,9 +11,9 @@ from tvm.target import Target
 
 from mschedx.hardware import Hardware
 from mschedx.space.contraction import match_contraction
-from mschedx.space.rules.packed_tile import (
+from mschedx.space.rules.packed_tile import packed_tiles
+from mschedx.space.rules.register_tile import (
     TileLimits,
-    packed_tiles,
     padding_factors,
     vector_length,
 )

@@ -1,0 +1,229 @@
+"""The pieces that the register-tiling rules share: limits, padding, loops, copies, write-back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mschedx.hardware import Hardware
+
+from ..contraction import Contraction, Operand
+from .elementwise import parallelise_copy, vectorise_innermost
+
+
+@dataclass(frozen=True, slots=True)
+class TileLimits:
+    """How far the sampled tiles of :class:`PackedTile` may go.
+
+    Attributes
+    ----------
+    lanes : int
+        Elements of the accumulator type in a vector register.
+    row_unroll : int
+        Largest share of one row axis in the register tile.
+    vector_unroll : int
+        Most vectors side by side in the register tile.
+    """
+
+    lanes: int
+    row_unroll: int
+    vector_unroll: int
+
+    @staticmethod
+    def of(hardware: Hardware, dtype: str) -> TileLimits:
+        """Derive the limits from the register file: a tile beyond it can only spill."""
+        return TileLimits(
+            lanes=hardware.lanes(dtype),
+            row_unroll=hardware.vector_registers - 2,
+            vector_unroll=max(1, hardware.vector_registers // 8),
+        )
+
+
+def vector_length(extent: int, lanes: int) -> int | None:
+    """The widest power of two up to ``lanes`` that divides ``extent``; None below half a vector."""
+    length = lanes
+    while length >= max(2, lanes // 2):
+        if extent % length == 0:
+            return length
+        length //= 2
+    return None
+
+
+def padding_factors(contraction: Contraction, limits: TileLimits) -> list[int] | None:
+    """Multiples to pad each axis to; None when the shape tiles well or cannot be padded.
+
+    The vector axis is padded to whole vectors where that costs at most an eighth more work, or
+    where no shorter vector divides it. A row axis is padded to a multiple of eight (of
+    four below 64) when no divisor between 4 and ``row_unroll`` lets it share the loads of a panel.
+    """
+    einsum = all(
+        axis is not None or not dim
+        for operand in (contraction.panel, contraction.broadcast)
+        for axis, dim in zip(operand.plain, operand.dims)
+    )
+    if not einsum:
+        return None
+    factors = [1] * len(contraction.extents)
+    extent = contraction.extents[contraction.vector]
+    whole = -(-extent // limits.lanes) * limits.lanes
+    cheap = whole - extent <= extent // 8 or vector_length(extent, limits.lanes) is None
+    if limits.lanes < extent < whole and cheap:
+        factors[contraction.vector] = limits.lanes
+    for axis in contraction.rows:
+        extent = contraction.extents[axis]
+        tiles = any(extent % tile == 0 for tile in range(4, limits.row_unroll + 1))
+        if extent > limits.row_unroll and not tiles:
+            factors[axis] = 8 if extent >= 64 else 4
+    return factors if max(factors) > 1 else None
+
+
+def pad(sch: Any, block: Any, factors: list[int]) -> Any:
+    """Pad a product's axes with zeros to multiples of ``factors``; returns ``sch``."""
+    sch.pad_einsum(block, factors)
+    for crop in sch.get_consumers(block):
+        # The crop of the padded result folds into the epilogue that reads it, if there is one.
+        if len(sch.get_consumers(crop)) == 1:
+            sch.compute_inline(crop)
+    return sch
+
+
+@dataclass(frozen=True, slots=True)
+class Loops:
+    """The loops that the other steps of a rule refer to.
+
+    Attributes
+    ----------
+    parallel : LoopRV
+        The fused outermost loop, one iteration a task.
+    panel : LoopRV
+        The loop over panels of vectors.
+    rows : list of LoopRV
+        Everything between the parallel loop and the reduction, the panel loop first.
+    reduction : LoopRV
+        The outermost reduction loop.
+    innermost : list of LoopRV
+        What is left for vectors or for an intrinsic: lanes, or (steps, lanes, word).
+    """
+
+    parallel: Any
+    panel: Any
+    rows: list[Any]
+    reduction: Any
+    innermost: list[Any]
+
+
+def split_and_reorder(
+    sch: Any,
+    block: Any,
+    contraction: Contraction,
+    limits: TileLimits,
+    *,
+    dot: tuple[int, Sequence[int]] | None = None,
+) -> Loops:
+    """Sample the tiles and bring the loops into the order that :class:`PackedTile` documents.
+
+    Parameters
+    ----------
+    limits : TileLimits
+        ``lanes`` must divide the vector axis.
+    dot : (int, sequence of int), optional
+        The reduction axis that an intrinsic consumes, and the constant lengths of the loops to
+        cut off its end, innermost last.
+    """
+    loops = sch.get_loops(block)
+    vector, lanes = sch.split(loops[contraction.vector], [None, limits.lanes])
+    innermost = [lanes]
+    if dot is not None:
+        axis, lengths = dot
+        loops[axis], *steps, word = sch.split(loops[axis], [None, *lengths])
+        innermost = [*steps, lanes, word]
+    vectors = _sample_split(sch, vector, 3, limits.vector_unroll)
+    rows = [_sample_split(sch, loops[axis], 3, limits.row_unroll) for axis in contraction.rows]
+    reductions = [_sample_split(sch, loops[axis], 2, -1) for axis in contraction.reductions]
+    outer = [*(loops[a] for a in contraction.batch), *(row[0] for row in rows), vectors[0]]
+    middle = [vectors[1], *(row[1] for row in rows)]
+    reduce = [part for level in zip(*reductions) for part in level]
+    tile = [*(row[2] for row in rows), vectors[2]]
+    sch.reorder(*outer, *middle, *reduce, *tile, *innermost)
+    parallel = sch.fuse(*outer)
+    sch.parallel(parallel)
+    for loop in tile:
+        sch.unroll(loop)
+    return Loops(parallel, vectors[1], middle, reduce[0], innermost)
+
+
+def _sample_split(sch: Any, loop: Any, parts: int, innermost: int) -> list[Any]:
+    factors = sch.sample_perfect_tile(loop, parts, max_innermost_factor=innermost)
+    return sch.split(loop, factors)
+
+
+def copy_of(sch: Any, block: Any, operand: Operand, wanted: bool) -> Any | None:
+    """The block that copies an operand: one that is there already (padding), or a new cache."""
+    existing = _producer(sch, block, operand)
+    if existing is not None or not wanted:
+        return existing
+    return sch.cache_read(block, operand.index, "global")
+
+
+def place_copy(sch: Any, copy: Any | None, loop: Any | None, lanes: int) -> None:
+    """Compute a copy inside ``loop``, or in parallel at the root when there is none."""
+    if copy is None:
+        return
+    if loop is None:
+        parallelise_copy(sch, copy, lanes)
+    else:
+        sch.compute_at(copy, loop, preserve_unit_loops=True)
+        vectorise_innermost(sch, copy, lanes)
+
+
+def _producer(sch: Any, block: Any, operand: Operand) -> Any | None:
+    """The block that writes the operand inside this function, if it is a mere copy (padding)."""
+    source = sch.get(block).reads[operand.index].source
+    for candidate in sch.get_producers(block):
+        body: Any = sch.get(candidate)
+        if body.writes[0].source.same_as(source) and body.init is None:
+            return candidate
+    return None
+
+
+def permute_last(sch: Any, block: Any, buffer: tuple[str, int], rank: int, dim: int | None) -> None:
+    """Make ``dim`` the last dimension of a buffer that the rule owns; None leaves it as it is."""
+    if dim is None or dim == rank - 1:
+        return
+    order = [d for d in range(rank) if d != dim] + [dim]
+    sch.transform_layout(block, buffer, lambda *index: [index[d] for d in order])
+
+
+def add_write_back(sch: Any, block: Any, contraction: Contraction) -> Any:
+    """Give the result tile a reader of its own: the fused epilogue, or a copy."""
+    consumers = sch.get_consumers(block)
+    fits = len(consumers) == 1 and _is_elementwise(sch, consumers[0], contraction)
+    reader = consumers[0] if fits else sch.cache_write(block, 0, "global")
+    dim = contraction.output_plain.index(contraction.vector)
+    permute_last(sch, block, ("write", 0), len(contraction.output_plain), dim)
+    return reader
+
+
+def _is_elementwise(sch: Any, consumer: Any, contraction: Contraction) -> bool:
+    """Whether the consumer visits the output point by point, in the output's own order."""
+    body: Any = sch.get(consumer)
+    extents = [int(iv.dom.extent) for iv in body.iter_vars]
+    output = [contraction.extents[axis] for axis in contraction.output_plain]
+    # A crop of a padded result is shorter than what it reads.
+    inside = len(extents) == len(output) and all(e <= o for e, o in zip(extents, output))
+    return body.init is None and inside and not sch.get_consumers(consumer)
+
+
+def attach_write_back(
+    sch: Any, reader: Any, contraction: Contraction, limits: TileLimits, loops: Loops
+) -> None:
+    """Read each result tile as soon as it is done."""
+    # Unit loops are kept: a structure that depended on a factor being 1 would be two sketches.
+    sch.reverse_compute_at(reader, loops.rows[-1], preserve_unit_loops=True)
+    if contraction.output_plain[-1] != contraction.vector:
+        return
+    vectorise_innermost(sch, reader, limits.lanes)
+    # Constant indices let the whole tile live in registers from the first zero to the last store.
+    for loop in sch.get_loops(reader)[-len(contraction.output_plain) - 1 : -1]:
+        sch.unroll(loop)
