@@ -148,13 +148,12 @@ class HeronXGB(ModelAdapter):
 
     def _rows(self, task: str) -> Table:
         """Every row known of a task; a row both loaded and measured counts once."""
-        parts = [store[task] for store in (self._loaded, self._measured) if task in store]
-        table = Table.join(parts)
-        if len(parts) < 2:
-            return table
-        key = np.column_stack([np.nan_to_num(table.features, nan=-1.0), table.latency_s])
-        first = np.sort(np.unique(key, axis=0, return_index=True)[1])
-        return Table(table.names, table.features[first], table.latency_s[first])
+        empty = Table.join([])
+        loaded, measured = (store.get(task, empty) for store in (self._loaded, self._measured))
+        again = set(_codes(measured, measured.names))
+        old = np.array([code not in again for code in _codes(loaded, measured.names)], dtype=bool)
+        kept = Table(loaded.names, loaded.features[old], loaded.latency_s[old])
+        return Table.join([kept, measured])
 
     def _fitted(self, task: str) -> BoostedTrees:
         if task not in self._trees:
@@ -181,6 +180,12 @@ class HeronXGB(ModelAdapter):
         if self.quantities:
             return [*sketch.feature_columns, frozenset()]
         return [*(frozenset({d.column}) for d in sketch.decisions), frozenset()]
+
+
+def _codes(table: Table, names: Sequence[str]) -> list[bytes]:
+    """One code per row; equal codes mean equal features and latency."""
+    rows = np.column_stack([np.nan_to_num(table.columns(names), nan=-1.0), table.latency_s])
+    return [row.tobytes() for row in rows]
 
 
 def _trace_task(context: Any) -> str:

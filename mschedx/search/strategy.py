@@ -113,7 +113,8 @@ class Strategy(PySearchStrategy):
                 logger.warning("task %s, %s", self._name, refused[-1])
         if not sketches:
             reasons = "; ".join(refused) or "the space generator returned no design space"
-            raise EmptySpace(
+            # A plain ValueError: TVM's calling convention keeps no other class than the built-in.
+            raise ValueError(
                 f"task {self._name}: nothing to search for target {self._target.kind.name}: "
                 f"{reasons}. Check that space= suits this workload and target."
             )

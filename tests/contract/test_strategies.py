@@ -1,0 +1,300 @@
+"""Every strategy with every kind of cost model, through ``ms.tune_tir`` on a real GEMM.
+
+Building and running are stand-ins, so that what is checked is the conversation with TVM.
+"""
+
+import gc
+import weakref
+
+import numpy as np
+import pytest
+import tvm
+import tvm_ffi
+from dummy import NoBuilder, NoRunner, gemm, relu, softmax, target, tune
+from tvm.ir.utils import derived_object
+from tvm.s_tir import meta_schedule as ms
+from tvm.s_tir.meta_schedule.cost_model import PyCostModel
+
+from mschedx import compat
+from mschedx.cost import HeronXGB
+from mschedx.search import ConstrainedEvolution, ConstrainedRandom, RepairedGenetic
+from mschedx.space.target import for_target
+
+SMALL = {"population": 40, "generations": 2, "batch": 8, "pool": 48}
+STRATEGIES = {
+    "constrained evolution": lambda: ConstrainedEvolution(**SMALL),
+    "random keys": lambda: ConstrainedEvolution(**SMALL, keys="random"),
+    "constrained random": lambda: ConstrainedRandom(batch=8),
+    "repaired genetic": lambda: RepairedGenetic(**SMALL),
+}
+
+
+@derived_object
+class Foreign(PyCostModel):
+    """A model of another package: it knows TVM's interface and nothing of ours."""
+
+    def __init__(self, answer=lambda n: np.arange(n) + 1.0):
+        super().__init__()
+        self.answer, self.updates = answer, 0
+
+    def load(self, path):
+        pass
+
+    def save(self, path):
+        pass
+
+    def update(self, context, candidates, results):
+        self.updates += 1
+
+    def predict(self, context, candidates):
+        return self.answer(len(candidates))
+
+
+MODELS = {
+    "HeronXGB": HeronXGB,
+    "xgb": lambda: "xgb",
+    "random": lambda: "random",
+    "none": lambda: "none",
+    "foreign": Foreign,
+}
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_every_strategy_works_with_every_model(strategy, model, tmp_path):
+    database, programs = tune(gemm(), tmp_path, STRATEGIES[strategy](), MODELS[model](), trials=19)
+    assert len(database) == len(programs) == len(set(programs)) == 19
+
+
+@pytest.mark.parametrize("strategy", ["evolutionary", "replay-trace"])
+def test_our_model_works_with_strategies_of_tvm(strategy, tmp_path):
+    model = HeronXGB()
+    database, _ = tune(
+        gemm(), tmp_path, strategy, model, trials=24, num_trials_per_iter=8, runner=NoRunner(fail=5)
+    )
+    assert len(database) == 24
+    # It learnt: 24 trials, of which TVM's scheduler shows every one that was built.
+    model.save(str(tmp_path / "model"))
+    with np.load(tmp_path / "model") as stored:
+        assert stored["latency_s_0"].shape == (24,)
+        assert np.isinf(stored["latency_s_0"]).sum() == 4
+
+
+@pytest.mark.parametrize("space", ["post-order-apply", "ours", "function", "union"])
+def test_every_kind_of_space_works(space, tmp_path):
+    def by_hand(sch):
+        i, j, k = sch.get_loops(sch.get_sblock("C"))
+        i0, i1 = sch.split(i, sch.sample_perfect_tile(i, 2, max_innermost_factor=16))
+        j0, j1 = sch.split(j, sch.sample_perfect_tile(j, 2, max_innermost_factor=16))
+        sch.reorder(i0, j0, k, i1, j1)
+
+    spaces = {
+        "post-order-apply": lambda: "post-order-apply",
+        "ours": lambda: for_target(target()),
+        "function": lambda: ms.space_generator.ScheduleFn(by_hand),
+        "union": lambda: ms.space_generator.SpaceGeneratorUnion(
+            [
+                ms.space_generator.ScheduleFn(by_hand),
+                ms.space_generator.ScheduleFn(by_hand),
+            ]
+        ),
+    }
+    database, programs = tune(
+        gemm(), tmp_path, ConstrainedEvolution(**SMALL), HeronXGB(), space=spaces[space]()
+    )
+    assert len(database) == len(set(programs)) == 16
+
+
+def test_tasks_of_different_kinds_end_when_their_space_does(tmp_path):
+    """A task without a single decision is one trial; the others use the rest of the budget."""
+    functions = {"gemm": gemm(), "softmax": softmax(), "relu": relu(n=7)}
+    module = tvm.IRModule(
+        {name: func.with_attr("global_symbol", name) for name, func in functions.items()}
+    )
+    database, programs = tune(
+        module,
+        tmp_path,
+        ConstrainedEvolution(**SMALL),
+        HeronXGB(),
+        trials=60,
+        max_trials_per_task=24,
+    )
+    by_task = {
+        name: sum(
+            tvm_ffi.structural_equal(
+                record.workload.mod["main"].body, func.body, map_free_vars=True
+            )
+            for record in database.get_all_tuning_records()
+        )
+        for name, func in functions.items()
+    }
+    assert by_task["gemm"] == by_task["softmax"] == 24
+    assert 1 <= by_task["relu"] < 24
+    assert len(programs) == len(set(programs))
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_the_same_seed_gives_the_same_candidates_for_any_number_of_workers(strategy, tmp_path):
+    """heron.md section 9, fact 10."""
+    runs = [
+        tune(gemm(), tmp_path / str(i), STRATEGIES[strategy](), HeronXGB(), seed=seed, **options)[1]
+        for i, (seed, options) in enumerate(
+            [(7, {}), (7, {"task_scheduler": "round-robin"}), (8, {})]
+        )
+    ]
+    assert runs[0] == runs[1] != runs[2]
+
+
+def test_our_model_is_asked_on_arrays(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise AssertionError("predict was called on candidates")
+
+    monkeypatch.setattr(HeronXGB._cls, "predict", refuse)
+    scored = []
+    score = HeronXGB._cls.score
+
+    def count(self, task, sketch, configs):
+        scored.append(len(configs))
+        return score(self, task, sketch, configs)
+
+    monkeypatch.setattr(HeronXGB._cls, "score", count)
+    tune(gemm(), tmp_path, ConstrainedEvolution(**SMALL), HeronXGB())
+    assert sum(scored) >= 80
+
+
+def test_a_second_run_measures_nothing_again_and_learns_from_the_first(tmp_path, monkeypatch):
+    """The same work_dir, another seed: fact 14 across runs."""
+    first = tune(gemm(), tmp_path, ConstrainedEvolution(**SMALL), HeronXGB(), seed=1)[1]
+    learnt = []
+    learn = HeronXGB._cls.learn
+
+    def note(self, task, measured):
+        learnt.append(sum(len(part.configs) for part in measured))
+        learn(self, task, measured)
+
+    monkeypatch.setattr(HeronXGB._cls, "learn", note)
+    database, second = tune(gemm(), tmp_path, ConstrainedEvolution(**SMALL), HeronXGB(), seed=2)
+    assert len(set(first) | set(second)) == 32 == len(database)
+    assert learnt[0] == 16
+
+
+def test_records_of_another_target_are_not_ours(tmp_path):
+    first = tune(gemm(), tmp_path, ConstrainedRandom(), "none", seed=1)[1]
+    other = tvm.target.Target({"kind": "llvm", "mcpu": "haswell", "num-cores": 4})
+    with compat.only_intrinsics(other):
+        ms.tune_tir(
+            gemm(),
+            other,
+            str(tmp_path),
+            16,
+            builder=(builder := NoBuilder()),
+            runner=NoRunner(),
+            strategy=ConstrainedRandom(),
+            cost_model="none",
+            seed=1,
+        )
+    # Same seed, same workload: had the records counted, none would have come back.
+    assert set(builder.programs) & set(first)
+
+
+def test_failing_candidates_are_records_and_the_search_goes_on(tmp_path):
+    database, programs = tune(
+        gemm(),
+        tmp_path,
+        ConstrainedEvolution(**SMALL),
+        HeronXGB(),
+        trials=32,
+        builder=NoBuilder(fail=3),
+        runner=NoRunner(fail=4),
+    )
+    records = database.get_all_tuning_records()
+    failed = [r for r in records if float(r.run_secs[0]) > 1e9]
+    assert len(records) == len(set(programs)) == 32
+    assert len(failed) == 10 + 5
+    workload = database.commit_workload(records[0].workload.mod)
+    assert len(database.get_top_k(workload, 99)) == 17
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda n: np.full(n, np.nan), "scores are not finite"),
+        (lambda n: np.ones(n + 1), "could not broadcast"),
+    ],
+)
+def test_nonsense_from_a_cost_model_stops_the_run_with_its_name(answer, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        tune(gemm(), tmp_path, ConstrainedEvolution(**SMALL), Foreign(answer))
+
+
+def context(strategy, mod=None):
+    with compat.only_intrinsics(target()):
+        return ms.TuneContext(
+            mod or gemm(),
+            target=target(),
+            space_generator="post-order-apply",
+            search_strategy=strategy,
+            rand_state=3,
+            num_threads=1,
+        ).clone()
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_the_life_of_a_strategy(strategy):
+    """TVM's own conformance: rounds of 7 for 20 trials, None at the end, and again."""
+    tuned = context(STRATEGIES[strategy]())
+    for _ in range(2):
+        tuned.pre_tuning(max_trials=20, num_trials_per_iter=7, cost_model=HeronXGB())
+        sizes = []
+        while (batch := tuned.generate_measure_candidates()) is not None:
+            sizes.append(len(batch))
+            results = [ms.runner.RunnerResult([1e-3 * (i + 1)], None) for i in range(len(batch))]
+            tuned.notify_runner_results(batch, results)
+        assert sizes == [7, 7, 6]
+        assert tuned.generate_measure_candidates() is None
+        tuned.post_tuning()
+
+
+def test_clones_do_not_share_state():
+    first = context(STRATEGIES["constrained evolution"]())
+    second = first.clone()
+    first.pre_tuning(max_trials=4, num_trials_per_iter=4, cost_model=HeronXGB())
+    with pytest.raises(RuntimeError, match="expected pre_tuning before the first round"):
+        second.generate_measure_candidates()
+    second.pre_tuning(max_trials=2, num_trials_per_iter=2, cost_model=HeronXGB())
+    assert len(first.generate_measure_candidates()) == 4
+    assert len(second.generate_measure_candidates()) == 2
+
+
+def test_strategies_are_freed_after_tuning(tmp_path):
+    alive = []
+    make_search = ConstrainedEvolution._cls.make_search
+
+    class Spy(ConstrainedEvolution._cls):
+        def make_search(self):
+            alive.append(weakref.ref(self))
+            return make_search(self)
+
+        def clone(self):
+            return Watched(self.config)
+
+    Watched = derived_object(Spy)
+    tune(gemm(), tmp_path, Watched(**SMALL), HeronXGB(), trials=8)
+    gc.collect()
+    assert alive
+    assert [ref() for ref in alive] == [None] * len(alive)
+
+
+@pytest.mark.parametrize("trials", [0, -1])
+def test_no_trials_are_refused(trials):
+    tuned = context(ConstrainedEvolution())
+    with pytest.raises(ValueError, match=f"task main: expected max_trials >= 1, got {trials}"):
+        tuned.pre_tuning(max_trials=trials, num_trials_per_iter=4)
+    with pytest.raises(ValueError, match="expected num_trials_per_iter >= 1, got 0"):
+        tuned.pre_tuning(max_trials=4, num_trials_per_iter=0)
+
+
+def test_a_space_without_designs_is_refused():
+    tuned = context(ConstrainedEvolution())
+    with pytest.raises(ValueError, match=r"task main: nothing to search .*no design space"):
+        tuned.pre_tuning(max_trials=4, num_trials_per_iter=4, design_spaces=[])
