@@ -22,7 +22,7 @@ from typing import Any
 
 from mschedx.space.intrinsics import cuda_tile
 from mschedx.space.intrinsics.build import T
-from mschedx.space.intrinsics.cuda_sources import call
+from mschedx.space.intrinsics.cuda_sources import call, call_value
 from mschedx.space.intrinsics.cuda_tile import Functions, fragment_number
 
 WARP = 32
@@ -186,10 +186,21 @@ def multiply(a: Operand, b: Operand, out_dtype: str) -> Functions:
 
 
 def store(dtype: str, scope: str) -> Functions:
-    """Store an accumulator to memory of ``scope``."""
+    """Store an accumulator to memory of ``scope``.
+
+    To shared memory by plain stores rather than through a pointer: TVM lets the destination share
+    memory with operands of another type, and a pointer to such a buffer does not compile.
+    """
 
     def emit(fragment: Any, target: Any) -> None:
         registers = _registers(fragment, ACCUMULATORS, 1)
-        call("mschedx_mma_store", target.access_ptr("w"), target.strides[0], registers)
+        if scope == "global":
+            call("mschedx_mma_store", target.access_ptr("w"), target.strides[0], registers)
+            return
+        with T.thread_binding(0, WARP, "threadIdx.x") as thread, T.unroll(ACCUMULATORS) as i:
+            row = i // 2 % 2 * 8 + thread // 4
+            column = i // 4 * 8 + thread % 4 * 2 + i % 2
+            value = call_value("mschedx_mma_register", dtype, registers, i)
+            T.buffer_store(target, value, [row, column])
 
     return cuda_tile.copy((16, 16), dtype, (C_SCOPE, scope), emit)

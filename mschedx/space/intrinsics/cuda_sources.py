@@ -33,6 +33,13 @@ __forceinline__ __device__ void mschedx_mma_store(T* target, int pitch, const T*
 }
 """
 
+_REGISTER = """
+template <typename T>
+__forceinline__ __device__ T mschedx_mma_register(const T* registers, int i) {
+  return registers[i];
+}
+"""
+
 
 def _gather(width: int, chunks: int) -> str:
     """Source of a load of B stored as [k, n]: ``width`` elements along k make a register."""
@@ -56,6 +63,7 @@ __forceinline__ __device__ void mschedx_mma_gather_{width}x{chunks}(
 SOURCES = {
     "mschedx_mma_fill": _FILL,
     "mschedx_mma_store": _STORE,
+    "mschedx_mma_register": _REGISTER,
     **{
         f"mschedx_mma_gather_{width}x{chunks}": _gather(width, chunks)
         for width, chunks in ((4, 1), (4, 2), (1, 1), (1, 2))
@@ -65,4 +73,9 @@ SOURCES = {
 
 def call(name: str, *arguments: Any) -> None:
     """Emit a call of the device function ``name``; its source goes into the module once."""
-    T.evaluate(T.cuda.func_call(name, *arguments, source_code=SOURCES[name]))
+    T.evaluate(call_value(name, "void", *arguments))
+
+
+def call_value(name: str, dtype: str, *arguments: Any) -> Any:
+    """Make an expression of type ``dtype`` that calls the device function ``name``."""
+    return T.cuda.func_call(name, *arguments, source_code=SOURCES[name], return_type=dtype)

@@ -45,7 +45,8 @@ def multiply(shape: Shape, dtypes: tuple[str, str], b_transposed: bool) -> Funct
         fragments = [item for one in (c, a, b, c) for item in (one.data, fragment_number(one))]
         T.evaluate(T.tvm_mma_sync(*fragments))
 
-    return cuda_tile.multiply(shape, dtypes, tuple(SCOPES.values()), b_transposed, emit)
+    scopes = (SCOPES["a"], SCOPES["b"], SCOPES["c"])
+    return cuda_tile.multiply(shape, dtypes, scopes, b_transposed, emit)
 
 
 def store(shape: Shape, dtype: str, scope: str) -> Functions:
