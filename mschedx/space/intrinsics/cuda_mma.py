@@ -198,9 +198,12 @@ def store(dtype: str, scope: str) -> Functions:
             call("mschedx_mma_store", target.access_ptr("w"), target.strides[0], registers)
             return
         with T.thread_binding(0, WARP, "threadIdx.x") as thread, T.unroll(ACCUMULATORS) as i:
-            row = i // 2 % 2 * 8 + thread // 4
-            column = i // 4 * 8 + thread % 4 * 2 + i % 2
             value = call_value("mschedx_mma_register", dtype, registers, i)
-            T.buffer_store(target, value, [row, column])
+            T.buffer_store(target, value, list(_result_place(thread, i)))
 
     return cuda_tile.copy((16, 16), dtype, (C_SCOPE, scope), emit)
+
+
+def _result_place(thread: Any, i: Any) -> tuple[Any, Any]:
+    """Row and column of the result that ``thread`` holds in its register ``i``."""
+    return i // 2 % 2 * 8 + thread // 4, i // 4 * 8 + thread % 4 * 2 + i % 2
