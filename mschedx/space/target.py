@@ -10,6 +10,7 @@ from tvm.target import Target
 
 from mschedx.hardware import Hardware
 
+from .rules.dot_tile import DotTile
 from .rules.packed_tile import PackedTile
 from .rules.remainder import Remainder, UnlessTiled
 
@@ -17,8 +18,9 @@ from .rules.remainder import Remainder, UnlessTiled
 def for_target(target: Target | dict[str, Any] | str) -> SpaceGenerator:
     """Compose the rules for a target into a space generator.
 
-    On ``llvm`` contractions get packed panels and register tiles (:class:`PackedTile`), and
-    everything else TVM's own rules. On ``cuda`` the rules are TVM's.
+    On ``llvm`` contractions get packed panels and register tiles, around a dot-product
+    instruction where types and target allow (:class:`DotTile`) and of plain vectors elsewhere
+    (:class:`PackedTile`); everything else gets TVM's own rules. On ``cuda`` the rules are TVM's.
 
     Parameters
     ----------
@@ -38,7 +40,7 @@ def for_target(target: Target | dict[str, Any] | str) -> SpaceGenerator:
     target = target if isinstance(target, Target) else Target(target)
     kind = target.kind.name
     if kind == "llvm":
-        return PostOrderApply(sch_rules=_llvm_rules(Hardware.from_target(target)))
+        return PostOrderApply(sch_rules=_llvm_rules(target))
     if kind == "cuda":
         return PostOrderApply()
     raise ValueError(
@@ -47,7 +49,8 @@ def for_target(target: Target | dict[str, Any] | str) -> SpaceGenerator:
     )
 
 
-def _llvm_rules(hardware: Hardware) -> list[Any]:
+def _llvm_rules(target: Target) -> list[Any]:
+    hardware = Hardware.from_target(target)
     # [ApplyCustomRule, InlineConstantScalars, AutoInline, AddRFactor, MultiLevelTiling,
     #  ParallelizeVectorizeUnroll, RandomComputeLocation]: the first three only prepare.
     custom, scalars, inline, *tiling = ScheduleRule.create("llvm")
@@ -55,6 +58,7 @@ def _llvm_rules(hardware: Hardware) -> list[Any]:
         custom,
         scalars,
         inline,
+        DotTile(target),
         PackedTile(hardware),
         Remainder(hardware),
         *(UnlessTiled(rule) for rule in tiling),

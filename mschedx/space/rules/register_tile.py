@@ -50,6 +50,15 @@ def vector_length(extent: int, lanes: int) -> int | None:
     return None
 
 
+def is_product(contraction: Contraction) -> bool:
+    """Whether every index is one axis (no convolution's window), so that axes can be padded."""
+    return all(
+        axis is not None or not dim
+        for operand in (contraction.panel, contraction.broadcast)
+        for axis, dim in zip(operand.plain, operand.dims)
+    )
+
+
 def padding_factors(contraction: Contraction, limits: TileLimits) -> list[int] | None:
     """Multiples to pad each axis to; None when the shape tiles well or cannot be padded.
 
@@ -57,12 +66,7 @@ def padding_factors(contraction: Contraction, limits: TileLimits) -> list[int] |
     where no shorter vector divides it. A row axis is padded to a multiple of eight (of
     four below 64) when no divisor between 4 and ``row_unroll`` lets it share the loads of a panel.
     """
-    einsum = all(
-        axis is not None or not dim
-        for operand in (contraction.panel, contraction.broadcast)
-        for axis, dim in zip(operand.plain, operand.dims)
-    )
-    if not einsum:
+    if not is_product(contraction):
         return None
     factors = [1] * len(contraction.extents)
     extent = contraction.extents[contraction.vector]
