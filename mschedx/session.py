@@ -244,18 +244,24 @@ def _interruptible(outcome: Outcome) -> Iterator[None]:
 
 @contextmanager
 def quiet_logging() -> Iterator[None]:
-    """Keep MetaSchedule's log off the console (its files stay) and undo its logging set-up."""
+    """Keep MetaSchedule's log off the console (its files stay) and undo its logging set-up.
+
+    Handlers that its logger had are put aside meanwhile: ``tune_tir`` fails on those without a
+    name, and doubles its own.
+    """
     root = logging.getLogger(_LOGGER)
     level, handlers, propagate = root.level, list(root.handlers), root.propagate
+    root.handlers.clear()
     root.setLevel(logging.ERROR)
     try:
         yield
     finally:
         for name in [n for n in logging.root.manager.loggerDict if n.startswith(_LOGGER)]:
             logger = logging.getLogger(name)
-            for handler in [h for h in logger.handlers if h not in handlers]:
+            for handler in list(logger.handlers):
                 logger.removeHandler(handler)
                 handler.close()
+        root.handlers.extend(handlers)
         root.setLevel(level)
         root.propagate = propagate
 

@@ -152,7 +152,8 @@ def tune(
     work_dir : str | Path, optional
         Where records go and are found again; a new temporary folder when None.
     seed : int
-        Same seed, same candidates (of an uninterrupted run).
+        Same seed, same candidates, in an uninterrupted run of mschedx's strategies (TVM's own
+        draw on several threads and are not repeatable).
     space, strategy, cost_model, builder, runner : optional
         Whatever ``ms.tune_tir`` takes, names included; mschedx's own when None.
     progress : bool | Progress

@@ -208,9 +208,11 @@ def _repair(directory: Path) -> list[str]:
     trials = read_lines(directory / TRIALS)
     places = {record.number: place for place, record in enumerate(kept_records)}
     renumbered = [_renumbered(line, places) for line in trials if line.content is not None]
-    if [line.text for line in trials] != renumbered:
+    if len(renumbered) < len(trials):
         lost = len(trials) - len(renumbered)
         notes.append(_rewrite(directory / TRIALS, renumbered, lost))
+    elif [line.text for line in trials] != renumbered:
+        _write_lines(directory / TRIALS, renumbered)
     return notes
 
 
@@ -257,8 +259,12 @@ def _renumbered(line: Line, places: dict[int, int]) -> str:
 def _rewrite(path: Path, texts: list[str], lost: int) -> str:
     backup = _free_name(path, ".bak")
     shutil.copy2(path, backup)
-    write_atomic(path, "".join(text + "\n" for text in texts))
+    _write_lines(path, texts)
     return f"{path.name}: dropped {lost} broken line(s), kept a copy as {backup.name}"
+
+
+def _write_lines(path: Path, texts: list[str]) -> None:
+    write_atomic(path, "".join(text + "\n" for text in texts))
 
 
 def _free_name(path: Path, suffix: str) -> Path:

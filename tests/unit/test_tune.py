@@ -1,0 +1,262 @@
+import json
+import logging
+import math
+
+import numpy as np
+import pytest
+import tvm
+from stand_ins import Runner, gemm, quick
+from tvm import tirx
+from tvm.s_tir import Schedule
+from tvm.s_tir import meta_schedule as ms
+from tvm.target import Target
+
+import mschedx.winner
+from mschedx.compat import only_intrinsics
+from mschedx.inputs import normalize_mod, normalize_target
+from mschedx.tune import tune
+from mschedx.work_dir import read_lines
+
+
+def test_measures_the_trials_asked_for_and_gives_the_fastest(tmp_path):
+    result = tune(gemm(), trials=10, work_dir=tmp_path, **quick(Runner([3, 1, 2])))
+    assert result.measured == len(result.history) == 10
+    assert result.latency_s == pytest.approx(1e-3 / 10)
+    assert result.best.index == 9
+    assert result.flops == 2 * 32**3
+    assert result.gflops == pytest.approx(2 * 32**3 / 1e-4 / 1e9)
+    assert result.curve[:3] == pytest.approx([3e-3, 1e-3, 1e-3])
+    assert [t.round for t in result.history] == [0] * 4 + [1] * 4 + [2] * 2
+
+
+def test_failures_are_counted_by_reason_and_never_win(tmp_path):
+    result = tune(gemm(), trials=4, work_dir=tmp_path, **quick(Runner([None, 2, None, 3])))
+    assert result.latency_s == pytest.approx(2e-3)
+    assert result.failures == {"timeout": 2}
+    assert result.history[0].error == "timeout: took too long"
+    assert math.isinf(result.curve[0])
+
+
+def test_no_winner_is_a_result_that_says_why(tmp_path):
+    result = tune(gemm(), trials=4, work_dir=tmp_path, **quick(Runner([None] * 4)))
+    assert result.schedule is None
+    assert math.isinf(result.latency_s)
+    with pytest.raises(RuntimeError, match=r"4 × timeout.*took too long"):
+        result.compile()
+
+
+def test_same_work_dir_measures_only_what_is_missing(tmp_path):
+    first = tune(gemm(), trials=6, work_dir=tmp_path, **quick(Runner()))
+    again = tune(gemm(), trials=6, work_dir=tmp_path, **quick(Runner()))
+    more_runner = Runner([5] * 9)
+    more = tune(gemm(), trials=10, work_dir=tmp_path, **quick(more_runner))
+    assert (first.measured, again.measured, more.measured) == (6, 0, 4)
+    assert more_runner.count == 4
+    assert again.latency_s == more.latency_s == first.latency_s
+    assert [t.index for t in more.history] == list(range(10))
+    assert [t.session for t in more.history] == [0] * 6 + [1] * 4
+    assert len(more.database) == 10
+
+
+def test_a_second_function_in_the_same_work_dir_has_its_own_trials(tmp_path):
+    tune(gemm(), trials=4, work_dir=tmp_path, **quick(Runner([1] * 4)))
+    other = tune(gemm(64), trials=4, work_dir=tmp_path, **quick(Runner([2] * 4)))
+    assert other.measured == len(other.history) == 4
+    assert other.latency_s == pytest.approx(2e-3)
+    assert [t.record for t in other.history] == [4, 5, 6, 7]
+
+
+def test_same_seed_same_candidates(tmp_path):
+    # TVM's "replay-trace" draws on several threads and is not repeatable by itself.
+    options = {**quick(Runner()), "strategy": "replay-func"}
+
+    def traces(name, seed):
+        tune(gemm(), trials=4, work_dir=tmp_path / name, seed=seed, **options)
+        records = read_lines(tmp_path / name / "database_tuning_record.json")
+        return [json.dumps(line.content[1][0]) for line in records]
+
+    assert traces("a", 3) == traces("b", 3) != traces("c", 4)
+
+
+def test_records_of_stock_tvm_count_as_trials(tmp_path):
+    options = quick(Runner([2] * 4))
+    target = Target(options["target"])
+    with only_intrinsics(target):
+        ms.tune_tir(
+            gemm(),
+            target,
+            work_dir=str(tmp_path),
+            max_trials_global=4,
+            **{k: options[k] for k in ("builder", "runner", "space", "strategy", "cost_model")},
+        )
+    result = tune(gemm(), trials=6, work_dir=tmp_path, **quick(Runner([9, 9])))
+    assert result.measured == 2
+    assert result.latency_s == pytest.approx(2e-3)
+
+
+def test_stock_tvm_loads_the_database(tmp_path):
+    result = tune(gemm(), trials=4, work_dir=tmp_path, **quick(Runner()))
+    database = ms.database.JSONDatabase(work_dir=str(tmp_path))
+    stock = ms.tir_integration.compile_tir(database, gemm(), result.target)
+    tvm.ir.assert_structural_equal(stock.mod, result.schedule.mod)
+
+
+def test_ctrl_c_keeps_what_was_measured(tmp_path):
+    runner = Runner([3, 2, 4, 5], interrupt_after=4)
+    result = tune(gemm(), trials=20, work_dir=tmp_path, **quick(runner))
+    assert result.interrupted
+    assert result.measured == 4
+    assert result.latency_s == pytest.approx(2e-3)
+    resumed = tune(gemm(), trials=8, work_dir=tmp_path, **quick(Runner([9] * 4)))
+    assert resumed.measured == 4
+    assert not resumed.interrupted
+
+
+def test_timeout_starts_no_further_round(tmp_path):
+    runner = Runner(sleep_s=0.3)
+    result = tune(gemm(), trials=400, work_dir=tmp_path, timeout_s=0.5, **quick(runner))
+    assert result.timed_out
+    assert 4 <= result.measured <= 12
+
+
+def test_a_wrong_winner_is_disqualified_also_for_stock_tvm(tmp_path, monkeypatch):
+    class Answer:
+        checked = True
+
+        def __init__(self, ok):
+            self.ok, self.reason = ok, "" if ok else "largest difference 7"
+
+    asked = []
+
+    def verify(candidate, reference, target):
+        asked.append(candidate)
+        return Answer(len(asked) > 1)
+
+    monkeypatch.setattr(mschedx.winner.measure, "verify", verify)
+    options = {**quick(Runner([4, 1, 3, 2])), "verify": True}
+    result = tune(gemm(), trials=4, work_dir=tmp_path, **options)
+    assert result.latency_s == pytest.approx(2e-3)
+    assert result.verified
+    assert result.history[1].reason == "mismatch"
+    assert "largest difference 7" in result.history[1].error
+    assert any("disqualified" in note for note in result.notes)
+    database = ms.database.JSONDatabase(work_dir=str(tmp_path))
+    workload = database.commit_workload(normalize_mod(gemm()))
+    assert float(database.get_top_k(workload, 1)[0].run_secs[0]) == pytest.approx(2e-3)
+
+    again = tune(gemm(), trials=4, work_dir=tmp_path, **options)
+    assert again.verified
+    assert again.latency_s == result.latency_s
+    assert len(asked) == 2, "a checked winner is not run again"
+
+
+def test_a_winner_that_cannot_be_checked_is_kept_and_said_to_be_unchecked(tmp_path, monkeypatch):
+    class Unknown:
+        ok, checked, reason = False, False, "no such device"
+
+    monkeypatch.setattr(mschedx.winner.measure, "verify", lambda *_: Unknown())
+    options = {**quick(Runner([1] * 4)), "verify": True}
+    result = tune(gemm(), trials=4, work_dir=tmp_path, **options)
+    assert result.schedule is not None
+    assert not result.verified
+    assert any("no such device" in note for note in result.notes)
+
+
+def test_saved_schedule_replays_with_tvm_alone(tmp_path):
+    result = tune(gemm(), trials=4, work_dir=tmp_path / "w", **quick(Runner()))
+    files = result.save(tmp_path / "best")
+    scope = {}
+    exec(files["schedule"].read_text(), scope)
+    schedule = Schedule(normalize_mod(gemm()))
+    scope["apply"](schedule)
+    tvm.ir.assert_structural_equal(schedule.mod, result.schedule.mod)
+    assert Target(scope["TARGET"]).kind.name == "llvm"
+    replayed = Schedule(normalize_mod(gemm()))
+    trace = json.loads(files["trace"].read_text())
+    tvm.s_tir.schedule.Trace.apply_json_to_schedule(trace, replayed)
+    tvm.ir.assert_structural_equal(replayed.mod, result.schedule.mod)
+    assert "def main" in files["scheduled"].read_text()
+
+
+def test_compile_gives_a_module_that_computes(tmp_path):
+    options = {**quick(Runner()), "target": None}
+    result = tune(gemm(), trials=4, work_dir=tmp_path, **options)
+    a, b = np.random.default_rng(0).random((2, 32, 32), dtype=np.float32)
+    c = tvm.runtime.tensor(np.zeros((32, 32), "float32"))
+    result.compile()["main"](tvm.runtime.tensor(a), tvm.runtime.tensor(b), c)
+    np.testing.assert_allclose(c.numpy(), a @ b, rtol=1e-5)
+
+
+def test_nothing_is_left_behind_in_logging_and_numpy(tmp_path, capsys):
+    logger = logging.getLogger("tvm.s_tir.meta_schedule")
+    logger.addHandler(logging.NullHandler())
+    before = (logger.level, list(logger.handlers), logger.propagate)
+    np.random.seed(7)  # noqa: NPY002
+    expected = np.random.RandomState(7).rand(3)
+    tune(gemm(), trials=4, work_dir=tmp_path, **quick(Runner()))
+    assert (logger.level, list(logger.handlers), logger.propagate) == before
+    assert (np.random.rand(3) == expected).all()  # noqa: NPY002
+    assert capsys.readouterr().out == ""
+    logger.handlers.clear()
+    assert list((tmp_path / "logs").glob("*.log")), "the log goes to files"
+
+
+@pytest.mark.parametrize("trials", [0, -1, 2.5, "64", True])
+def test_trials_must_be_positive_integers(trials, tmp_path):
+    with pytest.raises(ValueError, match="trials as an int of at least 1"):
+        tune(gemm(), trials=trials, work_dir=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        ("llvm -mcpu=znver4 -num-cores 2", '"mcpu": "znver4", "num-cores": 2'),
+        ("nonsense", "does not know"),
+        ({"kind": "nonsense"}, '"llvm", "cuda"'),
+        ({"kind": "llvm", "num_cores": 2}, "num-cores"),
+        ("llvm", r'needs num-cores.*"mcpu": ".+", "num-cores": \d'),
+        ({"kind": "llvm", "mcpu": "haswell"}, r'"mcpu": "haswell", "num-cores": \d'),
+        ({"kind": "llvm", "num-cores": 0}, "got num-cores 0"),
+        ('{"kind": ', "JSON"),
+        ("c", 'got "c"'),
+        ({"mcpu": "haswell"}, "kind"),
+    ],
+)
+def test_bad_targets_say_what_to_write(target, says, tmp_path):
+    with pytest.raises(ValueError, match=says):
+        tune(gemm(), target, work_dir=tmp_path)
+
+
+def test_a_target_without_mcpu_is_warned_about():
+    with pytest.warns(UserWarning, match="mcpu"):
+        normalize_target({"kind": "llvm", "num-cores": 2})
+
+
+def test_target_forms_are_equal():
+    config = {"kind": "llvm", "mcpu": "haswell", "num-cores": 2}
+    forms = [config, json.dumps(config), Target(config)]
+    assert len({str(normalize_target(f)) for f in forms}) == 1
+    assert normalize_target("nvidia/nvidia-a100").kind.name == "cuda"
+    assert normalize_target(None).kind.name == "llvm"
+
+
+def test_bad_functions_say_what_to_pass():
+    n = tirx.Var("n", "int32")
+    with pytest.raises(ValueError, match=r"dynamic shape .*n.*specialize"):
+        normalize_mod(gemm(n))
+    with pytest.raises(ValueError, match="no blocks"):
+        normalize_mod(tirx.PrimFunc([], tirx.Evaluate(0)))
+    func = gemm()
+    with_scalar = tirx.PrimFunc([*func.params, n], func.body)
+    with pytest.raises(ValueError, match="scalar"):
+        normalize_mod(with_scalar)
+    with pytest.raises(ValueError, match=r"got 2 of 2.*tune_relax"):
+        normalize_mod(tvm.IRModule({"main": gemm(), "other": gemm()}))
+    with pytest.raises(TypeError, match="got int"):
+        normalize_mod(5)
+
+
+def test_a_module_of_one_function_is_that_function():
+    func = gemm()
+    modules = [normalize_mod(func), normalize_mod(tvm.IRModule({"kernel": func}))]
+    tvm.ir.assert_structural_equal(*modules)
