@@ -287,6 +287,46 @@ class Lookup(Expression):
         return f"{{{', '.join(f'{k}: {v}' for k, v in self.table)}}}[{name}]"
 
 
+@dataclass(frozen=True, slots=True)
+class Where(Expression):
+    """``then`` where the test holds, ``otherwise`` elsewhere.
+
+    The test is ``left <= right`` or, with ``divides``, ``left % right == 0`` (right > 0). It moves
+    no gradient: the relaxation follows the branch that holds.
+    """
+
+    left: Expression
+    right: Expression
+    divides: bool
+    then: Expression
+    otherwise: Expression
+
+    def __call__(self, configs: IntArray) -> IntArray:
+        left, right = self.left(configs), self.right(configs)
+        test = left % right == 0 if self.divides else left <= right
+        return np.where(test, self.then(configs), self.otherwise(configs))
+
+    def relaxed(self, x: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        left, right = self.left.relaxed(x).detach(), self.right.relaxed(x).detach()
+        if self.divides:
+            ratio = left / right
+            test = (ratio - ratio.round()).abs() < 1e-9
+        else:
+            test = left <= right * (1 + 1e-12)
+        return torch.where(test, self.then.relaxed(x), self.otherwise.relaxed(x))
+
+    @property
+    def parts(self) -> tuple[Expression, ...]:
+        return (self.left, self.right, self.then, self.otherwise)
+
+    def format(self, names: Sequence[str] | None = None) -> str:
+        left, right, then, otherwise = (part.format(names) for part in self.parts)
+        test = f"{left} % {right} == 0" if self.divides else f"{left} <= {right}"
+        return f"({then} if {test} else {otherwise})"
+
+
 def constant(value: int) -> Monomial:
     """Return the expression that is ``value`` for every config."""
     return Monomial(int(value))
@@ -395,3 +435,42 @@ def ceil_div(a: Expression | int, b: Expression | int) -> Expression:
 def floor_div(a: Expression | int, b: Expression | int) -> Expression:
     """``⌊a / b⌋``; cancels when ``b`` is known to divide ``a``."""
     return _divide(FloorDiv, lambda p, q: p // q, a, b)
+
+
+def _literal(expression: Expression) -> int | None:
+    """The value of a constant expression."""
+    if isinstance(expression, Monomial) and not expression.exponents:
+        return expression.coefficient
+    return None
+
+
+def where_at_most(
+    left: Expression | int,
+    right: Expression | int,
+    then: Expression | int,
+    otherwise: Expression | int,
+) -> Expression:
+    """``then`` where ``left <= right``, else ``otherwise``; a test between constants folds."""
+    left, right, then, otherwise = map(_lift, (left, right, then, otherwise))
+    a, b = _literal(left), _literal(right)
+    if then == otherwise:
+        return then
+    if a is not None and b is not None:
+        return then if a <= b else otherwise
+    return Where(left, right, False, then, otherwise)
+
+
+def where_divides(
+    divisor: Expression | int,
+    left: Expression | int,
+    then: Expression | int,
+    otherwise: Expression | int,
+) -> Expression:
+    """``then`` where ``left % divisor == 0``, else ``otherwise``; what is known folds."""
+    left, divisor, then, otherwise = map(_lift, (left, divisor, then, otherwise))
+    a, b = _literal(left), _literal(divisor)
+    if then == otherwise or b == 1:
+        return then
+    if a is not None and b is not None:
+        return then if a % b == 0 else otherwise
+    return Where(left, divisor, True, then, otherwise)

@@ -22,6 +22,11 @@ class DynamicExtent(ValueError):
 ROOT = -1
 """Parent index of what no loop encloses."""
 
+Value = Any
+"""An annotation's value."""
+
+Annotations = tuple[tuple[str, Value], ...]
+
 KINDS = ("serial", "parallel", "vectorized", "unrolled", "thread")
 
 
@@ -38,7 +43,7 @@ class Loop:
     thread: str
     extent: int
     parent: int
-    annotations: tuple[tuple[str, int | str], ...]
+    annotations: Annotations
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +88,7 @@ class Block:
     iters: tuple[tuple[str, str, int], ...]
     bindings: tuple[Affine | None, ...]
     accesses: tuple[Access, ...]
-    annotations: tuple[tuple[str, int | str], ...]
+    annotations: Annotations
     operations: tuple[tuple[str, int], ...]
     leaf: bool
     predicated: bool
@@ -110,7 +115,7 @@ class Program:
                 b.name,
                 b.loops,
                 tuple((name, kind) for name, kind, _ in b.iters),
-                tuple((a.buffer, a.is_write, a.local, a.lengths) for a in b.accesses),
+                tuple((a.buffer, a.is_write, len(a.lengths)) for a in b.accesses),
                 tuple(k for k, _ in b.annotations),
                 b.operations,
                 b.leaf,
@@ -128,7 +133,7 @@ class _LoopDraft:
     thread: str
     extent: int
     parent: int
-    annotations: tuple[tuple[str, int | str], ...]
+    annotations: Annotations
 
 
 @dataclass
@@ -281,7 +286,7 @@ def _try_parse(expr: Any, environment: dict[int, Affine]) -> Affine | None:
         return None
 
 
-def _annotations(mapping: Any) -> tuple[tuple[str, int | str], ...]:
+def _annotations(mapping: Any) -> Annotations:
     """Return integer and text annotations sorted by key; other values keep their key only."""
     found: list[tuple[str, int | str]] = []
     for key, value in mapping.items():

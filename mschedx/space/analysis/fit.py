@@ -18,7 +18,16 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from mschedx.space.expression import Expression, IntArray, Monomial, column, constant, monomial
+from mschedx.space.expression import (
+    Expression,
+    IntArray,
+    Lookup,
+    Monomial,
+    ceil_div,
+    column,
+    constant,
+    monomial,
+)
 
 Recipe = Callable[[], "Expression | None"]
 
@@ -35,14 +44,18 @@ class Solver:
     configs : int64 array [P, D]
     tiles : sequence of tuples of int
         The columns of each tile.
+    categories : sequence of int
+        The columns of categorical decisions, every candidate of which occurs in ``configs``.
     """
 
     configs: IntArray
     tiles: Sequence[tuple[int, ...]]
+    categories: Sequence[int] = ()
     _known: dict[bytes, Expression] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self.configs = np.ascontiguousarray(self.configs, dtype=np.int64)
+        self.categories = [c for c in self.categories if np.ptp(self.configs[:, c])]
         in_tiles = {c for tile in self.tiles for c in tile}
         positive = (self.configs > 0).all(axis=0)
         unknowns = []
@@ -56,7 +69,7 @@ class Solver:
         )
         logs = np.log(self.configs[:, self._unknowns])
         self._design = np.column_stack([np.ones(len(self.configs)), logs])
-        self._inverses: dict[bytes, NDArray[np.float64]] = {}
+        self._inverses: dict[tuple[bytes, bytes], NDArray[np.float64]] = {}
         for c in range(self.configs.shape[1]):
             self.learn(column(c))
 
@@ -106,6 +119,8 @@ class Solver:
             return self._known[values.tobytes()]
         found = self._monomial(values, mask)
         if found is None:
+            found = self._selected(values, mask)
+        if found is None:
             found = self._composed(values, mask, recipes)
         if found is not None and mask is None:
             self.learn(found)
@@ -121,31 +136,61 @@ class Solver:
         return None
 
     def _monomial(self, values: IntArray, mask: NDArray[np.bool_] | None) -> Monomial | None:
-        rows = slice(None) if mask is None else mask
-        seen = values[rows]
-        if (seen <= 0).any() or len(seen) < self._design.shape[1] + _SPARE:
+        """Fit on all columns or, where observations are few, on one tile's at a time."""
+        seen = values if mask is None else values[mask]
+        if (seen <= 0).any():
             return None
-        exponents = self._inverse(mask)[1:] @ np.log(seen)
+        everything = np.arange(len(self._unknowns))
+        if len(seen) >= len(everything) + 1 + _SPARE:
+            return self._fitted(seen, mask, everything)
+        for tile in self.tiles:
+            some = np.flatnonzero(np.isin(self._unknowns, tile))
+            if len(seen) >= len(some) + 1 + _SPARE:
+                found = self._fitted(seen, mask, some)
+                if found is not None:
+                    return found
+        return None
+
+    def _fitted(
+        self, seen: IntArray, mask: NDArray[np.bool_] | None, unknowns: IntArray
+    ) -> Monomial | None:
+        exponents = self._inverse(mask, unknowns)[1:] @ np.log(seen)
         rounded = np.rint(exponents).astype(np.int64)
         if np.abs(exponents - rounded).max(initial=0) > 1e-6 or np.abs(rounded).max(initial=0) > 4:
             return None
-        powers = dict(zip(self._unknowns.tolist(), rounded.tolist()))
+        powers = dict(zip(self._unknowns[unknowns].tolist(), rounded.tolist()))
         for tile in self.tiles:
             least = min(powers.get(c, 0) for c in tile)
             for c in tile:
                 powers[c] = powers.get(c, 0) - least
         if any(e < 0 for e in powers.values()):
             return None
-        base = monomial(1, powers)
-        products = base(self.configs)[rows]
+        products = monomial(1, powers)(self.configs if mask is None else self.configs[mask])
         coefficient = int(seen[0] // products[0])
         if coefficient < 1 or not np.array_equal(coefficient * products, seen):
             return None
         return monomial(coefficient, powers)
 
-    def _inverse(self, mask: NDArray[np.bool_] | None) -> NDArray[np.float64]:
-        key = b"" if mask is None else mask.tobytes()
+    def _inverse(self, mask: NDArray[np.bool_] | None, unknowns: IntArray) -> NDArray[np.float64]:
+        key = (b"" if mask is None else mask.tobytes(), unknowns.tobytes())
         if key not in self._inverses:
             rows = self._design if mask is None else self._design[mask]
-            self._inverses[key] = np.linalg.pinv(rows, rcond=1e-9)
+            self._inverses[key] = np.linalg.pinv(rows[:, [0, *(unknowns + 1)]], rcond=1e-9)
         return self._inverses[key]
+
+    def _selected(self, values: IntArray, mask: NDArray[np.bool_] | None) -> Expression | None:
+        """Fit ``⌈F / x⌉`` of one categorical column, or a table of its values."""
+        rows = slice(None) if mask is None else mask
+        seen = values[rows]
+        for c in self.categories:
+            chosen = self.configs[rows, c]
+            pairs = {(int(k), int(v)) for k, v in zip(chosen, seen)}
+            keys = {k for k, _ in pairs}
+            if len(keys) != len(pairs) or keys != set(self.configs[:, c].tolist()):
+                continue
+            if min(keys) > 0:
+                low, high = max((v - 1) * k + 1 for k, v in pairs), min(v * k for k, v in pairs)
+                if low <= high:
+                    return ceil_div(high, column(c))
+            return Lookup(c, tuple(sorted(pairs)))
+        return None

@@ -15,6 +15,7 @@ import numpy as np
 
 from mschedx.space.errors import InvalidSchedule, UnsupportedTrace
 from mschedx.space.expression import IntArray
+
 from .extract import DynamicExtent, Program, entry, extract
 
 if TYPE_CHECKING:

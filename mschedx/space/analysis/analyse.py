@@ -1,0 +1,308 @@
+"""Analyse a design space once: from its replays to expressions and constraints."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mschedx.space.expression import Expression, add, constant, multiply
+
+from . import derive
+from .extract import Program
+from .fit import Solver
+from .kernels import kernels, top_of, tops
+from .memory import alignment, copies, dtype_bytes, elements, shape, users
+from .model import (
+    AccessInfo,
+    AllocationInfo,
+    Analysis,
+    KernelInfo,
+    LoopInfo,
+    StoreInfo,
+    VectorInfo,
+)
+from .postprocs import fetch, unroll
+from .probe import Probes, gather
+from .symbolic import SymbolicProgram, solve
+from .vectorize import rewrite
+
+if TYPE_CHECKING:
+    from mschedx.space.decisions import Design
+
+PROBES = 64
+"""Random replays a design is fitted and checked on, besides its corners."""
+
+THREAD_REGISTER_BYTES = 255 * 4
+"""Registers one CUDA thread can have."""
+
+
+def analyse(design: Design, seed: int = 0, probes: int = PROBES) -> Analysis:
+    """Find every quantity of a design space as an expression of its decisions.
+
+    Parameters
+    ----------
+    design : Design
+    seed : int
+        Seeds the choice of random configs; the result does not depend on it where it is exact.
+    probes : int
+        Random configs to replay, more than there are unknown exponents (one per decision).
+
+    Raises
+    ------
+    UnsupportedTrace
+        When no config replays.
+    """
+    rng = np.random.default_rng(seed)
+    observed = gather(design, max(probes, 2 * len(design.decisions)), rng)
+    return analyse_probes(design, observed)
+
+
+def analyse_probes(design: Design, observed: Probes) -> Analysis:
+    """Analyse what `analyse` gathered; see there."""
+    programs, configs, others = _one_skeleton(observed)
+    tiles = [t.columns for t in design.tables if len(t.columns) > 1]
+    categories = [t.columns[0] for t in design.tables if len(t.columns) == 1]
+    solver = Solver(configs, tiles, categories)
+    found = solve(programs, solver)
+    limits = derive.Limits.of(design.target)
+    on_gpu = bool(limits.threads)
+    allocations = _allocations(found, on_gpu)
+    nests = kernels(found, allocations, limits.warp) if on_gpu else ()
+    vectors = _vectors(programs, found, solver, nests)
+    constraints = list(design.constraints)
+    canonical: list = []
+    preferences: list = []
+    if on_gpu:
+        name = str(design.target.attrs.get("arch", design.target.kind.name))
+        constraints += derive.gpu_constraints(programs, found, solver, nests, limits, name)
+        constraints += derive.vector_constraints(found, vectors)
+        canonical += derive.canonical_constraints(programs, found, solver)
+        preferences += derive.registers(allocations, THREAD_REGISTER_BYTES)
+    unresolved = dict(found.problems)
+    if others:
+        unresolved["structure"] = (
+            f"{others} of {len(observed.programs)} replays have another loop structure; "
+            "expressions describe the most frequent one"
+        )
+    loops = _loops(found)
+    accesses = _accesses(found)
+    stores = _stores(found)
+    quantities = _quantities(loops, accesses, stores, allocations, nests, vectors)
+    return Analysis(
+        quantities=quantities,
+        constraints=derive.named(constraints, design.names),
+        canonical=derive.named(canonical, design.names),
+        preferences=derive.named(preferences, design.names),
+        unresolved=unresolved,
+        loops=loops,
+        accesses=accesses,
+        stores=stores,
+        allocations=allocations,
+        kernels=nests,
+        vectors=vectors,
+    )
+
+
+def _one_skeleton(observed: Probes) -> tuple[tuple[Program, ...], np.ndarray, int]:
+    """Keep the probes of the most frequent structure, and count the others."""
+    skeletons = [program.skeleton for program in observed.programs]
+    most = Counter(skeletons).most_common(1)[0][0]
+    kept = [i for i, skeleton in enumerate(skeletons) if skeleton == most]
+    programs = tuple(observed.programs[i] for i in kept)
+    return programs, observed.configs[kept], len(skeletons) - len(kept)
+
+
+def _loops(found: SymbolicProgram) -> tuple[LoopInfo, ...]:
+    return tuple(
+        LoopInfo(
+            loop.name,
+            loop.kind,
+            loop.thread,
+            extent,
+            None if loop.parent < 0 else loop.parent,
+            loop.name.split("/")[0],
+        )
+        for loop, extent in zip(found.template.loops, found.extents)
+    )
+
+
+def _accesses(found: SymbolicProgram) -> tuple[AccessInfo, ...]:
+    result = []
+    buffers = {b.name: b for b in found.template.buffers}
+    for b, block in enumerate(found.template.blocks):
+        levels = len(block.loops) + 1
+        for a, access in enumerate(block.accesses):
+            buffer, forms = buffers[access.buffer], found.regions[b][a]
+            result.append(
+                AccessInfo(
+                    block=block.name,
+                    buffer=buffer.name,
+                    scope=buffer.scope,
+                    dtype=buffer.dtype,
+                    is_write=access.is_write,
+                    element_bytes=dtype_bytes(buffer.dtype),
+                    loops=block.loops,
+                    regions=tuple(tuple(form.reach[:levels]) for form in forms),
+                    team_regions=tuple(tuple(form.reach[levels:]) for form in forms),
+                    strides=tuple(_stride(found, b, a, loop) for loop in block.loops),
+                )
+            )
+    return tuple(result)
+
+
+def _stride(found: SymbolicProgram, b: int, a: int, loop: int) -> Expression | None:
+    """Elements between neighbouring iterations of a loop in the row-major buffer."""
+    access = found.template.blocks[b].accesses[a]
+    dims = found.shapes[access.buffer]
+    row: Expression = constant(1)
+    total: list[Expression] = []
+    for d in reversed(range(len(dims))):
+        parts = [c for c in found.regions[b][a][d].components if c.loop == loop]
+        if len(parts) > 1 or (parts and parts[0].period > 1):
+            return None
+        total += [multiply(row, part.stride) for part in parts]
+        extent = dims[d]
+        if extent is None:
+            return None
+        row = multiply(row, extent)
+    return add(0, *total)
+
+
+def _stores(found: SymbolicProgram) -> tuple[StoreInfo, ...]:
+    result = []
+    for block in found.template.blocks:
+        if not block.leaf:
+            continue
+        extents = [found.extents[loop] for loop in block.loops]
+        notes = dict(block.annotations)
+        for parent in _ancestors(found.template, block.parent):
+            notes = {**dict(found.template.blocks[parent].annotations), **notes}
+        result.append(
+            StoreInfo(
+                block=block.name,
+                loops=block.loops,
+                iters=tuple((name, kind) for name, kind, _ in block.iters),
+                instances=None if None in extents else multiply(1, *(e for e in extents if e)),
+                operations=dict(block.operations),
+                is_reduction=any(kind == "reduce" for _, kind, _ in block.iters),
+                intrinsic=str(notes.get("meta_schedule.auto_tensorize", "")),
+            )
+        )
+    return tuple(result)
+
+
+def _ancestors(program: Program, block: int) -> list[int]:
+    chain = []
+    while block >= 0:
+        chain.append(block)
+        block = program.blocks[block].parent
+    return chain
+
+
+def _allocations(found: SymbolicProgram, on_gpu: bool) -> tuple[AllocationInfo, ...]:
+    result = []
+    nests = tops(found.template)
+    for buffer in found.template.buffers:
+        uses = users(found.template, buffer.name)
+        if buffer.parameter or not uses:
+            continue
+        above = {top_of(found.template, b) for b, _ in uses}
+        top = above.pop() if len(above) == 1 else None
+        dims = shape(found, buffer)
+        versions = copies(found.template, buffer.name)
+        size = elements(dims, alignment(found.template, buffer.name))
+        size = size and multiply(dtype_bytes(buffer.dtype), versions, size)
+        if size is not None and on_gpu and top is not None and buffer.scope == "local":
+            size = multiply(size, *_vthreads(found, top))
+        kernel = -1 if top is None else nests.index(top)
+        result.append(
+            AllocationInfo(buffer.name, buffer.scope, buffer.dtype, kernel, dims, versions, size)
+        )
+    return tuple(result)
+
+
+def _vthreads(found: SymbolicProgram, top: int) -> list[Expression]:
+    loops = enumerate(found.template.loops)
+    return [
+        extent
+        for index, loop in loops
+        if loop.thread.startswith("vthread") and (extent := found.extents[index]) is not None
+    ]
+
+
+def _vectors(
+    programs: Sequence[Program],
+    found: SymbolicProgram,
+    solver: Solver,
+    nests: Sequence[KernelInfo],
+) -> tuple[VectorInfo, ...]:
+    """What the postprocs make of every block that has loops."""
+    result = []
+    template = found.template
+    order = tops(template)
+    for b, block in enumerate(template.blocks):
+        top = top_of(template, b)
+        if top is None or block.parent > 0:
+            continue
+        limit = unroll(programs, found, 0, b, solver)
+        if nests:
+            threads = nests[order.index(top)].threads
+            info = threads and fetch(programs, found, b, threads, solver)
+            info = info or VectorInfo(block.name)
+        else:
+            info = rewrite(programs, found, 0, b, solver)
+        result.append(
+            VectorInfo(info.block, info.vector, info.parallel, limit, info.serial)
+        )
+    return tuple(result)
+
+
+def _quantities(
+    loops: Sequence[LoopInfo],
+    accesses: Sequence[AccessInfo],
+    stores: Sequence[StoreInfo],
+    allocations: Sequence[AllocationInfo],
+    nests: Sequence[KernelInfo],
+    vectors: Sequence[VectorInfo],
+) -> dict[str, Expression]:
+    """Name what was found."""
+    named: dict[str, Expression | None] = {loop.name: loop.extent for loop in loops}
+    for nest in nests:
+        named |= {f"{nest.name}/{tag}": extent for tag, extent in nest.extents.items()}
+        named[f"{nest.name}/grid"] = nest.grid
+        named[f"{nest.name}/threads"] = nest.threads
+        named[f"{nest.name}/vthreads"] = nest.vthreads
+        named[f"{nest.name}/shared_bytes"] = nest.shared_bytes
+    for one in allocations:
+        named[f"{one.buffer}/alloc_bytes"] = one.bytes
+        for d, extent in enumerate(one.shape):
+            named[f"{one.buffer}/alloc[{d}]"] = extent
+    for info in vectors:
+        for part in ("vector", "parallel", "unroll", "serial"):
+            named[f"{info.block}/{part}"] = getattr(info, part)
+    for store in stores:
+        named[f"{store.block}/instances"] = store.instances
+    for access in accesses:
+        named |= _footprints(access, loops)
+    return {name: e for name, e in named.items() if e is not None}
+
+
+def _footprints(access: AccessInfo, loops: Sequence[LoopInfo]) -> dict[str, Expression | None]:
+    """Elements touched while a loop runs, for the loops that change them, and its strides."""
+    prefix = f"{access.block}/{access.buffer}.{'write' if access.is_write else 'read'}"
+    named: dict[str, Expression | None] = {}
+    before = None
+    for level in reversed(range(len(access.loops) + 1)):
+        dims = [levels[level] for levels in access.regions]
+        size = None if None in dims else multiply(1, *(e for e in dims if e is not None))
+        if size != before:
+            at = loops[access.loops[level]].name.split("/")[1] if level < len(access.loops) else "body"
+            named[f"{prefix}@{at}"] = size
+            before = size
+    for loop, stride in zip(access.loops, access.strides):
+        if stride is not None and stride != constant(0):
+            named[f"{prefix}.stride@{loops[loop].name.split('/')[1]}"] = stride
+    return named

@@ -1,0 +1,189 @@
+"""Constraints that follow from a program's structure and its target.
+
+Hard constraints mirror what TVM rejects: ``VerifyGPUCode`` counts threads, shared bytes and vector
+bytes, its thread-extent check reads the block annotations, and a software pipeline must keep as many
+statements as its annotation lists. Preferences are limits of the machine that TVM does not check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mschedx.space.constraints import Constraint, at_least, at_most, multiple_of
+from mschedx.space.expression import Expression, constant, multiply
+
+from .extract import Program
+from .fit import Solver
+from .kernels import top_of, tops
+from .memory import children, dtype_bytes
+from .model import AllocationInfo, KernelInfo, VectorInfo
+from .postprocs import FETCH, annotation, used_bytes
+from .symbolic import SymbolicProgram
+
+LOW, HIGH = (
+    "meta_schedule.thread_extent_low_inclusive",
+    "meta_schedule.thread_extent_high_inclusive",
+)
+MAX_VECTOR_BYTES = 16
+"""The widest vector ``VerifyGPUCode`` lets a thread load or store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the target allows a thread block; 0 where it does not say."""
+
+    threads: int
+    shared_bytes: int
+    warp: int
+
+    @classmethod
+    def of(cls, target: Any) -> Limits:
+        """Read them off a TVM target."""
+
+        def attribute(name: str) -> int:
+            value = target.attrs.get(name)
+            return 0 if value is None else int(value)
+
+        return cls(
+            attribute("max_threads_per_block"),
+            attribute("max_shared_memory_per_block"),
+            attribute("thread_warp_size"),
+        )
+
+
+def gpu_constraints(
+    programs: Sequence[Program],
+    found: SymbolicProgram,
+    solver: Solver,
+    kernels: Sequence[KernelInfo],
+    limits: Limits,
+    name: str,
+) -> list[Constraint]:
+    """What ``VerifyGPUCode`` and the lowering before it reject."""
+    result: list[Constraint] = []
+    for kernel in kernels:
+        if kernel.threads is not None and limits.threads:
+            origin = f"VerifyGPUCode: threads per block of {name}, kernel {kernel.name}"
+            result.append(at_most(kernel.threads, limits.threads, origin))
+        if kernel.shared_bytes is not None and limits.shared_bytes:
+            origin = f"VerifyGPUCode: shared bytes per block of {name}, kernel {kernel.name}"
+            result.append(at_most(kernel.shared_bytes, limits.shared_bytes, origin))
+    result += _thread_bounds(programs, found, solver, kernels)
+    result += _pipelines(found)
+    return result
+
+
+def _thread_bounds(
+    programs: Sequence[Program],
+    found: SymbolicProgram,
+    solver: Solver,
+    kernels: Sequence[KernelInfo],
+) -> list[Constraint]:
+    result = []
+    nests = tops(found.template)
+    for b, block in enumerate(found.template.blocks):
+        low, high = (annotation(programs, b, key, solver) for key in (LOW, HIGH))
+        top = top_of(found.template, b)
+        if low is None or high is None or top is None:
+            continue
+        threads = kernels[nests.index(top)].threads or constant(1)
+        result.append(at_least(threads, low, f"thread_extent_low_inclusive of {block.name}"))
+        result.append(at_most(threads, high, f"thread_extent_high_inclusive of {block.name}"))
+    return result
+
+
+def _pipelines(found: SymbolicProgram) -> list[Constraint]:
+    """A pipelined reduction loop must iterate, or its body gains the initialisation.
+
+    TVM moves a reduction's initialisation before the first loop that reduces; a loop of extent 1
+    no longer counts as one, so the initialisation lands inside the pipelined body.
+    """
+    program = found.template
+    result = []
+    for index, loop in enumerate(program.loops):
+        stages = dict(loop.annotations).get("software_pipeline_stage", ())
+        extent = found.extents[index]
+        if stages and extent is not None and len(children(program, index)) == len(stages):
+            if any(_reduces(program, b, index) for b in range(len(program.blocks))):
+                origin = f"software pipeline of {loop.name}: its body keeps {len(stages)} statements"
+                result.append(at_least(extent, 2, origin))
+    return result
+
+
+def _reduces(program: Program, block: int, loop: int) -> bool:
+    own = program.blocks[block]
+    return any(
+        kind == "reduce" and form is not None and loop in form.loops()
+        for (_, kind, _), form in zip(own.iters, own.bindings)
+    )
+
+
+def vector_constraints(
+    found: SymbolicProgram, vectors: Sequence[VectorInfo]
+) -> list[Constraint]:
+    """Vectors that a GPU thread loads or stores at once are at most 16 bytes wide."""
+    result = []
+    by_name = {block.name: block for block in found.template.blocks}
+    for info in vectors:
+        if info.vector is None:
+            continue
+        width = used_bytes(found.template, by_name[info.block])
+        result.append(
+            at_most(
+                multiply(width, info.vector),
+                MAX_VECTOR_BYTES,
+                f"VerifyGPUCode: vector bytes of {info.block}",
+            )
+        )
+    return result
+
+
+def canonical_constraints(
+    programs: Sequence[Program], found: SymbolicProgram, solver: Solver
+) -> list[Constraint]:
+    """A requested vector length that TVM would silently replace by 1 is the config with 1."""
+    result = []
+    for b, block in enumerate(found.template.blocks):
+        lanes = annotation(programs, b, FETCH, solver)
+        total = found.extents[block.loops[-1]] if block.loops else None
+        if lanes is not None and total is not None and lanes.columns:
+            origin = f"cooperative fetch of {block.name}: its lanes divide what it fetches"
+            result.append(multiple_of(total, lanes, origin))
+    return result
+
+
+def registers(allocations: Sequence[AllocationInfo], limit_bytes: int) -> list[Constraint]:
+    """Per-thread arrays fit the registers a thread can have."""
+    result = []
+    for kernel in sorted({a.kernel for a in allocations}):
+        own = [a.bytes for a in allocations if a.kernel == kernel and a.scope == "local"]
+        parts = [size for size in own if size is not None]
+        if parts:
+            total: Expression = sum(parts[1:], parts[0])
+            origin = "registers of a thread hold its local arrays"
+            result.append(at_most(total, limit_bytes, origin))
+    return result
+
+
+def trivial(constraint: Constraint) -> bool:
+    """Whether the constraint says something about no decision at all."""
+    return not constraint.columns
+
+
+def named(constraints: Sequence[Constraint], names: Sequence[str]) -> tuple[Constraint, ...]:
+    """Give constraints the decisions' names, dropping repetitions and those without decisions."""
+    kept = dict.fromkeys(replace(c, names=names) for c in constraints if not trivial(c))
+    return tuple(kept)
+
+
+__all__ = [
+    "Limits",
+    "canonical_constraints",
+    "dtype_bytes",
+    "gpu_constraints",
+    "named",
+    "registers",
+    "vector_constraints",
+]

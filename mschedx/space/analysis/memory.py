@@ -1,0 +1,154 @@
+"""Allocations as lowered: where a buffer lives, how much of it, how many copies.
+
+TVM allocates a buffer at the innermost loop that holds all its accesses, as large as what they touch
+there (by all threads for shared memory). A software pipeline keeps a version per stage between
+writing and reading, storage alignment pads rows, and vthreads multiply what a thread owns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mschedx.space.expression import (
+    Expression,
+    add,
+    constant,
+    floor_div,
+    maximum,
+    multiply,
+)
+
+from .extract import Block, Buffer, Program
+from .symbolic import SymbolicProgram
+
+User = tuple[int, int]
+"""Block and access index of one use of a buffer."""
+
+
+def dtype_bytes(dtype: str) -> int:
+    """Bytes of one element, rounded up; 1 for bool."""
+    digits = dtype.split("x")[0].lstrip("abcdefghijklmnopqrstuvwyz_")
+    bits = int("".join(c for c in digits.split("_")[0] if c.isdigit()) or 8)
+    if dtype.startswith("float8"):
+        bits = 8
+    return -(-bits // 8)
+
+
+def users(program: Program, buffer: str) -> list[User]:
+    """Return the accesses to a buffer, in program order."""
+    return [
+        (b, a)
+        for b, block in enumerate(program.blocks)
+        for a, access in enumerate(block.accesses)
+        if access.buffer == buffer
+    ]
+
+
+def home(program: Program, uses: Sequence[User]) -> int:
+    """How many outermost loops all uses share: the depth at which the buffer is allocated."""
+    chains = [program.blocks[b].loops for b, _ in uses]
+    depth = 0
+    while all(len(c) > depth and c[depth] == chains[0][depth] for c in chains):
+        depth += 1
+    return depth
+
+
+def shape(found: SymbolicProgram, buffer: Buffer) -> tuple[Expression | None, ...]:
+    """Compacted shape of an allocated buffer; None for a dimension that was not found."""
+    uses = users(found.template, buffer.name)
+    if not uses:
+        return ()
+    depth = home(found.template, uses)
+    dims = []
+    for d in range(len(buffer.shape)):
+        reaches = []
+        for b, a in uses:
+            form = found.regions[b][a][d]
+            team = len(found.template.blocks[b].loops) + 1 if is_shared(buffer.scope) else 0
+            reaches.append(form.reach[team + depth])
+        dims.append(None if None in reaches else maximum(*reaches))
+    return tuple(dims)
+
+
+def is_shared(scope: str) -> bool:
+    """Whether a thread block owns buffers of this scope."""
+    return scope.startswith("shared")
+
+
+def elements(
+    dims: Sequence[Expression | None], alignment: dict[int, tuple[int, int]]
+) -> Expression | None:
+    """Elements of a row-major buffer.
+
+    Parameters
+    ----------
+    dims : sequence of Expression
+    alignment : mapping
+        Dimension to (factor, offset): its stride is padded to ``factor·k + offset``.
+    """
+    size: Expression = constant(1)
+    for d in reversed(range(len(dims))):
+        if d in alignment:
+            factor, offset = alignment[d]
+            size = _aligned(size, factor, offset)
+        extent = dims[d]
+        if extent is None:
+            return None
+        size = multiply(size, extent)
+    return size
+
+
+def _aligned(stride: Expression, factor: int, offset: int) -> Expression:
+    """``stride + (factor + offset − stride mod factor) mod factor``."""
+    # With stride = factor·q + r the padding is (offset − r) mod factor, hence the next
+    # factor·k + offset that is not below the stride.
+    steps = floor_div(add(stride, factor - 1 - offset), factor)
+    return add(multiply(factor, steps), offset)
+
+
+def alignment(program: Program, buffer: str) -> dict[int, tuple[int, int]]:
+    """Storage alignment that the writers of a buffer ask for."""
+    found = {}
+    for block in program.blocks:
+        writes = [access for access in block.accesses if access.is_write]
+        for entry in dict(block.annotations).get("buffer_dim_align", ()):
+            index, axis, factor, offset = entry
+            if writes[index].buffer == buffer:
+                found[axis] = (factor, offset)
+    return found
+
+
+def copies(program: Program, buffer: str) -> int:
+    """Versions of a buffer that a software pipeline around its uses keeps."""
+    uses = users(program, buffer)
+    depth = home(program, uses)
+    if not uses or depth == 0:
+        return 1
+    loop = program.blocks[uses[0][0]].loops[depth - 1]
+    stages = dict(program.loops[loop].annotations).get("software_pipeline_stage", ())
+    if not stages:
+        return 1
+    order = children(program, loop)
+    stage = {block: stages[i] for i, blocks in enumerate(order) for block in blocks}
+    written = [stage[b] for b, a in uses if program.blocks[b].accesses[a].is_write]
+    read = [stage[b] for b, a in uses if not program.blocks[b].accesses[a].is_write]
+    return max(1, max(read, default=0) - min(written, default=0) + 1)
+
+
+def children(program: Program, loop: int) -> list[list[int]]:
+    """The blocks below each statement of a loop's body, in order."""
+    order: dict[tuple[str, int], list[int]] = {}
+    for b, block in enumerate(program.blocks):
+        if loop in block.loops:
+            depth = block.loops.index(loop) + 1
+            key = ("loop", block.loops[depth]) if depth < len(block.loops) else ("block", _top(program, b, depth))
+            order.setdefault(key, []).append(b)
+    return list(order.values())
+
+
+def _top(program: Program, block: int, depth: int) -> int:
+    """The outermost block with as many loops around it."""
+    own: Block = program.blocks[block]
+    while own.parent >= 0 and len(program.blocks[own.parent].loops) >= depth:
+        block, own = own.parent, program.blocks[own.parent]
+    return block

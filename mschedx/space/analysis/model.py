@@ -1,0 +1,168 @@
+"""What the analysis of a design space says, by role, so that readers need not parse names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mschedx.space.constraints import Constraint
+from mschedx.space.expression import Expression, IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class LoopInfo:
+    """A loop of the scheduled program, before postprocs; listed in pre-order.
+
+    ``parent`` is the index of the enclosing loop, None at the top; ``kind`` is "serial",
+    "parallel", "vectorized", "unrolled" or "thread", and ``thread`` the tag then bound to.
+    ``extent`` is None when no expression was found.
+    """
+
+    name: str
+    kind: str
+    thread: str
+    extent: Expression | None
+    parent: int | None
+    block: str
+
+
+@dataclass(frozen=True, slots=True)
+class AccessInfo:
+    """What a block reads or writes of a buffer.
+
+    Parameters
+    ----------
+    block, buffer, scope, dtype : str
+    is_write : bool
+    element_bytes : int
+    loops : tuple of int
+        The block's loops, outermost first, as indices into `Analysis.loops`.
+    regions : tuple over dimensions of tuples over levels
+        ``regions[d][j]``: elements spanned along dimension d while loops j… of ``loops`` run;
+        ``regions[d][len(loops)]`` is one instance of the block.
+    team_regions : likewise
+        The same with all threads of a thread block running too.
+    strides : tuple over loops
+        Elements between two neighbouring iterations of the loop in the row-major buffer, where the
+        loop has more than one iteration; 0 when it does not move the access.
+    """
+
+    block: str
+    buffer: str
+    scope: str
+    dtype: str
+    is_write: bool
+    element_bytes: int
+    loops: tuple[int, ...]
+    regions: tuple[tuple[Expression | None, ...], ...]
+    team_regions: tuple[tuple[Expression | None, ...], ...]
+    strides: tuple[Expression | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreInfo:
+    """A block that computes: how often it runs and what one instance does.
+
+    ``instances`` counts the runs in the whole program, threads included; ``operations`` the scalar
+    operations of one run, keyed "float.add", "int.mul", "select", "call.exp", ….
+    ``intrinsic`` names the tensor intrinsic that replaces the block, "" when none does.
+    """
+
+    block: str
+    loops: tuple[int, ...]
+    iters: tuple[tuple[str, str], ...]
+    instances: Expression | None
+    operations: Mapping[str, int]
+    is_reduction: bool
+    intrinsic: str
+
+
+@dataclass(frozen=True, slots=True)
+class AllocationInfo:
+    """A buffer the program allocates, as lowered: compacted to what is live, and padded.
+
+    ``bytes`` is per thread block for shared scopes, per thread for the others on a GPU (vthreads
+    counted), and in all for a CPU. ``copies`` counts the versions a software pipeline keeps.
+    """
+
+    buffer: str
+    scope: str
+    dtype: str
+    kernel: int
+    shape: tuple[Expression | None, ...]
+    copies: int
+    bytes: Expression | None
+
+
+@dataclass(frozen=True, slots=True)
+class KernelInfo:
+    """A GPU kernel: one outermost loop nest.
+
+    ``extents`` maps the tags bound in it ("blockIdx.x", "threadIdx.y", "vthread.x", …) to their
+    extents after postprocs; the products are ``grid`` (thread blocks), ``threads`` (per block) and
+    ``vthreads``. None where a postproc binds in a way that no expression was found for.
+    """
+
+    name: str
+    extents: Mapping[str, Expression]
+    grid: Expression | None
+    threads: Expression | None
+    vthreads: Expression
+    shared_bytes: Expression | None
+
+
+@dataclass(frozen=True, slots=True)
+class VectorInfo:
+    """What a postproc makes of a block: its SIMD, parallel and unrolled parts.
+
+    ``vector`` is the number of lanes (1: scalar), ``parallel`` the trip count of the parallel loop
+    on a CPU, ``unroll`` the automatic unrolling limit (0: none), ``serial`` the rounds every thread
+    makes in a cooperative fetch.
+    """
+
+    block: str
+    vector: Expression | None = None
+    parallel: Expression | None = None
+    unroll: Expression | None = None
+    serial: Expression | None = None
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Everything known about a design space as expressions of its decisions.
+
+    Parameters
+    ----------
+    quantities : mapping
+        Expressions by readable name, one of each kind of number a cost model may want.
+    constraints : tuple of Constraint
+        What a valid config must satisfy: others are rejected by TVM or do not compile.
+    canonical : tuple of Constraint
+        One config per program: what fails these is the same program as a config that does not.
+    preferences : tuple of Constraint
+        Advice: configs that fail these are valid but can hardly be fast.
+    unresolved : mapping
+        Quantities for which no expression reproduces every replay, with the reason.
+    loops, accesses, stores, allocations, kernels, vectors : tuples
+        The same facts by role.
+    """
+
+    quantities: Mapping[str, Expression]
+    constraints: tuple[Constraint, ...]
+    canonical: tuple[Constraint, ...]
+    preferences: tuple[Constraint, ...]
+    unresolved: Mapping[str, str]
+    loops: tuple[LoopInfo, ...]
+    accesses: tuple[AccessInfo, ...]
+    stores: tuple[StoreInfo, ...]
+    allocations: tuple[AllocationInfo, ...]
+    kernels: tuple[KernelInfo, ...]
+    vectors: tuple[VectorInfo, ...]
+
+    def values(self, configs: IntArray) -> dict[str, IntArray]:
+        """Evaluate every quantity on configs [n, D]; int64 [n] each, equal ones computed once."""
+        done: dict[Expression, IntArray] = {}
+        for expression in self.quantities.values():
+            if expression not in done:
+                done[expression] = expression(configs)
+        return {name: done[expression] for name, expression in self.quantities.items()}
