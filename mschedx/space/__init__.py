@@ -4,6 +4,7 @@ from .errors import EmptySpace, InvalidSchedule, UnsupportedTrace
 from .expression import Expression
 from .sampler import Sampler
 from .sketch import Sketch, sketches, sketches_from
+from .target import for_target
 
 __all__ = [
     "Constraint",
@@ -17,6 +18,7 @@ __all__ = [
     "Sampler",
     "Sketch",
     "Table",
+    "for_target",
     "UnsupportedTrace",
     "sketches",
     "sketches_from",
