@@ -18,6 +18,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # the reader (head, less) has seen enough
+        sys.stderr.close()
+        return 0
     except (ValueError, TypeError, FileNotFoundError) as error:
         print(f"mschedx: {error}", file=sys.stderr)
         return 2

@@ -1,0 +1,102 @@
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+from stand_ins import Runner, quick
+
+import mschedx.tune
+from mschedx import cli
+
+
+@pytest.fixture
+def instant(monkeypatch):
+    """Let the command measure invented latencies."""
+    real = mschedx.tune.tune
+
+    def tune(func, target, **options):
+        assert target is None
+        return real(func, **{**options, **quick(Runner(options.pop("latencies", ())))})
+
+    monkeypatch.setattr(mschedx.tune, "tune", tune)
+    return real
+
+
+def test_help_starts_quickly_and_imports_nothing_heavy():
+    code = (
+        "import sys, mschedx.cli\n"
+        "try:\n mschedx.cli.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "assert not {'tvm', 'torch', 'numpy', 'rich'} & set(sys.modules), 'heavy import'"
+    )
+    begin = time.perf_counter()
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    assert time.perf_counter() - begin < 5, "0.1 s on an idle machine"
+
+
+def test_list_names_every_operator(capsys):
+    assert cli.main(["tune", "list"]) == 0
+    out = capsys.readouterr().out
+    assert "gemm               --shape M,N,K" in out
+    assert "conv2d             --shape N,C,H,W,K,R,stride=1" in out
+
+
+def test_tune_ends_with_the_winner_and_its_files(instant, tmp_path, capsys):
+    args = ["tune", "gemm", "--shape", "32x32x32", "--trials", "4", "--no-compare"]
+    assert cli.main([*args, "--work-dir", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "250 us" in out
+    assert "4 trials, 4 measured now" in out
+    assert str(tmp_path / "best" / "schedule.py") in out
+    assert (tmp_path / "best" / "scheduled.py").exists()
+    assert cli.main([*args, "--work-dir", str(tmp_path)]) == 0
+    assert "4 trials, 0 measured now" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["gem", "--shape", "1,2,3"], "unknown operator 'gem'"),
+        (["gemm"], "--shape M,N,K"),
+        (["gemm", "--shape", "1,2"], "M,N,K"),
+        (["gemm", "--shape", "8,8,8", "--dtype", "float"], "float32"),
+        (["gemm", "--shape", "8,8,8", "--trials", "0"], "at least 1"),
+        (["gemm", "--shape", "8,8,8", "--target", "llvm -mcpu=haswell"], "command-line form"),
+        (["gemm", "--shape", "8,8,8", "--target", '{"kind": "llvm"}'], "num-cores"),
+        (["gemm", "--shape", "8,8,8", "--work-dir", "/dev/null/x"], "can be written"),
+    ],
+)
+def test_bad_requests_end_with_one_line(args, says, capsys):
+    assert cli.main(["tune", *args]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("mschedx: ")
+    assert says in err
+    assert "Traceback" not in err
+
+
+def test_bad_numbers_are_refused_by_the_parser(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["tune", "gemm", "--shape", "a,b"])
+    assert stop.value.code == 2
+    assert "1024,1024,1024" in capsys.readouterr().err
+
+
+def test_version_names_what_matters(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["--version"])
+    assert "tvm 0.27" in capsys.readouterr().out
+
+
+def test_target_json_reaches_tune(monkeypatch, tmp_path):
+    seen = {}
+
+    def tune(func, target, **options):
+        seen.update(target=target, **options)
+        raise ValueError("enough")
+
+    monkeypatch.setattr(mschedx.tune, "tune", tune)
+    target = json.dumps({"kind": "llvm", "num-cores": 1})
+    args = ["tune", "gemm", "--shape", "8,8,8", "--target", target, "--seed", "3"]
+    assert cli.main([*args, "--strategy", "evolutionary", "--work-dir", str(tmp_path)]) == 2
+    assert (seen["target"], seen["seed"], seen["strategy"]) == (target, 3, "evolutionary")
