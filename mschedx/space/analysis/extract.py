@@ -286,15 +286,19 @@ def _try_parse(expr: Any, environment: dict[int, Affine]) -> Affine | None:
         return None
 
 
+def _plain(value: Any) -> Value:
+    """Turn an annotation into Python's numbers, text and tuples; "" for anything else."""
+    value = getattr(value, "value", value)
+    if isinstance(value, (int, str)):
+        return str(value) if isinstance(value, str) else int(value)
+    if type(value).__name__ == "Array":
+        return tuple(_plain(part) for part in value)
+    return ""
+
+
 def _annotations(mapping: Any) -> Annotations:
-    """Return integer and text annotations sorted by key; other values keep their key only."""
-    found: list[tuple[str, int | str]] = []
-    for key, value in mapping.items():
-        value = getattr(value, "value", value)
-        keep = isinstance(value, (int, str))
-        found.append(
-            (str(key), (int(value) if isinstance(value, int) else str(value)) if keep else "")
-        )
+    """Return annotations sorted by key."""
+    found = [(str(key), _plain(value)) for key, value in mapping.items()]
     return tuple(sorted(found, key=lambda item: item[0]))
 
 
