@@ -29,8 +29,9 @@ class MeasureConfig:
         A candidate whose first runs take more than this many times the best latency of its batch
         is not timed further: its latency is the faster of those runs. None: time all in full.
     flush_cache : bool
-        Put other data into the CPU's caches before every timed call (`number` is then 1). The
-        latency is that of data which come from memory.
+        Drop every argument but the first from the CPU's caches before every timed call (`number`
+        is then 1), as TVM does: the first is taken to be what the preceding operator wrote. Has no
+        effect on a GPU.
     """
 
     repeats: int = 5

@@ -154,7 +154,9 @@ class Zygote:
         )
 
     def close(self) -> None:
-        """End the zygote, and with it every worker."""
+        """End the zygote, and with it every worker; once is enough."""
+        if self._errors < 0:
+            return
         self.sock.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(timeout=2)
@@ -163,6 +165,7 @@ class Zygote:
             self.process.wait()
         shutil.rmtree(self.directory, ignore_errors=True)
         os.close(self._errors)
+        self._errors = -1
 
 
 class Worker:
@@ -242,12 +245,15 @@ class Worker:
         return _last_words(self._errors)
 
     def stop(self) -> None:
-        """Kill it and what it started."""
+        """Kill it and what it started; once is enough."""
+        if self._errors < 0:
+            return
         if self.pid is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
         self.sock.close()
         os.close(self._errors)
+        self._errors = -1  # the number may soon be another file's
 
 
 class Pool:
@@ -312,6 +318,11 @@ class Pool:
             except BaseException:
                 self._replace_all()  # an interrupted worker still has a job: never reuse it
                 raise
+
+    def stop(self) -> None:
+        """Kill all workers."""
+        for worker in self._workers:
+            worker.stop()
 
     def _replace(self, worker: Worker) -> Worker:
         worker.stop()
@@ -399,13 +410,24 @@ def shared_pool(config: PoolConfig) -> Pool:
     session = os.getpid()
     with _registry_lock:
         pool = _pools.get((session, config))
-        if pool is None or not pool.alive():
-            zygote = _zygotes.get((session, config.initializer))
-            if zygote is None or zygote.process.poll() is not None:
-                zygote = Zygote([config.initializer] if config.initializer else [])
-                _zygotes[(session, config.initializer)] = zygote
-            pool = _pools[(session, config)] = Pool(zygote, config)
+        if pool is not None and not pool.alive():
+            pool.stop()
+            pool = None
+        if pool is None:
+            pool = _pools[(session, config)] = Pool(_zygote(config.initializer), config)
         return pool
+
+
+def _zygote(initializer: bytes | None) -> Zygote:
+    """Return the living zygote with this initializer, or a new one."""
+    key = (os.getpid(), initializer)
+    zygote = _zygotes.get(key)
+    if zygote is not None and zygote.process.poll() is not None:
+        zygote.close()
+        zygote = None
+    if zygote is None:
+        zygote = _zygotes[key] = Zygote([initializer] if initializer else [])
+    return zygote
 
 
 def shutdown() -> None:
@@ -413,8 +435,7 @@ def shutdown() -> None:
     session = os.getpid()
     with _registry_lock:
         for key in [key for key in _pools if key[0] == session]:
-            for worker in _pools.pop(key)._workers:
-                worker.stop()
+            _pools.pop(key).stop()
         for key in [key for key in _zygotes if key[0] == session]:
             _zygotes.pop(key).close()
 
@@ -439,6 +460,8 @@ def _memory_file() -> int:
 
 
 def _last_words(fd: int) -> str:
+    if fd < 0:
+        return ""
     size = os.fstat(fd).st_size
     start = max(0, size - _LAST_WORDS_BYTES)
     return os.pread(fd, size - start, start).decode(errors="replace").strip()

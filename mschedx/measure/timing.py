@@ -16,6 +16,10 @@ from mschedx.measure.config import MeasureConfig
 # A first run above this is itself a measurement; below, page faults and cold caches dominate it.
 _FIRST_RUN_COUNTS_S = 0.02
 _KEPT_ARGUMENT_SETS = 4
+_NUMPY_DTYPES = frozenset(
+    [f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)]
+    + ["float16", "float32", "float64"]
+)
 
 ArgsInfo = tuple[tuple[str, str, tuple[int, ...]], ...]
 
@@ -55,8 +59,7 @@ def time_candidate(
         Runs the candidate once on `args`.
     evaluator : callable
         ``evaluator(number, repeat)`` returns a function of `args` whose ``results`` are the mean
-        seconds of each of `repeat` groups of `number` calls (or more, for a kernel so short that
-        the first runs, called from Python, say too much), after one call that does not count.
+        seconds of each of `repeat` groups of `number` calls, after one call that does not count.
     device : tvm.runtime.Device
         Where it runs; synchronised around the first runs.
     args : list of tvm.runtime.Tensor
@@ -73,14 +76,33 @@ def time_candidate(
         and first > config.slow_cutoff * best_s
     ):
         return Timing(latency_s=first, repeats_s=(first,), cut=True)
-    if config.flush_cache:
-        number = 1
-    else:
-        number = config.number or max(1, math.ceil(config.min_repeat_s / max(first, 1e-7)))
-    fitting = int(config.budget_s / (number * max(first, 1e-7)))
-    planned = min(config.repeats, max(2, fitting))
-    groups = evaluator(number, planned)(*args).results
+    groups = _groups(evaluator, args, config, first)
     return Timing(latency_s=statistics.median(groups), repeats_s=tuple(groups), cut=False)
+
+
+def _groups(evaluator: Any, args: list[Any], config: MeasureConfig, first: float) -> list[float]:
+    """Mean seconds of each timed group; `first` is what one call took from Python."""
+    fixed = config.flush_cache or config.number is not None
+    number = 1 if config.flush_cache else config.number or _calls(config, first)
+    end = time.perf_counter() + config.budget_s
+    groups: list[float] = []
+    while len(groups) < config.repeats:
+        # Every call of an evaluator warms up once: not worth it for groups of few calls.
+        fitting = 1 if number >= 4 else max(2, int(config.budget_s / (number * first)))
+        seen = evaluator(number, min(config.repeats - len(groups), fitting))(*args).results
+        if not fixed and number * seen[0] < config.min_repeat_s / 2:
+            # A kernel so short that `first` was the price of calling it from Python.
+            number = _calls(config, max(seen[0], first / 1000))
+            fixed = True
+            continue
+        groups += seen
+        if len(groups) >= 2 and time.perf_counter() > end:
+            break
+    return groups
+
+
+def _calls(config: MeasureConfig, call_s: float) -> int:
+    return max(1, math.ceil(config.min_repeat_s / call_s))
 
 
 def _once(function: Any, device: Any, args: list[Any]) -> float:
@@ -88,7 +110,7 @@ def _once(function: Any, device: Any, args: list[Any]) -> float:
     start = time.perf_counter()
     function(*args)
     device.sync()
-    return time.perf_counter() - start
+    return max(time.perf_counter() - start, 1e-7)
 
 
 class Arguments:
@@ -158,15 +180,15 @@ def numpy_dtype(dtype: str) -> np.dtype:
     """
     if dtype == "bool":
         return np.dtype(np.bool_)
-    try:
-        return np.dtype(dtype)
-    except TypeError:
+    if dtype.startswith(("bfloat16", "float8")):
         import ml_dtypes
 
-        found = getattr(ml_dtypes, dtype, None)
-        if found is None or dtype.startswith(("int4", "uint4", "float4", "int2", "uint2")):
-            raise TypeError(
-                f"cannot fill an argument of dtype {dtype!r}: expected a float, an integer of at "
-                "least 8 bits, or bool"
-            ) from None
-        return np.dtype(found)
+        small = getattr(ml_dtypes, dtype, None)
+        if small is not None:
+            return np.dtype(small)
+    elif dtype in _NUMPY_DTYPES:
+        return np.dtype(dtype)
+    raise TypeError(
+        f"cannot fill an argument of dtype {dtype!r}: expected a float, an integer of at least "
+        "8 bits, or bool"
+    )

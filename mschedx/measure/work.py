@@ -104,13 +104,11 @@ def run_candidate(
 
     def evaluator(number: int, repeat: int) -> Any:
         flush = config.flush_cache and device_type == "cpu"
-        adaptive = config.number is None and not config.flush_cache
         return module.time_evaluator(
             module.entry_name,
             device,
             number=number,
             repeat=repeat,
-            min_repeat_ms=round(config.min_repeat_s * 1e3) if adaptive else 0,
             f_preproc="cache_flush_cpu_non_first_arg" if flush else "",
         )
 

@@ -131,7 +131,7 @@ def test_all_intrinsics_load_in_time_and_completely():
         compat.load_tensor_intrinsics()
         seconds = time.process_time() - start
         import tvm.s_tir.tensor_intrin
-        for name in ("dot_16x4_vnni", "wmma_load_16x16x16_f16_a_shared_dyn", "dot_4x4_i8i8s32_neon"):
+        for name in ("dot_16x4_vnni", "wmma_fill_16x16x16_f32", "dot_4x4_i8i8s32_neon"):
             TensorIntrin.get(name)
         print(seconds)
         """

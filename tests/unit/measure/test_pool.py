@@ -1,0 +1,249 @@
+"""Workers: warm, shared, replaced when they die, gone with the session."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import pytest
+
+from mschedx.measure import failures, pool
+from mschedx.measure.pool import Job, PoolConfig, shared_pool
+
+GIB = 1 << 30
+
+
+@pytest.fixture(scope="module", autouse=True)
+def end_workers():
+    yield
+    pool.shutdown()
+
+
+def config(**changes) -> PoolConfig:
+    return PoolConfig(**{"workers": 2, "cores": 1, "memory_bytes": GIB, **changes})
+
+
+def do(jobs, timeout_s=30.0, workers=None, **changes):
+    workers = workers or shared_pool(config(**changes))
+    return workers.map([lambda j=j: Job(*j) for j in jobs], kind="run", timeout_s=timeout_s)
+
+
+def only(function, *args, **keywords):
+    (outcome,) = do([(function, args)], **keywords)
+    return outcome
+
+
+def test_results_come_in_order_whatever_ends_first():
+    naps = [0.2, 0.0, 0.1, 0.0]
+    jobs = [(time.sleep, (nap,)) for nap in naps] + [(len, (range(i),)) for i in range(5)]
+    assert [o.value for o in do(jobs)] == [None] * 4 + list(range(5))
+
+
+def test_equal_configurations_share_processes():
+    assert shared_pool(config()) is shared_pool(config())
+    assert shared_pool(config()).pids() == shared_pool(config()).pids()
+    assert not set(shared_pool(config()).pids()) & set(shared_pool(config(cores=2)).pids())
+
+
+def test_workers_stay_warm_from_one_batch_to_the_next():
+    pids = set(shared_pool(config()).pids())
+    assert {o.value for o in do([(os.getpid, ())] * 6)} <= pids
+    assert {o.value for o in do([(os.getpid, ())] * 6)} <= pids
+
+
+def test_an_exception_is_an_outcome_and_the_worker_lives_on():
+    pids = shared_pool(config()).pids()
+    outcome = only(int, "not a number")
+    assert outcome.error.startswith("run: ValueError")
+    assert shared_pool(config()).pids() == pids
+
+
+@pytest.mark.parametrize("name", ["SIGSEGV", "SIGABRT", "SIGILL", "SIGFPE", "SIGKILL"])
+def test_a_crash_costs_one_job(name):
+    before = set(shared_pool(config()).pids())
+    kill = (os.kill, (0, getattr(signal, name)))  # pid 0: the worker's own process group
+    crashed, *others = do([kill, (len, ("ab",)), (len, ("abc",))])
+    assert crashed.error.splitlines()[0] == f"crash: {name}"
+    assert [o.value for o in others] == [2, 3]
+    assert len(before - set(shared_pool(config()).pids())) == 1
+
+
+def test_the_last_words_of_a_crash_are_kept_and_are_its_own():
+    script = "import os; os.write(2, b'LLVM ERROR: no'); os.abort()"
+    assert only(exec, script).error == "crash: SIGABRT\nLLVM ERROR: no"
+    do([(exec, ("import os; os.write(2, b'chatter of another job')",))] * 4)
+    assert only(os.abort).error == "crash: SIGABRT"
+
+
+def test_an_exit_is_a_crash_with_its_code():
+    assert only(os._exit, 7).error == "crash: the worker exited with code 7"
+
+
+def test_a_hanging_job_is_stopped_in_time():
+    start = time.monotonic()
+    outcome = only(exec, "while True: pass", timeout_s=0.5)
+    assert outcome.error == "timeout: stopped after 0.5 s"
+    assert time.monotonic() - start < 5
+    assert only(len, "ab").value == 2
+
+
+def test_a_job_that_eats_memory_is_stopped():
+    outcome = only(exec, "x = [b'1' * (1 << 24) for _ in range(1 << 12)]", memory_bytes=GIB // 2)
+    assert failures.reason(outcome.error) == "memory"
+    assert "512 MiB" in outcome.error
+
+
+def test_an_allocation_that_fails_is_of_that_category():
+    assert failures.reason(only(bytearray, 1 << 60).error) == "memory"
+
+
+def test_workers_are_recycled_by_jobs_and_by_growth():
+    aged = [o.value for o in do([(os.getpid, ())] * 6, workers=None, recycle_after=2)]
+    assert len(set(aged)) >= 3
+    grow = "import builtins; builtins.leak = b'1' * (1 << 26)"
+    small = {"recycle_growth_bytes": 1 << 25, "memory_bytes": 2 * GIB}
+    pids = set(shared_pool(config(**small)).pids())
+    do([(exec, (grow,))] * 2, **small)
+    assert pids != set(shared_pool(config(**small)).pids())
+
+
+def test_memory_does_not_grow_from_job_to_job():
+    workers = shared_pool(config(workers=1, recycle_after=10**9))
+    do([(len, ("a",))] * 200, workers=workers)
+    before = workers._workers[0].rss()
+    do([(len, ("a",))] * 1000, workers=workers)
+    assert workers._workers[0].rss() - before < 4 << 20
+
+
+def test_cores_of_a_worker_are_those_of_its_configuration():
+    import tvm_ffi
+
+    for cores in (1, 2):
+        threads = only(_threads_of_tvm, cores=cores)
+        assert threads.value == cores
+    assert tvm_ffi is not None
+
+
+def _threads_of_tvm() -> int:
+    import tvm_ffi
+
+    return tvm_ffi.get_global_func("runtime.NumThreads")()
+
+
+def test_later_jobs_can_depend_on_earlier_outcomes():
+    seen = []
+    jobs = [lambda i=i: Job(len, ("x" * (i + sum(seen)),)) for i in range(4)]
+    workers = shared_pool(config(workers=1))
+    workers.map(jobs, kind="run", timeout_s=10, done=lambda _, outcome: seen.append(outcome.value))
+    assert seen == [0, 1, 3, 7]
+
+
+def test_an_initializer_runs_before_the_jobs_and_its_failure_is_an_error():
+    import cloudpickle
+
+    def good():
+        os.environ["PREPARED"] = "yes"
+
+    def bad():
+        raise KeyError("no such intrinsic")
+
+    assert only(os.getenv, "PREPARED", initializer=cloudpickle.dumps(good)).value == "yes"
+    with pytest.raises(pool.WorkerStartError, match="no such intrinsic"):
+        only(len, "a", initializer=cloudpickle.dumps(bad))
+
+
+def test_the_session_survives_the_death_of_the_process_that_forks():
+    doomed = config(cores=2)
+    zygote = shared_pool(doomed)._zygote
+    zygote.process.kill()
+    zygote.process.wait()
+    assert only(len, "abc", cores=2).value == 3
+
+
+def test_workers_do_not_hold_torch():
+    assert only(_loaded, "torch").value is False
+    assert only(_loaded, "tvm").value is True
+
+
+def _loaded(name: str) -> bool:
+    return name in sys.modules
+
+
+def test_threads_share_a_pool_safely():
+    results = {}
+
+    def use(index):
+        results[index] = [o.value for o in do([(len, ("x" * index,))] * 5)]
+
+    threads = [threading.Thread(target=use, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == {i: [i] * 5 for i in range(4)}
+
+
+SESSION = """
+    import os, signal, sys, time
+    from mschedx.measure import pool
+    from mschedx.measure.pool import Job, PoolConfig, shared_pool
+    workers = shared_pool(PoolConfig(workers=2, cores=1, memory_bytes=1 << 30))
+    pids = workers.pids()
+    print(*pids, workers._zygote.process.pid, workers.directory, flush=True)
+    jobs = [lambda: Job(exec, ("while True: pass",))] * 2
+    workers.map(jobs, kind="run", timeout_s=600)
+"""
+
+
+def start_session(tmp_path):
+    session = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(SESSION)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    *pids, directory = session.stdout.readline().split()
+    time.sleep(0.3)  # let the endless jobs begin
+    return session, [int(pid) for pid in pids], directory
+
+
+def alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGINT"])
+def test_nothing_outlives_the_session(tmp_path, name):
+    session, pids, directory = start_session(tmp_path)
+    assert all(alive(pid) for pid in pids)
+    # To the whole foreground group, as a terminal does on Ctrl-C.
+    os.killpg(session.pid, getattr(signal, name))
+    session.wait(timeout=20)
+    end = time.monotonic() + 10
+    while any(alive(pid) for pid in pids) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not [pid for pid in pids if alive(pid)]
+    assert not os.path.exists(directory)
+    assert not os.listdir(tmp_path)
+
+
+def test_an_interrupted_batch_leaves_the_pool_usable():
+    workers = shared_pool(config())
+    pids = set(workers.pids())
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    jobs = [lambda: Job(len, ("a",))] + [lambda: Job(time.sleep, (60,))] * 2
+    with pytest.raises(KeyboardInterrupt):
+        workers.map(jobs, kind="run", timeout_s=60, done=interrupt)
+    assert only(len, "ab").value == 2
+    assert not pids & set(workers.pids())

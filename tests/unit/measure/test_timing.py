@@ -1,0 +1,164 @@
+"""Timing decides on a clock and a function; no TVM is needed to see how."""
+
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from mschedx.measure.config import MeasureConfig
+from mschedx.measure.timing import Arguments, numpy_dtype, random_array, time_candidate
+
+DEVICE = SimpleNamespace(sync=lambda: None)
+
+
+class Kernel:
+    """Takes `first_s`, then `later_s`; counts its calls; remembers what the evaluator was asked."""
+
+    def __init__(self, first_s: float, later_s: float, groups: list[float] | None = None):
+        self.durations = [first_s, later_s]
+        self.calls = 0
+        self.asked: list[tuple[int, int]] = []
+        self.groups = groups
+
+    def __call__(self, *_args):
+        time.sleep(self.durations[min(self.calls, 1)])
+        self.calls += 1
+
+    def evaluator(self, number, repeat):
+        self.asked.append((number, repeat))
+        if self.groups is not None:
+            return lambda *_args: SimpleNamespace(results=self.groups[:repeat])
+
+        def groups(*_args):
+            time.sleep(number * repeat * self.durations[1])
+            return SimpleNamespace(results=[self.durations[1]] * repeat)
+
+        return groups
+
+
+def measure(kernel, config=None, best_s=None):
+    config = config or MeasureConfig()
+    return time_candidate(kernel, kernel.evaluator, DEVICE, [], config, best_s)
+
+
+def test_latency_is_the_median_of_the_groups():
+    kernel = Kernel(0.01, 0.01, groups=[5.0, 1.0, 9.0, 2.0, 3.0])
+    timing = measure(kernel, MeasureConfig(budget_s=1.0))
+    assert timing.latency_s == 3.0
+    assert timing.repeats_s == (5.0, 1.0, 9.0, 2.0, 3.0)
+    assert not timing.cut
+
+
+def test_a_short_kernel_is_grouped_to_the_least_duration():
+    kernel = Kernel(0.001, 0.001)
+    measure(kernel, MeasureConfig(min_repeat_s=0.1, budget_s=10.0))
+    assert len(kernel.asked) == 5
+    ((number, repeat),) = set(kernel.asked)
+    assert 20 <= number <= 100  # the first run took a millisecond, or a little more
+    assert repeat == 1
+
+
+def test_a_kernel_shorter_than_its_call_is_grouped_by_its_own_duration():
+    kernel = Kernel(0.001, 0.001, groups=[1e-6] * 5)
+    timing = measure(kernel, MeasureConfig(min_repeat_s=0.1, budget_s=10.0))
+    numbers = [number for number, _ in kernel.asked]
+    assert numbers[0] <= 100
+    assert min(numbers[1:]) > 10_000
+    assert timing.repeats_s == (1e-6,) * 5
+
+
+def test_groups_end_with_the_budget_but_not_before_two():
+    class Busy(Kernel):
+        def evaluator(self, number, repeat):
+            time.sleep(0.02)  # slower than the first run promised
+            return super().evaluator(number, repeat)
+
+    kernel = Busy(0.001, 0.001, groups=[0.01] * 5)
+    timing = measure(kernel, MeasureConfig(min_repeat_s=0.02, budget_s=0.01))
+    assert timing.repeats_s == (0.01, 0.01)
+
+
+def test_a_long_kernel_is_timed_twice_only():
+    kernel = Kernel(0.06, 0.06)
+    measure(kernel, MeasureConfig(budget_s=0.08))
+    assert kernel.asked == [(1, 2)]
+
+
+def test_a_clearly_slow_candidate_is_cut_after_its_first_run():
+    kernel = Kernel(0.05, 0.05)
+    timing = measure(kernel, best_s=0.01)
+    assert timing.cut
+    assert kernel.calls == 1
+    assert not kernel.asked
+    assert timing.latency_s == pytest.approx(0.05, rel=0.5)
+
+
+def test_a_cold_first_run_does_not_condemn_a_fast_kernel():
+    kernel = Kernel(0.015, 0.001)
+    assert not measure(kernel, best_s=0.001).cut
+    assert kernel.calls == 2
+
+
+def test_nothing_is_cut_when_not_asked_for():
+    kernel = Kernel(0.05, 0.05)
+    assert not measure(kernel, MeasureConfig(slow_cutoff=None), best_s=0.0001).cut
+
+
+def test_fixed_number_and_cache_flush():
+    kernel = Kernel(0.001, 0.001)
+    measure(kernel, MeasureConfig(number=7, repeats=1))
+    measure(kernel, MeasureConfig(number=7, flush_cache=True, repeats=1))
+    assert [number for number, _ in kernel.asked] == [7, 1]
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16"])
+def test_small_integers_take_their_whole_range(dtype):
+    values = random_array(dtype, (1 << 20,), np.random.default_rng(0), 4)
+    assert values.dtype == dtype
+    limits = np.iinfo(dtype)
+    if dtype != "int16":
+        assert (values.min(), values.max()) == (limits.min, limits.max)
+    assert np.unique(values).size > 0.9 * (limits.max - limits.min)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64", "uint32"])
+def test_wide_integers_are_indices_that_stay_inside(dtype):
+    values = random_array(dtype, (1000,), np.random.default_rng(0), 7)
+    assert values.dtype == dtype
+    assert set(np.unique(values)) == set(range(7))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64", "float8_e4m3fn"])
+def test_floats_are_finite_and_of_both_signs(dtype):
+    values = random_array(dtype, (1000,), np.random.default_rng(0), 1)
+    assert values.dtype == numpy_dtype(dtype)
+    values = values.astype(np.float64)
+    assert np.isfinite(values).all()
+    assert np.abs(values).max() <= 1
+    assert values.min() < 0 < values.max()
+
+
+def test_bool_has_both_values():
+    values = random_array("bool", (100,), np.random.default_rng(0), 1)
+    assert values.dtype == np.bool_
+    assert set(np.unique(values)) == {False, True}
+
+
+@pytest.mark.parametrize("dtype", ["int4", "float4_e2m1fn", "handle"])
+def test_types_that_cannot_be_filled_are_named(dtype):
+    with pytest.raises(TypeError, match=dtype):
+        numpy_dtype(dtype)
+
+
+def test_arguments_are_kept_and_bounded():
+    import tvm
+
+    arguments, device = Arguments(), tvm.cpu()
+    infos = [(("TENSOR", "float32", (n, 4)), ("TENSOR", "int32", (n,))) for n in range(1, 8)]
+    first = arguments.get(infos[0], device)
+    assert arguments.get(infos[0], device) is first
+    assert [tuple(t.shape) for t in first] == [(1, 4), (1,)]
+    for info in infos:
+        assert arguments.get(info, device)[1].numpy().max() < 4
+    assert arguments.get(infos[0], device) is not first  # made room for the others
