@@ -12,7 +12,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mschedx.space.constraints import Constraint, at_least, at_most, multiple_of
-from mschedx.space.expression import Expression, constant, multiply
+from mschedx.space.expression import (
+    Expression,
+    constant,
+    multiply,
+    where_at_most,
+    where_divides,
+)
 
 from .extract import Program
 from .fit import Solver
@@ -28,6 +34,8 @@ LOW, HIGH = (
 )
 MAX_VECTOR_BYTES = 16
 """The widest vector ``VerifyGPUCode`` lets a thread load or store."""
+
+_INDEX_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +75,11 @@ def gpu_constraints(
         if kernel.threads is not None and limits.threads:
             origin = f"VerifyGPUCode: threads per block of {name}, kernel {kernel.name}"
             result.append(at_most(kernel.threads, limits.threads, origin))
-        if kernel.shared_bytes is not None and limits.shared_bytes:
+        needed = kernel.shared_bytes or kernel.shared_at_least
+        if needed is not None and limits.shared_bytes:
             origin = f"VerifyGPUCode: shared bytes per block of {name}, kernel {kernel.name}"
-            result.append(at_most(kernel.shared_bytes, limits.shared_bytes, origin))
+            result.append(at_most(needed, limits.shared_bytes, origin))
+        result += kernel.clashes
     result += _thread_bounds(programs, found, solver, kernels)
     result += _pipelines(found)
     return result
@@ -130,14 +140,46 @@ def vector_constraints(
         if info.vector is None:
             continue
         width = used_bytes(found.template, by_name[info.block])
-        result.append(
-            at_most(
-                multiply(width, info.vector),
-                MAX_VECTOR_BYTES,
-                f"VerifyGPUCode: vector bytes of {info.block}",
-            )
-        )
+        origin = f"VerifyGPUCode: vector bytes of {info.block}"
+        result.append(at_most(multiply(width, info.vector), MAX_VECTOR_BYTES, origin))
+        for access in by_name[info.block].accesses:
+            index = _strided_index_bytes(found, info, access.buffer)
+            if index is not None:
+                origin = f"VerifyGPUCode: index bytes of {info.block}, {access.buffer} is strided"
+                result.append(at_most(index, MAX_VECTOR_BYTES, origin))
     return result
+
+
+def _strided_index_bytes(
+    found: SymbolicProgram, info: VectorInfo, buffer: str
+) -> Expression | None:
+    """Bytes of the index vector with which lanes that are not neighbours are addressed.
+
+    Such an index is a vector of 32-bit integers when the lanes stay within one row of the loop's
+    innermost moving component; None when no lane ever is apart.
+    """
+    program = found.template
+    b = next(i for i, own in enumerate(program.blocks) if own.name == info.block)
+    block = program.blocks[b]
+    if info.vector is None or not block.loops:
+        return None
+    loop = block.loops[-1]
+    for access, forms in zip(block.accesses, found.regions[b]):
+        if access.buffer != buffer:
+            continue
+        parts, row = [], constant(1)
+        for extent, form in zip(reversed(found.shapes[buffer]), reversed(forms)):
+            parts += [(c.period, c.count, multiply(row, c.stride)) for c in form.components if c.loop == loop]
+            if extent is None:
+                return None
+            row = multiply(row, extent)
+        index: Expression = constant(0)
+        for _, count, stride in sorted(parts, key=lambda part: -part[0]):
+            lanes = where_divides(info.vector, count, multiply(_INDEX_BYTES, info.vector), 0)
+            own = where_at_most(stride, 1, 0, lanes)
+            index = where_at_most(2, count, own, index)
+        return index if index.columns else None
+    return None
 
 
 def canonical_constraints(

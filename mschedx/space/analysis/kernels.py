@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mschedx.space.expression import Expression, add, constant, multiply
+from mschedx.space.expression import Expression, constant, multiply
 
 from .extract import Program
 from .memory import is_shared
 from .model import AllocationInfo, KernelInfo
+from .shared import SharedMemory, shared_memory
 from .symbolic import SymbolicProgram
 
+_NONE = constant(0)
 WARP_EXECUTION = "warp_execution"
 
 
@@ -41,7 +43,8 @@ def kernels(
     result = []
     for index, top in enumerate(tops(found.template)):
         extents = _bound(found, top, warp)
-        shared = [a.bytes for a in allocations if a.kernel == index and is_shared(a.scope)]
+        own = [a for a in allocations if a.kernel == index and is_shared(a.scope)]
+        shared = shared_memory(found.template, own) if own else SharedMemory(_NONE, _NONE)
         result.append(
             KernelInfo(
                 name=found.template.loops[top].name.split("/")[0],
@@ -49,7 +52,9 @@ def kernels(
                 grid=_product(extents, "blockIdx"),
                 threads=_product(extents, "threadIdx"),
                 vthreads=_product(extents, "vthread") or constant(1),
-                shared_bytes=None if None in shared else add(0, *(b for b in shared if b)),
+                shared_bytes=shared and shared.bytes,
+                shared_at_least=shared and shared.at_least,
+                clashes=shared.clashes if shared else (),
             )
         )
     return tuple(result)

@@ -101,6 +101,8 @@ class KernelInfo:
     ``extents`` maps the tags bound in it ("blockIdx.x", "threadIdx.y", "vthread.x", …) to their
     extents after postprocs; the products are ``grid`` (thread blocks), ``threads`` (per block) and
     ``vthreads``. None where a postproc binds in a way that no expression was found for.
+    ``shared_bytes`` is what the allocator needs for ``shared`` buffers, None when only the lower
+    bound ``shared_at_least`` is known.
     """
 
     name: str
@@ -109,6 +111,8 @@ class KernelInfo:
     threads: Expression | None
     vthreads: Expression
     shared_bytes: Expression | None
+    shared_at_least: Expression | None
+    clashes: tuple[Constraint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
