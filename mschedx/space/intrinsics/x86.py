@@ -165,9 +165,14 @@ def _maddubs(isa: str, lanes: int, features: tuple[str, ...]) -> X86Intrinsic:
 
 
 def _offset(isa: str, lanes: int, features: tuple[str, ...]) -> tuple[X86Intrinsic, ...]:
+    """List s8 × s8 over as many words as a register holds, over four and over one.
+
+    The longer, the cheaper the compensation; the shorter, the less padding of k.
+    """
     update = updates.vpdpbusd_offset(lanes)
     return tuple(
-        _dot(isa, lanes, _S8S8, features, "vpdpbusd", update, steps=steps) for steps in (4, 1)
+        _dot(isa, lanes, _S8S8, features, "vpdpbusd", update, steps=steps)
+        for steps in (lanes, 4, 1)
     )
 
 

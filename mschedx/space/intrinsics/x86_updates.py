@@ -42,31 +42,55 @@ def _spread(word: Any, lanes: int, dtype: str) -> Any:
     return T.reinterpret(dtype, T.broadcast(word, lanes))
 
 
-def _vpdpbusd(lanes: int, a: Any, b: Any, c: Any) -> Any:
-    """Multiply u8 by s8; this LLVM takes the operands as bytes, not as words."""
-    name = f"llvm.x86.avx512.vpdpbusd.{lanes * 32}"
-    return _llvm(f"int32x{lanes}", name, c, _spread(a, lanes, f"int8x{lanes * 4}"), b)
+def _constant(value: int, lanes: int) -> Any:
+    return T.broadcast(T.uint32(value), lanes)
+
+
+def _concatenate(words: list[Any]) -> Any:
+    """Make one vector of int32 words."""
+    return T.Shuffle(words, list(range(len(words))))
+
+
+def _vpdpbusd(lanes: int, u8: Any, s8: Any, c: Any) -> Any:
+    """Add the dot products of four bytes a lane; this LLVM takes vectors of bytes, not of words."""
+    return _llvm(f"int32x{lanes}", f"llvm.x86.avx512.vpdpbusd.{lanes * 32}", c, u8, s8)
 
 
 def vpdpbusd(lanes: int) -> Update:
     """u8 × s8 in one instruction."""
-    return _one_by_one(lambda a, b, c: _vpdpbusd(lanes, a, b, c))
+
+    def step(a: Any, b: Any, c: Any) -> Any:
+        return _vpdpbusd(lanes, _spread(a, lanes, f"int8x{lanes * 4}"), b, c)
+
+    return _one_by_one(step)
 
 
 def vpdpbusd_offset(lanes: int) -> Update:
-    """s8 × s8 by an offset: a · b = (a + 128) · b − 128 · Σ b, exact in wrapping int32.
+    """s8 × s8 by an offset of B: a · b = a · (b + 128) − 128 · Σ a, exact in wrapping int32.
 
-    Flipping the top bit of every byte adds 128, -128 included. The second term depends on B alone,
-    so a register tile pays for it once per vector of B, plus one subtraction per vector of C.
+    Flipping the top bit of every byte adds 128, -128 included. A register tile flips a vector of B
+    once for all its rows. The second term is one number a row, shared by all vectors of the row:
+    a dot product across 4, 8 or 16 words of A and a sum over its lanes.
     """
+    flip = 0x80808080
 
     def update(pairs: Sequence[tuple[Any, Any]], c: Any) -> Any:
-        flip = T.reinterpret("int32", T.uint32(0x80808080))
-        excess = T.broadcast(T.int32(0), lanes)
         for a, b in pairs:
-            c = _vpdpbusd(lanes, T.bitwise_xor(a, flip), b, c)
-            excess = _vpdpbusd(lanes, flip, b, excess)
-        return c - excess
+            words = T.bitwise_xor(T.reinterpret(f"uint32x{lanes}", b), _constant(flip, lanes))
+            s8 = _spread(a, lanes, f"int8x{lanes * 4}")
+            c = _vpdpbusd(lanes, T.reinterpret(f"int8x{lanes * 4}", words), s8, c)
+        return c - excess([a for a, _ in pairs])
+
+    def excess(words: list[Any]) -> Any:
+        """128 times the sum of all bytes, in every lane."""
+        across = len(words) if len(words) > 1 else lanes
+        row = T.broadcast(words[0], lanes) if len(words) == 1 else _concatenate(words)
+        ones = T.reinterpret(f"int8x{across * 4}", _constant(flip, across))
+        zero = T.broadcast(T.int32(0), across)
+        sums = _vpdpbusd(across, ones, T.reinterpret(f"int8x{across * 4}", row), zero)
+        if len(words) == 1:
+            return sums
+        return T.broadcast(_llvm("int32", "llvm.vector.reduce.add", sums), lanes)
 
     return update
 

@@ -71,7 +71,7 @@ def check(intrinsic, sizes, **schedule):
 
 @named(x86.INTRINSICS)
 def test_compiles_to_its_instruction(intrinsic):
-    _, assembly = compile_for(packed_gemm(16, 64, 32, intrinsic), mcpu_of(intrinsic))
+    _, assembly = compile_for(packed_gemm(16, 64, 64, intrinsic), mcpu_of(intrinsic))
     register = "%zmm" if intrinsic.lanes == 16 else "%ymm"
     assert re.search(rf"\b{intrinsic.mnemonic}\b.*{register}", assembly)
     assert "mschedx_" not in assembly, "a helper function was not inlined"
@@ -123,7 +123,7 @@ def test_saturating_form_saturates(intrinsic):
         ("skylake-avx512", "uint8", "mschedx_dot_16x4_u8s8s32_avx512bw"),
         ("haswell", "uint8", "mschedx_dot_8x4_u8s8s32_avx2"),
         ("sierraforest", "int8", "mschedx_dot_8x4_s8s8s32_avxvnniint8"),
-        ("znver4", "int8", "mschedx_dot_16x16_s8s8s32_avx512vnni"),
+        ("znver4", "int8", "mschedx_dot_16x64_s8s8s32_avx512vnni"),
         ("sapphirerapids", "bfloat16", "mschedx_dot_16x2_bf16bf16f32_avx512bf16"),
     ],
 )
