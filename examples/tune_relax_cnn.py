@@ -1,0 +1,124 @@
+"""Tune a whole torch model: export, import to Relax, tune, compile, compare with torch.
+
+    python examples/tune_relax_cnn.py --trials 64 --work-dir cnn
+
+Only the arguments of ``tune_relax`` marked below are mschedx's; the rest is TVM's usual way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+
+import numpy as np
+import torch
+import tvm
+from tvm import relax
+from tvm.relax.frontend.torch import from_exported_program
+from tvm.s_tir import meta_schedule as ms
+
+from mschedx import compat
+from mschedx.cost import HeronXGB
+from mschedx.hardware import host_target
+from mschedx.measure import LocalBuilder, LocalRunner
+from mschedx.search import ConstrainedEvolution
+from mschedx.space.target import for_target
+
+
+class SmallCNN(torch.nn.Module):
+    """Convolutions with batch-norm and relu, pooling, and a dense layer."""
+
+    def __init__(self, channels: int = 16, classes: int = 10) -> None:
+        super().__init__()
+        self.features = torch.nn.Sequential(
+            torch.nn.Conv2d(3, channels, 3, padding=1),
+            torch.nn.BatchNorm2d(channels),
+            torch.nn.ReLU(),
+            torch.nn.MaxPool2d(2),
+            torch.nn.Conv2d(channels, 2 * channels, 3, padding=1),
+            torch.nn.BatchNorm2d(2 * channels),
+            torch.nn.ReLU(),
+            torch.nn.AdaptiveAvgPool2d(1),
+        )
+        self.classifier = torch.nn.Linear(2 * channels, classes)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.classifier(self.features(image).flatten(1))
+
+
+def example_model(size: int = 32, seed: int = 0) -> tuple[torch.nn.Module, torch.Tensor]:
+    """Give a model in inference mode, with batch-norm statistics that are not trivial."""
+    torch.manual_seed(seed)
+    model = SmallCNN()
+    image = torch.rand(1, 3, size, size)
+    model.train()
+    with torch.no_grad():
+        for _ in range(3):
+            model(torch.rand(4, 3, size, size))
+    return model.eval(), image
+
+
+def import_model(model: torch.nn.Module, image: torch.Tensor) -> tvm.IRModule:
+    """Bring the model to Relax with its weights bound, so that they fold where they can."""
+    with torch.no_grad():
+        exported = torch.export.export(model, (image,))
+    return from_exported_program(exported, keep_params_as_input=False)
+
+
+def tune_model(
+    mod: tvm.IRModule, target: tvm.target.Target, work_dir: str, trials: int, per_task: int
+) -> ms.database.Database:
+    """Measure `trials` candidates over all operators of the model."""
+    with target:
+        operators = relax.get_pipeline("zero")(mod)  # legalise and fuse: one PrimFunc per operator
+    with compat.only_intrinsics(target):
+        return ms.relax_integration.tune_relax(
+            operators,
+            {},
+            target,
+            work_dir,
+            max_trials_global=trials,
+            max_trials_per_task=per_task,
+            num_trials_per_iter=16,
+            space=for_target(target),  # mschedx from here
+            strategy=ConstrainedEvolution(),
+            cost_model=HeronXGB(),
+            builder=LocalBuilder(),
+            runner=LocalRunner(),
+            seed=0,
+        )
+
+
+def run_model(executable: tvm.runtime.Executable, image: torch.Tensor) -> np.ndarray:
+    """Run the compiled model on the CPU with all cores."""
+
+    def run() -> np.ndarray:
+        machine = relax.VirtualMachine(executable, tvm.cpu())
+        output = machine["main"](tvm.runtime.tensor(image.numpy()))
+        return (output if isinstance(output, tvm.runtime.Tensor) else output[0]).numpy()
+
+    return compat.on_cores(None, run)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trials", type=int, default=64)
+    parser.add_argument("--work-dir", default=None)
+    args = parser.parse_args()
+
+    model, image = example_model()
+    mod = import_model(model, image)
+    target = host_target()
+    work_dir = args.work_dir or tempfile.mkdtemp(prefix="mschedx-cnn-")
+    database = tune_model(mod, target, work_dir, args.trials, max(4, args.trials // 4))
+    executable = ms.relax_integration.compile_relax(database, mod, target, params=None)
+    found = run_model(executable, image)
+    with torch.no_grad():
+        expected = model(image).numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    print(f"equal to torch: largest difference {np.abs(found - expected).max():.2g}")
+    print(f"records in {work_dir}")
+
+
+if __name__ == "__main__":
+    main()
