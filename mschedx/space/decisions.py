@@ -14,7 +14,8 @@ Notation: D is the number of decisions, the columns of a config.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -24,7 +25,9 @@ from tvm.s_tir import Schedule, Trace
 
 from .constraints import Constraint
 from .errors import InvalidSchedule
+from .locations import MAX_COMBINATIONS, Choice, combinations
 from .materialize import Postprocs
+from .sampler import Sampler
 from .tables import Decision, DecisionKind, Table, open_instructions
 from .traces import (
     Raw,
@@ -32,6 +35,7 @@ from .traces import (
     inspect,
     plain,
     replay,
+    sampling_instructions,
     searched_part,
     signature,
     with_decisions,
@@ -40,6 +44,11 @@ from .traces import (
 __all__ = ["Decision", "DecisionKind", "Design", "Table"]
 
 IntArray = NDArray[np.int64]
+
+logger = logging.getLogger("tvm.s_tir.meta_schedule.mschedx.space")
+
+# Random configs to learn from where a block may be computed, and to check it by.
+_DRAWS = 12
 
 
 @dataclass(eq=False)
@@ -65,6 +74,8 @@ class Design:
         decision made multiply to that loop's extent, that a compute location exists.
     postprocs : Postprocs, optional
         The target's own when left out.
+    notes : tuple of str
+        What a reader should know about how the design space was opened.
     """
 
     mod: tvm.IRModule
@@ -75,6 +86,7 @@ class Design:
     base: IntArray
     constraints: tuple[Constraint, ...] = ()
     postprocs: Postprocs | None = None
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def from_schedule(
@@ -105,6 +117,77 @@ class Design:
             opened.base,
             opened.constraints,
             postprocs,
+        )
+
+    @classmethod
+    def split(
+        cls,
+        schedule: Schedule | Trace,
+        mod: tvm.IRModule,
+        target: tvm.target.Target,
+        postprocs: Postprocs | None = None,
+        limit: int = MAX_COMBINATIONS,
+    ) -> list[Design]:
+        """Open up a design space into one design per combination of compute locations.
+
+        At most ``limit`` of them, spread over the choices; ``notes`` says where there were more.
+        """
+        whole = cls.from_schedule(_at_root(searched_part(schedule)), mod, target, postprocs)
+        spots = [item for item in inspect(mod, whole.trace) if item.kind == DecisionKind.LOCATION]
+        if not spots:
+            return [whole]
+        sampler = Sampler(whole.tables, whole.constraints, len(whole.decisions))
+        draws = [
+            ({t: raw for t, raw in whole._raw(config).items() if not whole._is_location(t)}, config)
+            for config in sampler.sample(_DRAWS, np.random.default_rng(0))
+        ]
+        choices, cut = combinations(mod, whole.trace, spots, draws, limit)
+        designs = [design for choice in choices if (design := whole._at(choice)) is not None]
+        if cut:
+            note = f"one of {len(designs)} combinations of compute locations; there are more"
+            designs = [replace(design, notes=(*design.notes, note)) for design in designs]
+        return designs
+
+    def _at(self, choice: Choice) -> Design | None:
+        """Move to other compute locations; None when no config reaches them."""
+        tables = tuple(
+            Table(t.instruction, t.columns, np.array([[choice.codes[t.instruction]]]))
+            if t.instruction in choice.codes
+            else t
+            for t in self.tables
+        )
+        decisions = tuple(
+            replace(d, domain=(choice.codes[d.instruction],))
+            if d.instruction in choice.codes
+            else d
+            for d in self.decisions
+        )
+        own = (replace(c, names=self.names) for c in choice.constraints)
+        constraints = (*self.constraints, *own)
+        sampler = Sampler(tables, constraints, len(decisions))
+        if sampler.count() == 0:
+            return None
+        moved = replace(
+            self,
+            decisions=decisions,
+            tables=tables,
+            constraints=constraints,
+            notes=(*self.notes, *choice.notes),
+        )
+        for config in sampler.sample(_DRAWS, np.random.default_rng(1)):
+            try:
+                moved.replay(config)
+            except InvalidSchedule as refused:
+                logger.info("%s does not replay: %s", moved.locations, refused)
+                continue
+            moved.base = config
+            moved.trace = moved.trace_for(config)
+            return moved
+        return None
+
+    def _is_location(self, instruction: int) -> bool:
+        return any(
+            d.instruction == instruction and d.kind is DecisionKind.LOCATION for d in self.decisions
         )
 
     @property
@@ -228,3 +311,15 @@ class Design:
                 table = next(t for t in self.tables if t.instruction == instruction)
                 name = self.decisions[table.columns[0]].name
                 raise InvalidSchedule("repaired", f"TVM made {got} of {wanted} for {name}")
+
+
+def _at_root(trace: Trace) -> Trace:
+    """Put every compute location at the root, which TVM always offers."""
+    decisions = {}
+    for index in sampling_instructions(trace):
+        raw = decision_of(trace, index)
+        if trace.insts[index].kind.name == DecisionKind.LOCATION:
+            raw = (-1,)
+        if raw is not None:
+            decisions[index] = raw
+    return with_decisions(trace, decisions)

@@ -194,6 +194,7 @@ class Sketch:
             lines.append(f"  {decision.name} in {{{values}{more}}}")
         lines.append(f"{len(self.constraints)} constraints")
         lines += [f"  {constraint}" for constraint in self.constraints]
+        lines += [f"  note: {note}" for note in self.design.notes]
         for name, reason in self.analysis.unresolved.items():
             lines.append(f"  not expressed exactly: {name}: {reason}")
         return "\n".join(lines)
@@ -236,4 +237,8 @@ def sketches_from(
         Initialised ones to apply when a config is materialised; the target's when None.
     """
     shared = shared_postprocs(mod, target, postprocs)
-    return [Sketch(Design.from_schedule(space, mod, target, shared)) for space in design_spaces]
+    return [
+        Sketch(design)
+        for space in design_spaces
+        for design in Design.split(space, mod, target, shared)
+    ]

@@ -22,7 +22,7 @@ from .errors import EmptySpace, InvalidSchedule, UnsupportedTrace
 from .expression import Monomial, constant, monomial
 from .factors import partitioned_tiles, perfect_tiles
 from .products import fit_product
-from .traces import TILES, Raw, Sampled, decision_of, replay, with_decisions
+from .traces import TILES, Raw, Sampled, decision_of, replay, seed_of, with_decisions
 
 IntArray = NDArray[np.int64]
 
@@ -108,11 +108,11 @@ def open_instructions(mod: tvm.IRModule, trace: Trace, sampled: list[Sampled]) -
     UnsupportedTrace
         When a loop's extent depends on earlier decisions otherwise than as their product.
     """
-    layout = _layout(trace, sampled)
-    configs = _configs(observe(mod, trace, sampled, _PROBES), sampled, layout)
+    layout = layout_of(trace, sampled)
+    configs = configs_of(observe(mod, trace, sampled, _PROBES), sampled, layout)
     tiles = [columns for item, columns in zip(sampled, layout) if item.kind in TILES]
     if any(np.ptp(configs[:, columns].prod(axis=1)) for columns in tiles):
-        configs = _configs(observe(mod, trace, sampled, _FIT_PROBES), sampled, layout)
+        configs = configs_of(observe(mod, trace, sampled, _FIT_PROBES), sampled, layout)
     names = _names(sampled, layout)
     tables: list[Table] = []
     constraints: list[Constraint] = []
@@ -135,7 +135,7 @@ def open_instructions(mod: tvm.IRModule, trace: Trace, sampled: list[Sampled]) -
 def observe(
     mod: tvm.IRModule, trace: Trace, sampled: list[Sampled], n: int
 ) -> list[dict[int, Raw]]:
-    """Let TVM draw every decision but the locations, ``n`` times with seeds 1, 2, ….
+    """Let TVM draw every decision but the locations, ``n`` times.
 
     Returns
     -------
@@ -150,9 +150,9 @@ def observe(
     }
     opened = with_decisions(trace, fixed)
     draws, failure = [], None
-    for seed in range(1, 1 + _MOST_ATTEMPTS * n):
+    for number in range(_MOST_ATTEMPTS * n):
         try:
-            done = replay(mod, opened, seed=seed).trace
+            done = replay(mod, opened, seed=seed_of(number)).trace
         except InvalidSchedule as error:
             failure = error
             continue
@@ -173,7 +173,7 @@ def observe(
     return draws
 
 
-def _layout(trace: Trace, sampled: list[Sampled]) -> list[list[int]]:
+def layout_of(trace: Trace, sampled: list[Sampled]) -> list[list[int]]:
     """Give every output of a sampling instruction its column."""
     layout, start = [], 0
     for item in sampled:
@@ -191,7 +191,7 @@ def _names(sampled: list[Sampled], layout: list[list[int]]) -> list[str]:
     ]
 
 
-def _configs(
+def configs_of(
     observed: list[dict[int, Raw]], sampled: list[Sampled], layout: list[list[int]]
 ) -> IntArray:
     """Arrange the observed draws as configs [k, D]."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import tvm
 from tvm import tirx
 from tvm.s_tir import Schedule, Trace
@@ -126,14 +127,37 @@ def replay(mod: tvm.IRModule, trace: Trace, provider: Callable | None = None, se
         With reason ``"primitive"`` when a schedule primitive refuses.
     """
     schedule = Schedule(mod, seed=seed, debug_mask="none", error_render_level="none")
+    mistakes: list[Exception] = []
+    watch = None if provider is None else _guarded(provider(schedule), mistakes)
     try:
-        trace.apply_to_schedule(schedule, True, provider and provider(schedule))
-    except InvalidSchedule:
-        raise
+        trace.apply_to_schedule(schedule, True, watch)
     except Exception as error:  # TVM's schedule errors share no base class with its FFI errors.
+        if mistakes:
+            raise mistakes[0] from error
         lines = str(error).strip().splitlines()
         raise InvalidSchedule("primitive", lines[-1] if lines else repr(error)) from error
     return schedule
+
+
+def _guarded(watch: Callable, mistakes: list[Exception]) -> Callable:
+    """Keep what a callback raises apart from what TVM raises."""
+
+    def call(*arguments: Any) -> Any:
+        try:
+            return watch(*arguments)
+        except Exception as error:
+            mistakes.append(error)
+            raise
+
+    return call
+
+
+def seed_of(number: int) -> int:
+    """Return the ``number``-th of a fixed list of seeds.
+
+    TVM's generator is linear congruential: small consecutive seeds give nearly equal first draws.
+    """
+    return int(np.random.default_rng(number).integers(1, 2**31 - 1))
 
 
 def with_decisions(trace: Trace, raw: dict[int, Raw]) -> Trace:

@@ -1,0 +1,279 @@
+"""Compute locations: one design per combination, with what makes each combination available.
+
+Where TVM lets a block be computed depends on the loops of its first consumer as they are when
+SampleComputeLocation runs. Loop ``k`` is offered if
+
+- it is no unit loop,
+- it is data-parallel and all reduction loops outside it are unit loops, or it is a reduction loop,
+  some data-parallel loop follows it, and no data-parallel loop between it and a reduction loop
+  outside that is more than a unit loop,
+- and the block can be computed there at all.
+
+So availability is a constraint on the tiles. It is derived here from a few dozen replays with
+random decisions, and checked on each of them. Facts of TVM 0.27: ``CollectComputeLocation``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import tvm
+from numpy.typing import NDArray
+from tvm import tirx
+from tvm.s_tir import Trace
+from tvm.s_tir.stmt import SBlockRealize
+from tvm.tirx.analysis import undefined_vars
+
+from .constraints import Constraint, at_least, equal
+from .errors import InvalidSchedule
+from .expression import Expression, Min, constant, minimum, multiply
+from .products import fit_product
+from .traces import Raw, Sampled, decision_of, replay, with_decisions
+
+IntArray = NDArray[np.int64]
+
+MAX_COMBINATIONS = 16
+"""Most combinations of compute locations that become designs, per design space."""
+
+_FEW = 2
+_FARTHEST = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A reachable combination of compute locations.
+
+    Parameters
+    ----------
+    codes : dict of int to int
+        Instruction to location code.
+    constraints : tuple of Constraint
+        What the tiles must satisfy for the locations to be offered.
+    notes : tuple of str
+        What could not be derived, for readers.
+    """
+
+    codes: dict[int, int]
+    constraints: tuple[Constraint, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """What one replay showed at a SampleComputeLocation."""
+
+    config: IntArray
+    codes: frozenset[int]
+    extents: tuple[int, ...]
+    reduces: tuple[bool, ...]
+
+
+def combinations(
+    mod: tvm.IRModule,
+    trace: Trace,
+    spots: list[Sampled],
+    draws: list[tuple[dict[int, Raw], IntArray]],
+    limit: int = MAX_COMBINATIONS,
+) -> tuple[list[Choice], bool]:
+    """List combinations of compute locations that some config reaches.
+
+    Parameters
+    ----------
+    mod : tvm.IRModule
+    trace : Trace
+        The searched part of a design space's trace.
+    spots : list of Sampled
+        Its SampleComputeLocation instructions.
+    draws : list of (dict, int64 array [D])
+        Random choices of all other decisions, as TVM takes them and as configs.
+    limit : int
+        Most combinations to return; where there are more, they are spread over the choices of
+        every instruction.
+
+    Returns
+    -------
+    choices : list of Choice
+    cut : bool
+        Whether there are more.
+    """
+    cut = False
+
+    def extend(choice: Choice, depth: int, budget: int) -> list[Choice]:
+        nonlocal cut
+        if depth == len(spots):
+            return [choice]
+        offers = _offers(mod, trace, draws, choice.codes, spots[depth])
+        options = _options(choice, spots[depth], offers)
+        if len(options) > budget:
+            cut = True
+            seen = frozenset().union(*(offer.codes for offer in offers))
+            common = [o for o in options if o.codes[spots[depth].instruction] in seen]
+            options = common if len(common) >= budget else options
+            options = [options[i * len(options) // budget] for i in range(budget)]
+        found: list[Choice] = []
+        for position, option in enumerate(options):
+            share = (budget - len(found)) // (len(options) - position)
+            found += extend(option, depth + 1, max(share, 1))
+        return found
+
+    return extend(Choice({}), 0, limit), cut
+
+
+def _offers(
+    mod: tvm.IRModule,
+    trace: Trace,
+    draws: list[tuple[dict[int, Raw], IntArray]],
+    codes: dict[int, int],
+    spot: Sampled,
+) -> list[_Offer]:
+    """Replay with the drawn decisions and look at what is offered at ``spot``."""
+    fixed = {instruction: (code,) for instruction, code in codes.items()}
+    seen: list[_Offer] = []
+
+    def provider(schedule: Any, config: IntArray) -> Callable:
+        def watch(instruction: Any, inputs: Any, attributes: Any, decision: Any) -> Any:
+            done = schedule.trace
+            if instruction.kind.name != spot.kind or len(done.insts) != spot.instruction:
+                return decision
+            if all(decision_of(done, i) == raw for i, raw in fixed.items()):
+                extents, reduces = _consumer_loops(schedule, inputs[0])
+                seen.append(_Offer(config, _offered(schedule, inputs[0]), extents, reduces))
+            return decision
+
+        return watch
+
+    for raw, config in draws:
+        try:
+            replay(mod, with_decisions(trace, {**raw, **fixed}), partial(provider, config=config))
+        except InvalidSchedule:
+            # What comes after the spot is no concern here.
+            continue
+        steady = len({offer.extents for offer in seen}) < 2
+        if steady and len(seen) >= _FEW:
+            break
+    return seen
+
+
+def _offered(schedule: Any, block: Any) -> frozenset[int]:
+    """List TVM's candidates: it answers a code that it does not offer with the next one below."""
+    found: set[int] = set()
+    trial = schedule.copy()
+    code = _FARTHEST
+    while code >= -2:
+        trial.sample_compute_location(block, decision=code)
+        answer = decision_of(trial.trace, len(trial.trace.insts) - 1)
+        assert answer is not None
+        if answer[0] > code:
+            break
+        found.add(answer[0])
+        code = answer[0] - 1
+    return frozenset(found)
+
+
+def _consumer_loops(schedule: Any, block: Any) -> tuple[tuple[int, ...], tuple[bool, ...]]:
+    """Read extents and kinds of the first consumer's loops, outermost first."""
+    trial = schedule.copy()
+    consumers = trial.get_consumers(block)
+    if not consumers:
+        return (), ()
+    loops = [trial.get(loop) for loop in trial.get_loops(consumers[0])]
+    realize = _realize(loops[0], trial.get(consumers[0])) if loops else None
+    reduced: list[Any] = []
+    if realize is not None:
+        for variable, value in zip(realize.block.iter_vars, realize.iter_values):
+            if variable.iter_type != tirx.IterVar.DataPar:
+                reduced += undefined_vars(value)
+    extents = tuple(int(loop.extent) for loop in loops)
+    kinds = tuple(any(loop.loop_var.same_as(v) for v in reduced) for loop in loops)
+    return extents, kinds
+
+
+def _realize(statement: Any, block: Any) -> Any:
+    """Find the realize of ``block`` below ``statement``."""
+    stack = [statement]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, SBlockRealize):
+            if node.block.same_as(block):
+                return node
+            node = node.block
+        stack += list(node.seq) if isinstance(node, tirx.SeqStmt) else []
+        body = getattr(node, "body", None)
+        if body is not None:
+            stack.append(body)
+    return None
+
+
+def _options(choice: Choice, spot: Sampled, offers: list[_Offer]) -> list[Choice]:
+    """Extend ``choice`` by every code that some config may reach."""
+    loops = max((len(offer.extents) for offer in offers), default=0)
+    options = (_option(choice, spot, code, offers) for code in range(-2, loops))
+    return [option for option in options if option is not None]
+
+
+def _option(choice: Choice, spot: Sampled, code: int, offers: list[_Offer]) -> Choice | None:
+    """Extend ``choice`` by a code, with what the tiles must satisfy for it to be offered.
+
+    A code that was never seen is kept if the rule explains why: its configs may be few.
+    """
+    codes = {**choice.codes, spot.instruction: code}
+    present = np.array([code in offer.codes for offer in offers])
+    conditions = _conditions(spot, code, offers) if code >= 0 else ()
+    if conditions is not None:
+        configs = np.array([offer.config for offer in offers])
+        predicted = np.ones(len(offers), dtype=bool)
+        for condition in conditions:
+            predicted &= condition.holds(configs)
+        hopeless = any(not c.columns and not c.holds(configs).all() for c in conditions)
+        if np.array_equal(predicted, present) and not hopeless:
+            return Choice(codes, (*choice.constraints, *conditions), choice.notes)
+    if present.all():
+        return Choice(codes, choice.constraints, choice.notes)
+    if not present.any():
+        return None
+    share = f"{int(present.sum())} of {len(offers)} random tilings"
+    note = f"{spot.name} = {code} is offered for {share}, by a rule that was not found"
+    return Choice(codes, choice.constraints, (*choice.notes, note))
+
+
+def _conditions(spot: Sampled, code: int, offers: list[_Offer]) -> tuple[Constraint, ...] | None:
+    """Apply the rule of the module's header to loop ``code``; None when extents do not fit."""
+    if len({len(offer.extents) for offer in offers}) > 1:
+        return None
+    configs = np.array([offer.config for offer in offers])
+    extents = np.array([offer.extents for offer in offers])
+    # A unit loop may have vanished from the block's bindings: one replay that shows it is enough.
+    reduces = [any(flags) for flags in zip(*(offer.reduces for offer in offers))]
+
+    def extent(loop: int) -> Expression | None:
+        return fit_product(extents[:, loop], configs)
+
+    own = extent(code)
+    if own is None:
+        return None
+    conditions = [at_least(own, 2, f"{spot.name} = {code}: TVM offers no unit loop")]
+    origin = f"{spot.name} = {code}: TVM offers no loop inside a reduction"
+    outside: Expression = constant(1)
+    for loop in range(code + 1):
+        mine = extent(loop)
+        if mine is None:
+            return None
+        if reduces[loop]:
+            outside = multiply(outside, mine)
+        elif loop == code:
+            conditions.append(equal(outside, 1, origin))
+        else:
+            conditions.append(equal(minimum(outside, mine), 1, origin))
+    return tuple(c for c in conditions if not _trivial(c))
+
+
+def _trivial(constraint: Constraint) -> bool:
+    """Tell whether a condition holds for all decisions, extents being at least 1."""
+    left, one = constraint.left, constant(1)
+    if isinstance(left, Min):
+        return one in left.arguments
+    return not left.columns and bool(constraint.holds(np.zeros((1, 0), dtype=np.int64))[0])
