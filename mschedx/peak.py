@@ -8,6 +8,8 @@ A second kernel reads an array larger than the caches for the memory rate.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +20,43 @@ from mschedx.hardware import Hardware, host_target
 if TYPE_CHECKING:
     from tvm.target import Target
 
-_LOAD_LATENCY = 12  # independent chains that cover the latency of an FMA on two ports
+_CHAINS = 24  # covers an FMA's latency of 4-6 cycles on two to four ports
+
+
+@dataclass(frozen=True, slots=True)
+class PeakKernel:
+    """A compiled kernel that does nothing but `flops` operations; call it on `arrays`."""
+
+    function: Any
+    arrays: tuple[np.ndarray, ...]
+    flops: float
+
+    def call(self) -> Callable[[], Any]:
+        """Bind the arrays, to be called without arguments."""
+        import tvm
+
+        tensors = [tvm.runtime.tensor(a) for a in self.arrays]
+        return lambda: self.function(*tensors)
+
+
+def peak_kernel(target: Target | None = None, steps: int = 200_000) -> PeakKernel:
+    """Compile the multiply-add kernel for all cores of a target for this machine.
+
+    Parameters
+    ----------
+    target : Target, optional
+        An llvm target; this machine with all its cores when None.
+    steps : int
+        Multiply-adds of each of the independent chains.
+    """
+    target = target or host_target()
+    hardware = Hardware.from_target(target)
+    lanes = hardware.lanes("float32")
+    chains = min(hardware.vector_registers - 4, _CHAINS)
+    function = _compiled(_fma_kernel(hardware.cores, lanes, chains, steps), target)
+    operands = np.concatenate([np.full(lanes, 0.5), np.full(lanes, 1.0)]).astype("float32")
+    sums = np.zeros(hardware.cores * chains * lanes, "float32")
+    return PeakKernel(function, (operands, sums), 2.0 * hardware.cores * lanes * chains * steps)
 
 
 def measure_peak_flops(target: Target | None = None, seconds: float = 0.5) -> float:
@@ -31,16 +69,8 @@ def measure_peak_flops(target: Target | None = None, seconds: float = 0.5) -> fl
     seconds : float
         How long to measure; the fastest of the runs in that time counts.
     """
-    target = target or host_target()
-    hardware = Hardware.from_target(target)
-    lanes = hardware.lanes("float32")
-    chains = min(hardware.vector_registers - 4, 2 * _LOAD_LATENCY)
-    steps = 200_000
-    kernel = _compiled(_fma_kernel(hardware.cores, lanes, chains, steps), target)
-    flops = 2.0 * hardware.cores * lanes * chains * steps
-    inputs = np.concatenate([np.full(lanes, 0.5), np.full(lanes, 1.0)]).astype("float32")
-    best = _fastest(kernel, [inputs, np.zeros(hardware.cores * chains * lanes, "float32")], seconds)
-    return flops / best
+    kernel = peak_kernel(target)
+    return kernel.flops / _fastest(kernel, seconds)
 
 
 def measure_dram_bytes_per_s(target: Target | None = None, seconds: float = 0.5) -> float:
@@ -52,8 +82,8 @@ def measure_dram_bytes_per_s(target: Target | None = None, seconds: float = 0.5)
     per_core = elements // (hardware.cores * lanes * 8) * lanes * 8
     kernel = _compiled(_read_kernel(hardware.cores, per_core, lanes), target)
     source = np.ones(per_core * hardware.cores, "float32")
-    best = _fastest(kernel, [source, np.zeros(hardware.cores * lanes * 8, "float32")], seconds)
-    return source.nbytes / best
+    sums = np.zeros(hardware.cores * lanes * 8, "float32")
+    return source.nbytes / _fastest(PeakKernel(kernel, (source, sums), 0.0), seconds)
 
 
 def calibrate(target: Target | None = None) -> Hardware:
@@ -71,16 +101,15 @@ def _compiled(func: Any, target: Target) -> Any:
     return tvm.compile(tvm.IRModule({"main": func}), target=target)["main"]
 
 
-def _fastest(kernel: Any, arrays: list[np.ndarray], seconds: float) -> float:
+def _fastest(kernel: PeakKernel, seconds: float) -> float:
     """Seconds of the fastest of the runs that fit into `seconds`, at least five."""
-    import tvm
 
     def measure() -> float:
-        tensors = [tvm.runtime.tensor(a) for a in arrays]
+        call = kernel.call()
         best, runs, begin = np.inf, 0, time.perf_counter()
         while runs < 5 or time.perf_counter() - begin < seconds:
             start = time.perf_counter()
-            kernel(*tensors)
+            call()
             best = min(best, time.perf_counter() - start)
             runs += 1
         return float(best)
