@@ -22,7 +22,7 @@ from mschedx.cost import HeronXGB
 from mschedx.hardware import host_target
 from mschedx.measure import LocalBuilder, LocalRunner
 from mschedx.search import ConstrainedEvolution
-from mschedx.space.target import for_target
+from mschedx.space import for_target
 
 
 class SmallCNN(torch.nn.Module):

@@ -199,7 +199,7 @@ def _parts(plan: Plan) -> dict[str, Any]:
 
         parts["runner"] = LocalRunner()
     if parts.get("space") is None:
-        from mschedx.space.target import for_target
+        from mschedx.space import for_target
 
         parts["space"] = for_target(plan.target)
     if parts.get("strategy") is None:

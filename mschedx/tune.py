@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import sys
 import tempfile
 import time
+import types
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -236,3 +238,13 @@ def estimate_flops(mod: IRModule) -> float:
     from tvm.s_tir.analysis import estimate_tir_flops
 
     return float(estimate_tir_flops(mod))
+
+
+class _CallableModule(types.ModuleType):
+    """``mschedx.tune`` is this module once anything is imported from it: let it be called too."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> TuneResult:
+        return tune(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _CallableModule

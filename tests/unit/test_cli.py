@@ -1,3 +1,4 @@
+import importlib
 import json
 import subprocess
 import sys
@@ -6,20 +7,21 @@ import time
 import pytest
 from stand_ins import Runner, quick
 
-import mschedx.tune
 from mschedx import cli
+
+tune_module = importlib.import_module("mschedx.tune")
 
 
 @pytest.fixture
 def instant(monkeypatch):
     """Let the command measure invented latencies."""
-    real = mschedx.tune.tune
+    real = tune_module.tune
 
     def tune(func, target, **options):
         assert target is None
         return real(func, **{**options, **quick(Runner(options.pop("latencies", ())))})
 
-    monkeypatch.setattr(mschedx.tune, "tune", tune)
+    monkeypatch.setattr(tune_module, "tune", tune)
     return real
 
 
@@ -95,7 +97,7 @@ def test_target_json_reaches_tune(monkeypatch, tmp_path):
         seen.update(target=target, **options)
         raise ValueError("enough")
 
-    monkeypatch.setattr(mschedx.tune, "tune", tune)
+    monkeypatch.setattr(tune_module, "tune", tune)
     target = json.dumps({"kind": "llvm", "num-cores": 1})
     args = ["tune", "gemm", "--shape", "8,8,8", "--target", target, "--seed", "3"]
     assert cli.main([*args, "--strategy", "evolutionary", "--work-dir", str(tmp_path)]) == 2

@@ -1,6 +1,8 @@
 import json
 import logging
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -260,3 +262,9 @@ def test_a_module_of_one_function_is_that_function():
     func = gemm()
     modules = [normalize_mod(func), normalize_mod(tvm.IRModule({"kernel": func}))]
     tvm.ir.assert_structural_equal(*modules)
+
+
+def test_the_name_is_a_function_whatever_was_imported_before():
+    code = "from mschedx.tune import TuneResult; import mschedx; mschedx.tune(5)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "TypeError: expected a tirx.PrimFunc" in run.stderr
