@@ -51,8 +51,9 @@ class Node:
     """One node; ``arguments`` are node numbers, ``payload`` what its operation needs.
 
     ``operation`` is ``"atom"`` (payload: expression), ``"constant"`` (payload: int), an associative
-    ``"+"``, ``"*"``, ``"min"``, ``"max"``, or ``"ceil"``, ``"floor"`` with two arguments, or
-    ``"call"`` (payload: expression and the columns its arguments fill).
+    ``"+"``, ``"*"``, ``"min"``, ``"max"``; ``"ceil"``, ``"floor"`` with two arguments, ``"where"``
+    with four (payload: the test), or ``"call"`` (payload: expression and the columns its arguments
+    fill).
     """
 
     operation: str
@@ -174,6 +175,9 @@ class Graph:
             operation = "ceil" if isinstance(e, ex.CeilDiv) else "floor"
             both = (self._build(e.numerator), self._build(e.denominator))
             return self._intern(operation, both)
+        if isinstance(e, ex.Where):
+            arguments = tuple(self._build(part) for part in e.parts)
+            return self._intern("where", arguments, "divides" if e.divides else "at most")
         columns = tuple(sorted(e.columns))
         atoms = tuple(self._intern("atom", payload=ex.column(c)) for c in columns)
         return self._intern("call", atoms, (e, columns))
@@ -376,6 +380,10 @@ def _apply(node: Node, arguments: list[Any]) -> Any:
         for column, argument in zip(columns, arguments):
             configs[:, column] = argument
         return expression(configs)
+    if node.operation == "where":
+        left, right, then, otherwise = arguments
+        relation = Relation.MULTIPLE if node.payload == "divides" else Relation.AT_MOST
+        return np.where(holds(relation, left, right), then, otherwise)
     numerator, denominator = arguments
     # States whose conditions are all settled carry placeholders, which may give 0 here.
     denominator = np.where(denominator == 0, 1, denominator)
@@ -398,7 +406,17 @@ _BOUND_FOLDS: dict[str, Callable[[Bounds, Bounds], Bounds]] = {
 
 
 def _bound_apply(node: Node, arguments: list[Bounds]) -> Bounds:
-    """Bound a quotient; a denominator is positive by the expression's contract."""
+    """Bound a choice or a quotient; a denominator is positive by the expression's contract."""
+    if node.operation == "where":
+        left, right, then, otherwise = arguments
+        either = np.minimum(then[0], otherwise[0]), np.maximum(then[1], otherwise[1])
+        if node.payload == "divides":
+            return either
+        always, never = left[1] <= right[0], left[0] > right[1]
+        return (
+            np.where(always, then[0], np.where(never, otherwise[0], either[0])),
+            np.where(always, then[1], np.where(never, otherwise[1], either[1])),
+        )
     (low, high), (least, most) = arguments
     least, most = np.maximum(least, 1.0), np.maximum(most, 1.0)
     corners = [low / least, low / most, high / least, high / most]

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tvm
@@ -27,7 +28,9 @@ from .expression import Expression, column
 from .generate import generate, shared_postprocs
 from .materialize import Postprocs, in_threads
 from .sampler import Sampler
-from .seam import Analysis, analyse
+
+if TYPE_CHECKING:
+    from .analysis import Analysis
 
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
@@ -49,6 +52,8 @@ class Sketch:
         The traced design space opened up into decisions.
     analysis : Analysis, optional
         Quantities and constraints; derived from the design when left out.
+    extra : sequence of Constraint
+        More constraints to obey, see :meth:`narrowed`.
 
     Attributes
     ----------
@@ -56,15 +61,25 @@ class Sketch:
         By reason, the configs that did not become schedules.
     """
 
-    def __init__(self, design: Design, analysis: Analysis | None = None) -> None:
+    def __init__(
+        self,
+        design: Design,
+        analysis: Analysis | None = None,
+        extra: Sequence[Constraint] = (),
+    ) -> None:
         self.design = design
         self.failures: Counter[str] = Counter()
         self._given = analysis
+        self._extra = tuple(extra)
 
     @cached_property
     def analysis(self) -> Analysis:
         """Quantities, constraints and what could not be expressed exactly."""
-        return analyse(self.design) if self._given is None else self._given
+        if self._given is not None:
+            return self._given
+        from .analysis import analyse
+
+        return analyse(self.design)
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
@@ -79,10 +94,25 @@ class Sketch:
     @cached_property
     def constraints(self) -> tuple[Constraint, ...]:
         """What may not happen; ``str(constraint)`` reads like a formula with its origin."""
-        return (*self.design.constraints, *self.analysis.constraints)
+        return (*self.design.constraints, *self.analysis.constraints, *self._extra)
+
+    def narrowed(self, *, canonical: bool = True, preferences: bool = False) -> Sketch:
+        """Return this sketch with fewer configs, none of them lost to a search.
+
+        Parameters
+        ----------
+        canonical : bool
+            Keep one config per program where the analysis knows that several give the same.
+        preferences : bool
+            Drop configs that are valid but can hardly be fast; may leave none.
+        """
+        extra = [*self._extra]
+        extra += self.analysis.canonical if canonical else ()
+        extra += self.analysis.preferences if preferences else ()
+        return Sketch(self.design, self.analysis, extra)
 
     @property
-    def quantities(self) -> dict[str, Expression]:
+    def quantities(self) -> Mapping[str, Expression]:
         """Every extent, footprint and count by name, as an expression of the decisions."""
         return self.analysis.quantities
 
