@@ -113,8 +113,8 @@ def _multiply_add_words(lanes: int, x: Any, y: Any) -> Any:
 def vpmaddwd(lanes: int, *, signed: bool) -> Update:
     """8-bit × s8 without VNNI, exact: even and odd bytes widened in place to 16 bits.
 
-    Takes two multiplies and two additions a vector of C; ``vpmaddubsw`` would save one but
-    saturates from 255 · 127 + 255 · 127 on.
+    Takes two multiplies and two additions a vector of C. ``vpmaddubsw`` takes three instructions
+    but saturates where two adjacent products add up to more than 16 bits hold.
 
     Parameters
     ----------
