@@ -8,11 +8,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mschedx.measure.builder import LocalBuilder
     from mschedx.measure.config import MeasureConfig
-    from mschedx.measure.pool import shutdown
+    from mschedx.measure.pool import shutdown, start
     from mschedx.measure.runner import LocalRunner
     from mschedx.measure.verify import VerifyResult, verify
 
-__all__ = ["LocalBuilder", "LocalRunner", "MeasureConfig", "VerifyResult", "shutdown", "verify"]
+__all__ = [
+    "LocalBuilder",
+    "LocalRunner",
+    "MeasureConfig",
+    "VerifyResult",
+    "shutdown",
+    "start",
+    "verify",
+]
 
 _HOME = {
     "LocalBuilder": "builder",
@@ -20,6 +28,7 @@ _HOME = {
     "MeasureConfig": "config",
     "VerifyResult": "verify",
     "shutdown": "pool",
+    "start": "pool",
     "verify": "verify",
 }
 

@@ -430,6 +430,16 @@ def _zygote(initializer: bytes | None) -> Zygote:
     return zygote
 
 
+def start() -> None:
+    """Start the worker processes' parent in the background now, if it does not run yet.
+
+    Importing TVM takes it a second. Called before the session itself imports TVM (this module
+    does not), the two overlap and the first build finds its workers ready.
+    """
+    with _registry_lock:
+        _zygote(None)
+
+
 def shutdown() -> None:
     """End all worker processes now; the next build or run starts new ones."""
     session = os.getpid()
