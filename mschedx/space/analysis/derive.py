@@ -115,18 +115,20 @@ def _pipelines(found: SymbolicProgram) -> list[Constraint]:
     for index, loop in enumerate(program.loops):
         stages = dict(loop.annotations).get("software_pipeline_stage", ())
         extent = found.extents[index]
-        if stages and extent is not None and len(children(program, index)) == len(stages):
-            if any(_reduces(program, b, index) for b in range(len(program.blocks))):
-                origin = f"software pipeline of {loop.name}: its body keeps {len(stages)} statements"
-                result.append(at_least(extent, 2, origin))
+        if extent is None or not stages or len(children(program, index)) != len(stages):
+            continue
+        if any(_vanishing_reduction(found, b, index) for b in range(len(program.blocks))):
+            origin = f"software pipeline of {loop.name}: its body keeps {len(stages)} statements"
+            result.append(at_least(extent, 2, origin))
     return result
 
 
-def _reduces(program: Program, block: int, loop: int) -> bool:
-    own = program.blocks[block]
+def _vanishing_reduction(found: SymbolicProgram, block: int, loop: int) -> bool:
+    """Whether the loop reduces, and no longer does where its extent is 1."""
     return any(
-        kind == "reduce" and form is not None and loop in form.loops()
-        for (_, kind, _), form in zip(own.iters, own.bindings)
+        kind == "reduce" and part.loop == loop and part.kept is False
+        for (_, kind, _), form in zip(found.template.blocks[block].iters, found.iters[block])
+        for part in form.components
     )
 
 

@@ -48,13 +48,15 @@ class Component:
     """One loop's part in a block iterator.
 
     The loop moves the iterator in ``count`` steps of ``stride``; of the components of one fused
-    loop, the one with the smaller ``period`` varies faster.
+    loop, the one with the smaller ``period`` varies faster. ``kept`` tells whether the term stays
+    in the program where the count is 1; None when it sometimes does.
     """
 
     loop: int
     count: Expression
     stride: Expression
     period: float
+    kept: bool | None
 
 
 @dataclass(frozen=True)
@@ -200,13 +202,21 @@ class _Builder:
         form.components.clear()
         for position, loop in enumerate(self.template.blocks[block].loops):
             counts, strides, periods = np.moveaxis(self.numbers[id(form)].steps[:, position], -1, 0)
-            moves = counts > 1
-            if (counts == 0).any() or not moves.any():
+            present = strides > 0
+            if (counts == 0).any() or not present.any():
                 continue
-            count, stride = self.solver.solve(counts), self.solver.solve(strides, moves)
+            count, stride = self.solver.solve(counts), self.solver.solve(strides, present)
             if count is not None and stride is not None:
-                period = float(periods[moves].mean())
-                form.components.append(Component(loop, count, stride, period))
+                kept = set(present[counts == 1].tolist()) or {True}
+                form.components.append(
+                    Component(
+                        loop,
+                        count,
+                        stride,
+                        period=float(periods[present].mean()),
+                        kept=kept.pop() if len(kept) == 1 else None,
+                    )
+                )
 
     def _solve_reach(self, block: int, form: Form) -> None:
         numbers = self.numbers[id(form)]
