@@ -104,7 +104,11 @@ def run_session(plan: Plan, work_dir: WorkDir, progress: Progress) -> Outcome:
             "parts": {name: _name(part) for name, part in plan.parts.items()},
         }
     )
-    recorder = _Recorder(plan, outcome, journal, progress, done, workload, session)
+    scores: list[float] = []
+    recorder = _Recorder(plan, outcome, journal, progress, done, workload, session, scores)
+    callbacks = [*ms.MeasureCallback.create("default"), recorder]
+    if not isinstance(plan.parts.get("cost_model"), str):  # TVM's own may answer at random
+        callbacks.insert(0, _Forecast(scores))
     with ms.Profiler() as profiler, _interruptible(outcome), quiet_logging(), _numpy_seed(seed):
         try:
             ms.tune_tir(
@@ -114,7 +118,7 @@ def run_session(plan: Plan, work_dir: WorkDir, progress: Progress) -> Outcome:
                 max_trials_global=missing,
                 num_trials_per_iter=min(plan.trials_per_round, missing),
                 database=database,
-                measure_callbacks=[*ms.MeasureCallback.create("default"), recorder],
+                measure_callbacks=callbacks,
                 seed=seed,
                 **_parts(plan),
             )
@@ -125,6 +129,30 @@ def run_session(plan: Plan, work_dir: WorkDir, progress: Progress) -> Outcome:
     stages = {str(name): float(seconds) for name, seconds in profiler.get().items()}
     journal.append({"kind": "end", "workload": workload, "stages": stages})
     return outcome
+
+
+@derived_object
+class _Forecast(ms.measure_callback.PyMeasureCallback):
+    """Ask the cost model for its scores of a round before it learns how the round went."""
+
+    def __init__(self, scores: list[float]) -> None:
+        super().__init__()
+        self._scores, self._rounds = scores, 0
+
+    def apply(
+        self,
+        task_scheduler: Any,
+        task_id: int,
+        measure_candidates: Any,
+        builder_results: Any,
+        runner_results: Any,
+    ) -> None:
+        self._scores.clear()
+        if self._rounds:  # before the first round it has seen nothing
+            context = task_scheduler.tasks_[task_id].ctx
+            scores = task_scheduler.cost_model_.predict(context, list(measure_candidates))
+            self._scores.extend(float(score) for score in scores)
+        self._rounds += 1
 
 
 @derived_object
@@ -140,8 +168,10 @@ class _Recorder(ms.measure_callback.PyMeasureCallback):
         done: tuple[Trial, ...],
         workload: int,
         session: int,
+        scores: list[float],
     ) -> None:
         super().__init__()
+        self._scores = scores
         self._plan, self._outcome, self._journal = plan, outcome, journal
         self._progress, self._workload, self._session = progress, workload, session
         self._count, self._round = len(done), 0
@@ -173,6 +203,7 @@ class _Recorder(ms.measure_callback.PyMeasureCallback):
                     error=str(error)[:2000] if error else None,
                     elapsed_s=elapsed,
                     session=self._session,
+                    predicted=self._scores[offset] if self._scores else None,
                 )
             )
         self._journal.trials(trials)

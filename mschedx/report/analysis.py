@@ -1,0 +1,165 @@
+"""All that a report shows of a run, computed; :mod:`mschedx.report.page` draws it."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mschedx.hardware import Hardware
+from mschedx.report.decisions import Importance, importances
+from mschedx.report.records import Run, read_run
+from mschedx.work_dir import MANIFEST, RECORDS, WORKLOADS, read_lines, write_atomic
+
+_STAGES = {
+    "SendToBuilder": "build",
+    "SendToRunner": "run",
+    "JoinRunnerFutures": "run",
+    "MeasureCallback/UpdateCostModel": "train",
+    "MeasureCallback/AddToDatabase": "record",
+    "MeasureCallback/PyMeasureCallback": "record",
+    "MeasureCallback/RemoveBuildArtifact": "record",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What :func:`analyse_run` finds.
+
+    Attributes
+    ----------
+    flops, bytes_moved : float
+        Of one run: arithmetic, and all arguments once.
+    stages : dict[str, float]
+        Seconds by stage; "search" is sampling, scoring and materialising.
+    hardware : Hardware | None
+        With rates, for the roofline; None where they are not known.
+    unscheduled, scheduled : str
+        TVMScript; empty where TVM cannot replay the record.
+    """
+
+    run: Run
+    target: dict[str, Any]
+    flops: float
+    bytes_moved: float
+    stages: dict[str, float]
+    importance: list[Importance]
+    hardware: Hardware | None
+    unscheduled: str
+    scheduled: str
+    trace: list[str]
+
+
+def analyse_run(path: str | Path, workload: int | None = None, *, calibrate: bool = True) -> Report:
+    """Read a work_dir and compute what a report shows.
+
+    Parameters
+    ----------
+    path : str | Path
+        A work_dir of ours or of stock TVM.
+    workload : int, optional
+        Line in ``database_workload.json``; the one with most records when None.
+    calibrate : bool
+        Measure this machine's peak (a second) where the run's target is this machine and its
+        manifest has no rates yet.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no database in the folder.
+    ValueError
+        If there are no trials in it.
+    """
+    run = read_run(path, workload)
+    if not run.trials:
+        raise ValueError(f"{run.path} has no trials yet")
+    records = [line.content for line in read_lines(run.path / RECORDS)]
+    ran = [t for t in run.trials if t.latency_s is not None and t.record is not None]
+    best = run.best
+    shown = records[best.record if best and best.record is not None else run.trials[0].record or 0]
+    target = shown[1][2]
+    module = _module(run)
+    scheduled, trace = _scheduled(module, shown[1]) if best else ("", [])
+    return Report(
+        run=run,
+        target=target,
+        flops=_flops(module),
+        bytes_moved=float(sum(_bytes(argument) for argument in shown[1][3])),
+        stages=group_stages(run.stages),
+        importance=importances(
+            [records[t.record][1][0] for t in ran if t.record is not None],
+            [t.latency_s or math.inf for t in ran],
+        ),
+        hardware=_hardware(run, target, calibrate),
+        unscheduled=module.script(),
+        scheduled=scheduled,
+        trace=trace,
+    )
+
+
+def group_stages(stages: dict[str, float]) -> dict[str, float]:
+    """Sum MetaSchedule's profile by stage; what no stage claims is the search's."""
+    total = stages.get("Total", 0.0)
+    if not total:
+        return {}
+    grouped: dict[str, float] = {}
+    for name, seconds in stages.items():
+        if name in _STAGES:
+            grouped[_STAGES[name]] = grouped.get(_STAGES[name], 0.0) + seconds
+    grouped["search"] = max(0.0, total - sum(grouped.values()))
+    return dict(sorted(grouped.items(), key=lambda item: -item[1]))
+
+
+def _module(run: Run) -> Any:
+    from tvm.s_tir.meta_schedule.database import Workload
+
+    return Workload.from_json(read_lines(run.path / WORKLOADS)[run.workload].content).mod
+
+
+def _scheduled(module: Any, record: list[Any]) -> tuple[str, list[str]]:
+    from tvm.s_tir.meta_schedule.database import TuningRecord, Workload
+
+    from mschedx.winner import replay
+
+    schedule = replay(TuningRecord.from_json(record, Workload(module)).trace, module)
+    return schedule.mod.script(), [str(line) for line in schedule.trace.as_python()]
+
+
+def _flops(module: Any) -> float:
+    from tvm.s_tir.analysis import estimate_tir_flops
+
+    return float(estimate_tir_flops(module))
+
+
+def _bytes(argument: list[Any]) -> int:
+    _, dtype, shape = argument
+    bits = int("".join(c for c in dtype if c.isdigit()) or 32)
+    return math.prod(shape) * bits // 8
+
+
+def _hardware(run: Run, target: dict[str, Any], calibrate: bool) -> Hardware | None:
+    from tvm.target import Target
+
+    from mschedx.hardware import host_target
+    from mschedx.peak import measure_dram_bytes_per_s, measure_peak_flops
+
+    kind = target.get("kind")
+    if kind not in ("llvm", "cuda"):
+        return None
+    config = {k: v for k, v in target.items() if k not in ("tag", "keys")}
+    hardware = Hardware.from_target(target.get("tag") or config)
+    if kind == "cuda":
+        return hardware
+    rates = run.manifest.get("rates")
+    host = host_target()
+    if rates is None and calibrate and str(host.attrs["mcpu"]) == target.get("mcpu"):
+        same = Target(config)
+        rates = {
+            "peak_flops": measure_peak_flops(same),
+            "dram_bytes_per_s": measure_dram_bytes_per_s(same),
+        }
+        content = {**run.manifest, "rates": rates}
+        write_atomic(run.path / MANIFEST, json.dumps(content, indent=1) + "\n")
+    return hardware.with_rates(**rates) if rates else None
