@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from mschedx.measure.config import MeasureConfig
     from mschedx.measure.pool import shutdown, start
     from mschedx.measure.runner import LocalRunner
-    from mschedx.measure.verify import VerifyResult, verify
+    from mschedx.measure.verification import VerifyResult, verify
 
 __all__ = [
     "LocalBuilder",
@@ -26,10 +26,10 @@ _HOME = {
     "LocalBuilder": "builder",
     "LocalRunner": "runner",
     "MeasureConfig": "config",
-    "VerifyResult": "verify",
+    "VerifyResult": "verification",
     "shutdown": "pool",
     "start": "pool",
-    "verify": "verify",
+    "verify": "verification",
 }
 
 
@@ -39,5 +39,5 @@ def __getattr__(name: str) -> Any:
     import importlib
 
     value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value  # also in place of a submodule of the same name
+    globals()[name] = value
     return value

@@ -13,7 +13,14 @@ from tvm.s_tir.meta_schedule.builder import BuilderInput, BuilderResult, PyBuild
 
 from mschedx import compat
 from mschedx.measure import work
-from mschedx.measure.pool import Job, Outcome, PoolConfig, shared_pool, total_memory_bytes
+from mschedx.measure.pool import (
+    Job,
+    Outcome,
+    PoolConfig,
+    carry_out,
+    shared_pool,
+    total_memory_bytes,
+)
 
 
 @derived_object
@@ -78,7 +85,7 @@ class LocalBuilder(PyBuilder):
 
     def build(self, build_inputs: Sequence[BuilderInput]) -> list[BuilderResult]:
         """Compile all inputs; a failure is a result with ``error_msg``, never an exception."""
-        pool = shared_pool(self._config)
+        directory = shared_pool(self._config).directory
 
         def job(item: BuilderInput) -> Callable[[], Job]:
             return lambda: Job(
@@ -86,13 +93,16 @@ class LocalBuilder(PyBuilder):
                 (
                     tvm.ir.save_json(item.mod),
                     tvm.ir.save_json(item.target),
-                    pool.directory,
+                    directory,
                     self._build,
                 ),
             )
 
-        outcomes = pool.map(
-            [job(item) for item in build_inputs], kind="build", timeout_s=self.timeout_s
+        outcomes = carry_out(
+            self._config,
+            [job(item) for item in build_inputs],
+            kind="build",
+            timeout_s=self.timeout_s,
         )
         return [_result(outcome) for outcome in outcomes]
 

@@ -85,7 +85,8 @@ class Zygote:
     def __init__(self, initializers: list[bytes]):
         self.directory = tempfile.mkdtemp(prefix="mschedx-")
         self._ended: dict[int, int] = {}
-        self._lock = threading.Lock()
+        self._reading = threading.Lock()
+        self._sending = threading.Lock()
         self.ready = False
         self.sock, theirs = socket.socketpair()
         self._errors = _memory_file()
@@ -109,7 +110,8 @@ class Zygote:
     def fork(self, environment: dict[str, str], job: socket.socket, errors: int) -> None:
         """Ask for a worker that serves the socket `job` and writes what it says to `errors`."""
         try:
-            channel.send(self.sock, environment, (job.fileno(), errors))
+            with self._sending:
+                channel.send(self.sock, environment, (job.fileno(), errors))
         except OSError:
             raise WorkerStartError(self._why()) from None
 
@@ -121,14 +123,13 @@ class Zygote:
     def status(self, pid: int) -> int | None:
         """How the worker `pid` ended (``os.waitpid``'s status); None if it is not told in time."""
         end = time.monotonic() + _STATUS_LIMIT_S
-        while pid not in self._ended and (left := end - time.monotonic()) > 0:
-            if not self._read(left):
-                break
+        while pid not in self._ended and time.monotonic() < end:
+            self._read(_TICK_S)  # briefly: another thread may have read what is waited for
         return self._ended.pop(pid, None)
 
     def _read(self, limit_s: float) -> bool:
-        with self._lock:
-            if not select.select([self.sock], [], [], limit_s)[0]:
+        with self._reading:
+            if not _readable([self.sock], limit_s):
                 return False
             try:
                 message = channel.receive(self.sock)
@@ -274,6 +275,10 @@ class Pool:
         """Whether the process that forks the workers still runs."""
         return self._zygote.process.poll() is None
 
+    def has_worked(self) -> bool:
+        """Whether its processes have ever started."""
+        return self._zygote.ready
+
     def pids(self) -> list[int]:
         """Process ids of the workers (once they have started)."""
         for worker in self._workers:
@@ -374,7 +379,7 @@ class _Batch:
                 busy[worker] = (index, time.monotonic() + self.timeout_s)
             if not busy:
                 return [outcome for outcome in outcomes if outcome is not None]
-            ready = select.select([w.sock for w in busy], [], [], _TICK_S)[0]
+            ready = _readable([w.sock for w in busy], _TICK_S)
             for worker in [w for w in busy if w.sock in ready]:
                 outcome = worker.outcome(self.kind)
                 alive = outcome is not None
@@ -395,6 +400,27 @@ class _Batch:
                 text = f"timeout: stopped after {self.timeout_s:g} s"
                 found.append((worker, Outcome(error=text)))
         return found
+
+
+def carry_out(
+    config: PoolConfig,
+    jobs: list[Callable[[], Job]],
+    *,
+    kind: str,
+    timeout_s: float,
+    done: Callable[[int, Outcome], None] | None = None,
+) -> list[Outcome]:
+    """:meth:`Pool.map` on the shared pool of `config`, once more if its processes were killed.
+
+    What kills all of them at once is not a candidate: the system short of memory, or a person.
+    """
+    pool = shared_pool(config)
+    try:
+        return pool.map(jobs, kind=kind, timeout_s=timeout_s, done=done)
+    except WorkerStartError:
+        if not pool.has_worked():
+            raise
+        return shared_pool(config).map(jobs, kind=kind, timeout_s=timeout_s, done=done)
 
 
 _pools: dict[tuple[int, PoolConfig], Pool] = {}
@@ -456,6 +482,15 @@ atexit.register(shutdown)
 def total_memory_bytes() -> int:
     """Physical memory of the machine."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _readable(socks: list[socket.socket], limit_s: float) -> list[socket.socket]:
+    """Wait for one of `socks` to have data or to be closed (any number of open files is fine)."""
+    poll = select.poll()
+    for sock in socks:
+        poll.register(sock, select.POLLIN)
+    found = {fd for fd, _ in poll.poll(limit_s * 1e3)}
+    return [sock for sock in socks if sock.fileno() in found]
 
 
 def _memory_file() -> int:

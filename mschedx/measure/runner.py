@@ -21,8 +21,8 @@ from mschedx.measure.config import MeasureConfig
 from mschedx.measure.pool import (
     Job,
     Outcome,
-    Pool,
     PoolConfig,
+    carry_out,
     shared_pool,
     total_memory_bytes,
 )
@@ -95,8 +95,7 @@ class LocalRunner(PyRunner):
 
     def run(self, runner_inputs: Sequence[RunnerInput]) -> list[RunnerFuture]:
         """Time all inputs; a failure is a result with ``error_msg``, never an exception."""
-        pool = shared_pool(self._pool_config)
-        batch = _RunBatch(pool, self.config, self.timeout_s, list(runner_inputs))
+        batch = _RunBatch(self._pool_config, self.config, self.timeout_s, list(runner_inputs))
         on_cpu = any(str(item.device_type) in ("cpu", "llvm") for item in runner_inputs)
         if on_cpu and not self._spare_cores:
             batch.run()
@@ -112,9 +111,13 @@ class _RunBatch:
     """
 
     def __init__(
-        self, pool: Pool, config: MeasureConfig, timeout_s: float, inputs: list[RunnerInput]
+        self,
+        pool_config: PoolConfig,
+        config: MeasureConfig,
+        timeout_s: float,
+        inputs: list[RunnerInput],
     ):
-        self._pool = pool
+        self._pool_config = pool_config
         self._config = config
         self._timeout_s = timeout_s
         self._best_s: float | None = None
@@ -129,7 +132,8 @@ class _RunBatch:
     def run(self) -> None:
         """Time the candidates in their order."""
         try:
-            self._pool.map(
+            carry_out(
+                self._pool_config,
                 [self._job(index) for index in range(len(self._inputs))],
                 kind="run",
                 timeout_s=self._timeout_s,

@@ -20,6 +20,7 @@ import contextlib
 import ctypes
 import gc
 import os
+import resource
 import select
 import shutil
 import signal
@@ -128,6 +129,7 @@ def _worker(environment: dict[str, str], job_fd: int, error_fd: int) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != zygote:
             os._exit(1)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # writing one can take longer than a build
     os.environ.update(environment)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)

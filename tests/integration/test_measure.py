@@ -25,6 +25,7 @@ GPU = tvm.target.Target("nvidia/nvidia-a100")
 
 @pytest.fixture(scope="module", autouse=True)
 def end_workers():
+    compat.load_tensor_intrinsics()
     yield
     pool.shutdown()
 
@@ -419,7 +420,14 @@ def tune(builder, runner, **keywords):
         )
 
 
-@pytest.mark.parametrize("strategy", ["replay-trace", "evolutionary"])
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        ms.search_strategy.ReplayTrace(),
+        ms.search_strategy.EvolutionarySearch(population_size=64, genetic_num_iters=1),
+    ],
+    ids=["replay-trace", "evolutionary"],
+)
 def test_tvms_own_search_uses_them(builder, runner, tmp_path, strategy):
     directory = pool.shared_pool(builder._config).directory
     before = set(os.listdir(directory))
@@ -519,6 +527,45 @@ def test_results_that_are_nan_on_negative_inputs_are_compared_on_positive_ones()
     result = verify(mod, mod, TARGET)
     assert result.ok
     assert result.tolerance > 0
+
+
+def layout_free_gemm(n):
+    a, b = (te.placeholder((n, n), name=name) for name in "AB")
+    k = te.reduce_axis((0, n), name="k")
+    c = te.compute(
+        (n, n),
+        lambda i, j: te.sum(a[i, k] * b[k, j], axis=k),
+        name="C",
+        attrs={"layout_free_placeholders": [b]},
+    )
+    return module(te.create_prim_func([a, b, c]))
+
+
+def test_a_rewritten_weight_layout_is_measured_and_verified(builder, runner):
+    mod = layout_free_gemm(64)
+    context = ms.TuneContext(
+        mod=mod,
+        target=TARGET,
+        space_generator="post-order-apply",
+        search_strategy="replay-trace",
+        num_threads=1,
+        rand_state=3,
+    )
+    spaces = context.generate_design_space()
+    context.pre_tuning(8, 8, spaces, ms.database.MemoryDatabase(), ms.cost_model.RandomModel())
+    rewritten = [
+        candidate
+        for candidate in context.generate_measure_candidates()
+        if "layout_rewrite_preproc" in str(candidate.sch.mod)
+    ]
+    assert rewritten
+    candidate = rewritten[0]
+    built = build(builder, candidate.sch.mod)
+    assert built.error_msg is None
+    assert [len(a.shape) for a in candidate.args_info] != [2, 2, 2]  # the weight is packed
+    inputs = [RunnerInput(built.artifact_path, "cpu", candidate.args_info)]
+    assert runner.run(inputs)[0].result().error_msg is None
+    assert verify(candidate.sch, mod, TARGET).ok
 
 
 def test_something_that_is_no_program_is_refused():

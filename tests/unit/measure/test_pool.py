@@ -163,6 +163,17 @@ def test_the_session_survives_the_death_of_the_process_that_forks():
     assert only(len, "abc", cores=2).value == 3
 
 
+def test_a_batch_survives_the_death_of_the_process_that_forks():
+    doomed = config(cores=2)
+    assert only(len, "abc", cores=2).value == 3
+    victim = shared_pool(doomed)._zygote.process
+    jobs = [lambda: Job(len, ("a",)), lambda: Job(time.sleep, (1.0,)), lambda: Job(len, ("ab",))]
+    threading.Timer(0.5, victim.kill).start()
+    outcomes = pool.carry_out(doomed, jobs, kind="run", timeout_s=30)
+    assert [outcome.value for outcome in outcomes] == [1, None, 2]
+    assert victim.wait(timeout=5) == -signal.SIGKILL
+
+
 def test_workers_do_not_hold_torch():
     assert only(_loaded, "torch").value is False
     assert only(_loaded, "tvm").value is True

@@ -9,7 +9,14 @@ import numpy as np
 
 from mschedx import compat
 from mschedx.measure import check
-from mschedx.measure.pool import Job, Outcome, PoolConfig, shared_pool, total_memory_bytes
+from mschedx.measure.pool import (
+    Job,
+    Outcome,
+    PoolConfig,
+    carry_out,
+    shared_pool,
+    total_memory_bytes,
+)
 from mschedx.measure.reference import precision
 
 
@@ -81,17 +88,17 @@ def verify(
     target = tvm.target.Target(target)
     reference = _module(reference)
     cores = compat.available_cores() if cores is None else cores
-    pool = shared_pool(
-        PoolConfig(workers=1, cores=cores, memory_bytes=max(1 << 30, total_memory_bytes() // 2))
+    config = PoolConfig(
+        workers=1, cores=cores, memory_bytes=max(1 << 30, total_memory_bytes() // 2)
     )
     seed = int((rng or np.random.default_rng(0)).integers(2**32))
     texts = (tvm.ir.save_json(reference), tvm.ir.save_json(_module(candidate)))
 
     def job(function: Any, *args: Any) -> Outcome:
-        return pool.map([lambda: Job(function, args)], kind="run", timeout_s=timeout_s)[0]
+        return carry_out(config, [lambda: Job(function, args)], kind="run", timeout_s=timeout_s)[0]
 
     target_text = tvm.ir.save_json(target)
-    expected = job(check.run_reference, texts[0], target_text, seed, pool.directory)
+    expected = job(check.run_reference, texts[0], target_text, seed, shared_pool(config).directory)
     if expected.error is not None:
         return _not_compared(f"the unscheduled program could not be run: {expected.error}", False)
     relative = precision(reference).relative_tolerance()
