@@ -48,6 +48,13 @@ def _parser() -> argparse.ArgumentParser:
     tune.add_argument("--no-compare", action="store_true", help="leave out the final table")
     tune.add_argument("--quiet", action="store_true", help="no progress")
     tune.set_defaults(command=_tune)
+
+    report = commands.add_parser("report", help="make a page of a run: curve, time, failures ...")
+    report.add_argument("work_dir", type=Path, help="what tune wrote, or stock TVM")
+    report.add_argument("-o", "--output", type=Path, default=None, help="WORK_DIR/report.html")
+    report.add_argument("--workload", type=int, default=None, help="which, if there are several")
+    report.add_argument("--no-calibrate", action="store_true", help="do not measure the peak")
+    report.set_defaults(command=_report)
     return parser
 
 
@@ -106,6 +113,15 @@ def _tune(args: argparse.Namespace) -> int:
 
     print_summary(workload, result, compare=not args.no_compare)
     return 130 if result.interrupted else 0
+
+
+def _report(args: argparse.Namespace) -> int:
+    from mschedx.report.analysis import analyse_run
+    from mschedx.report.page import write_page
+
+    report = analyse_run(args.work_dir, args.workload, calibrate=not args.no_calibrate)
+    print(write_page(report, args.output or args.work_dir / "report.html"))
+    return 0
 
 
 def _no_winner(result: Any) -> str:

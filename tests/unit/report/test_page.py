@@ -1,0 +1,91 @@
+import re
+import time
+
+import numpy as np
+import pytest
+from stand_ins import Runner, gemm, quick
+
+from mschedx import cli
+from mschedx.report.analysis import Report, analyse_run, group_stages
+from mschedx.report.page import build_page, rank_correlation
+from mschedx.report.records import Run, Trial
+from mschedx.tune import tune
+
+
+@pytest.fixture
+def tuned(tmp_path):
+    latencies = [None, 4, 3, 2, *np.linspace(1.9, 1.1, 12)]
+    tune(gemm(), trials=16, work_dir=tmp_path, **quick(Runner(latencies)))
+    return tmp_path
+
+
+def headings(page):
+    return re.findall(r"<h2>([^<]*)</h2>", page)
+
+
+def test_page_shows_the_run_and_fetches_nothing(tuned):
+    page = build_page(analyse_run(tuned, calibrate=False))
+    assert headings(page)[:3] == ["Tuning curve", "Where time went", "Failures"]
+    assert "Which decisions mattered" in page
+    assert "1.1 ms" in page
+    assert "took too long" in page
+    assert "compile_tir" in page
+    assert "T.parallel" in page or "T.grid" in page
+    outside = re.findall(r'(?:src|href|url)\s*[=(]\s*["\']?(http[^"\')]*)', page)
+    assert outside == []
+    assert page.count("<section>") == page.count("</section>")
+
+
+def test_command_writes_the_page(tuned, capsys):
+    assert cli.main(["report", str(tuned), "--no-calibrate"]) == 0
+    assert capsys.readouterr().out.strip() == str(tuned / "report.html")
+    assert (tuned / "report.html").read_text().startswith("<!doctype html>")
+
+
+def test_a_folder_without_records_is_a_bad_request(tmp_path, capsys):
+    assert cli.main(["report", str(tmp_path)]) == 2
+    assert "database_tuning_record.json" in capsys.readouterr().err
+
+
+def test_a_run_where_all_failed_has_a_page(tmp_path):
+    tune(gemm(), trials=4, work_dir=tmp_path, **quick(Runner([None] * 4)))
+    page = build_page(analyse_run(tmp_path, calibrate=False))
+    assert "No trial ran" in page
+    assert "4 of 4 trials failed" in page
+
+
+def test_thousands_of_trials_are_quick_and_small(tmp_path):
+    rng = np.random.default_rng(0)
+    trials = tuple(
+        Trial(
+            index=i,
+            record=i,
+            latency_s=None if i % 10 == 0 else float(rng.lognormal(-6)),
+            reason="timeout" if i % 10 == 0 else None,
+            predicted=float(rng.random()),
+        )
+        for i in range(5000)
+    )
+    run = Run(tmp_path, {}, trials, {"Total": 10.0, "SendToBuilder": 4.0}, (), frozenset(), 0)
+    report = Report(
+        run=run, target={"kind": "llvm"}, flops=1e9, bytes_moved=1e6,
+        stages=group_stages(run.stages), importance=[], hardware=None,
+        unscheduled="", scheduled="", trace=[],
+    )  # fmt: skip
+    begin = time.perf_counter()
+    page = build_page(report)
+    assert time.perf_counter() - begin < 5
+    assert len(page) < 3e6
+    assert "Predicted and measured" in headings(page)
+
+
+def test_what_no_stage_claims_is_the_search():
+    stages = group_stages({"Total": 10.0, "SendToBuilder": 4.0, "SendToRunner": 3.0})
+    assert stages == {"build": 4.0, "run": 3.0, "search": pytest.approx(3.0)}
+    assert group_stages({}) == {}
+
+
+def test_rank_correlation():
+    assert rank_correlation([1, 2, 3], [10, 20, 30]) == pytest.approx(1)
+    assert rank_correlation([1, 2, 3], [3, 2, 1]) == pytest.approx(-1)
+    assert rank_correlation([1, 1, 1], [3, 2, 1]) == 0
