@@ -184,7 +184,7 @@ class Sampler:
                 f"got {parents.shape} and {keys.shape}"
             )
         rows = sum(len(rows) for _, rows in self._tables)
-        step = max(1, _MASK_ELEMENTS // rows)
+        step = max(1, _MASK_ELEMENTS // max(rows, 1))
         pieces = [
             self._recombine(parents[i : i + step], keys[i : i + step], rng)
             for i in range(0, len(parents), step)
@@ -216,6 +216,10 @@ class Sampler:
         for (columns, rows), mask in zip(self._tables, masks):
             # Allowed rows of all children in one list; child i's begin at ends[i] - sizes[i].
             sizes = mask.sum(axis=1)
+            if not sizes[which].all():
+                raise ValueError(
+                    "expected valid parents: one has values that no row of a table has"
+                )
             ends = np.cumsum(sizes)
             allowed = np.nonzero(mask)[1]
             picks = (ends - sizes)[which] + rng.integers(0, sizes[which])
