@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from mschedx.hardware import Hardware
 from mschedx.report.decisions import Importance, importances
 from mschedx.report.records import Run, read_run
-from mschedx.work_dir import MANIFEST, RECORDS, WORKLOADS, read_lines, write_atomic
+from mschedx.work_dir import RECORDS, WORKLOADS, read_lines
 
 _STAGES = {
     "SendToBuilder": "build",
@@ -36,6 +35,8 @@ class Report:
         Seconds by stage; "search" is sampling, scoring and materialising.
     hardware : Hardware | None
         With rates, for the roofline; None where they are not known.
+    arguments : list[str]
+        dtype and shape of each parameter.
     unscheduled, scheduled : str
         TVMScript; empty where TVM cannot replay the record.
     """
@@ -47,6 +48,7 @@ class Report:
     stages: dict[str, float]
     importance: list[Importance]
     hardware: Hardware | None
+    arguments: list[str]
     unscheduled: str
     scheduled: str
     trace: list[str]
@@ -62,8 +64,7 @@ def analyse_run(path: str | Path, workload: int | None = None, *, calibrate: boo
     workload : int, optional
         Line in ``database_workload.json``; the one with most records when None.
     calibrate : bool
-        Measure this machine's peak (a second) where the run's target is this machine and its
-        manifest has no rates yet.
+        Measure this machine's peak (a second) where the run's target is this machine.
 
     Raises
     ------
@@ -92,7 +93,8 @@ def analyse_run(path: str | Path, workload: int | None = None, *, calibrate: boo
             [records[t.record][1][0] for t in ran if t.record is not None],
             [t.latency_s or math.inf for t in ran],
         ),
-        hardware=_hardware(run, target, calibrate),
+        hardware=_hardware(target, calibrate),
+        arguments=[f"{dtype} {'×'.join(map(str, shape))}" for _, dtype, shape in shown[1][3]],
         unscheduled=module.script(),
         scheduled=scheduled,
         trace=trace,
@@ -139,7 +141,7 @@ def _bytes(argument: list[Any]) -> int:
     return math.prod(shape) * bits // 8
 
 
-def _hardware(run: Run, target: dict[str, Any], calibrate: bool) -> Hardware | None:
+def _hardware(target: dict[str, Any], calibrate: bool) -> Hardware | None:
     from tvm.target import Target
 
     from mschedx.hardware import host_target
@@ -152,14 +154,12 @@ def _hardware(run: Run, target: dict[str, Any], calibrate: bool) -> Hardware | N
     hardware = Hardware.from_target(target.get("tag") or config)
     if kind == "cuda":
         return hardware
-    rates = run.manifest.get("rates")
+    rates = None
     host = host_target()
-    if rates is None and calibrate and str(host.attrs["mcpu"]) == target.get("mcpu"):
+    if calibrate and str(host.attrs["mcpu"]) == target.get("mcpu"):
         same = Target(config)
         rates = {
             "peak_flops": measure_peak_flops(same),
             "dram_bytes_per_s": measure_dram_bytes_per_s(same),
         }
-        content = {**run.manifest, "rates": rates}
-        write_atomic(run.path / MANIFEST, json.dumps(content, indent=1) + "\n")
     return hardware.with_rates(**rates) if rates else None

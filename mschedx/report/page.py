@@ -55,7 +55,8 @@ def build_page(report: Report) -> str:
         f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body><main>"
-        f"<h1>{escape(title)}</h1><p class='sub'>{escape(json.dumps(target))} · "
+        f"<h1>{escape(title)}</h1><p class='sub'>{escape(', '.join(report.arguments))}<br>"
+        f"{escape(json.dumps(target))} · "
         f"{escape(str(run.path))}</p>{_tiles(report)}"
         f"{''.join(s for s in sections if s)}</main></body></html>\n"
     )
@@ -244,7 +245,7 @@ def _roofline(report: Report) -> str:
         [x_low, ridge, x_high], [x_low * memory / 1e9, peak / 1e9, peak / 1e9], GREY, dash="6 4"
     )
     chart.text(x_high, peak / 1e9, f"peak {peak / 1e9:.0f} GFLOP/s", GREY)
-    chart.text(x_low, x_low * memory / 1e9, f"memory {memory / 1e9:.1f} GB/s", GREY, "start")
+    chart.text(ridge, ridge * memory / 1e9, f"memory {memory / 1e9:.1f} GB/s  ", GREY)
     chart.points([intensity] * len(rates), rates, BLUE)
     rate = report.flops / best.latency_s / 1e9
     chart.points([intensity], [rate], ORANGE, radius=6)
@@ -261,7 +262,7 @@ def _winner(report: Report) -> str:
         return ""
     path = report.run.path
     load = (
-        "from tvm.s_tir import meta_schedule as ms\n\n"
+        "import tvm\nfrom tvm.s_tir import meta_schedule as ms\n\n"
         f"database = ms.database.JSONDatabase(work_dir={str(path)!r})\n"
         "schedule = ms.tir_integration.compile_tir(database, mod, target)  # mod: your PrimFunc\n"
         "kernel = tvm.compile(schedule.mod, target=target)\n"

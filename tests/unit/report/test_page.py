@@ -69,7 +69,7 @@ def test_thousands_of_trials_are_quick_and_small(tmp_path):
     run = Run(tmp_path, {}, trials, {"Total": 10.0, "SendToBuilder": 4.0}, (), frozenset(), 0)
     report = Report(
         run=run, target={"kind": "llvm"}, flops=1e9, bytes_moved=1e6,
-        stages=group_stages(run.stages), importance=[], hardware=None,
+        stages=group_stages(run.stages), importance=[], hardware=None, arguments=[],
         unscheduled="", scheduled="", trace=[],
     )  # fmt: skip
     begin = time.perf_counter()
