@@ -15,10 +15,11 @@ register tile computes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from tvm import tirx
+from tvm import DataType, tirx
 from tvm.ir import TensorLoad
 from tvm.sym import Analyzer
 
@@ -37,12 +38,15 @@ class Operand:
         For every dimension, the axis whose variable is the whole index; None for an index that
         combines axes (a convolution's window) or is constant.
     dtype : str
+    windowed : bool
+        Whether the block writes some index as a combination of variables, even of extent 1.
     """
 
     index: int
     dims: tuple[frozenset[int], ...]
     plain: tuple[int | None, ...]
     dtype: str
+    windowed: bool
 
     @property
     def axes(self) -> frozenset[int]:
@@ -83,9 +87,21 @@ class Contraction:
     output_plain: tuple[int, ...]
     dtype: str
 
+    def padded(self, factors: Sequence[int]) -> Contraction:
+        """The same roles with every extent rounded up to a multiple of its factor."""
+        extents = tuple(-(-e // f) * f for e, f in zip(self.extents, factors))
+        return replace(self, extents=extents)
 
-def match_contraction(block: Any) -> Contraction | None:
-    """Read the roles off a block; None when it is not a contraction of constant shape."""
+
+def match_contraction(block: Any, vector_bytes: int = 64) -> Contraction | None:
+    """Read the roles off a block; None when it is not a contraction of constant shape.
+
+    Parameters
+    ----------
+    block : SBlock
+    vector_bytes : int
+        Width of a vector register; the vector axis is one that fills whole registers, if any does.
+    """
     store = block.body
     if block.init is None or not isinstance(store, tirx.BufferStore):
         return None
@@ -108,7 +124,9 @@ def match_contraction(block: Any) -> Contraction | None:
     operands = [_operand(load, block, axes, analyzer) for load in loads]
     if any(operand is None for operand in operands):
         return None
-    return _assign_roles(block, operands, output, tuple(sorted(reduction)), str(store.buffer.dtype))
+    dtype = str(store.buffer.dtype)
+    lanes = vector_bytes * 8 // DataType(dtype).bits
+    return _assign_roles(block, operands, output, tuple(sorted(reduction)), dtype, lanes)
 
 
 def _factors(store: Any) -> tuple[Any, Any] | None:
@@ -147,7 +165,8 @@ def _operand(load: Any, block: Any, axes: dict[Any, int], analyzer: Analyzer) ->
         for index in indices
     )
     plain = tuple(axes.get(index) if isinstance(index, tirx.Var) else None for index in indices)
-    return Operand(position[0], dims, plain, str(load.source.dtype))
+    windowed = not all(isinstance(index, (tirx.Var, tirx.IntImm)) for index in load.indices)
+    return Operand(position[0], dims, plain, str(load.source.dtype), windowed)
 
 
 def _assign_roles(
@@ -156,6 +175,7 @@ def _assign_roles(
     output: tuple[Any, ...],
     reductions: tuple[int, ...],
     dtype: str,
+    lanes: int,
 ) -> Contraction | None:
     extents = tuple(int(iv.dom.extent) for iv in block.iter_vars)
     choices = [
@@ -167,11 +187,12 @@ def _assign_roles(
     if not choices or not reductions:
         return None
 
-    def preference(choice: tuple[int, Operand, Operand]) -> tuple[bool, bool, int]:
+    def preference(choice: tuple[int, Operand, Operand]) -> tuple[bool, bool, bool, int]:
         axis, panel, _ = choice
-        # Vectors are stored last, so an axis that is contiguous in the output comes first; then
-        # one that is contiguous where it is read; then the longest.
-        return (output[-1] == axis, panel.plain[-1] == axis, extents[axis])
+        # Whole vectors first (a 7-wide image has none); then an axis that is contiguous where
+        # it is written; then where it is read; then the longest.
+        filled = extents[axis] / (-(-extents[axis] // lanes) * lanes)
+        return (filled > 0.9, output[-1] == axis, panel.plain[-1] == axis, extents[axis])
 
     wide = [choice for choice in choices if extents[choice[0]] >= 4]
     if not wide:

@@ -104,12 +104,17 @@ class Sketch:
         canonical : bool
             Keep one config per program where the analysis knows that several give the same.
         preferences : bool
-            Drop configs that are valid but can hardly be fast; may leave none.
+            Drop configs that are valid but can hardly be fast. A preference that no config of
+            this shape can meet is left out.
         """
         extra = [*self._extra]
         extra += self.analysis.canonical if canonical else ()
-        extra += self.analysis.preferences if preferences else ()
-        return Sketch(self.design, self.analysis, extra)
+        narrowed = Sketch(self.design, self.analysis, extra)
+        for preference in self.analysis.preferences if preferences else ():
+            narrower = Sketch(self.design, self.analysis, [*narrowed._extra, preference])
+            if narrower.count() != 0:
+                narrowed = narrower
+        return narrowed
 
     @property
     def quantities(self) -> Mapping[str, Expression]:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mschedx.hardware import Hardware
 from mschedx.space.expression import Expression, add, constant, multiply
 
 from . import derive
+from .cpu_advice import cpu_preferences
 from .extract import Program
 from .fit import Solver
 from .kernels import kernels, top_of, tops
@@ -90,6 +92,9 @@ def analyse_probes(design: Design, observed: Probes) -> Analysis:
     loops = _loops(found)
     accesses = _accesses(found)
     stores = _stores(found)
+    if not on_gpu:
+        hardware = Hardware.from_target(design.target)
+        preferences += cpu_preferences(loops, stores, hardware)
     quantities = _quantities(loops, accesses, stores, allocations, nests, vectors)
     return Analysis(
         quantities=quantities,
@@ -254,9 +259,7 @@ def _vectors(
             info = info or VectorInfo(block.name)
         else:
             info = rewrite(programs, found, 0, b, solver)
-        result.append(
-            VectorInfo(info.block, info.vector, info.parallel, limit, info.serial)
-        )
+        result.append(VectorInfo(info.block, info.vector, info.parallel, limit, info.serial))
     return tuple(result)
 
 
@@ -299,7 +302,11 @@ def _footprints(access: AccessInfo, loops: Sequence[LoopInfo]) -> dict[str, Expr
         dims = [levels[level] for levels in access.regions]
         size = None if None in dims else multiply(1, *(e for e in dims if e is not None))
         if size != before:
-            at = loops[access.loops[level]].name.split("/")[1] if level < len(access.loops) else "body"
+            at = (
+                loops[access.loops[level]].name.split("/")[1]
+                if level < len(access.loops)
+                else "body"
+            )
             named[f"{prefix}@{at}"] = size
             before = size
     for loop, stride in zip(access.loops, access.strides):

@@ -20,19 +20,24 @@ from . import register_tile as tile
 
 def dot_tiles(sch: Any, block: Any, target: Target) -> list[Schedule]:
     """Return the design spaces of :class:`DotTile` for one block; empty when it has none."""
-    contraction = match_contraction(sch.get(block))
+    hardware = Hardware.from_target(target)
+    contraction = match_contraction(sch.get(block), hardware.vector_bytes)
     axis = None if contraction is None else dot_axis(contraction)
     if contraction is None or axis is None:
         return []
-    limits = tile.TileLimits.of(Hardware.from_target(target), contraction.dtype)
+    limits = tile.TileLimits.of(hardware, contraction.dtype)
     for intrinsic in _candidates(contraction, target):
         limits = replace(limits, lanes=intrinsic.lanes)
-        padded = _pad(sch, block, contraction, axis, intrinsic, limits)
-        if padded is not None:
-            return [
-                _tile(padded.copy(), block, axis, intrinsic, limits, pack_at_panel, stage)
-                for pack_at_panel, stage in product((False, True), repeat=2)
-            ]
+        factors = _padding(contraction, axis, intrinsic, limits)
+        if factors is None:
+            continue
+        if max(factors) > 1:
+            sch = tile.pad(sch.copy(), block, factors)
+            contraction = contraction.padded(factors)
+        return [
+            _tile(sch.copy(), block, contraction, axis, intrinsic, limits, pack_at_panel, stage)
+            for pack_at_panel, stage in product((False, True), repeat=2)
+        ]
     return []
 
 
@@ -60,39 +65,33 @@ def _candidates(contraction: Contraction, target: Target) -> tuple[X86Intrinsic,
     )
 
 
-def _pad(
+def _padding(
+    contraction: Contraction, axis: int, intrinsic: X86Intrinsic, limits: tile.TileLimits
+) -> list[int] | None:
+    """Multiples to pad each axis to for the intrinsic to divide it; None where that cannot be."""
+    needs = {contraction.vector: intrinsic.lanes, axis: intrinsic.k}
+    fits = all(contraction.extents[a] % multiple == 0 for a, multiple in needs.items())
+    factors = tile.padding_factors(contraction, limits)
+    if factors is None and fits:
+        return [1] * len(contraction.extents)
+    if not tile.is_product(contraction):
+        return None
+    factors = factors or [1] * len(contraction.extents)
+    for a, multiple in needs.items():
+        factors[a] = multiple
+    return factors
+
+
+def _tile(
     sch: Any,
     block: Any,
     contraction: Contraction,
     axis: int,
     intrinsic: X86Intrinsic,
     limits: tile.TileLimits,
-) -> Any | None:
-    """The schedule with axes that the intrinsic divides; None where padding cannot give them."""
-    needs = {contraction.vector: intrinsic.lanes, axis: intrinsic.k}
-    fits = all(contraction.extents[a] % multiple == 0 for a, multiple in needs.items())
-    factors = tile.padding_factors(contraction, limits)
-    if factors is None and fits:
-        return sch
-    if not tile.is_product(contraction):
-        return None
-    factors = factors or [1] * len(contraction.extents)
-    for a, multiple in needs.items():
-        factors[a] = multiple
-    return tile.pad(sch.copy(), block, factors)
-
-
-def _tile(
-    sch: Any,
-    block: Any,
-    axis: int,
-    intrinsic: X86Intrinsic,
-    limits: tile.TileLimits,
     pack_at_panel: bool,
     stage: bool,
 ) -> Schedule:
-    contraction = match_contraction(sch.get(block))
-    assert contraction is not None, "padding keeps a contraction a contraction"
     broadcast = contraction.broadcast
     contiguous = broadcast.plain[-1] == axis
     panel = tile.copy_of(sch, block, contraction.panel, True)

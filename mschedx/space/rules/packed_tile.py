@@ -18,15 +18,14 @@ from . import register_tile as tile
 
 def packed_tiles(sch: Any, block: Any, hardware: Hardware) -> list[Schedule]:
     """Return the design spaces of :class:`PackedTile` for one block; empty when it has none."""
-    contraction = match_contraction(sch.get(block))
+    contraction = match_contraction(sch.get(block), hardware.vector_bytes)
     if contraction is None:
         return []
     limits = tile.TileLimits.of(hardware, contraction.dtype)
     padding = tile.padding_factors(contraction, limits)
     if padding is not None:
         sch = tile.pad(sch.copy(), block, padding)
-        contraction = match_contraction(sch.get(block))
-        assert contraction is not None, "padding keeps a contraction a contraction"
+        contraction = contraction.padded(padding)
     length = tile.vector_length(contraction.extents[contraction.vector], limits.lanes)
     if length is None:
         return []

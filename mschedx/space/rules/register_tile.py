@@ -52,11 +52,7 @@ def vector_length(extent: int, lanes: int) -> int | None:
 
 def is_product(contraction: Contraction) -> bool:
     """Whether every index is one axis (no convolution's window), so that axes can be padded."""
-    return all(
-        axis is not None or not dim
-        for operand in (contraction.panel, contraction.broadcast)
-        for axis, dim in zip(operand.plain, operand.dims)
-    )
+    return not (contraction.panel.windowed or contraction.broadcast.windowed)
 
 
 def padding_factors(contraction: Contraction, limits: TileLimits) -> list[int] | None:

@@ -60,3 +60,11 @@ def test_a_square_of_one_operand_is_no_contraction():
     c = te.compute((8,), lambda i: te.sum(a[i, k] * a[i, k], axis=k), name="C")
     sch = Schedule(tvm.IRModule({"main": te.create_prim_func([a, c])}))
     assert match_contraction(sch.get(sch.get_sblock("C"))) is None
+
+
+def test_whole_vectors_come_before_contiguous_ones():
+    def pointwise(size):
+        return match("conv2d_nchw", 1, size, size, 8, 64, 1, 1, 1, 0, block="conv2d_nchw")
+
+    assert pointwise(7).vector == 1, "a 7-wide image is no vector, 64 channels are"
+    assert pointwise(32).vector == 3, "a 32-wide image is two, and contiguous"

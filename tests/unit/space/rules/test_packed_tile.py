@@ -160,7 +160,9 @@ def test_padding_factors():
     assert factors(64, 24, 8) is None, "a third more work is not worth longer vectors"
 
 
-def test_convolutions_are_not_padded_as_if_they_were_products():
-    sch = Schedule(tvm.IRModule({"main": workload("conv2d_nhwc", 1, 10, 10, 8, 20, 3, 1, 1)}))
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_convolutions_are_not_padded_as_if_they_were_products(kernel):
+    function = workload("conv2d_nhwc", 1, 10, 10, 8, 20, kernel, 1, kernel // 2)
+    sch = Schedule(tvm.IRModule({"main": function}))
     contraction = match_contraction(sch.get(sch.get_sblock("conv2d_nhwc")))
     assert padding_factors(contraction, TileLimits(16, 30, 4)) is None

@@ -1,0 +1,64 @@
+"""Preferences of a CPU: register tiles that fit and fill the register file, work for every core.
+
+They read the loops a rule unrolled and vectorised itself; spaces that leave this to a postproc
+(TVM's own) get no advice here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mschedx.hardware import Hardware
+from mschedx.space.constraints import Constraint, at_least, at_most
+from mschedx.space.expression import Expression, multiply
+
+from .model import LoopInfo, StoreInfo
+
+OPERAND_REGISTERS = 4
+"""Registers that a register tile leaves to its operands: up to three vectors and a broadcast."""
+
+FMA_LATENCY = 4
+"""Cycles until a multiply-add's result can be added to again (Zen, Skylake and newer)."""
+
+
+def cpu_preferences(
+    loops: Sequence[LoopInfo],
+    stores: Sequence[StoreInfo],
+    hardware: Hardware,
+) -> list[Constraint]:
+    """Advice for every reduction whose innermost loops are unrolled or vectorised."""
+    advice: list[Constraint] = []
+    for store in stores:
+        vectors = _tile_vectors(store, loops)
+        if not store.is_reduction or vectors is None:
+            continue
+        limit = hardware.vector_registers - OPERAND_REGISTERS
+        origin = f"{store.block}: accumulators stay in the {hardware.vector_registers} registers"
+        advice.append(at_most(vectors, limit, origin))
+        cores = _parallel(store, loops)
+        if cores is not None:
+            origin = f"{store.block}: every one of {hardware.cores} cores has work"
+            advice.append(at_least(cores, hardware.cores, origin))
+        chains = FMA_LATENCY * hardware.fma_ports
+        origin = f"{store.block}: {chains} independent sums keep the multiply-adders busy"
+        advice.append(at_least(vectors, chains, origin))
+    return advice
+
+
+def _tile_vectors(store: StoreInfo, loops: Sequence[LoopInfo]) -> Expression | None:
+    """Vector accumulators of a block: what its innermost unrolled and vectorised loops span."""
+    tile: list[Expression] = []
+    for index in reversed(store.loops):
+        loop = loops[index]
+        if loop.extent is None or loop.kind not in ("unrolled", "vectorized"):
+            break
+        # A vectorised loop of ours is one register long, or shorter; an intrinsic hides its lanes.
+        if loop.kind == "unrolled":
+            tile.append(loop.extent)
+    return multiply(*tile) if tile else None
+
+
+def _parallel(store: StoreInfo, loops: Sequence[LoopInfo]) -> Expression | None:
+    extents = [loops[i].extent for i in store.loops if loops[i].kind == "parallel"]
+    known = [extent for extent in extents if extent is not None]
+    return multiply(*known) if known and len(known) == len(extents) else None
