@@ -67,7 +67,7 @@ class Strategy(PySearchStrategy):
         ):
             if value < 1:
                 raise ValueError(f"task {self._name}: expected {name} >= 1, got {value}")
-        space = SketchSet(self._open(design_spaces))
+        space = self._open(design_spaces)
         history, programs = recall(database, self._mod, self._target, space, _program_hash)
         materialize = Materializer(space, _program_hash)
         self._task = TaskSearch(
@@ -100,14 +100,16 @@ class Strategy(PySearchStrategy):
             raise RuntimeError("expected pre_tuning before the first round and after post_tuning")
         return self._task
 
-    def _open(self, design_spaces: Sequence[Any]) -> list[Sketch]:
+    def _open(self, design_spaces: Sequence[Any]) -> SketchSet:
         """Analyse the design spaces, leaving out those that are empty or not understood."""
         sketches: list[Sketch] = []
+        families: list[int] = []
         refused: list[str] = []
         for index, schedule in enumerate(design_spaces):
             opened = self._analyse(schedule)
             if isinstance(opened, list):
                 sketches += opened
+                families += [index] * len(opened)
             else:
                 refused.append(f"design space {index}: {opened}")
                 logger.warning("task %s, %s", self._name, refused[-1])
@@ -118,14 +120,15 @@ class Strategy(PySearchStrategy):
                 f"task {self._name}: nothing to search for target {self._target.kind.name}: "
                 f"{reasons}. Check that space= suits this workload and target."
             )
-        return sketches
+        return SketchSet(sketches, families)
 
     def _analyse(self, schedule: Any) -> list[Sketch] | str:
         """The sketches of one design space, or why there is none."""
         from mschedx.space.sketch import sketches_from
 
         try:
-            return sketches_from([schedule], self._mod, self._target, self._postprocs)
+            found = sketches_from([schedule], self._mod, self._target, self._postprocs)
+            return [sketch.narrowed(preferences=True) for sketch in found]
         except (EmptySpace, UnsupportedTrace) as error:
             return str(error)
 
