@@ -8,6 +8,7 @@ import struct
 from typing import Any
 
 _HEADER = struct.Struct("!Q")
+_LARGEST_BYTES = 1 << 34
 
 
 def send(sock: socket.socket, message: Any, fds: tuple[int, ...] = ()) -> None:
@@ -27,7 +28,7 @@ def receive(sock: socket.socket) -> Any:
     Raises
     ------
     EOFError
-        If the other side has closed the socket or died.
+        If the other side has closed the socket or died, or sends what is no message.
     """
     return receive_with_fds(sock, 0)[0]
 
@@ -44,6 +45,8 @@ def receive_with_fds(sock: socket.socket, count: int) -> tuple[Any, list[int]]:
         if not header:
             raise EOFError("the other side has closed the connection")
         (size,) = _HEADER.unpack(header)
+        if size > _LARGEST_BYTES:
+            raise EOFError(f"the other side talks nonsense: a message of {size} bytes")
         return pickle.loads(_exactly(sock, size)), fds
     except ConnectionError as error:
         raise EOFError(str(error)) from error

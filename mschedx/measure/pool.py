@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import fcntl
 import os
+import pickle
 import select
 import shutil
 import signal
@@ -25,6 +26,7 @@ from mschedx.measure import channel, failures
 _TICK_S = 0.02  # how often memory and deadlines are looked at
 _START_LIMIT_S = 180.0
 _STATUS_LIMIT_S = 2.0
+_ANSWER_LIMIT_S = 20.0  # from the first byte of an answer to its last
 _LAST_WORDS_BYTES = 4096
 
 
@@ -92,7 +94,7 @@ class Zygote:
         self._errors = _memory_file()
         code = (
             f"import sys; sys.path[:] = {sys.path!r}; "
-            f"from mschedx.measure.zygote import main; main({theirs.fileno()})"
+            f"from mschedx.measure.zygote import main; main({theirs.fileno()}, {os.getpid()})"
         )
         with theirs:
             # A new session: a Ctrl-C in the terminal is for the parent alone.
@@ -225,11 +227,14 @@ class Worker:
             channel.send(self.sock, (job.function, job.args))
 
     def outcome(self, kind: str) -> Outcome | None:
-        """Read the answer; None if the worker has died instead."""
+        """Read the answer; None if the worker has died instead, or talks nonsense."""
+        self.sock.settimeout(_ANSWER_LIMIT_S)
         try:
             tag, value = channel.receive(self.sock)
-        except EOFError:
+        except (EOFError, TimeoutError, pickle.UnpicklingError):
             return None
+        finally:
+            self.sock.settimeout(None)
         if tag == "done":
             return Outcome(value=value)
         if tag == "memory" or failures.out_of_memory(value):

@@ -27,6 +27,7 @@ import signal
 import socket
 import sys
 import traceback
+from collections.abc import Iterator
 from typing import Any
 
 from mschedx import compat
@@ -36,8 +37,8 @@ _PARENT_CHECK_S = 1.0
 _PR_SET_PDEATHSIG = 1
 
 
-def main(control_fd: int) -> None:
-    """Serve the session at the other end of `control_fd` until it goes.
+def main(control_fd: int, parent: int) -> None:
+    """Serve the session (process `parent`) at the other end of `control_fd` until it goes.
 
     Messages received: first ``(temporary directory, initializers)``, then ``environment`` with two
     descriptors (the worker's job socket, its error file) for each worker to fork. Messages sent:
@@ -46,23 +47,45 @@ def main(control_fd: int) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     control = socket.socket(fileno=control_fd)
-    parent = os.getppid()
     directory, initializers = channel.receive(control)
-    try:
-        _prepare(initializers)
-    except BaseException:
-        channel.send(control, ("failed", traceback.format_exc(limit=-5)))
-        return
-    channel.send(control, ("ready", None))
     children: set[int] = set()
     try:
+        with _ending_with(parent):
+            _prepare(initializers)
+        channel.send(control, ("ready", None))
         _serve(control, parent, children)
+    except _ParentGone:
+        pass
+    except BaseException:
+        with contextlib.suppress(OSError):
+            channel.send(control, ("failed", traceback.format_exc(limit=-5)))
     finally:
         for pid in children:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
         shutil.rmtree(directory, ignore_errors=True)
         os._exit(0)
+
+
+class _ParentGone(BaseException):
+    """The session has ended."""
+
+
+@contextlib.contextmanager
+def _ending_with(parent: int) -> Iterator[None]:
+    """Notice the end of the session also while something takes its time."""
+
+    def look(*_: object) -> None:
+        if os.getppid() != parent:
+            raise _ParentGone
+
+    signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, _PARENT_CHECK_S, _PARENT_CHECK_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
 
 
 def _prepare(initializers: list[Any]) -> None:

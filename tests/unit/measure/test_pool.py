@@ -246,6 +246,47 @@ def test_nothing_outlives_the_session(tmp_path, name):
     assert not os.listdir(tmp_path)
 
 
+def test_a_session_that_ends_during_start_up_leaves_nothing(tmp_path):
+    script = """
+        import time
+        import cloudpickle
+        from mschedx.measure.pool import Zygote
+        zygote = Zygote([cloudpickle.dumps(lambda: time.sleep(3600))])
+        print(zygote.process.pid, flush=True)
+        time.sleep(3600)
+    """
+    session = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    pid = int(session.stdout.readline())
+    session.kill()
+    session.wait()
+    end = time.monotonic() + 20
+    while alive(pid) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not alive(pid)
+    assert not os.listdir(tmp_path)
+
+
+SPOIL = """
+import os, stat
+for fd in range(3, 64):
+    try:
+        if stat.S_ISSOCK(os.fstat(fd).st_mode):
+            os.write(fd, b"x" * 64)
+    except OSError:
+        pass
+"""
+
+
+def test_an_answer_that_cannot_be_read_is_a_crash():
+    assert failures.reason(only(exec, SPOIL).error) == "crash"
+    assert only(len, "ab").value == 2
+
+
 def test_an_interrupted_batch_leaves_the_pool_usable():
     workers = shared_pool(config())
     pids = set(workers.pids())
