@@ -151,7 +151,7 @@ def _accesses(found: SymbolicProgram) -> tuple[AccessInfo, ...]:
                     element_bytes=dtype_bytes(buffer.dtype),
                     loops=block.loops,
                     regions=tuple(tuple(form.reach[:levels]) for form in forms),
-                    team_regions=tuple(tuple(form.reach[levels:]) for form in forms),
+                    team_regions=tuple(tuple(form.reach[levels : 2 * levels]) for form in forms),
                     strides=tuple(_stride(found, b, a, loop) for loop in block.loops),
                 )
             )
@@ -252,7 +252,7 @@ def _vectors(
         top = top_of(template, b)
         if top is None or block.parent > 0:
             continue
-        limit = unroll(programs, found, 0, b, solver)
+        limit = unroll(programs, template, top, solver)
         if nests:
             threads = nests[order.index(top)].threads
             info = threads and fetch(programs, found, b, threads, solver)

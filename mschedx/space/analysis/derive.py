@@ -1,8 +1,9 @@
 """Constraints that follow from a program's structure and its target.
 
 Hard constraints mirror what TVM rejects: ``VerifyGPUCode`` counts threads, shared bytes and vector
-bytes, its thread-extent check reads the block annotations, and a software pipeline must keep as many
-statements as its annotation lists. Preferences are limits of the machine that TVM does not check.
+bytes, its thread-extent check reads the block annotations, and a software pipeline must keep as
+many statements as its annotation lists. Preferences are limits of the machine that TVM does not
+check.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from mschedx.space.expression import (
 from .extract import Program
 from .fit import Solver
 from .kernels import top_of, tops
-from .memory import children, dtype_bytes
+from .memory import children
 from .model import AllocationInfo, KernelInfo, VectorInfo
 from .postprocs import FETCH, annotation, used_bytes
 from .symbolic import SymbolicProgram
@@ -132,9 +133,7 @@ def _vanishing_reduction(found: SymbolicProgram, block: int, loop: int) -> bool:
     )
 
 
-def vector_constraints(
-    found: SymbolicProgram, vectors: Sequence[VectorInfo]
-) -> list[Constraint]:
+def vector_constraints(found: SymbolicProgram, vectors: Sequence[VectorInfo]) -> list[Constraint]:
     """Vectors that a GPU thread loads or stores at once are at most 16 bytes wide."""
     result = []
     by_name = {block.name: block for block in found.template.blocks}
@@ -171,7 +170,11 @@ def _strided_index_bytes(
             continue
         parts, row = [], constant(1)
         for extent, form in zip(reversed(found.shapes[buffer]), reversed(forms)):
-            parts += [(c.period, c.count, multiply(row, c.stride)) for c in form.components if c.loop == loop]
+            parts += [
+                (c.period, c.count, multiply(row, c.stride))
+                for c in form.components
+                if c.loop == loop
+            ]
             if extent is None:
                 return None
             row = multiply(row, extent)
@@ -220,14 +223,3 @@ def named(constraints: Sequence[Constraint], names: Sequence[str]) -> tuple[Cons
     """Give constraints the decisions' names, dropping repetitions and those without decisions."""
     kept = dict.fromkeys(replace(c, names=names) for c in constraints if not trivial(c))
     return tuple(kept)
-
-
-__all__ = [
-    "Limits",
-    "canonical_constraints",
-    "dtype_bytes",
-    "gpu_constraints",
-    "named",
-    "registers",
-    "vector_constraints",
-]

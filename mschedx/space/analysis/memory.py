@@ -1,7 +1,7 @@
 """Allocations as lowered: where a buffer lives, how much of it, how many copies.
 
-TVM allocates a buffer at the innermost loop that holds all its accesses, as large as what they touch
-there (by all threads for shared memory). A software pipeline keeps a version per stage between
+TVM allocates a buffer at the innermost loop that holds all its accesses, as large as what they
+touch there (by all threads for shared memory). A software pipeline keeps a version per stage between
 writing and reading, storage alignment pads rows, and vthreads multiply what a thread owns.
 """
 
@@ -45,29 +45,65 @@ def users(program: Program, buffer: str) -> list[User]:
 
 
 def home(program: Program, uses: Sequence[User]) -> int:
-    """How many outermost loops all uses share: the depth at which the buffer is allocated."""
-    chains = [program.blocks[b].loops for b, _ in uses]
+    """How many outermost loops all uses share: the depth at which the buffer is allocated.
+
+    A reduction initialises what it writes before its first reducing loop, and that counts as a use.
+    """
+    chains = []
+    for b, a in uses:
+        block = program.blocks[b]
+        chains.append(block.loops)
+        if block.accesses[a].is_write:
+            chains.append(block.loops[: first_reducing(program, b)])
     depth = 0
     while all(len(c) > depth and c[depth] == chains[0][depth] for c in chains):
         depth += 1
     return depth
 
 
+def first_reducing(program: Program, block: int) -> int:
+    """Position of a block's first reducing loop, the number of its loops when there is none."""
+    own = program.blocks[block]
+    reducing = [
+        own.loops.index(loop)
+        for (_, kind, _), form in zip(own.iters, own.bindings)
+        if kind == "reduce" and form is not None
+        for loop in form.loops()
+        if loop in own.loops
+    ]
+    return min(reducing, default=len(own.loops))
+
+
 def shape(found: SymbolicProgram, buffer: Buffer) -> tuple[Expression | None, ...]:
-    """Compacted shape of an allocated buffer; None for a dimension that was not found."""
+    """Compacted shape of an allocated buffer; None for a dimension that was not found.
+
+    What is read has been written below the same loop, so the writers decide; where what they touch
+    is not known the readers do.
+    """
     uses = users(found.template, buffer.name)
     if not uses:
         return ()
     depth = home(found.template, uses)
+    writing = [found.template.blocks[b].accesses[a].is_write for b, a in uses]
+    writers = [use for use, writes in zip(uses, writing) if writes]
+    readers = [use for use, writes in zip(uses, writing) if not writes]
     dims = []
     for d in range(len(buffer.shape)):
-        reaches = []
-        for b, a in uses:
-            form = found.regions[b][a][d]
-            team = len(found.template.blocks[b].loops) + 1 if is_shared(buffer.scope) else 0
-            reaches.append(form.reach[team + depth])
-        dims.append(None if None in reaches else maximum(*reaches))
+        sizes = [_widest(found, buffer, some, d, depth) for some in (writers, readers) if some]
+        dims.append(next((size for size in sizes if size is not None), None))
     return tuple(dims)
+
+
+def _widest(
+    found: SymbolicProgram, buffer: Buffer, uses: Sequence[User], d: int, depth: int
+) -> Expression | None:
+    """What the widest of the uses spans along a dimension, at the depth of the allocation."""
+    reaches = []
+    for b, a in uses:
+        levels = len(found.template.blocks[b].loops) + 1
+        group = 1 if is_shared(buffer.scope) else 0 if buffer.scope == "global" else 2
+        reaches.append(found.regions[b][a][d].reach[group * levels + depth])
+    return None if None in reaches else maximum(*(r for r in reaches if r is not None))
 
 
 def is_shared(scope: str) -> bool:
@@ -141,7 +177,11 @@ def children(program: Program, loop: int) -> list[list[int]]:
     for b, block in enumerate(program.blocks):
         if loop in block.loops:
             depth = block.loops.index(loop) + 1
-            key = ("loop", block.loops[depth]) if depth < len(block.loops) else ("block", _top(program, b, depth))
+            key = (
+                ("loop", block.loops[depth])
+                if depth < len(block.loops)
+                else ("block", _top(program, b, depth))
+            )
             order.setdefault(key, []).append(b)
     return list(order.values())
 

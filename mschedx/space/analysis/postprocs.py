@@ -16,7 +16,6 @@ from mschedx.space.expression import (
     ceil_div,
     constant,
     multiply,
-    where_at_most,
     where_divides,
 )
 
@@ -66,25 +65,22 @@ def fetch(
     if used_bytes(found.template, own) > 4:
         lanes = constant(1)
     vector = where_divides(lanes, total, lanes, 1)
-    return VectorInfo(
-        own.name, vector=vector, serial=ceil_div(total, multiply(threads, vector))
-    )
+    return VectorInfo(own.name, vector=vector, serial=ceil_div(total, multiply(threads, vector)))
 
 
 def unroll(
-    programs: Sequence[Program], found: SymbolicProgram, root: int, block: int, solver: Solver
+    programs: Sequence[Program], program: Program, top: int, solver: Solver
 ) -> Expression | None:
-    """Derive the automatic unrolling limit of a block; 0 for blocks that do not reduce."""
-    own = found.template.blocks[block]
-    if all(kind != "reduce" for _, kind, _ in own.iters):
+    """Derive the automatic unrolling limit of a loop nest; 0 where nothing in it reduces.
+
+    The postproc annotates the outermost loop of every block that reduces, so a limit holds for all
+    that this loop encloses.
+    """
+    nest = [block for block in program.blocks if block.loops and block.loops[0] == top]
+    if all(kind != "reduce" for block in nest for _, kind, _ in block.iters):
         return constant(0)
     for key in ("meta_schedule.unroll_explicit", "meta_schedule.unroll_implicit"):
-        value = annotation(programs, root, key, solver)
+        value = annotation(programs, 0, key, solver)
         if value is not None:
             return value
     return constant(0)
-
-
-def first_at_most(value: Expression, limit: int, then: Expression, rest: Expression) -> Expression:
-    """``then`` while ``value`` fits the limit, otherwise ``rest``."""
-    return where_at_most(value, limit, then, rest)

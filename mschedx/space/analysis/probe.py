@@ -1,8 +1,8 @@
 """Replays of a design at chosen configs: the evidence that expressions are found and checked on.
 
-A tile's factors are drawn as random rows of its table, every row as likely as any other; corners put
-a whole extent into one slot, and every categorical value occurs. Configs that do not replay are
-counted and left out.
+A tile's factors are drawn as random rows of its table, every row as likely as any other; corners
+put a whole extent into one slot, and every categorical value occurs. Configs that do not replay are
+left out and kept with the reason.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def random_configs(design: Design, n: int, rng: np.random.Generator) -> IntArray
 
 
 def corner_configs(design: Design) -> IntArray:
-    """Return configs [k, D] with one slot as full as its table allows, and each categorical value."""
+    """Return configs [k, D] with one slot as full as can be, and with each categorical value."""
     base = design.default_config()
     corners = [base]
     for table in design.tables:

@@ -96,9 +96,7 @@ def _phases(
     return (early, late) if len(early) + len(late) == len(buffers) else ([], [])
 
 
-def _side_by_side(
-    sizes: dict[str, Expression], buffers: Sequence[AllocationInfo]
-) -> Expression:
+def _side_by_side(sizes: dict[str, Expression], buffers: Sequence[AllocationInfo]) -> Expression:
     ordered = [sizes[b.buffer] for b in buffers]
     if len(ordered) == 2 and not all(map(_is_aligned, ordered)):
         return add(_align(minimum(*ordered)), maximum(*ordered))

@@ -7,6 +7,7 @@ level j of a block with n loops : its loops j … n−1 run, the others stand st
     instance of the block.
 team level j : the same with all threads of the thread block running too, which is what shared
     memory holds; stored at index n+1+j, and equal to level j where there are no threads.
+own level j : the same with every thread standing still, which is what a thread holds; at 2n+2+j.
 
 Loop extents are found first, then how far every block iterator ranges at every level, then the
 region every access touches, by interval arithmetic on the expressions of the iterators. What fits
@@ -94,7 +95,7 @@ class SymbolicProgram:
 class _Numbers:
     """What one form showed.
 
-    ``reach`` [P, 2n+2] is `_UNKNOWN` where there is no number. ``steps`` [P, n, 3] holds count,
+    ``reach`` [P, 3n+3] is `_UNKNOWN` where there is no number. ``steps`` [P, n, 3] holds count,
     stride and period of every loop; the count is 0 where a loop's part is not plain, 1 where it
     does not move the form. ``local`` is an access in the block's iterators when that is the same
     in every probe, and ``length`` the elements from there.
@@ -302,10 +303,11 @@ def expand(expression: Expression) -> Expression:
 
 
 def _running(program: Program, loops: tuple[int, ...]) -> list[frozenset[int]]:
-    """The loops that run at every level, then at every team level."""
+    """The loops that run at every level, then at every team level, then at every own level."""
     threads = {i for i in loops if program.loops[i].thread.startswith(("threadIdx", "vthread"))}
     plain = [frozenset(loops[level:]) for level in range(len(loops) + 1)]
-    return plain + [running | threads for running in plain]
+    team, alone = [now | threads for now in plain], [now - threads for now in plain]
+    return plain + team + alone
 
 
 class _Reader:

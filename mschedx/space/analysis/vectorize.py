@@ -135,9 +135,7 @@ def _vector_loops(
         if not loop.free or not loop.single:
             break
         product = multiply(product, loop.extent)
-        going = multiply(
-            going, loop.data_parallel, contiguous[index], _at_most(product, lanes)
-        )
+        going = multiply(going, loop.data_parallel, contiguous[index], _at_most(product, lanes))
         taken[index] = going
     extents = [_where(t, loop.extent, _YES) for t, loop in zip(taken, loops)]
     return taken, multiply(1, *extents)

@@ -1,0 +1,113 @@
+"""What a materialised program really holds: the ground truth the expressions are held against.
+
+Postprocs bind, fuse and vectorise; lowering decides where buffers live and how large they are. This
+module reads those results off one schedule, with the passes TVM itself runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .extract import Program, entry, extract
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """Numbers of a materialised program.
+
+    ``allocations`` maps a buffer to its compacted shape. ``vectors`` and ``parallels`` map a block
+    to the product of its vectorised and parallel loops (1: none), ``unrolls`` to its automatic
+    unrolling limit, and ``threads`` maps a block to the extents of the tags bound above it.
+    """
+
+    allocations: Mapping[str, tuple[int, ...]]
+    vectors: Mapping[str, int]
+    parallels: Mapping[str, int]
+    unrolls: Mapping[str, int]
+    threads: Mapping[str, Mapping[str, int]]
+
+
+def lower(schedule: Any) -> Lowered:
+    """Read a schedule that has been through the postprocs.
+
+    Parameters
+    ----------
+    schedule : tvm.s_tir.Schedule
+    """
+    func = entry(schedule.mod)
+    program = extract(func)
+    return Lowered(
+        allocations(func),
+        {name: _product(program, b, "vectorized") for name, b in _blocks(program)},
+        {name: _product(program, b, "parallel") for name, b in _blocks(program)},
+        {name: _unroll(program, b) for name, b in _blocks(program)},
+        {name: _threads(program, b) for name, b in _blocks(program)},
+    )
+
+
+def _blocks(program: Program) -> list[tuple[str, int]]:
+    """Blocks by their name before reductions were split into ``_init`` and ``_update``."""
+    return [(block.name.removesuffix("_update"), b) for b, block in enumerate(program.blocks)]
+
+
+def _product(program: Program, block: int, kind: str) -> int:
+    product = 1
+    for loop in program.blocks[block].loops:
+        if program.loops[loop].kind == kind:
+            product *= program.loops[loop].extent
+    return product
+
+
+def _unroll(program: Program, block: int) -> int:
+    """The unrolling limit annotated on the outermost loop that has one."""
+    for loop in program.blocks[block].loops:
+        notes = dict(program.loops[loop].annotations)
+        if "pragma_auto_unroll_max_step" in notes:
+            return int(notes["pragma_auto_unroll_max_step"])
+    return 0
+
+
+def _threads(program: Program, block: int) -> dict[str, int]:
+    loops = [program.loops[loop] for loop in program.blocks[block].loops]
+    return {loop.thread: loop.extent for loop in loops if loop.thread}
+
+
+def allocations(func: Any) -> dict[str, tuple[int, ...]]:
+    """Lower as far as the compaction of buffers and return their shapes by name.
+
+    Parameters
+    ----------
+    func : tvm.tirx.PrimFunc
+    """
+    import tvm
+    from tvm.s_tir import transform
+
+    passes = [
+        transform.LowerCrossThreadReduction(),
+        transform.LowerInitBlock(),
+        transform.PlanAndUpdateBufferAllocationLocation(),
+        transform.ConvertBlocksToOpaque(),
+        transform.LiftThreadBinding(),
+        transform.ManifestSharedMemoryLocalStage(),
+        transform.CompactBufferAllocation(),
+    ]
+    mod = tvm.IRModule({"main": func.with_attr("global_symbol", "main")})
+    lowered = tvm.transform.Sequential(passes)(mod)["main"]
+    found: dict[str, tuple[int, ...]] = {}
+    stack = [lowered.body]
+    while stack:
+        node = stack.pop()
+        kind = type(node).__name__
+        if kind == "SeqStmt":
+            stack.extend(node.seq)
+        elif kind == "SBlockRealize":
+            for buffer in node.block.alloc_buffers:
+                found[buffer.name] = tuple(int(extent) for extent in buffer.shape)
+            stack.append(node.block.body)
+        elif kind == "IfThenElse":
+            stack += [part for part in (node.then_case, node.else_case) if part is not None]
+        elif hasattr(node, "body"):
+            stack.append(node.body)
+    return found
