@@ -57,10 +57,11 @@ class ArrayModel(Protocol):
         """Replace what is known of ``task`` by all its trials so far, one entry per sketch."""
         ...
 
-    def score(self, task: str, sketch: Sketch, configs: IntArray) -> FloatArray:
-        """Predict configs [n, D] of one sketch: float64 [n], > 0, finite, higher is better.
+    def score(self, task: str, asked: Sequence[tuple[Sketch, IntArray]]) -> FloatArray:
+        """Predict configs [n_i, D_i] of sketches of one task, in one call for all of them.
 
-        Scores of the sketches of one task are comparable with each other.
+        Returns float64 [Σ n_i] in the order asked: > 0, finite, higher is better, comparable
+        across sketches.
         """
         ...
 

@@ -23,7 +23,7 @@ from tvm.ir.utils import derived_object
 from .adapter import ModelAdapter, latency_s
 from .base import FloatArray, IntArray, Measured
 from .boosted_trees import BoostedTrees, TreeConfig
-from .table import Table
+from .table import Table, aligned
 from .trace_features import from_candidates
 
 if TYPE_CHECKING:
@@ -77,9 +77,13 @@ class HeronXGB(ModelAdapter):
         )
         self._trees.pop(task, None)
 
-    def score(self, task: str, sketch: Sketch, configs: IntArray) -> FloatArray:
+    def score(self, task: str, asked: Sequence[tuple[Sketch, IntArray]]) -> FloatArray:
         trees = self._fitted(task)
-        return trees.predict(self._features(sketch, configs), self._names(sketch))
+        rows = [
+            aligned(self._features(sketch, configs), self._names(sketch), trees.names)
+            for sketch, configs in asked
+        ]
+        return trees.predict(np.concatenate(rows), trees.names)
 
     def importance(self, task: str, sketch: Sketch) -> FloatArray | None:
         trees = self._fitted(task)
@@ -163,23 +167,30 @@ class HeronXGB(ModelAdapter):
         return self._trees[task]
 
     def _features(self, sketch: Sketch, configs: IntArray) -> FloatArray:
-        """The sketch's features [n, F] and, last, which sketch of its task it is."""
+        """Decisions, derived quantities, and which sketch of its task it is: float64 [n, F]."""
+        own = np.where(configs < 0, configs, np.log2(1.0 + np.maximum(configs, 0)))
+        parts = [own, np.full((len(configs), 1), self._order.get(sketch, 0))]
         if self.quantities:
-            features = sketch.features(configs)
-        else:
-            features = np.log2(1.0 + np.maximum(configs, 0))
-        return np.column_stack([features, np.full(len(configs), self._order.get(sketch, 0))])
+            parts.insert(1, sketch.features(configs)[:, self._derived(sketch)])
+        return np.concatenate(parts, axis=1)
 
     def _names(self, sketch: Sketch) -> tuple[str, ...]:
-        if self.quantities:
-            return (*sketch.feature_names, "sketch")
-        return (*(decision.name for decision in sketch.decisions), "sketch")
+        own = tuple(decision.name for decision in sketch.decisions)
+        derived = [sketch.feature_names[i] for i in self._derived(sketch)]
+        return (*own, *derived, "sketch")
 
     def _columns(self, sketch: Sketch) -> list[frozenset[int]]:
         """Which decisions each feature reads; none for the last, the sketch itself."""
-        if self.quantities:
-            return [*sketch.feature_columns, frozenset()]
-        return [*(frozenset({d.column}) for d in sketch.decisions), frozenset()]
+        own = [frozenset({decision.column}) for decision in sketch.decisions]
+        derived = [sketch.feature_columns[i] for i in self._derived(sketch)]
+        return [*own, *derived, frozenset()]
+
+    def _derived(self, sketch: Sketch) -> list[int]:
+        """Positions of the sketch's features that are no decisions of their own."""
+        if not self.quantities:
+            return []
+        own = {decision.name for decision in sketch.decisions}
+        return [i for i, name in enumerate(sketch.feature_names) if name not in own]
 
 
 def _codes(table: Table, names: Sequence[str]) -> list[bytes]:

@@ -23,7 +23,7 @@ import numpy as np
 
 from .base import sample_new
 from .history import History
-from .moves import draw, genes, key_columns, mates, neighbours
+from .moves import draw, key_columns, mates, neighbours
 from .points import BoolArray, FloatArray, IntArray, Points, SketchSet
 from .scoring import Scorer
 
@@ -159,26 +159,48 @@ class Evolution:
         chosen = draw(fitness, parents, rng, distinct=True)
         pairs = mates(population, chosen, count, rng)
         first, second = population.take(pairs[:, 0]), population.take(pairs[:, 1])
-        keep = [self._keys(space, int(s), weights, rng) for s in first.sketch]
-        return space.recombine(first, second, key_columns(space, first, keep), rng)
+        keys = np.zeros_like(first.configs, dtype=bool)
+        for s, positions, _ in space.groups(first):
+            of_sketch = None if weights is None else weights[s]
+            keep = self.kept(space.genes[s], len(positions), of_sketch, rng)
+            keys[positions] = key_columns(space.genes[s], keep, space.width)
+        return space.recombine(first, second, keys, rng)
 
-    def _keys(
-        self, space: SketchSet, s: int, weights: FloatArray | None, rng: np.random.Generator
+    def kept(
+        self,
+        groups: tuple[IntArray, ...],
+        count: int,
+        weights: FloatArray | None,
+        rng: np.random.Generator,
     ) -> BoolArray:
-        """Which genes of sketch ``s`` a child keeps: the keys but one; bool [genes]."""
-        groups = genes(space.sketches[s].decisions)
-        keep = np.zeros(len(groups), dtype=bool)
-        if not groups:
-            return keep
-        # One key is freed below; with a single one nothing would be inherited at all.
-        count = min(max(2, round(self.config.key_ratio * len(groups))), len(groups))
+        """Choose, per child, the genes that must have a parent's value: the keys but one.
+
+        Parameters
+        ----------
+        groups : tuple of int64 arrays [G]
+            The genes of a sketch.
+        count : int
+            Number of children.
+        weights : float64 array [W] or None
+            Importance of each column; None draws the keys at random.
+
+        Returns
+        -------
+        bool array [count, G]
+        """
+        total = len(groups)
+        # One key is freed; with a single one nothing would be inherited at all.
+        keys = min(max(2, round(self.config.key_ratio * total)), total)
         if weights is None:
-            keys = rng.choice(len(groups), size=count, replace=False)
+            order = np.argsort(rng.random((count, total)), axis=1)
         else:
-            of_gene = np.array([weights[s, columns].sum() for columns in groups])
-            keys = np.argsort(-of_gene, kind="stable")[:count]
-        keep[keys] = True
-        keep[rng.choice(keys)] = False
+            of_gene = np.array([weights[columns].sum() for columns in groups])
+            order = np.repeat(np.argsort(-of_gene, kind="stable")[None], count, axis=0)
+        keep = np.zeros((count, total), dtype=bool)
+        np.put_along_axis(keep, order[:, :keys], True, axis=1)
+        if total:
+            freed = order[np.arange(count), rng.integers(keys, size=count)]
+            keep[np.arange(count), freed] = False
         return keep
 
     def _affordable(self, capacity: int | None) -> tuple[int, int]:

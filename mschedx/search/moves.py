@@ -1,30 +1,12 @@
-"""Genes, and the ways to make new points from old ones.
-
-A gene is one sampling instruction: the factors of one tile, or one choice. Factors of a tile fix
-each other through their product, so freeing a single column often frees nothing; genes are what
-crossover keeps and mutation frees.
-"""
+"""Ways to choose points and to make new ones from old ones."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .points import BoolArray, FloatArray, IntArray, Points, SketchSet
-
-if TYPE_CHECKING:
-    from mschedx.space.decisions import Decision
-
-
-def genes(decisions: Sequence[Decision]) -> tuple[IntArray, ...]:
-    """Group the columns of a sketch by instruction, leaving out those with a single value."""
-    groups: dict[int, list[int]] = {}
-    for decision in decisions:
-        if len(decision.domain) > 1:
-            groups.setdefault(decision.instruction, []).append(decision.column)
-    return tuple(np.array(columns, dtype=np.int64) for columns in groups.values())
 
 
 def draw(weights: FloatArray, count: int, rng: np.random.Generator, distinct: bool) -> IntArray:
@@ -64,8 +46,7 @@ def neighbours(space: SketchSet, points: Points, rng: np.random.Generator) -> Po
     """
     children = points.configs.copy()
     for s, positions, configs in space.groups(points):
-        decisions = space.sketches[s].decisions
-        groups = genes(decisions)
+        decisions, groups = space.sketches[s].decisions, space.genes[s]
         if not groups:
             continue
         which = rng.integers(len(groups), size=len(positions))
@@ -109,10 +90,9 @@ def _primes(value: int) -> list[int]:
     return [*found, value] if value > 1 else found
 
 
-def key_columns(space: SketchSet, points: Points, keep: Sequence[BoolArray]) -> BoolArray:
-    """Spread genes kept, per point a mask over its sketch's genes, to columns: bool [n, W]."""
-    keys = np.zeros_like(points.configs, dtype=bool)
-    for row, (s, mask) in enumerate(zip(points.sketch, keep)):
-        for columns, kept in zip(genes(space.sketches[s].decisions), mask):
-            keys[row, columns] = kept
+def key_columns(genes: Sequence[IntArray], keep: BoolArray, width: int) -> BoolArray:
+    """Spread genes kept [n, G] to the columns they hold: bool [n, width]."""
+    keys = np.zeros((len(keep), width), dtype=bool)
+    for gene, columns in enumerate(genes):
+        keys[:, columns] = keep[:, gene, None]
     return keys

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from mschedx.space.decisions import Decision
     from mschedx.space.sketch import Sketch
 
 IntArray = NDArray[np.int64]
@@ -79,6 +80,20 @@ class Points:
         )
 
 
+def genes(decisions: Sequence[Decision]) -> tuple[IntArray, ...]:
+    """Group the columns of a sketch into genes, leaving out those with a single value.
+
+    A gene is one sampling instruction: the factors of one tile, or one choice. Factors of a tile
+    fix each other through their product, so freeing a single column often frees nothing; genes are
+    what crossover keeps and mutation frees.
+    """
+    groups: dict[int, list[int]] = {}
+    for decision in decisions:
+        if len(decision.domain) > 1:
+            groups.setdefault(decision.instruction, []).append(decision.column)
+    return tuple(np.array(columns, dtype=np.int64) for columns in groups.values())
+
+
 class SketchSet:
     """All sketches of one task, addressed by points.
 
@@ -86,17 +101,42 @@ class SketchSet:
     ----------
     sketches : sequence of Sketch
         At least one.
+    families : sequence of int, optional
+        Which design space each sketch comes from, in ``range(number of design spaces)``; a design
+        space of its own each when left out. One design space may be many sketches, one per
+        combination of compute locations.
     """
 
-    def __init__(self, sketches: Sequence[Sketch]) -> None:
+    def __init__(self, sketches: Sequence[Sketch], families: Sequence[int] | None = None) -> None:
         if not sketches:
             raise ValueError("expected at least one sketch, got none")
         self.sketches = tuple(sketches)
+        family = np.arange(len(sketches)) if families is None else np.asarray(families)
+        if family.shape != (len(sketches),):
+            raise ValueError(f"expected {len(sketches)} families, got {len(family)}")
+        self._members = [np.flatnonzero(family == f) for f in np.unique(family)]
         self.depths = tuple(len(sketch.decisions) for sketch in self.sketches)
         self.width = max(self.depths)
+        self._weights = self._shares()
+        self.genes = tuple(genes(sketch.decisions) for sketch in self.sketches)
 
     def __len__(self) -> int:
         return len(self.sketches)
+
+    def _shares(self) -> FloatArray:
+        """Share of each sketch in its family [S]: by number of configs where all are known."""
+        shares = np.empty(len(self))
+        for members in self._members:
+            counts = [self.sketches[s].count() for s in members]
+            known = [count for count in counts if count is not None]
+            # Python integers divide exactly where float64 would overflow.
+            total = sum(known)
+            shares[members] = (
+                [count / total for count in known]
+                if len(known) == len(members)
+                else 1 / len(members)
+            )
+        return shares
 
     def empty(self) -> Points:
         """No points, of the right width."""
@@ -121,13 +161,18 @@ class SketchSet:
         return found
 
     def sample(self, count: int, rng: np.random.Generator) -> Points:
-        """Draw valid points, the same number from every sketch (give or take one).
+        """Draw valid points, the same number from every design space (give or take one).
 
-        Equal shares, because a sketch with more configs is not a better one. Which sketches get
-        the odd ones is drawn too, so that small counts favour none.
+        Equal shares, because a design space with more configs is not a better one. Which get the
+        odd ones is drawn too, so that small counts favour none. Within a design space its sketches
+        share in proportion to their configs, as a uniform draw from all of them would.
         """
-        shares = np.full(len(self), count // len(self))
-        shares[rng.permutation(len(self))[: count % len(self)]] += 1
+        families = len(self._members)
+        of_family = np.full(families, count // families)
+        of_family[rng.permutation(families)[: count % families]] += 1
+        shares = np.zeros(len(self), dtype=np.int64)
+        for members, share in zip(self._members, of_family):
+            shares[members] = rng.multinomial(share, self._weights[members])
         parts = [
             self.lift(s, sketch.sample(int(share), rng))
             for s, (sketch, share) in enumerate(zip(self.sketches, shares))
@@ -156,6 +201,8 @@ class SketchSet:
         children = np.zeros_like(first.configs)
         for s, positions, mothers in self.groups(first):
             depth = self.depths[s]
+            if not depth:
+                continue
             parents = np.stack([mothers, second.configs[positions, :depth]], axis=1)
             children[positions, :depth] = self.sketches[s].recombine(
                 parents, keys[positions, :depth], rng

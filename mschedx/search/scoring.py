@@ -96,11 +96,12 @@ class ArrayScorer:
         self._ready = bool(history.succeeded.any())
 
     def score(self, points: Points) -> FloatArray:
+        groups = self._space.groups(points)
+        asked = [(self._space.sketches[s], configs) for s, _, configs in groups]
+        raw = self._model.score(self._task, asked)
         scores = np.empty(len(points))
-        name = type(self._model).__name__
-        for s, positions, configs in self._space.groups(points):
-            raw = self._model.score(self._task, self._space.sketches[s], configs)
-            scores[positions] = checked(raw, len(positions), name)
+        order = [positions for _, positions, _ in groups]
+        scores[np.concatenate(order)] = checked(raw, len(points), type(self._model).__name__)
         return scores
 
     def importance(self) -> FloatArray | None:

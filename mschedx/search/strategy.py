@@ -128,9 +128,12 @@ class Strategy(PySearchStrategy):
 
         try:
             found = sketches_from([schedule], self._mod, self._target, self._postprocs)
-            return [sketch.narrowed(preferences=True) for sketch in found]
+            found = [sketch.narrowed(preferences=True) for sketch in found]
         except (EmptySpace, UnsupportedTrace) as error:
             return str(error)
+        reasons: list[str] = []
+        kept = [sketch for sketch in found if not _empty(sketch, reasons)]
+        return kept or "; ".join(reasons)
 
     def _scorer(self, cost_model: Any, space: SketchSet, materialize: Materializer) -> Scorer:
         if cost_model is None:
@@ -153,6 +156,16 @@ class Strategy(PySearchStrategy):
         return CandidateScorer(
             lambda measurable: cost_model.predict(context, measurable), candidates, self._pool
         )
+
+
+def _empty(sketch: Sketch, reasons: list[str]) -> bool:
+    """Tell whether a sketch has no valid config; if so, the sampler's reason is appended."""
+    try:
+        sketch.sample(1, np.random.default_rng(0))
+    except EmptySpace as error:
+        reasons.append(str(error))
+        return True
+    return False
 
 
 def _measurable(candidate: Candidate) -> MeasureCandidate:

@@ -153,9 +153,9 @@ def test_our_model_is_asked_on_arrays(tmp_path, monkeypatch):
     scored = []
     score = HeronXGB._cls.score
 
-    def count(self, task, sketch, configs):
-        scored.append(len(configs))
-        return score(self, task, sketch, configs)
+    def count(self, task, asked):
+        scored.append(sum(len(configs) for _, configs in asked))
+        return score(self, task, asked)
 
     monkeypatch.setattr(HeronXGB._cls, "score", count)
     tune(gemm(), tmp_path, ConstrainedEvolution(**SMALL), HeronXGB())

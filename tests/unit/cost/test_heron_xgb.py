@@ -18,10 +18,10 @@ def test_it_learns_to_rank_configs(quantities):
     sketch = ToySketch()
     model = HeronXGB(quantities=quantities)
     configs = sketch.sample(300, np.random.default_rng(1))
-    assert np.array_equal(model.score("t", sketch, configs), np.ones(300))
+    assert np.array_equal(model.score("t", [(sketch, configs)]), np.ones(300))
     assert model.importance("t", sketch) is None
     model.learn("t", [measured(sketch)])
-    scores = model.score("t", sketch, configs)
+    scores = model.score("t", [(sketch, configs)])
     assert (scores > 0).all()
     assert np.corrcoef(np.log(scores), -np.log(latency(configs)))[0, 1] > 0.8
     importance = model.importance("t", sketch)
@@ -38,7 +38,7 @@ def test_sketches_of_a_task_are_told_apart():
     model.learn(
         "t", [Measured(sketches[0], configs, base), Measured(sketches[1], configs, base / 4)]
     )
-    slow, fast = (model.score("t", sketch, configs) for sketch in sketches)
+    slow, fast = (model.score("t", [(sketch, configs)]) for sketch in sketches)
     assert np.median(fast / slow) == pytest.approx(4, rel=0.15)
 
 
@@ -46,10 +46,10 @@ def test_tasks_do_not_mix():
     sketch, model = ToySketch(), HeronXGB()
     configs = sketch.sample(50, np.random.default_rng(1))
     model.learn("a", [measured(sketch)])
-    before = model.score("a", sketch, configs)
+    before = model.score("a", [(sketch, configs)])
     model.learn("b", [Measured(sketch, configs, 1 / latency(configs))])
-    assert np.array_equal(model.score("a", sketch, configs), before)
-    assert not np.array_equal(model.score("b", sketch, configs), before)
+    assert np.array_equal(model.score("a", [(sketch, configs)]), before)
+    assert not np.array_equal(model.score("b", [(sketch, configs)]), before)
 
 
 def test_configs_like_failed_ones_are_avoided():
@@ -59,7 +59,7 @@ def test_configs_like_failed_ones_are_avoided():
     seconds = np.where(failing, np.inf, data.latency_s)
     model.learn("t", [Measured(sketch, data.configs, seconds)])
     configs = sketch.sample(500, np.random.default_rng(2))
-    scores, bad = model.score("t", sketch, configs), configs[:, 7] == 8
+    scores, bad = model.score("t", [(sketch, configs)]), configs[:, 7] == 8
     assert scores[bad].max() < np.quantile(scores[~bad], 0.1)
 
 
@@ -72,11 +72,15 @@ def test_save_and_load_keep_the_scores(tmp_path, trained):
     path = str(tmp_path / "model.bin")
     model.save(path)
     again.load(path)
-    assert np.array_equal(again.score("t", sketch, configs), model.score("t", sketch, configs))
+    assert np.array_equal(
+        again.score("t", [(sketch, configs)]), model.score("t", [(sketch, configs)])
+    )
     # What is loaded and measured again counts once.
     if trained:
         again.learn("t", [measured(sketch)])
-        assert np.array_equal(again.score("t", sketch, configs), model.score("t", sketch, configs))
+        assert np.array_equal(
+            again.score("t", [(sketch, configs)]), model.score("t", [(sketch, configs)])
+        )
 
 
 def test_a_foreign_file_is_refused(tmp_path):

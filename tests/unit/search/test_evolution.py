@@ -8,7 +8,7 @@ from mschedx.cost import HeronXGB
 from mschedx.search.base import Materializer, TaskSearch
 from mschedx.search.constrained_evolution import Evolution, EvolutionConfig, Keys
 from mschedx.search.constrained_random import RandomSearch
-from mschedx.search.moves import genes
+from mschedx.search.moves import key_columns
 from mschedx.search.points import Points, SketchSet
 from mschedx.search.repaired_genetic import GeneticConfig, mutate, repair
 from mschedx.search.scoring import ArrayScorer
@@ -19,15 +19,12 @@ def test_every_child_of_random_pairs_is_valid_and_inherits_its_keys():
     space = SketchSet([ToySketch()])
     rng = np.random.default_rng(0)
     evolution = Evolution(EvolutionConfig(key_ratio=1.0, keys="random", parents=200))
-    groups = genes(space.sketches[0].decisions)
+    groups = space.genes[0]
     for _ in range(10):
         first, second = space.sample(1000, rng), space.sample(1000, rng)
-        keep = [evolution._keys(space, 0, None, rng) for _ in range(1000)]
-        assert all(mask.sum() == len(groups) - 1 for mask in keep)
-        keys = np.zeros((1000, 8), dtype=bool)
-        for row, mask in enumerate(keep):
-            for columns, kept in zip(groups, mask):
-                keys[row, columns] = kept
+        keep = evolution.kept(groups, 1000, None, rng)
+        assert (keep.sum(axis=1) == len(groups) - 1).all()
+        keys = key_columns(groups, keep, space.width)
         children = space.recombine(first, second, keys, rng)
         assert space.is_valid(children).all()
         inherited = (children.configs == first.configs) | (children.configs == second.configs)
@@ -44,7 +41,7 @@ def test_with_identical_parents_only_the_freed_gene_may_differ():
     weights = np.ones((1, 8))
     children = evolution.offspring(200, space, population, np.ones(50), weights, rng)
     changed = [
-        {g for g, c in enumerate(genes(space.sketches[0].decisions)) if (row[c] != old[c]).any()}
+        {g for g, c in enumerate(space.genes[0]) if (row[c] != old[c]).any()}
         for row, old in zip(children.configs, np.repeat(parent.configs, 200, axis=0))
     ]
     assert max(len(genes_changed) for genes_changed in changed) == 1
@@ -53,11 +50,11 @@ def test_with_identical_parents_only_the_freed_gene_may_differ():
 
 def test_keys_are_the_most_important_genes():
     space = SketchSet([ToySketch()])
-    weights = np.zeros((1, 8))
-    weights[0, [5, 7]] = 3.0, 1.0
+    weights = np.zeros(8)
+    weights[[5, 7]] = 3.0, 1.0
     evolution = Evolution(EvolutionConfig(key_ratio=0.5))
     rng = np.random.default_rng(0)
-    kept = np.array([evolution._keys(space, 0, weights, rng) for _ in range(200)])
+    kept = evolution.kept(space.genes[0], 200, weights, rng)
     # Two of four genes are keys: the tile of n and the vector; one of them is freed each time.
     assert (kept.sum(axis=1) == 1).all()
     assert kept[:, 0].sum() == kept[:, 2].sum() == 0

@@ -4,8 +4,8 @@ from toy import ToySketch
 
 from mschedx.search.base import sample_new
 from mschedx.search.history import History
-from mschedx.search.moves import draw, genes, mates, neighbours
-from mschedx.search.points import Points, SketchSet
+from mschedx.search.moves import draw, mates, neighbours
+from mschedx.search.points import Points, SketchSet, genes
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_neighbours_are_valid_and_differ_in_one_gene(space):
         moved = neighbours(space, parents, rng)
         assert len(moved) > 20
         assert space.is_valid(moved).all()
-        groups = genes(space.sketches[s].decisions)
+        groups = space.genes[s]
         for child in moved.configs:
             assert sum((child[c] != config[c]).any() for c in groups) == 1
 

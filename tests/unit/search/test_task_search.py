@@ -63,8 +63,10 @@ def finish(task):
     return batches
 
 
-@pytest.mark.parametrize("name", SEARCHES)
-@pytest.mark.parametrize("trials", [2000, 32, 33])
+@pytest.mark.parametrize(
+    ("name", "trials"),
+    [(name, trials) for name in SEARCHES for trials in (32, 33)] + [("evolution", 2000)],
+)
 def test_exactly_t_trials_and_no_program_twice(name, trials):
     """Fact 14: T = 2000, 32, 33."""
     batches = finish(start(SEARCHES[name](), trials=trials))

@@ -1,6 +1,6 @@
-"""A sketch in a few lines: two tiles and two choices under one coupling constraint.
+"""A sketch in a few lines: two tiles and two choices under two coupling constraints.
 
-It has what a search touches of a real sketch, by brute force over its few thousand valid configs.
+It has what a search touches of a real sketch, over a few thousand valid configs, without TVM.
 """
 
 import itertools
@@ -9,7 +9,13 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from mschedx.space.constraints import at_most, multiple_of
 from mschedx.space.errors import InvalidSchedule
+from mschedx.space.expression import column, monomial
+from mschedx.space.sampler import Sampler
+
+COLUMNS = ((0, 1, 2), (3, 4, 5), (6,), (7,))
+NAMES = ("m.0", "m.1", "m.2", "n.0", "n.1", "n.2", "unroll", "vector")
 
 
 @dataclass(frozen=True)
@@ -27,59 +33,45 @@ def factorizations(extent, parts):
 
 
 class ToySketch:
-    """m = 16 and n = 48 in three factors each, unroll and vector; inner tile of at most 64."""
+    """m and n in three factors each, unroll and vector; a bounded inner tile.
+
+    ``broken`` of 100 configs (by their sum) do not materialise.
+    """
 
     def __init__(self, m=16, n=48, unroll=(0, 16, 64), vector=(1, 4, 8), inner=64, broken=0):
-        tiles = [factorizations(m, 3), factorizations(n, 3)]
-        choices = [np.array(unroll)[:, None], np.array(vector)[:, None]]
-        rows = itertools.product(*[[tuple(r) for r in part] for part in (*tiles, *choices)])
-        space = np.array([sum(row, ()) for row in rows], dtype=np.int64)
-        tables = tuple(
-            SimpleNamespace(columns=columns, rows=table)
-            for columns, table in zip(((0, 1, 2), (3, 4, 5), (6,), (7,)), (*tiles, *choices))
+        tables = [factorizations(m, 3), factorizations(n, 3)]
+        tables += [np.array(choice)[:, None] for choice in (unroll, vector)]
+        self.design = SimpleNamespace(
+            tables=[SimpleNamespace(columns=c, rows=rows) for c, rows in zip(COLUMNS, tables)]
         )
-        self.design = SimpleNamespace(tables=tables)
-        self.inner = inner
-        self.space = space[self._allowed(space)]
-        names = ("m.0", "m.1", "m.2", "n.0", "n.1", "n.2", "unroll", "vector")
-        instructions = (0, 0, 0, 1, 1, 1, 2, 3)
+        constraints = [
+            at_most(monomial(1, {2: 1, 5: 1}), inner, "toy"),
+            multiple_of(column(5), column(7), "toy"),
+        ]
+        self.sampler = Sampler(self.design.tables, constraints, 8)
         self.decisions = tuple(
-            ToyDecision(name, c, tuple(np.unique(space[:, c]).tolist()), instructions[c])
-            for c, name in enumerate(names)
+            ToyDecision(NAMES[c], c, tuple(np.unique(rows[:, i]).tolist()), instruction)
+            for instruction, (columns, rows) in enumerate(zip(COLUMNS, tables))
+            for i, c in enumerate(columns)
         )
-        self.feature_names = (*names, "inner")
+        self.feature_names = (*NAMES, "inner")
         self.feature_columns = (*(frozenset({c}) for c in range(8)), frozenset({2, 5}))
-        self._members = {row.tobytes() for row in self.space}
+        self.count, self.sample = self.sampler.count, self.sampler.sample
+        self.is_valid, self.recombine = self.sampler.is_valid, self.sampler.recombine
         self._broken = broken
         self.built = 0
 
-    def _allowed(self, configs):
-        return (configs[:, 2] * configs[:, 5] <= self.inner) & (configs[:, 5] % configs[:, 7] == 0)
-
-    def count(self):
-        return len(self.space)
-
-    def sample(self, n, rng):
-        return self.space[rng.integers(len(self.space), size=n)]
-
-    def is_valid(self, configs):
-        rows = np.ascontiguousarray(configs, dtype=np.int64)
-        return np.array([row.tobytes() in self._members for row in rows], dtype=bool)
-
-    def recombine(self, parents, keys, rng):
-        children = np.empty((len(parents), 8), dtype=np.int64)
-        for i, (pair, key) in enumerate(zip(parents, keys)):
-            fits = ~key | (self.space[:, None, :] == pair[None]).any(axis=1)
-            choice = np.flatnonzero(fits.all(axis=1))
-            children[i] = self.space[rng.choice(choice)]
-        return children
+    @property
+    def space(self):
+        """All valid configs, int64 [count, 8]."""
+        return np.concatenate(list(self.sampler.every()))
 
     def features(self, configs):
         inner = (configs[:, 2] * configs[:, 5])[:, None]
         return np.log2(1.0 + np.hstack([configs, inner]))
 
     def schedule(self, config):
-        """A stand-in for a Schedule; a ``broken`` share of the configs is refused."""
+        """A stand-in for a Schedule, its module the config itself."""
         self.built += 1
         if int(config.sum()) % 100 < self._broken:
             raise InvalidSchedule("toy", f"{config.tolist()}")
