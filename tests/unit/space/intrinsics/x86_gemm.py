@@ -66,7 +66,7 @@ def packed_gemm(
     sch.parallel(sch.fuse(i0, j0))
     _write_back(sch, c, i1, lanes)
     start = sch.decompose_reduction(c, r0)
-    *_, start_row, start_vector, _, start_lane = sch.get_loops(start)
+    *_, start_row, start_vector, start_lane = sch.get_loops(start)
     sch.vectorize(start_lane)
     for loop in (start_row, start_vector, i2, j2):
         sch.unroll(loop)
