@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -94,7 +95,8 @@ class Sketch:
     @cached_property
     def constraints(self) -> tuple[Constraint, ...]:
         """What may not happen; ``str(constraint)`` reads like a formula with its origin."""
-        return (*self.design.constraints, *self.analysis.constraints, *self._extra)
+        extra = (replace(c, names=c.names or self.names) for c in self._extra)
+        return (*self.design.constraints, *self.analysis.constraints, *extra)
 
     def narrowed(self, *, canonical: bool = True, preferences: bool = False) -> Sketch:
         """Return this sketch with fewer configs, none of them lost to a search.
