@@ -26,9 +26,10 @@ from .model import (
     StoreInfo,
     VectorInfo,
 )
+from .observe import observe
 from .postprocs import fetch, unroll
 from .probe import Probes, gather
-from .symbolic import SymbolicProgram, solve
+from .symbolic import SymbolicProgram, solve, withdraw
 from .vectorize import rewrite
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 
 PROBES = 64
 """Random replays a design is fitted and checked on, besides its corners."""
+
+_HELD_OUT = 5
+"""One replay in so many is kept from the fit and checked afterwards."""
 
 THREAD_REGISTER_BYTES = 255 * 4
 """Registers one CUDA thread can have."""
@@ -65,10 +69,15 @@ def analyse(design: Design, seed: int = 0, probes: int = PROBES) -> Analysis:
 def analyse_probes(design: Design, observed: Probes) -> Analysis:
     """Analyse what `analyse` gathered; see there."""
     programs, configs, others = _one_skeleton(observed)
+    fitted = len(programs) - len(programs) // _HELD_OUT
+    held_out, held_configs = programs[fitted:], configs[fitted:]
+    programs, configs = programs[:fitted], configs[:fitted]
     tiles = [t.columns for t in design.tables if len(t.columns) > 1]
     categories = [t.columns[0] for t in design.tables if len(t.columns) == 1]
     solver = Solver(configs, tiles, categories)
-    found = solve(programs, solver)
+    found = solve(observe(programs), solver)
+    if held_out:
+        withdraw(found, observe(held_out), held_configs)
     limits = derive.Limits.of(design.target)
     on_gpu = bool(limits.threads)
     allocations = _allocations(found, on_gpu)

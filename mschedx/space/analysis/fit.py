@@ -57,7 +57,7 @@ class Solver:
         self.configs = np.ascontiguousarray(self.configs, dtype=np.int64)
         self.categories = [c for c in self.categories if np.ptp(self.configs[:, c])]
         in_tiles = {c for tile in self.tiles for c in tile}
-        positive = (self.configs > 0).all(axis=0)
+        positive: NDArray[np.bool_] = np.all(self.configs > 0, axis=0)
         unknowns = []
         for tile in self.tiles:
             product = self.configs[:, list(tile)].prod(axis=1)
@@ -69,7 +69,7 @@ class Solver:
         )
         logs = np.log(self.configs[:, self._unknowns])
         self._design = np.column_stack([np.ones(len(self.configs)), logs])
-        self._inverses: dict[tuple[bytes, bytes], NDArray[np.float64]] = {}
+        self._inverses: dict[tuple[bytes, bytes], NDArray[np.floating]] = {}
         for c in range(self.configs.shape[1]):
             self.learn(column(c))
 
@@ -171,7 +171,7 @@ class Solver:
             return None
         return monomial(coefficient, powers)
 
-    def _inverse(self, mask: NDArray[np.bool_] | None, unknowns: IntArray) -> NDArray[np.float64]:
+    def _inverse(self, mask: NDArray[np.bool_] | None, unknowns: IntArray) -> NDArray[np.floating]:
         key = (b"" if mask is None else mask.tobytes(), unknowns.tobytes())
         if key not in self._inverses:
             rows = self._design if mask is None else self._design[mask]

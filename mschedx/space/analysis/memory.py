@@ -1,8 +1,8 @@
 """Allocations as lowered: where a buffer lives, how much of it, how many copies.
 
 TVM allocates a buffer at the innermost loop that holds all its accesses, as large as what they
-touch there (by all threads for shared memory). A software pipeline keeps a version per stage between
-writing and reading, storage alignment pads rows, and vthreads multiply what a thread owns.
+touch there (by all threads for shared memory). A software pipeline keeps a version per stage
+between writing and reading, storage alignment pads rows, and vthreads multiply what a thread owns.
 """
 
 from __future__ import annotations

@@ -1,14 +1,5 @@
 """A program whose integers are expressions of the decisions.
 
-Notation
---------
-P : number of probes.
-level j of a block with n loops : its loops j … n−1 run, the others stand still; level n is one
-    instance of the block.
-team level j : the same with all threads of the thread block running too, which is what shared
-    memory holds; stored at index n+1+j, and equal to level j where there are no threads.
-own level j : the same with every thread standing still, which is what a thread holds; at 2n+2+j.
-
 Loop extents are found first, then how far every block iterator ranges at every level, then the
 region every access touches, by interval arithmetic on the expressions of the iterators. What fits
 no product of factors is composed: a window is ``Σ |c|·(range − 1) + length``, and the extent of a
@@ -18,8 +9,8 @@ to the other.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -35,13 +26,12 @@ from mschedx.space.expression import (
     multiply,
 )
 
-from .affine import Affine, Division, NotAffine, atom_loops, sweep
-from .extract import Program
+from .affine import Affine, Division
+from .extract import Access, Program
 from .fit import Recipe, Solver
+from .observe import UNKNOWN, Numbers, Observations
 
 _ROUNDS = 3
-_UNKNOWN = -1
-"""Stands for "no number" in the arrays of observations; sizes are never negative."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +54,9 @@ class Component:
 class Form:
     """An affine value of a block found in expressions: an iterator, or an access along a dimension.
 
-    ``reach[L]`` is how many values it spans at level L (None where no expression reproduces every
-    probe), ``components`` what the single loops do to it, ``bound`` the number of values it can
-    take at all.
+    ``reach[L]`` is how many values it spans at level L of `observe` (None where no expression
+    reproduces every probe), ``components`` what the single loops do to it, ``bound`` the number of
+    values it can take at all.
     """
 
     reach: list[Expression | None]
@@ -91,75 +81,85 @@ class SymbolicProgram:
     problems: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class _Numbers:
-    """What one form showed.
-
-    ``reach`` [P, 3n+3] is `_UNKNOWN` where there is no number. ``steps`` [P, n, 3] holds count,
-    stride and period of every loop; the count is 0 where a loop's part is not plain, 1 where it
-    does not move the form. ``local`` is an access in the block's iterators when that is the same
-    in every probe, and ``length`` the elements from there.
-    """
-
-    reach: IntArray
-    steps: IntArray
-    length: int = 1
-    local: Affine | None = None
-    bound: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-
-
-def solve(programs: Sequence[Program], solver: Solver) -> SymbolicProgram:
-    """Find the expressions of programs that share one skeleton.
+def solve(observed: Observations, solver: Solver) -> SymbolicProgram:
+    """Find the expressions of the programs observed.
 
     Parameters
     ----------
-    programs : sequence of Program, length P
+    observed : Observations
     solver : Solver
         Made on the configs of the same P probes.
     """
-    return _Builder(programs, solver).run()
+    return _Builder(observed, solver).run()
+
+
+def withdraw(found: SymbolicProgram, observed: Observations, configs: IntArray) -> None:
+    """Drop the expressions that other programs contradict, and say so in ``problems``.
+
+    Parameters
+    ----------
+    found : SymbolicProgram
+        Changed in place.
+    observed : Observations
+        Of programs with the same skeleton that no expression was fitted on.
+    configs : int64 array [P, D]
+    """
+    values: dict[Expression, IntArray] = {}
+
+    def holds(expression: Expression | None, seen: IntArray) -> bool:
+        if expression is None:
+            return True
+        if expression not in values:
+            values[expression] = expression(configs)
+        return bool((values[expression] == seen)[seen != UNKNOWN].all())
+
+    for index, loop in enumerate(found.template.loops):
+        if not holds(found.extents[index], observed.extents[:, index]):
+            found.extents[index] = None
+            found.problems[loop.name] = "an expression failed on a held-out config"
+    for b, block in enumerate(found.template.blocks):
+        for access, dims, numbers in zip(block.accesses, found.regions[b], observed.regions[b]):
+            for d, (form, own) in enumerate(zip(dims, numbers)):
+                seen = np.where(
+                    own.reach == UNKNOWN, UNKNOWN, np.minimum(own.reach, own.bound[:, None])
+                )
+                for level, expression in enumerate(form.reach):
+                    if not holds(expression, seen[:, level]):
+                        form.reach[level] = None
+                        name = access_name(block.name, access, d)
+                        found.problems[name] = "an expression failed on a held-out config"
+
+
+def access_name(block: str, access: Access, d: int) -> str:
+    """Name one dimension of an access."""
+    return f"{block}/{access.buffer}.{'write' if access.is_write else 'read'}[{d}]"
 
 
 class _Builder:
     """The rounds of finding; see the module header."""
 
-    def __init__(self, programs: Sequence[Program], solver: Solver) -> None:
-        self.template = programs[0]
+    def __init__(self, observed: Observations, solver: Solver) -> None:
+        self.template = observed.template
         self.solver = solver
-        self.observed_extents = np.array([[x.extent for x in p.loops] for p in programs])
+        self.observed = observed
+        self.running = observed.running
         self.extents: list[Expression | None] = [None] * len(self.template.loops)
-        self.running = [_running(self.template, b.loops) for b in self.template.blocks]
-        self.iters: list[list[Form]] = []
-        self.regions: list[list[list[Form]]] = []
-        self.numbers: dict[int, _Numbers] = {}
-        sizes = {
-            buffer.name: np.array([p.buffers[i].shape for p in programs], dtype=np.int64)
-            for i, buffer in enumerate(self.template.buffers)
-        }
         self.shapes = {
-            name: [solver.solve(column) for column in bound.T] for name, bound in sizes.items()
+            name: [solver.solve(column) for column in sizes.T]
+            for name, sizes in observed.shapes.items()
         }
-        for b, block in enumerate(self.template.blocks):
-            reader = _Reader(programs, b, self.running[b])
-            self.iters.append(
-                [
-                    self._form(b, reader.extent(v), reader.binding(v))
-                    for v in range(len(block.iters))
-                ]
-            )
-            self.regions.append(
-                [
-                    [
-                        self._form(b, sizes[access.buffer][:, d], reader.access(a, d))
-                        for d in range(len(access.lengths))
-                    ]
-                    for a, access in enumerate(block.accesses)
-                ]
-            )
+        self.numbers: dict[int, Numbers] = {}
+        self.iters = [
+            [self._form(b, own) for own in forms] for b, forms in enumerate(observed.iters)
+        ]
+        self.regions = [
+            [[self._form(b, own) for own in dims] for dims in accesses]
+            for b, accesses in enumerate(observed.regions)
+        ]
 
-    def _form(self, block: int, bound: IntArray, numbers: _Numbers) -> Form:
-        form = Form([None] * len(self.running[block]), [], self.solver.solve(bound))
-        self.numbers[id(form)] = replace(numbers, bound=bound)
+    def _form(self, block: int, numbers: Numbers) -> Form:
+        form = Form([None] * len(self.running[block]), [], self.solver.solve(numbers.bound))
+        self.numbers[id(form)] = numbers
         return form
 
     def run(self) -> SymbolicProgram:
@@ -186,7 +186,7 @@ class _Builder:
     def _solve_extents(self) -> None:
         for index, found in enumerate(self.extents):
             if found is None:
-                values = self.observed_extents[:, index]
+                values = self.observed.extents[:, index]
                 self.extents[index] = self.solver.solve(
                     values, recipes=[lambda index=index: self._fused_extent(index)]
                 )
@@ -223,7 +223,7 @@ class _Builder:
         numbers = self.numbers[id(form)]
         for level in reversed(range(len(form.reach))):
             values = numbers.reach[:, level]
-            if form.reach[level] is not None or (values == _UNKNOWN).any():
+            if form.reach[level] is not None or (values == UNKNOWN).any():
                 continue
             found = self.solver.solve(
                 np.minimum(values, numbers.bound), recipes=self._recipes(block, form, level)
@@ -272,11 +272,10 @@ class _Builder:
         }
         for block, accesses in zip(self.template.blocks, self.regions):
             for access, dims in zip(block.accesses, accesses):
-                mode = "write" if access.is_write else "read"
                 for d, form in enumerate(dims):
                     if None in form.reach:
                         reason = access.problem or "no expression has these sizes"
-                        problems[f"{block.name}/{access.buffer}.{mode}[{d}]"] = reason
+                        problems[access_name(block.name, access, d)] = reason
         return problems
 
 
@@ -300,103 +299,3 @@ def expand(expression: Expression) -> Expression:
             total = [multiply(a, b) for a in total for b in terms]
         return add(*total)
     return expression
-
-
-def _running(program: Program, loops: tuple[int, ...]) -> list[frozenset[int]]:
-    """The loops that run at every level, then at every team level, then at every own level."""
-    threads = {i for i in loops if program.loops[i].thread.startswith(("threadIdx", "vthread"))}
-    plain = [frozenset(loops[level:]) for level in range(len(loops) + 1)]
-    team, alone = [now | threads for now in plain], [now - threads for now in plain]
-    return plain + team + alone
-
-
-class _Reader:
-    """Reads the numbers of one block's forms from every probe."""
-
-    def __init__(
-        self, programs: Sequence[Program], block: int, running: list[frozenset[int]]
-    ) -> None:
-        self.extents = [{i: x.extent for i, x in enumerate(p.loops)} for p in programs]
-        self.blocks = [p.blocks[block] for p in programs]
-        self.running = running
-        self.caches: list[dict[Affine | None, tuple]] = [{} for _ in programs]
-
-    def extent(self, v: int) -> IntArray:
-        return np.array([block.iters[v][2] for block in self.blocks], dtype=np.int64)
-
-    def binding(self, v: int) -> _Numbers:
-        return self._numbers([block.bindings[v] for block in self.blocks])
-
-    def access(self, a: int, d: int) -> _Numbers:
-        accesses = [block.accesses[a] for block in self.blocks]
-        reach_steps = self._numbers([access.offsets[d] for access in accesses])
-        lengths = np.array([access.lengths[d] for access in accesses])
-        if (lengths != lengths[0]).any():
-            return _Numbers(np.full_like(reach_steps.reach, _UNKNOWN), reach_steps.steps)
-        known = reach_steps.reach != _UNKNOWN
-        reach = np.where(known, reach_steps.reach + lengths[0] - 1, _UNKNOWN)
-        local = {access.local[d] for access in accesses}
-        same = local.pop() if len(local) == 1 else None
-        return _Numbers(reach, reach_steps.steps, int(lengths[0]), same)
-
-    def _numbers(self, forms: Sequence[Affine | None]) -> _Numbers:
-        reach, steps = [], []
-        for form, extents, cache in zip(forms, self.extents, self.caches):
-            if form not in cache:
-                loops = self.blocks[0].loops
-                own = [*_steps(form, loops, extents)]
-                cache[form] = (_levels(form, self.running, extents), own)
-            levels, own = cache[form]
-            reach.append(levels)
-            steps.append(own)
-        probes, n = len(forms), len(self.blocks[0].loops)
-        return _Numbers(
-            np.array(reach, dtype=np.int64).reshape(probes, len(self.running)),
-            np.array(steps, dtype=np.int64).reshape(probes, n, 3),
-        )
-
-
-def _levels(
-    form: Affine | None, running: list[frozenset[int]], extents: dict[int, int]
-) -> list[int]:
-    """How many values the form spans at every level, `_UNKNOWN` where that is not a number."""
-    if form is None:
-        return [_UNKNOWN] * len(running)
-    reads = form.loops()
-    by_moving: dict[frozenset[int], int] = {}
-    for moving in {reads & loops for loops in running}:
-        try:
-            by_moving[moving] = sweep(form, extents, moving) + 1
-        except NotAffine:
-            by_moving[moving] = _UNKNOWN
-    return [by_moving[reads & loops] for loops in running]
-
-
-def _steps(
-    form: Affine | None, loops: tuple[int, ...], extents: dict[int, int]
-) -> Iterator[tuple[int, int, int]]:
-    """Count, stride and period of every loop in the form."""
-    for loop in loops:
-        if form is None:
-            yield 0, 0, 0
-            continue
-        parts = [(atom, c) for atom, c in form.terms if loop in atom_loops(atom)]
-        if not parts:
-            yield 1, 0, 0
-        elif len(parts) > 1 or len(atom_loops(parts[0][0])) > 1:
-            yield 0, 0, 0
-        else:
-            (atom, coefficient), *_ = parts
-            try:
-                count = sweep(Affine(0, ((atom, 1),)), extents, frozenset({loop})) + 1
-                yield count, abs(coefficient), _period(atom)
-            except NotAffine:
-                yield 0, 0, 0
-
-
-def _period(atom: int | Division) -> int:
-    """Steps of the loop between two changes of the atom."""
-    if isinstance(atom, int):
-        return 1
-    inner = atom.inner.terms[0][0]
-    return _period(inner) if atom.remainder else _period(inner) * atom.divisor
