@@ -27,18 +27,24 @@ if TYPE_CHECKING:
     from mschedx.space.sketch import Sketch
 
 
+def round_size(trials: int) -> int:
+    """Candidates per round for a run of so many trials: an eighth of them, between 8 and 32."""
+    return min(max(trials // 8, 8), 32)
+
+
 class Strategy(PySearchStrategy):
     """Base of our strategies; subclasses are decorated with ``@derived_object``.
 
     Parameters
     ----------
-    batch : int
-        Most candidates per round; TVM's ``num_trials_per_iter`` is the other bound.
+    batch : int, optional
+        Most candidates per round, `round_size` of the trials when None; TVM's
+        ``num_trials_per_iter`` is the other bound.
     pool : int
         Most candidates to materialise per round for a cost model that cannot score arrays.
     """
 
-    def __init__(self, batch: int, pool: int) -> None:
+    def __init__(self, batch: int | None, pool: int) -> None:
         super().__init__()
         self._round, self._pool = batch, pool
         self._task: TaskSearch | None = None
@@ -76,7 +82,7 @@ class Strategy(PySearchStrategy):
             self._scorer(cost_model, space, materialize),
             materialize,
             trials=max_trials,
-            batch=min(self._round, num_trials_per_iter),
+            batch=min(self._round or round_size(max_trials), num_trials_per_iter),
             rng=np.random.default_rng(self._seed),
             history=history,
             programs=tuple(programs),

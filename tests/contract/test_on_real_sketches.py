@@ -1,0 +1,132 @@
+"""The algorithms on sketches of real design spaces; facts of heron.md section 9."""
+
+import time
+
+import numpy as np
+import pytest
+from dummy import gemm, target
+
+import mschedx.space.sketch
+from mschedx.cost import HeronXGB
+from mschedx.search.base import Candidate, TaskSearch
+from mschedx.search.constrained_evolution import Evolution, EvolutionConfig
+from mschedx.search.constrained_random import RandomSearch
+from mschedx.search.history import History
+from mschedx.search.moves import key_columns, neighbours
+from mschedx.search.points import Points, SketchSet
+from mschedx.search.scoring import ArrayScorer
+
+
+@pytest.fixture(scope="module", params=["post-order-apply", None], ids=["tvm", "ours"])
+def space(request):
+    return SketchSet(mschedx.space.sketch.sketches(gemm(256, 256, 256), target(), request.param))
+
+
+def test_crossover_of_random_pairs_is_always_satisfiable(space):
+    """Fact 8: 10^4 pairs."""
+    rng = np.random.default_rng(0)
+    evolution = Evolution(EvolutionConfig(key_ratio=1.0))
+    first = space.sample(10_000, rng)
+    second = Points.concatenate(
+        [
+            space.lift(s, space.sketches[s].sample(len(rows), rng))
+            for s, rows, _ in space.groups(first)
+        ]
+    )
+    first = Points.concatenate([first.take(rows) for _, rows, _ in space.groups(first)])
+    keys = np.zeros_like(first.configs, dtype=bool)
+    for s, rows, _ in space.groups(first):
+        genes = space.genes[s]
+        keys[rows] = key_columns(genes, evolution.kept(genes, len(rows), None, rng), space.width)
+    children = space.recombine(first, second, keys, rng)
+    assert space.is_valid(children).all()
+    inherited = (children.configs == first.configs) | (children.configs == second.configs)
+    assert inherited[keys].all()
+    # The freed gene is drawn afresh: children are not just their parents' mixtures.
+    assert (~inherited).any(axis=1).mean() > 0.3
+    twins = space.recombine(first, first, keys, rng)
+    assert (twins.configs == first.configs)[keys].all()
+    assert (twins.configs != first.configs).any(axis=1).mean() > 0.3
+
+
+def test_local_moves_are_valid(space):
+    rng = np.random.default_rng(0)
+    points = space.sample(500, rng)
+    moved = neighbours(space, points, rng)
+    assert len(moved) > 50
+    assert space.is_valid(moved).all()
+
+
+def test_a_round_of_1248_candidates_takes_less_than_a_second(space):
+    """Fact 11; CPU time of this process, for the machine may be busy with others."""
+    rng = np.random.default_rng(0)
+    history = History.of(space)
+    points = space.sample(64, rng).distinct()
+    history.add(points, 1e-3 * (1 + rng.random(len(points))))
+    scorer = ArrayScorer(HeronXGB()._inst, "task", space)
+    scorer.learn(history)
+    evolution = Evolution(EvolutionConfig())
+    evolution.propose(32, space, history, scorer, rng)  # imports and analyses
+    scorer.learn(history)
+    start = time.process_time()
+    proposed = evolution.propose(32, space, history, scorer, rng)
+    assert time.process_time() - start < 1.0
+    assert len(proposed) >= 32
+
+
+def hidden(space, seed):
+    """A landscape nobody fitted: distance to a random config, with random weights and a cliff."""
+    rng = np.random.default_rng(seed)
+    weights = rng.gamma(1.0, size=space.width)
+    offsets = rng.exponential(0.5, size=len(space))
+    goal = np.log2(1.0 + np.maximum(space.sample(1, rng).configs, 0))
+    pair = rng.choice(space.width, size=2, replace=False)
+
+    def latency(points):
+        x = np.log2(1.0 + np.maximum(points.configs, 0))
+        cliff = 0.7 * (x[:, pair].sum(axis=1) > goal[0, pair].sum() + 1)
+        return 1e-4 * np.exp(np.abs(x - goal) @ weights / 4 + offsets[points.sketch] + cliff)
+
+    return latency
+
+
+class NoPrograms:
+    """Stands for materialisation: every point is a program of its own."""
+
+    failures = {}  # noqa: RUF012
+
+    def __call__(self, points):
+        return [
+            Candidate(points.take(np.array([i])), None, hash(code))
+            for i, code in enumerate(points.codes())
+        ]
+
+    def forget(self):
+        pass
+
+
+def best_of(space, search, latency, seed):
+    task = TaskSearch(
+        space,
+        search,
+        ArrayScorer(HeronXGB()._inst, "task", space),
+        NoPrograms(),
+        trials=32,
+        batch=8,
+        rng=np.random.default_rng(seed),
+    )
+    while batch := task.next_batch():
+        task.tell(latency(Points.concatenate([candidate.point for candidate in batch])))
+    return task.history.best_s
+
+
+def test_evolution_beats_constrained_random_on_hidden_landscapes(space):
+    """Fact 15: geomean over 20 seeds, each with a landscape of its own, at equal trials."""
+    config = EvolutionConfig(population=100, generations=3)
+    gaps = []
+    for seed in range(20):
+        latency = hidden(space, seed)
+        evolved = best_of(space, Evolution(config), latency, seed)
+        gaps.append(np.log(best_of(space, RandomSearch(), latency, seed) / evolved))
+    assert np.mean(gaps) > 0
+    assert np.mean(np.array(gaps) >= 0) >= 0.6
