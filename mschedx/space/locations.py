@@ -40,6 +40,7 @@ MAX_COMBINATIONS = 16
 """Most combinations of compute locations that become designs, per design space."""
 
 _FEW = 2
+_NO_CONFIG = np.zeros((1, 0), dtype=np.int64)
 _FARTHEST = 1 << 16
 
 
@@ -60,6 +61,31 @@ class Choice:
     codes: dict[int, int]
     constraints: tuple[Constraint, ...] = ()
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Option:
+    """One code of one instruction, and when it is offered."""
+
+    code: int
+    conditions: tuple[Constraint, ...] = ()
+    note: str = ""
+
+    def predicts(self, offers: list[_Offer]) -> bool:
+        """Tell whether the conditions say of every replay what it showed."""
+        predicted = np.ones(len(offers), dtype=bool)
+        configs = np.array([offer.config for offer in offers])
+        for condition in self.conditions:
+            predicted &= condition.holds(configs)
+        return all(p == (self.code in offer.codes) for p, offer in zip(predicted, offers))
+
+    def extend(self, choice: Choice, spot: Sampled) -> Choice:
+        """Add this to the codes chosen before."""
+        return Choice(
+            {**choice.codes, spot.instruction: self.code},
+            (*choice.constraints, *self.conditions),
+            (*choice.notes, self.note) if self.note else choice.notes,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,26 +127,45 @@ def combinations(
         Whether there are more.
     """
     cut = False
+    known: dict[int, list[_Option]] = {}
+    turns: dict[int, int] = {}
+
+    def options_at(codes: dict[int, int], depth: int) -> list[_Option]:
+        """Find the options, or see in few replays that those of other codes apply."""
+        if depth in known:
+            offers = _offers(mod, trace, draws[:_FEW], codes, spots[depth])
+            if _explain(known[depth], offers):
+                return known[depth]
+        offers = _offers(mod, trace, draws, codes, spots[depth])
+        known[depth] = _options(spots[depth], offers)
+        return known[depth]
 
     def extend(choice: Choice, depth: int, budget: int) -> list[Choice]:
         nonlocal cut
         if depth == len(spots):
             return [choice]
-        offers = _offers(mod, trace, draws, choice.codes, spots[depth])
-        options = _options(choice, spots[depth], offers)
+        options = options_at(choice.codes, depth)
         if len(options) > budget:
             cut = True
-            seen = frozenset().union(*(offer.codes for offer in offers))
-            common = [o for o in options if o.codes[spots[depth].instruction] in seen]
-            options = common if len(common) >= budget else options
-            options = [options[i * len(options) // budget] for i in range(budget)]
+            # Start elsewhere every time, so that no code of a later instruction is favoured.
+            start = turns.get(depth, 0)
+            turns[depth] = start + budget
+            picks = {(start + i * len(options) // budget) % len(options) for i in range(budget)}
+            options = [options[i] for i in sorted(picks)]
         found: list[Choice] = []
         for position, option in enumerate(options):
             share = (budget - len(found)) // (len(options) - position)
-            found += extend(option, depth + 1, max(share, 1))
+            found += extend(option.extend(choice, spots[depth]), depth + 1, max(share, 1))
         return found
 
     return extend(Choice({}), 0, limit), cut
+
+
+def _explain(options: list[_Option], offers: list[_Offer]) -> bool:
+    """Tell whether the options say exactly what the replays showed."""
+    codes = {option.code for option in options}
+    inside = all(offer.codes <= codes for offer in offers)
+    return bool(offers) and inside and all(option.predicts(offers) for option in options)
 
 
 def _offers(
@@ -208,36 +253,31 @@ def _realize(statement: Any, block: Any) -> Any:
     return None
 
 
-def _options(choice: Choice, spot: Sampled, offers: list[_Offer]) -> list[Choice]:
-    """Extend ``choice`` by every code that some config may reach."""
+def _options(spot: Sampled, offers: list[_Offer]) -> list[_Option]:
+    """List every code that some config may reach."""
     loops = max((len(offer.extents) for offer in offers), default=0)
-    options = (_option(choice, spot, code, offers) for code in range(-2, loops))
+    options = (_option(spot, code, offers) for code in range(-2, loops))
     return [option for option in options if option is not None]
 
 
-def _option(choice: Choice, spot: Sampled, code: int, offers: list[_Offer]) -> Choice | None:
-    """Extend ``choice`` by a code, with what the tiles must satisfy for it to be offered.
+def _option(spot: Sampled, code: int, offers: list[_Offer]) -> _Option | None:
+    """Say when a code is offered.
 
     A code that was never seen is kept if the rule explains why: its configs may be few.
     """
-    codes = {**choice.codes, spot.instruction: code}
-    present = np.array([code in offer.codes for offer in offers])
+    present = [code in offer.codes for offer in offers]
     conditions = _conditions(spot, code, offers) if code >= 0 else ()
     if conditions is not None:
-        configs = np.array([offer.config for offer in offers])
-        predicted = np.ones(len(offers), dtype=bool)
-        for condition in conditions:
-            predicted &= condition.holds(configs)
-        hopeless = any(not c.columns and not c.holds(configs).all() for c in conditions)
-        if np.array_equal(predicted, present) and not hopeless:
-            return Choice(codes, (*choice.constraints, *conditions), choice.notes)
-    if present.all():
-        return Choice(codes, choice.constraints, choice.notes)
-    if not present.any():
+        option = _Option(code, conditions)
+        hopeless = any(not c.columns and not c.holds(_NO_CONFIG)[0] for c in conditions)
+        if option.predicts(offers) and not hopeless:
+            return option
+    if all(present):
+        return _Option(code)
+    if not any(present):
         return None
-    share = f"{int(present.sum())} of {len(offers)} random tilings"
-    note = f"{spot.name} = {code} is offered for {share}, by a rule that was not found"
-    return Choice(codes, choice.constraints, (*choice.notes, note))
+    share = f"{sum(present)} of {len(offers)} random tilings"
+    return _Option(code, (), f"{spot.name} = {code} is offered for {share}, by an unknown rule")
 
 
 def _conditions(spot: Sampled, code: int, offers: list[_Offer]) -> tuple[Constraint, ...] | None:
@@ -276,4 +316,4 @@ def _trivial(constraint: Constraint) -> bool:
     left, one = constraint.left, constant(1)
     if isinstance(left, Min):
         return one in left.arguments
-    return not left.columns and bool(constraint.holds(np.zeros((1, 0), dtype=np.int64))[0])
+    return not left.columns and bool(constraint.holds(_NO_CONFIG)[0])
