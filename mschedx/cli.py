@@ -55,6 +55,18 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--workload", type=int, default=None, help="which, if there are several")
     report.add_argument("--no-calibrate", action="store_true", help="do not measure the peak")
     report.set_defaults(command=_report)
+
+    compare = commands.add_parser("compare", help="tuners against each other on named workloads")
+    compare.add_argument("--workloads", default=None, help="comma-separated globs; all by default")
+    compare.add_argument("--tuners", default="heron,tvm", help="comma-separated; 'list' shows all")
+    compare.add_argument("--reference", default=None, help="the tuner compared with; the last one")
+    compare.add_argument("--seeds", type=int, default=3)
+    compare.add_argument("--trials", type=int, default=64)
+    compare.add_argument("--timeout", type=float, default=None, help="seconds a run, for all")
+    compare.add_argument(
+        "--out", type=Path, default=Path("comparison"), help="resumes if it exists"
+    )
+    compare.set_defaults(command=_compare)
     return parser
 
 
@@ -121,6 +133,45 @@ def _report(args: argparse.Namespace) -> int:
 
     report = analyse_run(args.work_dir, args.workload, calibrate=not args.no_calibrate)
     print(write_page(report, args.output or args.work_dir / "report.html"))
+    return 0
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from mschedx.report.compare.tuners import TUNERS, find_tuners
+
+    if args.tuners == "list":
+        for tuner in TUNERS.values():
+            print(f"{tuner.name:18} {tuner.about}")
+        return 0
+    tuners = find_tuners(args.tuners)
+    names = [tuner.name for tuner in tuners]
+    reference = args.reference or names[-1]
+    if reference not in names:
+        raise ValueError(f"--reference {reference} is not among --tuners {args.tuners}")
+    if args.seeds < 1 or args.trials < 1:
+        raise ValueError(
+            f"expected seeds and trials of at least 1, got {args.seeds}, {args.trials}"
+        )
+
+    from rich.console import Console
+
+    from mschedx.report.compare import harness, tables
+    from mschedx.workloads import suite
+
+    comparison = harness.Comparison(
+        suite(args.workloads), tuners, args.seeds, args.trials, args.out, args.timeout
+    )
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    results = harness.run_comparison(comparison, say)
+    final = harness.time_winners(comparison, say)
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print(tables.rate_table(final, names))
+    console.print(tables.speedup_table(final, names, reference))
+    console.print(tables.reach_table(results, names, reference))
+    console.print(tables.stage_table(results, names))
     return 0
 
 

@@ -236,6 +236,16 @@ def read_lines(path: Path) -> list[Line]:
     return lines
 
 
+def append_line(path: Path, content: Any) -> None:
+    """Add a line to a JSON-lines file, on a line of its own also after one that was cut short."""
+    with path.open("a+b") as file:
+        whole = file.tell() == 0
+        if not whole:
+            file.seek(-1, os.SEEK_END)
+            whole = file.read(1) == b"\n"
+        file.write(("" if whole else "\n").encode() + json.dumps(content).encode() + b"\n")
+
+
 def _parsed(text: str) -> Any:
     try:
         return json.loads(text)

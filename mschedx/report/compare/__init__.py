@@ -1,0 +1,1 @@
+"""Tuners against each other: the same workloads, trials, builder, runner, cores, in turn."""

@@ -1,0 +1,154 @@
+"""Run the cells of a comparison in turn, keep every result, and time all winners at the end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mschedx.report.compare.cell import Cell, CellResult, run_cell
+from mschedx.report.compare.tuners import Tuner
+from mschedx.work_dir import append_line, read_lines
+from mschedx.workloads import Workload
+
+RESULTS = "cells.jsonl"
+FINAL = "final.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What is compared, and where results go. The same folder resumes."""
+
+    workloads: Sequence[Workload]
+    tuners: Sequence[Tuner]
+    seeds: int
+    trials: int
+    path: Path
+    timeout_s: float | None = None
+
+    def cells(self) -> Iterator[Cell]:
+        """All cells, ordered so that drift of the machine hits all tuners alike.
+
+        Seeds are outermost, tuners innermost, and each workload starts with another tuner.
+        """
+        for seed in range(self.seeds):
+            for place, workload in enumerate(self.workloads):
+                for turn in range(len(self.tuners)):
+                    tuner = self.tuners[(turn + place + seed) % len(self.tuners)]
+                    yield Cell(workload, tuner.name, seed, self.trials, self.timeout_s)
+
+
+def run_comparison(
+    comparison: Comparison, say: Callable[[str], None] = lambda text: None
+) -> list[CellResult]:
+    """Run the cells that have no result yet; gives all results of this comparison.
+
+    A cell that was cut short continues from its work_dir.
+    """
+    comparison.path.mkdir(parents=True, exist_ok=True)
+    file = comparison.path / RESULTS
+    cells = list(comparison.cells())
+    known = {result.key: result for result in read_results(comparison.path)}
+    for number, cell in enumerate(cells):
+        if cell.key in known:
+            continue
+        result = run_cell(cell, comparison.path / "runs" / cell.key)
+        known[cell.key] = result
+        append_line(file, asdict(result))
+        best = min((s for s in result.latency_s if s is not None), default=math.inf)
+        say(
+            f"[{number + 1}/{len(cells)}] {cell.key}: best {best * 1e3:.4g} ms, "
+            f"{result.wall_s:.1f} s{' FAILED: ' + result.error if result.error else ''}"
+        )
+    return [known[cell.key] for cell in cells]
+
+
+def read_results(path: Path) -> list[CellResult]:
+    """Read the results of a folder; lines cut short are left out."""
+    return [CellResult(**line.content) for line in read_lines(path / RESULTS) if line.content]
+
+
+def time_winners(
+    comparison: Comparison, say: Callable[[str], None] = lambda text: None
+) -> dict[str, dict[str, float]]:
+    """Time the winners of all runs of a workload, NumPy, torch and the peak in turn.
+
+    Returns
+    -------
+    dict[str, dict[str, float]]
+        By workload: seconds by ``tuner/seed``, "NumPy" and "torch"; "peak" in FLOP/s and "flops"
+        of one run.
+    """
+    file = comparison.path / FINAL
+    known = {line.content["workload"]: line.content for line in read_lines(file) if line.content}
+    for workload in comparison.workloads:
+        runs = _work_dirs(comparison, workload)
+        done = known.get(workload.name)
+        if done is not None and set(done["runs"]) == set(runs):
+            continue
+        say(f"timing the winners of {workload.name}")
+        entry = {"workload": workload.name, "runs": sorted(runs), **_time(workload, runs)}
+        known[workload.name] = entry
+        append_line(file, entry)
+    return {w.name: known[w.name]["seconds"] for w in comparison.workloads}
+
+
+def _work_dirs(comparison: Comparison, workload: Workload) -> dict[str, Path]:
+    return {
+        f"{cell.tuner}/{cell.seed}": comparison.path / "runs" / cell.key
+        for cell in comparison.cells()
+        if cell.workload.name == workload.name
+    }
+
+
+def _time(workload: Workload, runs: dict[str, Path]) -> dict[str, Any]:
+    import torch
+
+    from mschedx import compat
+    from mschedx.hardware import host_target
+    from mschedx.inputs import normalize_mod
+    from mschedx.peak import peak_kernel
+    from mschedx.report.fair import time_all
+    from mschedx.report.vendor import inputs, numpy_call, torch_call
+    from mschedx.tune import estimate_flops
+
+    func, target = workload.func(), host_target()
+    mod = normalize_mod(func)
+    kernels = {name: _compile(mod, target, path) for name, path in runs.items()}
+    arrays = inputs(workload)
+    out = list(func.params)[-1]
+    zeros = np.zeros([int(d) for d in out.shape], str(out.dtype))
+    torch.set_num_threads(compat.available_cores())
+    peak = peak_kernel(target, steps=50_000)
+    others = {"NumPy": numpy_call(workload, arrays), "torch": torch_call(workload, arrays)}
+    timings = time_all(
+        {name: kernel for name, kernel in kernels.items() if kernel is not None},
+        [*arrays, zeros],
+        {**{name: call for name, call in others.items() if call}, "peak": peak.call()},
+        rounds=9,
+    )
+    seconds = {name: timing.min_s for name, timing in timings.items()}
+    seconds["peak"] = peak.flops / seconds["peak"]
+    seconds["flops"] = estimate_flops(mod)
+    return {"seconds": seconds}
+
+
+def _compile(mod: Any, target: Any, path: Path) -> Any:
+    """Compile the fastest record whose output is right; None if there is none."""
+    import tvm
+
+    from mschedx.report.records import read_run
+    from mschedx.winner import choose_winner
+    from mschedx.work_dir import open_work_dir
+
+    with open_work_dir(path, target) as opened:
+        try:
+            run = read_run(path)
+        except FileNotFoundError:
+            return None
+        winner, _ = choose_winner(run, mod, target, opened, verify=True)
+    return tvm.compile(winner.schedule.mod, target=target)["main"] if winner else None

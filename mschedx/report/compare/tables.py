@@ -1,0 +1,128 @@
+"""A comparison as tables of text."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mschedx.report.compare.cell import CellResult
+from mschedx.report.compare.statistics import Interval, best_curve, geomean_speedup, reach
+
+_SHARES = (0.9, 0.95, 0.99, 1.0)
+Final = dict[str, dict[str, float]]
+
+
+def final_latencies(final: Final, tuner: str) -> dict[str, np.ndarray]:
+    """Re-timed latencies of a tuner by workload, seconds [seeds]."""
+    return {
+        workload: np.array([s for name, s in seconds.items() if name.split("/")[0] == tuner])
+        for workload, seconds in final.items()
+    }
+
+
+def speedups(final: Final, tuners: Sequence[str], reference: str) -> dict[str, Interval]:
+    """Geometric mean speed-ups over `reference`, with their intervals."""
+    base = final_latencies(final, reference)
+    return {
+        tuner: geomean_speedup(base, final_latencies(final, tuner), np.random.default_rng(0))
+        for tuner in tuners
+    }
+
+
+def rate_table(final: Final, tuners: Sequence[str]) -> Any:
+    """GFLOP/s of every workload: median over seeds of each tuner, NumPy, torch; share of peak."""
+    table = _table("GFLOP/s of the winners, timed in turn (median over seeds)")
+    for name in ("workload", *tuners, "NumPy", "torch", "peak"):
+        table.add_column(name, justify="left" if name == "workload" else "right")
+    for workload, seconds in final.items():
+        cells = []
+        for column in (*tuners, "NumPy", "torch"):
+            found = [s for name, s in seconds.items() if name.split("/")[0] == column]
+            rate = seconds["flops"] / statistics.median(found) / 1e9 if found else None
+            cells.append("-" if rate is None else f"{rate:.1f}")
+        table.add_row(workload, *cells, f"{seconds['peak'] / 1e9:.0f}")
+    return table
+
+
+def speedup_table(final: Final, tuners: Sequence[str], reference: str) -> Any:
+    """Geometric mean speed-up of each tuner, how often it loses, and the worst workload."""
+    table = _table(f"Speed-up over {reference}, geometric mean [95 % interval]")
+    for name in ("tuner", "speed-up", "worst workload"):
+        table.add_column(name)
+    base = final_latencies(final, reference)
+    for tuner, interval in speedups(final, tuners, reference).items():
+        own = final_latencies(final, tuner)
+        ratios = {
+            w: float(np.median(base[w]) / np.median(own[w]))
+            for w in final
+            if len(base[w]) and len(own[w])
+        }
+        worst = min(ratios, key=lambda w: ratios[w], default=None)
+        table.add_row(tuner, str(interval), f"{worst} {ratios[worst]:.2f}" if worst else "-")
+    return table
+
+
+def reach_table(results: Sequence[CellResult], tuners: Sequence[str], reference: str) -> Any:
+    """Trials and seconds until a tuner is as good as the reference is at the end."""
+    table = _table(
+        f"Median trials / seconds to a share of {reference}'s best (runs that get there)"
+    )
+    table.add_column("tuner")
+    for share in _SHARES:
+        table.add_column(f"{share:.0%}", justify="right")
+    goals = _goals(results, reference)
+    for tuner in tuners:
+        own = [r for r in results if r.tuner == tuner and r.workload in goals]
+        cells = []
+        for share in _SHARES:
+            found = reach(
+                [best_curve(r.latency_s, r.trials) for r in own],
+                [r.elapsed_s for r in own],
+                [goals[r.workload] for r in own],
+                share,
+            )
+            trials = "-" if found.trials is None else f"{found.trials:.0f}"
+            seconds = "-" if found.seconds is None else f"{found.seconds:.1f} s"
+            cells.append(f"{trials} / {seconds} ({found.reached:.0%})")
+        table.add_row(tuner, *cells)
+    return table
+
+
+def stage_table(results: Sequence[CellResult], tuners: Sequence[str]) -> Any:
+    """Seconds of a run by stage, and of the whole process: means over the runs."""
+    table = _table("Seconds of a run (means)")
+    stages = ("search", "build", "run", "train", "record")
+    for name in ("tuner", *stages, "process", "failed trials"):
+        table.add_column(name, justify="left" if name == "tuner" else "right")
+    for tuner in tuners:
+        own = [r for r in results if r.tuner == tuner]
+        if not own:
+            continue
+        cells = [f"{statistics.mean(r.stages.get(s, 0.0) for r in own):.1f}" for s in stages]
+        failed = sum(sum(r.failures.values()) for r in own)
+        trials = sum(len(r.latency_s) for r in own)
+        wall = statistics.mean(r.wall_s for r in own)
+        table.add_row(tuner, *cells, f"{wall:.1f}", f"{failed} of {trials}")
+    return table
+
+
+def _goals(results: Sequence[CellResult], reference: str) -> dict[str, float]:
+    """The reference's median best latency by workload, seconds."""
+    bests: dict[str, list[float]] = {}
+    for result in results:
+        if result.tuner == reference:
+            curve = best_curve(result.latency_s, result.trials)
+            bests.setdefault(result.workload, []).append(float(curve[-1]))
+    goals = {workload: statistics.median(values) for workload, values in bests.items()}
+    return {workload: goal for workload, goal in goals.items() if math.isfinite(goal)}
+
+
+def _table(title: str) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
