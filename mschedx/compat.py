@@ -97,7 +97,7 @@ class _FastInspect(types.ModuleType):
 
     @staticmethod
     def stack(context: int = 1) -> list[_Frame]:
-        """Return the frames above the caller's caller, as ``inspect.stack`` would."""
+        """Return the frames from the caller up, as ``inspect.stack`` would."""
         del context  # one line, as the parser asks for
         frames: list[_Frame] = []
         frame: types.FrameType | None = sys._getframe(1)

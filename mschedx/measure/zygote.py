@@ -11,7 +11,7 @@ the process group of every worker, remove the session's temporary directory, and
 kills a worker whose zygote has gone. Own sessions and groups keep a Ctrl-C in the terminal away
 from both.
 
-The module is what runs in the zygote; the session's side is :mod:`mschedx.measure.pool`.
+The module is what runs in the zygote; the session's side is :mod:`mschedx.measure.processes`.
 """
 
 from __future__ import annotations

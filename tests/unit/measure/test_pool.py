@@ -250,7 +250,7 @@ def test_a_session_that_ends_during_start_up_leaves_nothing(tmp_path):
     script = """
         import time
         import cloudpickle
-        from mschedx.measure.pool import Zygote
+        from mschedx.measure.processes import Zygote
         zygote = Zygote([cloudpickle.dumps(lambda: time.sleep(3600))])
         print(zygote.process.pid, flush=True)
         time.sleep(3600)
