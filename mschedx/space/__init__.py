@@ -18,8 +18,8 @@ __all__ = [
     "Sampler",
     "Sketch",
     "Table",
-    "for_target",
     "UnsupportedTrace",
+    "for_target",
     "sketches",
     "sketches_from",
 ]

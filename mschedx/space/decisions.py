@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from tvm.s_tir import Schedule, Trace
 
 from .constraints import Constraint
-from .errors import InvalidSchedule
+from .errors import InvalidSchedule, UnsupportedTrace
 from .locations import MAX_COMBINATIONS, Choice, combinations
 from .materialize import Postprocs
 from .sampler import Sampler
@@ -108,7 +108,7 @@ class Design:
         trace = searched_part(schedule)
         sampled = inspect(mod, trace)
         opened = open_instructions(mod, trace, sampled)
-        return cls(
+        design = cls(
             mod,
             target,
             trace,
@@ -118,6 +118,28 @@ class Design:
             opened.constraints,
             postprocs,
         )
+        if opened.constraints:
+            design._verify()
+        return design
+
+    def _verify(self) -> None:
+        """Replay random configs: extents that depend on decisions were fitted to a few replays."""
+        sampler = Sampler(self.tables, self.constraints, len(self.decisions))
+        for config in sampler.sample(_DRAWS, np.random.default_rng(2)):
+            refused = self._refusal(config)
+            if refused is not None and refused.reason == "repaired":
+                raise UnsupportedTrace(
+                    "the extent of a loop that is tiled depends on earlier decisions in a way that "
+                    f"was not found: {refused.detail}"
+                )
+
+    def _refusal(self, config: IntArray) -> InvalidSchedule | None:
+        """Say why a config does not replay; None when it does."""
+        try:
+            self.replay(config)
+        except InvalidSchedule as refused:
+            return refused
+        return None
 
     @classmethod
     def split(
@@ -175,9 +197,8 @@ class Design:
             notes=(*self.notes, *choice.notes),
         )
         for config in sampler.sample(_DRAWS, np.random.default_rng(1)):
-            try:
-                moved.replay(config)
-            except InvalidSchedule as refused:
+            refused = moved._refusal(config)
+            if refused is not None:
                 logger.info("%s does not replay: %s", moved.locations, refused)
                 continue
             moved.base = config

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mschedx.space.constraints import Constraint, at_most, equal
-from mschedx.space.expression import Lookup, column, constant, monomial, multiply
+from mschedx.space.expression import Lookup, column, monomial, multiply
 from mschedx.space.factors import factorizations
 from mschedx.space.sampler import Sampler
 
@@ -103,6 +103,3 @@ def tensor_core_gemm(extent: int) -> Builder:
         at_most(product(vi, vj), 8, "vector length"),
     ]
     return b
-
-
-__all__ = ["Builder", "constant", "product", "tensor_core_gemm", "vnni_gemm"]
