@@ -67,6 +67,16 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=Path, default=Path("comparison"), help="resumes if it exists"
     )
     compare.set_defaults(command=_compare)
+
+    replay = commands.add_parser("replay", help="searches on recorded trials, without hardware")
+    replay.add_argument("work_dir", type=Path, help="records: what tune wrote, or stock TVM")
+    replay.add_argument("--strategy", default="heron,random", help="comma-separated; 'list'")
+    replay.add_argument("--seeds", type=int, default=20)
+    replay.add_argument("--trials", type=int, default=64)
+    replay.add_argument("--trials-per-round", type=int, default=16)
+    replay.add_argument("--space", default=None, help="the space that was tuned in")
+    replay.add_argument("--workload", type=int, default=None, help="which, if there are several")
+    replay.set_defaults(command=_replay)
     return parser
 
 
@@ -172,6 +182,36 @@ def _compare(args: argparse.Namespace) -> int:
     console.print(tables.speedup_table(final, names, reference))
     console.print(tables.reach_table(results, names, reference))
     console.print(tables.stage_table(results, names))
+    return 0
+
+
+def _replay(args: argparse.Namespace) -> int:
+    from mschedx.report import replay
+    from mschedx.report.compare.tables import replay_table
+
+    known = replay.contenders()
+    if args.strategy == "list":
+        print("\n".join(known))
+        return 0
+    unknown = [name for name in args.strategy.split(",") if name not in known]
+    if unknown:
+        raise ValueError(f"unknown strategy {', '.join(unknown)}; there are {', '.join(known)}")
+    if min(args.seeds, args.trials, args.trials_per_round) < 1:
+        raise ValueError("expected seeds, trials and trials per round of at least 1")
+    landscape = replay.load_landscape(args.work_dir, args.workload, args.space)
+    curves = replay.compare_searches(
+        landscape,
+        [known[name] for name in args.strategy.split(",")],
+        seeds=args.seeds,
+        trials=args.trials,
+        batch=args.trials_per_round,
+    )
+
+    from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else 120).print(
+        replay_table(curves, landscape.best_s, len(landscape.points))
+    )
     return 0
 
 

@@ -110,6 +110,31 @@ def stage_table(results: Sequence[CellResult], tuners: Sequence[str]) -> Any:
     return table
 
 
+def replay_table(curves: dict[str, np.ndarray], best_s: float, recorded: int) -> Any:
+    """Quality of searches on recorded trials: median over seeds at a quarter, half and the end.
+
+    Parameters
+    ----------
+    curves : dict[str, float64 array [seeds, trials]]
+        Best latency after each trial, seconds.
+    best_s : float
+        Best recorded latency, seconds; quality is this divided by what was found.
+    recorded : int
+        Number of records behind the landscape.
+    """
+    table = _table(f"Best recorded latency / best found, median over seeds; {recorded} records")
+    trials = next(iter(curves.values())).shape[1]
+    moments = sorted({max(1, trials // 4), max(1, trials // 2), trials})
+    table.add_column("search")
+    for moment in moments:
+        table.add_column(f"{moment} trials", justify="right")
+    table.add_column("worst seed", justify="right")
+    for name, found in curves.items():
+        cells = [f"{best_s / float(np.median(found[:, m - 1])):.1%}" for m in moments]
+        table.add_row(name, *cells, f"{best_s / float(found[:, -1].max()):.1%}")
+    return table
+
+
 def _goals(results: Sequence[CellResult], reference: str) -> dict[str, float]:
     """The reference's median best latency by workload, seconds."""
     bests: dict[str, list[float]] = {}
