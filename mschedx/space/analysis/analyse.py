@@ -83,7 +83,7 @@ def analyse_probes(design: Design, observed: Probes) -> Analysis:
     allocations = _allocations(found, on_gpu)
     nests = kernels(found, allocations, limits.warp) if on_gpu else ()
     vectors = _vectors(programs, found, solver, nests)
-    constraints = list(design.constraints)
+    constraints: list = []
     canonical: list = []
     preferences: list = []
     if on_gpu:
@@ -226,7 +226,7 @@ def _allocations(found: SymbolicProgram, on_gpu: bool) -> tuple[AllocationInfo, 
         above = {top_of(found.template, b) for b, _ in uses}
         top = above.pop() if len(above) == 1 else None
         dims = shape(found, buffer)
-        versions = copies(found.template, buffer.name)
+        versions = copies(found, buffer.name)
         size = elements(dims, alignment(found.template, buffer.name))
         size = size and multiply(dtype_bytes(buffer.dtype), versions, size)
         if size is not None and on_gpu and top is not None and buffer.scope == "local":

@@ -118,19 +118,10 @@ def _pipelines(found: SymbolicProgram) -> list[Constraint]:
         extent = found.extents[index]
         if extent is None or not stages or len(children(program, index)) != len(stages):
             continue
-        if any(_vanishing_reduction(found, b, index) for b in range(len(program.blocks))):
+        if False in found.reducing(index):
             origin = f"software pipeline of {loop.name}: its body keeps {len(stages)} statements"
             result.append(at_least(extent, 2, origin))
     return result
-
-
-def _vanishing_reduction(found: SymbolicProgram, block: int, loop: int) -> bool:
-    """Whether the loop reduces, and no longer does where its extent is 1."""
-    return any(
-        kind == "reduce" and part.loop == loop and part.kept is False
-        for (_, kind, _), form in zip(found.template.blocks[block].iters, found.iters[block])
-        for part in form.components
-    )
 
 
 def vector_constraints(found: SymbolicProgram, vectors: Sequence[VectorInfo]) -> list[Constraint]:

@@ -44,34 +44,23 @@ def users(program: Program, buffer: str) -> list[User]:
     ]
 
 
-def home(program: Program, uses: Sequence[User]) -> int:
+def home(found: SymbolicProgram, uses: Sequence[User]) -> int:
     """How many outermost loops all uses share: the depth at which the buffer is allocated.
 
-    A reduction initialises what it writes before its first reducing loop, and that counts as a use.
+    A reduction initialises what it writes before the first loop that reduces, for whichever block
+    below it, and that counts as a use.
     """
     chains = []
     for b, a in uses:
-        block = program.blocks[b]
+        block = found.template.blocks[b]
         chains.append(block.loops)
-        if block.accesses[a].is_write:
-            chains.append(block.loops[: first_reducing(program, b)])
+        if block.accesses[a].is_write and any(kind == "reduce" for _, kind, _ in block.iters):
+            before = [bool(found.reducing(loop)) for loop in block.loops]
+            chains.append(block.loops[: before.index(True)] if True in before else block.loops)
     depth = 0
     while all(len(c) > depth and c[depth] == chains[0][depth] for c in chains):
         depth += 1
     return depth
-
-
-def first_reducing(program: Program, block: int) -> int:
-    """Position of a block's first reducing loop, the number of its loops when there is none."""
-    own = program.blocks[block]
-    reducing = [
-        own.loops.index(loop)
-        for (_, kind, _), form in zip(own.iters, own.bindings)
-        if kind == "reduce" and form is not None
-        for loop in form.loops()
-        if loop in own.loops
-    ]
-    return min(reducing, default=len(own.loops))
 
 
 def shape(found: SymbolicProgram, buffer: Buffer) -> tuple[Expression | None, ...]:
@@ -83,7 +72,7 @@ def shape(found: SymbolicProgram, buffer: Buffer) -> tuple[Expression | None, ..
     uses = users(found.template, buffer.name)
     if not uses:
         return ()
-    depth = home(found.template, uses)
+    depth = home(found, uses)
     writing = [found.template.blocks[b].accesses[a].is_write for b, a in uses]
     writers = [use for use, writes in zip(uses, writing) if writes]
     readers = [use for use, writes in zip(uses, writing) if not writes]
@@ -154,10 +143,11 @@ def alignment(program: Program, buffer: str) -> dict[int, tuple[int, int]]:
     return found
 
 
-def copies(program: Program, buffer: str) -> int:
+def copies(found: SymbolicProgram, buffer: str) -> int:
     """Versions of a buffer that a software pipeline around its uses keeps."""
+    program = found.template
     uses = users(program, buffer)
-    depth = home(program, uses)
+    depth = home(found, uses)
     if not uses or depth == 0:
         return 1
     loop = program.blocks[uses[0][0]].loops[depth - 1]

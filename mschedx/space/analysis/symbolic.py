@@ -80,6 +80,19 @@ class SymbolicProgram:
     regions: list[list[list[Form]]]
     problems: dict[str, str]
 
+    def reducing(self, loop: int) -> set[bool | None]:
+        """How the loop's reductions take an extent of 1; empty where no block reduces over it.
+
+        The members are the ``kept`` of the reducing components of all blocks below the loop.
+        """
+        return {
+            part.kept
+            for block, forms in zip(self.template.blocks, self.iters)
+            for (_, kind, _), form in zip(block.iters, forms)
+            for part in form.components
+            if kind == "reduce" and part.loop == loop
+        }
+
 
 def solve(observed: Observations, solver: Solver) -> SymbolicProgram:
     """Find the expressions of the programs observed.

@@ -82,12 +82,7 @@ def _loops(found: SymbolicProgram, block: int) -> list[_Loop] | None:
     result = []
     for loop in own.loops:
         extent = found.extents[loop]
-        reducing = {
-            part.kept
-            for (_, kind, _), form in zip(own.iters, found.iters[block])
-            for part in form.components
-            if kind == "reduce" and part.loop == loop
-        }
+        reducing = found.reducing(loop)
         moving = [_innermost(found, block, a, loop) for a in range(len(own.accesses))]
         kept = reducing | {part.kept for part, _ in filter(None, moving)}
         if extent is None or None in kept:

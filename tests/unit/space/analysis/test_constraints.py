@@ -1,0 +1,123 @@
+"""Constraints agree with TVM's postprocs: nothing valid is excluded, nothing rejected admitted."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import tvm
+import tvm_ffi
+from analysed import analysed, designs, draws, satisfying
+
+from mschedx.space.errors import InvalidSchedule
+
+
+def is_valid(design, config) -> bool:
+    try:
+        design.materialize(config)
+    except InvalidSchedule:
+        return False
+    return True
+
+
+def admitted(constraints, configs):
+    return np.all([c.holds(configs) for c in constraints] or [np.ones(len(configs), bool)], axis=0)
+
+
+@pytest.mark.parametrize("workload", ["gemm", "gemm-prime", "conv2d", "softmax"])
+def test_cuda_agrees_with_postprocs(workload):
+    for index, design in enumerate(designs(workload, "cuda")):
+        analysis = analysed(workload, "cuda", index)
+        valid = satisfying(design, analysis, 15)
+        assert all(is_valid(design, config) for config in valid)
+        configs = draws(design, 40)
+        outside = configs[~admitted(analysis.constraints, configs)][:15]
+        assert not any(is_valid(design, config) for config in outside)
+
+
+def test_every_config_of_a_small_space():
+    """Enumerate the tiles of an 8×8×4 GEMM, the fetches and unrolling fixed."""
+    design, analysis = designs("gemm-small", "cuda")[1], analysed("gemm-small", "cuda", 1)
+    tiles = [table for table in design.tables if len(table.columns) > 1]
+    rows = list(itertools.product(*(range(len(table.rows)) for table in tiles)))
+    rng = np.random.default_rng(0)
+    chosen = [rows[i] for i in rng.choice(len(rows), size=150, replace=False)]
+    configs = np.repeat(design.default_config()[None], len(chosen), axis=0)
+    for position, table in enumerate(tiles):
+        configs[:, list(table.columns)] = table.rows[[row[position] for row in chosen]]
+    truth = np.array([is_valid(design, config) for config in configs])
+    np.testing.assert_array_equal(admitted(analysis.constraints, configs), truth)
+
+
+def test_boundaries_are_accepted():
+    """1024 threads and 48 KiB exactly are inside, for the constraints as for the postprocs."""
+    design, analysis = designs("gemm-wide", "cuda")[0], analysed("gemm-wide", "cuda", 0)
+    configs = np.repeat(design.default_config()[None], 2, axis=0)
+    tiles = {
+        "C.i": [(1, 1, 32, 1, 4), (1, 1, 8, 1, 16)],
+        "C.j": [(1, 1, 32, 4, 1), (2, 1, 8, 8, 1)],
+        "C.k": [(64, 1, 1), (1, 64, 1)],
+    }
+    for decision in design.decisions:
+        loop = decision.name.rsplit(".", 1)[0]
+        if loop in tiles:
+            configs[:, decision.column] = [tile[decision.position] for tile in tiles[loop]]
+        else:
+            configs[:, decision.column] = min(decision.domain)
+    threads = next(c for c in analysis.constraints if "threads per block" in c.origin)
+    shared = next(c for c in analysis.constraints if "shared bytes" in c.origin)
+    assert threads.left(configs).tolist() == [1024, 64]
+    assert shared.left(configs)[1] == 48 * 1024
+    assert admitted(analysis.constraints, configs).all()
+    assert all(is_valid(design, config) for config in configs)
+
+
+def test_tensor_core_clash_is_what_the_build_rejects():
+    compiled, refused = 0, 0
+    for index, design in enumerate(designs("gemm-fp16", "cuda")):
+        analysis = analysed("gemm-fp16", "cuda", index)
+        clash = [c for c in analysis.constraints if "StorageRewrite" in c.origin]
+        others = [c for c in analysis.constraints if "StorageRewrite" not in c.origin]
+        assert clash
+        configs = draws(design, 400)
+        inside = configs[admitted(others, configs)]
+        keeps = admitted(clash, inside)
+        for config in inside[keeps][:3]:
+            tvm.compile(design.materialize(config).mod, target=design.target)
+            compiled += 1
+        for config in inside[~keeps][:3]:
+            with pytest.raises(Exception, match="element type must match"):
+                tvm.compile(design.materialize(config).mod, target=design.target)
+            refused += 1
+    assert compiled >= 4
+    assert refused >= 4
+
+
+def test_constraints_read_like_formulas():
+    text = [str(c) for c in analysed("gemm", "cuda", 0).constraints]
+    assert "C.i.2·C.j.2 <= 1024    [VerifyGPUCode: threads per block of sm_80, kernel C]" in text
+    assert any(line.startswith("C.i.2·C.j.2 >= 32") for line in text)
+
+
+def test_canonical_constraints_lose_no_program():
+    """A config they drop has a twin that asks for one lane."""
+    design, analysis = designs("gemm", "cuda")[0], analysed("gemm", "cuda", 0)
+    configs = satisfying(design, analysis, 60)
+    dropped = configs[~admitted(analysis.canonical, configs)][:5]
+    assert len(dropped)
+    for config in dropped:
+        twin = config.copy()
+        for decision in design.decisions:
+            if decision.name.endswith(".fetch"):
+                alone = [c for c in analysis.canonical if decision.column in c.columns]
+                if not admitted(alone, config[None])[0]:
+                    twin[decision.column] = 1
+        ours, theirs = (design.materialize(c).mod for c in (config, twin))
+        assert tvm_ffi.structural_equal(ours, theirs)
+
+
+def test_llvm_needs_no_hard_constraint():
+    for index, design in enumerate(designs("gemm", "llvm")):
+        assert analysed("gemm", "llvm", index).constraints == ()
+        assert all(is_valid(design, config) for config in draws(design, 15))

@@ -1,0 +1,80 @@
+"""Every expression equals the program's number, at configs the analysis has not seen."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from analysed import analysed, designs, draws, satisfying
+
+from mschedx.space.analysis.check import check
+from mschedx.space.analysis.probe import corner_configs
+
+CASES = [
+    ("gemm", "llvm"),
+    ("gemm-prime", "llvm"),
+    ("conv2d", "llvm"),
+    ("softmax", "llvm"),
+    ("gemm", "cuda"),
+    ("conv2d", "cuda"),
+    ("softmax", "cuda"),
+]
+
+
+@pytest.mark.parametrize(("workload", "target"), CASES)
+def test_scheduled_programs(workload, target):
+    for index, design in enumerate(designs(workload, target)):
+        analysis = analysed(workload, target, index)
+        configs = np.concatenate([draws(design, 40), corner_configs(design)])
+        verdict = check(design, analysis, configs)
+        assert verdict.wrong == {}
+        assert verdict.programs >= 20
+        assert verdict.compared > 10 * verdict.programs
+
+
+@pytest.mark.parametrize(("workload", "target"), CASES)
+def test_lowered_programs(workload, target):
+    for index, design in enumerate(designs(workload, target)):
+        analysis = analysed(workload, target, index)
+        configs = satisfying(design, analysis, 8)
+        verdict = check(design, analysis, configs, lowering=len(configs))
+        assert verdict.wrong == {}
+        assert verdict.lowered >= 2
+        assert set(verdict.refused) <= {"repaired"}  # compute locations that these tiles rule out
+
+
+def test_tensor_core():
+    for index, design in enumerate(designs("gemm-fp16", "cuda")):
+        analysis = analysed("gemm-fp16", "cuda", index)
+        configs = satisfying(design, analysis, 20)
+        verdict = check(design, analysis, configs, lowering=8)
+        assert verdict.wrong == {}
+        assert verdict.refused == {}
+
+
+def test_nothing_is_missing_where_all_is_affine():
+    for workload, target in [("gemm", "llvm"), ("conv2d", "llvm"), ("gemm", "cuda")]:
+        for index in range(len(designs(workload, target))):
+            analysis = analysed(workload, target, index)
+            assert analysis.unresolved == {}
+            assert all(loop.extent is not None for loop in analysis.loops)
+
+
+@pytest.mark.parametrize(("workload", "target"), [("conv2d", "llvm"), ("conv2d", "cuda")])
+def test_relaxation_equals_integers(workload, target):
+    for index, design in enumerate(designs(workload, target)):
+        configs = draws(design, 50)
+        x = torch.tensor(configs, dtype=torch.float64)
+        for name, expression in analysed(workload, target, index).quantities.items():
+            exact = torch.tensor(expression(configs), dtype=torch.float64)
+            assert torch.equal(expression.relaxed(x).round(), exact), name
+            assert torch.allclose(expression.relaxed(x), exact, rtol=1e-12, atol=0), name
+
+
+def test_values_are_the_quantities():
+    (design, *_), analysis = designs("gemm", "cuda"), analysed("gemm", "cuda", 0)
+    configs = draws(design, 10)
+    values = analysis.values(configs)
+    assert values.keys() == analysis.quantities.keys()
+    for name, expression in analysis.quantities.items():
+        np.testing.assert_array_equal(values[name], expression(configs))
