@@ -1,0 +1,44 @@
+import re
+
+import numpy as np
+import tvm
+
+from mschedx.hardware import Hardware, host_target
+from mschedx.peak import _fma_kernel, _read_kernel, measure_peak_flops, peak_kernel
+
+
+def test_kernel_is_nothing_but_fused_multiply_adds():
+    target = tvm.target.Target({"kind": "llvm", "mcpu": "skylake-avx512", "num-cores": 2})
+    module = tvm.compile(tvm.IRModule({"main": _fma_kernel(2, 16, 24, 1000)}), target=target)
+    text = module.mod.inspect_source("asm")
+    assert len(re.findall(r"vfmadd\w+.*%zmm", text)) >= 24
+    assert not re.search(r"v(mul|add)ps.*%zmm", text)
+
+
+def test_kernel_computes_its_recurrence():
+    kernel = peak_kernel(steps=3)
+    tensors = [tvm.runtime.tensor(a) for a in kernel.arrays]
+    kernel.function(*tensors)
+    hardware = Hardware.from_target(host_target())
+    lanes = hardware.lanes("float32")
+    found = tensors[1].numpy().reshape(hardware.cores, -1, lanes)
+    chain = np.arange(found.shape[1], dtype="float32")
+    for _ in range(3):
+        chain = chain * np.float32(0.5) + np.float32(1.0)
+    np.testing.assert_allclose(found, np.broadcast_to(chain[None, :, None], found.shape))
+    assert kernel.flops == 2 * 3 * found.size
+
+
+def test_read_kernel_reads_every_element():
+    rng = np.random.default_rng(0)
+    source = rng.integers(0, 8, 2 * 512).astype("float32")
+    sums = tvm.runtime.tensor(np.zeros(2 * 8 * 16, "float32"))
+    kernel = tvm.compile(tvm.IRModule({"main": _read_kernel(2, 512, 16)}), target="llvm")["main"]
+    kernel(tvm.runtime.tensor(source), sums)
+    assert sums.numpy().sum() == source.sum()
+
+
+def test_peak_lies_between_a_slow_core_and_what_no_machine_has():
+    peak = measure_peak_flops(seconds=0.1)
+    cores = Hardware.from_target(host_target()).cores
+    assert 1e8 * cores < peak < 1e12 * cores
