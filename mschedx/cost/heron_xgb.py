@@ -15,6 +15,7 @@ import json
 import weakref
 import zipfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,6 +59,7 @@ class HeronXGB(ModelAdapter):
         self._measured: dict[str, Table] = {}
         self._loaded: dict[str, Table] = {}
         self._trees: dict[str, BoostedTrees] = {}
+        self._layouts: weakref.WeakKeyDictionary[Sketch, _Layout] = weakref.WeakKeyDictionary()
         self._order: weakref.WeakKeyDictionary[Sketch, int] = weakref.WeakKeyDictionary()
 
     # As an array model.
@@ -68,7 +70,7 @@ class HeronXGB(ModelAdapter):
         self._measured[task] = Table.join(
             [
                 Table(
-                    self._names(part.sketch),
+                    self._layout(part.sketch).names,
                     self._features(part.sketch, part.configs),
                     part.latency_s,
                 )
@@ -80,7 +82,7 @@ class HeronXGB(ModelAdapter):
     def score(self, task: str, asked: Sequence[tuple[Sketch, IntArray]]) -> FloatArray:
         trees = self._fitted(task)
         rows = [
-            aligned(self._features(sketch, configs), self._names(sketch), trees.names)
+            aligned(self._features(sketch, configs), self._layout(sketch).names, trees.names)
             for sketch, configs in asked
         ]
         return trees.predict(np.concatenate(rows), trees.names)
@@ -89,9 +91,10 @@ class HeronXGB(ModelAdapter):
         trees = self._fitted(task)
         if not trees.fitted:
             return None
+        layout = self._layout(sketch)
         weights = dict(zip(trees.names, trees.importance()))
         found = np.zeros(len(sketch.decisions))
-        for name, columns in zip(self._names(sketch), self._columns(sketch)):
+        for name, columns in zip(layout.names, layout.columns):
             for column in columns:
                 found[column] += weights.get(name, 0.0) / len(columns)
         return found
@@ -171,26 +174,43 @@ class HeronXGB(ModelAdapter):
         own = np.where(configs < 0, configs, np.log2(1.0 + np.maximum(configs, 0)))
         parts = [own, np.full((len(configs), 1), self._order.get(sketch, 0))]
         if self.quantities:
-            parts.insert(1, sketch.features(configs)[:, self._derived(sketch)])
+            parts.insert(1, sketch.features(configs)[:, self._layout(sketch).derived])
         return np.concatenate(parts, axis=1)
 
-    def _names(self, sketch: Sketch) -> tuple[str, ...]:
+    def _layout(self, sketch: Sketch) -> _Layout:
+        if sketch not in self._layouts:
+            self._layouts[sketch] = _Layout.of(sketch, self.quantities)
+        return self._layouts[sketch]
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """What the F columns of a sketch's features are.
+
+    Parameters
+    ----------
+    names : tuple of str
+    columns : tuple of frozenset
+        Which decisions each feature reads; none for the last, the sketch itself.
+    derived : tuple of int
+        Positions, among the sketch's own features, of those that are no decision by themselves.
+    """
+
+    names: tuple[str, ...]
+    columns: tuple[frozenset[int], ...]
+    derived: tuple[int, ...]
+
+    @staticmethod
+    def of(sketch: Sketch, quantities: bool) -> _Layout:
         own = tuple(decision.name for decision in sketch.decisions)
-        derived = [sketch.feature_names[i] for i in self._derived(sketch)]
-        return (*own, *derived, "sketch")
-
-    def _columns(self, sketch: Sketch) -> list[frozenset[int]]:
-        """Which decisions each feature reads; none for the last, the sketch itself."""
-        own = [frozenset({decision.column}) for decision in sketch.decisions]
-        derived = [sketch.feature_columns[i] for i in self._derived(sketch)]
-        return [*own, *derived, frozenset()]
-
-    def _derived(self, sketch: Sketch) -> list[int]:
-        """Positions of the sketch's features that are no decisions of their own."""
-        if not self.quantities:
-            return []
-        own = {decision.name for decision in sketch.decisions}
-        return [i for i, name in enumerate(sketch.feature_names) if name not in own]
+        reads = tuple(frozenset({decision.column}) for decision in sketch.decisions)
+        names, columns = (sketch.feature_names, sketch.feature_columns) if quantities else ((), ())
+        derived = tuple(i for i, name in enumerate(names) if name not in set(own))
+        return _Layout(
+            (*own, *(names[i] for i in derived), "sketch"),
+            (*reads, *(columns[i] for i in derived), frozenset()),
+            derived,
+        )
 
 
 def _codes(table: Table, names: Sequence[str]) -> list[bytes]:

@@ -45,12 +45,12 @@ class ConstrainedRandom(Strategy):
 
     Parameters
     ----------
-    batch : int
-        Most candidates per round.
+    batch : int, optional
+        Most candidates per round; from the number of trials when None, as in `EvolutionConfig`.
     """
 
-    def __init__(self, batch: int = 32) -> None:
-        if batch < 1:
+    def __init__(self, batch: int | None = None) -> None:
+        if batch is not None and batch < 1:
             raise ValueError(f"expected batch >= 1, got {batch}")
         super().__init__(batch, pool=1)
 

@@ -1,5 +1,10 @@
 """The round around a search: heron.md section 9, facts 10 and 14, on a sketch without TVM."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from toy import ToySketch, latency
@@ -12,6 +17,7 @@ from mschedx.search.points import SketchSet
 from mschedx.search.repaired_genetic import Genetic, GeneticConfig
 from mschedx.search.scoring import CandidateScorer, NoScorer
 
+ROOT = str(Path(__file__).parents[3])
 SEARCHES = {
     "evolution": lambda: Evolution(EvolutionConfig(population=40, generations=2)),
     "random keys": lambda: Evolution(EvolutionConfig(population=40, generations=2, keys="random")),
@@ -202,3 +208,28 @@ def test_nonsense_from_a_cost_model_is_named(scores, message):
     scorer.learn(history)
     with pytest.raises(ValueError, match=message):
         Evolution(EvolutionConfig()).propose(8, space, history, scorer, np.random.default_rng(0))
+
+
+SCRIPT = """
+import numpy as np
+from test_task_search import SEARCHES, finish, start
+for make in SEARCHES.values():
+    print(np.concatenate(finish(start(make(), trials=48))).tolist())
+"""
+
+
+def test_candidates_do_not_depend_on_the_hash_seed():
+    """Fact 10, across processes."""
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", SCRIPT],
+            cwd=Path(__file__).parent,
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": ROOT},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(outputs) == 1
+    assert "[" in outputs.pop()
