@@ -99,9 +99,15 @@ class Sketch:
 
     @cached_property
     def constraints(self) -> tuple[Constraint, ...]:
-        """What may not happen; ``str(constraint)`` reads like a formula with its origin."""
+        """What may not happen; ``str(constraint)`` reads like a formula with its origin.
+
+        On a CPU no postproc of TVM rejects a program for its sizes, so that sampling there needs
+        no analysis.
+        """
+        on_cpu = "cpu" in self.design.target.keys
+        derived = () if on_cpu and self._given is None else self.analysis.constraints
         extra = (replace(c, names=c.names or self.names) for c in self._extra)
-        return (*self.design.constraints, *self.analysis.constraints, *extra)
+        return (*self.design.constraints, *derived, *extra)
 
     def narrowed(self, *, canonical: bool = True, preferences: bool = False) -> Sketch:
         """Return this sketch with fewer configs, none of them lost to a search.

@@ -186,6 +186,13 @@ class TestKnowledge:
             assert values.shape == (50,), name
             assert np.array_equal(values, sketch.quantities[name](configs))
 
+    def test_sampling_on_a_cpu_needs_no_analysis(self):
+        sketch = sketches(matmul(16, 16, 16), LLVM, "post-order-apply")[0]
+        sketch.sample(10, np.random.default_rng(0))
+        assert "analysis" not in vars(sketch)
+        assert sketch.analysis.constraints == ()
+        assert sketch.constraints == sketch.design.constraints
+
     def test_features(self, gemm):
         sketch = gemm[-1]
         configs = sketch.sample(64, np.random.default_rng(0))
