@@ -111,16 +111,16 @@ def report(sketch: Sketch, n_configs: int, seed: int) -> dict[str, object]:
     """Measure one sketch; see the module's header for what the columns mean."""
     rng = np.random.default_rng(seed)
     start = time.perf_counter()
-    constraints = sketch.constraints
+    analysis = sketch.analysis
     analysed = time.perf_counter()
     count = sketch.count()
     row: dict[str, object] = {
         "D": len(sketch.decisions),
-        "constraints": len(constraints),
+        "constraints": len(sketch.constraints),
         "analyse_s": analysed - start,
         "join_s": time.perf_counter() - analysed,
         "count": count,
-        "unresolved": len(sketch.analysis.unresolved),
+        "unresolved": len(analysis.unresolved),
     }
     if count == 0:
         return row
