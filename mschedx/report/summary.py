@@ -77,13 +77,17 @@ def compare_rates(workload: Workload, result: TuneResult) -> dict[str, float]:
     if workload.dtype != "bfloat16":
         others["NumPy"] = numpy_call(workload, arrays)
         others["torch"] = _torch(workload, arrays)
+    peak = None
+    if workload.dtype == "float32":
+        from mschedx.peak import peak_kernel
+
+        peak = peak_kernel(result.target, steps=100_000)
+        others["peak"] = peak.call()
     others = {key: call for key, call in others.items() if call is not None}
     timings = time_all(kernels, [*arrays, zeros], others)
     rates = {key: timing.min_s for key, timing in timings.items()}
-    if workload.dtype == "float32":
-        from mschedx.peak import measure_peak_flops
-
-        rates["peak"] = measure_peak_flops(result.target) / 1e9
+    if peak is not None:
+        rates["peak"] = peak.flops / rates["peak"] / 1e9
     return rates
 
 

@@ -70,8 +70,9 @@ def test_a_line_broken_in_the_middle_takes_only_itself(tuned):
 def test_truncated_workload_takes_its_records_along(tuned):
     tune(gemm(64), trials=4, work_dir=tuned, **quick(Runner([5] * 4)))
     truncate_last_line(tuned / WORKLOADS)
-    with pytest.warns(WorkDirWarning, match="dropped 4 broken"):
+    with pytest.warns(WorkDirWarning) as caught:
         result = retune(tuned)
+    assert [re.search(r"dropped (\d)", str(w.message)).group(1) for w in caught] == ["1", "4"]
     assert result.measured == 0
     assert result.latency_s == pytest.approx(1e-3)
     assert len(ms.database.JSONDatabase(work_dir=str(tuned))) == 4
