@@ -127,18 +127,21 @@ def combinations(
         Whether there are more.
     """
     cut = False
-    known: dict[int, list[_Option]] = {}
+    known: dict[int, list[list[_Option]]] = {}
     turns: dict[int, int] = {}
 
     def options_at(codes: dict[int, int], depth: int) -> list[_Option]:
         """Find the options, or see in few replays that those of other codes apply."""
-        if depth in known:
+        learnt = known.setdefault(depth, [])
+        offers: list[_Offer] = []
+        if learnt:
             offers = _offers(mod, trace, draws[:_FEW], codes, spots[depth])
-            if _explain(known[depth], offers):
-                return known[depth]
-        offers = _offers(mod, trace, draws, codes, spots[depth])
-        known[depth] = _options(spots[depth], offers)
-        return known[depth]
+            for options in learnt:
+                if _explain(options, offers):
+                    return options
+        offers += _offers(mod, trace, draws[_FEW if learnt else 0 :], codes, spots[depth])
+        learnt.append(_options(spots[depth], offers))
+        return learnt[-1]
 
     def extend(choice: Choice, depth: int, budget: int) -> list[Choice]:
         nonlocal cut

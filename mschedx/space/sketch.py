@@ -29,6 +29,7 @@ from .decisions import Decision, Design
 from .errors import InvalidSchedule
 from .expression import Expression, column
 from .generate import generate, shared_postprocs
+from .locations import MAX_COMBINATIONS
 from .materialize import Postprocs, in_threads
 from .sampler import Sampler
 
@@ -43,6 +44,8 @@ logger = logging.getLogger("tvm.s_tir.meta_schedule.mschedx.space")
 
 # Defects of one kind that are worth a warning each; the counter knows the rest.
 _LOUD = 3
+
+_MOST_SKETCHES = 48
 
 
 class Sketch:
@@ -294,6 +297,10 @@ def sketches_from(
 ) -> list[Sketch]:
     """Open up given design spaces, as a search strategy receives them.
 
+    A design space with compute locations becomes a sketch per combination of them, at most 16, or
+    about 48 sketches in all where there are many design spaces (but 4 of each); ``describe()``
+    says where some were left out.
+
     Parameters
     ----------
     design_spaces : sequence of Schedule
@@ -304,8 +311,9 @@ def sketches_from(
         Initialised ones to apply when a config is materialised; the target's when None.
     """
     shared = shared_postprocs(mod, target, postprocs)
+    limit = min(MAX_COMBINATIONS, max(4, _MOST_SKETCHES // max(len(design_spaces), 1)))
     return [
         Sketch(design)
         for space in design_spaces
-        for design in Design.split(space, mod, target, shared)
+        for design in Design.split(space, mod, target, shared, limit)
     ]
