@@ -121,6 +121,19 @@ _OPERATORS = {
 }
 
 
+def evaluate(form: Affine, values: Mapping[int, int]) -> int:
+    """Return the form's value where its variables have these values, 0 where none is given."""
+    total = form.constant
+    for atom, coefficient in form.terms:
+        if isinstance(atom, int):
+            value = values.get(atom, 0)
+        else:
+            inner = evaluate(atom.inner, values)
+            value = inner % atom.divisor if atom.remainder else inner // atom.divisor
+        total += coefficient * value
+    return total
+
+
 def sweep(form: Affine, extents: Mapping[int, int], free: frozenset[int]) -> int:
     """Return ``max − min`` of the form when the ``free`` loops run and the others stand still.
 

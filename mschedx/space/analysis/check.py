@@ -44,12 +44,12 @@ class Verdict:
         """Compare one quantity at configs [n, D] with what was seen [n]."""
         if expression is None:
             return
-        got, seen = expression(configs), np.asarray(seen, dtype=np.int64)
-        differs = np.flatnonzero((got != seen) & (seen != UNKNOWN))
-        self.compared += int((seen != UNKNOWN).sum())
+        got, truth = expression(configs), np.asarray(seen, dtype=np.int64)
+        differs = np.flatnonzero((got != truth) & (truth != UNKNOWN))
+        self.compared += int((truth != UNKNOWN).sum())
         if len(differs) and name not in self.wrong:
             first = differs[0]
-            self.wrong[name] = (configs[first].tolist(), int(got[first]), int(seen[first]))
+            self.wrong[name] = (configs[first].tolist(), int(got[first]), int(truth[first]))
 
     def refuse(self, reason: str) -> None:
         """Count a config without a program."""

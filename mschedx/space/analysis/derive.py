@@ -15,13 +15,15 @@ from typing import Any
 from mschedx.space.constraints import Constraint, at_least, at_most, multiple_of
 from mschedx.space.expression import (
     Expression,
+    add,
     constant,
     multiply,
     where_at_most,
     where_divides,
 )
 
-from .extract import Program
+from .affine import evaluate
+from .extract import Access, Program
 from .fit import Solver
 from .kernels import top_of, tops
 from .memory import children
@@ -148,34 +150,39 @@ def _strided_index_bytes(
     """Bytes of the index vector with which lanes that are not neighbours are addressed.
 
     Such an index is a vector of 32-bit integers when the lanes stay within one row of the loop's
-    innermost moving component; None when no lane ever is apart.
+    innermost moving iterator; None when no lane ever is apart.
     """
-    program = found.template
-    b = next(i for i, own in enumerate(program.blocks) if own.name == info.block)
-    block = program.blocks[b]
+    names = [block.name for block in found.template.blocks]
+    b = names.index(info.block)
+    block = found.template.blocks[b]
+    access = next(access for access in block.accesses if access.buffer == buffer)
     if info.vector is None or not block.loops:
         return None
-    loop = block.loops[-1]
-    for access, forms in zip(block.accesses, found.regions[b]):
-        if access.buffer != buffer:
-            continue
-        parts, row = [], constant(1)
-        for extent, form in zip(reversed(found.shapes[buffer]), reversed(forms)):
-            parts += [
-                (c.period, c.count, multiply(row, c.stride))
-                for c in form.components
-                if c.loop == loop
-            ]
-            if extent is None:
-                return None
-            row = multiply(row, extent)
-        index: Expression = constant(0)
-        for _, count, stride in sorted(parts, key=lambda part: -part[0]):
-            lanes = where_divides(info.vector, count, multiply(_INDEX_BYTES, info.vector), 0)
-            own = where_at_most(stride, 1, 0, lanes)
-            index = where_at_most(2, count, own, index)
-        return index if index.columns else None
-    return None
+    parts = [
+        (part.period, part.count, multiply(part.stride, step))
+        for v, form in enumerate(found.iters[b])
+        if (step := _step(found, access, v)) is not None
+        for part in form.components
+        if part.loop == block.loops[-1]
+    ]
+    index: Expression = constant(0)
+    for _, count, stride in sorted(parts, key=lambda part: -part[0]):
+        lanes = where_divides(info.vector, count, multiply(_INDEX_BYTES, info.vector), 0)
+        index = where_at_most(2, count, where_at_most(stride, 1, 0, lanes), index)
+    return index if index.columns else None
+
+
+def _step(found: SymbolicProgram, access: Access, v: int) -> Expression | None:
+    """Elements between neighbouring values of a block's iterator in the row-major buffer."""
+    row: Expression = constant(1)
+    total: Expression = constant(0)
+    for extent, local in zip(reversed(found.shapes[access.buffer]), reversed(access.local)):
+        if local is None or extent is None:
+            return None
+        apart = evaluate(local, {v: 1}) - evaluate(local, {})
+        total = add(total, multiply(apart, row))
+        row = multiply(row, extent)
+    return total
 
 
 def canonical_constraints(

@@ -167,17 +167,15 @@ def children(program: Program, loop: int) -> list[list[int]]:
     for b, block in enumerate(program.blocks):
         if loop in block.loops:
             depth = block.loops.index(loop) + 1
-            key = (
-                ("loop", block.loops[depth])
-                if depth < len(block.loops)
-                else ("block", _top(program, b, depth))
-            )
+            top = _top(program, b, depth)
+            inside = program.blocks[top].loops[depth:]
+            key = ("loop", inside[0]) if inside else ("block", top)
             order.setdefault(key, []).append(b)
     return list(order.values())
 
 
 def _top(program: Program, block: int, depth: int) -> int:
-    """The outermost block with as many loops around it."""
+    """The outermost block around (or equal to) a block with as many loops around it."""
     own: Block = program.blocks[block]
     while own.parent >= 0 and len(program.blocks[own.parent].loops) >= depth:
         block, own = own.parent, program.blocks[own.parent]

@@ -55,13 +55,13 @@ def rewrite(
     Returns
     -------
     VectorInfo
-        1 where the program asks for no such loop; None where an extent or stride is not known.
     """
     name = found.template.blocks[block].name
     parallel = annotation(programs, root, PARALLEL, solver)
     lanes = annotation(programs, root, VECTORIZE, solver)
     if parallel is None and lanes is None:
-        return VectorInfo(name, vector=_YES, parallel=_YES)
+        vector, outer = (_explicit(found, block, kind) for kind in ("vectorized", "parallel"))
+        return VectorInfo(name, vector=vector, parallel=outer)
     loops = _loops(found, block)
     if loops is None:
         return VectorInfo(name)
@@ -73,6 +73,13 @@ def rewrite(
         vector = _where(everything, lanes, vector)
         outer = _where(everything, ceil_div(total, lanes), outer)
     return VectorInfo(name, vector=vector, parallel=outer)
+
+
+def _explicit(found: SymbolicProgram, block: int, kind: str) -> Expression | None:
+    """The product of a block's loops of a kind."""
+    loops = found.template.blocks[block].loops
+    extents = [found.extents[i] for i in loops if found.template.loops[i].kind == kind]
+    return None if None in extents else multiply(1, *(e for e in extents if e is not None))
 
 
 def _loops(found: SymbolicProgram, block: int) -> list[_Loop] | None:
