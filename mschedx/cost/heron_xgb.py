@@ -32,6 +32,13 @@ if TYPE_CHECKING:
 
 _FORMAT = 1
 
+MOST_ANALYSED = 8
+"""Sketches of a task up to which each is analysed for its quantities.
+
+Analysing takes 0.2 to 1 s a sketch. TVM's CPU spaces split into dozens, one per combination of
+compute locations (softmax 45): there it would cost more than the trials it saves.
+"""
+
 
 @derived_object
 class HeronXGB(ModelAdapter):
@@ -48,8 +55,8 @@ class HeronXGB(ModelAdapter):
         Parameters of the trees; Heron's by default.
     quantities : bool
         Whether the features hold the sketch's derived quantities (extents, footprints, ...)
-        beside the decisions. The paper's vector does hold them: its assignments list every
-        variable of the constraint problem.
+        beside the decisions, for tasks of at most `MOST_ANALYSED` sketches. The paper's vector
+        does hold them: its assignments list every variable of the constraint problem.
     """
 
     def __init__(self, config: TreeConfig | None = None, quantities: bool = True) -> None:
@@ -65,8 +72,11 @@ class HeronXGB(ModelAdapter):
     # As an array model.
 
     def learn(self, task: str, measured: Sequence[Measured]) -> None:
+        analyse = self.quantities and len(measured) <= MOST_ANALYSED
         for index, part in enumerate(measured):
             self._order[part.sketch] = index
+            if part.sketch not in self._layouts:
+                self._layouts[part.sketch] = _Layout.of(part.sketch, analyse)
         self._measured[task] = Table.join(
             [
                 Table(
@@ -173,8 +183,9 @@ class HeronXGB(ModelAdapter):
         """Decisions, derived quantities, and which sketch of its task it is: float64 [n, F]."""
         own = np.where(configs < 0, configs, np.log2(1.0 + np.maximum(configs, 0)))
         parts = [own, np.full((len(configs), 1), self._order.get(sketch, 0))]
-        if self.quantities:
-            parts.insert(1, sketch.features(configs)[:, self._layout(sketch).derived])
+        derived = self._layout(sketch).derived
+        if derived:
+            parts.insert(1, sketch.features(configs)[:, derived])
         return np.concatenate(parts, axis=1)
 
     def _layout(self, sketch: Sketch) -> _Layout:

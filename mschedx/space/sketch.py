@@ -107,10 +107,19 @@ class Sketch:
         On a CPU no postproc of TVM rejects a program for its sizes, so that sampling there needs
         no analysis.
         """
-        on_cpu = "cpu" in self.design.target.keys
-        derived = () if on_cpu and self._given is None else self.analysis.constraints
+        derived = () if self._on_cpu and self._given is None else self.analysis.constraints
         extra = (replace(c, names=c.names or self.names) for c in self._extra)
         return (*self.design.constraints, *derived, *extra)
+
+    @property
+    def _on_cpu(self) -> bool:
+        return "cpu" in self.design.target.keys
+
+    @property
+    def _says_its_loops(self) -> bool:
+        """Whether the trace itself unrolls or parallelises, so that a CPU has advice for it."""
+        kinds = {str(instruction.kind.name) for instruction in self.design.trace.insts}
+        return bool(kinds & {"Unroll", "Parallel"})
 
     def narrowed(self, *, canonical: bool = True, preferences: bool = False) -> Sketch:
         """Return this sketch with fewer configs, none of them lost to a search.
@@ -123,6 +132,8 @@ class Sketch:
             Drop configs that are valid but can hardly be fast. A preference that no config of
             this shape can meet is left out.
         """
+        if self._on_cpu and not self._says_its_loops:
+            return self
         extra = [*self._extra]
         extra += self.analysis.canonical if canonical else ()
         narrowed = Sketch(self.design, self.analysis, extra)
