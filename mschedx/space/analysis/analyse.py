@@ -16,7 +16,7 @@ from .cpu_advice import cpu_preferences
 from .extract import Program
 from .fit import Solver
 from .kernels import kernels, top_of, tops
-from .memory import alignment, copies, dtype_bytes, elements, shape, users
+from .memory import alignment, copies, dtype_bytes, elements, is_shared, shape, unsure, users
 from .model import (
     AccessInfo,
     AllocationInfo,
@@ -105,6 +105,9 @@ def analyse_probes(design: Design, observed: Probes) -> Analysis:
         hardware = Hardware.from_target(design.target)
         preferences += cpu_preferences(loops, stores, hardware)
     quantities = _quantities(loops, accesses, stores, allocations, nests, vectors)
+    for name in _unsure(found, nests, allocations):
+        if quantities.pop(name, None) is not None:
+            unresolved[name] = "what the buffer's readers touch is not known: only a lower bound is"
     return Analysis(
         quantities=quantities,
         constraints=derive.named(constraints, design.names),
@@ -236,6 +239,21 @@ def _allocations(found: SymbolicProgram, on_gpu: bool) -> tuple[AllocationInfo, 
             AllocationInfo(buffer.name, buffer.scope, buffer.dtype, kernel, dims, versions, size)
         )
     return tuple(result)
+
+
+def _unsure(
+    found: SymbolicProgram, nests: Sequence[KernelInfo], allocations: Sequence[AllocationInfo]
+) -> list[str]:
+    """Names of quantities that rest on buffers whose readers are not known."""
+    buffers = {buffer.name: buffer for buffer in found.template.buffers}
+    names = []
+    for one in allocations:
+        if unsure(found, buffers[one.buffer]):
+            names += [f"{one.buffer}/alloc[{d}]" for d in range(len(one.shape))]
+            names.append(f"{one.buffer}/alloc_bytes")
+            if is_shared(one.scope) and 0 <= one.kernel < len(nests):
+                names.append(f"{nests[one.kernel].name}/shared_bytes")
+    return names
 
 
 def _vthreads(found: SymbolicProgram, top: int) -> list[Expression]:

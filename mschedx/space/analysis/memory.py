@@ -83,6 +83,16 @@ def shape(found: SymbolicProgram, buffer: Buffer) -> tuple[Expression | None, ..
     return tuple(dims)
 
 
+def unsure(found: SymbolicProgram, buffer: Buffer) -> bool:
+    """Whether readers of a buffer touch a range that is not known, so its shape may be larger."""
+    uses = users(found.template, buffer.name)
+    depth = home(found, uses)
+    blocks = found.template.blocks
+    readers = [(b, a) for b, a in uses if not blocks[b].accesses[a].is_write]
+    dims = range(len(buffer.shape))
+    return bool(readers) and any(_widest(found, buffer, readers, d, depth) is None for d in dims)
+
+
 def _widest(
     found: SymbolicProgram, buffer: Buffer, uses: Sequence[User], d: int, depth: int
 ) -> Expression | None:
