@@ -27,7 +27,7 @@ TUNERS = ("mschedx", "tvm")
 
 
 def tune_mschedx(shape: tuple[int, int, int], trials: int, seed: int, work_dir: str) -> None:
-    from mschedx.tune import tune
+    from mschedx.tuning import tune
     from mschedx.workloads import make
 
     tune(make("gemm", shape), trials=trials, seed=seed, work_dir=work_dir, progress=False)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from .measure import LocalBuilder as LocalBuilder
     from .measure import LocalRunner as LocalRunner
     from .search import ConstrainedEvolution as ConstrainedEvolution
-    from .tune import TuneResult as TuneResult
-    from .tune import tune as tune
+    from .tuning import TuneResult as TuneResult
+    from .tuning import tune as tune
 
 __version__ = "0.1.0.dev0"
 
@@ -25,8 +25,8 @@ _HOMES = {
     "Hardware": "hardware",
     "LocalBuilder": "measure",
     "LocalRunner": "measure",
-    "TuneResult": "tune",
-    "tune": "tune",
+    "TuneResult": "tuning",
+    "tune": "tuning",
 }
 _PACKAGES = ("cost", "measure", "search", "space")
 
@@ -39,7 +39,6 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    # Bound here so that the name wins over the submodule that is called the same (`tune`).
     globals()[name] = value
     return value
 

@@ -109,7 +109,11 @@ def _tune(args: argparse.Namespace) -> int:
         raise ValueError(f"{args.op} needs --shape {operator.describe()}")
     operator.complete(args.shape)
 
-    from mschedx.tune import tune
+    # Before TVM is imported here: the workers import theirs at the same time.
+    from mschedx.measure import start
+
+    start()
+    from mschedx.tuning import tune
 
     workload = Workload(args.op, args.op, args.shape, args.dtype)
     work_dir = args.work_dir or Path(

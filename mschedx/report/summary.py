@@ -10,7 +10,7 @@ import numpy as np
 from mschedx.report.fair import time_all
 from mschedx.report.progress import describe_failures, format_seconds
 from mschedx.report.vendor import inputs, numpy_call, torch_call
-from mschedx.tune import TuneResult
+from mschedx.tuning import TuneResult
 from mschedx.workloads import Workload
 
 

@@ -10,13 +10,13 @@ import pytest
 
 from mschedx.hardware import host_target
 from mschedx.report.records import read_run
-from mschedx.tune import tune
+from mschedx.tuning import tune
 from mschedx.work_dir import RECORDS, read_lines
 from mschedx.workloads import make
 
 SHAPE = (64, 64, 64)
 CODE = f"""
-from mschedx.tune import tune
+from mschedx.tuning import tune
 from mschedx.workloads import make
 import sys
 tune(make("gemm", {SHAPE}), trials=5000, trials_per_round=8, work_dir=sys.argv[1], verify=False)

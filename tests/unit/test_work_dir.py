@@ -9,7 +9,7 @@ from stand_ins import Runner, gemm, quick
 from tvm.s_tir import meta_schedule as ms
 
 from mschedx.inputs import normalize_target
-from mschedx.tune import tune
+from mschedx.tuning import tune
 from mschedx.work_dir import (
     MANIFEST,
     RECORDS,

@@ -135,7 +135,7 @@ def _main(request: str) -> None:
     if tuner.stock:
         _stock(cell, func, work_dir)
         return
-    from mschedx.tune import tune
+    from mschedx.tuning import tune
 
     tune(
         func,

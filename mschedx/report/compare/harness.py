@@ -114,7 +114,7 @@ def _time(workload: Workload, runs: dict[str, Path]) -> dict[str, Any]:
     from mschedx.peak import peak_kernel
     from mschedx.report.fair import time_all
     from mschedx.report.vendor import inputs, numpy_call, torch_call
-    from mschedx.tune import estimate_flops
+    from mschedx.tuning import estimate_flops
 
     func, target = workload.func(), host_target()
     mod = normalize_mod(func)

@@ -11,7 +11,7 @@ import numpy as np
 from mschedx.hardware import Hardware
 from mschedx.space.expression import Expression, add, constant, multiply
 
-from . import derive
+from . import derive, dynamic
 from .cpu_advice import cpu_preferences
 from .extract import Program
 from .fit import Solver
@@ -84,6 +84,9 @@ def analyse_probes(design: Design, observed: Probes) -> Analysis:
     nests = kernels(found, allocations, limits.warp) if on_gpu else ()
     vectors = _vectors(programs, found, solver, nests)
     constraints: list = []
+    refused = [config for config, reason in observed.refused if reason == dynamic.REASON]
+    if refused:
+        constraints += dynamic.divisibility(tiles, observed.configs, np.array(refused)) or []
     canonical: list = []
     preferences: list = []
     if on_gpu:

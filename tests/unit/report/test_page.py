@@ -9,7 +9,7 @@ from mschedx import cli
 from mschedx.report.analysis import Report, analyse_run, group_stages
 from mschedx.report.page import build_page, rank_correlation
 from mschedx.report.records import Run, Trial
-from mschedx.tune import tune
+from mschedx.tuning import tune
 
 
 @pytest.fixture

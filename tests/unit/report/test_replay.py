@@ -14,7 +14,7 @@ from mschedx.report.replay import (
 )
 from mschedx.search.points import SketchSet
 from mschedx.space import sketches
-from mschedx.tune import tune
+from mschedx.tuning import tune
 
 TARGET = {"kind": "llvm", "mcpu": "haswell", "num-cores": 2}
 

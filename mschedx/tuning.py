@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import sys
 import tempfile
 import time
-import types
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +13,7 @@ from tvm.s_tir import meta_schedule as ms
 
 from mschedx import compat
 from mschedx.inputs import check_trials, normalize_mod, normalize_target
+from mschedx.measure import start as start_workers
 from mschedx.report.progress import Progress, make_progress
 from mschedx.report.records import Trial, best_so_far, count_failures
 from mschedx.session import Outcome, Plan, recorded, run_session
@@ -178,6 +177,8 @@ def tune(
     check_trials(trials_per_round)
     module, resolved = normalize_mod(mod), normalize_target(target)
     compat.check_versions()
+    if builder is None or runner is None:
+        start_workers()
     folder = Path(work_dir if work_dir is not None else tempfile.mkdtemp(prefix="mschedx-"))
     plan = Plan(
         mod=module,
@@ -238,13 +239,3 @@ def estimate_flops(mod: IRModule) -> float:
     from tvm.s_tir.analysis import estimate_tir_flops
 
     return float(estimate_tir_flops(mod))
-
-
-class _CallableModule(types.ModuleType):
-    """``mschedx.tune`` is this module once anything is imported from it: let it be called too."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> TuneResult:
-        return tune(*args, **kwargs)
-
-
-sys.modules[__name__].__class__ = _CallableModule

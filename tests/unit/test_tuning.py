@@ -16,7 +16,7 @@ from tvm.target import Target
 import mschedx.winner
 from mschedx.compat import only_intrinsics
 from mschedx.inputs import normalize_mod, normalize_target
-from mschedx.tune import tune
+from mschedx.tuning import tune
 from mschedx.work_dir import read_lines
 
 
@@ -265,6 +265,6 @@ def test_a_module_of_one_function_is_that_function():
 
 
 def test_the_name_is_a_function_whatever_was_imported_before():
-    code = "from mschedx.tune import TuneResult; import mschedx; mschedx.tune(5)"
+    code = "from mschedx.tuning import TuneResult; import mschedx; mschedx.tune(5)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "TypeError: expected a tirx.PrimFunc" in run.stderr
