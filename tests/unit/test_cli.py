@@ -9,7 +9,7 @@ from stand_ins import Runner, quick
 
 from mschedx import cli
 
-tune_module = importlib.import_module("mschedx.tune")
+tune_module = importlib.import_module("mschedx.tuning")
 
 
 @pytest.fixture

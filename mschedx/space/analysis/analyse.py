@@ -63,10 +63,10 @@ def analyse(design: Design, seed: int = 0, probes: int = PROBES) -> Analysis:
     """
     rng = np.random.default_rng(seed)
     observed = gather(design, max(probes, 2 * len(design.decisions)), rng)
-    return analyse_probes(design, observed)
+    return analyse_probes(design, observed, rng)
 
 
-def analyse_probes(design: Design, observed: Probes) -> Analysis:
+def analyse_probes(design: Design, observed: Probes, rng: np.random.Generator) -> Analysis:
     """Analyse what `analyse` gathered; see there."""
     programs, configs, others = _one_skeleton(observed)
     fitted = len(programs) - len(programs) // _HELD_OUT
@@ -84,9 +84,7 @@ def analyse_probes(design: Design, observed: Probes) -> Analysis:
     nests = kernels(found, allocations, limits.warp) if on_gpu else ()
     vectors = _vectors(programs, found, solver, nests)
     constraints: list = []
-    refused = [config for config, reason in observed.refused if reason == dynamic.REASON]
-    if refused:
-        constraints += dynamic.divisibility(tiles, observed.configs, np.array(refused)) or []
+    constraints += dynamic.constant_loops(design, tiles, observed, rng)
     canonical: list = []
     preferences: list = []
     if on_gpu:

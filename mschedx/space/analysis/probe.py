@@ -106,6 +106,14 @@ def replayed(design: Design, configs: IntArray) -> Probes:
     return draft.probes()
 
 
+def replayed_or_not(design: Design, configs: IntArray) -> Probes:
+    """Replay configs [n, D]; like `replayed`, but content when none of them replays."""
+    draft = _Draft(design)
+    draft.take(configs)
+    kept = np.array(draft.kept, dtype=np.int64).reshape(len(draft.kept), configs.shape[1])
+    return Probes(kept, tuple(draft.programs), tuple(draft.refused))
+
+
 @dataclass
 class _Draft:
     """Probes being collected."""
