@@ -22,7 +22,7 @@ from mschedx.space.expression import (
     where_divides,
 )
 
-from .affine import evaluate
+from .affine import Division, evaluate
 from .extract import Access, Program
 from .fit import Solver
 from .kernels import top_of, tops
@@ -159,17 +159,33 @@ def _strided_index_bytes(
     if info.vector is None or not block.loops:
         return None
     parts = [
-        (part.period, part.count, multiply(part.stride, step))
+        (part.period, part.count, multiply(part.stride, step), _divisors(access, v))
         for v, form in enumerate(found.iters[b])
         if (step := _step(found, access, v)) is not None
         for part in form.components
         if part.loop == block.loops[-1]
     ]
     index: Expression = constant(0)
-    for _, count, stride in sorted(parts, key=lambda part: -part[0]):
+    for _, count, stride, divisors in sorted(parts, key=lambda part: -part[0]):
         lanes = where_divides(info.vector, count, multiply(_INDEX_BYTES, info.vector), 0)
+        for divisor in divisors:
+            # Only then does TVM see that the lanes stay on one side of the quotient's steps.
+            aligned = where_divides(divisor, count, lanes, 0)
+            lanes = where_divides(count, divisor, lanes, aligned)
         index = where_at_most(2, count, where_at_most(stride, 1, 0, lanes), index)
     return index if index.columns else None
+
+
+def _divisors(access: Access, v: int) -> list[int]:
+    """What a block's iterator is divided by, for quotients and remainders, in an access."""
+    found: list[int] = []
+    pending = [form for form in access.local if form is not None]
+    while pending:
+        for atom, _ in pending.pop().terms:
+            if isinstance(atom, Division) and v in atom.loops():
+                found.append(atom.divisor)
+                pending.append(atom.inner)
+    return sorted(set(found))
 
 
 def _step(found: SymbolicProgram, access: Access, v: int) -> Expression | None:
