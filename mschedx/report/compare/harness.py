@@ -129,7 +129,7 @@ def _time(workload: Workload, runs: dict[str, Path]) -> dict[str, Any]:
         {name: kernel for name, kernel in kernels.items() if kernel is not None},
         [*arrays, zeros],
         {**{name: call for name, call in others.items() if call}, "peak": peak.call()},
-        rounds=9,
+        rounds=5,
     )
     seconds = {name: timing.min_s for name, timing in timings.items()}
     seconds["peak"] = peak.flops / seconds["peak"]

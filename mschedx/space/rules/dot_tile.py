@@ -25,7 +25,7 @@ def dot_tiles(sch: Any, block: Any, target: Target) -> list[Schedule]:
     axis = None if contraction is None else dot_axis(contraction)
     if contraction is None or axis is None:
         return []
-    limits = tile.TileLimits.of(hardware, contraction.dtype)
+    limits = tile.TileLimits.of(hardware, contraction)
     for intrinsic in _candidates(contraction, target):
         limits = replace(limits, lanes=intrinsic.lanes)
         factors = _padding(contraction, axis, intrinsic, limits)

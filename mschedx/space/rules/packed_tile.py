@@ -21,7 +21,7 @@ def packed_tiles(sch: Any, block: Any, hardware: Hardware) -> list[Schedule]:
     contraction = match_contraction(sch.get(block), hardware.vector_bytes)
     if contraction is None:
         return []
-    limits = tile.TileLimits.of(hardware, contraction.dtype)
+    limits = tile.TileLimits.of(hardware, contraction)
     padding = tile.padding_factors(contraction, limits)
     if padding is not None:
         sch = tile.pad(sch.copy(), block, padding)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from mschedx.hardware import Hardware
@@ -31,12 +32,18 @@ class TileLimits:
     vector_unroll: int
 
     @staticmethod
-    def of(hardware: Hardware, dtype: str) -> TileLimits:
-        """Derive the limits from the register file: a tile beyond it can only spill."""
+    def of(hardware: Hardware, contraction: Contraction) -> TileLimits:
+        """Derive the limits from the register file: a tile beyond it can only spill.
+
+        With a few rows only (a matrix times a vector), the tile is wide instead of high: it reads
+        long runs of the panel's rows, and has as many independent sums.
+        """
+        rows = prod(contraction.extents[axis] for axis in contraction.rows)
+        registers = hardware.vector_registers
         return TileLimits(
-            lanes=hardware.lanes(dtype),
-            row_unroll=hardware.vector_registers - 2,
-            vector_unroll=max(1, hardware.vector_registers // 8),
+            lanes=hardware.lanes(contraction.dtype),
+            row_unroll=registers - 2,
+            vector_unroll=max(1, registers // 8, (registers - 4) // rows),
         )
 
 

@@ -141,6 +141,13 @@ def test_a_single_column_is_vectorised_along_its_rows():
         assert int(rows.dom.extent) == 64
 
 
+@pytest.mark.parametrize(("rows", "vectors"), [(1, 12), (2, 6), (8, 2), (64, 2)])
+def test_few_rows_make_wide_tiles(rows, vectors):
+    sch = Schedule(tvm.IRModule({"main": gemm(rows, 64, 32)}))
+    contraction = match_contraction(sch.get(sch.get_sblock("C")), HARDWARE.vector_bytes)
+    assert TileLimits.of(HARDWARE, contraction).vector_unroll == vectors
+
+
 def test_vector_length():
     assert [vector_length(n, 16) for n in (64, 24, 8, 12, 1, 1009)] == [16, 8, 8, None, None, None]
 
