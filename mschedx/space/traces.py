@@ -256,7 +256,7 @@ def _choice_name(done: Any, user: Any) -> str:
         word = _SHORT.get(key, key)
     try:
         target = done.get(user.inputs[0])
-    except Exception:  # The block was inlined or the loop fused later: its name is gone.
+    except ValueError:  # The block was inlined or the loop fused later: its name is gone.
         return word
     if isinstance(target, tirx.For):
         return f"{target.loop_var.name}.{word}"
