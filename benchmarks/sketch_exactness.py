@@ -1,104 +1,142 @@
 """Expressions against programs: every number exact, nothing valid excluded.
 
-    python benchmarks/sketch_exactness.py --target llvm --space tvm --configs 200
+    python benchmarks/sketch_exactness.py --target llvm --space tvm --sketches 100 --output out.jsonl
 
-For every workload, space and sketch it replays random and corner configs that the analysis has not
-seen and compares every expression with the program, number by number; sampled valid configs are
-also materialised and lowered (allocations, threads, vectors, parallel loops, unrolling). Then it
-counts, of random configs, those that a constraint excludes although TVM's postprocs accept them,
-and those that all constraints admit although a postproc rejects them. ``StorageRewrite`` clashes
-are no verdict of the postprocs and are left out there. No GPU is needed.
+For every workload, space and sketch it replays corner configs and ``--configs`` random ones that the
+analysis has not seen, and compares every expression with the program, number by number. Each is put
+to TVM's postprocs too; what they accept is lowered and compared (allocations, threads, vectors,
+parallel loops, unrolling). Where constraints leave only a part of the space, as many valid configs
+are drawn from it and compared the same way. Counted beside wrong numbers: random configs that a
+constraint excludes although the postprocs accept them, and configs that all constraints admit
+although a postproc rejects them. ``StorageRewrite`` clashes are no verdict of the postprocs and are
+left out there. No GPU is needed.
+
+With ``--output`` every sketch becomes a line of JSON as soon as it is done, and a later call with the
+same file leaves out what is in it; ``--summary`` only adds up such files.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import time
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
-from sketch import SPACES, WORKLOADS, line, module_of, target_of
+from sketch_suite import SPACES, chosen, line, module_of, parser, spaces_of, target_of
 
-from mschedx.space import InvalidSchedule, Sketch, sketches
+from mschedx.space import Sketch, sketches
 from mschedx.space.analysis.check import check
 from mschedx.space.analysis.probe import corner_configs, random_configs
 
+Row = dict[str, object]
 
-def report(sketch: Sketch, arguments: argparse.Namespace) -> dict[str, object]:
+
+def report(sketch: Sketch, arguments: argparse.Namespace) -> Row:
     """Check one sketch; see the module's header for what the columns mean."""
     rng = np.random.default_rng(arguments.seed + 1)
-    design, analysis = sketch.design, sketch.analysis
-    configs = np.concatenate(
-        [corner_configs(design), random_configs(design, arguments.configs, rng)]
-    )
-    verdict = check(design, analysis, configs)
-    row: dict[str, object] = {
-        "programs": verdict.programs,
-        "numbers": verdict.compared,
-        "wrong": len(verdict.wrong),
-        "unresolved": len(analysis.unresolved),
-    }
-    if sketch.count() != 0:
-        drawn = check(design, analysis, sketch.sample(arguments.lowered, rng), arguments.lowered)
-        row |= {"lowered": drawn.lowered, "wrong_lowered": len(drawn.wrong)}
-        verdict.wrong.update(drawn.wrong)
-    row |= agreement(sketch, random_configs(design, arguments.postprocs, rng))
-    if verdict.wrong:
-        row["first"] = next(iter(verdict.wrong.items()))
+    start = time.perf_counter()
+    analysis = sketch.analysis
+    analysed = time.perf_counter()
+    open_ended = random_configs(sketch.design, arguments.configs, rng)
+    batches = [np.concatenate([open_ended, corner_configs(sketch.design)])]
+    if sketch.constraints != sketch.design.constraints and sketch.count() != 0:
+        batches.append(sketch.sample(arguments.configs, rng))
+    row: Row = {"analyse_s": analysed - start, "unresolved": sorted(analysis.unresolved)}
+    total: Counter[str] = Counter()
+    wrong: dict[str, object] = {}
+    for configs in batches:
+        verdict = check(sketch.design, analysis, configs, len(configs))
+        wrong |= verdict.wrong
+        total.update(
+            programs=verdict.programs,
+            numbers=verdict.compared,
+            wrong=len(verdict.wrong),
+            lowered=verdict.lowered,
+            **agreement(sketch, configs, verdict.accepted),
+        )
+    row |= total
+    row["sampled"] = len(batches[1]) if len(batches) > 1 else 0
+    row["check_s"] = time.perf_counter() - analysed
+    if wrong:
+        row["first"] = [f"{name}: {seen}" for name, seen in wrong.items()][:3]
     return row
 
 
-def agreement(sketch: Sketch, configs: np.ndarray) -> dict[str, object]:
+def agreement(sketch: Sketch, configs: np.ndarray, accepted: list[bool]) -> dict[str, int]:
     """Count where constraints and postprocs disagree on configs [n, D]."""
     tested = [c for c in sketch.constraints if "StorageRewrite" not in c.origin]
     admitted = np.all([c.holds(configs) for c in tested] or [np.ones(len(configs), bool)], axis=0)
-    outcomes = sketch.schedules(configs)
-    valid = [not isinstance(outcome, InvalidSchedule) for outcome in outcomes]
-    verdicts = Counter(zip(admitted.tolist(), valid))
+    verdicts = Counter(zip(admitted.tolist(), accepted))
     return {
         "valid": verdicts[True, True] + verdicts[False, True],
         "excluded_valid": verdicts[False, True],
+        "admitted": verdicts[True, True] + verdicts[True, False],
         "admitted_invalid": verdicts[True, False],
     }
 
 
-def rows(arguments: argparse.Namespace) -> Iterator[dict[str, object]]:
-    names = arguments.only.split(",") if arguments.only else list(WORKLOADS)
-    for name in names:
-        for kind in arguments.target.split(","):
-            for space in arguments.space.split(","):
-                where = {"workload": name, "target": kind, "space": space}
-                try:
-                    found = sketches(module_of(name), target_of(kind), SPACES[space])
-                except Exception as error:
-                    yield {**where, "error": f"{type(error).__name__}: {error}"[:300]}
-                    continue
-                step = max(1, len(found) // arguments.sketches)
-                for number in range(0, len(found), step):
-                    yield {
-                        **where,
-                        "sketch": f"{number}/{len(found)}",
-                        **report(found[number], arguments),
-                    }
+def rows(arguments: argparse.Namespace, done: set[tuple[object, ...]]) -> Iterator[Row]:
+    for where in spaces_of(arguments):
+        key = tuple(where.values())
+        if (*key, "all") in done:
+            continue
+        kind, space = where["target"], SPACES[where["space"]]
+        try:
+            found = sketches(module_of(where["workload"]), target_of(kind), space)
+        except Exception as error:
+            yield {**where, "sketch": "all", "error": f"{type(error).__name__}: {error}"[:300]}
+            continue
+        for number in chosen(len(found), arguments.sketches):
+            if (*key, f"{number}/{len(found)}") not in done:
+                yield {
+                    **where,
+                    "sketch": f"{number}/{len(found)}",
+                    **report(found[number], arguments),
+                }
+        # So that a resumed run need not open the space to see that nothing is missing.
+        yield {**where, "sketch": "all"}
+
+
+def summary(measured: list[Row]) -> None:
+    """Add up what was measured, by target and space."""
+    groups: dict[tuple[object, object], Counter[str]] = {}
+    for row in measured:
+        total = groups.setdefault((row["target"], row["space"]), Counter())
+        total.update({k: v for k, v in row.items() if isinstance(v, int)})
+        total["sketches"] += "programs" in row
+        total["workloads"] += row["sketch"] == "all"
+        total["below_99"] += int(str(row.get("admitted_invalid", 0))) > 0.01 * int(
+            str(row.get("admitted", 0))
+        )
+    for (target, space), total in groups.items():
+        print("total:", line({"target": target, "space": space, **total}))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--target", default="llvm,cuda", help="llvm, cuda or both")
-    parser.add_argument("--space", default="tvm,ours", help="tvm, ours or both")
-    parser.add_argument("--only", default="", help="workloads, separated by commas; all if empty")
-    parser.add_argument("--configs", type=int, default=200, help="random configs to replay")
-    parser.add_argument("--lowered", type=int, default=20, help="valid configs to lower")
-    parser.add_argument("--postprocs", type=int, default=50, help="configs put to the postprocs")
-    parser.add_argument("--sketches", type=int, default=4, help="most sketches per space, about")
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    total: Counter[str] = Counter()
-    for row in rows(arguments):
-        print(line(row), flush=True)
-        total.update({key: value for key, value in row.items() if isinstance(value, int)})
-        total["sketches"] += "programs" in row
-    print("total:", line(dict(total)))
+    options = parser(__doc__, configs=200)
+    options.add_argument("--output", type=Path, help="file of JSON lines to append to, and resume")
+    options.add_argument("--summary", nargs="+", type=Path, default=[], help="add up such files")
+    arguments = options.parse_args()
+    files = [*arguments.summary, *([arguments.output] if arguments.output else [])]
+    measured: list[Row] = [
+        json.loads(text)
+        for file in files
+        if file.exists()
+        for text in file.read_text().splitlines()
+    ]
+    if not arguments.summary:
+        done = {(r["workload"], r["target"], r["space"], r["sketch"]) for r in measured}
+        for row in rows(arguments, done):
+            if row["sketch"] != "all" or "error" in row:
+                print(line(row), flush=True)
+            measured.append(row)
+            if arguments.output:
+                with arguments.output.open("a") as file:
+                    file.write(json.dumps(row, default=int) + "\n")
+    summary(measured)
 
 
 if __name__ == "__main__":

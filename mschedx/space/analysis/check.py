@@ -1,7 +1,8 @@
 """Hold an analysis against concrete programs: every expression at every config, number by number.
 
 The oracle of tests and benchmarks. Scheduled programs are read the way the analysis reads its own
-probes, but at other configs; what postprocs and lowering decide is read off materialised programs.
+probes, but at other configs; what postprocs and lowering decide is read off the same schedules once
+they have been through both, so that a config is replayed once.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 
 from mschedx.space.errors import InvalidSchedule
 from mschedx.space.expression import Expression, IntArray
+from mschedx.space.materialize import Postprocs
 
 from .extract import DynamicExtent, Program, entry, extract
 from .lowered import Lowered, lower
@@ -29,7 +31,8 @@ class Verdict:
     """How many numbers were compared, and the ones that differ.
 
     ``wrong`` maps a quantity to (config, expression's value, program's value) where they first
-    differ; ``refused`` counts configs without a program by reason.
+    differ; ``refused`` counts configs without a program by reason. ``accepted`` tells of every
+    config that was put to the postprocs whether all of them took it.
     """
 
     compared: int = 0
@@ -37,6 +40,7 @@ class Verdict:
     lowered: int = 0
     wrong: dict[str, tuple[list[int], int, int]] = field(default_factory=dict)
     refused: dict[str, int] = field(default_factory=dict)
+    accepted: list[bool] = field(default_factory=list)
 
     def note(
         self, name: str, expression: Expression | None, seen: Sequence[int], configs: IntArray
@@ -56,6 +60,14 @@ class Verdict:
         self.refused[reason] = self.refused.get(reason, 0) + 1
 
 
+@dataclass
+class _Seen:
+    """Programs and lowered programs with their configs."""
+
+    programs: list[tuple[IntArray, Program]] = field(default_factory=list)
+    lowered: list[tuple[IntArray, Lowered]] = field(default_factory=list)
+
+
 def check(design: Design, analysis: Analysis, configs: IntArray, lowering: int = 0) -> Verdict:
     """Compare the analysis with programs at configs [n, D].
 
@@ -67,51 +79,53 @@ def check(design: Design, analysis: Analysis, configs: IntArray, lowering: int =
     configs : int64 array [n, D]
         Configs that do not replay are counted as refused.
     lowering : int
-        How many of them to materialise and lower as well.
+        How many of them, from the first, to put to the postprocs and, where these accept, to lower.
 
     Returns
     -------
     Verdict
         A program of another structure counts as the quantity ``"structure"`` gone wrong.
     """
-    verdict = Verdict()
-    _check_scheduled(design, analysis, configs, verdict)
-    for config in configs[:lowering]:
-        try:
-            schedule = design.materialize(config)
-        except InvalidSchedule as error:
-            verdict.refuse(error.reason)
-            continue
-        verdict.lowered += 1
-        _check_lowered(analysis, lower(schedule), config[None], verdict)
+    verdict, seen = Verdict(), _Seen()
+    if lowering and design.postprocs is None:
+        design.postprocs = Postprocs.of_target(design.mod, design.target)
+    for number, config in enumerate(configs):
+        accepted = _look(design, config, number < lowering, seen, verdict)
+        if number < lowering:
+            verdict.accepted.append(accepted)
+    verdict.programs, verdict.lowered = len(seen.programs), len(seen.lowered)
+    if seen.programs:
+        _check_scheduled(analysis, seen, verdict)
+    if seen.lowered:
+        _check_lowered(analysis, seen, verdict)
     return verdict
 
 
-def _check_scheduled(
-    design: Design, analysis: Analysis, configs: IntArray, verdict: Verdict
-) -> None:
-    replayed = [(config, _replay(design, config, verdict)) for config in configs]
-    kept = [config for config, program in replayed if program is not None]
-    programs = [program for _, program in replayed if program is not None]
-    if not programs:
-        return
-    verdict.programs = len(programs)
-    names = tuple(loop.name for loop in analysis.loops)
-    for program, config in zip(programs, kept):
-        if tuple(loop.name for loop in program.loops) != names:
-            verdict.wrong["structure"] = (config.tolist(), len(names), len(program.loops))
-            return
-    _check_forms(analysis, observe(programs), np.array(kept), verdict)
-
-
-def _replay(design: Design, config: IntArray, verdict: Verdict) -> Program | None:
+def _look(design: Design, config: IntArray, lowering: bool, seen: _Seen, verdict: Verdict) -> bool:
+    """Replay and read one config; tell whether the postprocs, where asked, accept it."""
     try:
-        return extract(entry(design.replay(config).mod))
+        schedule = design.replay(config)
+        seen.programs.append((config, extract(entry(schedule.mod))))
+        if lowering and design.postprocs is not None:
+            design.postprocs.apply(schedule)
+            seen.lowered.append((config, lower(schedule)))
     except InvalidSchedule as error:
         verdict.refuse(error.reason)
     except DynamicExtent:
         verdict.refuse("DisallowDynamicLoop")
-    return None
+    else:
+        return lowering
+    return False
+
+
+def _check_scheduled(analysis: Analysis, seen: _Seen, verdict: Verdict) -> None:
+    names = tuple(loop.name for loop in analysis.loops)
+    for config, program in seen.programs:
+        if tuple(loop.name for loop in program.loops) != names:
+            verdict.wrong["structure"] = (config.tolist(), len(names), len(program.loops))
+            return
+    configs = np.array([config for config, _ in seen.programs])
+    _check_forms(analysis, observe([program for _, program in seen.programs]), configs, verdict)
 
 
 def _check_forms(
@@ -131,28 +145,28 @@ def _check_forms(
                 verdict.note(name, expression, reach[:, level].tolist(), configs)
 
 
-def _check_lowered(
-    analysis: Analysis, lowered: Lowered, configs: IntArray, verdict: Verdict
-) -> None:
+def _check_lowered(analysis: Analysis, seen: _Seen, verdict: Verdict) -> None:
+    configs = np.array([config for config, _ in seen.lowered])
+    programs = [lowered for _, lowered in seen.lowered]
     for one in analysis.allocations:
-        # Printing and lowering spell "A_shared.dyn" with an underscore.
-        shape = lowered.allocations.get(one.buffer) or lowered.allocations.get(
-            one.buffer.replace(".", "_"), ()
-        )
-        for d, (expression, extent) in enumerate(zip(one.shape, shape)):
-            verdict.note(f"{one.buffer}/alloc[{d}]", expression, [extent], configs)
+        shapes = [_allocated(lowered, one.buffer) for lowered in programs]
+        for d, expression in enumerate(one.shape):
+            extents = [shape[d] if d < len(shape) else UNKNOWN for shape in shapes]
+            verdict.note(f"{one.buffer}/alloc[{d}]", expression, extents, configs)
     for info in analysis.vectors:
-        for part, seen in (
-            ("vector", lowered.vectors),
-            ("parallel", lowered.parallels),
-            ("unroll", lowered.unrolls),
-        ):
-            if info.block in seen:
-                value = seen[info.block]
-                verdict.note(f"{info.block}/{part}", getattr(info, part), [value], configs)
-    tops = {loop.name.split("/")[0] for loop in analysis.loops}
+        for part, kind in (("vector", "vectors"), ("parallel", "parallels"), ("unroll", "unrolls")):
+            values = [getattr(lowered, kind).get(info.block, UNKNOWN) for lowered in programs]
+            verdict.note(f"{info.block}/{part}", getattr(info, part), values, configs)
     for kernel in analysis.kernels:
-        for block in tops & set(lowered.threads):
-            if block == kernel.name:
-                for tag, value in lowered.threads[block].items():
-                    verdict.note(f"{block}/{tag}", kernel.extents.get(tag), [value], configs)
+        tags = {tag for lowered in programs for tag in lowered.threads.get(kernel.name, {})}
+        for tag in sorted(tags):
+            values = [
+                lowered.threads.get(kernel.name, {}).get(tag, UNKNOWN) for lowered in programs
+            ]
+            verdict.note(f"{kernel.name}/{tag}", kernel.extents.get(tag), values, configs)
+
+
+def _allocated(lowered: Lowered, buffer: str) -> tuple[int, ...]:
+    """The compacted shape; printing and lowering spell "A_shared.dyn" with an underscore."""
+    found = lowered.allocations.get(buffer)
+    return found or lowered.allocations.get(buffer.replace(".", "_"), ())
