@@ -80,7 +80,7 @@ def analyse_probes(design: Design, observed: Probes, rng: np.random.Generator) -
         withdraw(found, observe(held_out), held_configs)
     limits = derive.Limits.of(design.target)
     on_gpu = bool(limits.threads)
-    allocations = _allocations(found, on_gpu)
+    allocations = _allocations(programs, found, solver, on_gpu)
     nests = kernels(found, allocations, limits.warp) if on_gpu else ()
     vectors = _vectors(programs, found, solver, nests)
     constraints: list = []
@@ -220,7 +220,9 @@ def _ancestors(program: Program, block: int) -> list[int]:
     return chain
 
 
-def _allocations(found: SymbolicProgram, on_gpu: bool) -> tuple[AllocationInfo, ...]:
+def _allocations(
+    programs: Sequence[Program], found: SymbolicProgram, solver: Solver, on_gpu: bool
+) -> tuple[AllocationInfo, ...]:
     result = []
     nests = tops(found.template)
     for buffer in found.template.buffers:
@@ -230,9 +232,9 @@ def _allocations(found: SymbolicProgram, on_gpu: bool) -> tuple[AllocationInfo, 
         above = {top_of(found.template, b) for b, _ in uses}
         top = above.pop() if len(above) == 1 else None
         dims = shape(found, buffer)
-        versions = copies(found, buffer.name)
+        versions = solver.solve(np.array([copies(found, p, buffer.name) for p in programs]))
         size = elements(dims, alignment(found.template, buffer.name))
-        size = size and multiply(dtype_bytes(buffer.dtype), versions, size)
+        size = size and versions and multiply(dtype_bytes(buffer.dtype), versions, size)
         if size is not None and on_gpu and top is not None and buffer.scope == "local":
             size = multiply(size, *_vthreads(found, top))
         kernel = -1 if top is None else nests.index(top)

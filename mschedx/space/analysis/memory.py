@@ -153,9 +153,8 @@ def alignment(program: Program, buffer: str) -> dict[int, tuple[int, int]]:
     return found
 
 
-def copies(found: SymbolicProgram, buffer: str) -> int:
-    """Versions of a buffer that a software pipeline around its uses keeps."""
-    program = found.template
+def copies(found: SymbolicProgram, program: Program, buffer: str) -> int:
+    """Versions of a buffer that a software pipeline around its uses keeps in ``program``."""
     uses = users(program, buffer)
     depth = home(found, uses)
     if not uses or depth == 0:

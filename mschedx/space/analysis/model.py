@@ -90,7 +90,7 @@ class AllocationInfo:
     dtype: str
     kernel: int
     shape: tuple[Expression | None, ...]
-    copies: int
+    copies: Expression | None
     bytes: Expression | None
 
 
