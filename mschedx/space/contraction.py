@@ -37,6 +37,8 @@ class Operand:
     plain : tuple of int or None
         For every dimension, the axis whose variable is the whole index; None for an index that
         combines axes (a convolution's window) or is constant.
+    shape : tuple of int
+        Extents of the buffer; 0 where one is not constant.
     dtype : str
     windowed : bool
         Whether the block writes some index as a combination of variables, even of extent 1.
@@ -45,6 +47,7 @@ class Operand:
     index: int
     dims: tuple[frozenset[int], ...]
     plain: tuple[int | None, ...]
+    shape: tuple[int, ...]
     dtype: str
     windowed: bool
 
@@ -166,7 +169,8 @@ def _operand(load: Any, block: Any, axes: dict[Any, int], analyzer: Analyzer) ->
     )
     plain = tuple(axes.get(index) if isinstance(index, tirx.Var) else None for index in indices)
     windowed = not all(isinstance(index, (tirx.Var, tirx.IntImm)) for index in load.indices)
-    return Operand(position[0], dims, plain, str(load.source.dtype), windowed)
+    shape = tuple(int(n) if isinstance(n, tirx.IntImm) else 0 for n in load.source.shape)
+    return Operand(position[0], dims, plain, shape, str(load.source.dtype), windowed)
 
 
 def _assign_roles(

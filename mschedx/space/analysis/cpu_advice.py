@@ -10,12 +10,9 @@ from collections.abc import Sequence
 
 from mschedx.hardware import Hardware
 from mschedx.space.constraints import Constraint, at_least, at_most
-from mschedx.space.expression import Expression, multiply
+from mschedx.space.expression import Expression, add, multiply
 
 from .model import LoopInfo, StoreInfo
-
-OPERAND_REGISTERS = 4
-"""Registers that a register tile leaves to its operands: up to three vectors and a broadcast."""
 
 FMA_LATENCY = 4
 """Cycles until a multiply-add's result can be added to again (Zen, Skylake and newer)."""
@@ -29,12 +26,15 @@ def cpu_preferences(
     """Advice for every reduction whose innermost loops are unrolled or vectorised."""
     advice: list[Constraint] = []
     for store in stores:
-        vectors = _tile_vectors(store, loops)
-        if not store.is_reduction or vectors is None:
+        tile = _tile_loops(store, loops)
+        if not store.is_reduction or not tile:
             continue
-        limit = hardware.vector_registers - OPERAND_REGISTERS
-        origin = f"{store.block}: accumulators stay in the {hardware.vector_registers} registers"
-        advice.append(at_most(vectors, limit, origin))
+        vectors = multiply(*tile)
+        # The innermost loop of a tile runs over the panel's vectors: each is held in a register
+        # while the rows' elements pass by, one at a time, broadcast.
+        needed = add(vectors, tile[0], 1)
+        origin = f"{store.block}: the tile stays in the {hardware.vector_registers} registers"
+        advice.append(at_most(needed, hardware.vector_registers, origin))
         cores = _parallel(store, loops)
         if cores is not None:
             origin = f"{store.block}: every one of {hardware.cores} cores has work"
@@ -45,8 +45,8 @@ def cpu_preferences(
     return advice
 
 
-def _tile_vectors(store: StoreInfo, loops: Sequence[LoopInfo]) -> Expression | None:
-    """Vector accumulators of a block: what its innermost unrolled and vectorised loops span."""
+def _tile_loops(store: StoreInfo, loops: Sequence[LoopInfo]) -> list[Expression]:
+    """Extents of a block's innermost unrolled loops, the innermost first."""
     tile: list[Expression] = []
     for index in reversed(store.loops):
         loop = loops[index]
@@ -55,7 +55,7 @@ def _tile_vectors(store: StoreInfo, loops: Sequence[LoopInfo]) -> Expression | N
         # A vectorised loop of ours is one register long, or shorter; an intrinsic hides its lanes.
         if loop.kind == "unrolled":
             tile.append(loop.extent)
-    return multiply(*tile) if tile else None
+    return tile
 
 
 def _parallel(store: StoreInfo, loops: Sequence[LoopInfo]) -> Expression | None:

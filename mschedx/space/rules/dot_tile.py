@@ -22,7 +22,7 @@ def dot_tiles(sch: Any, block: Any, target: Target) -> list[Schedule]:
     """Return the design spaces of :class:`DotTile` for one block; empty when it has none."""
     hardware = Hardware.from_target(target)
     contraction = match_contraction(sch.get(block), hardware.vector_bytes)
-    axis = None if contraction is None else dot_axis(contraction)
+    axis = None if contraction is None else tile.shared_reduction(contraction)
     if contraction is None or axis is None:
         return []
     limits = tile.TileLimits.of(hardware, contraction)
@@ -39,21 +39,6 @@ def dot_tiles(sch: Any, block: Any, target: Target) -> list[Schedule]:
             for pack_at_panel, stage in product((False, True), repeat=2)
         ]
     return []
-
-
-def dot_axis(contraction: Contraction) -> int | None:
-    """The reduction axis that both operands read as it is, best where A holds it contiguously."""
-    alone = [
-        axis
-        for axis in contraction.reductions
-        if contraction.panel.dim_of(axis) is not None
-        and contraction.broadcast.dim_of(axis) is not None
-    ]
-
-    def preference(axis: int) -> tuple[bool, int]:
-        return (contraction.broadcast.plain[-1] == axis, contraction.extents[axis])
-
-    return max(alone, key=preference, default=None)
 
 
 def _candidates(contraction: Contraction, target: Target) -> tuple[X86Intrinsic, ...]:

@@ -30,10 +30,33 @@ def packed_tiles(sch: Any, block: Any, hardware: Hardware) -> list[Schedule]:
     if length is None:
         return []
     limits = replace(limits, lanes=length)
+    packings = _packings(sch, block, contraction, limits)
+    designs = product(packings, _stagings(sch, block, contraction))
     return [
         _tile(sch.copy(), block, contraction, limits, pack_panel, stage_broadcast)
-        for pack_panel, stage_broadcast in product((False, True), repeat=2)
+        for pack_panel, stage_broadcast in designs
     ]
+
+
+def _packings(
+    sch: Any, block: Any, contraction: Contraction, limits: tile.TileLimits
+) -> tuple[bool, ...]:
+    """Whether to pack the panel operand; never in place where every vector would be gathered."""
+    copied = tile.producer_of(sch, block, contraction.panel) is not None
+    gathers = not copied and tile.transpose_of(contraction, limits.lanes) is not None
+    return (True,) if gathers else (False, True)
+
+
+def _stagings(sch: Any, block: Any, contraction: Contraction) -> tuple[bool, ...]:
+    """Whether to stage the broadcast operand in each task.
+
+    Staging compacts rows that a task reads along the reduction. Images whose channels lie apart
+    (``[N, C, H, W]``) are read in place, unless they are padded: there the copy exists anyway.
+    """
+    broadcast = contraction.broadcast
+    copied = tile.producer_of(sch, block, broadcast) is not None
+    along = broadcast.plain[-1] in contraction.reductions
+    return (False, True) if copied or along else (False,)
 
 
 def _tile(
@@ -44,17 +67,19 @@ def _tile(
     pack_panel: bool,
     stage_broadcast: bool,
 ) -> Schedule:
-    panel = tile.copy_of(sch, block, contraction.panel, pack_panel)
+    operand = contraction.panel
+    copied = tile.producer_of(sch, block, operand) is not None
+    transpose = None if copied else tile.transpose_of(contraction, limits.lanes)
+    panel = tile.copy_of(sch, block, operand, pack_panel)
     staged = tile.copy_of(sch, block, contraction.broadcast, stage_broadcast)
     if panel is not None:
-        operand = contraction.panel
         dim = operand.dim_of(contraction.vector)
         tile.permute_last(sch, block, ("read", operand.index), len(operand.dims), dim)
     write_back = tile.add_write_back(sch, block, contraction)
     loops = tile.split_and_reorder(sch, block, contraction, limits)
     sch.vectorize(loops.innermost[-1])
     tile.attach_write_back(sch, write_back, contraction, limits, loops)
-    tile.place_copy(sch, panel, loops.panel if pack_panel else None, limits.lanes)
+    tile.place_copy(sch, panel, loops.panel if pack_panel else None, limits.lanes, transpose)
     tile.place_copy(sch, staged, loops.parallel if stage_broadcast else None, limits.lanes)
     sch.decompose_reduction(block, loops.reduction)
     return sch
@@ -66,6 +91,8 @@ class PackedTile(PyScheduleRule):
 
     The rule gives one design space for each staging: panel operand read in place or packed per
     panel, broadcast operand read in place or staged per parallel task. Tile factors are sampled.
+    Panels of operands that lie the other way round (``B[j, k]``, weights ``[O, I, H, W]``) are
+    always packed, by transposing copies in registers.
 
     Rewrite
     -------

@@ -10,6 +10,7 @@ from typing import Any
 from mschedx.hardware import Hardware
 
 from ..contraction import Contraction, Operand
+from ..intrinsics.x86_transpose import Transpose, find_transpose
 from .elementwise import parallelise_copy, vectorise_innermost
 
 
@@ -165,26 +166,84 @@ def _sample_split(sch: Any, loop: Any, parts: int, innermost: int) -> list[Any]:
     return sch.split(loop, factors)
 
 
+def shared_reduction(contraction: Contraction) -> int | None:
+    """The reduction axis that both operands read as it is, best where A holds it contiguously."""
+    alone = [
+        axis
+        for axis in contraction.reductions
+        if contraction.panel.dim_of(axis) is not None
+        and contraction.broadcast.dim_of(axis) is not None
+    ]
+
+    def preference(axis: int) -> tuple[bool, int]:
+        return (contraction.broadcast.plain[-1] == axis, contraction.extents[axis])
+
+    return max(alone, key=preference, default=None)
+
+
 def copy_of(sch: Any, block: Any, operand: Operand, wanted: bool) -> Any | None:
     """The block that copies an operand: one that is there already (padding), or a new cache."""
-    existing = _producer(sch, block, operand)
+    existing = producer_of(sch, block, operand)
     if existing is not None or not wanted:
         return existing
     return sch.cache_read(block, operand.index, "global")
 
 
-def place_copy(sch: Any, copy: Any | None, loop: Any | None, lanes: int) -> None:
+def place_copy(
+    sch: Any, copy: Any | None, loop: Any | None, lanes: int, transpose: Transpose | None = None
+) -> None:
     """Compute a copy inside ``loop``, or in parallel at the root when there is none."""
     if copy is None:
         return
     if loop is None:
         parallelise_copy(sch, copy, lanes)
+        return
+    sch.compute_at(copy, loop, preserve_unit_loops=True)
+    if transpose is not None:
+        _transpose_blocks(sch, copy, transpose)
     else:
-        sch.compute_at(copy, loop, preserve_unit_loops=True)
         vectorise_innermost(sch, copy, lanes)
 
 
-def _producer(sch: Any, block: Any, operand: Operand) -> Any | None:
+def transpose_of(contraction: Contraction, lanes: int) -> Transpose | None:
+    """The transposing copy that packs the panel operand; None where the plain copy has to do.
+
+    It fits float32 operands whose rows along the vector axis are contiguous, ``[..., vector,
+    reduction, window...]``, read whole.
+    """
+    operand = contraction.panel
+    dim = operand.dim_of(contraction.vector)
+    if dim is None or operand.dtype != "float32":
+        return None
+    whole = contraction.reductions
+    extents = [
+        1 if axis is None and size == 1 else contraction.extents[axis] if axis in whole else 0
+        for axis, size in zip(operand.plain[dim + 1 :], operand.shape[dim + 1 :])
+    ]
+    if not extents or 0 in extents:
+        return None
+    return find_transpose(lanes, extents[0], tuple(extents[1:]))
+
+
+def _transpose_blocks(sch: Any, copy: Any, transpose: Transpose) -> None:
+    """Copy blocks of ``lanes`` rows by ``run`` columns through shuffles.
+
+    Rewrite
+    -------
+    ``for j, k, r: P[k, r, j] = B[j, k, r]``  →
+    ``for j0, k0: transpose(P[16·k0 : +16, :, 16·j0 : +16], B[16·j0 : +16, 16·k0 : +16, :])``
+    """
+    rank = 2 + len(transpose.window)
+    rows, run, *window = sch.get_loops(copy)[-rank:]
+    outer_rows, lanes = sch.split(rows, [None, transpose.lanes])
+    outer_run, inner_run = sch.split(run, [None, transpose.run])
+    unit = [loop for loop, extent in zip(window, transpose.window) if extent == 1]
+    wide = [loop for loop, extent in zip(window, transpose.window) if extent > 1]
+    sch.reorder(*unit, outer_rows, outer_run, inner_run, *wide, lanes)
+    sch.tensorize(inner_run, transpose.name)
+
+
+def producer_of(sch: Any, block: Any, operand: Operand) -> Any | None:
     """The block that writes the operand inside this function, if it is a mere copy (padding)."""
     source = sch.get(block).reads[operand.index].source
     for candidate in sch.get_producers(block):

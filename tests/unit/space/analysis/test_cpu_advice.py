@@ -21,7 +21,7 @@ def opened(name, *args, space=None):
 def test_formulas_name_the_tile_and_the_machine():
     for sketch in opened("matmul", 64, 128, 32):
         assert [str(p) for p in sketch.analysis.preferences] == [
-            "C.j_0.2·C.i.2 <= 28    [C_update: accumulators stay in the 32 registers]",
+            "(C.j_0.2·C.i.2 + C.j_0.2 + 1) <= 32    [C_update: the tile stays in the 32 registers]",
             "C.j_0.0·C.i.0 >= 4    [C_update: every one of 4 cores has work]",
             "C.j_0.2·C.i.2 >= 8    [C_update: 8 independent sums keep the multiply-adders busy]",
         ]

@@ -12,7 +12,8 @@ from tvm.target import Target
 from tvm.target.codegen import llvm_get_system_cpu, target_has_features
 
 from mschedx.space.contraction import match_contraction
-from mschedx.space.rules.dot_tile import dot_axis, dot_tiles
+from mschedx.space.rules.dot_tile import dot_tiles
+from mschedx.space.rules.register_tile import shared_reduction
 from mschedx.space.sketch import sketches
 from mschedx.space.target import for_target
 
@@ -153,7 +154,7 @@ def test_a_convolution_of_odd_channels_is_left_alone():
     assert spaces_of(conv2d_nhwc(8, 6, 32, 3, 1)) == []
 
 
-def test_dot_axis_is_the_one_that_lies_contiguously():
+def test_the_dot_axis_is_the_one_that_lies_contiguously():
     sch = Schedule(module(conv2d_nhwc(8, 8, 32, 3, 1)))
     contraction = match_contraction(sch.get(sch.get_sblock("C")))
-    assert contraction.extents[dot_axis(contraction)] == 8
+    assert contraction.extents[shared_reduction(contraction)] == 8
