@@ -8,7 +8,7 @@ the quantity that needed it is reported rather than guessed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import gcd
 from typing import Any
@@ -137,6 +137,9 @@ def evaluate(form: Affine, values: Mapping[int, int]) -> int:
 def sweep(form: Affine, extents: Mapping[int, int], free: frozenset[int]) -> int:
     """Return ``max − min`` of the form when the ``free`` loops run and the others stand still.
 
+    Where the range depends on where the fixed loops stand (a tile that is not aligned to its
+    divisor), it is the widest one.
+
     Parameters
     ----------
     form : Affine
@@ -147,7 +150,7 @@ def sweep(form: Affine, extents: Mapping[int, int], free: frozenset[int]) -> int
     Raises
     ------
     NotAffine
-        When the range depends on where the fixed loops stand (a tile that is not aligned).
+        When places or values are too many or too tangled to tell.
     """
     return sum(abs(c) * _atom_sweep(atom, extents, free) for atom, c in form.terms)
 
@@ -156,33 +159,116 @@ def _atom_sweep(atom: Atom, extents: Mapping[int, int], free: frozenset[int]) ->
     if isinstance(atom, int):
         return extents[atom] - 1 if atom in free else 0
     inner, divisor = atom.inner, atom.divisor
-    moving = [(a, c, _atom_sweep(a, extents, free)) for a, c in inner.terms]
-    width = sum(abs(c) * w for _, c, w in moving)
-    if width == 0:
+    if any(c % divisor == 0 for _, c in inner.terms):
+        whole, rest = _split(inner, divisor)
+        left = _atom_sweep(Division(rest, divisor, atom.remainder), extents, free)
+        return left if atom.remainder else left + sweep(whole, extents, free)
+    moving = [(a, c, w) for a, c in inner.terms if (w := _atom_sweep(a, extents, free))]
+    if not moving:
         return 0
-    standing = [(a, c) for a, c, w in moving if w == 0 and not _is_still(a, extents)]
-    start = inner.constant % divisor
-    grid = gcd(divisor, *(c for _, c in standing))
-    reach = width + sum(abs(c) * _atom_sweep(a, extents, atom_loops(a)) for a, c in standing)
-    positive = all(c > 0 for _, c, _ in moving)
-    if start + width < grid or (positive and inner.constant >= 0 and start + reach < divisor):
-        # Never leaves one cell of the grid on which the fixed part moves.
-        return width if atom.remainder else 0
-    if grid < divisor or not positive:
-        raise NotAffine("a tile that is not aligned to its divisor")
+    above = sum(c * w for _, c, w in moving if c > 0)
+    below = -sum(c * w for _, c, w in moving if c < 0)
+    running = {a for a, _, _ in moving}
+    standing = [(a, c) for a, c in inner.terms if a not in running and not _is_still(a, extents)]
+    if any(atom_loops(a) & free for a, _ in standing):
+        raise NotAffine("a quotient of loops of which some stand and some run")
+    places = _residues(inner.constant, standing, divisor, extents)
     if not atom.remainder:
-        return (start + width) // divisor
-    if start + width < divisor:
-        return width
-    step = divisor
-    for _, c, w in moving:
-        if w:
-            step = gcd(step, c)
-    if start % step:
-        raise NotAffine("a remainder that wraps off its grid")
-    return divisor - step
+        return max((r + above) // divisor - (r - below) // divisor for r in places)
+    if all(r - below >= 0 and r + above < divisor for r in places):
+        return above + below
+    step = _step(moving)
+    if step and divisor % step == 0:
+        # A range that wraps holds both ends of its grid.
+        wraps = (r - below < 0 or r + above >= divisor for r in places)
+        return max(divisor - step if wrapping else above + below for wrapping in wraps)
+    values = _residues(0, [(a, c) for a, c, _ in moving], divisor, extents)
+    if len(values) * len(places) > _MOST_PLACES:
+        raise NotAffine("too many values of a remainder")
+    return max(
+        max((r + v) % divisor for v in values) - min((r + v) % divisor for v in values)
+        for r in places
+    )
+
+
+def _split(form: Affine, divisor: int) -> tuple[Affine, Affine]:
+    """Write a form as ``divisor · whole + rest``; the rest's coefficients do not divide."""
+    whole = tuple((a, c // divisor) for a, c in form.terms if c % divisor == 0)
+    rest = tuple((a, c) for a, c in form.terms if c % divisor)
+    return Affine(0, whole), Affine(form.constant, rest)
+
+
+_MOST_PLACES = 1 << 14
+
+
+def _residues(
+    start: int, terms: Sequence[tuple[Atom, int]], divisor: int, extents: Mapping[int, int]
+) -> frozenset[int]:
+    """Remainders by the divisor of a sum over all iterations of its loops."""
+    found = frozenset({start % divisor})
+    for atom, c in terms:
+        values: Iterable[int]
+        if isinstance(atom, int):
+            # Beyond divisor / gcd iterations the remainders repeat.
+            values = range(min(extents[atom], divisor // gcd(divisor, c)))
+        else:
+            loop, *others = atom_loops(atom)
+            if others or extents[loop] > _MOST_PLACES:
+                raise NotAffine("a quotient of a long loop or of several loops")
+            values = {evaluate(Affine(0, ((atom, 1),)), {loop: i}) for i in range(extents[loop])}
+        offsets = {c * value % divisor for value in values}
+        if len(found) * len(offsets) > _MOST_PLACES:
+            raise NotAffine("too many places for a tile that is not aligned to its divisor")
+        found = frozenset((r + o) % divisor for r in found for o in offsets)
+    return found
+
+
+def _step(moving: Sequence[tuple[Atom, int, int]]) -> int:
+    """The grid on which a sum lies without gaps; 0 when there are gaps."""
+    parts = sorted((abs(c), w) for _, c, w in moving)
+    step, reach = parts[0][0], 0
+    for coefficient, width in parts:
+        if coefficient % step or coefficient > reach + step:
+            return 0
+        reach += coefficient * width
+    return step
 
 
 def _is_still(atom: Atom, extents: Mapping[int, int]) -> bool:
     """Tell whether the atom is the same at every iteration of all its loops."""
     return all(extents[loop] == 1 for loop in atom_loops(atom))
+
+
+def simplified(form: Affine, extents: Mapping[int, int]) -> Affine:
+    """Take quotients and remainders apart as far as the loops' extents allow.
+
+    ``(8·i + j) // 4`` becomes ``2·i + j // 4``, and ``2·i`` where ``j`` stays below 4.
+    """
+    result = Affine(form.constant)
+    for atom, coefficient in form.terms:
+        part = Affine(0, ((atom, 1),))
+        if isinstance(atom, Division):
+            whole, rest = _split(simplified(atom.inner, extents), atom.divisor)
+            low, high = _bounds(rest, extents)
+            inside = low >= 0 and high < atom.divisor
+            left = Affine(0, ((Division(rest, atom.divisor, atom.remainder), 1),))
+            if atom.remainder:
+                part = rest if inside else left
+            else:
+                part = whole if inside else whole.plus(left)
+        result = result.plus(part.scaled(coefficient))
+    return result
+
+
+def _bounds(form: Affine, extents: Mapping[int, int]) -> tuple[int, int]:
+    """Least and greatest value of a form, or bounds of them."""
+    low = high = form.constant
+    for atom, c in form.terms:
+        if isinstance(atom, int):
+            first, last = 0, extents[atom] - 1
+        elif atom.remainder:
+            first, last = 0, atom.divisor - 1
+        else:
+            first, last = (bound // atom.divisor for bound in _bounds(atom.inner, extents))
+        low, high = low + min(c * first, c * last), high + max(c * first, c * last)
+    return low, high

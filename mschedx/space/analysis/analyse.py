@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 PROBES = 64
 """Random replays a design is fitted and checked on, besides its corners."""
 
-_HELD_OUT = 5
-"""One replay in so many is kept from the fit and checked afterwards."""
+_HELD_OUT = 3
+"""One in so many of the later replays (corners come first) is checked instead of fitted."""
 
 THREAD_REGISTER_BYTES = 255 * 4
 """Registers one CUDA thread can have."""
@@ -69,9 +69,10 @@ def analyse(design: Design, seed: int = 0, probes: int = PROBES) -> Analysis:
 def analyse_probes(design: Design, observed: Probes, rng: np.random.Generator) -> Analysis:
     """Analyse what `analyse` gathered; see there."""
     programs, configs, others = _one_skeleton(observed)
-    fitted = len(programs) - len(programs) // _HELD_OUT
-    held_out, held_configs = programs[fitted:], configs[fitted:]
-    programs, configs = programs[:fitted], configs[:fitted]
+    kept = np.arange(len(programs)) < len(programs) // 2
+    kept |= np.arange(len(programs)) % _HELD_OUT != 0
+    held_out, held_configs = _where(programs, ~kept), configs[~kept]
+    programs, configs = _where(programs, kept), configs[kept]
     tiles = [t.columns for t in design.tables if len(t.columns) > 1]
     categories = [t.columns[0] for t in design.tables if len(t.columns) == 1]
     solver = Solver(configs, tiles, categories)
@@ -131,6 +132,10 @@ def _one_skeleton(observed: Probes) -> tuple[tuple[Program, ...], np.ndarray, in
     kept = [i for i, skeleton in enumerate(skeletons) if skeleton == most]
     programs = tuple(observed.programs[i] for i in kept)
     return programs, observed.configs[kept], len(skeletons) - len(kept)
+
+
+def _where(programs: tuple[Program, ...], chosen: np.ndarray) -> tuple[Program, ...]:
+    return tuple(program for program, one in zip(programs, chosen) if one)
 
 
 def _loops(found: SymbolicProgram) -> tuple[LoopInfo, ...]:

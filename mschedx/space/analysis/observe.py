@@ -20,7 +20,7 @@ import numpy as np
 
 from mschedx.space.expression import IntArray
 
-from .affine import Affine, Division, NotAffine, atom_loops, sweep
+from .affine import Affine, Division, NotAffine, atom_loops, simplified, sweep
 from .extract import Program
 
 UNKNOWN = -1
@@ -129,8 +129,9 @@ class _Reader:
         for form, extents, cache in zip(forms, self.extents, self.caches):
             if form not in cache:
                 loops = self.blocks[0].loops
-                own = [*_steps(form, loops, extents)]
-                cache[form] = (_levels(form, self.running, extents), own)
+                plain = None if form is None else simplified(form, extents)
+                own = [*_steps(plain, loops, extents)]
+                cache[form] = (_levels(plain, self.running, extents), own)
             levels, own = cache[form]
             reach.append(levels)
             steps.append(own)

@@ -16,6 +16,7 @@ import numpy as np
 from mschedx.space.errors import InvalidSchedule, UnsupportedTrace
 from mschedx.space.expression import IntArray
 
+from .affine import Division
 from .extract import DynamicExtent, Program, entry, extract
 
 if TYPE_CHECKING:
@@ -70,8 +71,24 @@ def corner_configs(design: Design) -> IntArray:
     return configs
 
 
+def extreme_configs(design: Design, n: int, rng: np.random.Generator) -> IntArray:
+    """Draw configs [<= n, D] of which every second table puts all it can into one slot."""
+    configs = random_configs(design, n, rng)
+    for table in design.tables:
+        corners = np.unique([*table.rows.argmax(axis=0), *table.rows.argmin(axis=0)])
+        drawn = table.rows[rng.choice(corners, size=len(configs))]
+        chosen = rng.random(len(configs)) < 0.5
+        configs[np.ix_(chosen, list(table.columns))] = drawn[chosen]
+    for constraint in design.constraints:
+        configs = configs[constraint.holds(configs)]
+    return configs
+
+
 def gather(design: Design, wanted: int, rng: np.random.Generator) -> Probes:
     """Replay corners and random configs until ``wanted`` random ones have replayed.
+
+    Where an access divides a block's iterators, what it touches depends on how tiles are aligned,
+    and rare tiles matter: as many configs again with extreme ones are replayed, twice over.
 
     Returns
     -------
@@ -90,7 +107,21 @@ def gather(design: Design, wanted: int, rng: np.random.Generator) -> Probes:
         if len(draft.programs) >= target:
             break
         draft.take(random_configs(design, wanted, rng), target)
+    if draft.programs and divides(draft.programs[0]):
+        draft.take(extreme_configs(design, 2 * wanted, rng))
     return draft.probes()
+
+
+def divides(program: Program) -> bool:
+    """Whether an access of the program has a quotient or remainder of block iterators."""
+    return any(
+        isinstance(atom, Division)
+        for block in program.blocks
+        for access in block.accesses
+        for form in access.local
+        if form is not None
+        for atom, _ in form.terms
+    )
 
 
 def replayed(design: Design, configs: IntArray) -> Probes:

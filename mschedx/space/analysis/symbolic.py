@@ -22,8 +22,11 @@ from mschedx.space.expression import (
     add,
     ceil_div,
     constant,
+    floor_div,
     minimum,
     multiply,
+    where_at_most,
+    where_divides,
 )
 
 from .affine import Affine, Division
@@ -247,8 +250,11 @@ class _Builder:
         """Ways to compose the reach of a form at a level, clipped to its bound or not."""
         numbers = self.numbers[id(form)]
         if numbers.local is not None:
-            local = numbers.local
-            yield lambda: _longer(self._local_reach(block, local, level), numbers.length)
+            for anywhere in (True, False):
+                reach = self._local_reach(block, numbers.local, level, anywhere)
+                whole = _longer(reach, numbers.length)
+                yield lambda whole=whole: whole
+                yield lambda whole=whole: whole and form.bound and minimum(whole, form.bound)
         steps = _longer(self._stepped(block, form, level), numbers.length)
         yield lambda: steps
         yield lambda: steps and form.bound and minimum(steps, form.bound)
@@ -263,19 +269,48 @@ class _Builder:
         ]
         return expand(add(1, *terms))
 
-    def _local_reach(self, block: int, form: Affine, level: int) -> Expression | None:
-        """``1 + Σ |c|·(reach − 1)`` over the block's iterators."""
+    def _local_reach(
+        self, block: int, form: Affine, level: int, anywhere: bool = False
+    ) -> Expression | None:
+        """``1 + Σ |c|·(reach − 1)`` over the block's iterators.
+
+        With ``anywhere`` quotients count for tiles that need not be aligned to the divisor.
+        """
         terms: list[Expression | int] = [1]
         for atom, coefficient in form.terms:
             if isinstance(atom, Division):
-                inner = self._local_reach(block, atom.inner, level)
+                inner = self._local_reach(block, atom.inner, level, anywhere)
                 reach = inner and _divided(inner, atom)
+                if reach and anywhere and not atom.remainder:
+                    reach = self._unaligned(block, atom, add(inner or 1, -1), level)
             else:
                 reach = self.iters[block][atom].reach[level]
             if reach is None:
                 return None
             terms.append(multiply(abs(coefficient), add(reach, constant(-1))))
         return expand(add(*terms))
+
+    def _unaligned(
+        self, block: int, atom: Division, width: Expression, level: int
+    ) -> Expression | None:
+        """The most values a quotient takes, wherever the loops that do not run stand.
+
+        These move its argument on a grid of ``g``; at worst it starts ``g`` below a multiple of
+        the divisor ``d``, so that it takes ``1 + ⌊(d − g + width) / d⌋`` values.
+        """
+        divisor = constant(atom.divisor)
+        grids: list[Expression] = [divisor]
+        for v, coefficient in atom.inner.terms:
+            if isinstance(v, Division) or atom.inner.constant:
+                return None
+            for part in self.iters[block][v].components:
+                if part.loop not in self.running[block][level]:
+                    stride = multiply(abs(coefficient), part.stride)
+                    finer = where_divides(stride, divisor, stride, 1)
+                    grid = where_divides(divisor, stride, divisor, finer)
+                    grids.append(where_at_most(part.count, 1, divisor, grid))
+        start = add(divisor, multiply(-1, minimum(*grids)))
+        return add(1, floor_div(add(start, width), divisor))
 
     def _problems(self) -> dict[str, str]:
         problems = {
