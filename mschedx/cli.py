@@ -49,20 +49,27 @@ def _parser() -> argparse.ArgumentParser:
     tune.add_argument("--quiet", action="store_true", help="no progress")
     tune.set_defaults(command=_tune)
 
-    report = commands.add_parser("report", help="make a page of a run: curve, time, failures ...")
-    report.add_argument("work_dir", type=Path, help="what tune wrote, or stock TVM")
+    report = commands.add_parser("report", help="make a page of a run, or of a comparison")
+    report.add_argument("work_dir", type=Path, help="what tune, compare or stock TVM wrote")
     report.add_argument("-o", "--output", type=Path, default=None, help="WORK_DIR/report.html")
     report.add_argument("--workload", type=int, default=None, help="which, if there are several")
+    report.add_argument("--png", action="store_true", help="the charts as files beside the page")
     report.add_argument("--no-calibrate", action="store_true", help="do not measure the peak")
     report.set_defaults(command=_report)
 
     compare = commands.add_parser("compare", help="tuners against each other on named workloads")
-    compare.add_argument("--workloads", default=None, help="comma-separated globs; all by default")
+    compare.add_argument(
+        "--workloads", default=None, help="groups, names or globs; 'list' shows all (default suite)"
+    )
     compare.add_argument("--tuners", default="heron,tvm", help="comma-separated; 'list' shows all")
     compare.add_argument("--reference", default=None, help="the tuner compared with; the last one")
     compare.add_argument("--seeds", type=int, default=3)
     compare.add_argument("--trials", type=int, default=64)
     compare.add_argument("--timeout", type=float, default=None, help="seconds a run, for all")
+    compare.add_argument("--png", action="store_true", help="the charts as files beside the page")
+    compare.add_argument(
+        "--warm", action="store_true", help="fork runs from one process: times without imports"
+    )
     compare.add_argument(
         "--out", type=Path, default=Path("comparison"), help="resumes if it exists"
     )
@@ -143,10 +150,27 @@ def _tune(args: argparse.Namespace) -> int:
 
 def _report(args: argparse.Namespace) -> int:
     from mschedx.report.analysis import analyse_run
+    from mschedx.report.figures import run_figures
     from mschedx.report.page import write_page
+    from mschedx.report.png import write_pngs
 
+    output = args.output or args.work_dir / "report.html"
+    if (args.work_dir / "cells.jsonl").exists():
+        return _report_comparison(args.work_dir, output, args.png)
     report = analyse_run(args.work_dir, args.workload, calibrate=not args.no_calibrate)
-    print(write_page(report, args.output or args.work_dir / "report.html"))
+    print(write_page(report, output))
+    if args.png:
+        for path in write_pngs(run_figures(report), output.parent, output.stem):
+            print(path)
+    return 0
+
+
+def _report_comparison(folder: Path, output: Path, png: bool) -> int:
+    from mschedx.report.compare import present
+
+    results, final, tuners = present.read_comparison(folder)
+    for path in present.write_comparison(results, final, tuners, tuners[-1], output, png=png):
+        print(path)
     return 0
 
 
@@ -156,6 +180,12 @@ def _compare(args: argparse.Namespace) -> int:
     if args.tuners == "list":
         for tuner in TUNERS.values():
             print(f"{tuner.name:18} {tuner.about}")
+        return 0
+    if args.workloads == "list":
+        from mschedx.suite import GROUPS
+
+        for group, workloads in GROUPS.items():
+            print(f"{group:18} {', '.join(workload.name for workload in workloads)}")
         return 0
     tuners = find_tuners(args.tuners)
     names = [tuner.name for tuner in tuners]
@@ -167,13 +197,17 @@ def _compare(args: argparse.Namespace) -> int:
             f"expected seeds and trials of at least 1, got {args.seeds}, {args.trials}"
         )
 
-    from rich.console import Console
-
-    from mschedx.report.compare import harness, tables
-    from mschedx.workloads import suite
+    from mschedx.report.compare import harness, present
+    from mschedx.suite import find_workloads
 
     comparison = harness.Comparison(
-        suite(args.workloads), tuners, args.seeds, args.trials, args.out, args.timeout
+        find_workloads(args.workloads),
+        tuners,
+        args.seeds,
+        args.trials,
+        args.out,
+        args.timeout,
+        args.warm,
     )
 
     def say(text: str) -> None:
@@ -181,11 +215,12 @@ def _compare(args: argparse.Namespace) -> int:
 
     results = harness.run_comparison(comparison, say)
     final = harness.time_winners(comparison, say)
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    console.print(tables.rate_table(final, names))
-    console.print(tables.speedup_table(final, names, reference))
-    console.print(tables.reach_table(results, names, reference))
-    console.print(tables.stage_table(results, names))
+    console = present.console()
+    for table in present.all_tables(results, final, names, reference):
+        console.print(table)
+    page = args.out / "report.html"
+    for path in present.write_comparison(results, final, names, reference, page, png=args.png):
+        print(path)
     return 0
 
 

@@ -13,11 +13,11 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tvm.ir.utils import derived_object
 from tvm.s_tir import meta_schedule as ms
 
 from mschedx.measure.failures import reason
 from mschedx.report.records import FAILED_S, Journal, Run, Trial, read_run, workload_line
+from mschedx.report.rounds import AfterRound, Round
 
 if TYPE_CHECKING:
     from tvm import IRModule
@@ -106,9 +106,9 @@ def run_session(plan: Plan, work_dir: WorkDir, progress: Progress) -> Outcome:
     )
     scores: list[float] = []
     recorder = _Recorder(plan, outcome, journal, progress, done, workload, session, scores)
-    callbacks = [*ms.MeasureCallback.create("default"), recorder]
+    callbacks = [*ms.MeasureCallback.create("default"), AfterRound(recorder)]
     if not isinstance(plan.parts.get("cost_model"), str):  # TVM's own may answer at random
-        callbacks.insert(0, _Forecast(scores))
+        callbacks.insert(0, AfterRound(_Forecast(scores)))
     with ms.Profiler() as profiler, _interruptible(outcome), quiet_logging(), _numpy_seed(seed):
         try:
             ms.tune_tir(
@@ -131,32 +131,22 @@ def run_session(plan: Plan, work_dir: WorkDir, progress: Progress) -> Outcome:
     return outcome
 
 
-@derived_object
-class _Forecast(ms.measure_callback.PyMeasureCallback):
+class _Forecast:
     """Ask the cost model for its scores of a round before it learns how the round went."""
 
     def __init__(self, scores: list[float]) -> None:
-        super().__init__()
         self._scores, self._rounds = scores, 0
 
-    def apply(
-        self,
-        task_scheduler: Any,
-        task_id: int,
-        measure_candidates: Any,
-        builder_results: Any,
-        runner_results: Any,
-    ) -> None:
+    def __call__(self, done: Round) -> None:
         self._scores.clear()
         if self._rounds:  # before the first round it has seen nothing
-            context = task_scheduler.tasks_[task_id].ctx
-            scores = task_scheduler.cost_model_.predict(context, list(measure_candidates))
+            context = done.scheduler.tasks_[done.task].ctx
+            scores = done.scheduler.cost_model_.predict(context, list(done.candidates))
             self._scores.extend(float(score) for score in scores)
         self._rounds += 1
 
 
-@derived_object
-class _Recorder(ms.measure_callback.PyMeasureCallback):
+class _Recorder:
     """Write each round to the journal, show it, and end the run when it is time."""
 
     def __init__(
@@ -170,25 +160,17 @@ class _Recorder(ms.measure_callback.PyMeasureCallback):
         session: int,
         scores: list[float],
     ) -> None:
-        super().__init__()
         self._scores = scores
         self._plan, self._outcome, self._journal = plan, outcome, journal
         self._progress, self._workload, self._session = progress, workload, session
         self._count, self._round = len(done), 0
         self._earlier_s = max((t.elapsed_s or 0.0 for t in done), default=0.0)
 
-    def apply(
-        self,
-        task_scheduler: Any,
-        task_id: int,
-        measure_candidates: Any,
-        builder_results: Any,
-        runner_results: Any,
-    ) -> None:
-        first = len(task_scheduler.database_) - len(measure_candidates)
+    def __call__(self, done: Round) -> None:
+        first = done.first_record
         elapsed = self._earlier_s + time.perf_counter() - self._plan.begin
         trials = []
-        for offset, (built, ran) in enumerate(zip(builder_results, runner_results)):
+        for offset, (built, ran) in enumerate(zip(done.built, done.ran)):
             error = built.error_msg or ran.error_msg
             seconds = [float(s) for s in ran.run_secs or ()]
             latency = sum(seconds) / len(seconds) if seconds and not error else None

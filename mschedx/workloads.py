@@ -1,4 +1,4 @@
-"""Named workloads: the operators that people tune, as PrimFuncs, and the suite that is compared.
+"""Workloads: the operators that people tune, as PrimFuncs (:mod:`mschedx.suite` names some).
 
 An operator is a name and an order of sizes (``gemm`` takes M, N, K); ``make("gemm", (64, 64, 64))``
 gives its PrimFunc, with stages as a framework would hand them over (padding, epilogues), written in
@@ -122,60 +122,41 @@ def _cast_product(t: Types, left: Any, right: Any) -> Any:
     return left.astype(t.out) * right.astype(t.out) if t.out != t.left else left * right
 
 
-@_operator("M N K")
-def _gemm(m: int, n: int, k: int, t: Types) -> list[Any]:
+def _product(batch: tuple[int, ...], sizes: tuple[int, int, int], t: Types, nt: bool) -> list[Any]:
+    """Matrix product with leading `batch` axes; the second operand is [N, K] where `nt`."""
     from tvm import te
 
-    a = te.placeholder((m, k), t.left, "A")
-    b = te.placeholder((k, n), t.right, "B")
+    m, n, k = sizes
+    a = te.placeholder((*batch, m, k), t.left, "A")
+    b = te.placeholder((*batch, n, k) if nt else (*batch, k, n), t.right, "B")
     r = te.reduce_axis((0, k), "k")
-    c = te.compute(
-        (m, n), lambda i, j: te.sum(_cast_product(t, a[i, r], b[r, j]), axis=r), name="C"
-    )
-    return [a, b, c]
+
+    def element(*index: Any) -> Any:
+        *p, i, j = index
+        right = (*p, j, r) if nt else (*p, r, j)
+        return te.sum(_cast_product(t, a[(*p, i, r)], b[right]), axis=r)
+
+    return [a, b, te.compute((*batch, m, n), element, name="C")]
+
+
+@_operator("M N K")
+def _gemm(m: int, n: int, k: int, t: Types) -> list[Any]:
+    return _product((), (m, n, k), t, nt=False)
 
 
 @_operator("M N K")
 def _gemm_nt(m: int, n: int, k: int, t: Types) -> list[Any]:
-    from tvm import te
-
-    a = te.placeholder((m, k), t.left, "A")
-    b = te.placeholder((n, k), t.right, "B")
-    r = te.reduce_axis((0, k), "k")
-    c = te.compute(
-        (m, n), lambda i, j: te.sum(_cast_product(t, a[i, r], b[j, r]), axis=r), name="C"
-    )
-    return [a, b, c]
+    return _product((), (m, n, k), t, nt=True)
 
 
 @_operator("B M N K")
 def _batch_gemm(b: int, m: int, n: int, k: int, t: Types) -> list[Any]:
-    from tvm import te
-
-    x = te.placeholder((b, m, k), t.left, "A")
-    y = te.placeholder((b, k, n), t.right, "B")
-    r = te.reduce_axis((0, k), "k")
-    c = te.compute(
-        (b, m, n),
-        lambda p, i, j: te.sum(_cast_product(t, x[p, i, r], y[p, r, j]), axis=r),
-        name="C",
-    )
-    return [x, y, c]
+    return _product((b,), (m, n, k), t, nt=False)
 
 
 @_operator("B M N K")
 def _batch_gemm_nt(b: int, m: int, n: int, k: int, t: Types) -> list[Any]:
-    from tvm import te
-
-    x = te.placeholder((b, m, k), t.left, "A")
-    y = te.placeholder((b, n, k), t.right, "B")
-    r = te.reduce_axis((0, k), "k")
-    c = te.compute(
-        (b, m, n),
-        lambda p, i, j: te.sum(_cast_product(t, x[p, i, r], y[p, j, r]), axis=r),
-        name="C",
-    )
-    return [x, y, c]
+    return _product((b,), (m, n, k), t, nt=True)
 
 
 @_operator("N K")
@@ -441,45 +422,3 @@ def _bias_gelu(m: int, n: int, t: Types) -> list[Any]:
         return 0.5 * v * (1.0 + te.tanh(0.7978845608 * (v + 0.044715 * v * v * v)))
 
     return [x, bias, te.compute((m, n), gelu, name="gelu")]
-
-
-SUITE: tuple[Workload, ...] = (
-    Workload("gemm_128", "gemm", (128, 128, 128)),
-    Workload("gemm_512", "gemm", (512, 512, 512)),
-    Workload("gemm_1024", "gemm", (1024, 1024, 1024)),
-    Workload("gemm_1000", "gemm", (1000, 1000, 1000)),
-    Workload("gemm_768x3072x512", "gemm", (768, 3072, 512)),
-    Workload("gemm_1x4096x4096", "gemm", (1, 4096, 4096)),
-    Workload("attention", "batch_gemm", (12, 128, 64, 128)),
-    Workload("attention_nt", "batch_gemm_nt", (12, 128, 128, 64)),
-    Workload("resnet_stem", "conv2d", (1, 3, 224, 224, 64, 7, 2, 3)),
-    Workload("resnet_1_3x3", "conv2d", (1, 64, 56, 56, 64, 3, 1, 1)),
-    Workload("resnet_2_3x3", "conv2d", (1, 128, 28, 28, 128, 3, 1, 1)),
-    Workload("resnet_3_3x3", "conv2d", (1, 256, 14, 14, 256, 3, 1, 1)),
-    Workload("resnet_4_3x3", "conv2d", (1, 512, 7, 7, 512, 3, 1, 1)),
-    Workload("resnet_1_1x1", "conv2d", (1, 256, 56, 56, 64, 1)),
-    Workload("resnet_2_1x1", "conv2d", (1, 512, 28, 28, 128, 1)),
-    Workload("resnet_3_1x1", "conv2d", (1, 1024, 14, 14, 256, 1)),
-    Workload("resnet_4_1x1", "conv2d", (1, 2048, 7, 7, 512, 1)),
-    Workload("mobilenet_depthwise", "depthwise_conv2d", (1, 128, 56, 56, 3, 1, 1)),
-    Workload("r3d_conv3d", "conv3d", (1, 64, 8, 28, 28, 64, 3, 1, 1)),
-    Workload("dcgan_transposed", "conv2d_transpose", (1, 256, 16, 16, 128, 4, 2, 1)),
-    Workload("softmax", "softmax", (128, 768)),
-    Workload("layer_norm", "layer_norm", (128, 768)),
-    Workload("conv_bias_relu", "conv2d_bias_relu", (1, 64, 56, 56, 64, 3, 1, 1)),
-    Workload("gemm_int8", "gemm", (1024, 1024, 1024), "int8"),
-    Workload("conv_int8", "conv2d_nhwc", (1, 28, 28, 128, 128, 3, 1, 1), "int8"),
-)
-
-
-def suite(names: str | None = None) -> list[Workload]:
-    """Give the compared workloads; `names` picks some, by comma-separated globs."""
-    import fnmatch
-
-    if names is None:
-        return list(SUITE)
-    patterns = names.split(",")
-    chosen = [w for w in SUITE if any(fnmatch.fnmatch(w.name, p) for p in patterns)]
-    if not chosen:
-        raise ValueError(f"no workload matches {names!r}; there are {[w.name for w in SUITE]}")
-    return chosen

@@ -1,14 +1,15 @@
-"""Charts as inline SVG: axes with round numbers, points, steps, bars. No dependency."""
+"""Draw charts as inline SVG: no dependency, labels on hover."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from html import escape
 
-BLUE, ORANGE, RED, GREY = "#2463b0", "#d9730d", "#c0392b", "#8a929c"
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 12, 44
+from mschedx.report.charts import Band, Bars, Chart, Dots, Layer, Line, Marks, short, ticks
+
+_LEFT, _RIGHT, _TOP, _BOTTOM, _KEYS = 64, 16, 12, 44, 22
 
 
 @dataclass(slots=True)
@@ -30,173 +31,144 @@ class Scale:
 
     def ticks(self) -> list[float]:
         """Round values within the range, about five of them."""
-        if self.log:
-            return _log_ticks(self.low, self.high)
-        step = _round_step((self.high - self.low) / 5)
-        first = math.ceil(self.low / step)
-        return [round(i * step, 12) for i in range(first, math.floor(self.high / step) + 1)]
-
-
-def _round_step(step: float) -> float:
-    if step <= 0:
-        return 1.0
-    power = 10.0 ** math.floor(math.log10(step))
-    return next(m * power for m in (1, 2, 5, 10) if m * power >= step * 0.999)
-
-
-def _log_ticks(low: float, high: float) -> list[float]:
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for multiples in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
-        ticks = [m * 10.0**d for d in decades for m in multiples]
-        ticks = [t for t in ticks if low * 0.999 <= t <= high * 1.001]
-        if len(ticks) >= 3:
-            return ticks
-    return ticks or [low, high]
+        return ticks(self.low, self.high, self.log)
 
 
 @dataclass(slots=True)
-class Chart:
-    """A plot under construction; ``svg()`` gives its text."""
+class _Frame:
+    """The scales of a chart, and its lower edge."""
 
-    x_range: tuple[float, float]
-    y_range: tuple[float, float]
-    x_label: str
-    y_label: str
-    title: str
-    log_x: bool = False
-    log_y: bool = False
-    width: int = 880
-    height: int = 300
-    _parts: list[str] = field(default_factory=list)
+    x: Scale
+    y: Scale
+    low: float
 
-    @property
-    def x(self) -> Scale:
-        return Scale(*self.x_range, _LEFT, self.width - _RIGHT, self.log_x)
-
-    @property
-    def y(self) -> Scale:
-        return Scale(*self.y_range, self.height - _BOTTOM, _TOP, self.log_y)
-
-    def points(
-        self,
-        xs: Sequence[float],
-        ys: Sequence[float],
-        color: str = BLUE,
-        labels: Sequence[str] = (),
-        radius: float = 2.5,
-    ) -> None:
-        """Draw a dot for each pair; labels show on hover."""
-        sx, sy = self.x, self.y
-        for i, (x, y) in enumerate(zip(xs, ys)):
-            title = f"<title>{escape(labels[i])}</title>" if labels else ""
-            self._parts.append(
-                f'<circle cx="{sx(x):.1f}" cy="{sy(y):.1f}" r="{radius}" fill="{color}" '
-                f'fill-opacity=".55">{title}</circle>'
-            )
-
-    def line(
-        self, xs: Sequence[float], ys: Sequence[float], color: str = ORANGE, dash: str = ""
-    ) -> None:
-        """Draw straight lines through the pairs."""
-        sx, sy = self.x, self.y
-        path = " ".join(f"{sx(x):.1f},{sy(y):.1f}" for x, y in zip(xs, ys))
-        style = f' stroke-dasharray="{dash}"' if dash else ""
-        self._parts.append(
-            f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="2"{style}/>'
+    @staticmethod
+    def of(chart: Chart) -> _Frame:
+        low, top = chart.height - _BOTTOM, _TOP + (_KEYS if chart.keys else 0)
+        return _Frame(
+            Scale(*chart.x_range, _LEFT, chart.width - _RIGHT, chart.log_x),
+            Scale(*chart.y_range, low, top, chart.log_y),
+            low,
         )
 
-    def steps(self, xs: Sequence[float], ys: Sequence[float], color: str = ORANGE) -> None:
-        """Draw a line that holds each value until the next."""
-        stepped_x = [x for pair in zip(xs, [*xs[1:], xs[-1]]) for x in pair]
-        stepped_y = [y for value in ys for y in (value, value)]
-        self.line(stepped_x, stepped_y, color)
 
-    def marks(self, xs: Sequence[float], color: str = RED, labels: Sequence[str] = ()) -> None:
-        """Draw short strokes on the lower edge."""
-        low = self.height - _BOTTOM
-        for i, x in enumerate(xs):
-            title = f"<title>{escape(labels[i])}</title>" if labels else ""
-            at = self.x(x)
-            self._parts.append(
-                f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{low}" y2="{low - 9}" stroke="{color}" '
-                f'stroke-width="2">{title}</line>'
-            )
+def draw(chart: Chart | Bars) -> str:
+    """Give the whole drawing."""
+    if isinstance(chart, Bars):
+        return _bars(chart)
+    frame = _Frame.of(chart)
+    body = "".join(
+        [*_axes(chart, frame), *_legend(chart), *(_layer(layer, frame) for layer in chart.layers)]
+    )
+    return _document(chart.width, chart.height, chart.title, body)
 
-    def text(self, x: float, y: float, text: str, color: str = "#333", anchor: str = "end") -> None:
-        """Write at a place given in data coordinates."""
-        self._parts.append(
-            f'<text x="{self.x(x):.1f}" y="{self.y(y) - 6:.1f}" fill="{color}" '
-            f'text-anchor="{anchor}">{escape(text)}</text>'
+
+def _document(width: int, height: int, title: str, body: str) -> str:
+    return (
+        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}" '
+        f'xmlns="http://www.w3.org/2000/svg">{body}</svg>'
+    )
+
+
+def _axes(chart: Chart, frame: _Frame) -> list[str]:
+    low, right, parts = frame.low, chart.width - _RIGHT, []
+    for tick in frame.y.ticks():
+        at = frame.y(tick)
+        parts.append(
+            f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{at:.1f}" y2="{at:.1f}"/>'
+            f'<text class="tick" x="{_LEFT - 8}" y="{at + 4:.1f}" text-anchor="end">'
+            f"{short(tick)}</text>"
         )
+    for tick in frame.x.ticks():
+        place = f'x="{frame.x(tick):.1f}" y="{low + 18}"'
+        parts += [f'<text class="tick" {place} text-anchor="middle">{short(tick)}</text>']
+    middle = (frame.y.end + low) / 2
+    parts.append(
+        f'<line class="axis" x1="{_LEFT}" x2="{right}" y1="{low}" y2="{low}"/>'
+        f'<text class="label" x="{(_LEFT + right) / 2:.0f}" y="{chart.height - 6}" '
+        f'text-anchor="middle">{escape(chart.x_label)}</text>'
+        f'<text class="label" x="14" y="{middle:.0f}" text-anchor="middle" '
+        f'transform="rotate(-90 14 {middle:.0f})">{escape(chart.y_label)}</text>'
+    )
+    return parts
 
-    def svg(self) -> str:
-        """Give the whole drawing."""
-        low, right = self.height - _BOTTOM, self.width - _RIGHT
-        grid = []
-        for tick in self.y.ticks():
-            at = self.y(tick)
-            grid.append(
-                f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{at:.1f}" y2="{at:.1f}"/>'
-                f'<text class="tick" x="{_LEFT - 8}" y="{at + 4:.1f}" text-anchor="end">'
-                f"{short(tick)}</text>"
-            )
-        for tick in self.x.ticks():
-            at = self.x(tick)
-            grid.append(
-                f'<text class="tick" x="{at:.1f}" y="{low + 18}" text-anchor="middle">'
-                f"{short(tick)}</text>"
-            )
-        middle = (_TOP + low) / 2
-        labels = (
-            f'<text class="label" x="{(_LEFT + right) / 2:.0f}" y="{self.height - 6}" '
-            f'text-anchor="middle">{escape(self.x_label)}</text>'
-            f'<text class="label" x="14" y="{middle:.0f}" text-anchor="middle" '
-            f'transform="rotate(-90 14 {middle:.0f})">{escape(self.y_label)}</text>'
+
+def _legend(chart: Chart) -> list[str]:
+    parts, at = [], _LEFT
+    for name, color in chart.keys:
+        parts.append(
+            f'<circle cx="{at + 5}" cy="12" r="5" fill="{color}"/>'
+            f'<text class="tick" x="{at + 15}" y="16">{escape(name)}</text>'
         )
-        axis = f'<line class="axis" x1="{_LEFT}" x2="{right}" y1="{low}" y2="{low}"/>'
-        body = "".join([*grid, axis, labels, *self._parts])
+        at += 33 + round(6.6 * len(name))
+    return parts
+
+
+def _layer(layer: Layer, frame: _Frame) -> str:
+    if isinstance(layer, Dots):
+        return _dots(layer, frame)
+    if isinstance(layer, Line):
+        style = f' stroke-dasharray="{layer.dash}"' if layer.dash else ""
         return (
-            f'<svg viewBox="0 0 {self.width} {self.height}" role="img" '
-            f'aria-label="{escape(self.title)}" xmlns="http://www.w3.org/2000/svg">{body}</svg>'
+            f'<polyline points="{_path(layer.xs, layer.ys, frame)}" fill="none" '
+            f'stroke="{layer.color}" stroke-width="2"{style}/>'
         )
+    if isinstance(layer, Band):
+        xs, ys = [*layer.xs, *reversed(layer.xs)], [*layer.highs, *reversed(layer.lows)]
+        path = _path(xs, ys, frame)
+        return f'<polygon points="{path}" fill="{layer.color}" fill-opacity=".16"/>'
+    if isinstance(layer, Marks):
+        return _marks(layer, frame)
+    return (
+        f'<text x="{frame.x(layer.x):.1f}" y="{frame.y(layer.y) - 6:.1f}" fill="{layer.color}" '
+        f'text-anchor="{layer.anchor}">{escape(layer.text)}</text>'
+    )
 
 
-def bars(
-    rows: Sequence[tuple[str, float, str]], title: str, color: str = BLUE, width: int = 880
-) -> str:
-    """Draw horizontal bars.
+def _path(xs: Sequence[float], ys: Sequence[float], frame: _Frame) -> str:
+    return " ".join(f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in zip(xs, ys))
 
-    Parameters
-    ----------
-    rows : Sequence[tuple[str, float, str]]
-        Label, length (at least 0), and the text behind the bar.
-    """
-    longest = max((value for _, value, _ in rows), default=0) or 1
+
+def _dots(layer: Dots, frame: _Frame) -> str:
+    parts, drawn = [], set()
+    for i, (x, y) in enumerate(zip(layer.xs, layer.ys)):
+        place = f'cx="{frame.x(x):.1f}" cy="{frame.y(y):.1f}"'
+        title = f"<title>{escape(layer.labels[i])}</title>" if layer.labels else ""
+        if not title and place in drawn:  # thousands of dots need not lie on each other
+            continue
+        drawn.add(place)
+        parts.append(
+            f'<circle {place} r="{layer.radius}" fill="{layer.color}" '
+            f'fill-opacity=".55">{title}</circle>'
+        )
+    return "".join(parts)
+
+
+def _marks(layer: Marks, frame: _Frame) -> str:
+    parts = []
+    for i, x in enumerate(layer.xs):
+        title = f"<title>{escape(layer.labels[i])}</title>" if layer.labels else ""
+        at = frame.x(x)
+        parts.append(
+            f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{frame.low}" y2="{frame.low - 9}" '
+            f'stroke="{layer.color}" stroke-width="2">{title}</line>'
+        )
+    return "".join(parts)
+
+
+def _bars(bars: Bars) -> str:
+    longest = max((value for _, value, _ in bars.rows), default=0) or 1
     label_width, text_width, step = 230, 150, 24
     parts = []
-    for i, (label, value, text) in enumerate(rows):
+    for i, (label, value, text) in enumerate(bars.rows):
         y = i * step + 4
-        length = value / longest * (width - label_width - text_width)
+        length = value / longest * (bars.width - label_width - text_width)
         parts.append(
             f'<text class="tick" x="{label_width - 8}" y="{y + 13}" text-anchor="end">'
             f"{escape(label)}</text>"
             f'<rect x="{label_width}" y="{y}" width="{max(length, 1):.1f}" height="17" rx="2" '
-            f'fill="{color}"/>'
+            f'fill="{bars.color}"/>'
             f'<text class="tick" x="{label_width + length + 8:.1f}" y="{y + 13}">'
             f"{escape(text)}</text>"
         )
-    height = len(rows) * step + 8
-    return (
-        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}" '
-        f'xmlns="http://www.w3.org/2000/svg">{"".join(parts)}</svg>'
-    )
-
-
-def short(value: float) -> str:
-    """Write a tick without more digits than it has."""
-    if value == 0:
-        return "0"
-    if abs(value) >= 1e5 or abs(value) < 1e-3:
-        mantissa, _, exponent = f"{value:.3g}".partition("e")
-        return f"{mantissa}e{int(exponent)}" if exponent else mantissa
-    return f"{value:.4g}"
+    return _document(bars.width, len(bars.rows) * step + 8, bars.title, "".join(parts))

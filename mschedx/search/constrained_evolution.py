@@ -23,7 +23,7 @@ import numpy as np
 
 from .base import sample_new
 from .history import History
-from .moves import draw, key_columns, mates, neighbours
+from .moves import couples, draw, key_columns, neighbours
 from .points import BoolArray, FloatArray, IntArray, Points, SketchSet
 from .scoring import Scorer
 
@@ -130,7 +130,8 @@ class Evolution:
         population, fitness = pool.take(survivors), scores[survivors]
         weights = scorer.importance() if self.config.keys is Keys.IMPORTANCE else None
         for _ in range(generations):
-            children = self.offspring(size, space, population, fitness, weights, rng)
+            couple = couples(population, fitness, self.config.parents, size, rng)
+            children = self.offspring(space, *couple, weights, rng)
             rated = scorer.score(children)
             pool, scores = _merge(pool, scores, children, rated)
             elites = _best(scores, self.config.elites)
@@ -140,33 +141,28 @@ class Evolution:
 
     def offspring(
         self,
-        count: int,
         space: SketchSet,
-        population: Points,
-        fitness: FloatArray,
+        first: Points,
+        second: Points,
         weights: FloatArray | None,
         rng: np.random.Generator,
     ) -> Points:
-        """Cross pairs of parents drawn by roulette.
+        """Cross pairs of parents.
 
         Parameters
         ----------
-        count : int
-        population : Points [n]
-        fitness : float64 array [n]
+        space : SketchSet
+        first, second : Points [n]
+            The parents; those of a pair lie in one sketch.
         weights : float64 array [S, W] or None
             Importance of each decision; None draws the keys at random for every child.
 
         Returns
         -------
-        Points [count]
+        Points [n]
             Valid. Every key gene but one, drawn at random (the mutation), has values of its
             parents.
         """
-        parents = min(self.config.parents, len(population))
-        chosen = draw(fitness, parents, rng, distinct=True)
-        pairs = mates(population, chosen, count, rng)
-        first, second = population.take(pairs[:, 0]), population.take(pairs[:, 1])
         keys = np.zeros_like(first.configs, dtype=bool)
         for s, positions, _ in space.groups(first):
             of_sketch = None if weights is None else weights[s]

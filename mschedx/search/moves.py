@@ -39,6 +39,15 @@ def mates(points: Points, chosen: IntArray, count: int, rng: np.random.Generator
     return np.column_stack([first, second])
 
 
+def couples(
+    points: Points, fitness: FloatArray, parents: int, count: int, rng: np.random.Generator
+) -> tuple[Points, Points]:
+    """Draw parents by roulette on fitness [n], and pair them: mothers and fathers, [count] each."""
+    chosen = draw(fitness, min(parents, len(points)), rng, distinct=True)
+    pairs = mates(points, chosen, count, rng)
+    return points.take(pairs[:, 0]), points.take(pairs[:, 1])
+
+
 def neighbours(space: SketchSet, points: Points, rng: np.random.Generator) -> Points:
     """Change one gene of each point a little; points [<= n] whose change stays valid.
 

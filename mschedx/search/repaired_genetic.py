@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .constrained_evolution import Evolution, EvolutionConfig
-from .moves import draw, mates
 from .points import FloatArray, IntArray, Points, SketchSet
 
 if TYPE_CHECKING:
@@ -49,17 +48,13 @@ class Genetic(Evolution):
 
     def offspring(
         self,
-        count: int,
         space: SketchSet,
-        population: Points,
-        fitness: FloatArray,
+        first: Points,
+        second: Points,
         weights: FloatArray | None,
         rng: np.random.Generator,
     ) -> Points:
         del weights
-        chosen = draw(fitness, min(self.config.parents, len(population)), rng, distinct=True)
-        pairs = mates(population, chosen, count, rng)
-        first, second = population.take(pairs[:, 0]), population.take(pairs[:, 1])
         mixed = np.where(rng.random(first.configs.shape) < 0.5, first.configs, second.configs)
         for s, positions, _ in space.groups(first):
             sketch = space.sketches[s]

@@ -10,10 +10,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mschedx.work_dir import write_atomic
 from mschedx.workloads import Workload
+
+if TYPE_CHECKING:
+    from mschedx.report.compare.host import Host
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,32 +63,45 @@ class CellResult:
     error: str | None = None
 
 
-def run_cell(cell: Cell, work_dir: Path) -> CellResult:
-    """Tune in a new process, with the cores environment that makes TVM's kernels use all cores.
+def cell_environment() -> dict[str, str]:
+    """Give the environment of a cell, in which TVM's kernels use all cores."""
+    from mschedx import compat
+
+    return {**os.environ, **compat.cores_environment(compat.available_cores())}
+
+
+def run_cell(cell: Cell, work_dir: Path, host: Host | None = None) -> CellResult:
+    """Tune in a process of its own: one that `host` forks, or a new one.
 
     A process that dies is a result with an ``error``, not an exception.
     """
-    from mschedx import compat
+    from mschedx.report.compare.tuners import TUNERS
 
     work_dir.mkdir(parents=True, exist_ok=True)
     request = json.dumps({**asdict(cell), "work_dir": str(work_dir)})
-    environment = {**os.environ, **compat.cores_environment(compat.available_cores())}
-    begin = time.perf_counter()
     log = work_dir / "output.log"
+    if host is not None and not TUNERS[cell.tuner].stock:
+        status, wall_s = host.run(request, log)
+    else:
+        status, wall_s = _run_new(request, log)
+    error = None
+    if status:
+        words = log.read_text(errors="replace").strip().splitlines()[-3:]
+        error = f"exit status {status}: {' / '.join(words)}"[:500]
+    return _collect(cell, work_dir, wall_s, error)
+
+
+def _run_new(request: str, log: Path) -> tuple[int, float]:
+    begin = time.perf_counter()
     with log.open("w") as file:
         done = subprocess.run(
             [sys.executable, "-m", __name__, request],
-            env=environment,
+            env=cell_environment(),
             stdout=file,
             stderr=subprocess.STDOUT,
             check=False,
         )
-    wall = time.perf_counter() - begin
-    error = None
-    if done.returncode:
-        words = log.read_text(errors="replace").strip().splitlines()[-3:]
-        error = f"exit status {done.returncode}: {' / '.join(words)}"[:500]
-    return _collect(cell, work_dir, wall, error)
+    return done.returncode, time.perf_counter() - begin
 
 
 def _collect(cell: Cell, work_dir: Path, wall: float, error: str | None) -> CellResult:
@@ -116,8 +132,8 @@ def _collect(cell: Cell, work_dir: Path, wall: float, error: str | None) -> Cell
     )
 
 
-def _main(request: str) -> None:
-    """Tune: what the new process does."""
+def tune_cell(request: str) -> None:
+    """Tune as the request says: what the cell's process does."""
     fields = json.loads(request)
     work_dir = Path(fields.pop("work_dir"))
     named = fields.pop("workload")
@@ -150,44 +166,33 @@ def _main(request: str) -> None:
 
 
 def _stock(cell: Cell, func: Any, work_dir: Path) -> None:
-    from tvm.ir.utils import derived_object
     from tvm.s_tir import meta_schedule as ms
 
     from mschedx.hardware import host_target
     from mschedx.report.records import Journal, Trial
+    from mschedx.report.rounds import AfterRound, Round
 
     journal, begin = Journal(work_dir), time.perf_counter()
 
-    @derived_object
-    class Clock(ms.measure_callback.PyMeasureCallback):
-        """Note when each round was known; TVM's records hold everything else."""
-
-        def apply(
-            self,
-            task_scheduler: Any,
-            task_id: int,
-            measure_candidates: Any,
-            builder_results: Any,
-            runner_results: Any,
-        ) -> None:
-            first = len(task_scheduler.database_) - len(measure_candidates)
-            elapsed = time.perf_counter() - begin
-            journal.trials(
-                [
-                    Trial(index=first + i, record=first + i, elapsed_s=elapsed)
-                    for i in range(len(measure_candidates))
-                ]
-            )
+    def note(done: Round) -> None:
+        """Journal when the round was known; TVM's records hold everything else."""
+        elapsed, first = time.perf_counter() - begin, done.first_record
+        journal.trials(
+            [
+                Trial(index=first + i, record=first + i, elapsed_s=elapsed)
+                for i in range(len(done.candidates))
+            ]
+        )
 
     ms.tune_tir(
         func,
         host_target(),
         str(work_dir),
         cell.trials,
-        measure_callbacks=[*ms.MeasureCallback.create("default"), Clock()],
+        measure_callbacks=[*ms.MeasureCallback.create("default"), AfterRound(note)],
         seed=cell.seed,
     )
 
 
 if __name__ == "__main__":
-    _main(sys.argv[1])
+    tune_cell(sys.argv[1])

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from mschedx.report.compare.cell import Cell, CellResult, run_cell
+from mschedx.report.compare.cell import Cell, CellResult, cell_environment, run_cell
+from mschedx.report.compare.host import Host
 from mschedx.report.compare.tuners import Tuner
 from mschedx.work_dir import append_line, read_lines
 from mschedx.workloads import Workload
@@ -21,7 +22,16 @@ FINAL = "final.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What is compared, and where results go. The same folder resumes."""
+    """What is compared, and where results go. The same folder resumes.
+
+    Attributes
+    ----------
+    timeout_s : float | None
+        Seconds of tuning after which a run starts no further round.
+    warm : bool
+        Fork the cells from one process that has imported everything, see
+        :mod:`mschedx.report.compare.host`; their times then leave the imports out.
+    """
 
     workloads: Sequence[Workload]
     tuners: Sequence[Tuner]
@@ -29,6 +39,7 @@ class Comparison:
     trials: int
     path: Path
     timeout_s: float | None = None
+    warm: bool = False
 
     def cells(self) -> Iterator[Cell]:
         """All cells, ordered so that drift of the machine hits all tuners alike.
@@ -53,17 +64,19 @@ def run_comparison(
     file = comparison.path / RESULTS
     cells = list(comparison.cells())
     known = {result.key: result for result in read_results(comparison.path)}
-    for number, cell in enumerate(cells):
-        if cell.key in known:
-            continue
-        result = run_cell(cell, comparison.path / "runs" / cell.key)
-        known[cell.key] = result
-        append_line(file, asdict(result))
-        best = min((s for s in result.latency_s if s is not None), default=math.inf)
-        say(
-            f"[{number + 1}/{len(cells)}] {cell.key}: best {best * 1e3:.4g} ms, "
-            f"{result.wall_s:.1f} s{' FAILED: ' + result.error if result.error else ''}"
-        )
+    with Host(cell_environment()) as host:
+        for number, cell in enumerate(cells):
+            if cell.key in known:
+                continue
+            work_dir = comparison.path / "runs" / cell.key
+            result = run_cell(cell, work_dir, host if comparison.warm else None)
+            known[cell.key] = result
+            append_line(file, asdict(result))
+            best = min((s for s in result.latency_s if s is not None), default=math.inf)
+            say(
+                f"[{number + 1}/{len(cells)}] {cell.key}: best {best * 1e3:.4g} ms, "
+                f"{result.wall_s:.1f} s{' FAILED: ' + result.error if result.error else ''}"
+            )
     return [known[cell.key] for cell in cells]
 
 

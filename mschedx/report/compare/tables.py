@@ -66,6 +66,72 @@ def speedup_table(final: Final, tuners: Sequence[str], reference: str) -> Any:
     return table
 
 
+def latency_table(final: Final, tuners: Sequence[str]) -> Any:
+    """Latencies of the winners, timed in turn: the median of the seeds, and their range."""
+    table = _table("Milliseconds of the winners, timed in turn: median (best - worst seed)")
+    for name in ("workload", *tuners):
+        table.add_column(name, justify="left" if name == "workload" else "right")
+    latencies = {tuner: final_latencies(final, tuner) for tuner in tuners}
+    for workload in final:
+        cells = []
+        for tuner in tuners:
+            ms = 1e3 * latencies[tuner][workload]
+            cells.append(
+                f"{np.median(ms):.4g} ({ms.min():.4g} - {ms.max():.4g})" if len(ms) else "-"
+            )
+        table.add_row(workload, *cells)
+    return table
+
+
+def moments(trials: int) -> list[int]:
+    """Numbers of trials at which curves are compared: a quarter, half, and all."""
+    return sorted({max(1, trials // 4), max(1, trials // 2), trials})
+
+
+def curve_speedups(
+    results: Sequence[CellResult], tuners: Sequence[str], reference: str, moments: Sequence[int]
+) -> dict[str, list[Interval]]:
+    """Speed-ups over `reference` when both have had so many trials, geometric means.
+
+    Latencies are those the runs themselves measured, not timed in turn.
+    """
+    bests = {
+        tuner: [_bests_after([r for r in results if r.tuner == tuner], m) for m in moments]
+        for tuner in tuners
+    }
+    return {
+        tuner: [
+            geomean_speedup(base, own, np.random.default_rng(0))
+            for base, own in zip(bests[reference], bests[tuner])
+        ]
+        for tuner in tuners
+    }
+
+
+def curve_table(
+    results: Sequence[CellResult], tuners: Sequence[str], reference: str, moments: Sequence[int]
+) -> Any:
+    """Show :func:`curve_speedups`."""
+    table = _table(
+        f"Best so far at equal trials: {reference}'s latency / the tuner's [95 % interval]"
+    )
+    table.add_column("tuner")
+    for moment in moments:
+        table.add_column(f"{moment} trials", justify="right")
+    for tuner, intervals in curve_speedups(results, tuners, reference, moments).items():
+        table.add_row(tuner, *(str(interval) for interval in intervals))
+    return table
+
+
+def _bests_after(results: Sequence[CellResult], trials: int) -> dict[str, np.ndarray]:
+    """Best latency after `trials` trials by workload, seconds [seeds]; inf where none had run."""
+    bests: dict[str, list[float]] = {}
+    for result in results:
+        curve = best_curve(result.latency_s, max(trials, 1))
+        bests.setdefault(result.workload, []).append(float(curve[-1]))
+    return {workload: np.array(found) for workload, found in bests.items()}
+
+
 def reach_table(results: Sequence[CellResult], tuners: Sequence[str], reference: str) -> Any:
     """Trials and seconds until a tuner is as good as the reference is at the end."""
     table = _table(
@@ -124,13 +190,13 @@ def replay_table(curves: dict[str, np.ndarray], best_s: float, recorded: int) ->
     """
     table = _table(f"Best recorded latency / best found, median over seeds; {recorded} records")
     trials = next(iter(curves.values())).shape[1]
-    moments = sorted({max(1, trials // 4), max(1, trials // 2), trials})
+    shown = moments(trials)
     table.add_column("search")
-    for moment in moments:
+    for moment in shown:
         table.add_column(f"{moment} trials", justify="right")
     table.add_column("worst seed", justify="right")
     for name, found in curves.items():
-        cells = [f"{best_s / float(np.median(found[:, m - 1])):.1%}" for m in moments]
+        cells = [f"{best_s / float(np.median(found[:, m - 1])):.1%}" for m in shown]
         table.add_row(name, *cells, f"{best_s / float(found[:, -1].max()):.1%}")
     return table
 

@@ -50,6 +50,12 @@ def _random() -> dict[str, Any]:
     return {"strategy": ConstrainedRandom()}
 
 
+def _random_keys() -> dict[str, Any]:
+    from mschedx.search import ConstrainedEvolution
+
+    return {"strategy": ConstrainedEvolution(keys="random")}
+
+
 def _genetic() -> dict[str, Any]:
     from mschedx.search import RepairedGenetic
 
@@ -65,6 +71,7 @@ TUNERS = {
     for tuner in (
         Tuner("heron", "ConstrainedEvolution + HeronXGB on mschedx's space", _ours),
         Tuner("heron-tvm-space", "the same on TVM's own space", _ours_on_tvm_space),
+        Tuner("heron-random-keys", "heron with keys drawn at random (its ablation)", _random_keys),
         Tuner("random", "uniform valid candidates of mschedx's space", _random),
         Tuner("genetic", "a plain genetic algorithm with repair, mschedx's space", _genetic),
         Tuner(

@@ -8,12 +8,13 @@ from mschedx import cli
 from mschedx.report.compare import cell, harness, tables
 from mschedx.report.compare.cell import CellResult
 from mschedx.report.compare.tuners import find_tuners
-from mschedx.workloads import Workload, suite
+from mschedx.suite import find_workloads
+from mschedx.workloads import Workload
 
 
 def comparison(path, **changes):
     options = {
-        "workloads": suite("gemm_128,softmax"),
+        "workloads": find_workloads("gemm_128,softmax"),
         "tuners": find_tuners("heron,tvm"),
         "seeds": 2,
         "trials": 3,
@@ -22,7 +23,7 @@ def comparison(path, **changes):
     return harness.Comparison(**{**options, **changes})
 
 
-def invented(request, work_dir):
+def invented(request, work_dir, host=None):
     factor = 0.5 if request.tuner == "heron" else 1.0
     return CellResult(
         key=request.key, workload=request.workload.name, tuner=request.tuner, seed=request.seed,
@@ -44,7 +45,7 @@ def test_cells_take_turns_and_no_tuner_is_always_first(tmp_path):
 def test_results_are_kept_and_a_second_call_runs_only_what_is_missing(tmp_path, monkeypatch):
     ran = []
 
-    def run(request, work_dir):
+    def run(request, work_dir, host):
         ran.append(request.key)
         if len(ran) == 3:
             raise KeyboardInterrupt

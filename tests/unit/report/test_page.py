@@ -7,7 +7,8 @@ from stand_ins import Runner, gemm, quick
 
 from mschedx import cli
 from mschedx.report.analysis import Report, analyse_run, group_stages
-from mschedx.report.page import build_page, rank_correlation
+from mschedx.report.figures import rank_correlation
+from mschedx.report.page import build_page
 from mschedx.report.records import Run, Trial
 from mschedx.tuning import tune
 

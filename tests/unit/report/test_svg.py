@@ -2,7 +2,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from mschedx.report.svg import Chart, Scale, bars, short
+from mschedx.report.charts import Bars, Chart, short
+from mschedx.report.svg import Scale, draw
 
 
 def test_scale_maps_ends_and_middle():
@@ -30,18 +31,20 @@ def test_chart_is_well_formed_whatever_the_labels_hold():
     chart.steps([1, 5], [50, 20])
     chart.marks([3], labels=["crash & burn"])
     chart.text(5, 5, "<here>")
-    root = ET.fromstring(chart.svg())
+    chart.band([1, 5], [2, 3], [4, 5], "#123456")
+    chart.key("this & that", "#123456")
+    root = ET.fromstring(draw(chart))
     circles = [e for e in root.iter() if e.tag.endswith("circle")]
-    assert len(circles) == 2
-    assert circles[0][0].text == "<script>"
+    assert len(circles) == 3, "the legend's key too"
+    assert circles[1][0].text == "<script>"
 
 
 def test_bars_are_proportional():
-    root = ET.fromstring(bars([("a", 2.0, "x"), ("b", 1.0, "y"), ("c", 0.0, "z")], "t"))
+    root = ET.fromstring(draw(Bars([("a", 2.0, "x"), ("b", 1.0, "y"), ("c", 0.0, "z")], "t")))
     widths = [float(e.attrib["width"]) for e in root.iter() if e.tag.endswith("rect")]
     assert widths[0] == pytest.approx(2 * widths[1], rel=0.01)
     assert widths[2] == 1
-    ET.fromstring(bars([], "empty"))
+    ET.fromstring(draw(Bars([], "empty")))
 
 
 @pytest.mark.parametrize(

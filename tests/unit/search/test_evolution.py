@@ -36,10 +36,10 @@ def test_with_identical_parents_only_the_freed_gene_may_differ():
     space = SketchSet([ToySketch()])
     rng = np.random.default_rng(0)
     parent = space.sample(1, rng)
-    population = Points(np.zeros(50, np.int64), np.repeat(parent.configs, 50, axis=0))
+    parents = Points(np.zeros(200, np.int64), np.repeat(parent.configs, 200, axis=0))
     evolution = Evolution(EvolutionConfig(key_ratio=1.0))
     weights = np.ones((1, 8))
-    children = evolution.offspring(200, space, population, np.ones(50), weights, rng)
+    children = evolution.offspring(space, parents, parents, weights, rng)
     changed = [
         {g for g, c in enumerate(space.genes[0]) if (row[c] != old[c]).any()}
         for row, old in zip(children.configs, np.repeat(parent.configs, 200, axis=0))

@@ -1,0 +1,175 @@
+"""The figures of a run: curve, time, failures, prediction, importance, roofline."""
+
+from __future__ import annotations
+
+import math
+
+from mschedx.report.analysis import Report
+from mschedx.report.charts import BLUE, GREY, ORANGE, RED, Bars, Chart, Figure, padded
+from mschedx.report.progress import format_seconds
+from mschedx.report.records import Trial, best_so_far
+
+
+def run_figures(report: Report) -> list[Figure]:
+    """Draw what there is to show of a run, in the order of the page."""
+    found = (
+        curve(report),
+        time_spent(report),
+        failures(report.run.trials),
+        prediction(report.run.trials),
+        importance(report),
+        roofline(report),
+    )
+    return [figure for figure in found if figure is not None]
+
+
+def curve(report: Report) -> Figure:
+    """Latency of every trial, and the best so far."""
+    title, trials = "Tuning curve", report.run.trials
+    ran = [t for t in trials if t.latency_s is not None]
+    if not ran:
+        return Figure("curve", title, "No trial ran.", None)
+    latencies = [(t.latency_s or 0.0) * 1e3 for t in ran]
+    chart = Chart(
+        (0, max(2, len(trials))),
+        padded(latencies),
+        "trial",
+        "latency, ms",
+        "Latency of every trial and the best so far",
+        log_y=True,
+    )
+    chart.points(
+        [t.index + 1 for t in ran], latencies, BLUE, [_describe(t, report.flops) for t in ran]
+    )
+    chart.key("a trial", BLUE)
+    best = [(i + 1, v * 1e3) for i, v in enumerate(best_so_far(trials)) if math.isfinite(v)]
+    chart.steps([x for x, _ in best], [y for _, y in best], ORANGE)
+    chart.key("best so far", ORANGE)
+    failed = [t for t in trials if t.reason is not None]
+    if failed:
+        chart.marks(
+            [t.index + 1 for t in failed], RED, [f"trial {t.index}: {t.reason}" for t in failed]
+        )
+        chart.key("failed", RED)
+    winner = report.run.best
+    found = f"The best came with trial {winner.index + 1}. " if winner else ""
+    return Figure("curve", title, f"{found}Hover a dot for its trial.", chart)
+
+
+def _describe(trial: Trial, flops: float) -> str:
+    latency = trial.latency_s or math.inf
+    return f"trial {trial.index}: {format_seconds(latency)}, {flops / latency / 1e9:.1f} GFLOP/s"
+
+
+def time_spent(report: Report) -> Figure | None:
+    """Seconds by stage; None where they are not known."""
+    if not report.stages:
+        return None
+    total = sum(report.stages.values())
+    rows = [(n, s, f"{s:.1f} s, {s / total:.0%}") for n, s in report.stages.items()]
+    text = f"{total:.1f} s in all. “search” is sampling, scoring and materialising candidates."
+    return Figure("time", "Where time went", text, Bars(rows, "Seconds by stage"))
+
+
+def failures(trials: tuple[Trial, ...]) -> Figure:
+    """Failed trials by reason, most frequent first."""
+    counts: dict[str, int] = {}
+    for trial in trials:
+        if trial.reason is not None:
+            counts[trial.reason] = counts.get(trial.reason, 0) + 1
+    if not counts:
+        return Figure("failures", "Failures", "None.", None)
+    ordered = sorted(counts.items(), key=lambda item: -item[1])
+    rows = [(why, float(n), f"{n} ({n / len(trials):.0%})") for why, n in ordered]
+    text = f"{sum(counts.values())} of {len(trials)} trials failed."
+    return Figure("failures", "Failures", text, Bars(rows, "Failed trials by reason", RED))
+
+
+def prediction(trials: tuple[Trial, ...]) -> Figure | None:
+    """Scores before measuring against latencies; None where fewer than five are known."""
+    known = [t for t in trials if t.predicted is not None and t.latency_s is not None]
+    if len(known) < 5:
+        return None
+    scores = [t.predicted or 0.0 for t in known]
+    latencies = [(t.latency_s or 0.0) * 1e3 for t in known]
+    width = max(scores) - min(scores) or 1.0
+    chart = Chart(
+        (min(scores) - 0.04 * width, max(scores) + 0.04 * width),
+        padded(latencies),
+        "score before measuring (higher is better)",
+        "measured latency, ms",
+        "Predicted score against measured latency",
+        log_y=True,
+    )
+    chart.points(scores, latencies, BLUE, [f"trial {t.index}" for t in known], radius=3)
+    rho = rank_correlation(scores, [-x for x in latencies])
+    text = (
+        f"Rank correlation {rho:.2f} over {len(known)} trials (1 = right order). These are the "
+        "trials that the model itself chose, so their spread is small."
+    )
+    return Figure("prediction", "Predicted and measured", text, chart)
+
+
+def rank_correlation(left: list[float], right: list[float]) -> float:
+    """Spearman's rho; 0 where one side is constant."""
+    from scipy.stats import rankdata
+
+    a, b = rankdata(left), rankdata(right)
+    a, b = a - a.mean(), b - b.mean()
+    norm = math.sqrt(float((a * a).sum() * (b * b).sum()))
+    return float((a * b).sum()) / norm if norm else 0.0
+
+
+def importance(report: Report) -> Figure | None:
+    """What each decision explains of the spread; None where nothing can be said."""
+    shown = report.importance[:12]
+    if not shown:
+        return None
+    rows = [(i.name, i.share, f"{i.share:.0%}, best {i.best}") for i in shown]
+    text = (
+        "Share of the spread in log latency that a decision explains by itself, within the program "
+        "structure measured most (adjusted R² of a parabola in the logarithm of its value). “best” "
+        "is its value in the fastest trial."
+    )
+    chart = Bars(rows, "Importance of decisions")
+    return Figure("importance", "Which decisions mattered", text, chart)
+
+
+def roofline(report: Report) -> Figure | None:
+    """All trials below the machine's roof; None where its rates are not known."""
+    hardware, best = report.hardware, report.run.best
+    if hardware is None or best is None or not best.latency_s or not report.flops:
+        return None
+    peak, memory = hardware.peak_flops, hardware.dram_bytes_per_s
+    if peak is None or memory is None:
+        return None
+    intensity = report.flops / max(report.bytes_moved, 1)
+    ridge = peak / memory
+    x_low, x_high = min(intensity, ridge) / 8, max(intensity, ridge) * 8
+    rates = [report.flops / t.latency_s / 1e9 for t in report.run.trials if t.latency_s is not None]
+    floor = min(min(rates), x_low * memory / 1e9) / 1.5
+    chart = Chart(
+        (x_low, x_high),
+        (floor, max(peak / 1e9, *rates) * 2),
+        "arithmetic intensity, FLOP per byte of arguments",
+        "GFLOP/s",
+        "Roofline",
+        log_x=True,
+        log_y=True,
+    )
+    chart.line(
+        [x_low, ridge, x_high], [x_low * memory / 1e9, peak / 1e9, peak / 1e9], GREY, dash="6 4"
+    )
+    chart.text(x_high, peak / 1e9, f"fp32 peak {peak / 1e9:.0f} GFLOP/s", GREY)
+    chart.text(ridge, ridge * memory / 1e9, f"memory {memory / 1e9:.1f} GB/s  ", GREY)
+    chart.points([intensity] * len(rates), rates, BLUE)
+    rate = report.flops / best.latency_s / 1e9
+    chart.points([intensity], [rate], ORANGE, radius=6)
+    chart.key("a trial", BLUE)
+    chart.key("the winner", ORANGE)
+    bound = min(peak, intensity * memory) / 1e9
+    text = (
+        f"{intensity:.3g} FLOP/byte if every argument moves once: the roof there is {bound:.1f} "
+        f"GFLOP/s, and the winner reaches {rate / bound:.0%} of it."
+    )
+    return Figure("roofline", "Roofline", text, chart)
