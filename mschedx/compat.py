@@ -7,7 +7,8 @@ What is here and why (facts measured on apache-tvm 0.27.0.post1):
   :func:`fast_script`, :func:`load_tensor_intrinsics`, :func:`only_intrinsics`;
 - ``import tvm`` imports torch if it can, which triples its time: :func:`without_torch`;
 - TVM's thread pool starts too few threads, or binds them all to one core:
-  :func:`cores_environment`, :func:`use_cores`, :func:`on_cores`.
+  :func:`cores_environment`, :func:`use_cores`, :func:`on_cores`;
+- LLVM's instruction scheduler takes seconds for a long unrolled block: :func:`bounded_scheduling`.
 
 Nothing here changes the process for longer than the ``with`` block or call that asked for it,
 except :func:`use_cores`, whose purpose that is. TVM is imported when it is first needed.
@@ -33,6 +34,10 @@ _INTRINSICS = "tvm.s_tir.tensor_intrin"
 _KINDS = ("arm_cpu", "cuda", "hexagon", "metal", "riscv_cpu", "rocm", "x86")
 # TVM's parser modules that call inspect.stack() for every function they parse.
 _PARSER_MODULES = ("tvm.tirx.script.parser.entry", "tvm.script.parser.ir.entry")
+
+# Memory accesses of a region up to which LLVM (1000 by itself) compares each with all others.
+_SCHEDULED_TOGETHER = 200
+_SCHEDULER_LIMIT = "dag-maps-huge-region"
 
 _T = TypeVar("_T")
 _lock = threading.RLock()
@@ -381,3 +386,28 @@ def on_cores(cores: int | None, function: Callable[..., _T], *args: Any, **kwarg
     if failure:
         raise failure[0]
     return result[0]
+
+
+def bounded_scheduling(target: Any) -> Any:
+    """Return `target` with LLVM's instruction scheduler kept from taking seconds for one block.
+
+    Twice per function LLVM compares every memory access of a straight piece of code with every
+    other, in pieces of 1000 accesses. Schedules that unroll by hundreds spend a third of their
+    compile time there. With pieces of 200 a piece that has fewer accesses compiles to the very
+    same code; a longer one to the same instructions in an order that may differ where 200
+    accesses lie between them.
+
+    Parameters
+    ----------
+    target : tvm.target.Target
+        Returned as it is unless its kind is ``llvm``, and where it sets that limit itself.
+    """
+    if target.kind.name != "llvm":
+        return target
+    import tvm
+
+    options = [str(option) for option in target.attrs.get("cl-opt", None) or ()]
+    if any(_SCHEDULER_LIMIT in option for option in options):
+        return target
+    limit = f"-{_SCHEDULER_LIMIT}:uint={_SCHEDULED_TOGETHER}"
+    return tvm.target.Target({**dict(target.export()), "cl-opt": [*options, limit]})

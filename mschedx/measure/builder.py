@@ -48,6 +48,11 @@ class LocalBuilder(PyBuilder):
         cloudpickle.
     memory_bytes : int, optional
         Limit for the resident memory of one worker; its share of half the machine's when None.
+    whole_blocks : bool
+        Let LLVM schedule the instructions of blocks with more than 200 memory accesses as a whole,
+        as ``tvm.compile`` does. In portions (the default) it takes a third less time for random
+        candidates; blocks with fewer accesses, and so nearly all good candidates, come out
+        identical, and no latency was found to differ.
 
     Raises
     ------
@@ -65,6 +70,7 @@ class LocalBuilder(PyBuilder):
         initializer: Callable[[], None] | None = None,
         build: Callable[[Any, Any], Any] | None = None,
         memory_bytes: int | None = None,
+        whole_blocks: bool = False,
     ) -> None:
         super().__init__()
         compat.check_versions()
@@ -77,6 +83,7 @@ class LocalBuilder(PyBuilder):
             memory_bytes = max(1 << 30, total_memory_bytes() // (2 * workers))
         self.timeout_s = timeout_s
         self._build = pickled(build)
+        self._whole_blocks = whole_blocks
         self._config = PoolConfig(
             workers=workers, cores=1, memory_bytes=memory_bytes, initializer=pickled(initializer)
         )
@@ -95,6 +102,7 @@ class LocalBuilder(PyBuilder):
                     tvm.ir.save_json(item.target),
                     directory,
                     self._build,
+                    self._whole_blocks,
                 ),
             )
 

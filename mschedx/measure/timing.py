@@ -15,6 +15,7 @@ from mschedx.measure.config import MeasureConfig
 
 # A first run above this is itself a measurement; below, page faults and cold caches dominate it.
 _FIRST_RUN_COUNTS_S = 0.02
+_ENOUGH_GROUPS = 3
 _KEPT_ARGUMENT_SETS = 4
 _NUMPY_DTYPES = frozenset(
     [f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)]
@@ -31,7 +32,7 @@ class Timing:
     Attributes
     ----------
     latency_s : float
-        Median over the groups, or the faster of the first runs where `cut`.
+        Median over the groups, or the fastest of the first runs where `cut`.
     repeats_s : tuple of float
         The mean of each timed group, seconds.
     cut : bool
@@ -68,16 +69,19 @@ def time_candidate(
         Best latency of the same batch so far.
     """
     first = _once(function, device, args)
-    if first < _FIRST_RUN_COUNTS_S:
-        first = min(first, _once(function, device, args))
-    if (
-        best_s is not None
-        and config.slow_cutoff is not None
-        and first > config.slow_cutoff * best_s
-    ):
-        return Timing(latency_s=first, repeats_s=(first,), cut=True)
+    if _slow(first, config, best_s):
+        if first < _FIRST_RUN_COUNTS_S:
+            first = min(first, _once(function, device, args))
+        if _slow(first, config, best_s):
+            return Timing(latency_s=first, repeats_s=(first,), cut=True)
     groups = _groups(evaluator, args, config, first)
     return Timing(latency_s=statistics.median(groups), repeats_s=tuple(groups), cut=False)
+
+
+def _slow(run_s: float, config: MeasureConfig, best_s: float | None) -> bool:
+    if best_s is None or config.slow_cutoff is None:
+        return False
+    return run_s > config.slow_cutoff * best_s
 
 
 def _groups(evaluator: Any, args: list[Any], config: MeasureConfig, first: float) -> list[float]:
@@ -87,18 +91,32 @@ def _groups(evaluator: Any, args: list[Any], config: MeasureConfig, first: float
     end = time.perf_counter() + config.budget_s
     groups: list[float] = []
     while len(groups) < config.repeats:
-        # Every call of an evaluator warms up once: not worth it for groups of few calls.
-        fitting = 1 if number >= 4 else max(2, int(config.budget_s / (number * first)))
-        seen = evaluator(number, min(config.repeats - len(groups), fitting))(*args).results
+        repeat = _next_groups(config, len(groups), number, first)
+        seen = list(evaluator(number, repeat)(*args).results)
         if not fixed and number * seen[0] < config.min_repeat_s / 2:
             # A kernel so short that `first` was the price of calling it from Python.
             number = _calls(config, max(seen[0], first / 1000))
             fixed = True
             continue
         groups += seen
-        if len(groups) >= 2 and time.perf_counter() > end:
+        if _agree(groups, config) or (len(groups) >= 2 and time.perf_counter() > end):
             break
     return groups
+
+
+def _next_groups(config: MeasureConfig, had: int, number: int, first: float) -> int:
+    """How many groups to time before looking at them: every such call warms up once more."""
+    left = config.repeats - had
+    fitting = max(2, int(config.budget_s / (number * first)))
+    if had < _ENOUGH_GROUPS:
+        return min(left, _ENOUGH_GROUPS - had, fitting)
+    return 1 if number >= 4 else min(left, fitting)
+
+
+def _agree(groups: list[float], config: MeasureConfig) -> bool:
+    if len(groups) < _ENOUGH_GROUPS:
+        return False
+    return max(groups) - min(groups) < config.agreement * min(groups)
 
 
 def _calls(config: MeasureConfig, call_s: float) -> int:

@@ -7,6 +7,7 @@ import os
 import tempfile
 from typing import Any
 
+from mschedx import compat
 from mschedx.measure.config import MeasureConfig
 from mschedx.measure.link import link_shared
 from mschedx.measure.timing import ArgsInfo, Arguments, Timing, time_candidate
@@ -15,7 +16,9 @@ LIBRARY = "candidate.so"
 _arguments = Arguments()
 
 
-def build_candidate(mod_json: str, target_json: str, directory: str, build: bytes | None) -> str:
+def build_candidate(
+    mod_json: str, target_json: str, directory: str, build: bytes | None, whole_blocks: bool
+) -> str:
     """Compile a scheduled module and return the path of a shared library in its own directory.
 
     Parameters
@@ -28,6 +31,9 @@ def build_candidate(mod_json: str, target_json: str, directory: str, build: byte
     build : bytes, optional
         A pickled function of module and target that returns the runtime module, in place of
         ``tvm.build``.
+    whole_blocks : bool
+        Whether LLVM schedules blocks of any length as a whole; see
+        :func:`mschedx.compat.bounded_scheduling`.
     """
     import tvm
     from tvm.s_tir.transform import RemoveWeightLayoutRewriteBlock
@@ -38,7 +44,7 @@ def build_candidate(mod_json: str, target_json: str, directory: str, build: byte
         choose_cuda_compiler()
     mod = RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(mod)
     with target:
-        built = _load_function(build)(mod, target) if build else _build(mod, target)
+        built = _load_function(build)(mod, target) if build else _build(mod, target, whole_blocks)
         _compile_cuda_source(built)
     place = tempfile.mkdtemp(dir=directory)
     path = os.path.join(place, LIBRARY)
@@ -49,7 +55,7 @@ def build_candidate(mod_json: str, target_json: str, directory: str, build: byte
     return path
 
 
-def _build(mod: Any, target: Any) -> Any:
+def _build(mod: Any, target: Any, whole_blocks: bool) -> Any:
     """Compile without the code that checks the caller's arguments.
 
     A runner makes them from the candidate's own argument types; compiling the checks takes 13 ms,
@@ -57,6 +63,8 @@ def _build(mod: Any, target: Any) -> Any:
     """
     import tvm
 
+    if not whole_blocks:
+        target = compat.bounded_scheduling(target)
     with tvm.transform.PassContext(config={"tirx.disable_assert": True}):
         return tvm.build(mod, target=target)
 

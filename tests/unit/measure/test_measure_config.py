@@ -18,6 +18,7 @@ def test_defaults_are_valid_and_frozen():
         ("number", 0),
         ("min_repeat_s", -1.0),
         ("budget_s", -0.1),
+        ("agreement", -0.01),
         ("slow_cutoff", 1.0),
         ("slow_cutoff", 0.5),
     ],

@@ -1,5 +1,6 @@
 """Timing decides on a clock and a function; no TVM is needed to see how."""
 
+import itertools
 import time
 from types import SimpleNamespace
 
@@ -20,7 +21,7 @@ class Kernel:
         self.durations = [first_s, later_s]
         self.calls = 0
         self.asked: list[tuple[int, int]] = []
-        self.groups = groups
+        self.groups = None if groups is None else itertools.cycle(groups)
 
     def __call__(self, *_args):
         time.sleep(self.durations[min(self.calls, 1)])
@@ -29,7 +30,8 @@ class Kernel:
     def evaluator(self, number, repeat):
         self.asked.append((number, repeat))
         if self.groups is not None:
-            return lambda *_args: SimpleNamespace(results=self.groups[:repeat])
+            following = [next(self.groups) for _ in range(repeat)]
+            return lambda *_args: SimpleNamespace(results=following)
 
         def groups(*_args):
             time.sleep(number * repeat * self.durations[1])
@@ -63,32 +65,52 @@ def test_latency_is_the_median_of_the_groups():
     assert not seen.cut
 
 
+def test_three_groups_that_agree_are_enough():
+    kernel = Kernel(0.01, 0.01, groups=[1.0, 1.015, 1.01, 9.0])
+    seen = measure(kernel, MeasureConfig(budget_s=10.0, agreement=0.02))
+    assert seen.repeats_s == (1.0, 1.015, 1.01)
+    assert seen.latency_s == 1.01
+
+
+def test_groups_that_do_not_agree_are_followed_by_more():
+    kernel = Kernel(0.01, 0.01, groups=[1.0, 1.5, 1.0, 1.01, 1.01])
+    seen = measure(kernel, MeasureConfig(budget_s=10.0, agreement=0.02))
+    assert len(seen.repeats_s) == 5
+    assert seen.latency_s == 1.01
+
+
+def test_no_agreement_is_asked_for_at_zero():
+    kernel = Kernel(0.01, 0.01, groups=[1.0])
+    seen = measure(kernel, MeasureConfig(budget_s=10.0, agreement=0.0))
+    assert len(seen.repeats_s) == 5
+
+
 def test_a_short_kernel_is_grouped_to_the_least_duration(first_runs):
-    first_runs(0.002, 0.001)
-    kernel = Kernel(0.0, 0.001)
+    first_runs(0.001)
+    kernel = Kernel(0.0, 0.001, groups=[0.001, 0.002])
     measure(kernel, MeasureConfig(min_repeat_s=0.05, budget_s=10.0))
-    assert kernel.asked == [(50, 1)] * 5
+    assert kernel.asked == [(50, 3), (50, 1), (50, 1)]
 
 
 def test_a_kernel_shorter_than_its_call_is_grouped_by_its_own_duration(first_runs):
-    first_runs(0.001, 0.001)
-    kernel = Kernel(0.001, 0.001, groups=[1e-6] * 5)
+    first_runs(0.001)
+    kernel = Kernel(0.001, 0.001, groups=[1e-6])
     seen = measure(kernel, MeasureConfig(min_repeat_s=0.1, budget_s=10.0))
     numbers = [number for number, _ in kernel.asked]
     assert numbers[0] == 100
     assert set(numbers[1:]) <= {100_000, 100_001}  # rounded up
-    assert seen.repeats_s == (1e-6,) * 5
+    assert seen.repeats_s == (1e-6,) * 3
 
 
 def test_groups_end_with_the_budget_but_not_before_two(first_runs):
-    first_runs(0.001, 0.001)
+    first_runs(0.001)
 
     class Busy(Kernel):
         def evaluator(self, number, repeat):
             time.sleep(0.02)  # slower than the first run promised
             return super().evaluator(number, repeat)
 
-    kernel = Busy(0.001, 0.001, groups=[0.01] * 5)
+    kernel = Busy(0.001, 0.001, groups=[0.01])
     seen = measure(kernel, MeasureConfig(min_repeat_s=0.02, budget_s=0.01))
     assert seen.repeats_s == (0.01, 0.01)
 
@@ -114,6 +136,12 @@ def test_a_cold_first_run_does_not_condemn_a_fast_kernel(first_runs):
     runs = first_runs(0.015, 0.001)
     assert not measure(Kernel(0.0, 0.001), best_s=0.001).cut
     assert not list(runs)
+
+
+def test_a_fast_candidate_is_run_once_before_it_is_timed(first_runs):
+    runs = first_runs(0.002, 99.0)
+    assert not measure(Kernel(0.0, 0.001), best_s=0.001).cut
+    assert list(runs) == [99.0]
 
 
 def test_two_slow_runs_do(first_runs):
