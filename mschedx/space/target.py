@@ -13,19 +13,26 @@ from mschedx.hardware import Hardware
 from .rules.dot_tile import DotTile
 from .rules.packed_tile import PackedTile
 from .rules.remainder import Remainder, UnlessTiled
+from .rules.tensor_core_tile import TensorCoreTile
+from .rules.unless_bound import UnlessBound
 
 
-def for_target(target: Target | dict[str, Any] | str) -> SpaceGenerator:
+def for_target(target: Target | dict[str, Any] | str, *, tf32: bool = False) -> SpaceGenerator:
     """Compose the rules for a target into a space generator.
 
     On ``llvm`` contractions get packed panels and register tiles, around a dot-product
     instruction where types and target allow (:class:`DotTile`) and of plain vectors elsewhere
-    (:class:`PackedTile`); everything else gets TVM's own rules. On ``cuda`` the rules are TVM's.
+    (:class:`PackedTile`); everything else gets TVM's own rules. On ``cuda`` contractions whose
+    types the tensor cores of the target take are tiled around them (:class:`TensorCoreTile`);
+    everything else gets TVM's rules for CUDA cores.
 
     Parameters
     ----------
     target : Target, dict or tag
-        Its ``mcpu`` decides vector length and registers.
+        Its ``mcpu`` decides vector length and registers, its ``arch`` the tensor cores.
+    tf32 : bool
+        On ``cuda``, let tensor cores multiply float32 matrices, whose elements they cut to 10 bits
+        of fraction: faster, and less exact than asked for, hence off.
 
     Returns
     -------
@@ -42,7 +49,7 @@ def for_target(target: Target | dict[str, Any] | str) -> SpaceGenerator:
     if kind == "llvm":
         return PostOrderApply(sch_rules=_llvm_rules(target))
     if kind == "cuda":
-        return PostOrderApply()
+        return PostOrderApply(sch_rules=_cuda_rules(target, tf32))
     raise ValueError(
         f'expected a target of kind "llvm" or "cuda", got "{kind}"; '
         'pass space="post-order-apply" for the rules TVM has for it'
@@ -63,3 +70,8 @@ def _llvm_rules(target: Target) -> list[Any]:
         Remainder(hardware),
         *(UnlessTiled(rule) for rule in tiling),
     ]
+
+
+def _cuda_rules(target: Target, tf32: bool) -> list[Any]:
+    custom, *rest = ScheduleRule.create("cuda")
+    return [custom, TensorCoreTile(target, tf32=tf32), *(UnlessBound(rule) for rule in rest)]

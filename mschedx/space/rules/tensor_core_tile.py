@@ -1,0 +1,260 @@
+"""A contraction on the tensor cores of NVIDIA GPUs: block, warp and fragment tiles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from tvm import DataType
+from tvm.ir.utils import derived_object
+from tvm.s_tir import Schedule, ScheduleError
+from tvm.s_tir.meta_schedule.schedule_rule import PyScheduleRule
+from tvm.target import Target
+
+from ..contraction import match_contraction
+from ..intrinsics.cuda import CudaIntrinsic, intrinsics_for
+from . import einsum, staging
+from .einsum import Product
+
+MAX_THREADS = 512
+"""Threads that can each have the 128 registers that accumulators alone may take."""
+
+_WARP_TILE = 64
+"""Most rows or columns of a warp's tile: 64 x 64 float32 are 128 registers of a thread."""
+
+_STAGES = (0, 1, 2, 3)
+"""How many iterations ahead tiles are fetched into shared memory; 0: not ahead."""
+_UNROLL = (0, 16, 64, 512)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One design space to be: an intrinsic and the sizes that it is given.
+
+    Attributes
+    ----------
+    intrinsic : CudaIntrinsic
+    multiples : tuple of int
+        What m, n and k are padded to multiples of.
+    unit : tuple of int
+        Rows, columns and steps that a warp takes at least.
+    """
+
+    intrinsic: CudaIntrinsic
+    multiples: tuple[int, int, int]
+    unit: tuple[int, int, int]
+
+
+def tensor_core_tiles(
+    sch: Any, block: Any, target: Target, *, tf32: bool = False
+) -> list[Schedule]:
+    """Return the design spaces of :class:`TensorCoreTile` for one block; empty when it has none."""
+    contraction = match_contraction(sch.get(block))
+    product = None if contraction is None else einsum.as_product(contraction)
+    if product is None:
+        return []
+    return [_tile(sch.copy(), block, product, plan) for plan in _plans(product, target, tf32)]
+
+
+def _plans(product: Product, target: Target, tf32: bool) -> list[Plan]:
+    """Choose intrinsics: the longest ``mma`` there is, and ``wmma`` in every shape that serves."""
+    if product.a.dtype != product.b.dtype:
+        return []
+    known = intrinsics_for(
+        target,
+        in_dtype=product.a.dtype,
+        out_dtype=product.dtype,
+        b_transposed=product.b_along_k,
+        tf32=tf32,
+    )
+    mma = [one for one in known if one.kind == "mma"][:1]
+    wmma = [one for one in known if one.kind == "wmma" and _aligned(one)]
+    plans = []
+    for intrinsic in (*mma, *wmma):
+        unit = intrinsic.warp_multiple
+        sizes = zip(product.shape, unit, (128, 128, 4 * unit[2]))
+        multiples = tuple(_multiple(*size) for size in sizes)
+        padded = [-(-e // to) * to for e, to in zip(product.shape, multiples)]
+        if prod(padded) <= 2 * prod(product.shape):
+            plans.append(Plan(intrinsic, (multiples[0], multiples[1], multiples[2]), unit))
+    return plans
+
+
+def _aligned(intrinsic: CudaIntrinsic) -> bool:
+    """Whether every tile of a buffer starts at a multiple of the 32 bytes that ``wmma`` asks for.
+
+    Rows are aligned by their pitch; neighbouring tiles in a row by the width of a tile.
+    """
+    _, n, k = intrinsic.shape
+    size, result = (DataType(d).bits // 8 for d in (intrinsic.in_dtype, intrinsic.out_dtype))
+    widths = (k * size, (k if intrinsic.b_transposed else n) * size, n * result)
+    return all(width % 32 == 0 for width in widths)
+
+
+def _multiple(extent: int, unit: int, best: int) -> int:
+    """What to pad an extent to: the largest tile that costs at most an eighth, at least a unit."""
+    if extent % min(best, 2 * unit) == 0:
+        return unit
+    multiple = best
+    while multiple > unit and -(-extent // multiple) * multiple > extent + extent // 8:
+        multiple //= 2
+    return max(multiple, unit)
+
+
+def _tile(sch: Any, block: Any, product: Product, plan: Plan) -> Schedule:
+    intrinsic = plan.intrinsic
+    new = einsum.rewrite(sch, block, product, plan.multiples, intrinsic.b_transposed)
+    direct = not new.sinks and not sch.get_consumers(block)
+    loops = _loops(sch, block, new.shape, plan)
+    scope = "global" if direct else staging.result_scope(intrinsic)
+    names = intrinsic.names("shared.dyn", scope)
+    _, n, k = intrinsic.shape
+    b_tile = (n, k) if intrinsic.b_transposed else (k, n)
+    along = (product.a_along_k, product.b_along_k == intrinsic.b_transposed)
+    operands = (
+        (product.a, (intrinsic.shape[0], k), names.load_a),
+        (product.b, b_tile, names.load_b),
+    )
+    for i, (operand, tile, load) in enumerate(operands):
+        shared = staging.gather(sch, block, operand.index, new.sources[i])
+        sch.compute_at(shared, loops.stage, preserve_unit_loops=True)
+        staging.fetch(sch, shared, product.run(operand), operand.dtype, along[i])
+        staging.pad_rows(sch, shared, operand.dtype)
+        fragment = sch.cache_read(block, operand.index, intrinsic.scopes[i])
+        sch.compute_at(fragment, loops.step, preserve_unit_loops=True)
+        staging.tensorise_tiles(sch, fragment, tile, load)
+    if not direct:
+        result = staging.scatter(sch, block, new.sinks, scope, loops.grid)
+        last = product.output[-1]
+        staging.fetch(sch, result, product.extents[last], product.dtype, last in product.n)
+    accumulator = sch.cache_write(block, 0, intrinsic.scopes[2])
+    sch.reverse_compute_at(accumulator, loops.warp, preserve_unit_loops=True)
+    staging.tensorise_tiles(sch, accumulator, intrinsic.shape[:2], names.store)
+    start = sch.decompose_reduction(block, loops.stage)
+    sch.tensorize(sch.get_loops(start)[-2], names.fill)
+    _multiply(sch, loops.tile, names.multiply)
+    _pipeline(sch, loops.stage, new.shape[2] // intrinsic.shape[2])
+    return sch
+
+
+@dataclass(frozen=True, slots=True)
+class Loops:
+    """The loops that the other steps refer to: see :class:`TensorCoreTile` for their order."""
+
+    grid: Any
+    warp: Any
+    stage: Any
+    step: Any
+    tile: Any
+
+
+def _loops(sch: Any, block: Any, shape: tuple[int, int, int], plan: Plan) -> Loops:
+    """Sample the tiles, bring the loops into order and bind them."""
+    *batch, m, n, k = sch.get_loops(block)
+    (m0, mg, mw, *mf, mt), (n0, nw, *nf, nt) = (
+        _split(sch, loop, parts, plan.unit[d], plan.intrinsic.shape[d])
+        for d, (loop, parts) in enumerate(((m, 4), (n, 3)))
+    )
+    steps, kt = sch.split(k, [None, plan.intrinsic.shape[2]])
+    k0, k1 = sch.split(steps, sch.sample_perfect_tile(steps, 2, max_innermost_factor=8))
+    sch.reorder(*batch, m0, n0, mg, mw, nw, k0, k1, *mf, *nf, mt, nt, kt)
+    grid, warp = sch.fuse(*batch, m0, n0, mg), sch.fuse(mw, nw)
+    sch.bind(grid, "blockIdx.x")
+    sch.bind(warp, "threadIdx.y")
+    # RewriteCooperativeFetch reads this off the trace, before the copies that it is to split.
+    sch.annotate(block, "warp_execution", 1)
+    root = sch.get_sblock("root")
+    unroll = sch.sample_categorical(list(_UNROLL), [1 / len(_UNROLL)] * len(_UNROLL))
+    sch.annotate(root, "meta_schedule.unroll_implicit", unroll)
+    return Loops(grid, warp, k0, k1, mt)
+
+
+def _multiply(sch: Any, tile: Any, name: str) -> None:
+    """Tensorise the multiplication, in a block that says how many warps there may be."""
+    block = sch.blockize(tile)
+    sch.annotate(block, "warp_execution", 1)
+    sch.annotate(block, "meta_schedule.thread_extent_low_inclusive", 32)
+    sch.annotate(block, "meta_schedule.thread_extent_high_inclusive", MAX_THREADS)
+    sch.tensorize(block, name)
+
+
+def _split(sch: Any, loop: Any, parts: int, unit: int, size: int) -> list[Any]:
+    """Split an axis into sampled parts of whole units, and a unit into tiles of the intrinsic."""
+    units, *rest = sch.split(loop, [None, *((unit // size, size) if unit > size else (size,))])
+    most = max(1, _WARP_TILE // unit)
+    factors = sch.sample_perfect_tile(units, parts, max_innermost_factor=most)
+    return [*sch.split(units, factors), *rest]
+
+
+def _pipeline(sch: Any, loop: Any, steps: int) -> None:
+    """Fetch the tiles of later iterations while this one's are multiplied."""
+    if steps < 2:
+        return  # TVM rejects a pipeline that never iterates.
+    stages = sch.sample_categorical(list(_STAGES), [1 / len(_STAGES)] * len(_STAGES))
+    # TVM drops a decision from a trace that only a list uses.
+    sch.annotate(loop, "mschedx.stages", stages)
+    sch.annotate(loop, "software_pipeline_stage", [0, 0, stages])
+    sch.annotate(loop, "software_pipeline_order", [0, 1, 2])
+
+
+@derived_object
+class TensorCoreTile(PyScheduleRule):
+    """Tile a contraction around a tensor-core instruction, with tiles staged in shared memory.
+
+    The contraction becomes a product of padded matrices first (:mod:`.einsum`), so any matrix
+    product or convolution has this structure. There is one design space for each intrinsic that
+    serves: ``mma.sync``, and ``wmma`` in up to three shapes.
+
+    Rewrite
+    -------
+    Before::
+
+        for i, j, k: C[i, j] += A[i, k] * B[k, j]
+
+    after, for tiles of 16 x 16 x 16 and sampled ``i = (i0, ig, iw, if)``, ``j = (j0, jw, jf)``,
+    ``k = (k0, k1)``, each but ``k`` in units of what a warp takes at least::
+
+        blockIdx.x for i0·j0·ig:                     # ig blocks side by side share columns of B
+            threadIdx.y for iw·jw:                   # a warp each
+                c[if, jf tiles] = fill()
+                for k0 (pipelined, 0 to 3 iterations ahead):
+                    A_shared = A[i block, k0 tile]   # by all threads, sampled lanes each
+                    B_shared = B[k0 tile, j block]
+                    for k1:
+                        a, b = load(A_shared), load(B_shared)
+                        for if, jf: c[if, jf] = multiply(a[if], b[jf], c[if, jf])
+                C[i, j tiles] = store(c)             # or C_shared, where C has another shape
+            C[...] = epilogue(C_shared)              # by all threads, only then
+
+    Rows of shared memory are padded by 16 bytes against bank conflicts.
+
+    Parameters
+    ----------
+    target : Target
+        Its ``arch`` decides which intrinsics there are.
+    tf32 : bool
+        Also tile float32 contractions, cutting operands to tf32.
+
+    References
+    ----------
+    Heron (ASPLOS'23) §4: rules S1 (tensorise), S2 (multi-level) and S3 (multi-scope staging).
+    """
+
+    def __init__(self, target: Target, *, tf32: bool = False) -> None:
+        super().__init__()
+        self.target = target
+        self.tf32 = tf32
+
+    def _initialize_with_tune_context(self, context: Any) -> None:
+        pass
+
+    def apply(self, sch: Schedule, block: Any) -> list[Schedule]:
+        try:
+            return tensor_core_tiles(sch, block, self.target, tf32=self.tf32) or [sch]
+        except ScheduleError:
+            # A producer or consumer that cannot be moved: the block keeps its other rules.
+            return [sch]
+
+    def clone(self) -> Any:
+        return TensorCoreTile(self.target, tf32=self.tf32)
