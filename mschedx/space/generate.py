@@ -42,7 +42,8 @@ def generate(
     if space is None:
         from .target import for_target
 
-        space = for_target(target)
+        with compat.only_intrinsics(target):
+            space = for_target(target)
     elif isinstance(space, ms.SpaceGenerator):
         # A generator remembers the context it was last initialised with.
         space = space.clone()

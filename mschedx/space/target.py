@@ -8,6 +8,7 @@ from tvm.s_tir.meta_schedule.schedule_rule import ScheduleRule
 from tvm.s_tir.meta_schedule.space_generator import PostOrderApply, SpaceGenerator
 from tvm.target import Target
 
+from mschedx import compat
 from mschedx.hardware import Hardware
 
 from .rules.dot_tile import DotTile
@@ -25,6 +26,9 @@ def for_target(target: Target | dict[str, Any] | str, *, tf32: bool = False) -> 
     (:class:`PackedTile`); everything else gets TVM's own rules. On ``cuda`` contractions whose
     types the tensor cores of the target take are tiled around them (:class:`TensorCoreTile`);
     everything else gets TVM's rules for CUDA cores.
+
+    Outside of :func:`mschedx.compat.only_intrinsics` this loads TVM's tensor intrinsics, once a
+    process: 2 s here, 15-20 s when ``ms.tune_tir`` would have to do it.
 
     Parameters
     ----------
@@ -46,6 +50,8 @@ def for_target(target: Target | dict[str, Any] | str, *, tf32: bool = False) -> 
     """
     target = target if isinstance(target, Target) else Target(target)
     kind = target.kind.name
+    if kind in ("llvm", "cuda"):
+        compat.load_tensor_intrinsics()
     if kind == "llvm":
         return PostOrderApply(sch_rules=_llvm_rules(target))
     if kind == "cuda":

@@ -188,6 +188,40 @@ def test_a_tune_context_pays_only_for_its_target():
     assert float(out) < 1.5
 
 
+def test_a_direct_user_of_our_space_does_not_wait_for_tvms_intrinsics():
+    out = run_python(
+        """
+        import time
+        import tvm
+        from tvm.s_tir import meta_schedule as ms
+        from mschedx.space import for_target
+        target = tvm.target.Target({"kind": "llvm", "mcpu": "cascadelake", "num-cores": 2})
+        start = time.process_time()
+        for_target(target)
+        ms.TuneContext(target=target)
+        print(time.process_time() - start)
+        """
+    )
+    assert float(out) < 5.0
+
+
+def test_scheduling_is_bounded_where_llvm_compiles_and_nobody_else_has_said_how():
+    from tvm.target import Target
+
+    plain = Target({"kind": "llvm", "mcpu": "znver4", "num-cores": 2, "opt-level": 2})
+    bounded = compat.bounded_scheduling(plain)
+    (option,) = bounded.attrs["cl-opt"]
+    assert option == "-dag-maps-huge-region:uint=200"
+    kept = {key: value for key, value in dict(bounded.export()).items() if key != "cl-opt"}
+    assert kept == dict(plain.export())
+    gpu = Target("nvidia/nvidia-a100")
+    assert compat.bounded_scheduling(gpu) is gpu
+    own = Target({"kind": "llvm", "cl-opt": ["-dag-maps-huge-region:uint=50"]})
+    assert compat.bounded_scheduling(own) is own
+    other = Target({"kind": "llvm", "cl-opt": ["-enable-misched:bool=1"]})
+    assert len(compat.bounded_scheduling(other).attrs["cl-opt"]) == 2
+
+
 def test_unknown_kind_is_named():
     with pytest.raises(ValueError, match="sparc"):
         compat.load_tensor_intrinsics("sparc")
