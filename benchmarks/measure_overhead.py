@@ -1,13 +1,14 @@
 """What measuring costs: LocalBuilder and LocalRunner against TVM's own pair.
 
-Both pairs build and run the same random candidates of a square fp32 GEMM from TVM's default space,
-on the same cores, all of them really used (the environment of this process says so to TVM's
-workers too), with time limits long enough for TVM's workers to start. Order: ours, TVM's, ours.
-TVM's runner is warm when the clock starts (it can be; its builder starts new processes for every
-batch). TVM's runner is timed twice: with its default evaluator settings and with settings as short
-as ours.
+Both pairs build and run the same random candidates of a square fp32 GEMM, from TVM's default space
+or from mschedx's (valid configs drawn uniformly), on the same cores, all of them really used (the
+environment of this process says so to TVM's workers too), with time limits long enough for TVM's
+workers to start. Order: ours, TVM's, ours. TVM's runner is warm when the clock starts (it can be;
+its builder starts new processes for every batch). TVM's runner is timed twice: with its default
+evaluator settings and with settings as short as ours.
 
     python benchmarks/measure_overhead.py                    # 64 candidates, several minutes
+    python benchmarks/measure_overhead.py --space mschedx    # the candidates mschedx measures
     python benchmarks/measure_overhead.py --candidates 8     # a quick try
 """
 
@@ -37,7 +38,8 @@ def main() -> None:
         first_candidate(options, ours=options.first == "ours")
         return
     print(
-        f"{options.candidates} random candidates of a {options.size}^3 fp32 GEMM, "
+        f"{options.candidates} random candidates of a {options.size}^3 fp32 GEMM "
+        f"({options.space} space), "
         f"{compat.available_cores()} cores, mcpu {options.mcpu}, load {os.getloadavg()[0]:.1f}"
     )
     compare_pairs(options)
@@ -49,6 +51,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--candidates", type=int, default=64)
     parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--space", choices=["tvm", "mschedx"], default="tvm")
     parser.add_argument("--mcpu", default="znver4")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", help="also write the figures to this file")
@@ -58,10 +61,9 @@ def parse() -> argparse.Namespace:
 
 
 def random_candidates(options: argparse.Namespace, count: int) -> tuple[list[Any], Any]:
-    """Candidates as TVM's replay-trace search draws them, and their target."""
+    """`count` random candidates and their target."""
     import tvm
     from tvm import te
-    from tvm.s_tir import meta_schedule as ms
 
     n = options.size
     a, b = (te.placeholder((n, n), name=name) for name in "AB")
@@ -70,19 +72,46 @@ def random_candidates(options: argparse.Namespace, count: int) -> tuple[list[Any
     target = tvm.target.Target(
         {"kind": "llvm", "mcpu": options.mcpu, "num-cores": compat.available_cores()}
     )
+    draw = from_tvms_space if options.space == "tvm" else from_our_space
+    return draw(te.create_prim_func([a, b, c]), target, options.seed, count), target
+
+
+def from_tvms_space(function: Any, target: Any, seed: int, count: int) -> list[Any]:
+    """Candidates as TVM's replay-trace search draws them."""
+    from tvm.s_tir import meta_schedule as ms
+
     context = ms.TuneContext(
-        mod=te.create_prim_func([a, b, c]),
+        mod=function,
         target=target,
         space_generator="post-order-apply",
         search_strategy="replay-trace",
         num_threads=1,
-        rand_state=options.seed,
+        rand_state=seed,
     )
     spaces = context.generate_design_space()
     context.pre_tuning(
         count, count, spaces, ms.database.MemoryDatabase(), ms.cost_model.RandomModel()
     )
-    return list(context.generate_measure_candidates() or []), target
+    return list(context.generate_measure_candidates() or [])
+
+
+def from_our_space(function: Any, target: Any, seed: int, count: int) -> list[Any]:
+    """Valid configs of mschedx's space, each sketch in turn."""
+    import numpy as np
+    from tvm.s_tir.meta_schedule import MeasureCandidate
+    from tvm.s_tir.meta_schedule.arg_info import ArgInfo
+
+    from mschedx.space import sketches
+
+    rng = np.random.default_rng(seed)
+    found = sketches(function, target)
+    candidates: list[Any] = []
+    for i in range(count):
+        sketch = found[i % len(found)]
+        schedule = sketch.schedule(sketch.sample(1, rng)[0])
+        info = ArgInfo.from_entry_func(schedule.mod, remove_preproc=True)
+        candidates.append(MeasureCandidate(schedule, info))
+    return candidates
 
 
 def measure(
@@ -120,6 +149,7 @@ def compare_pairs(options: argparse.Namespace) -> None:
     from mschedx.measure import LocalBuilder, LocalRunner, MeasureConfig
 
     builder, runner = LocalBuilder(timeout_s=LONG_S), LocalRunner(timeout_s=LONG_S)
+    whole = LocalBuilder(timeout_s=LONG_S, whole_blocks=True)
     with compat.fast_script():  # for both alike: TuneContext loads the intrinsics
         candidates, target = random_candidates(options, options.candidates)
     stock_builder = ms.builder.LocalBuilder(timeout_sec=LONG_S)
@@ -129,6 +159,7 @@ def compare_pairs(options: argparse.Namespace) -> None:
         name: ms.runner.LocalRunner(timeout_sec=LONG_S, evaluator_config=config)
         for name, config in settings.items()
     }
+    measure(whole, runner, candidates[:1], target)
     warm = measure(builder, runner, candidates[:1], target)  # ours, and an artifact to warm up with
     for stock in stock_runners.values():
         run(stock, candidates[:1], warm[2])
@@ -140,6 +171,9 @@ def compare_pairs(options: argparse.Namespace) -> None:
     # The same candidates timed in full, to say what cutting the slow ones short changes.
     full = LocalRunner(timeout_s=LONG_S, config=MeasureConfig(slow_cutoff=None))
     full_s, uncut = run(full, candidates, after[2])
+    # The same code as tvm.compile's for every candidate, timed in full.
+    whole_s, _, built, _ = measure(whole, runner, candidates, target)
+    whole_run_s, whole_blocks = run(full, candidates, built)
 
     ours_build, ours_run = (min(before[i], after[i]) for i in (0, 1))
     print(f"\n{'seconds':34s}{'build':>8s}{'run':>8s}{'both':>8s}")
@@ -147,6 +181,7 @@ def compare_pairs(options: argparse.Namespace) -> None:
         "mschedx, first pass": before[:2],
         "mschedx, second pass": after[:2],
         "mschedx, none cut short": (after[0], full_s),
+        "mschedx, none cut, whole blocks": (whole_s, whole_run_s),
         "TVM, its default evaluator": stock[:2],
         "TVM, evaluator as short as ours": (stock[0], short_s),
     }
@@ -170,6 +205,7 @@ def compare_pairs(options: argparse.Namespace) -> None:
     agreement("ours over TVM's short", after[3], short)
     agreement("ours, none cut, over TVM's default", uncut, stock[3])
     agreement("TVM's short over TVM's default", short, stock[3])
+    agreement("ours over ours in whole blocks", uncut, whole_blocks)
     agreement("ours over ours", after[3], before[3])
     if options.json:
         with open(options.json, "w") as file:

@@ -1,0 +1,106 @@
+"""Verification finds wrong schedules and only those."""
+
+import numpy as np
+import pytest
+import tvm
+from programs_to_measure import GPU, TARGET, aborts, add_one, gemm, module, threads_bound, tiled
+from tvm import te
+from tvm.script import tirx as T
+
+from mschedx import compat
+from mschedx.measure import verify
+
+
+@pytest.mark.parametrize(
+    ("dtype", "accumulator"),
+    [
+        ("float32", None),
+        ("float64", None),
+        ("float16", "float32"),
+        ("float16", None),
+        ("bfloat16", "float32"),
+        ("int8", "int32"),
+        ("uint8", "int32"),
+    ],
+)
+def test_a_right_schedule_is_verified(dtype, accumulator):
+    mod = gemm(64, dtype, accumulator)
+    result = verify(tiled(mod), mod, TARGET, rng=np.random.default_rng(1))
+    assert result.ok
+    assert result.checked
+    assert result.reason == ""
+    assert result.max_error <= result.tolerance
+
+
+def wrong_gemm(n):
+    """Forget the last term of every sum."""
+    mod = gemm(n)
+    a = te.placeholder((n, n), name="A")
+    b = te.placeholder((n, n), name="B")
+    k = te.reduce_axis((0, n - 1), name="k")
+    c = te.compute((n, n), lambda i, j: te.sum(a[i, k] * b[k, j], axis=k), name="C")
+    return module(te.create_prim_func([a, b, c])), mod
+
+
+def test_a_wrong_schedule_is_found_out():
+    wrong, right = wrong_gemm(512)
+    result = verify(wrong, right, TARGET)
+    assert not result.ok
+    assert result.checked
+    assert "differ" in result.reason
+    assert result.max_error > result.tolerance > 0
+
+
+def test_a_candidate_that_crashes_is_wrong_and_a_reference_that_does_is_nothing():
+    crashed = verify(aborts, add_one, TARGET)
+    assert (crashed.ok, crashed.checked) == (False, True)
+    assert "crash: SIGABRT" in crashed.reason
+    unknown = verify(add_one, aborts, TARGET)
+    assert (unknown.ok, unknown.checked) == (False, False)
+    assert "unscheduled" in unknown.reason
+
+
+def test_a_target_that_is_not_here_leaves_the_candidate_unchecked():
+    if tvm.cuda(0).exist:
+        pytest.skip("there is a GPU")
+    result = verify(threads_bound(), add_one, GPU)
+    assert (result.ok, result.checked) == (False, False)
+    assert "no such device" in result.reason
+
+
+def test_an_input_that_is_overwritten_is_found():
+    with compat.fast_script():
+
+        @T.prim_func(s_tir=True)
+        def spoils(A: T.Buffer((64,), "float32"), B: T.Buffer((64,), "float32")):
+            for i in range(64):
+                with T.sblock("B"):
+                    v = T.axis.spatial(64, i)
+                    B[v] = A[v] + T.float32(1)
+                    A[v] = T.float32(0)
+
+    assert not verify(spoils, add_one, TARGET).ok
+
+
+def test_results_that_are_nan_on_negative_inputs_are_compared_on_positive_ones():
+    a = te.placeholder((256,), name="A")
+    root = te.compute((256,), lambda i: te.log(te.log(te.exp(a[i] * 8) - 1)), name="C")
+    mod = module(te.create_prim_func([a, root]))
+    result = verify(mod, mod, TARGET)
+    assert result.ok
+    assert result.tolerance > 0
+
+
+def test_something_that_is_no_program_is_refused():
+    with pytest.raises(TypeError, match="Schedule"):
+        verify(3, add_one, TARGET)
+
+
+def test_a_naive_reference_of_a_large_gemm_is_quick_enough():
+    import time
+
+    mod = gemm(1024)
+    verify(module(add_one), module(add_one), TARGET)
+    start = time.monotonic()
+    assert verify(tiled(mod), mod, TARGET).ok
+    assert time.monotonic() - start < 30
