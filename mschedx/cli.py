@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("--strategy", default="heron,random", help="comma-separated; 'list'")
     replay.add_argument("--seeds", type=int, default=20)
     replay.add_argument("--trials", type=int, default=64)
-    replay.add_argument("--trials-per-round", type=int, default=16)
+    replay.add_argument("--trials-per-round", type=int, default=None, help="as the strategies do")
     replay.add_argument("--space", default=None, help="the space that was tuned in")
     replay.add_argument("--workload", type=int, default=None, help="which, if there are several")
     replay.set_defaults(command=_replay)
@@ -235,7 +235,10 @@ def _replay(args: argparse.Namespace) -> int:
     unknown = [name for name in args.strategy.split(",") if name not in known]
     if unknown:
         raise ValueError(f"unknown strategy {', '.join(unknown)}; there are {', '.join(known)}")
-    if min(args.seeds, args.trials, args.trials_per_round) < 1:
+    from mschedx.search.strategy import round_size
+
+    batch = round_size(args.trials) if args.trials_per_round is None else args.trials_per_round
+    if min(args.seeds, args.trials, batch) < 1:
         raise ValueError("expected seeds, trials and trials per round of at least 1")
     landscape = replay.load_landscape(args.work_dir, args.workload, args.space)
     curves = replay.compare_searches(
@@ -243,7 +246,7 @@ def _replay(args: argparse.Namespace) -> int:
         [known[name] for name in args.strategy.split(",")],
         seeds=args.seeds,
         trials=args.trials,
-        batch=args.trials_per_round,
+        batch=batch,
     )
 
     from rich.console import Console

@@ -54,7 +54,7 @@ def choose_winner(
         if t.latency_s is not None and t.record is not None
     )
     for latency_s, index, line, trial in ranked:
-        record = ms.database.TuningRecord.from_json(lines[line].content[1], workload)
+        record = read_record(lines[line].content[1], workload)
         schedule = replay(record.trace, mod)
         if not verify or line in run.verified:
             return Winner(trial, schedule, line in run.verified), notes
@@ -79,6 +79,13 @@ def choose_winner(
         )
         _fail_record(work_dir, line)
     return None, notes
+
+
+def read_record(content: list[Any], workload: ms.database.Workload) -> ms.database.TuningRecord:
+    """Read a record; the tensor intrinsics that its trace names are registered for it."""
+    import mschedx.space.intrinsics  # noqa: F401
+
+    return ms.database.TuningRecord.from_json(content, workload)
 
 
 def replay(trace: Any, mod: IRModule) -> Schedule:

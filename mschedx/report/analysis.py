@@ -121,11 +121,16 @@ def _module(run: Run) -> Any:
 
 
 def _scheduled(module: Any, record: list[Any]) -> tuple[str, list[str]]:
-    from tvm.s_tir.meta_schedule.database import TuningRecord, Workload
+    from tvm.s_tir.meta_schedule.database import Workload
 
-    from mschedx.winner import replay
+    from mschedx.winner import read_record, replay
 
-    schedule = replay(TuningRecord.from_json(record, Workload(module)).trace, module)
+    try:
+        schedule = replay(read_record(record, Workload(module)).trace, module)
+    except (RuntimeError, ValueError, TypeError, AttributeError) as error:
+        # A record of another version, or of somebody's intrinsics that are not registered here.
+        lines = str(error).strip().splitlines()
+        return "", [f"# this record does not replay here: {lines[-1] if lines else error!r}"]
     return schedule.mod.script(), [str(line) for line in schedule.trace.as_python()]
 
 

@@ -71,10 +71,11 @@ def _examples(trials: tuple[Trial, ...]) -> str:
 
 def _winner(report: Report) -> str:
     if not report.scheduled:
-        return ""
+        return section("The winner", " ".join(report.trace), "") if report.trace else ""
     path = report.run.path
     load = (
         "import tvm\nfrom tvm.s_tir import meta_schedule as ms\n\n"
+        "import mschedx.space.intrinsics  # registers the instructions that schedules name\n\n"
         f"database = ms.database.JSONDatabase(work_dir={str(path)!r})\n"
         "schedule = ms.tir_integration.compile_tir(database, mod, target)  # mod: your PrimFunc\n"
         "kernel = tvm.compile(schedule.mod, target=target)\n"
@@ -82,7 +83,7 @@ def _winner(report: Report) -> str:
     trace = "\n".join(report.trace)
     return section(
         "The winner",
-        "Load it with stock TVM, compile, and call it:",
+        "Load it with TVM, compile, and call it:",
         f"<pre>{escape(load)}</pre>"
         f"<details open><summary>scheduled program</summary>"
         f"<pre>{escape(report.scheduled)}</pre></details>"

@@ -27,6 +27,9 @@ def apply(sch):
 '''
 
 
+_INTRINSICS = "import mschedx.space.intrinsics  # registers those that the lines below name"
+
+
 def save_schedule(
     directory: Path, schedule: Schedule, target: Target, latency_s: float
 ) -> dict[str, Path]:
@@ -34,11 +37,14 @@ def save_schedule(
     directory.mkdir(parents=True, exist_ok=True)
     trace = schedule.trace
     lines = [str(line) for line in trace.as_python()]
+    header = _HEADER
+    if any("mschedx_" in line for line in lines):
+        header = header.replace("import tvm\n", f"{_INTRINSICS}\nimport tvm\n", 1)
     target_text = json.dumps(json.loads(str(target)))
     files = {
         "schedule": (
             directory / "schedule.py",
-            _HEADER.format(latency_us=latency_s * 1e6, target=target_text)
+            header.format(latency_us=latency_s * 1e6, target=target_text)
             + "".join(f"    {line}\n" for line in lines),
         ),
         "trace": (directory / "trace.json", json.dumps(_plain(trace.as_json())) + "\n"),

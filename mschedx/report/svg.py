@@ -100,7 +100,7 @@ def _legend(chart: Chart) -> list[str]:
             f'<circle cx="{at + 5}" cy="12" r="5" fill="{color}"/>'
             f'<text class="tick" x="{at + 15}" y="16">{escape(name)}</text>'
         )
-        at += 33 + round(6.6 * len(name))
+        at += 30 + 8 * len(name)
     return parts
 
 

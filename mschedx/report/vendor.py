@@ -84,10 +84,27 @@ def torch_call(workload: Workload, arrays: list[np.ndarray]) -> Call | None:
 def _torch_int8(workload: Workload, tensors: list[Any]) -> Call | None:
     import torch
 
+    if workload.op == "conv2d_nhwc":
+        return _torch_quantized_conv(workload, tensors)
     if workload.op != "gemm":
         return None
     a, b = (x.to(torch.int8) for x in tensors)
     return lambda: torch._int_mm(a, b)
+
+
+def _torch_quantized_conv(workload: Workload, tensors: list[Any]) -> Call:
+    """OneDNN's u8 x s8 convolution; its weights are packed beforehand and its sums become u8."""
+    import torch
+
+    *_, stride, pad = find(workload.op).complete(workload.shape)
+    image, kernel = tensors[0].permute(0, 3, 1, 2), tensors[1].permute(3, 2, 0, 1)
+    image = torch._make_per_tensor_quantized_tensor(image, 1.0, 0)
+    kernel = torch._make_per_tensor_quantized_tensor(kernel.contiguous(), 1.0, 0)
+    ops = torch.ops.quantized
+    engine, torch.backends.quantized.engine = torch.backends.quantized.engine, "onednn"
+    packed = ops.conv2d_prepack(kernel, None, [stride] * 2, [pad] * 2, [1, 1], 1)
+    torch.backends.quantized.engine = engine
+    return lambda: ops.conv2d(image, packed, 1.0, 0)
 
 
 def _torch_float(workload: Workload, x: list[Any]) -> Call | None:
