@@ -5,11 +5,11 @@
 For every workload, space and sketch it replays corner configs and ``--configs`` random ones that
 the analysis has not seen, and compares every expression with the program, number by number. Each
 (or the first ``--lowered``) is put to TVM's postprocs too; what they accept is lowered and compared
-(allocations, threads, vectors, parallel loops, unrolling). Where constraints leave only a part of the space, as many valid configs
-are drawn from it and compared the same way. Counted beside wrong numbers: random configs that a
-constraint excludes although the postprocs accept them, and configs that all constraints admit
-although a postproc rejects them. ``StorageRewrite`` clashes are no verdict of the postprocs and are
-left out there. No GPU is needed.
+(allocations, threads, vectors, parallel loops, unrolling). Where constraints leave only a part of
+the space, as many valid configs are drawn from it and compared the same way. Counted beside wrong
+numbers: random configs that a constraint excludes although the postprocs accept them, and configs
+that all constraints admit although a postproc rejects them. ``StorageRewrite`` clashes are no
+verdict of the postprocs and are left out there. No GPU is needed.
 
 With ``--output`` every sketch becomes a line of JSON as soon as it is done, and a later call with
 the same file leaves out what is in it; ``--summary`` only adds up such files.

@@ -45,6 +45,10 @@ class Expression:
         -------
         int64 array [n]
         """
+        return self.combine(*(part(configs) for part in self.parts))
+
+    def combine(self, *values: IntArray) -> IntArray:
+        """Evaluate exactly, given the values [n] of the direct sub-expressions."""
         raise NotImplementedError
 
     def relaxed(self, x: torch.Tensor) -> torch.Tensor:
@@ -124,8 +128,8 @@ class Sum(Expression):
 
     terms: tuple[Expression, ...]
 
-    def __call__(self, configs: IntArray) -> IntArray:
-        return reduce(np.add, (term(configs) for term in self.terms))
+    def combine(self, *values: IntArray) -> IntArray:
+        return reduce(np.add, values)
 
     def relaxed(self, x: torch.Tensor) -> torch.Tensor:
         return reduce(lambda a, b: a + b, (term.relaxed(x) for term in self.terms))
@@ -145,8 +149,8 @@ class Product(Expression):
 
     factors: tuple[Expression, ...]
 
-    def __call__(self, configs: IntArray) -> IntArray:
-        return reduce(np.multiply, (factor(configs) for factor in self.factors))
+    def combine(self, *values: IntArray) -> IntArray:
+        return reduce(np.multiply, values)
 
     def relaxed(self, x: torch.Tensor) -> torch.Tensor:
         return reduce(lambda a, b: a * b, (factor.relaxed(x) for factor in self.factors))
@@ -181,8 +185,8 @@ class _Division(Expression):
 class CeilDiv(_Division):
     """``⌈numerator / denominator⌉``, denominator > 0."""
 
-    def __call__(self, configs: IntArray) -> IntArray:
-        return -(-self.numerator(configs) // self.denominator(configs))
+    def combine(self, *values: IntArray) -> IntArray:
+        return -(-values[0] // values[1])
 
     def relaxed(self, x: torch.Tensor) -> torch.Tensor:
         return self._relaxed_with(x, math.ceil)
@@ -195,8 +199,8 @@ class CeilDiv(_Division):
 class FloorDiv(_Division):
     """``⌊numerator / denominator⌋``, denominator > 0."""
 
-    def __call__(self, configs: IntArray) -> IntArray:
-        return self.numerator(configs) // self.denominator(configs)
+    def combine(self, *values: IntArray) -> IntArray:
+        return values[0] // values[1]
 
     def relaxed(self, x: torch.Tensor) -> torch.Tensor:
         return self._relaxed_with(x, math.floor)
@@ -211,8 +215,8 @@ class Min(Expression):
 
     arguments: tuple[Expression, ...]
 
-    def __call__(self, configs: IntArray) -> IntArray:
-        return reduce(np.minimum, (a(configs) for a in self.arguments))
+    def combine(self, *values: IntArray) -> IntArray:
+        return reduce(np.minimum, values)
 
     def relaxed(self, x: torch.Tensor) -> torch.Tensor:
         import torch
@@ -233,8 +237,8 @@ class Max(Expression):
 
     arguments: tuple[Expression, ...]
 
-    def __call__(self, configs: IntArray) -> IntArray:
-        return reduce(np.maximum, (a(configs) for a in self.arguments))
+    def combine(self, *values: IntArray) -> IntArray:
+        return reduce(np.maximum, values)
 
     def relaxed(self, x: torch.Tensor) -> torch.Tensor:
         import torch
@@ -257,11 +261,15 @@ class Lookup(Expression):
     table: tuple[tuple[int, int], ...]
 
     def __call__(self, configs: IntArray) -> IntArray:
-        keys, values = (np.asarray(side, dtype=np.int64) for side in zip(*sorted(self.table)))
-        position = np.searchsorted(keys, configs[:, self.column]).clip(max=len(keys) - 1)
-        if not np.array_equal(keys[position], configs[:, self.column]):
+        return self.combine(configs[:, self.column])
+
+    def combine(self, *values: IntArray) -> IntArray:
+        """Look the column's values [n] up."""
+        keys, results = (np.asarray(side, dtype=np.int64) for side in zip(*sorted(self.table)))
+        position = np.searchsorted(keys, values[0]).clip(max=len(keys) - 1)
+        if not np.array_equal(keys[position], values[0]):
             raise ValueError(f"{self}: the configs hold a value outside {keys.tolist()}")
-        return values[position]
+        return results[position]
 
     def relaxed(self, x: torch.Tensor) -> torch.Tensor:
         """Interpolate linearly between the table's keys."""
@@ -301,10 +309,10 @@ class Where(Expression):
     then: Expression
     otherwise: Expression
 
-    def __call__(self, configs: IntArray) -> IntArray:
-        left, right = self.left(configs), self.right(configs)
+    def combine(self, *values: IntArray) -> IntArray:
+        left, right, then, otherwise = values
         test = left % right == 0 if self.divides else left <= right
-        return np.where(test, self.then(configs), self.otherwise(configs))
+        return np.where(test, then, otherwise)
 
     def relaxed(self, x: torch.Tensor) -> torch.Tensor:
         import torch

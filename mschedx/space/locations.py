@@ -39,7 +39,7 @@ IntArray = NDArray[np.int64]
 MAX_COMBINATIONS = 16
 """Most combinations of compute locations that become designs, per design space."""
 
-_FEW = 2
+_FEW, _ASKED = 2, 4
 _NO_CONFIG = np.zeros((1, 0), dtype=np.int64)
 _FARTHEST = 1 << 16
 
@@ -73,11 +73,12 @@ class _Option:
 
     def predicts(self, offers: list[_Offer]) -> bool:
         """Tell whether the conditions say of every replay what it showed."""
+        offers = [offer for offer in offers if offer.codes is not None]
         predicted = np.ones(len(offers), dtype=bool)
         configs = np.array([offer.config for offer in offers])
         for condition in self.conditions:
             predicted &= condition.holds(configs)
-        return all(p == (self.code in offer.codes) for p, offer in zip(predicted, offers))
+        return all(p == offer.has(self.code) for p, offer in zip(predicted, offers))
 
     def extend(self, choice: Choice, spot: Sampled) -> Choice:
         """Add this to the codes chosen before."""
@@ -90,12 +91,16 @@ class _Option:
 
 @dataclass(frozen=True, slots=True)
 class _Offer:
-    """What one replay showed at a SampleComputeLocation."""
+    """What one replay showed at a SampleComputeLocation; ``codes`` is None if not asked for."""
 
     config: IntArray
-    codes: frozenset[int]
+    codes: frozenset[int] | None
     extents: tuple[int, ...]
     reduces: tuple[bool, ...]
+
+    def has(self, code: int) -> bool:
+        """Tell whether TVM offered a code."""
+        return self.codes is not None and code in self.codes
 
 
 def combinations(
@@ -129,19 +134,30 @@ def combinations(
     cut = False
     known: dict[int, list[list[_Option]]] = {}
     turns: dict[int, int] = {}
+    unruled = False
 
     def options_at(codes: dict[int, int], depth: int) -> list[_Option]:
         """Find the options, or see in few replays that those of other codes apply."""
+        nonlocal unruled
         learnt = known.setdefault(depth, [])
+        spot = spots[depth]
         offers: list[_Offer] = []
         if learnt:
-            offers = _offers(mod, trace, draws[:_FEW], codes, spots[depth])
+            offers = _offers(mod, trace, draws[:_FEW], codes, spot)
             for options in learnt:
                 if _explain(options, offers):
                     return options
-        offers += _offers(mod, trace, draws[_FEW if learnt else 0 :], codes, spots[depth])
-        learnt.append(_options(spots[depth], offers))
-        return learnt[-1]
+        rest = draws[_FEW if learnt else 0 :]
+        asked = len(rest) if unruled or len(spots) > 1 else _ASKED - len(offers)
+        some = offers + _offers(mod, trace, rest, codes, spot, asked)
+        options, ruled = _options(spot, some)
+        if not ruled:
+            unruled = True
+        if not ruled and any(offer.codes is None for offer in some):
+            # What the rule does not explain is judged by how often it was seen.
+            options, _ = _options(spot, offers + _offers(mod, trace, rest, codes, spot, len(rest)))
+        learnt.append(options)
+        return options
 
     def extend(choice: Choice, depth: int, budget: int) -> list[Choice]:
         nonlocal cut
@@ -167,7 +183,7 @@ def combinations(
 def _explain(options: list[_Option], offers: list[_Offer]) -> bool:
     """Tell whether the options say exactly what the replays showed."""
     codes = {option.code for option in options}
-    inside = all(offer.codes <= codes for offer in offers)
+    inside = all(offer.codes is not None and offer.codes <= codes for offer in offers)
     return bool(offers) and inside and all(option.predicts(offers) for option in options)
 
 
@@ -177,8 +193,13 @@ def _offers(
     draws: list[tuple[dict[int, Raw], IntArray]],
     codes: dict[int, int],
     spot: Sampled,
+    asked: int = _FEW,
 ) -> list[_Offer]:
-    """Replay with the drawn decisions and look at what is offered at ``spot``."""
+    """Replay with the drawn decisions and look at what is offered at ``spot``.
+
+    TVM tries every loop for every answer it gives, which takes longer than the replay: only the
+    first ``asked`` replays ask for all codes, the rest show the loops' extents.
+    """
     fixed = {instruction: (code,) for instruction, code in codes.items()}
     seen: list[_Offer] = []
 
@@ -189,7 +210,9 @@ def _offers(
                 return decision
             if all(decision_of(done, i) == raw for i, raw in fixed.items()):
                 extents, reduces = _consumer_loops(schedule, inputs[0])
-                seen.append(_Offer(config, _offered(schedule, inputs[0]), extents, reduces))
+                wanted = len(seen) < asked
+                offered = _offered(schedule, inputs[0]) if wanted else None
+                seen.append(_Offer(config, offered, extents, reduces))
             return decision
 
         return watch
@@ -256,31 +279,36 @@ def _realize(statement: Any, block: Any) -> Any:
     return None
 
 
-def _options(spot: Sampled, offers: list[_Offer]) -> list[_Option]:
-    """List every code that some config may reach."""
+def _options(spot: Sampled, offers: list[_Offer]) -> tuple[list[_Option], bool]:
+    """List every code that some config may reach, and whether the rule explains all of them."""
     loops = max((len(offer.extents) for offer in offers), default=0)
-    options = (_option(spot, code, offers) for code in range(-2, loops))
-    return [option for option in options if option is not None]
+    found = [_option(spot, code, offers) for code in range(-2, loops)]
+    options = [option for option, _ in found if option is not None]
+    return options, all(ruled for _, ruled in found)
 
 
-def _option(spot: Sampled, code: int, offers: list[_Offer]) -> _Option | None:
-    """Say when a code is offered.
+def _option(spot: Sampled, code: int, offers: list[_Offer]) -> tuple[_Option | None, bool]:
+    """Say when a code is offered, and whether the rule or only what was seen says so.
 
     A code that was never seen is kept if the rule explains why: its configs may be few.
     """
-    present = [code in offer.codes for offer in offers]
+    present = [offer.has(code) for offer in offers if offer.codes is not None]
     conditions = _conditions(spot, code, offers) if code >= 0 else ()
     if conditions is not None:
         option = _Option(code, conditions)
         hopeless = any(not c.columns and not c.holds(_NO_CONFIG)[0] for c in conditions)
-        if option.predicts(offers) and not hopeless:
-            return option
+        if option.predicts(offers):
+            if not hopeless:
+                return option, True
+            if not any(present):
+                return None, True
     if all(present):
-        return _Option(code)
+        return _Option(code), False
     if not any(present):
-        return None
-    share = f"{sum(present)} of {len(offers)} random tilings"
-    return _Option(code, (), f"{spot.name} = {code} is offered for {share}, by an unknown rule")
+        return None, False
+    share = f"{sum(present)} of {len(present)} random tilings"
+    note = f"{spot.name} = {code} is offered for {share}, by an unknown rule"
+    return _Option(code, (), note), False
 
 
 def _conditions(spot: Sampled, code: int, offers: list[_Offer]) -> tuple[Constraint, ...] | None:

@@ -24,6 +24,7 @@ from tvm.s_tir import meta_schedule as ms
 
 from mschedx import compat
 
+from .bulk import Bulk
 from .constraints import Constraint
 from .decisions import Decision, Design
 from .errors import InvalidSchedule
@@ -183,7 +184,7 @@ class Sketch:
 
     def extents(self, configs: IntArray) -> dict[str, IntArray]:
         """Evaluate every quantity on configs [n, D]; int64 [n] by name."""
-        return {name: expression(configs) for name, expression in self.quantities.items()}
+        return dict(zip(self.quantities, Bulk(list(self.quantities.values()))(configs)))
 
     @cached_property
     def _features(self) -> tuple[tuple[str, Expression], ...]:
@@ -208,9 +209,14 @@ class Sketch:
         Quantities are counts and sizes, >= 0; a negative one is taken as 0.
         """
         features = np.empty((len(configs), len(self._features)))
-        for position, (_, expression) in enumerate(self._features):
-            features[:, position] = expression(configs)
-        return np.log2(1.0 + np.maximum(features, 0.0))
+        for start, values in self._feature_bulk.pieces(configs):
+            np.maximum(values, 0, out=values)
+            features[start : start + values.shape[1]] = np.log2(values + 1.0).T
+        return features
+
+    @cached_property
+    def _feature_bulk(self) -> Bulk:
+        return Bulk([expression for _, expression in self._features])
 
     def schedule(self, config: IntArray) -> Schedule:
         """Materialise one config, postprocs applied.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mschedx.space.bulk import Bulk
 from mschedx.space.constraints import Constraint
 from mschedx.space.expression import Expression, IntArray
 
@@ -165,8 +166,4 @@ class Analysis:
 
     def values(self, configs: IntArray) -> dict[str, IntArray]:
         """Evaluate every quantity on configs [n, D]; int64 [n] each, equal ones computed once."""
-        done: dict[Expression, IntArray] = {}
-        for expression in self.quantities.values():
-            if expression not in done:
-                done[expression] = expression(configs)
-        return {name: done[expression] for name, expression in self.quantities.items()}
+        return dict(zip(self.quantities, Bulk(list(self.quantities.values()))(configs)))

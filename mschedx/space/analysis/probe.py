@@ -77,8 +77,9 @@ def extreme_configs(design: Design, n: int, rng: np.random.Generator) -> IntArra
     for table in design.tables:
         corners = np.unique([*table.rows.argmax(axis=0), *table.rows.argmin(axis=0)])
         drawn = table.rows[rng.choice(corners, size=len(configs))]
-        chosen = rng.random(len(configs)) < 0.5
-        configs[np.ix_(chosen, list(table.columns))] = drawn[chosen]
+        chosen = rng.random((len(configs), 1)) < 0.5
+        columns = list(table.columns)
+        configs[:, columns] = np.where(chosen, drawn, configs[:, columns])
     for constraint in design.constraints:
         configs = configs[constraint.holds(configs)]
     return configs
