@@ -1,0 +1,140 @@
+"""Stages that go side by side, fused under one parallel loop: softmax, normalisations, pooling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mschedx.hardware import Hardware
+
+from .inner_loops import (
+    longest_divisor,
+    moves_by_one,
+    own_loops,
+    partial_sums,
+    vector_length,
+    vectorise_inside,
+)
+from .stages import Stage
+
+MOST_PARTIAL_SUMS = 8
+"""Vectors of partial sums of a reduction: more than any latency times any throughput."""
+
+_FEWEST_LANES = 4
+
+
+def fuse_rows(sch: Any, stages: Sequence[Stage], rows: Sequence[list[int]], hw: Hardware) -> None:
+    """Compute all stages of a task one after the other, tasks in parallel.
+
+    Rewrite
+    -------
+    Where the reductions run along the contiguous direction (softmax over the last axis)::
+
+        for i, r: max[i] = max(max[i], x[i, r])        parallel i0: for i1:
+        for i, j: e[i, j] = exp(x[i, j] - max[i])  →       max (partial sums); exp, vectorised;
+        for i, r: sum[i] += e[i, r]                        sum (partial sums); out, vectorised
+        for i, j: out[i, j] = e[i, j] / sum[i]
+
+    where they run across it (mean over rows, softmax over channels), a task is some vectors of
+    the contiguous axis, and its sums stay in registers::
+
+        for j, r: s[j] += x[r, j]       →   parallel j0: s[:] = 0;
+        for j: y[j] = s[j] / n                  for r: unroll j1: vectorise j2: s[j] += x[r, j]
+                                                for j1: vectorise j2: y[j] = s[j] / n
+
+    Parameters
+    ----------
+    sch : Schedule
+        Changed in place.
+    stages : sequence of Stage
+        In order; the last one is the output.
+    rows : sequence of list of int
+        For every stage its shared axes, as :func:`stages.common_rows` gives them.
+    hw : Hardware
+    """
+    if across_rows(stages, rows):
+        _fuse_vectors(sch, stages, rows, hw)
+    else:
+        _fuse_scalars(sch, stages, rows, hw)
+
+
+def across_rows(stages: Sequence[Stage], rows: Sequence[list[int]]) -> bool:
+    """Whether neighbouring rows are neighbours in memory, so that a vector holds several rows."""
+    along = any(stage.along_reduction for stage in stages if stage.reductions)
+    return stages[-1].last in rows[-1] and not along
+
+
+def _fuse_scalars(
+    sch: Any, stages: Sequence[Stage], rows: Sequence[list[int]], hw: Hardware
+) -> None:
+    """A task is one row of every stage."""
+    blocks: list[tuple[Any, int]] = []
+    for stage in stages:
+        blocks += _in_lanes(sch, stage, hw.lanes(stage.dtype))
+    *producers, (anchor, lanes) = blocks
+    loops = sch.get_loops(anchor)
+    row_loops = [loops[axis] for axis in rows[-1]]
+    rest = [loop for axis, loop in enumerate(loops) if axis not in rows[-1]]
+    sch.reorder(*row_loops, *rest)
+    task = sch.fuse(*row_loops) if row_loops else sch.add_unit_loop(anchor)
+    sch.parallel(task)
+    # Unit loops are kept: a structure that depended on an extent being 1 would be two sketches.
+    for block, _ in reversed(producers):
+        sch.compute_at(block, task, preserve_unit_loops=True)
+    for block, length in producers:
+        vectorise_inside(sch, block, own_loops(sch, block), length)
+    if lanes == 1 and rest:
+        sch.decompose_reduction(anchor, rest[0])
+    else:
+        axes = [axis for axis in range(len(loops)) if axis not in rows[-1]]
+        vectorise_inside(sch, anchor, dict(zip(axes, rest)), lanes)
+
+
+def _in_lanes(sch: Any, stage: Stage, lanes: int) -> list[tuple[Any, int]]:
+    """The stage's block, or those that reduce its contiguous axis in lanes."""
+    run = stage.contiguous_reductions()
+    # TVM's rfactor drops the guard of a split that leaves a rest, so lanes must divide the run.
+    lanes_of_run = longest_divisor(stage.length(run), lanes)
+    if lanes_of_run < _FEWEST_LANES:
+        return [(stage.block, lanes)]
+    loops = sch.get_loops(stage.block)
+    if len(run) > 1:
+        sch.fuse(*(loops[axis] for axis in run))
+    return partial_sums(sch, stage.block, lanes_of_run, MOST_PARTIAL_SUMS)
+
+
+def _fuse_vectors(
+    sch: Any, stages: Sequence[Stage], rows: Sequence[list[int]], hw: Hardware
+) -> None:
+    """A task is some neighbouring rows of every stage, in vectors."""
+    *producers, last = stages
+    anchor = last.block
+    if last.reductions:
+        producers, anchor = stages, sch.cache_write(last.block, 0, "global")
+    vector_axis = last.last
+    lanes = hw.lanes(last.dtype)
+    # A copy of the output has a loop for every dimension, in the order of the output.
+    axes = list(last.output) if last.reductions else list(range(len(last.extents)))
+    loops = dict(zip(axes, sch.get_loops(anchor)))
+    outer = [loop for axis, loop in loops.items() if axis in rows[-1] and axis != vector_axis]
+    rest = [loop for axis, loop in loops.items() if axis not in rows[-1]]
+    assert vector_axis is not None
+    length = vector_length(last.extents[vector_axis], lanes)
+    # The copy of a reduction moves by one; so does what it copies, or its own loops say otherwise.
+    plain = bool(last.reductions) or moves_by_one(sch, anchor, vector_axis)
+    whole = length is not None and plain
+    vectors, *lane = (
+        sch.split(loops[vector_axis], [None, length]) if whole else [loops[vector_axis]]
+    )
+    most = hw.vector_registers // 2 if whole else -1
+    tile = sch.sample_perfect_tile(vectors, 2, max_innermost_factor=most)
+    tasks, inside = sch.split(vectors, tile)
+    sch.reorder(*outer, tasks, *rest, inside, *lane)
+    task = sch.fuse(*outer, tasks)
+    sch.parallel(task)
+    for loop in lane:
+        sch.vectorize(loop)
+    for stage in reversed(producers):
+        sch.compute_at(stage.block, task, preserve_unit_loops=True)
+    for stage in producers:
+        vectorise_inside(sch, stage.block, own_loops(sch, stage.block), lanes)

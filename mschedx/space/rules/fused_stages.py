@@ -1,0 +1,106 @@
+"""The CPU rule for everything that is not a register-tiled contraction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tvm.ir.utils import derived_object
+from tvm.s_tir import Schedule, ScheduleError
+from tvm.s_tir.meta_schedule.schedule_rule import PyScheduleRule
+
+from mschedx.hardware import Hardware
+
+from .fused_rows import across_rows, fuse_rows
+from .remainder import is_tiled
+from .stages import Stage, common_rows, stages_of
+from .streamed_reduction import split_reduction, stream_columns, worth_splitting
+
+
+def fused_spaces(sch: Schedule, hw: Hardware) -> list[Schedule]:
+    """Return the design spaces of :class:`FusedStages` for a function; empty when it has none."""
+    stages = stages_of(sch)
+    if not stages or any(_reuses(stage) for stage in stages):
+        return []
+    rows = common_rows(stages)
+    found: list[Schedule | None] = []
+    few = any(worth_splitting(stage, hw) for stage in stages)
+    if rows is not None and any(stage.reductions for stage in stages):
+        found.append(_attempt(sch, lambda s, st: fuse_rows(s, st, rows, hw)))
+    if few or not any(found):
+        found.append(_attempt(sch, lambda s, st: _one_by_one(s, st, hw)))
+    return [space for space in found if space is not None]
+
+
+def _attempt(sch: Schedule, build: Callable[[Any, list[Stage]], None]) -> Schedule | None:
+    """Build on a copy; None where a primitive refuses (an arg max that cannot be factored)."""
+    copy = sch.copy()
+    stages = stages_of(copy)
+    assert stages is not None
+    try:
+        build(copy, stages)
+    except ScheduleError:
+        return None
+    return copy
+
+
+def _one_by_one(sch: Any, stages: list[Stage], hw: Hardware) -> None:
+    """Every stage on all cores by itself, long sums with few results in parts."""
+    for stage in stages:
+        rest = stage
+        if worth_splitting(stage, hw):
+            split = split_reduction(sch, stage)
+            if split is not None:
+                part, rest = split
+                if across_rows([part], [list(part.spatial)]):
+                    stream_columns(sch, part, hw)
+                else:
+                    fuse_rows(sch, [part], [list(part.spatial)], hw)
+        fuse_rows(sch, [rest], [list(rest.spatial)], hw)
+
+
+def _reuses(stage: Stage) -> bool:
+    """Whether two operands each miss an axis of the other: a matrix product, no stream."""
+    if not stage.reductions:
+        return False
+    missing = [
+        {a for a in stage.spatial if stage.extents[a] > 1} - read.all_axes for read in stage.reads
+    ]
+    long = [m for m in missing if m]
+    return any(not (one <= two or two <= one) for one in long for two in long)
+
+
+@derived_object
+class FusedStages(PyScheduleRule):
+    """Open reductions, normalisations, pooling and elementwise functions with one or two sketches.
+
+    One sketch fuses all stages under a parallel loop over the rows they share (:func:`fuse_rows`);
+    where results are few and sums long, another gives every core a part of the sums
+    (:func:`split_reduction`). A function without common rows is scheduled stage by stage.
+
+    Rewrite
+    -------
+    ``for i, r: m[i] = ...; for i, j: y[i, j] = f(x[i, j], m[i])``  →
+    ``parallel i: m = ... (in lanes); for j0: vectorise j1: y[i, j] = f(x[i, j], m)``
+
+    Parameters
+    ----------
+    hardware : Hardware
+        Lanes, registers, caches and cores size the decisions.
+    """
+
+    def __init__(self, hardware: Hardware) -> None:
+        super().__init__()
+        self.hardware = hardware
+
+    def _initialize_with_tune_context(self, context: Any) -> None:
+        pass
+
+    def apply(self, sch: Schedule, block: Any) -> list[Schedule]:
+        del block  # The stages of a function are one design.
+        if is_tiled(sch):
+            return [sch]
+        return fused_spaces(sch, self.hardware) or [sch]
+
+    def clone(self) -> Any:
+        return FusedStages(self.hardware)

@@ -1,0 +1,213 @@
+"""What a stage looks like inside a task: reductions outside, one vectorised axis inside.
+
+Once a stage is computed at the task that needs it, it has a loop for each of its axes, in order.
+The helpers here bring those loops into the shape that LLVM turns into straight vector code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import prod
+from typing import Any
+
+from tvm import tirx
+from tvm.ir import Call, TensorLoad
+from tvm.tirx import IntImm, IterVar
+from tvm_ffi import Array
+
+_MOST_UNROLLED = 8
+_WINDOW = 32
+_WINDOW_ROWS = 4
+
+
+def own_loops(sch: Any, block: Any) -> dict[int, Any]:
+    """The loops of a block that stand for one axis each: the innermost ones, by axis."""
+    axes = len(sch.get(block).iter_vars)
+    return dict(enumerate(sch.get_loops(block)[-axes:]))
+
+
+def axes_of(sch: Any, block: Any) -> tuple[list[int], list[int], int | None]:
+    """Spatial axes, reduced axes, and the axis along which the output is contiguous."""
+    body: Any = sch.get(block)
+    positions = {iv.var: position for position, iv in enumerate(body.iter_vars)}
+    reduced = [p for p, iv in enumerate(body.iter_vars) if iv.iter_type == IterVar.CommReduce]
+    spatial = [p for p in range(len(body.iter_vars)) if p not in reduced]
+    last = None
+    for interval in body.writes[0].region:
+        axis = positions.get(interval.min)
+        if axis is not None and extent_of(body.iter_vars[axis].dom.extent) != 1:
+            last = axis
+    return spatial, reduced, last
+
+
+def extent_of(extent: Any) -> int | None:
+    """An extent as a number; None when it is not constant."""
+    return int(extent) if isinstance(extent, IntImm) else None
+
+
+def vector_length(extent: int, lanes: int) -> int | None:
+    """The vector to cut an axis into: a register or half of one, if it divides; None otherwise."""
+    return next((n for n in (lanes, lanes // 2) if n > 1 and extent % n == 0), None)
+
+
+def longest_divisor(extent: int, lanes: int) -> int:
+    """The most lanes, not above a register, that an axis falls into without a rest."""
+    return next(n for n in range(lanes, 0, -1) if extent % n == 0)
+
+
+def moves_by_one(sch: Any, block: Any, axis: int) -> bool:
+    """Whether a step along ``axis`` moves every operand by one element, or not at all.
+
+    Anything else (a stride, a transposition, a choice by condition) TVM would take apart lane by
+    lane, where LLVM, left a plain loop, finds shuffles and masks.
+    """
+    body: Any = sch.get(block)
+    var = body.iter_vars[axis].var
+    for node in _nodes(body.body):
+        if isinstance(node, (tirx.Select, tirx.IfThenElse)):
+            return False
+        if isinstance(node, Call) and "if_then_else" in str(node.op):
+            return False
+        if isinstance(node, TensorLoad):
+            steps = [_coefficient(index, var) for index in node.indices]
+            if any(step != 0 for step in steps[:-1]) or (steps and steps[-1] not in (0, 1)):
+                return False
+    return True
+
+
+_CHILDREN = (
+    *("a", "b", "value", "args", "indices", "condition", "true_value", "false_value"),
+    *("body", "seq", "then_case", "else_case"),
+)
+
+
+def _nodes(root: Any) -> Iterator[Any]:
+    """A statement or expression and all that it consists of."""
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        yield node
+        for name in _CHILDREN:
+            child = getattr(node, name, None)
+            if child is not None:
+                stack.extend(child if isinstance(child, Array) else [child])
+
+
+def _coefficient(index: Any, var: Any) -> int | None:
+    """The factor of ``var`` in an index; None when the index is not linear in it."""
+    if isinstance(index, tirx.Var):
+        return int(index.same_as(var))
+    if isinstance(index, (tirx.Add, tirx.Sub)):
+        left, right = _coefficient(index.a, var), _coefficient(index.b, var)
+        if left is None or right is None:
+            return None
+        return left + right if isinstance(index, tirx.Add) else left - right
+    if isinstance(index, tirx.Mul) and isinstance(index.b, IntImm):
+        factor = _coefficient(index.a, var)
+        return None if factor is None else factor * int(index.b)
+    used = any(v.same_as(var) for v in tirx.analysis.undefined_vars(index))
+    return None if used else 0
+
+
+def vectorise_inside(sch: Any, block: Any, loops: dict[int, Any], lanes: int) -> None:
+    """Make the contiguous spatial axis of a block its innermost loop, in vectors.
+
+    Rewrite
+    -------
+    ``for j: for r: y[j] += x[r, j]``  →
+    ``y[:] = 0; for r: unroll jo: vectorise jv: y[lanes·jo + jv] += x[r, lanes·jo + jv]``
+
+    and over a short window (pooling, depthwise convolution), which keeps its sums in registers,
+
+    ``for i, j, r: y[i, j] += x[i + r, j]``  →
+    ``for i0, jo: y[..] = 0; unroll r, i1: vectorise jv: y[i0, i1, jo, jv] += x[..]``
+
+    Where a vector would have to be gathered, or does not divide the axis, the loop stays as it is.
+
+    Parameters
+    ----------
+    loops : dict of int to LoopRV
+        The block's loops inside the task, by axis.
+    lanes : int
+        Elements of a vector register.
+    """
+    spatial, reduced, last = axes_of(sch, block)
+    reduced = [axis for axis in reduced if axis in loops]
+    outer = [loops[axis] for axis in spatial if axis in loops and axis != last]
+    inner: list[Any] = []
+    vectors: list[Any] = []
+    if last is not None and last in loops:
+        vectors, inner = [loops[last]], []
+        extent = extent_of(sch.get(loops[last]).extent)
+        length = None if extent is None else vector_length(extent, lanes)
+        if length is not None and moves_by_one(sch, block, last):
+            vector, lane = sch.split(loops[last], [None, length])
+            sch.vectorize(lane)
+            vectors, inner = [vector], [lane]
+    if not reduced:
+        if inner:
+            sch.reorder(*outer, *vectors, *inner)
+        return
+    sums = [loops[axis] for axis in reduced]
+    if _is_window(sch, sums) and not inner and outer:
+        return
+    if _is_window(sch, sums):
+        _order_window(sch, outer, vectors, sums, inner)
+    else:
+        sch.reorder(*outer, *sums, *vectors, *inner)
+        count = extent_of(sch.get(vectors[0]).extent) if inner else None
+        if count is not None and count <= _MOST_UNROLLED:
+            sch.unroll(vectors[0])
+    sch.decompose_reduction(block, sums[0])
+
+
+def _is_window(sch: Any, loops: list[Any]) -> bool:
+    extents = [extent_of(sch.get(loop).extent) for loop in loops]
+    return None not in extents and prod(e for e in extents if e is not None) <= _WINDOW
+
+
+def _order_window(
+    sch: Any, outer: list[Any], vectors: list[Any], sums: list[Any], inner: list[Any]
+) -> None:
+    tile: list[Any] = []
+    if inner and outer and (extent_of(sch.get(outer[-1]).extent) or 1) > 1:
+        # Neighbouring rows share what they load.
+        factors = sch.sample_perfect_tile(outer[-1], 2, max_innermost_factor=_WINDOW_ROWS)
+        outer[-1], row = sch.split(outer[-1], factors)
+        tile = [row]
+    sch.reorder(*outer, *vectors, *sums, *tile, *inner)
+    for loop in [*sums, *tile]:
+        sch.unroll(loop)
+
+
+def partial_sums(sch: Any, block: Any, lanes: int, most: int) -> list[tuple[Any, int]]:
+    """Reduce a contiguous axis in independent lanes, then across them.
+
+    Rewrite
+    -------
+    ``for r: s += x[r]``  →  with ``r = (ro, u, l)``, ``u`` sampled up to ``most``::
+
+        for ro: unroll u: vectorise l < lanes: p[u, l] += x[ro, u, l]
+        for u: vectorise l < lanes: q[l] += p[u, l]
+        for a: vectorise b < lanes/4: t[b] += q[a, b]
+        for b: s += t[b]
+
+    A floating-point sum may not be reordered by a compiler, so that written as it is it takes the
+    latency of an addition an element.
+
+    Returns
+    -------
+    list of (SBlockRV, int)
+        The blocks in order, each with the length of its vectors; the last one is ``block``.
+    """
+    dims = len(sch.get(block).writes[0].region)
+    *_, axis = sch.get_loops(block)
+    vectors, lane = sch.split(axis, [None, lanes])
+    _, unrolled = sch.split(vectors, sch.sample_perfect_tile(vectors, 2, max_innermost_factor=most))
+    blocks = [(sch.rfactor(sch.fuse(unrolled, lane), dims), lanes)]
+    while lanes > 2 and lanes % 4 == 0:
+        *_, axis = sch.get_loops(block)
+        _, lane = sch.split(axis, [None, lanes])
+        blocks.append((sch.rfactor(lane, dims), lanes))
+        lanes //= 4
+    return [*blocks, (block, 1)]

@@ -1,0 +1,214 @@
+"""The stages of a function that is no register-tiled contraction, and what they have in common.
+
+A *stage* is a block at the root; its *axes* are positions among its iteration variables. The *rows*
+of several stages are the axes along which all of them go side by side: ``i`` in a softmax whose
+stages are ``max[i]``, ``exp[i, j]``, ``sum[i]``, ``out[i, j]``. One iteration of the rows needs
+nothing of another, so that they are the axes to run in parallel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from tvm import tirx
+from tvm.sym import Analyzer
+from tvm.tirx import IntImm, IterVar
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Access:
+    """One buffer region that a stage reads, or its output.
+
+    Attributes
+    ----------
+    buffer : Buffer
+    plain : tuple of int or None
+        For every dimension, the axis whose variable is the whole index.
+    axes : tuple of frozenset of int
+        For every dimension, the axes that its index reads.
+    """
+
+    buffer: Any
+    plain: tuple[int | None, ...]
+    axes: tuple[frozenset[int], ...]
+
+    @property
+    def all_axes(self) -> frozenset[int]:
+        """Every axis that some index reads."""
+        return frozenset().union(*self.axes)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stage:
+    """A block of constant extents whose output is indexed by its spatial axes.
+
+    Attributes
+    ----------
+    block : SBlockRV
+    extents : tuple of int
+        Extent of every axis.
+    spatial, reductions : tuple of int
+        The axes by kind.
+    output : tuple of int or None
+        The axis that indexes each dimension of what is written; None for a constant index.
+    dtype : str
+        Type of what is written.
+    reads : tuple of Access
+    writes : tuple of Buffer
+        More than one for a reduction of tuples (arg max).
+    """
+
+    block: Any
+    extents: tuple[int, ...]
+    spatial: tuple[int, ...]
+    reductions: tuple[int, ...]
+    output: tuple[int | None, ...]
+    dtype: str
+    reads: tuple[Access, ...]
+    writes: tuple[Any, ...]
+
+    @property
+    def last(self) -> int | None:
+        """The axis along which the output is contiguous; None for a scalar."""
+        axes = [axis for axis in self.output if axis is not None and self.extents[axis] > 1]
+        return axes[-1] if axes else None
+
+    @property
+    def stream(self) -> Access | None:
+        """The operand that depends on most axes: its bytes are what the stage costs."""
+        if not self.reads:
+            return None
+        return max(self.reads, key=lambda r: prod(self.extents[a] for a in r.all_axes))
+
+    @property
+    def along_reduction(self) -> bool:
+        """Whether the contiguous direction of the stream is reduced."""
+        stream = self.stream
+        axis = None if stream is None else self.contiguous(stream)
+        return axis in self.reductions
+
+    def contiguous(self, access: Access) -> int | None:
+        """The axis that the access moves by one element with, skipping dimensions of extent 1."""
+        for axes, plain in zip(reversed(access.axes), reversed(access.plain)):
+            long = [axis for axis in axes if self.extents[axis] > 1]
+            if long:
+                return plain if plain is not None else None
+        return None
+
+    def contiguous_reductions(self) -> list[int]:
+        """The innermost axes that are reduced and, together, one contiguous run of the stream."""
+        if not self.along_reduction or self.stream is None:
+            return []
+        run: list[int] = []
+        for size, plain in zip(reversed(self.stream.buffer.shape), reversed(self.stream.plain)):
+            if plain is None and isinstance(size, IntImm) and int(size) == 1:
+                continue
+            if plain not in self.reductions:
+                break
+            run.insert(0, plain)
+        while run and run != list(range(len(self.extents) - len(run), len(self.extents))):
+            del run[0]
+        return run
+
+    def length(self, axes: Sequence[int]) -> int:
+        """Product of the extents of some axes."""
+        return prod(self.extents[axis] for axis in axes)
+
+
+def stages_of(sch: Any) -> list[Stage] | None:
+    """All blocks at the root in order; None if one of them is not a stage."""
+    function = next(iter(sch.mod.functions.values()))
+    root = sch.get_sblock(function.body.block.name_hint)
+    stages = [stage_of(sch, block) for block in sch.get_child_blocks(root)]
+    return None if None in stages else [stage for stage in stages if stage is not None]
+
+
+def stage_of(sch: Any, rv: Any) -> Stage | None:
+    """Read a block as a stage; None if it is dynamic, opaque, or not in loops of its own."""
+    block = sch.get(rv)
+    kinds = [iv.iter_type for iv in block.iter_vars]
+    if not all(isinstance(iv.dom.extent, IntImm) for iv in block.iter_vars):
+        return None
+    if not kinds or not set(kinds) <= {IterVar.DataPar, IterVar.CommReduce}:
+        return None
+    if len(sch.get_loops(rv)) != len(kinds) or not block.writes:
+        return None
+    positions = {iv.var: position for position, iv in enumerate(block.iter_vars)}
+    analyzer = Analyzer()
+    for iv in block.iter_vars:
+        analyzer.bind(iv.var, iv.dom)
+    extents = tuple(int(iv.dom.extent) for iv in block.iter_vars)
+    writes = [_access(region, positions, analyzer) for region in block.writes]
+    reads = tuple(_access(region, positions, analyzer) for region in block.reads)
+    output = writes[0].plain
+    spatial = tuple(p for p, kind in enumerate(kinds) if kind == IterVar.DataPar)
+    written = [axis for axis in output if axis is not None]
+    one_to_one = sorted(written) == sorted(set(written)) and set(written) <= set(spatial)
+    whole = all(extents[axis] == 1 for axis in set(spatial) - set(written))
+    same = all(write.plain == output for write in writes)
+    if not (one_to_one and whole and same):
+        return None
+    return Stage(
+        block=rv,
+        extents=extents,
+        spatial=spatial,
+        reductions=tuple(p for p in range(len(kinds)) if p not in spatial),
+        output=output,
+        dtype=str(writes[0].buffer.dtype),
+        reads=tuple(r for r in reads if all(r.buffer is not w.buffer for w in writes)),
+        writes=tuple(write.buffer for write in writes),
+    )
+
+
+def _access(region: Any, positions: dict[Any, int], analyzer: Analyzer) -> Access:
+    plain: list[int | None] = []
+    axes: list[frozenset[int]] = []
+    for interval in region.region:
+        index = analyzer.simplify(interval.min)
+        used = frozenset(
+            positions[var] for var in tirx.analysis.undefined_vars(index) if var in positions
+        )
+        single = isinstance(interval.extent, IntImm) and int(interval.extent) == 1
+        plain.append(positions.get(index) if single and isinstance(index, tirx.Var) else None)
+        axes.append(used)
+    return Access(region.source, tuple(plain), tuple(axes))
+
+
+def common_rows(stages: Sequence[Stage]) -> list[list[int]] | None:
+    """The axes that all stages share, in the order of the last one.
+
+    Returns
+    -------
+    list of list of int or None
+        For every stage its axes, row by row; None where a stage is not needed by the last one, or
+        there is no common row of extent above 1.
+    """
+    last = stages[-1]
+    rows: list[dict[int, int]] = [{} for _ in stages]
+    rows[-1] = {axis: axis for axis in last.spatial}
+    for position in range(len(stages) - 2, -1, -1):
+        stage = stages[position]
+        found: list[dict[int, int]] = []
+        for reader, reader_rows in zip(stages[position + 1 :], rows[position + 1 :]):
+            inverse = {axis: row for row, axis in reader_rows.items()}
+            for read in reader.reads:
+                if not any(read.buffer.same_as(buffer) for buffer in stage.writes):
+                    continue
+                found.append(
+                    {
+                        inverse[axis]: own
+                        for axis, own in zip(read.plain, stage.output)
+                        if axis in inverse and own is not None
+                    }
+                )
+        if not found:
+            return None
+        agreed = set.intersection(*(set(f.items()) for f in found))
+        rows[position] = dict(agreed)
+    shared = sorted(set.intersection(*(set(r) for r in rows)))
+    if not any(last.extents[row] > 1 for row in shared):
+        return None
+    return [[own[row] for row in shared] for own in rows]

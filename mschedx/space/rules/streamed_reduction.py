@@ -1,0 +1,95 @@
+"""Reductions with few results: all cores share the long axis and read it in long runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mschedx.hardware import Hardware
+
+from .inner_loops import moves_by_one, own_loops, vector_length
+from .stages import Stage, stage_of
+
+MOST_STREAMS = 16
+"""Rows read side by side: what prefetchers follow at once."""
+
+
+def split_reduction(sch: Any, stage: Stage) -> tuple[Stage, Stage] | None:
+    """Cut the longest reduced axis into parts with results of their own.
+
+    Rewrite
+    -------
+    ``for j, r: y[j] += x[r, j]``  →  with a sampled number of parts ``p``::
+
+        for p, j, r: part[p, j] += x[(p, r), j]
+        for j, p: y[j] += part[p, j]
+
+    Returns
+    -------
+    (Stage, Stage) or None
+        The parts and their sum, both unscheduled.
+    """
+    axis = max(stage.reductions, key=lambda a: stage.extents[a])
+    loop = sch.get_loops(stage.block)[axis]
+    parts, _ = sch.split(loop, sch.sample_perfect_tile(loop, 2, max_innermost_factor=-1))
+    part = sch.rfactor(parts, 0)
+    loops = sch.get_loops(part)
+    spatial = [loops[a] for a in stage.spatial]
+    # The new axis comes first among the block's axes, so its loop does too.
+    sch.reorder(loops[axis], *spatial)
+    first, second = stage_of(sch, part), stage_of(sch, stage.block)
+    return None if first is None or second is None else (first, second)
+
+
+def stream_columns(sch: Any, part: Stage, hw: Hardware) -> None:
+    """Let every task read its rows of the operand from end to end.
+
+    Rewrite
+    -------
+    The parts of a matrix-vector product, with ``r = (r0, r1)`` sampled::
+
+        for p, j, r: part[p, j] += a[p, r] * B[(p, r), j]
+
+    becomes::
+
+        parallel p:
+            part[p, :] = 0
+            for r0: for j0: unroll r1: vectorise jv:
+                part[p, 16·j0 + jv] += a[p, r0, r1] * B[(p, r0, r1), 16·j0 + jv]
+
+    ``r1`` rows are read side by side, and a partial sum is loaded and stored once for all of them.
+    """
+    loops = own_loops(sch, part.block)
+    column = part.last
+    assert column is not None
+    first, *spatial = [axis for axis in part.spatial if axis != column]
+    *reduced, long = part.reductions
+    most = MOST_STREAMS
+    steps, streams = sch.split(
+        loops[long], sch.sample_perfect_tile(loops[long], 2, max_innermost_factor=most)
+    )
+    length = vector_length(part.extents[column], hw.lanes(part.dtype))
+    vectors, lane = [loops[column]], []
+    if length is not None and moves_by_one(sch, part.block, column):
+        vector, inner = sch.split(loops[column], [None, length])
+        vectors, lane = [vector], [inner]
+        sch.vectorize(inner)
+    outer = [loops[axis] for axis in [*spatial, *reduced]]
+    inside = [*vectors, streams, *lane] if lane else [streams, *vectors]
+    sch.reorder(loops[first], *outer, steps, *inside)
+    sch.parallel(loops[first])
+    if lane:
+        sch.unroll(streams)
+    sch.decompose_reduction(part.block, loops[reduced[0]] if reduced else steps)
+
+
+def worth_splitting(stage: Stage, hw: Hardware) -> bool:
+    """Whether the results are so few, and their sums so long, that cores should share the sums."""
+    if not stage.reductions or len(stage.writes) > 1:
+        return False
+    results, terms = stage.length(stage.spatial), stage.length(stage.reductions)
+    if terms < 16 * hw.cores:
+        return False
+    if stage.along_reduction:
+        return results < 8 * hw.cores
+    # A part's results stay in the first-level cache beside the rows that stream through.
+    return results * 8 <= hw.l1d_bytes + hw.l2_bytes // 8

@@ -1,0 +1,213 @@
+"""FusedStages: few sketches, and every one computes what the unscheduled program computes."""
+
+import numpy as np
+import pytest
+import tvm
+from tvm import te, tirx
+from tvm.s_tir import Schedule
+from tvm.s_tir.meta_schedule.arg_info import ArgInfo
+from tvm.target import Target
+
+from mschedx import workloads
+from mschedx.hardware import Hardware
+from mschedx.space.rules.fused_stages import fused_spaces
+from mschedx.space.rules.stages import common_rows, stages_of
+from mschedx.space.sketch import sketches
+
+TARGET = Target({"kind": "llvm", "mcpu": "haswell", "num-cores": 2})
+HARDWARE = Hardware.from_target(TARGET)
+
+
+def reduced(shape, axes, combine=te.sum, dtype="float32", epilogue=None):
+    """Reduce some axes of one operand."""
+    x = te.placeholder(shape, dtype, "X")
+    inner = {a: te.reduce_axis((0, shape[a]), f"r{a}") for a in axes}
+    kept = [a for a in range(len(shape)) if a not in axes]
+
+    def element(*index):
+        own = dict(zip(kept, index))
+        return combine(
+            x[tuple(inner.get(a, own.get(a)) for a in range(len(shape)))],
+            axis=list(inner.values()),
+        )
+
+    y = te.compute([shape[a] for a in kept] or [1], element, name="reduced")
+    if epilogue is None:
+        return te.create_prim_func([x, y])
+    return te.create_prim_func([x, te.compute(y.shape, lambda *i: epilogue(y[i]), name="out")])
+
+
+def elementwise(shape, value, dtype="float32"):
+    x = te.placeholder(shape, dtype, "X")
+    return te.create_prim_func([x, te.compute(shape, lambda *i: value(x[i]), name="Y")])
+
+
+def transpose(m, n):
+    x = te.placeholder((m, n), "float32", "X")
+    return te.create_prim_func([x, te.compute((n, m), lambda i, j: x[j, i], name="Y")])
+
+
+def softmax_over_channels(n, c, w):
+    x = te.placeholder((n, c, w), "float32", "X")
+    r, s = te.reduce_axis((0, c), "r"), te.reduce_axis((0, c), "s")
+    peak = te.compute((n, w), lambda i, j: te.max(x[i, r, j], axis=r), name="max")
+    power = te.compute((n, c, w), lambda i, k, j: te.exp(x[i, k, j] - peak[i, j]), name="exp")
+    total = te.compute((n, w), lambda i, j: te.sum(power[i, s, j], axis=s), name="sum")
+    y = te.compute((n, c, w), lambda i, k, j: power[i, k, j] / total[i, j], name="softmax")
+    return te.create_prim_func([x, y])
+
+
+def pool(n, c, h, w, combine, stride):
+    x = te.placeholder((n, c, h, w), "float32", "X")
+    a, b = te.reduce_axis((0, 3), "a"), te.reduce_axis((0, 3), "b")
+
+    def padded(i, j, k, m):
+        inside = tirx.all(k >= 1, k <= h, m >= 1, m <= w)
+        return tirx.if_then_else(inside, x[i, j, k - 1, m - 1], tirx.const(-9.0, "float32"))
+
+    p = te.compute((n, c, h + 2, w + 2), padded, name="pad")
+    y = te.compute(
+        (n, c, (h - 1) // stride + 1, (w - 1) // stride + 1),
+        lambda i, j, k, m: combine(p[i, j, k * stride + a, m * stride + b], axis=[a, b]),
+        name="pool",
+    )
+    return te.create_prim_func([x, y])
+
+
+def batch_norm_statistics(n, c, w):
+    """Two outputs, one of which the other needs: no common rows to fuse."""
+    x = te.placeholder((n, c, w), "float32", "X")
+    a, b = te.reduce_axis((0, n), "a"), te.reduce_axis((0, w), "b")
+    total = te.compute((c,), lambda j: te.sum(x[a, j, b], axis=[a, b]), name="sum")
+    y = te.compute((n, c, w), lambda i, j, k: x[i, j, k] - total[j] / (n * w), name="centred")
+    return te.create_prim_func([x, total, y])
+
+
+def arg_max(m, n):
+    x = te.placeholder((m, n), "float32", "X")
+    index = te.placeholder((m, n), "int32", "I")
+
+    def better(one, other):
+        larger = one[1] >= other[1]
+        return tirx.Select(larger, one[0], other[0]), tirx.Select(larger, one[1], other[1])
+
+    def worst(first, second):
+        return tirx.const(-1, first), tvm.tirx.min_value(second)
+
+    combine = te.comm_reducer(better, worst, name="argmax")
+    r = te.reduce_axis((0, n), "r")
+    found = te.compute((m,), lambda i: combine((index[i, r], x[i, r]), axis=r), name="argmax")
+    return te.create_prim_func([x, index, *found])
+
+
+FUNCTIONS = {
+    "softmax": workloads.make("softmax", (12, 48)),
+    "softmax-prime": workloads.make("softmax", (7, 37)),
+    "softmax-one-row": workloads.make("softmax", (1, 300)),
+    "softmax-one-column": workloads.make("softmax", (13, 1)),
+    "softmax-channels": softmax_over_channels(2, 5, 24),
+    "softmax-channels-prime": softmax_over_channels(2, 5, 17),
+    "layer_norm": workloads.make("layer_norm", (6, 40)),
+    "layer_norm-prime": workloads.make("layer_norm", (3, 41)),
+    "layer_norm-double": workloads.make("layer_norm", (6, 40), "float64"),
+    "mean": workloads.make("mean", (16, 64)),
+    "mean-odd": workloads.make("mean", (5, 49)),
+    "sum-columns": reduced((40, 64), [0]),
+    "sum-columns-prime": reduced((53, 37), [0]),
+    "sum-columns-epilogue": reduced((512, 16), [0], epilogue=lambda v: v * 2.0),
+    "sum-all": reduced((64, 48), [0, 1]),
+    "sum-middle": reduced((3, 20, 16), [1]),
+    "sum-outer-and-inner": reduced((6, 5, 24), [0, 2]),
+    "max-int8": reduced((9, 64), [1], te.max, "int8"),
+    "min-int64": reduced((9, 12), [1], te.min, "int64"),
+    "global-average-pool": reduced((1, 6, 7, 7), [2, 3], epilogue=lambda v: v / 49.0),
+    "max-pool": pool(1, 3, 14, 16, te.max, 1),
+    "max-pool-strided": pool(1, 3, 14, 14, te.max, 2),
+    "depthwise": workloads.make("depthwise_conv2d", (1, 4, 12, 16, 3, 1, 1)),
+    "depthwise-strided": workloads.make("depthwise_conv2d", (1, 3, 11, 11, 3, 2)),
+    "relu": elementwise((24, 40), lambda v: te.max(v, 0.0)),
+    "exp-flat": elementwise((1009,), te.exp),
+    "negate-int8": elementwise((3, 64), lambda v: -v, "int8"),
+    "scalar": elementwise((1,), lambda v: v + 1.0),
+    "gelu": workloads.make("bias_gelu", (8, 32)),
+    "transpose": transpose(24, 40),
+    "gemv": workloads.make("gemv", (40, 96)),
+    "gemv-prime": workloads.make("gemv", (31, 53)),
+    "gemm-row": workloads.make("gemm", (1, 64, 96)),
+    "gemm-row-prime": workloads.make("gemm", (1, 53, 67)),
+    "gemm-column": workloads.make("gemm", (64, 1, 48)),
+    "batched-row": workloads.make("batch_gemm", (3, 1, 32, 40)),
+    "statistics": batch_norm_statistics(4, 6, 16),
+    "arg-max": arg_max(6, 32),
+}
+
+
+def arrays(mod, rng):
+    infos = ArgInfo.from_entry_func(mod)
+    drawn = [rng.standard_normal([int(d) for d in i.shape]) * 8 for i in infos]
+    return [a.astype(str(i.dtype)) for a, i in zip(drawn, infos)]
+
+
+def run(mod, inputs):
+    tensors = [tvm.runtime.tensor(a) for a in inputs]
+    tvm.compile(mod, target=TARGET)["main"](*tensors)
+    return [t.numpy() for t in tensors]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_space_computes_the_same(name):
+    mod = tvm.IRModule({"main": FUNCTIONS[name].with_attr("global_symbol", "main")})
+    rng = np.random.default_rng(0)
+    inputs = arrays(mod, rng)
+    expected = run(mod, inputs)
+    spaces = sketches(mod, TARGET)
+    assert 1 <= len(spaces) <= 2
+    for sketch in spaces:
+        for config in np.unique(sketch.sample(3, rng), axis=0):
+            found = run(sketch.schedule(config).mod, inputs)
+            for array, right in zip(found, expected):
+                np.testing.assert_allclose(array, right, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", [n for n in FUNCTIONS if n not in ("statistics",)])
+def test_the_rule_opens_it_itself(name):
+    sch = Schedule(tvm.IRModule({"main": FUNCTIONS[name]}))
+    assert fused_spaces(sch, HARDWARE)
+
+
+def test_products_of_matrices_are_left_to_other_rules():
+    sch = Schedule(tvm.IRModule({"main": workloads.make("gemm", (8, 8, 8))}))
+    assert fused_spaces(sch, HARDWARE) == []
+
+
+def rows_of(name):
+    stages = stages_of(Schedule(tvm.IRModule({"main": FUNCTIONS[name]})))
+    return common_rows(stages)
+
+
+def test_rows_are_the_axes_that_all_stages_share():
+    assert rows_of("softmax") == [[0]] * 4
+    assert rows_of("softmax-channels") == [[0, 1], [0, 2], [0, 1], [0, 2]]
+    assert rows_of("depthwise") == [[1], [1]]
+    assert rows_of("statistics") is None
+
+
+def blocks_of(sch):
+    function = next(iter(sch.mod.functions.values()))
+    root = sch.get_sblock(function.body.block.name_hint)
+    return list(sch.get_child_blocks(root))
+
+
+def test_softmax_is_one_parallel_loop():
+    [space] = fused_spaces(Schedule(tvm.IRModule({"main": FUNCTIONS["softmax"]})), HARDWARE)
+    outermost = [
+        space.get(block_loops[0]) for b in blocks_of(space) if (block_loops := space.get_loops(b))
+    ]
+    assert all(loop.same_as(outermost[0]) for loop in outermost)
+    assert int(outermost[0].kind) == 1
+
+
+def test_few_results_with_long_sums_are_also_split():
+    for name, number in {"gemm-row": 2, "mean": 1, "sum-columns-epilogue": 2}.items():
+        sch = Schedule(tvm.IRModule({"main": FUNCTIONS[name]}))
+        assert len(fused_spaces(sch, HARDWARE)) == number, name
