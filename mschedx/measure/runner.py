@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Sequence
 
@@ -107,6 +108,9 @@ class LocalRunner(PyRunner):
 class _RunBatch:
     """The candidates of one round: their cutoff is the best among them so far.
 
+    Slow ones that come before there is a best are judged at the end, and only then timed in full if
+    they deserve it.
+
     Candidates of other rounds do not count: equal argument types do not make the same workload.
     """
 
@@ -125,6 +129,7 @@ class _RunBatch:
         self._inputs = [
             (str(item.artifact_path), str(item.device_type), args_info(item)) for item in inputs
         ]
+        self._unjudged: set[int] = set()
         self.outcomes: list[Outcome | None] = [None] * len(inputs)
         self._failure: BaseException | None = None
         self._ended = [threading.Event() for _ in inputs]
@@ -132,13 +137,13 @@ class _RunBatch:
     def run(self) -> None:
         """Time the candidates in their order."""
         try:
-            carry_out(
-                self._pool_config,
-                [self._job(index) for index in range(len(self._inputs))],
-                kind="run",
-                timeout_s=self._timeout_s,
-                done=self._done,
-            )
+            self._time(range(len(self._inputs)))
+            early = sorted(self._unjudged)
+            self._unjudged.clear()
+            for index in early:
+                if not self._deserves_more(index):
+                    self._ended[index].set()
+            self._time([index for index in early if not self._ended[index].is_set()], math.inf)
         except BaseException as error:
             self._failure = error
             if threading.current_thread() is threading.main_thread():
@@ -147,16 +152,43 @@ class _RunBatch:
             for event in self._ended:
                 event.set()
 
-    def _job(self, index: int) -> Callable[[], Job]:
+    def _time(self, indices: Sequence[int], best_s: float | None = None) -> None:
+        if not indices:
+            return
+        carry_out(
+            self._pool_config,
+            [self._job(index, best_s) for index in indices],
+            kind="run",
+            timeout_s=self._timeout_s,
+            done=lambda position, outcome: self._done(indices[position], outcome),
+        )
+
+    def _job(self, index: int, best_s: float | None) -> Callable[[], Job]:
         path, device, info = self._inputs[index]
-        return lambda: Job(work.run_candidate, (path, device, info, self._config, self._best_s))
+
+        def job() -> Job:
+            best = self._best_s if best_s is None else best_s
+            if best is None:
+                self._unjudged.add(index)
+            return Job(work.run_candidate, (path, device, info, self._config, best))
+
+        return job
 
     def _done(self, index: int, outcome: Outcome) -> None:
+        self.outcomes[index] = outcome
         if outcome.error is None and not outcome.value.cut:
             latency = outcome.value.latency_s
             self._best_s = latency if self._best_s is None else min(self._best_s, latency)
-        self.outcomes[index] = outcome
+        elif outcome.error is None and index in self._unjudged:
+            return
+        self._unjudged.discard(index)
         self._ended[index].set()
+
+    def _deserves_more(self, index: int) -> bool:
+        outcome, cutoff = self.outcomes[index], self._config.slow_cutoff
+        if outcome is None or cutoff is None:
+            return False
+        return self._best_s is None or outcome.value.latency_s <= cutoff * self._best_s
 
     def done(self, index: int) -> bool:
         """Whether there is a result."""

@@ -66,7 +66,8 @@ def time_candidate(
     args : list of tvm.runtime.Tensor
     config : MeasureConfig
     best_s : float, optional
-        Best latency of the same batch so far.
+        Best latency of the same batch so far; infinite to time in full. While there is none,
+        candidates whose first run takes more than 20 ms are cut for now.
     """
     first = _once(function, device, args)
     if _slow(first, config, best_s):
@@ -79,8 +80,10 @@ def time_candidate(
 
 
 def _slow(run_s: float, config: MeasureConfig, best_s: float | None) -> bool:
-    if best_s is None or config.slow_cutoff is None:
+    if config.slow_cutoff is None:
         return False
+    if best_s is None:
+        return run_s >= _FIRST_RUN_COUNTS_S
     return run_s > config.slow_cutoff * best_s
 
 

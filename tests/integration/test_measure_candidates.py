@@ -4,6 +4,7 @@ import os
 import statistics
 
 import numpy as np
+import pytest
 import tvm
 from programs_to_measure import TARGET, build, gemm, measured, module, run, tiled
 from tvm import te
@@ -15,6 +16,7 @@ from tvm.s_tir.meta_schedule.runner import RunnerInput
 
 from mschedx import compat
 from mschedx.measure import LocalBuilder, LocalRunner, MeasureConfig, pool
+from mschedx.measure import runner as runner_module
 
 
 def test_objects_are_tvms_own(builder, runner):
@@ -54,7 +56,7 @@ def test_removing_the_artifact_removes_all_of_it(builder):
 
 
 def test_a_slow_candidate_is_cut_and_recorded_as_seen(builder):
-    quick, slow = tiled(gemm(256)).mod, gemm(256)
+    quick, slow = tiled(gemm(64)).mod, gemm(256)
     both = [quick, slow]
     built = builder.build([BuilderInput(mod, TARGET) for mod in both])
     latencies = {}
@@ -71,6 +73,29 @@ def test_a_slow_candidate_is_cut_and_recorded_as_seen(builder):
     assert slow_s > 3 * fast_s
     # What was seen is a latency of this program: not a placeholder, nor a bound.
     assert 0.3 < slow_s / latencies[None][1] < 5
+
+
+@pytest.mark.parametrize("alone", [True, False], ids=["alone", "before a quick one"])
+def test_a_slow_candidate_that_comes_first_is_judged_at_the_end(
+    builder, runner, monkeypatch, alone
+):
+    seen = []
+    judged = runner_module._RunBatch._deserves_more
+    monkeypatch.setattr(
+        runner_module._RunBatch,
+        "_deserves_more",
+        lambda batch, index: seen.append((index, judged(batch, index))) or seen[-1][1],
+    )
+    mods = [gemm(384)] if alone else [gemm(384), tiled(gemm(384)).mod]
+    built = builder.build([BuilderInput(mod, TARGET) for mod in mods])
+    futures = runner.run(
+        [
+            RunnerInput(b.artifact_path, "cpu", ArgInfo.from_entry_func(m, remove_preproc=True))
+            for b, m in zip(built, mods, strict=True)
+        ]
+    )
+    assert all(float(future.result().run_secs[0]) > 0 for future in futures)
+    assert seen == [(0, alone)]
 
 
 def test_cache_flush_is_slower_for_data_that_fit_the_cache(builder):

@@ -1,6 +1,7 @@
 """Timing decides on a clock and a function; no TVM is needed to see how."""
 
 import itertools
+import math
 import time
 from types import SimpleNamespace
 
@@ -118,8 +119,15 @@ def test_groups_end_with_the_budget_but_not_before_two(first_runs):
 def test_a_long_kernel_is_timed_twice_only(first_runs):
     first_runs(0.06)
     kernel = Kernel(0.06, 0.06)
-    measure(kernel, MeasureConfig(budget_s=0.08))
+    measure(kernel, MeasureConfig(budget_s=0.08), best_s=math.inf)
     assert kernel.asked == [(1, 2)]
+
+
+def test_a_slow_candidate_without_a_best_to_compare_with_is_cut_for_now(first_runs):
+    first_runs(0.06)
+    kernel = Kernel(0.06, 0.06)
+    assert measure(kernel).cut
+    assert not kernel.asked
 
 
 def test_a_clearly_slow_candidate_is_cut_after_its_first_run(first_runs):
