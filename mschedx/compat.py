@@ -392,7 +392,7 @@ def bounded_scheduling(target: Any) -> Any:
     """Return `target` with LLVM's instruction scheduler kept from taking seconds for one block.
 
     Twice per function LLVM compares every memory access of a straight piece of code with every
-    other, in pieces of 1000 accesses. Schedules that unroll by hundreds spend a third of their
+    other, in pieces of 1000 accesses. Schedules that unroll by hundreds spend most of their
     compile time there. With pieces of 200 a piece that has fewer accesses compiles to the very
     same code; a longer one to the same instructions in an order that may differ where 200
     accesses lie between them.
