@@ -280,6 +280,36 @@ def _conv2d_nhwc(
     return [x, f, y]
 
 
+@_operator("N C H W K R", stride=1, pad=0)
+def _conv2d_blocked(
+    n: int, c: int, h: int, w: int, k: int, r: int, stride: int, pad: int, t: Types
+) -> list[Any]:
+    """Blocked channels: image NCHW4c, weights [K/16, C/4, R, R, 4, 16], result NCHW16c."""
+    from tvm import te
+
+    if c % 4 or k % 16:
+        raise ValueError(f"conv2d_blocked: expected C in fours and K in sixteens, got {c} and {k}")
+    x = te.placeholder((n, c // 4, h, w, 4), t.left, "X")
+    f = te.placeholder((k // 16, c // 4, r, r, 4, 16), t.right, "W")
+    p = _padded(x, (0, 0, pad, pad, 0))
+    axes = [
+        te.reduce_axis((0, e), name)
+        for e, name in ((c // 4, "rc"), (r, "rh"), (r, "rw"), (4, "ri"))
+    ]
+    rc, rh, rw, ri = axes
+    y = te.compute(
+        (n, k // 16, _out(h, r, stride, pad), _out(w, r, stride, pad), 16),
+        lambda b, o, i, j, u: te.sum(
+            _cast_product(
+                t, p[b, rc, i * stride + rh, j * stride + rw, ri], f[o, rc, rh, rw, ri, u]
+            ),
+            axis=axes,
+        ),
+        name="conv2d_blocked",
+    )
+    return [x, f, y]
+
+
 @_operator("N C D H W K R", stride=1, pad=0)
 def _conv3d(
     n: int, c: int, d: int, h: int, w: int, k: int, r: int, stride: int, pad: int, t: Types

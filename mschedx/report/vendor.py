@@ -84,7 +84,7 @@ def torch_call(workload: Workload, arrays: list[np.ndarray]) -> Call | None:
 def _torch_int8(workload: Workload, tensors: list[Any]) -> Call | None:
     import torch
 
-    if workload.op == "conv2d_nhwc":
+    if workload.op in ("conv2d_nhwc", "conv2d_blocked"):
         return _torch_quantized_conv(workload, tensors)
     if workload.op != "gemm":
         return None
@@ -97,7 +97,7 @@ def _torch_quantized_conv(workload: Workload, tensors: list[Any]) -> Call:
     import torch
 
     *_, stride, pad = find(workload.op).complete(workload.shape)
-    image, kernel = tensors[0].permute(0, 3, 1, 2), tensors[1].permute(3, 2, 0, 1)
+    image, kernel = _plain_channels(workload.op, tensors)
     image = torch._make_per_tensor_quantized_tensor(image, 1.0, 0)
     kernel = torch._make_per_tensor_quantized_tensor(kernel.contiguous(), 1.0, 0)
     ops = torch.ops.quantized
@@ -131,8 +131,16 @@ def _torch_float(workload: Workload, x: list[Any]) -> Call | None:
         "mean": lambda: x[0].mean(1),
         "bias_gelu": lambda: f.gelu(x[0] + x[1], approximate="tanh"),
     }
-    if workload.op == "conv2d_nhwc":
-        image = x[0].permute(0, 3, 1, 2)  # channels_last: torch's own name of this layout
-        kernel = x[1].permute(3, 2, 0, 1).contiguous(memory_format=torch.channels_last)
+    if workload.op in ("conv2d_nhwc", "conv2d_blocked"):
+        image, kernel = _plain_channels(workload.op, x)
+        kernel = kernel.contiguous(memory_format=torch.channels_last)
         return lambda: f.conv2d(image, kernel, stride=s[6], padding=s[7])
     return calls.get(workload.op)
+
+
+def _plain_channels(op: str, x: list[Any]) -> tuple[Any, Any]:
+    """Image as NCHW that lies as NHWC in memory (torch's channels_last), and weights as OIHW."""
+    if op == "conv2d_nhwc":
+        return x[0].permute(0, 3, 1, 2), x[1].permute(3, 2, 0, 1)
+    image = x[0].permute(0, 2, 3, 1, 4).flatten(3).permute(0, 3, 1, 2)
+    return image, x[1].permute(0, 5, 1, 4, 2, 3).flatten(2, 3).flatten(0, 1)

@@ -19,6 +19,7 @@ SMALL = [
     Workload("", "conv2d", (1, 4, 9, 9, 6, 3, 1, 2, 2, 2)),
     Workload("", "conv2d_bias_relu", (1, 3, 6, 6, 4, 3, 1, 1)),
     Workload("", "conv2d_nhwc", (1, 7, 7, 3, 5, 3, 1, 1)),
+    Workload("", "conv2d_blocked", (1, 8, 7, 6, 32, 3, 1, 1)),
     Workload("", "conv3d", (1, 2, 5, 6, 6, 3, 3, 1, 1)),
     Workload("", "depthwise_conv2d", (1, 5, 8, 8, 3, 1, 1)),
     Workload("", "conv2d_transpose", (1, 3, 4, 5, 2, 4, 2, 1)),
@@ -50,10 +51,23 @@ def test_operator_computes_what_the_vendor_form_computes(workload):
     expected = call().numpy()
     if workload.op == "conv2d_nhwc":
         expected = expected.transpose(0, 2, 3, 1)
+    if workload.op == "conv2d_blocked":
+        expected = expected.reshape(1, 2, 16, 7, 6).transpose(0, 1, 3, 4, 2)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
     numpy_call = vendor.numpy_call(workload, arrays)
     if numpy_call is not None:
         np.testing.assert_allclose(found, numpy_call(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("op", ["conv2d_nhwc", "conv2d_blocked"])
+def test_quantised_convolutions_are_torchs_saturated_to_bytes(op):
+    shape = (1, 5, 6, 8, 16, 3, 1, 1) if op == "conv2d_nhwc" else (1, 8, 5, 6, 16, 3, 1, 1)
+    workload = Workload("", op, shape, "int8")
+    arrays = vendor.inputs(workload)
+    call = vendor.torch_call(workload, arrays)
+    assert call is not None
+    found = run(workload, arrays).reshape(1, 5, 6, 16).transpose(0, 3, 1, 2)
+    np.testing.assert_array_equal(call().int_repr().numpy(), found.clip(0, 255))
 
 
 def test_every_operator_is_covered():
