@@ -58,7 +58,10 @@ def tensor_core_tiles(
 
 
 def _plans(product: Product, target: Target, tf32: bool) -> list[Plan]:
-    """Choose intrinsics: the longest ``mma`` there is, and ``wmma`` in every shape that serves."""
+    """Choose intrinsics: the longest ``mma``, square ``wmma``, and what pads less than these.
+
+    None that would at least double the work by padding.
+    """
     if product.a.dtype != product.b.dtype:
         return []
     known = intrinsics_for(
@@ -70,14 +73,17 @@ def _plans(product: Product, target: Target, tf32: bool) -> list[Plan]:
     )
     mma = [one for one in known if one.kind == "mma"][:1]
     wmma = [one for one in known if one.kind == "wmma" and _aligned(one)]
-    plans = []
+    plans: list[Plan] = []
+    least = 2 * prod(product.shape)
     for intrinsic in (*mma, *wmma):
         unit = intrinsic.warp_multiple
         sizes = zip(product.shape, unit, (128, 128, 4 * unit[2]))
-        multiples = tuple(_multiple(*size) for size in sizes)
-        padded = [-(-e // to) * to for e, to in zip(product.shape, multiples)]
-        if prod(padded) <= 2 * prod(product.shape):
-            plans.append(Plan(intrinsic, (multiples[0], multiples[1], multiples[2]), unit))
+        m, n, k = (_multiple(*size) for size in sizes)
+        work = prod(-(-extent // to) * to for extent, to in zip(product.shape, (m, n, k)))
+        square = intrinsic.shape[0] == intrinsic.shape[1]
+        if work < least or (square and work == least):
+            plans.append(Plan(intrinsic, (m, n, k), unit))
+            least = work
     return plans
 
 
@@ -152,22 +158,23 @@ class Loops:
 def _loops(sch: Any, block: Any, shape: tuple[int, int, int], plan: Plan) -> Loops:
     """Sample the tiles, bring the loops into order and bind them."""
     *batch, m, n, k = sch.get_loops(block)
-    (m0, mg, mw, *mf, mt), (n0, nw, *nf, nt) = (
-        _split(sch, loop, parts, plan.unit[d], plan.intrinsic.shape[d])
-        for d, (loop, parts) in enumerate(((m, 4), (n, 3)))
+    (m0, mw, *mf, mt), (n0, nw, *nf, nt) = (
+        _split(sch, loop, plan.unit[d], plan.intrinsic.shape[d]) for d, loop in enumerate((m, n))
     )
     steps, kt = sch.split(k, [None, plan.intrinsic.shape[2]])
     k0, k1 = sch.split(steps, sch.sample_perfect_tile(steps, 2, max_innermost_factor=8))
-    sch.reorder(*batch, m0, n0, mg, mw, nw, k0, k1, *mf, *nf, mt, nt, kt)
-    grid, warp = sch.fuse(*batch, m0, n0, mg), sch.fuse(mw, nw)
-    sch.bind(grid, "blockIdx.x")
+    sch.reorder(*batch, m0, n0, mw, nw, k0, k1, *mf, *nf, mt, nt, kt)
+    # Unfused, the grid leaves no quotients in the indices, which would slow every replay down.
+    for loop, tag in zip((*batch, m0, n0)[::-1], ("x", "y", "z")):
+        sch.bind(loop, f"blockIdx.{tag}")
+    warp = sch.fuse(mw, nw)
     sch.bind(warp, "threadIdx.y")
     # RewriteCooperativeFetch reads this off the trace, before the copies that it is to split.
     sch.annotate(block, "warp_execution", 1)
     root = sch.get_sblock("root")
     unroll = sch.sample_categorical(list(_UNROLL), [1 / len(_UNROLL)] * len(_UNROLL))
     sch.annotate(root, "meta_schedule.unroll_implicit", unroll)
-    return Loops(grid, warp, k0, k1, mt)
+    return Loops(n0, warp, k0, k1, mt)
 
 
 def _multiply(sch: Any, tile: Any, name: str) -> None:
@@ -179,11 +186,11 @@ def _multiply(sch: Any, tile: Any, name: str) -> None:
     sch.tensorize(block, name)
 
 
-def _split(sch: Any, loop: Any, parts: int, unit: int, size: int) -> list[Any]:
-    """Split an axis into sampled parts of whole units, and a unit into tiles of the intrinsic."""
+def _split(sch: Any, loop: Any, unit: int, size: int) -> list[Any]:
+    """Split an axis for blocks, warps and fragments, and a unit into tiles of the intrinsic."""
     units, *rest = sch.split(loop, [None, *((unit // size, size) if unit > size else (size,))])
     most = max(1, _WARP_TILE // unit)
-    factors = sch.sample_perfect_tile(units, parts, max_innermost_factor=most)
+    factors = sch.sample_perfect_tile(units, 3, max_innermost_factor=most)
     return [*sch.split(units, factors), *rest]
 
 
@@ -212,10 +219,10 @@ class TensorCoreTile(PyScheduleRule):
 
         for i, j, k: C[i, j] += A[i, k] * B[k, j]
 
-    after, for tiles of 16 x 16 x 16 and sampled ``i = (i0, ig, iw, if)``, ``j = (j0, jw, jf)``,
+    after, for tiles of 16 x 16 x 16 and sampled ``i = (i0, iw, if)``, ``j = (j0, jw, jf)``,
     ``k = (k0, k1)``, each but ``k`` in units of what a warp takes at least::
 
-        blockIdx.x for i0·j0·ig:                     # ig blocks side by side share columns of B
+        blockIdx.y for i0, blockIdx.x for j0:
             threadIdx.y for iw·jw:                   # a warp each
                 c[if, jf tiles] = fill()
                 for k0 (pipelined, 0 to 3 iterations ahead):

@@ -6,9 +6,12 @@ import tvm
 from serial import SerialSchedule
 from tvm import te
 from tvm.s_tir import Schedule
+from tvm.s_tir import meta_schedule as ms
 from tvm.s_tir.meta_schedule.testing import te_workload as tw
 from tvm.target import Target
 
+from mschedx import compat
+from mschedx.space.analysis.extract import entry, extract
 from mschedx.space.contraction import match_contraction
 from mschedx.space.rules.einsum import as_product
 from mschedx.space.rules.tensor_core_tile import MAX_THREADS, tensor_core_tiles
@@ -39,6 +42,7 @@ def gemm(m, n, k, dtype="float16", out="float32", transposed=(False, False), epi
 
 
 def workload(name, *args):
+    """An operator on float16 with float32 sums."""
     tensors = getattr(tw, name)(*args, in_dtype="float16", out_dtype="float32")
     return te.create_prim_func(list(tensors))
 
@@ -98,3 +102,229 @@ def test_every_space_computes_the_same(name):
     assert found
     for serial in found:
         np.testing.assert_array_equal(run(serial.schedule.mod, inputs), expected)
+
+
+def factors(sketch, **wanted):
+    """A valid config with some decisions fixed, by name."""
+    rng = np.random.default_rng(0)
+    configs = sketch.sample(20_000, rng)
+    columns = {name: sketch.names.index(name) for name in wanted}
+    for name, value in wanted.items():
+        configs = configs[configs[:, columns[name]] == value]
+    assert len(configs), f"no valid config has {wanted}"
+    return configs[0]
+
+
+def nests(sch):
+    """Every block with the loops around it: thread tags and extents, ``*`` before a pipeline."""
+    program = extract(entry(sch.mod))
+
+    def text(loop):
+        star = "*" if "software_pipeline_stage" in dict(loop.annotations) else ""
+        kind = {"vectorized": "v", "unrolled": "u"}.get(loop.kind, "")
+        return f"{star}{loop.thread.replace('Idx', '') or kind}{loop.extent}"
+
+    return {b.name: " ".join(text(program.loops[i]) for i in b.loops) for b in program.blocks[1:]}
+
+
+def test_structure_of_a_gemm():
+    sch, *_ = spaces(gemm(1024, 1024, 1024))
+    (sketch,) = sketches(module(gemm(1024, 1024, 1024)), A100, [sch])
+    wanted = {"C.ax0_0.1": 2, "C.ax0_0.2": 2, "C.ax1_0.1": 2, "C.ax1_0.2": 1, "C.ax2_0.1": 2}
+    lanes = {"A_reindex_shared.dyn.fetch": 8, "B_reindex_shared.dyn.fetch": 4, "unroll": 0}
+    config = factors(sketch, **wanted, **lanes)
+    found = nests(sketch.schedule(config))
+    grid, warps, pipeline = "block.y8 block.x16", "thread.y4", "*32"
+    copy = f"{grid} {warps} {pipeline}"
+    assert found == {
+        "C_init_o": f"{grid} {warps} 2 2 1 2",
+        # 128 x 32 and 32 x 64 elements, by 4 warps of 32 threads, 8 and 4 at a time.
+        "A_reindex_shared.dyn": f"{copy} 4 thread.y4 thread.x32 v8",
+        "B_reindex_shared.dyn": f"{copy} 4 thread.y4 thread.x32 v4",
+        "A_reindex_shared.dyn_m16n8k8.matrixA_o": f"{copy} 2 4 1",
+        "B_reindex_shared.dyn_m16n8k8.matrixB_o": f"{copy} 2 1 2",
+        "C_update_o": f"{copy} 2 2 2 1 2",
+        "C_m16n8k8.matrixC_o": f"{grid} {warps} 4 2",
+    }
+
+
+@pytest.fixture(scope="module")
+def large():
+    """The sketches of 4096 x 4096 x 4096, float16 with float32 sums."""
+    return sketches(module(gemm(4096, 4096, 4096)), A100)
+
+
+def test_heron_fact_5_every_sample_fits_its_instruction(large):
+    assert len(large) == 2
+    for sketch in large:
+        names = sketch.names
+        configs = sketch.sample(500, np.random.default_rng(0))
+        warps = configs[:, names.index("C.ax0_0.1")] * configs[:, names.index("C.ax1_0.1")]
+        assert (32 * warps <= MAX_THREADS).all()
+        for config in configs[:3]:
+            sch = sketch.schedule(config)
+            program = extract(entry(sch.mod))
+            warps = config[names.index("C.ax0_0.1")] * config[names.index("C.ax1_0.1")]
+            threads = {(x.thread, x.extent) for x in program.loops if x.thread.startswith("thread")}
+            # threadIdx.x is the warp's, and every band of threadIdx.y is the same.
+            assert threads == {("threadIdx.x", 32), ("threadIdx.y", warps)}
+            multiply = next(b for b in program.blocks if b.name == "C_update_o")
+            write, *reads = sorted(multiply.accesses, key=lambda one: not one.is_write)
+            m, n = write.lengths
+            assert m * n == 256
+            assert {length for one in reads for length in one.lengths} == {16}
+            for copy in (b for b in program.blocks if b.name.endswith("reindex_shared.dyn")):
+                lanes = config[names.index(f"{copy.name}.fetch")]
+                vectors = [
+                    x for x in map(program.loops.__getitem__, copy.loops) if x.kind[0] == "v"
+                ]
+                assert np.prod([x.extent for x in vectors], dtype=int) == lanes
+
+
+def test_heron_fact_6_sampled_configs_become_programs(large):
+    for sketch in large:
+        outcomes = sketch.schedules(sketch.sample(16, np.random.default_rng(1)))
+        assert all(isinstance(one, Schedule) for one in outcomes)
+
+
+def shared_limit(mod, limit):
+    """``VerifyGPUCode`` for a device with so many bytes of shared memory."""
+    target = Target({**A100.export(), "tag": "", "max_shared_memory_per_block": limit})
+    with compat.only_intrinsics(target):
+        context = ms.TuneContext(mod, target=target, space_generator="post-order-apply")
+    postproc = ms.postproc.VerifyGPUCode()
+    postproc._initialize_with_tune_context(context)
+    return postproc
+
+
+def test_heron_fact_7_shared_bytes_are_exact_and_within_the_limit(large):
+    mod = module(gemm(4096, 4096, 4096))
+    for sketch in large:
+        configs = sketch.sample(300, np.random.default_rng(2))
+        extents = sketch.extents(configs)
+        total = shared_bytes(extents)
+        assert (total <= 49152).all()
+        parts = [value for key, value in extents.items() if key.endswith("shared.dyn/alloc_bytes")]
+        assert len(parts) == 2
+        np.testing.assert_array_equal(total, sum(parts))
+        for row in (int(np.argmax(total)), 0):
+            assert_exact(mod, sketch.schedule(configs[row]), int(total[row]))
+
+
+def shared_bytes(extents):
+    (name,) = [name for name in extents if name.endswith("/shared_bytes")]
+    return extents[name]
+
+
+def assert_exact(mod, sch, total):
+    """TVM, which counts the bytes of the lowered program, needs just so many."""
+    assert shared_limit(mod, total).apply(sch)
+    assert not shared_limit(mod, total - 1).apply(sch)
+
+
+def test_shared_bytes_are_exact_where_the_result_is_staged_too():
+    mod = module(gemm(1000, 1000, 1000))
+    for sketch in sketches(mod, A100):
+        configs = sketch.sample(4, np.random.default_rng(3))
+        total = shared_bytes(sketch.extents(configs))
+        for config, size in zip(configs, total):
+            sch = sketch.schedule(config)
+            assert any(name.startswith("C_reindex_pad_shared") for name in nests(sch))
+            assert_exact(mod, sch, int(size))
+
+
+def test_stages_are_a_decision_of_the_pipeline():
+    sch, *_ = spaces(gemm(256, 256, 256))
+    (sketch,) = sketches(module(gemm(256, 256, 256)), A100, [sch])
+    assert sketch.decisions[sketch.names.index("ax2_0_0.stages")].domain == (0, 1, 2, 3)
+    for stages in (0, 3):
+        config = factors(sketch, **{"ax2_0_0.stages": stages})
+        loops = extract(entry(sketch.schedule(config).mod)).loops
+        found = [dict(loop.annotations).get("software_pipeline_stage") for loop in loops]
+        assert [one for one in found if one] == [(0, 0, stages)]
+
+
+def test_a_short_reduction_has_no_pipeline():
+    sch, *_ = spaces(gemm(64, 64, 16))
+    (sketch,) = sketches(module(gemm(64, 64, 16)), A100, [sch])
+    assert not any("stages" in name for name in sketch.names)
+    sketch.schedule(sketch.sample(1, np.random.default_rng(0))[0])
+
+
+@pytest.mark.parametrize(
+    ("function", "kinds"),
+    [
+        (gemm(64, 64, 64), ["m16n8k8", "wmma"]),
+        (gemm(64, 64, 64, "bfloat16"), ["m16n8k8", "wmma"]),
+        (gemm(64, 64, 64, "float16", "float16"), ["m16n8k8", "wmma"]),
+        (gemm(64, 64, 64, "int8", "int32"), ["m16n8k8"]),
+        (gemm(64, 64, 64, "float32"), []),
+        # 8 rows waste half of a square tile, and three quarters of a pair of them.
+        (gemm(8, 256, 64), ["wmma", "wmma"]),
+        (gemm(1, 256, 64), []),
+        (workload("depthwise_conv2d_nhwc", 1, 8, 8, 32, 3, 1, 1), []),
+    ],
+)
+def test_intrinsics_offered(function, kinds):
+    found = []
+    for sch in spaces(function):
+        buffers = [str(buffer.scope()) for buffer in sch.mod["main"].body.block.alloc_buffers]
+        found.append(next(scope.split(".")[0] for scope in buffers if not scope.startswith("s")))
+    assert found == kinds
+
+
+def test_tf32_only_on_demand():
+    function = gemm(64, 64, 64, "float32")
+    assert spaces(function) == []
+    assert len(spaces(function, tf32=True)) == 1
+    sketch, *_ = sketches(module(function), A100, for_target(A100, tf32=True))
+    assert "C_update_o" in nests(sketch.schedule(sketch.sample(1, np.random.default_rng(0))[0]))
+    sketch, *_ = sketches(module(function), A100, for_target(A100))
+    assert "C_update_o" not in nests(sketch.schedule(sketch.sample(1, np.random.default_rng(0))[0]))
+
+
+def test_a_target_without_tensor_cores_has_no_space():
+    assert spaces(gemm(64, 64, 64), Target({"kind": "cuda", "arch": "sm_61"})) == []
+
+
+def test_what_is_left_beside_the_kernel_gets_tvms_rules():
+    function = workload("conv2d_nhwc", 1, 8, 8, 16, 32, 3, 1, 1)
+    sketch, *_ = sketches(module(function), A100)
+    found = nests(sketch.schedule(sketch.sample(1, np.random.default_rng(0))[0]))
+    # Padding is inlined into the copy, and the copy of the result writes the output's own shape.
+    assert len(found) == 8
+    assert all(loops.startswith("block.y") for loops in found.values())
+
+
+def test_the_epilogue_is_folded_into_the_copy_of_the_result():
+    function = gemm(64, 64, 64, epilogue=True)
+    sketch, *_ = sketches(module(function), A100)
+    sch = sketch.schedule(sketch.sample(1, np.random.default_rng(0))[0])
+    assert "E[" in sch.mod.script()
+    assert not {"D", "E"} & set(nests(sch))
+
+
+def test_roles_of_a_convolution():
+    sch = Schedule(module(workload("conv2d_nchw", 1, 10, 10, 8, 32, 3, 3, 1, 1)))
+    product = as_product(match_contraction(sch.get(main_block(sch))))
+    assert product.shape == (100, 32, 72)
+    # Pixels lie next to each other in the image, taps in the weights.
+    assert (product.a_along_k, product.b_along_k) == (False, True)
+    assert not product.in_place
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not tvm.cuda(0).exist, reason="no CUDA device")
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_numbers_on_a_device(name):
+    function = FUNCTIONS[name]
+    device = tvm.cuda(0)
+    target = Target.from_device(device)
+    inputs = inputs_of(function, np.random.default_rng(0))
+    expected = run(module(function), inputs)
+    rng = np.random.default_rng(1)
+    for sketch in sketches(module(function), target):
+        for sch in sketch.schedules(sketch.sample(8, rng)):
+            tensors = [tvm.runtime.tensor(a, device) for a in inputs]
+            tvm.compile(sch.mod, target)["main"](*tensors)
+            np.testing.assert_array_equal(tensors[-1].numpy(), expected)
