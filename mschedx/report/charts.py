@@ -187,17 +187,14 @@ def _round_step(step: float) -> float:
     return next(m * power for m in (1, 2, 5, 10) if m * power >= step * 0.999)
 
 
-_FINE = (1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 4, 5, 6, 8)
-
-
 def _log_ticks(low: float, high: float) -> list[float]:
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for multiples in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), _FINE):
+    for multiples in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
         found = [m * 10.0**d for d in decades for m in multiples]
         found = [t for t in found if low * 0.999 <= t <= high * 1.001]
         if len(found) >= 3:
             return found
-    return found or [low, high]
+    return ticks(low, high, log=False)  # less than a factor of two: nearly linear
 
 
 def short(value: float) -> str:
