@@ -56,6 +56,10 @@ def shared_memory(program: Program, buffers: Sequence[AllocationInfo]) -> Shared
     sizes = {b.buffer: b.bytes for b in buffers if b.bytes is not None}
     if len(sizes) != len(buffers):
         return None
+    scopes = sorted({b.scope for b in buffers})
+    if len(scopes) > 1:
+        own = [[b for b in buffers if b.scope == scope] for scope in scopes]
+        return _apart([one for some in own if (one := shared_memory(program, some)) is not None])
     spans = _spans(program, [b.buffer for b in buffers])
     moments = sorted({moment for span in spans.values() for moment in span})
     live = [
@@ -64,8 +68,8 @@ def shared_memory(program: Program, buffers: Sequence[AllocationInfo]) -> Shared
     ]
     floor = maximum(*live) if live else constant(0)
     dynamic = all(b.scope == "shared.dyn" for b in buffers)
-    early = [b for b in buffers if spans[b.buffer] == spans[buffers[0].buffer]]
-    if len(early) == len(buffers):
+    if max(first for first, _ in spans.values()) <= min(last for _, last in spans.values()):
+        # All live at one moment: none can take another's place.
         return SharedMemory(_side_by_side(sizes, buffers) if dynamic else floor, floor)
     early, late = _phases(buffers, spans)
     if not dynamic or len(late) != 1 or not 1 <= len(early) <= 2:
@@ -73,9 +77,27 @@ def shared_memory(program: Program, buffers: Sequence[AllocationInfo]) -> Shared
     return _two_phases(program, early, late[0])
 
 
+def _apart(parts: Sequence[SharedMemory]) -> SharedMemory:
+    """Static and dynamic shared memory add up: no buffer takes over one of the other scope."""
+    known = [part.bytes for part in parts if part.bytes is not None]
+    return SharedMemory(
+        add(0, *known) if len(known) == len(parts) else None,
+        add(0, *(part.at_least for part in parts)),
+        tuple(clash for part in parts for clash in part.clashes),
+    )
+
+
 def _spans(program: Program, names: Sequence[str]) -> dict[str, tuple[int, int]]:
-    """First and last statement, below the loops all of them share, that uses each buffer."""
-    uses = {name: [program.blocks[b].loops for b, _ in users(program, name)] for name in names}
+    """First and last statement, below the loops all of them share, that uses each buffer.
+
+    A loop bound to threads runs once a thread: it is no loop over its statements.
+    """
+
+    def loops(block: int) -> list[int]:
+        chain = program.blocks[block].loops
+        return [loop for loop in chain if "Idx" not in program.loops[loop].thread]
+
+    uses = {name: [loops(b) for b, _ in users(program, name)] for name in names}
     chains = [chain for found in uses.values() for chain in found]
     depth = 0
     while all(len(c) > depth and c[depth] == chains[0][depth] for c in chains):
