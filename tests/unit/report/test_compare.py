@@ -1,14 +1,17 @@
 import io
 import json
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from mschedx import cli
 from mschedx.report.compare import cell, harness, tables
 from mschedx.report.compare.cell import CellResult
+from mschedx.report.compare.host import Host
 from mschedx.report.compare.tuners import find_tuners
 from mschedx.suite import find_workloads
+from mschedx.work_dir import append_line
 from mschedx.workloads import Workload
 
 
@@ -110,3 +113,38 @@ def test_bad_requests(args, says, tmp_path, capsys):
 def test_list_of_tuners(capsys):
     assert cli.main(["compare", "--tuners", "list"]) == 0
     assert "stock" in capsys.readouterr().out
+
+
+def test_cells_forked_from_one_process_die_alone(tmp_path):
+    """The host stays, and the next cell is as good as the first."""
+    bad = cell.Cell(Workload("bad", "gemm", (8, 8)), "heron", 0, 4)
+    with Host(cell.cell_environment()) as host:
+        errors = [cell.run_cell(bad, tmp_path / str(i), host).error for i in range(2)]
+        process = host._process
+        assert process.poll() is None
+    assert all("gemm takes the sizes M,N,K" in error for error in errors)
+    assert process.returncode == 0
+
+
+def test_page_and_tables_come_from_the_folder_alone(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(harness, "run_cell", invented)
+    harness.run_comparison(comparison(tmp_path))
+    for name in ("gemm_128", "softmax"):
+        seconds = {"heron/0": 5e-4, "tvm/0": 1e-3, "peak": 1e12, "flops": 1e9}
+        entry = {"workload": name, "runs": ["heron/0", "tvm/0"], "seconds": seconds}
+        append_line(tmp_path / harness.FINAL, entry)
+    assert cli.main(["report", str(tmp_path)]) == 0
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("<svg") == 3, "a curve for each workload, bars for heron"
+    assert "2.00×" in page
+    assert "curve-softmax" not in capsys.readouterr().out, "PNGs only on request"
+
+
+def test_curves_are_compared_at_equal_trials(tmp_path, monkeypatch):
+    monkeypatch.setattr(harness, "run_cell", invented)
+    results = harness.run_comparison(comparison(tmp_path))
+    found = tables.curve_speedups(results, ["heron", "tvm"], "tvm", [1, 2, 3])
+    assert np.isnan(found["heron"][0].value), "no first trial ran"
+    assert [f.value for f in found["heron"][1:]] == pytest.approx([2.0, 2.0])
+    assert tables.moments(64) == [16, 32, 64]
+    assert tables.moments(1) == [1]
