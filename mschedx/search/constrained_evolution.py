@@ -55,9 +55,9 @@ class EvolutionConfig:
         Best measured points put into the population of a round (Heron: 32).
     batch : int, optional
         Most candidates measured per round (Heron: 32). None: an eighth of the trials, between 8
-        and 32. Short runs need the rounds: on simulated landscapes over real GEMM and convolution
-        sketches 64 trials ended 62 %, 54 % and 36 % above the best known latency (geometric mean
-        of 5 landscapes × 6 seeds) in rounds of 32, 16 and 8.
+        and 32. Short runs need the rounds: on recorded landscapes 64 trials in rounds of 32, 16
+        and 8 ended 4.2, 1.9 and 1.3 % above the best record of a convolution, and at 2.3, 2.1 and
+        1.9 times that of a depthwise one (10 seeds, docs/findings.md).
     greedy_share : float
         Share of a batch that is taken by prediction alone, in [0, 1] (Heron: 0.6).
     key_ratio : float
@@ -65,8 +65,7 @@ class EvolutionConfig:
     keys : Keys
     neighbours : int
         Local moves (`moves.neighbours`) per best measured point and round, >= 0 (Heron: 0). On
-        the landscapes above, 64 trials in rounds of 8 ended 44 % above the best known latency
-        with 4 of them and 53 % without (5 landscapes × 8 seeds).
+        recorded landscapes 4 of them changed nothing that 20 seeds can see (docs/findings.md).
     pool : int
         Most points to score in a round when scoring means materialising (TVM's models).
     """
@@ -80,7 +79,7 @@ class EvolutionConfig:
     greedy_share: float = 0.6
     key_ratio: float = 0.2
     keys: Keys = Keys.IMPORTANCE
-    neighbours: int = 4
+    neighbours: int = 0
     pool: int = 256
 
     def __post_init__(self) -> None:
