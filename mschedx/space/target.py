@@ -12,6 +12,7 @@ from mschedx import compat
 from mschedx.hardware import Hardware
 
 from .rules.dot_tile import DotTile
+from .rules.fused_stages import FusedStages
 from .rules.packed_tile import PackedTile
 from .rules.remainder import Remainder, UnlessTiled
 from .rules.tensor_core_tile import TensorCoreTile
@@ -73,6 +74,7 @@ def _llvm_rules(target: Target) -> list[Any]:
         inline,
         DotTile(target),
         PackedTile(hardware),
+        FusedStages(hardware),
         Remainder(hardware),
         *(UnlessTiled(rule) for rule in tiling),
     ]

@@ -49,13 +49,11 @@ def _one_by_one(sch: Any, stages: list[Stage], hw: Hardware) -> None:
     for stage in stages:
         rest = stage
         if worth_splitting(stage, hw):
-            split = split_reduction(sch, stage)
-            if split is not None:
-                part, rest = split
-                if across_rows([part], [list(part.spatial)]):
-                    stream_columns(sch, part, hw)
-                else:
-                    fuse_rows(sch, [part], [list(part.spatial)], hw)
+            part, rest = split_reduction(sch, stage)
+            if across_rows([part], [list(part.spatial)]):
+                stream_columns(sch, part, hw)
+            else:
+                fuse_rows(sch, [part], [list(part.spatial)], hw)
         fuse_rows(sch, [rest], [list(rest.spatial)], hw)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import product
+from math import prod
 from typing import Any
 
 from tvm.ir.utils import derived_object
@@ -19,7 +20,8 @@ from . import register_tile as tile
 def packed_tiles(sch: Any, block: Any, hardware: Hardware) -> list[Schedule]:
     """Return the design spaces of :class:`PackedTile` for one block; empty when it has none."""
     contraction = match_contraction(sch.get(block), hardware.vector_bytes)
-    if contraction is None:
+    if contraction is None or prod(contraction.extents[row] for row in contraction.rows) == 1:
+        # Without rows nothing of the panel is used twice: a stream, and no panel.
         return []
     limits = tile.TileLimits.of(hardware, contraction)
     padding = tile.padding_factors(contraction, limits)

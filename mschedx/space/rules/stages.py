@@ -134,7 +134,12 @@ def stage_of(sch: Any, rv: Any) -> Stage | None:
         return None
     if not kinds or not set(kinds) <= {IterVar.DataPar, IterVar.CommReduce}:
         return None
-    if len(sch.get_loops(rv)) != len(kinds) or not block.writes:
+    loops = [sch.get(loop) for loop in sch.get_loops(rv)]
+    # A reduction of tuples (arg max) is left to rules that know its combination.
+    if len(loops) != len(kinds) or len(block.writes) != 1:
+        return None
+    values = getattr(loops[-1].body, "iter_values", ())
+    if not all(value.same_as(loop.loop_var) for value, loop in zip(values, loops)):
         return None
     positions = {iv.var: position for position, iv in enumerate(block.iter_vars)}
     analyzer = Analyzer()

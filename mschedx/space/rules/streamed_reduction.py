@@ -13,7 +13,7 @@ MOST_STREAMS = 16
 """Rows read side by side: what prefetchers follow at once."""
 
 
-def split_reduction(sch: Any, stage: Stage) -> tuple[Stage, Stage] | None:
+def split_reduction(sch: Any, stage: Stage) -> tuple[Stage, Stage]:
     """Cut the longest reduced axis into parts with results of their own.
 
     Rewrite
@@ -25,7 +25,7 @@ def split_reduction(sch: Any, stage: Stage) -> tuple[Stage, Stage] | None:
 
     Returns
     -------
-    (Stage, Stage) or None
+    (Stage, Stage)
         The parts and their sum, both unscheduled.
     """
     axis = max(stage.reductions, key=lambda a: stage.extents[a])
@@ -34,10 +34,15 @@ def split_reduction(sch: Any, stage: Stage) -> tuple[Stage, Stage] | None:
     part = sch.rfactor(parts, 0)
     loops = sch.get_loops(part)
     spatial = [loops[a] for a in stage.spatial]
-    # The new axis comes first among the block's axes, so its loop does too.
-    sch.reorder(loops[axis], *spatial)
+    # The new axis comes first among the axes of both blocks, so its loop does too.
+    rest = [loop for a, loop in enumerate(loops) if a != axis and a not in stage.spatial]
+    sch.reorder(loops[axis], *spatial, *rest)
+    *outputs, addends = sch.get_loops(stage.block)
+    sch.reorder(addends, *outputs)
     first, second = stage_of(sch, part), stage_of(sch, stage.block)
-    return None if first is None or second is None else (first, second)
+    assert first is not None
+    assert second is not None
+    return first, second
 
 
 def stream_columns(sch: Any, part: Stage, hw: Hardware) -> None:

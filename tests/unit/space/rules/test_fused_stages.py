@@ -138,7 +138,6 @@ FUNCTIONS = {
     "gemm-column": workloads.make("gemm", (64, 1, 48)),
     "batched-row": workloads.make("batch_gemm", (3, 1, 32, 40)),
     "statistics": batch_norm_statistics(4, 6, 16),
-    "arg-max": arg_max(6, 32),
 }
 
 
@@ -169,10 +168,14 @@ def test_every_space_computes_the_same(name):
                 np.testing.assert_allclose(array, right, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", [n for n in FUNCTIONS if n not in ("statistics",)])
+@pytest.mark.parametrize("name", FUNCTIONS)
 def test_the_rule_opens_it_itself(name):
     sch = Schedule(tvm.IRModule({"main": FUNCTIONS[name]}))
     assert fused_spaces(sch, HARDWARE)
+
+
+def test_a_reduction_of_tuples_is_left_to_other_rules():
+    assert fused_spaces(Schedule(tvm.IRModule({"main": arg_max(6, 32)})), HARDWARE) == []
 
 
 def test_products_of_matrices_are_left_to_other_rules():
@@ -189,7 +192,8 @@ def test_rows_are_the_axes_that_all_stages_share():
     assert rows_of("softmax") == [[0]] * 4
     assert rows_of("softmax-channels") == [[0, 1], [0, 2], [0, 1], [0, 2]]
     assert rows_of("depthwise") == [[1], [1]]
-    assert rows_of("statistics") is None
+    assert rows_of("statistics") == [[0], [1]]
+    assert rows_of("sum-all") is None
 
 
 def blocks_of(sch):
@@ -199,7 +203,7 @@ def blocks_of(sch):
 
 
 def test_softmax_is_one_parallel_loop():
-    [space] = fused_spaces(Schedule(tvm.IRModule({"main": FUNCTIONS["softmax"]})), HARDWARE)
+    space, *_ = fused_spaces(Schedule(tvm.IRModule({"main": FUNCTIONS["softmax"]})), HARDWARE)
     outermost = [
         space.get(block_loops[0]) for b in blocks_of(space) if (block_loops := space.get_loops(b))
     ]

@@ -45,7 +45,6 @@ def workload(name, *args):
 FUNCTIONS = {
     "gemm": gemm(64, 48, 32),
     "gemm-tall": gemm(96, 8, 24),
-    "gemm-row": gemm(1, 64, 32),
     "gemm-prime": gemm(37, 53, 29),
     "gemm-transposed": gemm(40, 48, 24, transposed=True),
     "gemm-epilogue": gemm(32, 48, 24, epilogue=True),
