@@ -64,14 +64,15 @@ def _plans(product: Product, target: Target, tf32: bool) -> list[Plan]:
     """
     if product.a.dtype != product.b.dtype:
         return []
-    known = intrinsics_for(
-        target,
-        in_dtype=product.a.dtype,
-        out_dtype=product.dtype,
-        b_transposed=product.b_along_k,
-        tf32=tf32,
-    )
+    along_k = product.b_along_k
+    types = {"in_dtype": product.a.dtype, "out_dtype": product.dtype, "tf32": tf32}
+    known = intrinsics_for(target, b_transposed=along_k, **types)
     mma = [one for one in known if one.kind == "mma"][:1]
+    if not along_k and DataType(product.a.dtype).bits != 16:
+        # Only 16-bit elements can be transposed on the way to fragments. Others are loaded one by
+        # one, or B is transposed on the way to shared memory.
+        other = intrinsics_for(target, b_transposed=True, **types)
+        mma += [one for one in other if one.kind == "mma"][:1]
     wmma = [one for one in known if one.kind == "wmma" and _aligned(one)]
     plans: list[Plan] = []
     least = 2 * prod(product.shape)

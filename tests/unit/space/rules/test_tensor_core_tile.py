@@ -55,6 +55,7 @@ FUNCTIONS = {
     "gemm-epilogue": gemm(64, 32, 32, epilogue=True),
     "gemm-odd-epilogue": gemm(60, 41, 40, epilogue=True),
     "gemm-int8": gemm(64, 64, 64, "int8", "int32"),
+    "gemm-int8-transposed": gemm(64, 64, 64, "int8", "int32", transposed=(True, True)),
     "gemm-batched": workload("batch_matmul_nkkm", 3, 32, 32, 32),
     "conv1d": workload("conv1d_nlc", 1, 32, 16, 32, 3, 2, 1),
     "conv2d-nhwc": workload("conv2d_nhwc", 1, 8, 8, 16, 32, 3, 1, 1),
@@ -257,7 +258,9 @@ def test_a_short_reduction_has_no_pipeline():
         (gemm(64, 64, 64), ["m16n8k8", "wmma"]),
         (gemm(64, 64, 64, "bfloat16"), ["m16n8k8", "wmma"]),
         (gemm(64, 64, 64, "float16", "float16"), ["m16n8k8", "wmma"]),
-        (gemm(64, 64, 64, "int8", "int32"), ["m16n8k8"]),
+        # B loaded one by one, or transposed on the way to shared memory.
+        (gemm(64, 64, 64, "int8", "int32"), ["m16n8k8", "m16n8k8"]),
+        (gemm(64, 64, 64, "int8", "int32", (False, True)), ["m16n8k8"]),
         (gemm(64, 64, 64, "float32"), []),
         # 8 rows waste half of a square tile, and three quarters of a pair of them.
         (gemm(8, 256, 64), ["wmma", "wmma"]),
@@ -276,7 +279,7 @@ def test_intrinsics_offered(function, kinds):
 def test_tf32_only_on_demand():
     function = gemm(64, 64, 64, "float32")
     assert spaces(function) == []
-    assert len(spaces(function, tf32=True)) == 1
+    assert len(spaces(function, tf32=True)) == 2
     sketch, *_ = sketches(module(function), A100, for_target(A100, tf32=True))
     assert "C_update_o" in nests(sketch.schedule(sketch.sample(1, np.random.default_rng(0))[0]))
     sketch, *_ = sketches(module(function), A100, for_target(A100))
