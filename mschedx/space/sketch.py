@@ -182,9 +182,22 @@ class Sketch:
         """Tell which configs [n, D] are rows of the tables and satisfy the constraints; [n]."""
         return self.sampler.is_valid(configs)
 
-    def extents(self, configs: IntArray) -> dict[str, IntArray]:
-        """Evaluate every quantity on configs [n, D]; int64 [n] by name."""
-        return dict(zip(self.quantities, Bulk(list(self.quantities.values()))(configs)))
+    def extents(self, configs: IntArray, *, replay: bool = False) -> dict[str, IntArray]:
+        """Evaluate every quantity on configs [n, D]; int64 [n] by name.
+
+        Parameters
+        ----------
+        configs : int64 array [n, D]
+        replay : bool
+            Read what has no expression (``analysis.unresolved``) off the programs of the configs,
+            at some milliseconds each; -1 where a config does not replay.
+        """
+        known = dict(zip(self.quantities, Bulk(list(self.quantities.values()))(configs)))
+        if not replay or not self.analysis.unresolved:
+            return known
+        from .analysis.fallback import replayed_quantities
+
+        return {**known, **replayed_quantities(self.design, self.analysis, configs)}
 
     @cached_property
     def _features(self) -> tuple[tuple[str, Expression], ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ from mschedx.hardware import Hardware
 from mschedx.space.expression import Expression, add, constant, multiply
 
 from . import derive, dynamic
+from .compaction import enlarged
 from .cpu_advice import cpu_preferences
 from .extract import Program
 from .fit import Solver
@@ -82,6 +84,9 @@ def analyse_probes(design: Design, observed: Probes, rng: np.random.Generator) -
     limits = derive.Limits.of(design.target)
     on_gpu = bool(limits.threads)
     allocations = _allocations(programs, found, solver, on_gpu)
+    bounds: tuple[str, ...] = ()
+    if on_gpu:
+        allocations, bounds = enlarged(design, found, allocations, rng)
     nests = kernels(found, allocations, limits.warp) if on_gpu else ()
     vectors = _vectors(programs, found, solver, nests)
     constraints: list = []
@@ -110,6 +115,13 @@ def analyse_probes(design: Design, observed: Probes, rng: np.random.Generator) -
     for name in _unsure(found, nests, allocations):
         if quantities.pop(name, None) is not None:
             unresolved[name] = "what the buffer's readers touch is not known: only a lower bound is"
+    for name in _of_buffers(bounds, nests, allocations):
+        if quantities.pop(name, None) is not None:
+            unresolved[name] = "TVM allocates more than is touched: only an upper bound is known"
+    allocations = tuple(
+        replace(one, shape=(None,) * len(one.shape), bytes=None) if one.buffer in bounds else one
+        for one in allocations
+    )
     return Analysis(
         quantities=quantities,
         constraints=derive.named(constraints, design.names),
@@ -254,9 +266,17 @@ def _unsure(
 ) -> list[str]:
     """Names of quantities that rest on buffers whose readers are not known."""
     buffers = {buffer.name: buffer for buffer in found.template.buffers}
+    open_ended = [one.buffer for one in allocations if unsure(found, buffers[one.buffer])]
+    return _of_buffers(open_ended, nests, allocations)
+
+
+def _of_buffers(
+    chosen: Sequence[str], nests: Sequence[KernelInfo], allocations: Sequence[AllocationInfo]
+) -> list[str]:
+    """Names of the quantities that rest on the sizes of these buffers."""
     names = []
     for one in allocations:
-        if unsure(found, buffers[one.buffer]):
+        if one.buffer in chosen:
             names += [f"{one.buffer}/alloc[{d}]" for d in range(len(one.shape))]
             names.append(f"{one.buffer}/alloc_bytes")
             if is_shared(one.scope) and 0 <= one.kernel < len(nests):

@@ -1,0 +1,165 @@
+"""Allocations that TVM makes larger than what is touched, learnt from lowered programs.
+
+Where an access divides block iterators, as a grouped convolution's does, the compaction of buffers
+may fail to see that two ends of a range move together, and allocates for a range that the program
+never touches. When it does depends on how its simplifier meets the tiles. Lowered replays show the
+size it then takes; the tiles for which it happens are enclosed by limits of loop and tile extents,
+put to the test on further replays. The result is never smaller than what TVM allocates as far as
+seen; where good tiles are left inside the limits it is larger, and then it only bounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mschedx.space.constraints import Constraint, at_least, at_most
+from mschedx.space.errors import InvalidSchedule
+from mschedx.space.expression import Expression, IntArray, monomial, multiply, where_at_most
+
+from .lowered import lower
+from .memory import alignment, dtype_bytes, elements, is_shared
+from .model import AllocationInfo
+from .probe import divides, extreme_configs, random_configs
+from .symbolic import SymbolicProgram
+
+if TYPE_CHECKING:
+    from mschedx.space.decisions import Design
+
+_FIRST, _ROUNDS, _TRIALS = 64, 3, 24
+"""Replays of either kind to begin with; then how often limits are tested, on how many replays."""
+
+
+_WORTH = 0.05
+"""Share of the good replays that a limit must set apart: rarer ones are chance, not a rule."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """Configs [m, D] and the compacted shapes [m, dims] of one buffer in their programs."""
+
+    configs: IntArray
+    shapes: IntArray
+
+
+def enlarged(
+    design: Design,
+    found: SymbolicProgram,
+    allocations: Sequence[AllocationInfo],
+    rng: np.random.Generator,
+) -> tuple[tuple[AllocationInfo, ...], tuple[str, ...]]:
+    """Correct the shared buffers that TVM compacts to more than what is touched.
+
+    Returns
+    -------
+    allocations : tuple of AllocationInfo
+    bounds : tuple of str
+        Names of the buffers whose corrected size is only an upper bound.
+    """
+    result, bounds = list(allocations), []
+    if not divides(found.template):
+        return tuple(result), ()
+    for position, one in enumerate(allocations):
+        if not is_shared(one.scope) or one.bytes is None or one.copies is None:
+            continue
+        shape, exact = _shape(design, one, rng)
+        if shape == one.shape:
+            continue
+        size = elements(shape, alignment(found.template, one.buffer))
+        size = size and multiply(dtype_bytes(one.dtype), one.copies, size)
+        result[position] = replace(one, shape=shape, bytes=size)
+        bounds += [] if exact else [one.buffer]
+    return tuple(result), tuple(bounds)
+
+
+def _shape(
+    design: Design, one: AllocationInfo, rng: np.random.Generator
+) -> tuple[tuple[Expression | None, ...], bool]:
+    """The buffer's shape with the enlarged dimensions, and whether every replay has it."""
+    seen = _lowered(design, one.buffer, random_configs(design, _FIRST, rng))
+    seen = _joined(seen, _lowered(design, one.buffer, extreme_configs(design, _FIRST, rng)))
+    shape, exact = list(one.shape), True
+    for d, expected in enumerate(one.shape):
+        if expected is None or not len(seen.configs):
+            continue
+        for _ in range(_ROUNDS):
+            bad = seen.shapes[:, d] > expected(seen.configs)
+            if not bad.any():
+                break
+            limits = _limits(design, seen.configs[bad], seen.configs[~bad])
+            worst = int(seen.shapes[bad, d].max())
+            shape[d] = _within(limits, worst, expected)
+            drawn = random_configs(design, 100 * _TRIALS, rng)
+            failing = np.sum([~limit.holds(drawn) for limit in limits], axis=0)
+            fresh = np.concatenate([drawn[failing == f][:_TRIALS] for f in (0, 1)])
+            seen = _joined(seen, _lowered(design, one.buffer, fresh))
+            corrected = shape[d]
+            if corrected is not None and (seen.shapes[:, d] <= corrected(seen.configs)).all():
+                exact &= bool((seen.shapes[:, d] == corrected(seen.configs)).all())
+                break
+    return tuple(shape), exact
+
+
+def _lowered(design: Design, buffer: str, configs: IntArray) -> _Seen:
+    kept, shapes = [], []
+    for config in configs:
+        try:
+            found = lower(design.replay(config)).allocations
+        except InvalidSchedule:
+            continue
+        shape = found.get(buffer) or found.get(buffer.replace(".", "_"))
+        if shape is not None:
+            kept.append(config)
+            shapes.append(shape)
+    columns = configs.shape[1]
+    return _Seen(np.array(kept, dtype=np.int64).reshape(-1, columns), np.array(shapes))
+
+
+def _joined(first: _Seen, second: _Seen) -> _Seen:
+    parts = [seen for seen in (first, second) if len(seen.configs)] or [first]
+    return _Seen(
+        np.concatenate([seen.configs for seen in parts]),
+        np.concatenate([seen.shapes for seen in parts]),
+    )
+
+
+def _limits(design: Design, bad: IntArray, good: IntArray) -> list[Constraint]:
+    """Limits that all bad configs keep and as many good ones as possible break."""
+    tiles = [table.columns for table in design.tables if len(table.columns) > 1]
+    slices = {
+        tile[i:j] for tile in tiles for i in range(len(tile)) for j in range(i + 1, len(tile) + 1)
+    }
+    # What is fused into one loop: the factors that tiles have at the same depth.
+    depths = max((len(tile) for tile in tiles), default=0)
+    fused = {tuple(t[i] for t in tiles if len(t) == depths) for i in range(depths)}
+    sizes = [monomial(1, dict.fromkeys(columns, 1)) for columns in sorted(slices | fused)]
+    origin = "tiles for which TVM allocates more than is touched"
+    candidates = [
+        make(size, int(pick(size(bad))), origin)
+        for size in sizes
+        for make, pick in ((at_most, np.max), (at_least, np.min))
+    ]
+    chosen: list[Constraint] = []
+    left = np.ones(len(good), dtype=bool)
+    while left.any():
+        gains = [int((left & ~c.holds(good)).sum()) for c in candidates]
+        best = int(np.argmax(gains))
+        if gains[best] <= _WORTH * len(good):
+            break
+        chosen.append(candidates[best])
+        left &= candidates[best].holds(good)
+    return chosen or candidates[:1]
+
+
+def _within(limits: Sequence[Constraint], worst: int, otherwise: Expression) -> Expression:
+    """``worst`` where all limits hold."""
+    result: Expression = monomial(worst, {})
+    for limit in limits:
+        low, high = limit.left, limit.right
+        if limit.relation.value == ">=":
+            low, high = high, low
+        result = where_at_most(low, high, result, otherwise)
+    return result
