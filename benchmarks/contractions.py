@@ -7,8 +7,8 @@
     python benchmarks/contractions.py --group exact --configs 200
 
 The first three are ``mschedx compare`` with the tuners ``heron,tvm`` on a group of workloads, and
-one more table: ratios and their geometric means. TVM's own VNNI intrinsic does not compile with this
-LLVM, so its int8 column is what its plain space reaches. ``vendor`` is the faster of NumPy and torch
+one more table: ratios and their geometric means. TVM's own VNNI intrinsic does not compile here,
+so its int8 column is what its plain space reaches. ``vendor`` is the faster of NumPy and torch
 (oneDNN; for int8 ``_int_mm``, and the quantised convolution, whose weights are packed beforehand).
 A work_dir resumes. On 2 quiet cores 64 trials of both tuners take about a minute a workload and
 seed: 75 minutes for conv, 25 for gemm, 20 for int8; avx2 takes 4, exact 4.
