@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tvm import DataType
+from tvm.ir import Call
 from tvm.s_tir import ScheduleError
 
 from ..intrinsics.cuda import CudaIntrinsic
@@ -89,10 +90,18 @@ def fetch(sch: Any, copy: Any, run: int, dtype: str, along_last: bool) -> None:
         loops.reverse()
     sch.fuse(*loops)
     most = _VECTOR_BYTES * 8 // DataType(dtype).bits
+    if DataType(dtype).bits == 8 and _is_guarded(sch.get(copy)):
+        most = 4  # TVM cannot write a longer vector of bytes that are all zero in CUDA.
     lanes = [n for n in (1, 2, 4, 8, 16) if n <= most and run % n == 0 and along_last]
     lanes = lanes or [1]
     chosen = sch.sample_categorical(lanes, [1 / len(lanes)] * len(lanes))
     sch.annotate(copy, "meta_schedule.cooperative_fetch", chosen)
+
+
+def _is_guarded(block: Any) -> bool:
+    """Whether the copy writes zero beyond what there is to copy."""
+    value = block.body.value
+    return isinstance(value, Call) and str(value.op.name).endswith("if_then_else")
 
 
 def pad_rows(sch: Any, copy: Any, dtype: str) -> None:

@@ -252,6 +252,14 @@ def test_a_short_reduction_has_no_pipeline():
     sketch.schedule(sketch.sample(1, np.random.default_rng(0))[0])
 
 
+def test_padded_bytes_are_copied_in_words():
+    for extent, most in ((1024, 16), (1000, 4)):
+        function = gemm(extent, extent, extent, "int8", "int32", (False, True))
+        (sketch,) = sketches(module(function), A100)
+        fetches = [one for one in sketch.decisions if one.name.endswith("shared.dyn.fetch")][:2]
+        assert [one.domain[-1] for one in fetches] == [most, most]
+
+
 @pytest.mark.parametrize(
     ("function", "kinds"),
     [
