@@ -1,0 +1,176 @@
+"""Tuned kernels of a GPU against TVM's default search and cuBLAS / cuDNN."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensor_core
+import tvm
+from gpu_stages import Record
+from tvm import te
+from tvm.target import Target
+
+import mschedx
+from mschedx.measure.timing import numpy_dtype, random_array
+from mschedx.report.compare.tuners import find_tuners
+from mschedx.tuning import TuneResult
+
+TUNERS = ("heron", "tvm")
+"""Tuners of ``mschedx compare``: mschedx's defaults, and TVM's search and model on TVM's space."""
+
+WORKLOADS: dict[str, Callable[[], Any]] = {
+    "f16_1024": tensor_core.WORKLOADS["f16"],
+    "f16_2048": lambda: tensor_core.dense(2048, "float16", "float32"),
+    "bf16_1024": tensor_core.WORKLOADS["bf16"],
+    "int8_1024": tensor_core.WORKLOADS["int8"],
+    "conv2d_f16": tensor_core.WORKLOADS["conv2d"],
+}
+_LAST_ROUND_S = 90.0
+"""Kept free for the round under way when tuning is told to stop, and for checking its winner."""
+_REPEATS = 20
+_REPEAT_MS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What is compared, on what, and where the tuning's folders are."""
+
+    target: Target
+    trials: int
+    folder: Path
+
+    def keys(self) -> list[str]:
+        """Tuning, then the final timing, of each workload."""
+        whats = (*TUNERS, "final")
+        return [f"{name}/{self.trials}/{what}" for name in WORKLOADS for what in whats]
+
+    def work(self, keys: list[str], left_s: float) -> list[Record]:
+        """Tune, or time the winners; as a stage asks it to."""
+        return [self._one(key, left_s) for key in keys]
+
+    def _one(self, key: str, left_s: float) -> Record:
+        name, _, what = key.split("/")
+        if what == "final":
+            return {"key": key, **self.final(name)}
+        result = self.tune(name, what, max(1.0, left_s - _LAST_ROUND_S))
+        return {
+            "key": key,
+            "finished": not (result.timed_out or result.interrupted),
+            "ok": result.verified,
+            "trials": len(result.history),
+            "wall_s": round(result.wall_s, 1),
+            "search_latency_s": result.latency_s,
+            "failures": result.failures,
+            "notes": list(result.notes),
+        }
+
+    def tune(
+        self, name: str, tuner: str, timeout_s: float | None = None, *, verify: bool = True
+    ) -> TuneResult:
+        """Tune on in the folder of a workload and tuner, through ``ms.tune_tir``."""
+        return mschedx.tune(
+            te.create_prim_func(WORKLOADS[name]()),
+            self.target,
+            trials=self.trials,
+            work_dir=self.folder / f"{name}-{tuner}",
+            progress=False,
+            timeout_s=timeout_s,
+            verify=verify,
+            **find_tuners(tuner)[0].parts(),
+        )
+
+    def final(self, name: str) -> Record:
+        """Time the winners and the vendor's kernel in turn, twice; medians in seconds."""
+        calls: dict[str, Callable[[], float]] = {}
+        for tuner in TUNERS:
+            result = self.tune(name, tuner, verify=False)
+            if result.schedule is not None:
+                calls[tuner] = tvm_timer(result.compile(), result.mod)
+        called, vendor = vendor_timer(name)
+        if vendor is not None:
+            calls["vendor"] = vendor
+        seconds: dict[str, list[float]] = {key: [] for key in calls}
+        for key in [*calls, *calls]:
+            seconds[key].append(calls[key]())
+        flops = float(tvm.s_tir.analysis.estimate_tir_flops(result.mod))
+        return {
+            "ok": True,
+            "latency_s": {key: min(times) for key, times in seconds.items()},
+            "tflops": {key: flops / min(times) / 1e12 for key, times in seconds.items()},
+            "vendor_call": called,
+        }
+
+
+def tvm_timer(executable: Any, mod: tvm.IRModule) -> Callable[[], float]:
+    """Give what times a kernel with TVM's time_evaluator (CUDA events), on random inputs."""
+    main = mod["main"]
+    rng, device = np.random.default_rng(0), tvm.cuda(0)
+    buffers = [main.buffer_map[parameter] for parameter in main.params]
+    arguments = [
+        tvm.runtime.tensor(
+            random_array(str(b.dtype), tuple(map(int, b.shape)), rng, 2), device=device
+        )
+        for b in buffers
+    ]
+    evaluate = executable.mod.time_evaluator(
+        "main", device, number=1, repeat=_REPEATS, min_repeat_ms=_REPEAT_MS
+    )
+    return lambda: float(statistics.median(evaluate(*arguments).results))
+
+
+def vendor_timer(name: str) -> tuple[str, Callable[[], float] | None]:
+    """Give what is called and what times it with CUDA events; None, and why, without CUDA."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return "none: this torch has no CUDA", None
+    inputs = [_torch_input(tensor) for tensor in WORKLOADS[name]()[:2]]
+    if name == "conv2d_f16":
+        x = inputs[0].permute(0, 3, 1, 2)
+        weight = inputs[1].permute(3, 2, 0, 1).contiguous(memory_format=torch.channels_last)
+        return (
+            "torch.conv2d, channels_last, float16 result (ours is float32)",
+            _torch_timer(lambda: torch.conv2d(x, weight, padding=1)),
+        )
+    a, b = inputs
+    if a.dtype == torch.int8:
+        return "torch._int_mm", _torch_timer(lambda: torch._int_mm(a, b))
+    return (
+        "torch.mm, out_dtype=float32",
+        _torch_timer(lambda: torch.mm(a, b, out_dtype=torch.float32)),
+    )
+
+
+def _torch_input(tensor: Any) -> Any:
+    import torch
+
+    dtype, shape = str(tensor.dtype), tuple(map(int, tensor.shape))
+    array = random_array(dtype, shape, np.random.default_rng(0), 2)
+    if array.dtype == numpy_dtype("bfloat16"):
+        return torch.from_numpy(array.astype(np.float32)).to("cuda", torch.bfloat16)
+    return torch.from_numpy(array).cuda()
+
+
+def _torch_timer(call: Callable[[], Any]) -> Callable[[], float]:
+    import torch
+
+    def timed(number: int) -> float:
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        for _ in range(number):
+            call()
+        end.record()
+        end.synchronize()
+        return start.elapsed_time(end) / 1e3 / number
+
+    def measure() -> float:
+        timed(3)
+        number = max(1, int(_REPEAT_MS / 1e3 / timed(10)) + 1)
+        return statistics.median(timed(number) for _ in range(_REPEATS))
+
+    return measure
