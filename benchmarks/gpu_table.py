@@ -13,6 +13,7 @@ import tensor_core
 import tvm
 from gpu_stages import Record
 from tvm import te
+from tvm.s_tir.meta_schedule.arg_info import ArgInfo
 from tvm.target import Target
 
 import mschedx
@@ -90,34 +91,30 @@ class Table:
         for tuner in TUNERS:
             result = self.tune(name, tuner, verify=False)
             if result.schedule is not None:
-                calls[tuner] = tvm_timer(result.compile(), result.mod)
+                calls[tuner] = tvm_timer(result)
         called, vendor = vendor_timer(name)
         if vendor is not None:
             calls["vendor"] = vendor
         seconds: dict[str, list[float]] = {key: [] for key in calls}
         for key in [*calls, *calls]:
             seconds[key].append(calls[key]())
-        flops = float(tvm.s_tir.analysis.estimate_tir_flops(result.mod))
         return {
             "ok": True,
             "latency_s": {key: min(times) for key, times in seconds.items()},
-            "tflops": {key: flops / min(times) / 1e12 for key, times in seconds.items()},
+            "tflops": {key: result.flops / min(times) / 1e12 for key, times in seconds.items()},
             "vendor_call": called,
         }
 
 
-def tvm_timer(executable: Any, mod: tvm.IRModule) -> Callable[[], float]:
-    """Give what times a kernel with TVM's time_evaluator (CUDA events), on random inputs."""
-    main = mod["main"]
-    rng, device = np.random.default_rng(0), tvm.cuda(0)
-    buffers = [main.buffer_map[parameter] for parameter in main.params]
-    arguments = [
-        tvm.runtime.tensor(
-            random_array(str(b.dtype), tuple(map(int, b.shape)), rng, 2), device=device
-        )
-        for b in buffers
-    ]
-    evaluate = executable.mod.time_evaluator(
+def tvm_timer(result: TuneResult) -> Callable[[], float]:
+    """Give what times a winner with TVM's time_evaluator (CUDA events), on random inputs."""
+    rng, device = np.random.default_rng(0), tvm.runtime.device_from_target(result.target)
+    arguments = []
+    for argument in ArgInfo.from_entry_func(result.mod, remove_preproc=False):
+        _, dtype, shape = argument.as_json()
+        array = random_array(str(dtype), tuple(map(int, shape)), rng, 2)
+        arguments.append(tvm.runtime.tensor(array, device=device))
+    evaluate = result.compile().mod.time_evaluator(
         "main", device, number=1, repeat=_REPEATS, min_repeat_ms=_REPEAT_MS
     )
     return lambda: float(statistics.median(evaluate(*arguments).results))
