@@ -10,7 +10,7 @@ to the other.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -73,7 +73,8 @@ class SymbolicProgram:
 
     ``extents[l]`` is loop l's extent, ``shapes[b][d]`` dimension d of buffer b,
     ``iters[b][v]`` the form of iterator v of block b and ``regions[b][a][d]`` that of access a
-    along dimension d, whose reach counts elements. ``problems`` says what was not found and why.
+    along dimension d, whose reach counts elements. ``problems`` says what was not found and why,
+    ``disputed`` lists configs [D] at which expressions differ that agree with every program seen.
     """
 
     template: Program
@@ -82,6 +83,7 @@ class SymbolicProgram:
     iters: list[list[Form]]
     regions: list[list[list[Form]]]
     problems: dict[str, str]
+    disputed: list[IntArray] = field(default_factory=list)
 
     def reducing(self, loop: int) -> set[bool | None]:
         """How the loop's reductions take an extent of 1; empty where no block reduces over it.
@@ -97,7 +99,9 @@ class SymbolicProgram:
         }
 
 
-def solve(observed: Observations, solver: Solver) -> SymbolicProgram:
+def solve(
+    observed: Observations, solver: Solver, further: IntArray | None = None
+) -> SymbolicProgram:
     """Find the expressions of the programs observed.
 
     Parameters
@@ -105,8 +109,11 @@ def solve(observed: Observations, solver: Solver) -> SymbolicProgram:
     observed : Observations
     solver : Solver
         Made on the configs of the same P probes.
+    further : int64 array [m, D], optional
+        Configs that nothing was seen of: expressions are kept within their bounds there, and those
+        of accesses with quotients are compared with their rivals.
     """
-    return _Builder(observed, solver).run()
+    return _Builder(observed, solver, further).run()
 
 
 def withdraw(found: SymbolicProgram, observed: Observations, configs: IntArray) -> None:
@@ -154,8 +161,13 @@ def access_name(block: str, access: Access, d: int) -> str:
 class _Builder:
     """The rounds of finding; see the module header."""
 
-    def __init__(self, observed: Observations, solver: Solver) -> None:
+    def __init__(
+        self, observed: Observations, solver: Solver, further: IntArray | None = None
+    ) -> None:
         self.template = observed.template
+        self.further = solver.configs[:0] if further is None else further
+        self.disputed: dict[bytes, IntArray] = {}
+        self.elsewhere: dict[Expression, IntArray] = {}
         self.solver = solver
         self.observed = observed
         self.running = observed.running
@@ -189,7 +201,13 @@ class _Builder:
             if self._missing() in (0, missing):
                 break
         return SymbolicProgram(
-            self.template, self.extents, self.shapes, self.iters, self.regions, self._problems()
+            self.template,
+            self.extents,
+            self.shapes,
+            self.iters,
+            self.regions,
+            self._problems(),
+            list(self.disputed.values()),
         )
 
     def _forms(self, block: int) -> list[Form]:
@@ -241,10 +259,44 @@ class _Builder:
             values = numbers.reach[:, level]
             if form.reach[level] is not None or (values == UNKNOWN).any():
                 continue
-            found = self.solver.solve(
-                np.minimum(values, numbers.bound), recipes=self._recipes(block, form, level)
-            )
+            values = np.minimum(values, numbers.bound)
+            found = self.solver.solve(values, recipes=self._recipes(block, form, level))
+            if found is not None:
+                found = self._within(found, form.bound)
+                self._dispute(found, values, self._recipes(block, form, level), numbers)
             form.reach[level] = found
+
+    def _at(self, expression: Expression) -> IntArray:
+        """Values of an expression at the further configs."""
+        if expression not in self.elsewhere:
+            self.elsewhere[expression] = expression(self.further)
+        return self.elsewhere[expression]
+
+    def _within(self, found: Expression, bound: Expression | None) -> Expression:
+        """Clip what exceeds its bound at configs that no program was seen of."""
+        if bound is None or not len(self.further) or (self._at(found) <= self._at(bound)).all():
+            return found
+        return minimum(found, bound)
+
+    def _dispute(
+        self, found: Expression, values: IntArray, recipes: Iterator[Recipe], numbers: Numbers
+    ) -> None:
+        """Note where the first rival that agrees with the programs differs from ``found``.
+
+        With quotients, what is touched is a product of factors for most tiles and something else
+        for rare ones; the composed expression is the rival that knows of these.
+        """
+        if numbers.local is None or not has_division(numbers.local) or not len(self.further):
+            return
+        for recipe in recipes:
+            rival = recipe()
+            if rival is None or rival == found or not self.solver.agrees(rival, values):
+                continue
+            apart = np.flatnonzero(self._at(rival) != self._at(found))
+            if len(apart):
+                config = self.further[apart[0]]
+                self.disputed.setdefault(config.tobytes(), config)
+            return
 
     def _recipes(self, block: int, form: Form, level: int) -> Iterator[Recipe]:
         """Ways to compose the reach of a form at a level, clipped to its bound or not."""
@@ -325,6 +377,11 @@ class _Builder:
                         reason = access.problem or "no expression has these sizes"
                         problems[access_name(block.name, access, d)] = reason
         return problems
+
+
+def has_division(form: Affine) -> bool:
+    """Whether a quotient or remainder is part of the form."""
+    return any(isinstance(atom, Division) for atom, _ in form.terms)
 
 
 def _longer(reach: Expression | None, length: int) -> Expression | None:

@@ -91,13 +91,15 @@ class Transpose:
         width = next(w for w in (16, 8) if columns % w == 0)
         imported = transpose_source(self.lanes, width)
         with self._block() as (source, target), T.attr(0, "pragma_import_llvm", imported):
-            row, step = source.strides[0], target.strides[-2]
-            zeros = [0] * len(self.window)
+            name, zeros = _function(self.lanes, width), [0] * len(self.window)
             with T.serial(columns // width) as part:
-                start = T.address_of(source[(0, 0, *zeros)])
-                end = T.address_of(target[(0, *zeros, 0)])
-                name = _function(self.lanes, width)
-                T.evaluate(T.call_extern("int32", name, start, row, end, step, part * width))
+                # Pointers only: integers would be narrowed to the caller's index type. Columns are
+                # adjacent, so the innermost index may count all of them.
+                first = part * width
+                rows = [source[(i, *zeros, first)] for i in (0, 1)]
+                ends = [target[(*zeros, first + i, 0)] for i in (0, 1)]
+                pointers = [T.address_of(element) for element in (*rows, *ends)]
+                T.evaluate(T.call_extern("int32", name, *pointers))
 
 
 def _function(lanes: int, width: int) -> str:
@@ -108,19 +110,15 @@ def _function(lanes: int, width: int) -> str:
 def transpose_source(lanes: int, width: int) -> str:
     """Write, in LLVM's language, a function that transposes ``lanes`` x ``width`` 32-bit values.
 
-    Arguments: the matrix, elements from one of its rows to the next, the panel, elements from one
-    of its rows to the next, and the first column of the block.
+    Arguments: the block's first element in the matrix and the one below it, its first element in
+    the panel and the one in the panel's next row.
     """
     side = min(lanes, width)
     lines = [
         f"define linkonce_odr i32 @{_function(lanes, width)}"
-        "(ptr %s, i32 %row, ptr %d, i32 %step, i32 %first) alwaysinline {",
-        "  %row64 = sext i32 %row to i64",
-        "  %step64 = sext i32 %step to i64",
-        "  %first64 = sext i32 %first to i64",
-        "  %s0 = getelementptr float, ptr %s, i64 %first64",
-        "  %skip = mul i64 %first64, %step64",
-        "  %d0 = getelementptr float, ptr %d, i64 %skip",
+        "(ptr %s, ptr %below, ptr %d, ptr %next) alwaysinline {",
+        *_distance("row", "s", "below"),
+        *_distance("step", "d", "next"),
     ]
     tiles = [
         [_tile(lines, top, left, side) for left in range(0, width, side)]
@@ -133,13 +131,22 @@ def transpose_source(lanes: int, width: int) -> str:
     return "\n".join([*lines, "  ret i32 0", "}", ""])
 
 
+def _distance(name: str, first: str, second: str) -> list[str]:
+    """Bytes from one pointer to another."""
+    return [
+        f"  %{first}_at = ptrtoint ptr %{first} to i64",
+        f"  %{second}_at = ptrtoint ptr %{second} to i64",
+        f"  %{name} = sub i64 %{second}_at, %{first}_at",
+    ]
+
+
 def _tile(lines: list[str], top: int, left: int, side: int) -> list[str]:
     """Load a square of the matrix and swap ever smaller off-diagonal squares of it."""
     vector, mark = f"<{side} x float>", f"{top}_{left}"
     rows = []
     for i in range(side):
-        lines.append(f"  %o{mark}_{i} = mul i64 %row64, {top + i}")
-        lines.append(f"  %p{mark}_{i} = getelementptr float, ptr %s0, i64 %o{mark}_{i}")
+        lines.append(f"  %o{mark}_{i} = mul i64 %row, {top + i}")
+        lines.append(f"  %p{mark}_{i} = getelementptr i8, ptr %s, i64 %o{mark}_{i}")
         lines.append(f"  %q{mark}_{i} = getelementptr float, ptr %p{mark}_{i}, i64 {left}")
         lines.append(f"  %v{mark}_{i} = load {vector}, ptr %q{mark}_{i}, align 4")
         rows.append(f"%v{mark}_{i}")
@@ -164,8 +171,8 @@ def _store(lines: list[str], parts: list[str], side: int, column: int) -> None:
         value, length = f"%w{column}", 2 * side
         pair = f"<{side} x float> {parts[0]}, <{side} x float> {parts[1]}"
         lines.append(f"  {value} = shufflevector {pair}, {_mask(list(range(length)))}")
-    lines.append(f"  %e{column} = mul i64 %step64, {column}")
-    lines.append(f"  %f{column} = getelementptr float, ptr %d0, i64 %e{column}")
+    lines.append(f"  %e{column} = mul i64 %step, {column}")
+    lines.append(f"  %f{column} = getelementptr i8, ptr %d, i64 %e{column}")
     lines.append(f"  store <{length} x float> {value}, ptr %f{column}, align 4")
 
 
