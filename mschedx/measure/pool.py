@@ -146,8 +146,9 @@ class _Batch:
             ready = readable([w.sock for w in busy], TICK_S)
             for worker in [w for w in busy if w.sock in ready]:
                 outcome = worker.outcome(self.kind)
-                alive = outcome is not None
-                finish(worker, outcome or Outcome(error=worker.post_mortem()), reuse=alive)
+                # After an illegal access every later CUDA call of the process fails too.
+                reuse = outcome is not None and "CUDA" not in (outcome.error or "")
+                finish(worker, outcome or Outcome(error=worker.post_mortem()), reuse=reuse)
             for worker, stopped in self._overdue(busy):
                 finish(worker, stopped, reuse=False)
 

@@ -9,7 +9,7 @@ def test_names_are_unique_and_selectable():
     assert [w.name for w in find_workloads("resnet_*_1x1,softmax")] == [
         "resnet_1_1x1", "resnet_2_1x1", "resnet_3_1x1", "resnet_4_1x1", "softmax",
     ]  # fmt: skip
-    with pytest.raises(ValueError, match="resnet50.*gemm_128"):
+    with pytest.raises(ValueError, match=r"resnet50.*gemm_128"):
         find_workloads("softmax,nothing")
 
 

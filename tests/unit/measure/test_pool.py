@@ -61,6 +61,16 @@ def test_an_exception_is_an_outcome_and_the_worker_lives_on():
     assert shared_pool(config()).pids() == pids
 
 
+def fail_on_the_device():
+    raise RuntimeError("CUDA: an illegal memory access was encountered")
+
+
+def test_a_failure_on_the_device_costs_the_worker():
+    pids = set(shared_pool(config()).pids())
+    assert "illegal memory access" in only(fail_on_the_device).error
+    assert len(pids & set(shared_pool(config()).pids())) == len(pids) - 1
+
+
 @pytest.mark.parametrize("name", ["SIGSEGV", "SIGABRT", "SIGILL", "SIGFPE", "SIGKILL"])
 def test_a_crash_costs_one_job(name):
     before = set(shared_pool(config()).pids())
