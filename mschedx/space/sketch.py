@@ -106,11 +106,18 @@ class Sketch:
         """What may not happen; ``str(constraint)`` reads like a formula with its origin.
 
         On a CPU no postproc of TVM rejects a program for its sizes, so that sampling there needs
-        no analysis.
+        no analysis unless tiles leave loops of varying extent.
         """
-        derived = () if self._on_cpu and self._given is None else self.analysis.constraints
+        free = self._on_cpu and self._given is None and not self._varies
+        derived = () if free else self.analysis.constraints
         extra = (replace(c, names=c.names or self.names) for c in self._extra)
         return (*self.design.constraints, *derived, *extra)
+
+    @cached_property
+    def _varies(self) -> bool:
+        from .analysis.dynamic import varies
+
+        return varies(self.design, np.random.default_rng(0))
 
     @property
     def _on_cpu(self) -> bool:

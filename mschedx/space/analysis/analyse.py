@@ -13,7 +13,7 @@ from mschedx.hardware import Hardware
 from mschedx.space.expression import Expression, add, constant, multiply
 
 from . import derive, dynamic
-from .compaction import enlarged
+from .compaction import doubtful, enlarged
 from .cpu_advice import cpu_preferences
 from .extract import Program
 from .fit import Solver
@@ -30,7 +30,7 @@ from .model import (
 )
 from .observe import observe
 from .postprocs import fetch, unroll
-from .probe import Probes, gather
+from .probe import Probes, extreme_configs, gather, random_configs, replayed_or_not
 from .symbolic import SymbolicProgram, solve, withdraw
 from .vectorize import rewrite
 
@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 
 PROBES = 64
 """Random replays a design is fitted and checked on, besides its corners."""
+
+_FURTHER, _SETTLING, _DISPUTES = 512, 3, 32
+"""Configs of either kind on which expressions that agree are compared; how often, and on how many
+of those where they differ, programs are asked which one is right."""
 
 _HELD_OUT = 3
 """One in so many of the later replays (corners come first) is checked instead of fitted."""
@@ -76,9 +80,7 @@ def analyse_probes(design: Design, observed: Probes, rng: np.random.Generator) -
     held_out, held_configs = _where(programs, ~kept), configs[~kept]
     programs, configs = _where(programs, kept), configs[kept]
     tiles = [t.columns for t in design.tables if len(t.columns) > 1]
-    categories = [t.columns[0] for t in design.tables if len(t.columns) == 1]
-    solver = Solver(configs, tiles, categories)
-    found = solve(observe(programs), solver)
+    programs, solver, found = _settled(design, programs, configs, rng)
     if held_out:
         withdraw(found, observe(held_out), held_configs)
     limits = derive.Limits.of(design.target)
@@ -86,7 +88,9 @@ def analyse_probes(design: Design, observed: Probes, rng: np.random.Generator) -
     allocations = _allocations(programs, found, solver, on_gpu)
     bounds: tuple[str, ...] = ()
     if on_gpu:
-        allocations, bounds = enlarged(design, found, allocations, rng)
+        allocations, bounds = enlarged(design, found, allocations, observed, rng)
+    else:
+        bounds = doubtful(found, allocations)
     nests = kernels(found, allocations, limits.warp) if on_gpu else ()
     vectors = _vectors(programs, found, solver, nests)
     constraints: list = []
@@ -117,7 +121,7 @@ def analyse_probes(design: Design, observed: Probes, rng: np.random.Generator) -
             unresolved[name] = "what the buffer's readers touch is not known: only a lower bound is"
     for name in _of_buffers(bounds, nests, allocations):
         if quantities.pop(name, None) is not None:
-            unresolved[name] = "TVM allocates more than is touched: only an upper bound is known"
+            unresolved[name] = "TVM allocates more than is touched: only a bound is known"
     allocations = tuple(
         replace(one, shape=(None,) * len(one.shape), bytes=None) if one.buffer in bounds else one
         for one in allocations
@@ -135,6 +139,40 @@ def analyse_probes(design: Design, observed: Probes, rng: np.random.Generator) -
         kernels=nests,
         vectors=vectors,
     )
+
+
+def _settled(
+    design: Design, programs: tuple[Program, ...], configs: np.ndarray, rng: np.random.Generator
+) -> tuple[tuple[Program, ...], Solver, SymbolicProgram]:
+    """Solve, replaying the configs that tell apart expressions which agree so far.
+
+    Returns
+    -------
+    programs : tuple of Program
+        Those given and those replayed.
+    solver : Solver
+        Made on them.
+    found : SymbolicProgram
+        Without the expressions on which no program could decide.
+    """
+    tiles = [t.columns for t in design.tables if len(t.columns) > 1]
+    categories = [t.columns[0] for t in design.tables if len(t.columns) == 1]
+    further = np.concatenate(
+        [draw(design, _FURTHER, rng) for draw in (random_configs, extreme_configs)]
+    )
+    for _ in range(_SETTLING):
+        solver = Solver(configs, tiles, categories)
+        found = solve(observe(programs), solver, further)
+        if not found.disputed:
+            return programs, solver, found
+        asked = np.array(found.disputed[:_DISPUTES])
+        answers = replayed_or_not(design, asked)
+        alike = [p.skeleton == programs[0].skeleton for p in answers.programs]
+        programs += _where(answers.programs, np.array(alike, dtype=bool))
+        configs = np.concatenate([configs, answers.configs[np.array(alike, dtype=bool)]])
+        further = further[~(further[:, None] == asked).all(axis=2).any(axis=1)]
+    solver = Solver(configs, tiles, categories)
+    return programs, solver, solve(observe(programs), solver, further, strict=True)
 
 
 def _one_skeleton(observed: Probes) -> tuple[tuple[Program, ...], np.ndarray, int]:

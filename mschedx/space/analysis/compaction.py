@@ -17,20 +17,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mschedx.space.constraints import Constraint, at_least, at_most
-from mschedx.space.errors import InvalidSchedule
 from mschedx.space.expression import Expression, IntArray, monomial, multiply, where_at_most
 
-from .lowered import lower
+from .affine import Affine, Division, NotAffine, sweep
+from .extract import entry
+from .lowered import allocations as compacted
 from .memory import alignment, dtype_bytes, elements, is_shared
 from .model import AllocationInfo
-from .probe import divides, extreme_configs, random_configs
+from .probe import Probes, divides, random_configs, replayed_or_not
 from .symbolic import SymbolicProgram
 
 if TYPE_CHECKING:
     from mschedx.space.decisions import Design
 
-_FIRST, _ROUNDS, _TRIALS = 64, 3, 24
-"""Replays of either kind to begin with; then how often limits are tested, on how many replays."""
+_FIRST, _ROUNDS, _TRIALS = 128, 3, 24
+"""Replays to begin with; then how often limits are tested, on how many replays."""
 
 
 _WORTH = 0.05
@@ -49,6 +50,7 @@ def enlarged(
     design: Design,
     found: SymbolicProgram,
     allocations: Sequence[AllocationInfo],
+    observed: Probes,
     rng: np.random.Generator,
 ) -> tuple[tuple[AllocationInfo, ...], tuple[str, ...]]:
     """Correct the shared buffers that TVM compacts to more than what is touched.
@@ -62,10 +64,13 @@ def enlarged(
     result, bounds = list(allocations), []
     if not divides(found.template):
         return tuple(result), ()
+    chosen = np.linspace(0, len(observed.configs) - 1, _FIRST).astype(int)
+    lowerings = _Lowerings(design, observed)
+    first = observed.configs[np.unique(chosen)]
     for position, one in enumerate(allocations):
         if not is_shared(one.scope) or one.bytes is None or one.copies is None:
             continue
-        shape, exact = _shape(design, one, rng)
+        shape, exact = _shape(lowerings, one, first, rng)
         if shape == one.shape:
             continue
         size = elements(shape, alignment(found.template, one.buffer))
@@ -75,12 +80,37 @@ def enlarged(
     return tuple(result), tuple(bounds)
 
 
+def doubtful(found: SymbolicProgram, allocations: Sequence[AllocationInfo]) -> tuple[str, ...]:
+    """Names of the buffers that TVM may compact to more than what is touched.
+
+    Those with a dimension in which an access mixes block iterators, one of them in a quotient or
+    remainder that takes more than one value.
+    """
+    mixed = {
+        access.buffer
+        for block in found.template.blocks
+        for access in block.accesses
+        for form in access.local
+        if form is not None and _mixes(form, dict(enumerate(n for _, _, n in block.iters)))
+    }
+    return tuple(one.buffer for one in allocations if one.buffer in mixed)
+
+
+def _mixes(form: Affine, extents: dict[int, int]) -> bool:
+    everything = frozenset(extents)
+    divided = [Affine(0, ((a, 1),)) for a, _ in form.terms if isinstance(a, Division)]
+    try:
+        return len(form.loops()) > 1 and any(sweep(one, extents, everything) for one in divided)
+    except NotAffine:
+        return True
+
+
 def _shape(
-    design: Design, one: AllocationInfo, rng: np.random.Generator
+    lowerings: _Lowerings, one: AllocationInfo, first: IntArray, rng: np.random.Generator
 ) -> tuple[tuple[Expression | None, ...], bool]:
     """The buffer's shape with the enlarged dimensions, and whether every replay has it."""
-    seen = _lowered(design, one.buffer, random_configs(design, _FIRST, rng))
-    seen = _joined(seen, _lowered(design, one.buffer, extreme_configs(design, _FIRST, rng)))
+    design = lowerings.design
+    seen = lowerings.of(one.buffer, first)
     shape, exact = list(one.shape), True
     for d, expected in enumerate(one.shape):
         if expected is None or not len(seen.configs):
@@ -95,7 +125,7 @@ def _shape(
             drawn = random_configs(design, 100 * _TRIALS, rng)
             failing = np.sum([~limit.holds(drawn) for limit in limits], axis=0)
             fresh = np.concatenate([drawn[failing == f][:_TRIALS] for f in (0, 1)])
-            seen = _joined(seen, _lowered(design, one.buffer, fresh))
+            seen = _joined(seen, lowerings.of(one.buffer, fresh))
             corrected = shape[d]
             if corrected is not None and (seen.shapes[:, d] <= corrected(seen.configs)).all():
                 exact &= bool((seen.shapes[:, d] == corrected(seen.configs)).all())
@@ -103,19 +133,31 @@ def _shape(
     return tuple(shape), exact
 
 
-def _lowered(design: Design, buffer: str, configs: IntArray) -> _Seen:
-    kept, shapes = [], []
-    for config in configs:
-        try:
-            found = lower(design.replay(config)).allocations
-        except InvalidSchedule:
-            continue
-        shape = found.get(buffer) or found.get(buffer.replace(".", "_"))
-        if shape is not None:
-            kept.append(config)
-            shapes.append(shape)
-    columns = configs.shape[1]
-    return _Seen(np.array(kept, dtype=np.int64).reshape(-1, columns), np.array(shapes))
+class _Lowerings:
+    """Compacted shapes of a design's buffers; every config is replayed and lowered once."""
+
+    def __init__(self, design: Design, observed: Probes) -> None:
+        self.design = design
+        self.mods = dict(zip((config.tobytes() for config in observed.configs), observed.mods))
+        self.shapes: dict[bytes, dict[str, tuple[int, ...]]] = {}
+
+    def of(self, buffer: str, configs: IntArray) -> _Seen:
+        """Read a buffer's shape at those of the configs [n, D] that become a program."""
+        found = [(c, self._allocations(c)) for c in configs]
+        pairs = [(c, s.get(buffer) or s.get(buffer.replace(".", "_"))) for c, s in found]
+        kept = [config for config, shape in pairs if shape is not None]
+        shapes = [shape for _, shape in pairs if shape is not None]
+        columns = configs.shape[1]
+        return _Seen(np.array(kept, dtype=np.int64).reshape(-1, columns), np.array(shapes))
+
+    def _allocations(self, config: IntArray) -> dict[str, tuple[int, ...]]:
+        key = config.tobytes()
+        if key not in self.shapes:
+            mod = self.mods.get(key)
+            # What has a loop or buffer of varying extent does not replay here.
+            mods = replayed_or_not(self.design, config[None]).mods if mod is None else (mod,)
+            self.shapes[key] = compacted(entry(mods[0])) if mods else {}
+        return self.shapes[key]
 
 
 def _joined(first: _Seen, second: _Seen) -> _Seen:

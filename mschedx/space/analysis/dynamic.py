@@ -17,7 +17,7 @@ import numpy as np
 from mschedx.space.constraints import Constraint, multiple_of
 from mschedx.space.expression import IntArray, monomial, multiply, where_at_most
 
-from .probe import Probes, random_configs, replayed_or_not
+from .probe import Probes, divides, extreme_configs, random_configs, replayed_or_not
 
 if TYPE_CHECKING:
     from mschedx.space.decisions import Design
@@ -27,9 +27,27 @@ REASON = "DisallowDynamicLoop"
 _ROUNDS, _TRIALS = 6, 24
 """How often a guess is put to the test, and on how many configs each way."""
 
+_LOOKS = 64
+"""Replays after which loops of varying extent are taken not to occur."""
+
 _STRIDES = (2, 3, 4)
 _EVIDENCE = 6
 """Refused replays below which nothing is concluded."""
+
+
+def varies(design: Design, rng: np.random.Generator) -> bool:
+    """Whether some config's program has a loop of varying extent, as far as replays show.
+
+    Only programs with quotients of block iterators are looked at further, so that the answer is
+    cheap for all others.
+    """
+    first = replayed_or_not(design, design.default_config()[None])
+    if first.programs and not divides(first.programs[0]):
+        return False
+    half = _LOOKS // 2
+    configs = [draw(design, half, rng) for draw in (random_configs, extreme_configs)]
+    tried = (replayed_or_not(design, config[None]).refused for config in np.concatenate(configs))
+    return any(reason == REASON for refused in tried for _, reason in refused)
 
 
 def constant_loops(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,13 +30,14 @@ _PATIENCE = 8
 class Probes:
     """Programs and the configs they were replayed at.
 
-    ``configs`` is int64 [P, D], ``programs`` as many; ``refused`` holds the configs that did not
-    replay, with the reason.
+    ``configs`` is int64 [P, D], ``programs`` and the ``mods`` they were read off as many;
+    ``refused`` holds the configs that did not replay, with the reason.
     """
 
     configs: IntArray
     programs: tuple[Program, ...]
     refused: tuple[tuple[IntArray, str], ...] = ()
+    mods: tuple[Any, ...] = ()
 
 
 def random_configs(design: Design, n: int, rng: np.random.Generator) -> IntArray:
@@ -143,7 +144,7 @@ def replayed_or_not(design: Design, configs: IntArray) -> Probes:
     draft = _Draft(design)
     draft.take(configs)
     kept = np.array(draft.kept, dtype=np.int64).reshape(len(draft.kept), configs.shape[1])
-    return Probes(kept, tuple(draft.programs), tuple(draft.refused))
+    return Probes(kept, tuple(draft.programs), tuple(draft.refused), tuple(draft.mods))
 
 
 @dataclass
@@ -153,6 +154,7 @@ class _Draft:
     design: Design
     kept: list[IntArray] = field(default_factory=list)
     programs: list[Program] = field(default_factory=list)
+    mods: list[Any] = field(default_factory=list)
     refused: list[tuple[IntArray, str]] = field(default_factory=list)
 
     def take(self, configs: IntArray, enough: int | None = None) -> None:
@@ -160,7 +162,8 @@ class _Draft:
             if enough is not None and len(self.programs) >= enough:
                 return
             try:
-                program = extract(entry(self.design.replay(config).mod))
+                mod = self.design.replay(config).mod
+                program = extract(entry(mod))
             except InvalidSchedule as error:
                 self.refused.append((config, error.reason))
             except DynamicExtent:
@@ -168,6 +171,7 @@ class _Draft:
             else:
                 self.kept.append(config)
                 self.programs.append(program)
+                self.mods.append(mod)
 
     def probes(self) -> Probes:
         if not self.kept:
@@ -177,4 +181,4 @@ class _Draft:
                 "check that the schedule rule makes schedules for more than one decision"
             )
         configs = np.array(self.kept, dtype=np.int64)
-        return Probes(configs, tuple(self.programs), tuple(self.refused))
+        return Probes(configs, tuple(self.programs), tuple(self.refused), tuple(self.mods))

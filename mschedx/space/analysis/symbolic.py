@@ -100,7 +100,10 @@ class SymbolicProgram:
 
 
 def solve(
-    observed: Observations, solver: Solver, further: IntArray | None = None
+    observed: Observations,
+    solver: Solver,
+    further: IntArray | None = None,
+    strict: bool = False,
 ) -> SymbolicProgram:
     """Find the expressions of the programs observed.
 
@@ -112,8 +115,10 @@ def solve(
     further : int64 array [m, D], optional
         Configs that nothing was seen of: expressions are kept within their bounds there, and those
         of accesses with quotients are compared with their rivals.
+    strict : bool
+        Leave out expressions that differ from a rival, instead of only noting where they do.
     """
-    return _Builder(observed, solver, further).run()
+    return _Builder(observed, solver, further, strict).run()
 
 
 def withdraw(found: SymbolicProgram, observed: Observations, configs: IntArray) -> None:
@@ -162,8 +167,13 @@ class _Builder:
     """The rounds of finding; see the module header."""
 
     def __init__(
-        self, observed: Observations, solver: Solver, further: IntArray | None = None
+        self,
+        observed: Observations,
+        solver: Solver,
+        further: IntArray | None = None,
+        strict: bool = False,
     ) -> None:
+        self.strict = strict
         self.template = observed.template
         self.further = solver.configs[:0] if further is None else further
         self.disputed: dict[bytes, IntArray] = {}
@@ -263,7 +273,9 @@ class _Builder:
             found = self.solver.solve(values, recipes=self._recipes(block, form, level))
             if found is not None:
                 found = self._within(found, form.bound)
-                self._dispute(found, values, self._recipes(block, form, level), numbers)
+                rivals = self._recipes(block, form, level)
+                if self._dispute(found, values, rivals, numbers) and self.strict:
+                    found = None
             form.reach[level] = found
 
     def _at(self, expression: Expression) -> IntArray:
@@ -280,23 +292,26 @@ class _Builder:
 
     def _dispute(
         self, found: Expression, values: IntArray, recipes: Iterator[Recipe], numbers: Numbers
-    ) -> None:
+    ) -> bool:
         """Note where the first rival that agrees with the programs differs from ``found``.
 
         With quotients, what is touched is a product of factors for most tiles and something else
         for rare ones; the composed expression is the rival that knows of these.
         """
-        if numbers.local is None or not has_division(numbers.local) or not len(self.further):
-            return
+        form = numbers.local
+        divides = form and any(isinstance(atom, Division) for atom, _ in form.terms)
+        if not divides or not len(self.further):
+            return False
         for recipe in recipes:
             rival = recipe()
             if rival is None or rival == found or not self.solver.agrees(rival, values):
                 continue
             apart = np.flatnonzero(self._at(rival) != self._at(found))
-            if len(apart):
-                config = self.further[apart[0]]
+            for position in {*apart[:1], *apart[-1:]}:
+                config = self.further[position]
                 self.disputed.setdefault(config.tobytes(), config)
-            return
+            return len(apart) > 0
+        return False
 
     def _recipes(self, block: int, form: Form, level: int) -> Iterator[Recipe]:
         """Ways to compose the reach of a form at a level, clipped to its bound or not."""
@@ -377,11 +392,6 @@ class _Builder:
                         reason = access.problem or "no expression has these sizes"
                         problems[access_name(block.name, access, d)] = reason
         return problems
-
-
-def has_division(form: Affine) -> bool:
-    """Whether a quotient or remainder is part of the form."""
-    return any(isinstance(atom, Division) for atom, _ in form.terms)
 
 
 def _longer(reach: Expression | None, length: int) -> Expression | None:
