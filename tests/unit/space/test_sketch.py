@@ -15,6 +15,7 @@ import mschedx.space as space
 from mschedx import compat
 from mschedx.space import InvalidSchedule, Sketch, sketches, sketches_from
 from mschedx.space.analysis import analyse
+from mschedx.space.analysis.probe import random_configs, replayed_or_not
 from mschedx.space.constraints import at_least, at_most
 from mschedx.space.decisions import Design
 from mschedx.space.expression import column
@@ -245,3 +246,15 @@ def test_a_location_is_one_sketch_each():
     other = found[0].config_of(outcomes[0].trace)
     assert other is None
     assert isinstance(sketch.design, Design)
+
+
+def test_loops_of_varying_extent_are_ruled_out_on_a_cpu():
+    mod = module(te_workload.conv2d_transpose_nhwc(1, 4, 4, 8, 8, 4, 2, 1))
+    found = sketches(mod, LLVM, "post-order-apply")
+    sketch = next(s for s in found if s.constraints != (*s.design.constraints,))
+    assert all("DisallowDynamicLoop" in c.origin for c in sketch.constraints[-1:])
+    configs = sketch.sample(24, np.random.default_rng(0))
+    refused = replayed_or_not(sketch.design, configs).refused
+    assert "DisallowDynamicLoop" not in [reason for _, reason in refused]
+    anything = random_configs(sketch.design, 200, np.random.default_rng(1))
+    assert not sketch.is_valid(anything).all()

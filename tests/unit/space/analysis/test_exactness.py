@@ -8,7 +8,8 @@ import torch
 from analysed import analysed, designs, draws, satisfying
 
 from mschedx.space.analysis.check import check
-from mschedx.space.analysis.probe import corner_configs
+from mschedx.space.analysis.extract import entry, extract
+from mschedx.space.analysis.probe import corner_configs, extreme_configs
 
 CASES = [
     ("gemm", "llvm"),
@@ -50,6 +51,24 @@ def test_tensor_core():
         verdict = check(design, analysis, configs, lowering=8)
         assert verdict.wrong == {}
         assert verdict.refused == {}
+
+
+def test_expressions_stay_within_bounds_where_no_program_was_seen():
+    design, analysis = designs("conv2d", "llvm")[0], analysed("conv2d", "llvm", 0)
+    configs = np.concatenate([draws(design, 500), corner_configs(design)])
+    shapes = {b.name: b.shape for b in extract(entry(design.mod)).buffers if b.parameter}
+    for access in analysis.accesses:
+        for levels, bound in zip(access.regions, shapes.get(access.buffer, ())):
+            known = [e for e in levels if e is not None]
+            assert all((e(configs) <= bound).all() for e in known), access
+
+
+def test_grouped_programs_where_tiles_span_groups():
+    design, analysis = designs("conv2d-grouped", "llvm")[1], analysed("conv2d-grouped", "llvm", 1)
+    configs = extreme_configs(design, 60, np.random.default_rng(7))
+    verdict = check(design, analysis, configs)
+    assert verdict.wrong == {}
+    assert verdict.programs >= 20
 
 
 def test_nothing_is_missing_where_all_is_affine():
