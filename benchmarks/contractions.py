@@ -27,20 +27,17 @@ from typing import Any
 
 import numpy as np
 
-from mschedx.suite import RESNET50
+from mschedx.suite import RESNET50, find_workloads
 from mschedx.workloads import Workload
 
 GEMM = (
-    Workload("gemm_128", "gemm", (128, 128, 128)),
-    Workload("gemm_1024", "gemm", (1024, 1024, 1024)),
-    Workload("gemm_1000", "gemm", (1000, 1000, 1000)),
+    *find_workloads("gemm_128,gemm_1024,gemm_1000"),
     Workload("gemm_768x3072x768", "gemm", (768, 3072, 768)),
     Workload("gemm_4096x128x4096", "gemm", (4096, 128, 4096)),
-    Workload("attention", "batch_gemm", (12, 128, 64, 128)),
-    Workload("attention_nt", "batch_gemm_nt", (12, 128, 128, 64)),
+    *find_workloads("attention,attention_nt"),
 )
 INT8 = (
-    Workload("gemm_int8", "gemm", (1024, 1024, 1024), "int8"),
+    *find_workloads("gemm_int8"),
     Workload("conv_int8_1", "conv2d_nhwc", (1, 56, 56, 64, 64, 3, 1, 1), "int8"),
     Workload("conv_int8_2", "conv2d_nhwc", (1, 28, 28, 128, 128, 3, 1, 1), "int8"),
     Workload("conv_int8_3", "conv2d_nhwc", (1, 14, 14, 256, 256, 3, 1, 1), "int8"),

@@ -12,9 +12,9 @@ from .inner_loops import (
     moves_by_one,
     own_loops,
     partial_sums,
-    vector_length,
     vectorise_inside,
 )
+from .register_tile import vector_length
 from .stages import Stage
 
 MOST_PARTIAL_SUMS = 8

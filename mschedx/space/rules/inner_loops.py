@@ -12,8 +12,11 @@ from typing import Any
 
 from tvm import tirx
 from tvm.ir import Call, TensorLoad
+from tvm.sym import detect_linear_equation
 from tvm.tirx import IntImm, IterVar
 from tvm_ffi import Array
+
+from .register_tile import vector_length
 
 _MOST_UNROLLED = 8
 _WINDOW = 32
@@ -43,11 +46,6 @@ def axes_of(sch: Any, block: Any) -> tuple[list[int], list[int], int | None]:
 def extent_of(extent: Any) -> int | None:
     """An extent as a number; None when it is not constant."""
     return int(extent) if isinstance(extent, IntImm) else None
-
-
-def vector_length(extent: int, lanes: int) -> int | None:
-    """The vector to cut an axis into: a register or half of one, if it divides; None otherwise."""
-    return next((n for n in (lanes, lanes // 2) if n > 1 and extent % n == 0), None)
 
 
 def longest_divisor(extent: int, lanes: int) -> int:
@@ -95,18 +93,8 @@ def _nodes(root: Any) -> Iterator[Any]:
 
 def _coefficient(index: Any, var: Any) -> int | None:
     """The factor of ``var`` in an index; None when the index is not linear in it."""
-    if isinstance(index, tirx.Var):
-        return int(index.same_as(var))
-    if isinstance(index, (tirx.Add, tirx.Sub)):
-        left, right = _coefficient(index.a, var), _coefficient(index.b, var)
-        if left is None or right is None:
-            return None
-        return left + right if isinstance(index, tirx.Add) else left - right
-    if isinstance(index, tirx.Mul) and isinstance(index.b, IntImm):
-        factor = _coefficient(index.a, var)
-        return None if factor is None else factor * int(index.b)
-    used = any(v.same_as(var) for v in tirx.analysis.undefined_vars(index))
-    return None if used else 0
+    found = detect_linear_equation(index, [var])
+    return extent_of(found[0]) if found else None
 
 
 def vectorise_inside(sch: Any, block: Any, loops: dict[int, Any], lanes: int) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 from mschedx.hardware import Hardware
 
-from .inner_loops import moves_by_one, own_loops, vector_length
+from .inner_loops import moves_by_one, own_loops
+from .register_tile import vector_length
 from .stages import Stage, stage_of
 
 MOST_STREAMS = 16
