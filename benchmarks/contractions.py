@@ -121,7 +121,7 @@ def avx2(trials: int, seeds: int) -> None:
     from mschedx.hardware import host_cores
     from mschedx.inputs import normalize_mod
     from mschedx.peak import peak_kernel
-    from mschedx.report.fair import time_all
+    from mschedx.report.fair import bound, time_all
     from mschedx.report.vendor import inputs
     from mschedx.tuning import estimate_flops
 
@@ -130,10 +130,11 @@ def avx2(trials: int, seeds: int) -> None:
     for workload in AVX2:
         func = workload.func()
         runs = [tune(func, target, trials=trials, seed=s, progress=False) for s in range(seeds)]
-        kernels = {f"{s}": tvm.compile(r.schedule.mod, target)["main"] for s, r in enumerate(runs)}
         out = list(func.params)[-1]
         arrays = [*inputs(workload), np.zeros([int(n) for n in out.shape], "float32")]
-        timings = time_all(kernels, arrays, {"peak": peak.call()})
+        built = [tvm.compile(r.schedule.mod, target)["main"] for r in runs]
+        kernels = {f"{seed}": bound(kernel, arrays) for seed, kernel in enumerate(built)}
+        timings = time_all({**kernels, "peak": peak.call()}, {})
         flops = estimate_flops(normalize_mod(func))
         rate = flops / statistics.median(timings[name].min_s for name in kernels) / 1e9
         roof = peak.flops / timings["peak"].min_s / 1e9

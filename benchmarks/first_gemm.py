@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 from mschedx import compat
@@ -72,28 +73,30 @@ def best_kernel(shape: tuple[int, int, int], work_dir: Path) -> object:
 def time_winners(shape: tuple[int, int, int], work_dirs: dict[str, Path]) -> dict[str, float]:
     """GFLOP/s of every winner, NumPy, torch and the peak kernel, timed in turn."""
     import numpy as np
-    import torch
 
     from mschedx.peak import peak_kernel
-    from mschedx.report.fair import time_all
-    from mschedx.report.vendor import inputs, numpy_call, torch_call
+    from mschedx.report.fair import bound, time_all, timed
+    from mschedx.report.torch_process import TorchProcess
+    from mschedx.report.vendor import inputs, numpy_call
     from mschedx.workloads import Workload
 
     workload = Workload("gemm", "gemm", shape)
     arrays = inputs(workload)
-    torch.set_num_threads(compat.available_cores())
     peak = peak_kernel(steps=100_000)
+    tensors = [*arrays, np.zeros((shape[0], shape[1]), "float32")]
     kernels = {name: best_kernel(shape, path) for name, path in work_dirs.items()}
-    timings = time_all(
-        {name: kernel for name, kernel in kernels.items() if kernel is not None},
-        [*arrays, np.zeros((shape[0], shape[1]), "float32")],
-        {
-            "NumPy": numpy_call(workload, arrays),
-            "torch": torch_call(workload, arrays),
-            "peak": peak.call(),
-        },
-        rounds=15,
-    )
+    with TorchProcess() as torch:
+        timings = time_all(
+            {
+                **{name: bound(kernel, tensors) for name, kernel in kernels.items() if kernel},
+                "peak": peak.call(),
+            },
+            {
+                "NumPy": partial(timed, numpy_call(workload, arrays)),
+                "torch": torch.timer(workload),
+            },
+            rounds=15,
+        )
     flops = 2.0 * shape[0] * shape[1] * shape[2]
     return {
         name: (peak.flops if name == "peak" else flops) / timing.min_s / 1e9

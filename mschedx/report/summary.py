@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from mschedx.report.fair import time_all
+from mschedx.report.fair import Timer, bound, time_all, timed
 from mschedx.report.progress import describe_failures, format_seconds
-from mschedx.report.vendor import inputs, numpy_call, torch_call
+from mschedx.report.torch_process import TorchProcess
+from mschedx.report.vendor import inputs, numpy_call
 from mschedx.tuning import TuneResult
 from mschedx.workloads import Workload
 
@@ -70,31 +72,23 @@ def compare_rates(workload: Workload, result: TuneResult) -> dict[str, float]:
     zeros = np.zeros([int(d) for d in out.shape], str(out.dtype))
     name = str(result.mod["main"].attrs["global_symbol"])
     kernels = {
-        "unscheduled": tvm.compile(result.mod, target=result.target)[name],
-        "mschedx": result.compile()[name],
+        "unscheduled": bound(tvm.compile(result.mod, target=result.target)[name], [*arrays, zeros]),
+        "mschedx": bound(result.compile()[name], [*arrays, zeros]),
     }
-    others: dict[str, Any] = {}
-    if workload.dtype != "bfloat16":
-        others["NumPy"] = numpy_call(workload, arrays)
-        others["torch"] = _torch(workload, arrays)
+    others: dict[str, Timer | None] = {}
     peak = None
     if workload.dtype == "float32":
         from mschedx.peak import peak_kernel
 
         peak = peak_kernel(result.target, steps=100_000)
-        others["peak"] = peak.call()
-    others = {key: call for key, call in others.items() if call is not None}
-    timings = time_all(kernels, [*arrays, zeros], others)
+        kernels["peak"] = peak.call()
+    with TorchProcess() as torch:
+        if workload.dtype != "bfloat16":
+            in_numpy = numpy_call(workload, arrays)
+            others["NumPy"] = in_numpy and partial(timed, in_numpy)
+            others["torch"] = torch.timer(workload)
+        timings = time_all(kernels, {name: timer for name, timer in others.items() if timer})
     rates = {key: timing.min_s for key, timing in timings.items()}
     if peak is not None:
         rates["peak"] = peak.flops / rates["peak"] / 1e9
     return rates
-
-
-def _torch(workload: Workload, arrays: list[np.ndarray]) -> Any:
-    import torch
-
-    from mschedx import compat
-
-    torch.set_num_threads(compat.available_cores())
-    return torch_call(workload, arrays)

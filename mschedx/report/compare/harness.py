@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 from mschedx.report.compare.cell import Cell, CellResult, cell_environment, run_cell
 from mschedx.report.compare.host import Host
 from mschedx.report.compare.tuners import Tuner
+from mschedx.report.torch_process import TorchProcess
 from mschedx.work_dir import append_line, read_lines
 from mschedx.workloads import Workload
 
@@ -98,15 +100,20 @@ def time_winners(
     """
     file = comparison.path / FINAL
     known = {line.content["workload"]: line.content for line in read_lines(file) if line.content}
-    for workload in comparison.workloads:
-        runs = _work_dirs(comparison, workload)
-        done = known.get(workload.name)
-        if done is not None and set(done["runs"]) == set(runs):
-            continue
-        say(f"timing the winners of {workload.name}")
-        entry = {"workload": workload.name, "runs": sorted(runs), **_time(workload, runs)}
-        known[workload.name] = entry
-        append_line(file, entry)
+    with TorchProcess() as torch:
+        for workload in comparison.workloads:
+            runs = _work_dirs(comparison, workload)
+            done = known.get(workload.name)
+            if done is not None and set(done["runs"]) == set(runs):
+                continue
+            say(f"timing the winners of {workload.name}")
+            seconds = _time(workload, runs, torch)
+            known[workload.name] = {
+                "workload": workload.name,
+                "runs": sorted(runs),
+                "seconds": seconds,
+            }
+            append_line(file, known[workload.name])
     return {w.name: known[w.name]["seconds"] for w in comparison.workloads}
 
 
@@ -118,15 +125,12 @@ def _work_dirs(comparison: Comparison, workload: Workload) -> dict[str, Path]:
     }
 
 
-def _time(workload: Workload, runs: dict[str, Path]) -> dict[str, Any]:
-    import torch
-
-    from mschedx import compat
+def _time(workload: Workload, runs: dict[str, Path], torch: TorchProcess) -> dict[str, float]:
     from mschedx.hardware import host_target
     from mschedx.inputs import normalize_mod
     from mschedx.peak import peak_kernel
-    from mschedx.report.fair import time_all
-    from mschedx.report.vendor import inputs, numpy_call, torch_call
+    from mschedx.report.fair import bound, time_all, timed
+    from mschedx.report.vendor import inputs, numpy_call
     from mschedx.tuning import estimate_flops
 
     func, target = workload.func(), host_target()
@@ -134,20 +138,22 @@ def _time(workload: Workload, runs: dict[str, Path]) -> dict[str, Any]:
     kernels = {name: _compile(mod, target, path) for name, path in runs.items()}
     arrays = inputs(workload)
     out = list(func.params)[-1]
-    zeros = np.zeros([int(d) for d in out.shape], str(out.dtype))
-    torch.set_num_threads(compat.available_cores())
+    tensors = [*arrays, np.zeros([int(d) for d in out.shape], str(out.dtype))]
     peak = peak_kernel(target, steps=50_000)
-    others = {"NumPy": numpy_call(workload, arrays), "torch": torch_call(workload, arrays)}
+    in_numpy = numpy_call(workload, arrays)
+    others = {"NumPy": in_numpy and partial(timed, in_numpy), "torch": torch.timer(workload)}
     timings = time_all(
-        {name: kernel for name, kernel in kernels.items() if kernel is not None},
-        [*arrays, zeros],
-        {**{name: call for name, call in others.items() if call}, "peak": peak.call()},
-        rounds=5,
+        {
+            **{name: bound(kernel, tensors) for name, kernel in kernels.items() if kernel},
+            "peak": peak.call(),
+        },
+        {name: timer for name, timer in others.items() if timer},
+        rounds=7,
     )
     seconds = {name: timing.min_s for name, timing in timings.items()}
     seconds["peak"] = peak.flops / seconds["peak"]
     seconds["flops"] = estimate_flops(mod)
-    return {"seconds": seconds}
+    return seconds
 
 
 def _compile(mod: Any, target: Any, path: Path) -> Any:
