@@ -48,6 +48,7 @@ def build_page(
         _table(tables.rate_table(final, tuners)),
         _curves(curve_figures(results, tuners)),
         _table(tables.curve_table(results, tuners, reference, moments)),
+        _table(tables.wall_table(results, tuners, reference)),
         *(figure_section(speedup_figure(final, t, reference)) for t in tuners if t != reference),
         _table(tables.speedup_table(final, tuners, reference)),
         _table(tables.reach_table(results, tuners, reference)),

@@ -27,6 +27,7 @@ def all_tables(
         tables.rate_table(final, tuners),
         tables.speedup_table(final, tuners, reference),
         tables.curve_table(results, tuners, reference, moments),
+        tables.wall_table(results, tuners, reference),
         tables.reach_table(results, tuners, reference),
         tables.stage_table(results, tuners),
     ]

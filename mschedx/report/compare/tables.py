@@ -123,6 +123,58 @@ def curve_table(
     return table
 
 
+def wall_moments(results: Sequence[CellResult]) -> list[float]:
+    """Seconds at which curves are compared: the tuners' median times for all their trials."""
+    spent: dict[str, list[float]] = {}
+    for result in results:
+        if result.elapsed_s:
+            spent.setdefault(result.tuner, []).append(result.elapsed_s[-1])
+    return sorted({round(statistics.median(times), 1) for times in spent.values()})
+
+
+def wall_table(results: Sequence[CellResult], tuners: Sequence[str], reference: str) -> Any:
+    """Speed-ups over `reference` when both have had so many seconds, geometric means.
+
+    A tuner that has done all its trials keeps what it found. Workloads where either has no
+    latency yet are left out; how many are compared stands beside each mean.
+    """
+    table = _table(
+        f"Best so far at equal wall time: {reference}'s latency / the tuner's [95 % interval] "
+        "(workloads where both have one)"
+    )
+    table.add_column("tuner")
+    seconds = wall_moments(results)
+    for moment in seconds:
+        table.add_column(f"{moment:g} s", justify="right")
+    for tuner in tuners:
+        cells = []
+        for moment in seconds:
+            base, own = (
+                _bests_within([r for r in results if r.tuner == name], moment)
+                for name in (reference, tuner)
+            )
+            both = sum(
+                _median_is_finite(base[w]) and _median_is_finite(own[w]) for w in base if w in own
+            )
+            interval = geomean_speedup(base, own, np.random.default_rng(0))
+            cells.append(f"{interval} ({both})" if both else "- (0)")
+        table.add_row(tuner, *cells)
+    return table
+
+
+def _median_is_finite(latencies: np.ndarray) -> bool:
+    return bool(np.isfinite(np.median(latencies)))
+
+
+def _bests_within(results: Sequence[CellResult], seconds: float) -> dict[str, np.ndarray]:
+    """Best latency known after `seconds` by workload, seconds [seeds]; inf where there is none."""
+    bests: dict[str, list[float]] = {}
+    for result in results:
+        found = [s for s, at in zip(result.latency_s, result.elapsed_s) if s and at <= seconds]
+        bests.setdefault(result.workload, []).append(min(found, default=math.inf))
+    return {workload: np.array(values) for workload, values in bests.items()}
+
+
 def _bests_after(results: Sequence[CellResult], trials: int) -> dict[str, np.ndarray]:
     """Best latency after `trials` trials by workload, seconds [seeds]; inf where none had run."""
     bests: dict[str, list[float]] = {}

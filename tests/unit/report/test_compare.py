@@ -1,5 +1,6 @@
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -86,6 +87,23 @@ def test_tables_say_who_is_faster(tmp_path, monkeypatch):
     assert "2.00 [2.00, 2.00]" in text
     assert "2 / 1.0 s (100%)" in text, "heron is there after trial 2, in the round of second 1"
     assert "4 of 12" in text
+
+
+def test_equal_wall_time_counts_what_was_known_by_then(tmp_path, monkeypatch):
+    def slower(request, work_dir, host=None):
+        result = invented(request, work_dir)
+        return replace(result, elapsed_s=[s * 4 for s in result.elapsed_s]) if (
+            request.tuner == "tvm"
+        ) else result  # fmt: skip
+
+    monkeypatch.setattr(harness, "run_cell", slower)
+    results = harness.run_comparison(comparison(tmp_path))
+    assert tables.wall_moments(results) == [2.0, 8.0]
+    console = Console(file=io.StringIO(), width=200)
+    console.print(tables.wall_table(results, ["heron", "tvm"], "heron"))
+    tvm = next(line for line in console.file.getvalue().splitlines() if " tvm " in line)
+    assert "- (0)" in tvm, "after 2 s tvm knows nothing yet"
+    assert "0.50 [0.50, 0.50] (2)" in tvm
 
 
 def test_a_cell_that_dies_is_a_result_with_its_last_words(tmp_path):
