@@ -11,7 +11,7 @@ one more table: ratios and their geometric means. TVM's own VNNI intrinsic does 
 so its int8 column is what its plain space reaches. ``vendor`` is the faster of NumPy and torch
 (oneDNN; for int8 ``_int_mm``, and the quantised convolution, whose weights are packed beforehand).
 A work_dir resumes. On 2 quiet cores 64 trials of both tuners take about a minute a workload and
-seed: 75 minutes for conv, 25 for gemm, 20 for int8; avx2 takes 4, exact 4.
+seed: 60 minutes for conv, 20 for gemm, 16 for int8; avx2 takes 4, exact 4.
 
 ``avx2`` tunes for an AVX2-only CPU (``haswell``), runs the code here, and compares it with a
 kernel of 256-bit multiply-adds. ``exact`` builds random configs of int8 spaces, valid by their
@@ -65,7 +65,7 @@ def compare(group: str, trials: int, seeds: int, path: Path) -> None:
     from mschedx.report.compare.tuners import find_tuners
 
     tuners = find_tuners("heron,tvm")
-    comparison = Comparison(GROUPS[group], tuners, seeds, trials, path / group)
+    comparison = Comparison(GROUPS[group], tuners, seeds, trials, path / group, warm=True)
     console = Console(width=100)
     run_comparison(comparison, console.print)
     final = time_winners(comparison, console.print)
