@@ -13,6 +13,7 @@ from mschedx.hardware import Hardware
 
 from .rules.dot_tile import DotTile
 from .rules.fused_stages import FusedStages
+from .rules.keep_functions import KeepFunctions
 from .rules.packed_tile import PackedTile
 from .rules.remainder import Remainder, UnlessTiled
 from .rules.tensor_core_tile import TensorCoreTile
@@ -71,7 +72,7 @@ def _llvm_rules(target: Target) -> list[Any]:
     return [
         custom,
         scalars,
-        inline,
+        KeepFunctions(inline, hardware),
         DotTile(target),
         PackedTile(hardware),
         FusedStages(hardware),

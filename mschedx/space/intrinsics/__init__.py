@@ -4,8 +4,9 @@ Every process that replays a trace with one of these names (a build worker, a da
 must import this package first. It takes about a quarter of a second once TVM is loaded.
 """
 
-from mschedx.space.intrinsics import cuda, x86, x86_transpose
+from mschedx.space.intrinsics import cuda, vector_math, x86, x86_transpose
 
 x86.register()
 x86_transpose.register()
+vector_math.register()
 cuda.register()

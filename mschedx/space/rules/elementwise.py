@@ -5,6 +5,30 @@ from __future__ import annotations
 from typing import Any
 
 from tvm.tirx import IntImm
+from tvm.tirx.analysis import undefined_vars
+
+from ..intrinsics.vector_math import find_vector_function
+
+
+def vectorise(sch: Any, block: Any, lane: Any) -> None:
+    """Make the innermost loop of a block one vector, by a vector function where the block has one.
+
+    Rewrite
+    -------
+    ``for v < 16: e[i, v] = exp(x[i, v] - m[i])``  →  ``vectorise v: ...``, and where the whole
+    expression is a form of :mod:`mschedx.space.intrinsics.vector_math`, the call of it: TVM would
+    take a vector's exp apart into scalar calls.
+    """
+    loop: Any = sch.get(lane)
+    values = getattr(loop.body, "iter_values", ())
+    axes = [a for a, value in enumerate(values) if loop.loop_var in undefined_vars(value)]
+    found = None
+    if len(axes) == 1 and isinstance(loop.extent, IntImm):
+        found = find_vector_function(sch.get(block), axes[0], int(loop.extent))
+    if found is None:
+        sch.vectorize(lane)
+    else:
+        sch.tensorize(lane, found.name)
 
 
 def vectorise_innermost(sch: Any, block: Any, lanes: int) -> None:
@@ -19,7 +43,7 @@ def vectorise_innermost(sch: Any, block: Any, lanes: int) -> None:
     if not isinstance(extent, IntImm) or int(extent) % lanes:
         return
     _, inner = sch.split(innermost, [None, lanes])
-    sch.vectorize(inner)
+    vectorise(sch, block, inner)
 
 
 def parallelise_copy(sch: Any, block: Any, lanes: int) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from mschedx.hardware import Hardware
 
+from .elementwise import vectorise
 from .inner_loops import (
     longest_divisor,
     moves_by_one,
@@ -133,7 +134,7 @@ def _fuse_vectors(
     task = sch.fuse(*outer, tasks)
     sch.parallel(task)
     for loop in lane:
-        sch.vectorize(loop)
+        vectorise(sch, anchor, loop)
     for stage in reversed(producers):
         sch.compute_at(stage.block, task, preserve_unit_loops=True)
     for stage in producers:

@@ -25,7 +25,7 @@ def fused_spaces(sch: Schedule, hw: Hardware) -> list[Schedule]:
     rows = common_rows(stages)
     found: list[Schedule | None] = []
     few = any(worth_splitting(stage, hw) for stage in stages)
-    if rows is not None and any(stage.reductions for stage in stages):
+    if rows is not None and (len(stages) > 1 or stages[0].reductions):
         found.append(_attempt(sch, lambda s, st: fuse_rows(s, st, rows, hw)))
     if few or not any(found):
         found.append(_attempt(sch, lambda s, st: _one_by_one(s, st, hw)))

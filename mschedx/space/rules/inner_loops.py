@@ -16,6 +16,7 @@ from tvm.sym import detect_linear_equation
 from tvm.tirx import IntImm, IterVar
 from tvm_ffi import Array
 
+from .elementwise import vectorise
 from .register_tile import vector_length
 
 _MOST_UNROLLED = 8
@@ -130,12 +131,14 @@ def vectorise_inside(sch: Any, block: Any, loops: dict[int, Any], lanes: int) ->
         length = None if extent is None else vector_length(extent, lanes)
         if length is not None and moves_by_one(sch, block, last):
             vector, lane = sch.split(loops[last], [None, length])
-            sch.vectorize(lane)
             vectors, inner = [vector], [lane]
     if not reduced:
         if inner:
             sch.reorder(*outer, *vectors, *inner)
+            vectorise(sch, block, inner[0])
         return
+    for lane in inner:
+        sch.vectorize(lane)
     sums = [loops[axis] for axis in reduced]
     if _is_window(sch, sums) and not inner and outer:
         return

@@ -1,0 +1,76 @@
+"""Inlining that leaves alone what can be computed in vectors only as a block of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm.ir.utils import derived_object
+from tvm.s_tir import Schedule
+from tvm.s_tir.meta_schedule.schedule_rule import PyScheduleRule, ScheduleRule
+
+from mschedx.hardware import Hardware
+
+from ..contraction import match_contraction
+from ..intrinsics.vector_math import LANES, find_vector_function
+
+
+@derived_object
+class KeepFunctions(PyScheduleRule):
+    """Apply a rule that inlines, unless a vector function would be lost.
+
+    Rewrite
+    -------
+    None of its own. ``s[i] = sigmoid(x[i]); y[i] = x[i] * s[i]`` stays two blocks, for
+    ``x[i] * sigmoid(x[i])`` is no form of :mod:`mschedx.space.intrinsics.vector_math`, while
+    ``z[i] = x[i] + b[i]; s[i] = sigmoid(z[i])`` becomes ``sigmoid(x[i] + b[i])``, which is one.
+    Functions with a contraction are inlined as before: their epilogue is one block.
+
+    Parameters
+    ----------
+    rule : ScheduleRule
+        TVM's ``AutoInline``.
+    hardware : Hardware
+        Its lanes say whether a block has whole vectors.
+    """
+
+    def __init__(self, rule: ScheduleRule, hardware: Hardware) -> None:
+        super().__init__()
+        self.rule = rule
+        self.hardware = hardware
+
+    def _initialize_with_tune_context(self, context: Any) -> None:
+        self.rule._initialize_with_tune_context(context)
+
+    def apply(self, sch: Schedule, block: Any) -> list[Schedule]:
+        blocks = _leaves(sch)
+        kept = {name for name, leaf in blocks.items() if self._has_function(leaf)}
+        if not kept or any(match_contraction(leaf) for leaf in blocks.values()):
+            return list(self.rule.apply(sch, block))
+        # The rule may change what it is given.
+        found = list(self.rule.apply(sch.copy(), block))
+        for inlined in found:
+            after = _leaves(inlined)
+            if any(name not in after or not self._has_function(after[name]) for name in kept):
+                return [sch]
+        return found
+
+    def _has_function(self, block: Any) -> bool:
+        extents = [iv.dom.extent for iv in block.iter_vars]
+        lanes = self.hardware.lanes("float32")
+        fits = [
+            axis
+            for axis, extent in enumerate(extents)
+            if getattr(extent, "value", 0) % max(4, lanes // 2) == 0
+        ]
+        return any(find_vector_function(block, axis, LANES[0]) for axis in fits)
+
+    def clone(self) -> Any:
+        return KeepFunctions(self.rule.clone(), self.hardware)
+
+
+def _leaves(sch: Any) -> dict[str, Any]:
+    """Every block at the root by its name."""
+    function = next(iter(sch.mod.functions.values()))
+    root = sch.get_sblock(function.body.block.name_hint)
+    blocks = [sch.get(block) for block in sch.get_child_blocks(root)]
+    return {block.name_hint: block for block in blocks}
