@@ -159,6 +159,8 @@ def _atom_sweep(atom: Atom, extents: Mapping[int, int], free: frozenset[int]) ->
     if isinstance(atom, int):
         return extents[atom] - 1 if atom in free else 0
     inner, divisor = atom.inner, atom.divisor
+    if free.isdisjoint(inner.loops()):
+        return 0
     if any(c % divisor == 0 for _, c in inner.terms):
         whole, rest = _split(inner, divisor)
         left = _atom_sweep(Division(rest, divisor, atom.remainder), extents, free)

@@ -30,7 +30,15 @@ from .model import (
 )
 from .observe import observe
 from .postprocs import fetch, unroll
-from .probe import Probes, extreme_configs, gather, random_configs, replayed_or_not
+from .probe import (
+    Probes,
+    divides,
+    extreme_configs,
+    gather,
+    gather_few,
+    random_configs,
+    replayed_or_not,
+)
 from .symbolic import SymbolicProgram, solve, withdraw
 from .vectorize import rewrite
 
@@ -39,6 +47,10 @@ if TYPE_CHECKING:
 
 PROBES = 64
 """Random replays a design is fitted and checked on, besides its corners."""
+
+_FEW = 12
+"""Replays, besides corners and one per decision, that are enough where every expression is then
+the only one that agrees with them."""
 
 _FURTHER, _SETTLING, _DISPUTES = 512, 3, 32
 """Configs of either kind on which expressions that agree are compared; how often, and on how many
@@ -68,19 +80,32 @@ def analyse(design: Design, seed: int = 0, probes: int = PROBES) -> Analysis:
         When no config replays.
     """
     rng = np.random.default_rng(seed)
-    observed = gather(design, max(probes, 2 * len(design.decisions)), rng)
+    few = gather_few(design, _FEW + len(design.decisions), rng)
+    if _is_plain(few):
+        analysis = analyse_probes(design, few, rng, wary=True)
+        if not analysis.unresolved:
+            return analysis
+    observed = gather(design, few, max(probes, 2 * len(design.decisions)), rng)
     return analyse_probes(design, observed, rng)
 
 
-def analyse_probes(design: Design, observed: Probes, rng: np.random.Generator) -> Analysis:
-    """Analyse what `analyse` gathered; see there."""
+def _is_plain(observed: Probes) -> bool:
+    """Whether all replays succeeded, alike, and no access has a quotient of block iterators."""
+    alike = len({program.skeleton for program in observed.programs}) == 1
+    return alike and not observed.refused and not divides(observed.programs[0], really=True)
+
+
+def analyse_probes(
+    design: Design, observed: Probes, rng: np.random.Generator, wary: bool = False
+) -> Analysis:
+    """Analyse what `analyse` gathered; see there, and `solve` for ``wary``."""
     programs, configs, others = _one_skeleton(observed)
     kept = np.arange(len(programs)) < len(programs) // 2
     kept |= np.arange(len(programs)) % _HELD_OUT != 0
     held_out, held_configs = _where(programs, ~kept), configs[~kept]
     programs, configs = _where(programs, kept), configs[kept]
     tiles = [t.columns for t in design.tables if len(t.columns) > 1]
-    programs, solver, found = _settled(design, programs, configs, rng)
+    programs, solver, found = _settled(design, programs, configs, rng, wary)
     if held_out:
         withdraw(found, observe(held_out), held_configs)
     limits = derive.Limits.of(design.target)
@@ -142,7 +167,11 @@ def analyse_probes(design: Design, observed: Probes, rng: np.random.Generator) -
 
 
 def _settled(
-    design: Design, programs: tuple[Program, ...], configs: np.ndarray, rng: np.random.Generator
+    design: Design,
+    programs: tuple[Program, ...],
+    configs: np.ndarray,
+    rng: np.random.Generator,
+    wary: bool,
 ) -> tuple[tuple[Program, ...], Solver, SymbolicProgram]:
     """Solve, replaying the configs that tell apart expressions which agree so far.
 
@@ -162,7 +191,7 @@ def _settled(
     )
     for _ in range(_SETTLING):
         solver = Solver(configs, tiles, categories)
-        found = solve(observe(programs), solver, further)
+        found = solve(observe(programs), solver, further, wary=wary)
         if not found.disputed:
             return programs, solver, found
         asked = np.array(found.disputed[:_DISPUTES])
@@ -172,7 +201,7 @@ def _settled(
         configs = np.concatenate([configs, answers.configs[np.array(alike, dtype=bool)]])
         further = further[~(further[:, None] == asked).all(axis=2).any(axis=1)]
     solver = Solver(configs, tiles, categories)
-    return programs, solver, solve(observe(programs), solver, further, strict=True)
+    return programs, solver, solve(observe(programs), solver, further, strict=True, wary=wary)
 
 
 def _one_skeleton(observed: Probes) -> tuple[tuple[Program, ...], np.ndarray, int]:

@@ -39,6 +39,8 @@ MAX_VECTOR_BYTES = 16
 """The widest vector ``VerifyGPUCode`` lets a thread load or store."""
 
 _INDEX_BYTES = 4
+_POWER = 1 << 20
+"""What powers of two, as far as tiles are concerned, and nothing else divides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +168,11 @@ def _strided_index_bytes(
         if part.loop == block.loops[-1]
     ]
     index: Expression = constant(0)
+    total = found.extents[block.loops[-1]] or constant(_POWER)
     for _, count, stride, divisors in sorted(parts, key=lambda part: -part[0]):
         lanes = where_divides(info.vector, count, multiply(_INDEX_BYTES, info.vector), 0)
+        # Threads move by powers of two, and TVM does not see that lanes stay within other rows.
+        lanes = where_divides(count, _POWER, lanes, where_at_most(total, count, lanes, 0))
         for divisor in divisors:
             # Only then does TVM see that the lanes stay on one side of the quotient's steps.
             aligned = where_divides(divisor, count, lanes, 0)

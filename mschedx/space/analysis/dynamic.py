@@ -4,18 +4,19 @@ A strided read such as ``x[(h + 1) // 2]`` covers the same number of elements at
 tile only when the tile is a multiple of the stride; otherwise TVM makes a loop of varying extent
 and ``DisallowDynamicLoop`` rejects the program. The condition is a divisibility of tile sizes,
 which is read off the replays: it must hold for all that are constant and fail for all that are
-not, also on further configs that are replayed to refute it.
+not, also on further configs that are replayed to refute it. Where TVM's simplifier fails for a
+single tile, that row of the tile's table is excluded, once nothing replays with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mschedx.space.constraints import Constraint, multiple_of
-from mschedx.space.expression import IntArray, monomial, multiply, where_at_most
+from mschedx.space.constraints import Constraint, at_least, multiple_of
+from mschedx.space.expression import IntArray, add, column, monomial, multiply, where_at_most
 
 from .probe import Probes, divides, extreme_configs, random_configs, replayed_or_not
 
@@ -27,8 +28,9 @@ REASON = "DisallowDynamicLoop"
 _ROUNDS, _TRIALS = 6, 24
 """How often a guess is put to the test, and on how many configs each way."""
 
-_LOOKS = 64
-"""Replays after which loops of varying extent are taken not to occur."""
+_LOOKS, _DRAWN = 128, 4096
+"""Replays, chosen from so many configs to show most rows of every table, after which loops of
+varying extent are taken not to occur."""
 
 _STRIDES = (2, 3, 4)
 _EVIDENCE = 6
@@ -42,12 +44,32 @@ def varies(design: Design, rng: np.random.Generator) -> bool:
     cheap for all others.
     """
     first = replayed_or_not(design, design.default_config()[None])
-    if first.programs and not divides(first.programs[0]):
+    if first.programs and not divides(first.programs[0], really=True):
         return False
-    half = _LOOKS // 2
-    configs = [draw(design, half, rng) for draw in (random_configs, extreme_configs)]
-    tried = (replayed_or_not(design, config[None]).refused for config in np.concatenate(configs))
+    tried = (replayed_or_not(design, config[None]).refused for config in survey(design, rng))
     return any(reason == REASON for refused in tried for _, reason in refused)
+
+
+def survey(design: Design, rng: np.random.Generator) -> IntArray:
+    """Choose configs [<= `_LOOKS`, D] that show as many rows of the design's tables as they can.
+
+    The first quarter are extreme ones.
+    """
+    first = extreme_configs(design, _LOOKS // 4, rng)
+    drawn = random_configs(design, _DRAWN, rng)
+    chosen: list[IntArray] = [*first]
+    seen: set[tuple[int, bytes]] = set()
+    tables = [(t, list(c)) for t, c in enumerate(table.columns for table in design.tables)]
+    keys = [
+        {(t, config[columns].tobytes()) for t, columns in tables if len(columns) > 1}
+        for config in drawn
+    ]
+    for least in (2, 1):
+        for config, own in zip(drawn, keys):
+            if len(own - seen) >= least and len(chosen) < _LOOKS:
+                chosen.append(config)
+                seen |= own
+    return np.array(chosen, dtype=np.int64).reshape(-1, len(design.decisions))
 
 
 def constant_loops(
@@ -63,10 +85,15 @@ def constant_loops(
     """
     refused = [config for config, reason in observed.refused if reason == REASON]
     accepted = list(observed.configs)
+    if not refused and divides(observed.programs[0], really=True):
+        seen = replayed_or_not(design, survey(design, rng))
+        refused += [config for config, reason in seen.refused if reason == REASON]
+        accepted += list(seen.configs)
     for _ in range(_ROUNDS):
         if not refused:
             return []
-        guess = divisibility(tiles, np.array(accepted), np.array(refused))
+        seen_both = np.array(accepted), np.array(refused)
+        guess = divisibility(tiles, *seen_both) or rows(design, *seen_both, rng)
         if guess is None:
             return []
         configs = random_configs(design, 100 * _TRIALS, rng)
@@ -114,6 +141,62 @@ def divisibility(
         chosen.append(best)
         left &= best.holds(refused)
     return chosen
+
+
+def rows(
+    design: Design, accepted: IntArray, refused: IntArray, rng: np.random.Generator
+) -> list[Constraint] | None:
+    """Find single rows of tables with which nothing replays, and exclude them.
+
+    Parameters
+    ----------
+    design : Design
+    accepted, refused : int64 arrays [n, D] and [m, D]
+    rng : numpy.random.Generator
+        Draws the configs with a suspected row that are replayed.
+
+    Returns
+    -------
+    list of Constraint or None
+        None when some refusal is not due to a row of a single table.
+    """
+    found: list[Constraint] = []
+    left = refused
+    while len(left):
+        excluded = next(_excluding(design, accepted, left[0], rng), None)
+        if excluded is None:
+            return None
+        found.append(excluded)
+        left = left[excluded.holds(left)]
+    return found
+
+
+def _excluding(
+    design: Design, accepted: IntArray, config: IntArray, rng: np.random.Generator
+) -> Iterator[Constraint]:
+    for table in design.tables:
+        columns = list(table.columns)
+        row = config[columns]
+        if len(columns) < 2 or (accepted[:, columns] == row).all(axis=1).any():
+            continue
+        drawn = random_configs(design, _DRAWN, rng)
+        drawn[:, columns] = row
+        for constraint in design.constraints:
+            drawn = drawn[constraint.holds(drawn)]
+        seen = replayed_or_not(design, drawn[:_TRIALS])
+        others = [reason for _, reason in seen.refused if reason != REASON]
+        if not seen.programs and not others and len(seen.refused) >= _EVIDENCE:
+            yield _unlike(columns, row.tolist())
+
+
+def _unlike(columns: Sequence[int], row: Sequence[int]) -> Constraint:
+    """Some factor of the tile is another one."""
+    distances = []
+    for c, value in zip(columns, row):
+        other = where_at_most(value, column(c), 0, 1)
+        distances.append(where_at_most(column(c), value, other, 1))
+    tile = "x".join(map(str, row))
+    return at_least(add(*distances), 1, f"{REASON}: TVM finds no constant extents for {tile}")
 
 
 def _candidates(tiles: Sequence[tuple[int, ...]]) -> list[Constraint]:

@@ -73,6 +73,11 @@ class Solver:
         for c in range(self.configs.shape[1]):
             self.learn(column(c))
 
+    @property
+    def enough(self) -> int:
+        """Observations that determine a monomial of all decisions."""
+        return len(self._unknowns) + 1 + _SPARE
+
     def learn(self, expression: Expression) -> Expression:
         """Remember an expression, to be recognised by its values."""
         self._known.setdefault(expression(self.configs).tobytes(), expression)
@@ -141,7 +146,7 @@ class Solver:
         if (seen <= 0).any():
             return None
         everything = np.arange(len(self._unknowns))
-        if len(seen) >= len(everything) + 1 + _SPARE:
+        if len(seen) >= self.enough:
             return self._fitted(seen, mask, everything)
         for tile in self.tiles:
             some = np.flatnonzero(np.isin(self._unknowns, tile))

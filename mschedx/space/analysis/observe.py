@@ -20,7 +20,7 @@ import numpy as np
 
 from mschedx.space.expression import IntArray
 
-from .affine import Affine, Division, NotAffine, atom_loops, simplified, sweep
+from .affine import Affine, Atom, Division, NotAffine, atom_loops, simplified, sweep
 from .extract import Program
 
 UNKNOWN = -1
@@ -105,6 +105,7 @@ class _Reader:
         self.blocks = [p.blocks[block] for p in programs]
         self.running = running
         self.caches: list[dict[Affine | None, tuple]] = [{} for _ in programs]
+        self.moving: dict[frozenset[int], tuple[frozenset[int], ...]] = {}
 
     def extent(self, v: int) -> IntArray:
         return np.array([block.iters[v][2] for block in self.blocks], dtype=np.int64)
@@ -131,7 +132,7 @@ class _Reader:
                 loops = self.blocks[0].loops
                 plain = None if form is None else simplified(form, extents)
                 own = [*_steps(plain, loops, extents)]
-                cache[form] = (_levels(plain, self.running, extents), own)
+                cache[form] = (self._levels(plain, extents), own)
             levels, own = cache[form]
             reach.append(levels)
             steps.append(own)
@@ -141,16 +142,16 @@ class _Reader:
             np.array(steps, dtype=np.int64).reshape(probes, n, 3),
         )
 
-
-def _levels(
-    form: Affine | None, running: list[frozenset[int]], extents: dict[int, int]
-) -> list[int]:
-    """How many values the form spans at every level, `UNKNOWN` where that is not a number."""
-    if form is None:
-        return [UNKNOWN] * len(running)
-    reads = form.loops()
-    spans = {moving: _span(form, extents, moving) for moving in {reads & now for now in running}}
-    return [spans[reads & now] for now in running]
+    def _levels(self, form: Affine | None, extents: dict[int, int]) -> list[int]:
+        """How many values the form spans at every level, `UNKNOWN` where that is not a number."""
+        if form is None:
+            return [UNKNOWN] * len(self.running)
+        reads = form.loops()
+        if reads not in self.moving:
+            self.moving[reads] = tuple(reads & now for now in self.running)
+        moving = self.moving[reads]
+        spans = {some: _span(form, extents, some) for some in dict.fromkeys(moving)}
+        return [spans[some] for some in moving]
 
 
 def _span(form: Affine, extents: dict[int, int], moving: frozenset[int]) -> int:
@@ -164,17 +165,22 @@ def _steps(
     form: Affine | None, loops: tuple[int, ...], extents: dict[int, int]
 ) -> Iterator[tuple[int, int, int]]:
     """Count, stride and period of every loop in the form."""
+    parts: dict[int, list[tuple[Atom, int]]] = {}
+    for atom, coefficient in () if form is None else form.terms:
+        for loop in (atom,) if isinstance(atom, int) else atom.loops():
+            parts.setdefault(loop, []).append((atom, coefficient))
     for loop in loops:
+        own = parts.get(loop, [])
         if form is None:
             yield 0, 0, 0
-            continue
-        parts = [(atom, c) for atom, c in form.terms if loop in atom_loops(atom)]
-        if not parts:
+        elif not own:
             yield 1, 0, 0
-        elif len(parts) > 1 or len(atom_loops(parts[0][0])) > 1:
+        elif len(own) > 1 or len(atom_loops(own[0][0])) > 1:
             yield 0, 0, 0
+        elif isinstance(own[0][0], int):
+            yield extents[loop], abs(own[0][1]), 1
         else:
-            (atom, coefficient), *_ = parts
+            ((atom, coefficient),) = own
             try:
                 count = sweep(Affine(0, ((atom, 1),)), extents, frozenset({loop})) + 1
                 yield count, abs(coefficient), _period(atom)

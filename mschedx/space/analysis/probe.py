@@ -16,8 +16,8 @@ import numpy as np
 from mschedx.space.errors import InvalidSchedule, UnsupportedTrace
 from mschedx.space.expression import IntArray
 
-from .affine import Division
-from .extract import DynamicExtent, Program, entry, extract
+from .affine import Affine, Division, NotAffine, sweep
+from .extract import Block, DynamicExtent, Program, entry, extract
 
 if TYPE_CHECKING:
     from mschedx.space.decisions import Design
@@ -86,16 +86,8 @@ def extreme_configs(design: Design, n: int, rng: np.random.Generator) -> IntArra
     return configs
 
 
-def gather(design: Design, wanted: int, rng: np.random.Generator) -> Probes:
-    """Replay corners and random configs until ``wanted`` random ones have replayed.
-
-    Where an access divides a block's iterators, what it touches depends on how tiles are aligned,
-    and rare tiles matter: as many configs again with extreme ones are replayed, twice over.
-
-    Returns
-    -------
-    Probes
-        Fewer than wanted when `_PATIENCE` times as many were tried in vain.
+def gather_few(design: Design, wanted: int, rng: np.random.Generator) -> Probes:
+    """Replay corners and ``wanted`` more configs, every second one extreme.
 
     Raises
     ------
@@ -104,26 +96,65 @@ def gather(design: Design, wanted: int, rng: np.random.Generator) -> Probes:
     """
     draft = _Draft(design)
     draft.take(corner_configs(design))
+    draft.take(random_configs(design, wanted - wanted // 2, rng))
+    draft.take(extreme_configs(design, wanted // 2, rng))
+    return draft.probes()
+
+
+def gather(design: Design, before: Probes, wanted: int, rng: np.random.Generator) -> Probes:
+    """Replay random configs until ``wanted`` have replayed beyond those seen before.
+
+    Where an access divides a block's iterators, what it touches depends on how tiles are aligned,
+    and rare tiles matter: as many configs again with extreme ones are replayed, twice over.
+
+    Returns
+    -------
+    Probes
+        With those from before; fewer than wanted when `_PATIENCE` times as many were tried in
+        vain.
+    """
+    draft = _Draft(
+        design,
+        list(before.configs),
+        list(before.programs),
+        list(before.mods),
+        list(before.refused),
+    )
     target = len(draft.programs) + wanted
     for _ in range(_PATIENCE):
         if len(draft.programs) >= target:
             break
         draft.take(random_configs(design, wanted, rng), target)
-    if draft.programs and divides(draft.programs[0]):
+    if divides(draft.programs[0]):
         draft.take(extreme_configs(design, 2 * wanted, rng))
     return draft.probes()
 
 
-def divides(program: Program) -> bool:
-    """Whether an access of the program has a quotient or remainder of block iterators."""
+def divides(program: Program, really: bool = False) -> bool:
+    """Whether an access of the program has a quotient or remainder of block iterators.
+
+    Parameters
+    ----------
+    program : Program
+    really : bool
+        Leave out quotients that are always 0, as in a convolution of one group.
+    """
     return any(
-        isinstance(atom, Division)
+        isinstance(atom, Division) and not (really and _is_still(atom, block))
         for block in program.blocks
         for access in block.accesses
         for form in access.local
         if form is not None
         for atom, _ in form.terms
     )
+
+
+def _is_still(atom: Division, block: Block) -> bool:
+    extents = {v: extent for v, (_, _, extent) in enumerate(block.iters)}
+    try:
+        return not sweep(Affine(0, ((atom, 1),)), extents, frozenset(extents))
+    except NotAffine:
+        return False
 
 
 def replayed(design: Design, configs: IntArray) -> Probes:

@@ -104,6 +104,7 @@ def solve(
     solver: Solver,
     further: IntArray | None = None,
     strict: bool = False,
+    wary: bool = False,
 ) -> SymbolicProgram:
     """Find the expressions of the programs observed.
 
@@ -117,8 +118,10 @@ def solve(
         of accesses with quotients are compared with their rivals.
     strict : bool
         Leave out expressions that differ from a rival, instead of only noting where they do.
+    wary : bool
+        Compare all expressions with their rivals, for the programs are few.
     """
-    return _Builder(observed, solver, further, strict).run()
+    return _Builder(observed, solver, further, strict, wary).run()
 
 
 def withdraw(found: SymbolicProgram, observed: Observations, configs: IntArray) -> None:
@@ -172,8 +175,10 @@ class _Builder:
         solver: Solver,
         further: IntArray | None = None,
         strict: bool = False,
+        wary: bool = False,
     ) -> None:
-        self.strict = strict
+        self.strict, self.wary = strict, wary
+        self.thin = False
         self.template = observed.template
         self.further = solver.configs[:0] if further is None else further
         self.disputed: dict[bytes, IntArray] = {}
@@ -251,6 +256,7 @@ class _Builder:
             if (counts == 0).any() or not present.any():
                 continue
             count, stride = self.solver.solve(counts), self.solver.solve(strides, present)
+            self.thin |= count is None or stride is None or present.sum() < self.solver.enough
             if count is not None and stride is not None:
                 kept = set(present[counts == 1].tolist()) or {True}
                 form.components.append(
@@ -265,8 +271,12 @@ class _Builder:
 
     def _solve_reach(self, block: int, form: Form) -> None:
         numbers = self.numbers[id(form)]
+        # Without threads the team's levels, and a thread's own, are the plain ones.
+        known: dict[frozenset[int], Expression] = {}
         for level in reversed(range(len(form.reach))):
-            values = numbers.reach[:, level]
+            values, running = numbers.reach[:, level], self.running[block][level]
+            if form.reach[level] is None:
+                form.reach[level] = known.get(running)
             if form.reach[level] is not None or (values == UNKNOWN).any():
                 continue
             values = np.minimum(values, numbers.bound)
@@ -276,6 +286,8 @@ class _Builder:
                 rivals = self._recipes(block, form, level)
                 if self._dispute(found, values, rivals, numbers) and self.strict:
                     found = None
+            if found is not None:
+                known[running] = found
             form.reach[level] = found
 
     def _at(self, expression: Expression) -> IntArray:
@@ -300,7 +312,7 @@ class _Builder:
         """
         form = numbers.local
         divides = form and any(isinstance(atom, Division) for atom, _ in form.terms)
-        if not divides or not len(self.further):
+        if not (divides or self.wary) or not len(self.further):
             return False
         for recipe in recipes:
             rival = recipe()
@@ -391,6 +403,8 @@ class _Builder:
                     if None in form.reach:
                         reason = access.problem or "no expression has these sizes"
                         problems[access_name(block.name, access, d)] = reason
+        if self.wary and self.thin:
+            problems["strides"] = "too few programs show them"
         return problems
 
 
