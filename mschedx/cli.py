@@ -117,10 +117,12 @@ def _tune(args: argparse.Namespace) -> int:
     operator.complete(args.shape)
 
     # Before TVM is imported here: the workers import theirs at the same time.
+    from mschedx.compat import without_torch
     from mschedx.measure import start
 
     start()
-    from mschedx.tuning import tune
+    with without_torch():  # a second; the final table has its own process for torch
+        from mschedx.tuning import tune
 
     workload = Workload(args.op, args.op, args.shape, args.dtype)
     work_dir = args.work_dir or Path(
