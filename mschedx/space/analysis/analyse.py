@@ -16,7 +16,7 @@ from . import derive, dynamic
 from .compaction import doubtful, enlarged
 from .cpu_advice import cpu_preferences
 from .extract import Program
-from .fit import Solver
+from .fit import Solver, enough
 from .kernels import kernels, top_of, tops
 from .memory import alignment, copies, dtype_bytes, elements, is_shared, shape, unsure, users
 from .model import (
@@ -81,7 +81,7 @@ def analyse(design: Design, seed: int = 0, probes: int = PROBES) -> Analysis:
     """
     rng = np.random.default_rng(seed)
     few = gather_few(design, _FEW + len(design.decisions), rng)
-    if _is_plain(few):
+    if _is_plain(design, few):
         analysis = analyse_probes(design, few, rng, wary=True)
         if not analysis.unresolved:
             return analysis
@@ -89,10 +89,16 @@ def analyse(design: Design, seed: int = 0, probes: int = PROBES) -> Analysis:
     return analyse_probes(design, observed, rng)
 
 
-def _is_plain(observed: Probes) -> bool:
-    """Whether all replays succeeded, alike, and no access has a quotient of block iterators."""
-    alike = len({program.skeleton for program in observed.programs}) == 1
-    return alike and not observed.refused and not divides(observed.programs[0], really=True)
+def _is_plain(design: Design, observed: Probes) -> bool:
+    """Whether the replays succeeded, alike, show every loop's strides, and divide no iterators."""
+    if observed.refused or divides(observed.programs[0], really=True):
+        return False
+    if len({program.skeleton for program in observed.programs}) > 1:
+        return False
+    extents = np.array([[loop.extent for loop in p.loops] for p in observed.programs])
+    running = (extents > 1).sum(axis=0)
+    unknowns = sum(max(1, len(t.columns) - 1) for t in design.tables if len(t.rows) > 1)
+    return not ((running > 0) & (running < enough(unknowns))).any()
 
 
 def analyse_probes(

@@ -35,6 +35,11 @@ _SPARE = 6
 """Observations a fit must have beyond its unknowns, so that agreement is evidence."""
 
 
+def enough(unknowns: int) -> int:
+    """Observations that determine a monomial of so many decisions, with some to spare."""
+    return unknowns + 1 + _SPARE
+
+
 @dataclass
 class Solver:
     """Finds expressions on a fixed set of probes.
@@ -69,14 +74,10 @@ class Solver:
         )
         logs = np.log(self.configs[:, self._unknowns])
         self._design = np.column_stack([np.ones(len(self.configs)), logs])
+        self.enough = enough(len(self._unknowns))
         self._inverses: dict[tuple[bytes, bytes], NDArray[np.floating]] = {}
         for c in range(self.configs.shape[1]):
             self.learn(column(c))
-
-    @property
-    def enough(self) -> int:
-        """Observations that determine a monomial of all decisions."""
-        return len(self._unknowns) + 1 + _SPARE
 
     def learn(self, expression: Expression) -> Expression:
         """Remember an expression, to be recognised by its values."""
@@ -150,7 +151,7 @@ class Solver:
             return self._fitted(seen, mask, everything)
         for tile in self.tiles:
             some = np.flatnonzero(np.isin(self._unknowns, tile))
-            if len(seen) >= len(some) + 1 + _SPARE:
+            if len(seen) >= enough(len(some)):
                 found = self._fitted(seen, mask, some)
                 if found is not None:
                     return found

@@ -125,7 +125,7 @@ def gather(design: Design, before: Probes, wanted: int, rng: np.random.Generator
         if len(draft.programs) >= target:
             break
         draft.take(random_configs(design, wanted, rng), target)
-    if divides(draft.programs[0]):
+    if divides(draft.programs[0], really=True):
         draft.take(extreme_configs(design, 2 * wanted, rng))
     return draft.probes()
 
