@@ -11,6 +11,7 @@ from tvm.target import Target
 from mschedx import compat
 from mschedx.hardware import Hardware
 
+from .rules.async_copies import cuda_postprocs
 from .rules.dot_tile import DotTile
 from .rules.fused_stages import FusedStages
 from .rules.keep_functions import KeepFunctions
@@ -57,7 +58,7 @@ def for_target(target: Target | dict[str, Any] | str, *, tf32: bool = False) -> 
     if kind == "llvm":
         return PostOrderApply(sch_rules=_llvm_rules(target))
     if kind == "cuda":
-        return PostOrderApply(sch_rules=_cuda_rules(target, tf32))
+        return PostOrderApply(sch_rules=_cuda_rules(target, tf32), postprocs=cuda_postprocs())
     raise ValueError(
         f'expected a target of kind "llvm" or "cuda", got "{kind}"; '
         'pass space="post-order-apply" for the rules TVM has for it'

@@ -18,7 +18,7 @@ from itertools import product
 
 from tvm.target import Target
 
-from mschedx.space.intrinsics import cuda_mma, cuda_wmma
+from mschedx.space.intrinsics import cuda_copy, cuda_mma, cuda_wmma
 from mschedx.space.intrinsics.build import register_once
 from mschedx.space.intrinsics.cuda_tile import Functions
 
@@ -260,7 +260,8 @@ def intrinsics_for(
 
 
 def register() -> None:
-    """Register every intrinsic of this module with TVM; safe to call again."""
+    """Register every intrinsic for CUDA with TVM; safe to call again."""
+    cuda_copy.register()
     for intrinsic in INTRINSICS:
         for name, make in intrinsic.makers():
             register_once(name, make)

@@ -60,6 +60,17 @@ __forceinline__ __device__ void mschedx_mma_gather_{width}x{chunks}(
 """
 
 
+def _copy_async(size: int) -> str:
+    """Source of an asynchronous copy; 16 bytes at once bypass the L1 cache."""
+    return f"""
+__forceinline__ __device__ void mschedx_copy_async_{size}(void* target, const void* source) {{
+  asm volatile("cp.async.{"cg" if size == 16 else "ca"}.shared.global [%0], [%1], {size};"
+               :: "r"((unsigned)__cvta_generic_to_shared(target)),
+                  "l"(__cvta_generic_to_global(source)) : "memory");
+}}
+"""
+
+
 SOURCES = {
     "mschedx_mma_fill": _FILL,
     "mschedx_mma_store": _STORE,
@@ -68,6 +79,7 @@ SOURCES = {
         f"mschedx_mma_gather_{width}x{chunks}": _gather(width, chunks)
         for width, chunks in ((4, 1), (4, 2), (1, 1), (1, 2))
     },
+    **{f"mschedx_copy_async_{size}": _copy_async(size) for size in (4, 8, 16)},
 }
 
 

@@ -28,13 +28,13 @@ def fill(shape: Shape, dtype: str, scope: str, emit: Callable[[Any], None]) -> F
 
     def describe() -> None:
         c = declare()
-        with _block(c), T.grid(*shape) as (i, j), T.sblock("fill"):
+        with block(c), T.grid(*shape) as (i, j), T.sblock("fill"):
             vi, vj = T.axis.remap("SS", [i, j])
             T.buffer_store(c, T.cast(T.int32(0), dtype), [vi, vj])
 
     def implement() -> None:
         c = declare()
-        with _block(c):
+        with block(c):
             emit(c)
 
     return prim_func(describe), prim_func(implement)
@@ -53,13 +53,13 @@ def copy(
 
     def describe() -> None:
         source, target = declare()
-        with _block(target, source), T.grid(*shape) as (i, j), T.sblock("copy"):
+        with block(target, source), T.grid(*shape) as (i, j), T.sblock("copy"):
             vi, vj = T.axis.remap("SS", [i, j])
             T.buffer_store(target, source[vi, vj], [vi, vj])
 
     def implement() -> None:
         source, target = declare()
-        with _block(target, source):
+        with block(target, source):
             emit(source, target)
 
     return prim_func(describe), prim_func(implement)
@@ -95,7 +95,7 @@ def multiply(
 
     def describe() -> None:
         a, b, c = declare()
-        with _block(c, c, a, b), T.grid(m, n, k) as (i, j, r), T.sblock("multiply"):
+        with block(c, c, a, b), T.grid(m, n, k) as (i, j, r), T.sblock("multiply"):
             vi, vj, vr = T.axis.remap("SSR", [i, j, r])
             b_value = b[vj, vr] if b_transposed else b[vr, vj]
             product = T.cast(a[vi, vr], out_dtype) * T.cast(b_value, out_dtype)
@@ -103,7 +103,7 @@ def multiply(
 
     def implement() -> None:
         a, b, c = declare()
-        with _block(c, c, a, b):
+        with block(c, c, a, b):
             emit(a, b, c)
 
     return prim_func(describe), prim_func(implement)
@@ -126,7 +126,7 @@ def _tile(name: str, shape: Shape, dtype: str, scope: str) -> Any:
 
 
 @contextmanager
-def _block(writes: Any, *reads: Any) -> Iterator[None]:
+def block(writes: Any, *reads: Any) -> Iterator[None]:
     """Open the outermost block: it writes all of the first buffer and reads all of the others."""
     with T.sblock("root"):
         T.reads(*map(_all, reads))

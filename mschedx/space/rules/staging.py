@@ -10,9 +10,11 @@ from tvm.ir import Call
 from tvm.s_tir import ScheduleError
 
 from ..intrinsics.cuda import CudaIntrinsic
+from .async_copies import VECTORS
 
 _VECTOR_BYTES = 16
 """The widest access of a thread."""
+_FETCH = "meta_schedule.cooperative_fetch"
 
 
 def result_scope(intrinsic: CudaIntrinsic) -> str:
@@ -68,14 +70,15 @@ def scatter(sch: Any, block: Any, sinks: Sequence[Any], scope: str, loop: Any) -
     return copy
 
 
-def fetch(sch: Any, copy: Any, run: int, dtype: str, along_last: bool) -> None:
+def fetch(sch: Any, copy: Any, run: int, dtype: str, along_last: bool) -> Any:
     """Let all threads of the block copy a tile together.
 
     Rewrite
     -------
     ``for i, j: T[i, j] = S[i, j]``  →  ``for ij: ...``, which TVM's postproc splits over the
-    threads, ``lanes`` neighbours each at a time. Where memory runs along i, ``for ji``, so that
-    neighbouring threads read neighbouring elements, one each.
+    threads. A copy that needs no guard becomes one of vectors first, ``for ij0: T[i, j] = S[i, j]
+    for lanes of j``; otherwise the postproc splits off the lanes. Where memory runs along i,
+    ``for ji``, so that neighbouring threads read neighbouring elements, one each.
 
     Parameters
     ----------
@@ -83,19 +86,38 @@ def fetch(sch: Any, copy: Any, run: int, dtype: str, along_last: bool) -> None:
         Elements that lie side by side in global memory.
     along_last : bool
         Whether memory runs along the tile's last dimension.
+
+    Returns
+    -------
+    SBlockRV
+        What copies a vector, where there is such a block, otherwise ``copy``.
     """
-    loops = sch.get_loops(copy)[-2:]
-    if not along_last:
-        sch.reorder(*reversed(loops))
-        loops.reverse()
-    sch.fuse(*loops)
     most = _VECTOR_BYTES * 8 // DataType(dtype).bits
-    if DataType(dtype).bits == 8 and _is_guarded(sch.get(copy)):
+    guarded = _is_guarded(sch.get(copy))
+    if DataType(dtype).bits == 8 and guarded:
         most = 4  # TVM cannot write a longer vector of bytes that are all zero in CUDA.
     lanes = [n for n in (1, 2, 4, 8, 16) if n <= most and run % n == 0 and along_last]
     lanes = lanes or [1]
     chosen = sch.sample_categorical(lanes, [1 / len(lanes)] * len(lanes))
-    sch.annotate(copy, "meta_schedule.cooperative_fetch", chosen)
+    *_, row, column = sch.get_loops(copy)
+    if lanes == [1] or guarded:
+        sch.fuse(row, column) if along_last else sch.fuse(*_exchanged(sch, row, column))
+        sch.annotate(copy, _FETCH, chosen)
+        return copy
+    sch.annotate(copy, "mschedx.lanes", chosen)  # What first uses a decision names it.
+    column, vector = sch.split(column, [None, chosen])
+    sch.vectorize(vector)
+    vectors = sch.blockize(vector)
+    sch.fuse(row, column)
+    # TVM's postproc reads a random variable only.
+    sch.annotate(vectors, _FETCH, sch.sample_categorical([1], [1.0]))
+    sch.annotate(vectors, VECTORS, chosen)
+    return vectors
+
+
+def _exchanged(sch: Any, row: Any, column: Any) -> tuple[Any, Any]:
+    sch.reorder(column, row)
+    return column, row
 
 
 def _is_guarded(block: Any) -> bool:

@@ -14,7 +14,9 @@ from tvm.target import Target
 
 from ..contraction import match_contraction
 from ..intrinsics.cuda import CudaIntrinsic, intrinsics_for
+from ..intrinsics.cuda_copy import has_async_copies
 from . import einsum, staging
+from .async_copies import ASYNC, STAGES
 from .einsum import Product
 
 MAX_THREADS = 512
@@ -39,11 +41,14 @@ class Plan:
         What m, n and k are padded to multiples of.
     unit : tuple of int
         Rows, columns and steps that a warp takes at least.
+    asynchronous : bool
+        Whether the target has asynchronous copies.
     """
 
     intrinsic: CudaIntrinsic
     multiples: tuple[int, int, int]
     unit: tuple[int, int, int]
+    asynchronous: bool
 
 
 def tensor_core_tiles(
@@ -83,7 +88,7 @@ def _plans(product: Product, target: Target, tf32: bool) -> list[Plan]:
         work = prod(-(-extent // to) * to for extent, to in zip(product.shape, (m, n, k)))
         square = intrinsic.shape[0] == intrinsic.shape[1]
         if work < least or (square and work == least):
-            plans.append(Plan(intrinsic, (m, n, k), unit))
+            plans.append(Plan(intrinsic, (m, n, k), unit, has_async_copies(target)))
             least = work
     return plans
 
@@ -123,11 +128,13 @@ def _tile(sch: Any, block: Any, product: Product, plan: Plan) -> Schedule:
         (product.a, (intrinsic.shape[0], k), names.load_a),
         (product.b, b_tile, names.load_b),
     )
+    plain = False
     for i, (operand, tile, load) in enumerate(operands):
         shared = staging.gather(sch, block, operand.index, new.sources[i])
         sch.compute_at(shared, loops.stage, preserve_unit_loops=True)
-        staging.fetch(sch, shared, product.run(operand), operand.dtype, along[i])
-        staging.pad_rows(sch, shared, operand.dtype)
+        copy = staging.fetch(sch, shared, product.run(operand), operand.dtype, along[i])
+        plain |= copy is not shared
+        staging.pad_rows(sch, copy, operand.dtype)
         fragment = sch.cache_read(block, operand.index, intrinsic.scopes[i])
         sch.compute_at(fragment, loops.step, preserve_unit_loops=True)
         staging.tensorise_tiles(sch, fragment, tile, load)
@@ -141,7 +148,7 @@ def _tile(sch: Any, block: Any, product: Product, plan: Plan) -> Schedule:
     start = sch.decompose_reduction(block, loops.stage)
     sch.tensorize(sch.get_loops(start)[-2], names.fill)
     _multiply(sch, loops.tile, names.multiply)
-    _pipeline(sch, loops.stage, new.shape[2] // intrinsic.shape[2])
+    _pipeline(sch, loops.stage, new.shape[2] // intrinsic.shape[2], plan.asynchronous and plain)
     return sch
 
 
@@ -195,15 +202,17 @@ def _split(sch: Any, loop: Any, unit: int, size: int) -> list[Any]:
     return [*sch.split(units, factors), *rest]
 
 
-def _pipeline(sch: Any, loop: Any, steps: int) -> None:
+def _pipeline(sch: Any, loop: Any, steps: int, asynchronous: bool) -> None:
     """Fetch the tiles of later iterations while this one's are multiplied."""
     if steps < 2:
         return  # TVM rejects a pipeline that never iterates.
     stages = sch.sample_categorical(list(_STAGES), [1 / len(_STAGES)] * len(_STAGES))
     # TVM drops a decision from a trace that only a list uses.
-    sch.annotate(loop, "mschedx.stages", stages)
+    sch.annotate(loop, STAGES, stages)
     sch.annotate(loop, "software_pipeline_stage", [0, 0, stages])
     sch.annotate(loop, "software_pipeline_order", [0, 1, 2])
+    if asynchronous:
+        sch.annotate(loop, ASYNC, sch.sample_categorical([0, 1], [0.5, 0.5]))
 
 
 @derived_object

@@ -1,0 +1,104 @@
+"""Asynchronous copies to shared memory, where a trace decides for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from tvm.ir.utils import derived_object
+from tvm.s_tir import Schedule
+from tvm.s_tir.meta_schedule.postproc import Postproc, PyPostproc
+
+from ..intrinsics.cuda_copy import async_copy
+
+ASYNC = "mschedx.async"
+"""Annotation of a pipelined loop: 1 where copies below it are to be asynchronous."""
+STAGES = "mschedx.stages"
+"""Annotation of a pipelined loop: how many iterations ahead its tiles are copied."""
+VECTORS = "mschedx.vectors"
+"""Annotation of a block that copies as many neighbours, without a guard."""
+
+
+def cuda_postprocs() -> list[Any]:
+    """List the postprocs for CUDA: TVM's, with asynchronous copies before the final check."""
+    *rewrite, verify = Postproc.create("cuda")
+    return [*rewrite, AsyncCopies(), verify]
+
+
+_ASYNC_STAGES = "software_pipeline_async_stages"
+_EXPLICIT = "pragma_unroll_explicit"
+
+
+@derived_object
+class AsyncCopies(PyPostproc):
+    """Copy vectors by ``cp.async`` in pipelines whose trace decides for it.
+
+    A loop's ``mschedx.async`` is a number, so that it can be a decision; the list of asynchronous
+    stages and the names of intrinsics cannot. Vectors of less than 4 bytes, which ``cp.async`` does
+    not copy, stay as they are. The pipeline commits a group an iteration and awaits the one that is
+    used.
+
+    Rewrite
+    -------
+    Before::
+
+        for k0 (pipelined, "mschedx.async": 1):
+            ... for v (vectorized): T[i, j + v] = S[i, j + v]
+            ...
+
+    after::
+
+        for k0 (pipelined, "software_pipeline_async_stages": [0]):
+            ... cp_async(T[i, j : j + lanes], S[i, j : j + lanes])
+            ...
+    """
+
+    def _initialize_with_tune_context(self, context: Any) -> None:
+        pass
+
+    def apply(self, sch: Schedule) -> bool:
+        for block, lanes in list(_vector_copies(sch)):
+            pipeline = _pipeline(sch, block)
+            target = sch.get(block).writes[0].source
+            name = async_copy(str(target.dtype), lanes, str(target.scope()))
+            if pipeline is None or name is None or lanes == 1:
+                continue
+            # The loop, as a block that is guarded against surplus threads matches nothing.
+            (copy,) = sch.get_child_blocks(block)
+            sch.tensorize(sch.get_loops(copy)[-1], name)
+            if _ASYNC_STAGES not in sch.get(pipeline).annotations:
+                sch.annotate(pipeline, _ASYNC_STAGES, [0])
+                _unroll_explicitly(sch, sch.get_loops(block))
+        return True
+
+    def clone(self) -> Any:
+        return AsyncCopies()
+
+
+def _unroll_explicitly(sch: Any, loops: Sequence[Any]) -> None:
+    """Let TVM do the unrolling: left to the compiler, the last waits are for no constant number."""
+    for loop in loops:
+        if _EXPLICIT in sch.get(loop).annotations:
+            sch.unannotate(loop, _EXPLICIT)
+            sch.annotate(loop, _EXPLICIT, 1)
+
+
+def _vector_copies(sch: Any) -> Iterator[tuple[Any, int]]:
+    """Every block that copies vectors, with their length."""
+    for inst in sch.trace.insts:
+        if inst.kind.name == "Annotate" and str(inst.attrs[0]) == VECTORS:
+            block = inst.inputs[0]
+            yield block, int(sch.get(block).annotations[VECTORS])
+
+
+def _pipeline(sch: Any, block: Any) -> Any:
+    """The loop around a block that asks for asynchronous copies; None where there is none.
+
+    Where nothing is copied ahead, copies and uses are one stage and would be committed together,
+    after the wait that is to cover them.
+    """
+    for loop in sch.get_loops(block):
+        notes = sch.get(loop).annotations
+        if notes.get(ASYNC, 0) and notes.get(STAGES, 0):
+            return loop
+    return None
