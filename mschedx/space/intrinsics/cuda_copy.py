@@ -37,7 +37,7 @@ def has_async_copies(target: Target) -> bool:
 
 
 def async_copy(dtype: str, lanes: int, scope: str) -> str | None:
-    """Name the intrinsic that copies ``lanes`` neighbours to ``scope``; None where there is none."""
+    """Name the intrinsic that copies ``lanes`` neighbours to ``scope``; None without one."""
     if scope not in SCOPES or _BYTES.get(dtype, 0) * lanes not in COPY_BYTES:
         return None
     return f"mschedx_copy_async_{dtype}x{lanes}_{scope.replace('.', '_')}"

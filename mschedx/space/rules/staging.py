@@ -70,15 +70,18 @@ def scatter(sch: Any, block: Any, sinks: Sequence[Any], scope: str, loop: Any) -
     return copy
 
 
-def fetch(sch: Any, copy: Any, run: int, dtype: str, along_last: bool) -> Any:
+def fetch(
+    sch: Any, copy: Any, run: int, dtype: str, along_last: bool, *, vectors: bool = False
+) -> Any:
     """Let all threads of the block copy a tile together.
 
     Rewrite
     -------
     ``for i, j: T[i, j] = S[i, j]``  →  ``for ij: ...``, which TVM's postproc splits over the
-    threads. A copy that needs no guard becomes one of vectors first, ``for ij0: T[i, j] = S[i, j]
-    for lanes of j``; otherwise the postproc splits off the lanes. Where memory runs along i,
-    ``for ji``, so that neighbouring threads read neighbouring elements, one each.
+    threads, ``lanes`` neighbours each at a time. Where memory runs along i, ``for ji``, so that
+    neighbouring threads read neighbouring elements, one each. With ``vectors``, a copy that needs
+    no guard becomes a block for each vector, which may be copied asynchronously:
+    ``for ij0: T[i, j0] = S[i, j0] for lanes neighbours``.
 
     Parameters
     ----------
@@ -86,6 +89,8 @@ def fetch(sch: Any, copy: Any, run: int, dtype: str, along_last: bool) -> Any:
         Elements that lie side by side in global memory.
     along_last : bool
         Whether memory runs along the tile's last dimension.
+    vectors : bool
+        Whether a vector may become a block.
 
     Returns
     -------
@@ -100,7 +105,7 @@ def fetch(sch: Any, copy: Any, run: int, dtype: str, along_last: bool) -> Any:
     lanes = lanes or [1]
     chosen = sch.sample_categorical(lanes, [1 / len(lanes)] * len(lanes))
     *_, row, column = sch.get_loops(copy)
-    if lanes == [1] or guarded:
+    if lanes == [1] or guarded or not vectors:
         sch.fuse(row, column) if along_last else sch.fuse(*_exchanged(sch, row, column))
         sch.annotate(copy, _FETCH, chosen)
         return copy

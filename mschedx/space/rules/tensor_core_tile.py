@@ -132,7 +132,8 @@ def _tile(sch: Any, block: Any, product: Product, plan: Plan) -> Schedule:
     for i, (operand, tile, load) in enumerate(operands):
         shared = staging.gather(sch, block, operand.index, new.sources[i])
         sch.compute_at(shared, loops.stage, preserve_unit_loops=True)
-        copy = staging.fetch(sch, shared, product.run(operand), operand.dtype, along[i])
+        run = product.run(operand)
+        copy = staging.fetch(sch, shared, run, operand.dtype, along[i], vectors=True)
         plain |= copy is not shared
         staging.pad_rows(sch, copy, operand.dtype)
         fragment = sch.cache_read(block, operand.index, intrinsic.scopes[i])
