@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mschedx.hardware import Hardware
-from mschedx.space.expression import Expression, add, constant, multiply
+from mschedx.space.expression import Expression, add, constant, multiply, where_at_most
 
 from . import derive, dynamic
 from .compaction import doubtful, enlarged
@@ -39,7 +39,7 @@ from .probe import (
     random_configs,
     replayed_or_not,
 )
-from .symbolic import SymbolicProgram, solve, withdraw
+from .symbolic import Component, SymbolicProgram, solve, withdraw
 from .vectorize import rewrite
 
 if TYPE_CHECKING:
@@ -119,7 +119,8 @@ def analyse_probes(
     allocations = _allocations(programs, found, solver, on_gpu)
     bounds: tuple[str, ...] = ()
     if on_gpu:
-        allocations, bounds = enlarged(design, found, allocations, observed, rng)
+        pitches = {one.buffer: alignment(programs, one.buffer, solver) for one in allocations}
+        allocations, bounds = enlarged(design, found, allocations, pitches, observed, rng)
     else:
         bounds = doubtful(found, allocations)
     nests = kernels(found, allocations, limits.warp) if on_gpu else ()
@@ -264,19 +265,25 @@ def _accesses(found: SymbolicProgram) -> tuple[AccessInfo, ...]:
 def _stride(found: SymbolicProgram, b: int, a: int, loop: int) -> Expression | None:
     """Elements between neighbouring iterations of a loop in the row-major buffer."""
     access = found.template.blocks[b].accesses[a]
-    dims = found.shapes[access.buffer]
     row: Expression = constant(1)
     total: list[Expression] = []
-    for d in reversed(range(len(dims))):
-        parts = [c for c in found.regions[b][a][d].components if c.loop == loop]
-        if len(parts) > 1 or (parts and parts[0].period > 1):
-            return None
-        total += [multiply(row, part.stride) for part in parts]
-        extent = dims[d]
+    for extent, form in zip(reversed(found.shapes[access.buffer]), reversed(found.regions[b][a])):
+        total += [
+            multiply(row, _first_step(found, b, c)) for c in form.components if c.loop == loop
+        ]
         if extent is None:
             return None
         row = multiply(row, extent)
     return add(0, *total)
+
+
+def _first_step(found: SymbolicProgram, b: int, part: Component) -> Expression:
+    """How far a component moves when its loop does: of a fused loop's, the fastest that can."""
+    if part.count == found.extents[part.loop]:
+        return part.stride
+    parts = [c for form in found.iters[b] for c in form.components if c.loop == part.loop]
+    faster = multiply(1, *(c.count for c in parts if c.period < part.period))
+    return where_at_most(part.count, 1, 0, where_at_most(faster, 1, part.stride, 0))
 
 
 def _stores(found: SymbolicProgram) -> tuple[StoreInfo, ...]:
@@ -323,7 +330,7 @@ def _allocations(
         top = above.pop() if len(above) == 1 else None
         dims = shape(found, buffer)
         versions = solver.solve(np.array([copies(found, p, buffer.name) for p in programs]))
-        size = elements(dims, alignment(found.template, buffer.name))
+        size = elements(dims, alignment(programs, buffer.name, solver))
         size = size and versions and multiply(dtype_bytes(buffer.dtype), versions, size)
         if size is not None and on_gpu and top is not None and buffer.scope == "local":
             size = multiply(size, *_vthreads(found, top))

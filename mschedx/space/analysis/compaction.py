@@ -10,7 +10,7 @@ seen; where good tiles are left inside the limits it is larger, and then it only
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ from mschedx.space.expression import Expression, IntArray, monomial, multiply, w
 from .affine import Affine, Division, NotAffine, sweep
 from .extract import entry
 from .lowered import allocations as compacted
-from .memory import alignment, dtype_bytes, elements, is_shared
+from .memory import dtype_bytes, elements, is_shared
 from .model import AllocationInfo
 from .probe import Probes, divides, random_configs, replayed_or_not
 from .symbolic import SymbolicProgram
@@ -50,6 +50,7 @@ def enlarged(
     design: Design,
     found: SymbolicProgram,
     allocations: Sequence[AllocationInfo],
+    pitches: Mapping[str, dict[int, tuple[int, Expression | None]]],
     observed: Probes,
     rng: np.random.Generator,
 ) -> tuple[tuple[AllocationInfo, ...], tuple[str, ...]]:
@@ -73,7 +74,7 @@ def enlarged(
         shape, exact = _shape(lowerings, one, first, rng)
         if shape == one.shape:
             continue
-        size = elements(shape, alignment(found.template, one.buffer))
+        size = elements(shape, pitches[one.buffer])
         size = size and multiply(dtype_bytes(one.dtype), one.copies, size)
         result[position] = replace(one, shape=shape, bytes=size)
         bounds += [] if exact else [one.buffer]

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from mschedx.space.expression import (
     Expression,
     add,
@@ -19,6 +21,7 @@ from mschedx.space.expression import (
 )
 
 from .extract import Block, Buffer, Program
+from .fit import Solver
 from .symbolic import SymbolicProgram
 
 User = tuple[int, int]
@@ -111,7 +114,7 @@ def is_shared(scope: str) -> bool:
 
 
 def elements(
-    dims: Sequence[Expression | None], alignment: dict[int, tuple[int, int]]
+    dims: Sequence[Expression | None], alignment: dict[int, tuple[int, Expression | None]]
 ) -> Expression | None:
     """Elements of a row-major buffer.
 
@@ -125,6 +128,8 @@ def elements(
     for d in reversed(range(len(dims))):
         if d in alignment:
             factor, offset = alignment[d]
+            if offset is None:
+                return None
             size = _aligned(size, factor, offset)
         extent = dims[d]
         if extent is None:
@@ -133,24 +138,33 @@ def elements(
     return size
 
 
-def _aligned(stride: Expression, factor: int, offset: int) -> Expression:
-    """``stride + (factor + offset − stride mod factor) mod factor``."""
+def _aligned(stride: Expression, factor: int, offset: Expression) -> Expression:
+    """``stride + (factor + offset − stride mod factor) mod factor``, for offset < factor."""
+    if multiply(factor, floor_div(stride, factor)) == stride:
+        return add(stride, offset)
     # With stride = factor·q + r the padding is (offset − r) mod factor, hence the next
     # factor·k + offset that is not below the stride.
-    steps = floor_div(add(stride, factor - 1 - offset), factor)
+    steps = floor_div(add(stride, factor - 1, multiply(-1, offset)), factor)
     return add(multiply(factor, steps), offset)
 
 
-def alignment(program: Program, buffer: str) -> dict[int, tuple[int, int]]:
-    """Storage alignment that the writers of a buffer ask for."""
-    found = {}
-    for block in program.blocks:
+def alignment(
+    programs: Sequence[Program], buffer: str, solver: Solver
+) -> dict[int, tuple[int, Expression | None]]:
+    """Storage alignment that the writers of a buffer ask for; its offset may be a decision."""
+    found: dict[int, tuple[int, Expression | None]] = {}
+    for b, block in enumerate(programs[0].blocks):
         writes = [access for access in block.accesses if access.is_write]
-        for entry in dict(block.annotations).get("buffer_dim_align", ()):
-            index, axis, factor, offset = entry
+        for e, (index, axis, factor, _) in enumerate(_alignments(block)):
             if writes[index].buffer == buffer:
-                found[axis] = (factor, offset)
+                offsets = np.array([_alignments(p.blocks[b])[e][3] for p in programs])
+                found[axis] = (factor, solver.solve(offsets))
     return found
+
+
+def _alignments(block: Block) -> Sequence[tuple[int, int, int, int]]:
+    """(write, dimension, factor, offset) of every alignment that a block asks for."""
+    return dict(block.annotations).get("buffer_dim_align", ())
 
 
 def copies(found: SymbolicProgram, program: Program, buffer: str) -> int:

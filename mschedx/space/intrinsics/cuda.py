@@ -100,6 +100,15 @@ class CudaIntrinsic:
         m, n, k = self.shape
         return (32, 32, k) if self.kind == "mma" else (m, n, k)
 
+    @property
+    def row_bytes(self) -> tuple[int, int]:
+        """Bytes that a warp reads of one row of A, and of B, before it reads the next row.
+
+        8 rows of 16 bytes at a time, or where 4-byte elements are loaded one by one, 4 rows of 8.
+        """
+        by_element = self.kind == "mma" and not self.b_transposed and self.in_dtype == "float32"
+        return 16, 32 if by_element else 16
+
     def available(self, target: Target) -> bool:
         """Say whether ``target`` is a CUDA target of a sufficient compute capability."""
         found = re.match(r"sm_(\d+)", str(target.attrs.get("arch", "")))

@@ -34,9 +34,8 @@ class AsyncCopies(PyPostproc):
     """Copy vectors by ``cp.async`` in pipelines whose trace decides for it.
 
     A loop's ``mschedx.async`` is a number, so that it can be a decision; the list of asynchronous
-    stages and the names of intrinsics cannot. Vectors of less than 4 bytes, which ``cp.async`` does
-    not copy, stay as they are. The pipeline commits a group an iteration and awaits the one that is
-    used.
+    stages and the names of intrinsics cannot. The pipeline commits a group an iteration and awaits
+    the one that is used.
 
     Rewrite
     -------
@@ -61,7 +60,7 @@ class AsyncCopies(PyPostproc):
             pipeline = _pipeline(sch, block)
             target = sch.get(block).writes[0].source
             name = async_copy(str(target.dtype), lanes, str(target.scope()))
-            if pipeline is None or name is None or lanes == 1:
+            if pipeline is None or name is None:
                 continue
             # The loop, as a block that is guarded against surplus threads matches nothing.
             (copy,) = sch.get_child_blocks(block)

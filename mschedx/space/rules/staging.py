@@ -8,8 +8,10 @@ from typing import Any
 from tvm import DataType
 from tvm.ir import Call
 from tvm.s_tir import ScheduleError
+from tvm.s_tir.schedule import _ffi_api
 
 from ..intrinsics.cuda import CudaIntrinsic
+from ..intrinsics.cuda_copy import async_copy
 from .async_copies import VECTORS
 
 _VECTOR_BYTES = 16
@@ -80,7 +82,7 @@ def fetch(
     ``for i, j: T[i, j] = S[i, j]``  →  ``for ij: ...``, which TVM's postproc splits over the
     threads, ``lanes`` neighbours each at a time. Where memory runs along i, ``for ji``, so that
     neighbouring threads read neighbouring elements, one each. With ``vectors``, a copy that needs
-    no guard becomes a block for each vector, which may be copied asynchronously:
+    no guard becomes a block for each vector of the widest kind, which may be copied asynchronously:
     ``for ij0: T[i, j0] = S[i, j0] for lanes neighbours``.
 
     Parameters
@@ -101,23 +103,22 @@ def fetch(
     guarded = _is_guarded(sch.get(copy))
     if DataType(dtype).bits == 8 and guarded:
         most = 4  # TVM cannot write a longer vector of bytes that are all zero in CUDA.
-    lanes = [n for n in (1, 2, 4, 8, 16) if n <= most and run % n == 0 and along_last]
-    lanes = lanes or [1]
-    chosen = sch.sample_categorical(lanes, [1 / len(lanes)] * len(lanes))
+    lanes = [n for n in (1, 2, 4, 8, 16) if n <= most and run % n == 0 and along_last] or [1]
     *_, row, column = sch.get_loops(copy)
-    if lanes == [1] or guarded or not vectors:
-        sch.fuse(row, column) if along_last else sch.fuse(*_exchanged(sch, row, column))
+    name = async_copy(dtype, lanes[-1], str(sch.get(copy).writes[0].source.scope()))
+    if name is None or guarded or not vectors:
+        sch.fuse(*(row, column) if along_last else _exchanged(sch, row, column))
+        chosen = sch.sample_categorical(lanes, [1 / len(lanes)] * len(lanes))
         sch.annotate(copy, _FETCH, chosen)
         return copy
-    sch.annotate(copy, "mschedx.lanes", chosen)  # What first uses a decision names it.
-    column, vector = sch.split(column, [None, chosen])
+    column, vector = sch.split(column, [None, lanes[-1]])
     sch.vectorize(vector)
-    vectors = sch.blockize(vector)
+    whole = sch.blockize(vector)
     sch.fuse(row, column)
     # TVM's postproc reads a random variable only.
-    sch.annotate(vectors, _FETCH, sch.sample_categorical([1], [1.0]))
-    sch.annotate(vectors, VECTORS, chosen)
-    return vectors
+    sch.annotate(whole, _FETCH, sch.sample_categorical([1], [1.0]))
+    sch.annotate(whole, VECTORS, lanes[-1])
+    return whole
 
 
 def _exchanged(sch: Any, row: Any, column: Any) -> tuple[Any, Any]:
@@ -131,14 +132,24 @@ def _is_guarded(block: Any) -> bool:
     return isinstance(value, Call) and str(value.op.name).endswith("if_then_else")
 
 
-def pad_rows(sch: Any, copy: Any, dtype: str) -> None:
-    """Set rows of shared memory 16 bytes apart from a multiple of 32 bytes.
+def pad_rows(sch: Any, copy: Any, dtype: str, width: int) -> None:
+    """Decide whether rows of shared memory are padded against bank conflicts.
 
-    Eight rows of 16 bytes, which is what ``ldmatrix`` and ``wmma`` read at a time, then start in
-    different banks whatever the row's length, and every row stays aligned to 16 bytes.
+    A warp reads as many rows at a time, ``width`` bytes of each, as there are banks: rows at an odd
+    multiple of ``width`` from each other lie in different ones. Tiles are an even number of widths
+    long, so that this is one width more than they need; without it they conflict and leave room.
+
+    Parameters
+    ----------
+    width : int
+        Bytes, 16 (``ldmatrix``, ``wmma``) or a multiple that divides the 128 bytes of all banks.
     """
-    vector = _VECTOR_BYTES * 8 // DataType(dtype).bits
-    sch.storage_align(copy, 0, -2, 2 * vector, vector)
+    pad = width * 8 // DataType(dtype).bits
+    chosen = sch.sample_categorical([0, pad], [0.5, 0.5])
+    sch.annotate(copy, "mschedx.pitch", chosen)
+    row = len(sch.get(copy).writes[0].region) - 2
+    # What `storage_align` annotates; it takes no decision, and `annotate` checks for flat lists.
+    _ffi_api.ScheduleAnnotate(sch, copy, "buffer_dim_align", [[0, row, 2 * pad, chosen]])
 
 
 def tensorise_tiles(sch: Any, copy: Any, tile: tuple[int, int], name: str) -> None:

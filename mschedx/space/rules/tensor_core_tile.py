@@ -135,7 +135,7 @@ def _tile(sch: Any, block: Any, product: Product, plan: Plan) -> Schedule:
         run = product.run(operand)
         copy = staging.fetch(sch, shared, run, operand.dtype, along[i], vectors=True)
         plain |= copy is not shared
-        staging.pad_rows(sch, copy, operand.dtype)
+        staging.pad_rows(sch, copy, operand.dtype, intrinsic.row_bytes[i])
         fragment = sch.cache_read(block, operand.index, intrinsic.scopes[i])
         sch.compute_at(fragment, loops.step, preserve_unit_loops=True)
         staging.tensorise_tiles(sch, fragment, tile, load)

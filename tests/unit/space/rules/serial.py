@@ -21,6 +21,9 @@ class SerialSchedule:
     def __getattr__(self, name):
         return getattr(self.schedule, name)
 
+    def __tvm_ffi_object__(self):
+        return self.schedule
+
     def copy(self):
         return SerialSchedule(self.schedule.copy())
 
@@ -28,9 +31,6 @@ class SerialSchedule:
         pass
 
     def tensorize(self, block_or_loop, name):
-        pass
-
-    def storage_align(self, *arguments):
         pass
 
     def annotate(self, target, key, value):
