@@ -106,7 +106,7 @@ def fetch(
     lanes = [n for n in (1, 2, 4, 8, 16) if n <= most and run % n == 0 and along_last] or [1]
     *_, row, column = sch.get_loops(copy)
     name = async_copy(dtype, lanes[-1], str(sch.get(copy).writes[0].source.scope()))
-    if name is None or guarded or not vectors:
+    if name is None or lanes == [1] or guarded or not vectors:
         sch.fuse(*(row, column) if along_last else _exchanged(sch, row, column))
         chosen = sch.sample_categorical(lanes, [1 / len(lanes)] * len(lanes))
         sch.annotate(copy, _FETCH, chosen)
