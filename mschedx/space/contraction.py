@@ -96,7 +96,9 @@ class Contraction:
         return replace(self, extents=extents)
 
 
-def match_contraction(block: Any, vector_bytes: int = 64) -> Contraction | None:
+def match_contraction(
+    block: Any, vector_bytes: int = 64, *, vector: int | None = None
+) -> Contraction | None:
     """Read the roles off a block; None when it is not a contraction of constant shape.
 
     Parameters
@@ -104,6 +106,8 @@ def match_contraction(block: Any, vector_bytes: int = 64) -> Contraction | None:
     block : SBlock
     vector_bytes : int
         Width of a vector register; the vector axis is one that fills whole registers, if any does.
+    vector : int, optional
+        The axis that has to be the vector axis.
     """
     store = block.body
     if block.init is None or not isinstance(store, tirx.BufferStore):
@@ -129,7 +133,8 @@ def match_contraction(block: Any, vector_bytes: int = 64) -> Contraction | None:
         return None
     dtype = str(store.buffer.dtype)
     lanes = vector_bytes * 8 // DataType(dtype).bits
-    return _assign_roles(block, operands, output, tuple(sorted(reduction)), dtype, lanes)
+    wanted = output if vector is None else (vector,)
+    return _assign_roles(block, operands, output, tuple(sorted(reduction)), dtype, lanes, wanted)
 
 
 def _factors(store: Any) -> tuple[Any, Any] | None:
@@ -180,13 +185,14 @@ def _assign_roles(
     reductions: tuple[int, ...],
     dtype: str,
     lanes: int,
+    wanted: Sequence[int | None],
 ) -> Contraction | None:
     extents = tuple(int(iv.dom.extent) for iv in block.iter_vars)
     choices = [
         (axis, panel, broadcast)
         for panel, broadcast in (operands, operands[::-1])
-        for axis in output
-        if axis not in broadcast.axes and panel.dim_of(axis) is not None
+        for axis in wanted
+        if axis is not None and axis not in broadcast.axes and panel.dim_of(axis) is not None
     ]
     if not choices or not reductions:
         return None

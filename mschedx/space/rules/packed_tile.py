@@ -15,9 +15,12 @@ from mschedx.hardware import Hardware
 
 from ..contraction import Contraction, match_contraction
 from . import register_tile as tile
+from .im2col import patch_matrix
 
 
-def packed_tiles(sch: Any, block: Any, hardware: Hardware) -> list[Schedule]:
+def packed_tiles(
+    sch: Any, block: Any, hardware: Hardware, *, im2col: bool = False
+) -> list[Schedule]:
     """Return the design spaces of :class:`PackedTile` for one block; empty when it has none."""
     contraction = match_contraction(sch.get(block), hardware.vector_bytes)
     if contraction is None or prod(contraction.extents[row] for row in contraction.rows) == 1:
@@ -34,10 +37,14 @@ def packed_tiles(sch: Any, block: Any, hardware: Hardware) -> list[Schedule]:
     limits = replace(limits, lanes=length)
     packings = _packings(sch, block, contraction, limits)
     designs = product(packings, _stagings(sch, block, contraction))
-    return [
+    spaces = [
         _tile(sch.copy(), block, contraction, limits, pack_panel, stage_broadcast)
         for pack_panel, stage_broadcast in designs
     ]
+    for whole in (False, True) if im2col else ():
+        gathered = _tile_patches(sch.copy(), block, contraction, hardware, whole)
+        spaces += [] if gathered is None else [gathered]
+    return spaces
 
 
 def _packings(
@@ -87,6 +94,28 @@ def _tile(
     return sch
 
 
+def _tile_patches(
+    sch: Any, block: Any, contraction: Contraction, hardware: Hardware, whole: bool
+) -> Schedule | None:
+    """Multiply with the patch matrix of a convolution, gathered by panels or as a whole before."""
+    lanes = hardware.lanes(contraction.dtype)
+    patches = patch_matrix(sch, block, contraction, lanes, hardware.vector_bytes)
+    if patches is None:
+        return None
+    contraction = patches.contraction
+    limits = replace(tile.TileLimits.of(hardware, contraction), lanes=lanes)
+    loops = tile.split_and_reorder(sch, block, contraction, limits)
+    sch.vectorize(loops.innermost[-1])
+    if patches.padded:
+        # A branch for every pixel, and unrolled, would take LLVM minutes.
+        sch.reverse_compute_at(patches.reader, loops.rows[-1], preserve_unit_loops=True)
+    else:
+        tile.attach_write_back(sch, patches.reader, contraction, limits, loops)
+    tile.place_copy(sch, patches.copy, None if whole else loops.panel, patches.run)
+    sch.decompose_reduction(block, loops.reduction)
+    return sch
+
+
 @derived_object
 class PackedTile(PyScheduleRule):
     """Tile a contraction for registers, with packed panels as alternatives.
@@ -119,6 +148,9 @@ class PackedTile(PyScheduleRule):
     ----------
     hardware : Hardware
         Lanes and registers bound the tile.
+    im2col : bool
+        Also offer convolutions whose output ends in pixels (``[N, O, H, W]``) as products with
+        their patch matrix (:func:`patch_matrix`), in panels of patches gathered in each task.
 
     References
     ----------
@@ -126,19 +158,20 @@ class PackedTile(PyScheduleRule):
     panels; Heron (ASPLOS'23) §4, rules S2 and S3, for staging as part of the space.
     """
 
-    def __init__(self, hardware: Hardware) -> None:
+    def __init__(self, hardware: Hardware, *, im2col: bool = False) -> None:
         super().__init__()
         self.hardware = hardware
+        self.im2col = im2col
 
     def _initialize_with_tune_context(self, context: Any) -> None:
         pass
 
     def apply(self, sch: Schedule, block: Any) -> list[Schedule]:
         try:
-            return packed_tiles(sch, block, self.hardware) or [sch]
+            return packed_tiles(sch, block, self.hardware, im2col=self.im2col) or [sch]
         except ScheduleError:
             # A producer or consumer that cannot be moved: the block keeps its other rules.
             return [sch]
 
     def clone(self) -> Any:
-        return PackedTile(self.hardware)
+        return PackedTile(self.hardware, im2col=self.im2col)

@@ -1,0 +1,165 @@
+"""A convolution as a product with its patch matrix, vectors running along the output's pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import gcd
+from typing import Any
+
+from tvm.tirx import IndexMap
+
+from ..contraction import Contraction, match_contraction
+
+
+@dataclass(frozen=True, slots=True)
+class Patches:
+    """A convolution whose block reads patches, for :class:`PackedTile` to tile.
+
+    Attributes
+    ----------
+    contraction : Contraction
+        Roles of the rewritten block: pixels are the vector axis, patches the panel operand.
+    copy : SBlockRV
+        The block that gathers patches.
+    reader : SBlockRV
+        The block that reads the result: what scatters it to the output, or the epilogue.
+    run : int
+        Neighbouring pixels that are neighbours in the image: vectors of the copy.
+    padded : bool
+        Whether the last vector has pixels that are not there.
+    """
+
+    contraction: Contraction
+    copy: Any
+    reader: Any
+    run: int
+    padded: bool
+
+
+def patch_matrix(
+    sch: Any, block: Any, contraction: Contraction, lanes: int, vector_bytes: int
+) -> Patches | None:
+    """Let a convolution read its patches from a matrix; None where there is no use for one.
+
+    It takes two or more output axes that are last in the output and read through a window or with
+    a stride (``h`` and ``w`` of ``[N, O, H, W]``). ``sch`` is changed in place.
+
+    Rewrite
+    -------
+    ``for n, o, h, w, c, r, s: Y[n, o, h, w] += X[n, c, h + r, w + s] * K[o, c, r, s]``  →  ::
+
+        for n, c, r, s, p: P[n, c, r, s, p] = X[n, c, p // W + r, p % W + s]
+        for n, o, p, c, r, s: Y'[n, o, p] += P[n, c, r, s, p] * K[o, c, r, s]
+        for n, o, p: Y[n, o, p // W, p % W] = Y'[n, o, p]
+
+    with the pixels ``p`` padded to whole vectors.
+    """
+    found = _pixels(contraction)
+    if found is None:
+        return None
+    image, pixels = found
+    axes = range(len(contraction.extents))
+    rest = [axis for axis in contraction.output_plain if axis not in pixels]
+    steps = _strides(sch.get(block), image, pixels)
+    width = contraction.extents[pixels[-1]]
+    extents = contraction.extents
+
+    copy = sch.reindex(block, ("read", image.index))
+    region = sch.get(block).reads[image.index]
+    own = _axes_of(sch.get(block), region)
+    others = [axis for axis in own if axis not in pixels]
+    fuse = _fuse(own, others, pixels, extents)
+    sch.transform_layout(block, ("read", image.index), fuse)
+    sch.transform_block_layout(copy, _index_map(sch, copy, fuse, len(own)))
+    reader = sch.reindex(block, ("write", 0))
+    own = _axes_of(sch.get(block), sch.get(block).writes[0])
+    sch.transform_layout(block, ("write", 0), _fuse(own, rest, pixels, extents))
+    # Pixels take the place of their first axis, so that spatial axes stay before reductions.
+    # Axes of one iteration would become spatial, so they go.
+    reduced = [axis for axis in contraction.reductions if extents[axis] > 1]
+    order = _fuse(axes, rest, pixels, extents, reduced)
+    sch.transform_block_layout(block, _index_map(sch, block, order, len(extents)))
+
+    consumers = sch.get_consumers(reader)
+    if len(consumers) == 1 and _same_axes(sch, reader, consumers[0]):
+        sch.compute_inline(reader)
+        reader = consumers[0]
+    positions = {axis: place for place, axis in enumerate(contraction.output_plain)}
+    dims = range(len(contraction.output_plain))
+    fuse = _fuse(dims, [positions[a] for a in rest], [positions[a] for a in pixels],
+                 [extents[a] for a in contraction.output_plain])  # fmt: skip
+    sch.transform_block_layout(reader, _index_map(sch, reader, fuse, len(dims)))
+    made = match_contraction(sch.get(block), vector_bytes, vector=len(rest))
+    if made is None:
+        return None
+    factors = [lanes if axis == made.vector else 1 for axis in range(len(made.extents))]
+    padded = made.extents[made.vector] % lanes != 0
+    if padded:
+        sch.pad_einsum(block, factors)
+        (guarded,) = sch.get_consumers(copy)
+        sch.compute_inline(copy)
+        copy = guarded
+        (crop,) = sch.get_consumers(block)
+        sch.compute_inline(crop)
+        made = made.padded(factors)
+    run = gcd(width, lanes) if steps[-1] == 1 else 1
+    return Patches(made, copy, reader, run, padded)
+
+
+def _pixels(contraction: Contraction) -> tuple[Any, tuple[int, ...]] | None:
+    """The operand that is the image, and the output axes that it reads through a window."""
+    for image in (contraction.panel, contraction.broadcast):
+        plain = {axis for axis in image.plain if axis is not None}
+        pixels = tuple(a for a in contraction.output_plain if a in image.axes and a not in plain)
+        last = contraction.output_plain[len(contraction.output_plain) - len(pixels) :]
+        if pixels and pixels == last and len(pixels) < len(contraction.output_plain):
+            return image, pixels
+    return None
+
+
+def _strides(block: Any, image: Any, pixels: Sequence[int]) -> list[int]:
+    """Steps of the image's windows along the pixel axes."""
+    from tvm.sym import detect_linear_equation
+
+    region = block.reads[image.index].region
+    found = []
+    for axis in pixels:
+        var = block.iter_vars[axis].var
+        (dim,) = (d for d, used in enumerate(image.dims) if axis in used)
+        found.append(int(detect_linear_equation(region[dim].min, [var])[0]))
+    return found
+
+
+def _axes_of(block: Any, region: Any) -> list[int]:
+    axes = {iv.var: position for position, iv in enumerate(block.iter_vars)}
+    return [axes[bounds.min] for bounds in region.region]
+
+
+def _fuse(
+    own: Sequence[int],
+    first: Sequence[int],
+    pixels: Sequence[int],
+    extents: Sequence[int],
+    last: Sequence[int] = (),
+) -> Callable[..., list[Any]]:
+    """An index map from one index per axis of ``own`` to ``first``, one pixel, ``last``."""
+
+    def fuse(*index: Any) -> list[Any]:
+        by_axis = dict(zip(own, index))
+        pixel = by_axis[pixels[0]]
+        for axis in pixels[1:]:
+            pixel = pixel * extents[axis] + by_axis[axis]
+        return [*(by_axis[a] for a in first), pixel, *(by_axis[a] for a in last)]
+
+    return fuse
+
+
+def _index_map(sch: Any, block: Any, fuse: Callable[..., list[Any]], rank: int) -> Any:
+    dtype = str(sch.get(block).iter_vars[0].var.ty)
+    return IndexMap.from_func(fuse, ndim=rank, index_dtype=dtype)
+
+
+def _same_axes(sch: Any, one: Any, other: Any) -> bool:
+    first, second = ([int(iv.dom.extent) for iv in sch.get(b).iter_vars] for b in (one, other))
+    return sch.get(other).init is None and first == second and not sch.get_consumers(other)

@@ -1,0 +1,78 @@
+"""PackedTile(im2col=True): convolutions as products with their patch matrix."""
+
+import numpy as np
+import pytest
+import tvm
+from tvm.s_tir import Schedule
+from tvm.s_tir.meta_schedule.arg_info import ArgInfo
+from tvm.target import Target
+
+from mschedx.hardware import Hardware
+from mschedx.space.contraction import match_contraction
+from mschedx.space.rules.packed_tile import packed_tiles
+from mschedx.space.sketch import sketches
+from mschedx.workloads import make
+
+TARGET = Target({"kind": "llvm", "mcpu": "haswell", "num-cores": 2})
+HARDWARE = Hardware.from_target(TARGET)
+
+CONVOLUTIONS = {
+    "whole vectors": ("conv2d", (1, 4, 8, 8, 16, 3, 1, 1)),
+    "rows that vectors cross": ("conv2d", (2, 3, 12, 12, 8, 3, 1, 1)),
+    "padded pixels": ("conv2d", (1, 3, 7, 7, 8, 3, 1, 1)),
+    "stem": ("conv2d", (1, 3, 16, 16, 8, 7, 2, 3)),
+    "strided 1x1": ("conv2d", (1, 8, 8, 8, 16, 1, 2)),
+    "epilogue": ("conv2d_bias_relu", (1, 4, 7, 7, 16, 3, 1, 1)),
+    "conv3d": ("conv3d", (1, 2, 3, 6, 6, 8, 3, 1, 1)),
+}
+
+
+def spaces(op, shape, im2col):
+    mod = tvm.IRModule({"main": make(op, shape)})
+    sch = Schedule(mod)
+    blocks = sch.get_child_blocks(sch.get_sblock("root"))
+    (block,) = [b for b in blocks if match_contraction(sch.get(b)) is not None]
+    return mod, packed_tiles(sch, block, HARDWARE, im2col=im2col)
+
+
+def run(mod, inputs):
+    tensors = [tvm.runtime.tensor(a) for a in inputs]
+    tvm.compile(mod, target=TARGET)["main"](*tensors)
+    return tensors[-1].numpy()
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_every_sampled_schedule_computes_the_convolution(name):
+    mod, designs = spaces(*CONVOLUTIONS[name], im2col=True)
+    rng = np.random.default_rng(0)
+    shapes = [[int(d) for d in info.shape] for info in ArgInfo.from_entry_func(mod)]
+    inputs = [rng.standard_normal(shape, "float32") for shape in shapes]
+    expected = run(mod, inputs)
+    _, direct = spaces(*CONVOLUTIONS[name], im2col=False)
+    assert len(designs) == len(direct) + 2
+    for sketch in sketches(mod, TARGET, designs[-2:]):
+        for config in sketch.sample(3, rng):
+            result = run(sketch.schedule(config).mod, inputs)
+            np.testing.assert_allclose(result, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_what_has_no_window_or_ends_in_channels_gets_no_patches():
+    for op, shape in (
+        ("conv2d", (1, 8, 8, 8, 16, 1)),
+        ("conv2d_nhwc", (1, 8, 8, 8, 16, 3, 1, 1)),
+        ("gemm", (32, 32, 32)),
+    ):
+        _, direct = spaces(op, shape, im2col=False)
+        _, offered = spaces(op, shape, im2col=True)
+        assert len(direct) == len(offered) > 0
+
+
+def test_patches_are_gathered_in_each_task_or_before_all():
+    _, designs = spaces(*CONVOLUTIONS["whole vectors"], im2col=True)
+    depth = []
+    for design in designs[-2:]:
+        (copy,) = [b for b in design.get_child_blocks(design.get_sblock("root"))
+                   if design.get(b).name_hint.endswith("reindex_reindex")]  # fmt: skip
+        depth.append(len(design.get_loops(copy)))
+    # Task, panel, then [n, c, r, s, p0, p1]; at the root all but the pixels are fused.
+    assert depth == [8, 3]
