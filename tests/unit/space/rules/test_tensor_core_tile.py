@@ -1,5 +1,7 @@
 """TensorCoreTile: its index arithmetic on a CPU, its structure and constraints on a GPU target."""
 
+import re
+
 import numpy as np
 import pytest
 import tvm
@@ -12,7 +14,9 @@ from tvm.target import Target
 
 from mschedx import compat
 from mschedx.space.analysis.extract import entry, extract
+from mschedx.space.analysis.probe import random_configs
 from mschedx.space.contraction import match_contraction
+from mschedx.space.errors import InvalidSchedule
 from mschedx.space.rules.einsum import as_product
 from mschedx.space.rules.tensor_core_tile import MAX_THREADS, tensor_core_tiles
 from mschedx.space.sketch import sketches
@@ -132,16 +136,17 @@ def test_structure_of_a_gemm():
     sch, *_ = spaces(gemm(1024, 1024, 1024))
     (sketch,) = sketches(module(gemm(1024, 1024, 1024)), A100, [sch])
     wanted = {"C.ax0_0.1": 2, "C.ax0_0.2": 2, "C.ax1_0.1": 2, "C.ax1_0.2": 1, "C.ax2_0.1": 2}
-    lanes = {"A_reindex_shared.dyn.fetch": 8, "B_reindex_shared.dyn.fetch": 4, "unroll": 0}
-    config = factors(sketch, **wanted, **lanes)
+    config = factors(sketch, **wanted, unroll=0)
     found = nests(sketch.schedule(config))
     grid, warps, pipeline = "block.y8 block.x16", "thread.y4", "*32"
     copy = f"{grid} {warps} {pipeline}"
     assert found == {
         "C_init_o": f"{grid} {warps} 2 2 1 2",
-        # 128 x 32 and 32 x 64 elements, by 4 warps of 32 threads, 8 and 4 at a time.
+        # 128 x 32 and 32 x 64 elements, by 4 warps of 32 threads, 8 at a time.
+        "A_reindex_shared.dyn_o": f"{copy} 4 thread.y4 thread.x32",
         "A_reindex_shared.dyn": f"{copy} 4 thread.y4 thread.x32 v8",
-        "B_reindex_shared.dyn": f"{copy} 4 thread.y4 thread.x32 v4",
+        "B_reindex_shared.dyn_o": f"{copy} 2 thread.y4 thread.x32",
+        "B_reindex_shared.dyn": f"{copy} 2 thread.y4 thread.x32 v8",
         "A_reindex_shared.dyn_m16n8k8.matrixA_o": f"{copy} 2 4 1",
         "B_reindex_shared.dyn_m16n8k8.matrixB_o": f"{copy} 2 1 2",
         "C_update_o": f"{copy} 2 2 2 1 2",
@@ -174,12 +179,10 @@ def test_heron_fact_5_every_sample_fits_its_instruction(large):
             m, n = write.lengths
             assert m * n == 256
             assert {length for one in reads for length in one.lengths} == {16}
-            for copy in (b for b in program.blocks if b.name.endswith("reindex_shared.dyn")):
-                lanes = config[names.index(f"{copy.name}.fetch")]
-                vectors = [
-                    x for x in map(program.loops.__getitem__, copy.loops) if x.kind[0] == "v"
-                ]
-                assert np.prod([x.extent for x in vectors], dtype=int) == lanes
+            copies = [b for b in program.blocks if "mschedx.vectors" in dict(b.annotations)]
+            assert len(copies) == 2
+            for copy in copies:
+                assert {access.lengths for access in copy.accesses} == {(1, 8)}
 
 
 def test_heron_fact_6_sampled_configs_become_programs(large):
@@ -253,11 +256,107 @@ def test_a_short_reduction_has_no_pipeline():
 
 
 def test_padded_bytes_are_copied_in_words():
-    for extent, most in ((1024, 16), (1000, 4)):
-        function = gemm(extent, extent, extent, "int8", "int32", (False, True))
-        (sketch,) = sketches(module(function), A100)
-        fetches = [one for one in sketch.decisions if one.name.endswith("shared.dyn.fetch")][:2]
-        assert [one.domain[-1] for one in fetches] == [most, most]
+    (plain,) = spaces(gemm(1024, 1024, 1024, "int8", "int32", (False, True)))
+    blocks = extract(entry(plain.mod)).blocks
+    vectors = [dict(b.annotations).get("mschedx.vectors") for b in blocks]
+    assert [lanes for lanes in vectors if lanes] == [16, 16]
+    (sketch,) = sketches(
+        module(gemm(1000, 1000, 1000, "int8", "int32", (False, True))),
+        A100,
+        spaces(gemm(1000, 1000, 1000, "int8", "int32", (False, True))),
+    )
+    fetches = [one for one in sketch.decisions if one.name.endswith("shared.dyn.fetch")][:2]
+    assert [one.domain for one in fetches] == [(1, 2, 4), (1, 2, 4)]
+
+
+def source_of(sketch, **wanted):
+    """The kernel of a valid config with some decisions fixed, as CUDA source."""
+    schedule = sketch.schedule(factors(sketch, **wanted))
+    source = tvm.compile(schedule.mod, A100).mod.imports[0].inspect_source()
+    return source[source.rindex("__global__") :]
+
+
+_EVENT = re.compile(
+    r"(?P<copy>mschedx_copy_async_\d+\()|(?P<commit>commit_group\(\))|wait_group_(?P<wait>\d)\(\)"
+    r"|(?P<sync>__syncthreads\(\))|(?P<use>\bfor \(int ax2_0_1)|(?P<loop>for \(int ax2_0_0)"
+)
+
+
+def events(source):
+    """What happens to asynchronous copies, in the order of the source."""
+    found = []
+    for one in _EVENT.finditer(source):
+        event = f"wait {one['wait']}" if one["wait"] else one.lastgroup
+        if not (event == "copy" and found[-1:] == ["copy"]):
+            found.append(event)
+    return found
+
+
+@pytest.mark.parametrize("stages", [1, 2, 3])
+def test_waits_cover_the_tiles_that_are_used(stages):
+    sketch, *_ = sketches(module(gemm(512, 512, 512)), A100)
+    wanted = {"ax2_0_0.stages": stages, "ax2_0_0.async": 1, "C.ax2_0.1": 2, "unroll": 0}
+    found = events(source_of(sketch, **wanted))
+    # Before iteration i uses its tiles, i + stages + 1 groups are committed, so as many as there
+    # are stages may be under way; after the last commit, one less for every iteration.
+    ahead = ["copy", "commit"] * stages
+    around = ["loop", "sync", "copy", "commit", f"wait {stages}", "sync", "use"]
+    last = [e for left in reversed(range(stages)) for e in (f"wait {left}", "sync", "use")]
+    assert found == ahead + around + last
+
+
+@pytest.mark.parametrize("unroll", [16, 512])
+def test_waits_are_for_constant_numbers_where_loops_are_unrolled(unroll):
+    sketch, *_ = sketches(module(gemm(512, 512, 512)), A100)
+    wanted = {"ax2_0_0.stages": 3, "ax2_0_0.async": 1, "unroll": unroll}
+    found = events(source_of(sketch, **wanted))
+    assert [e for e in found if e.startswith("wait")][-3:] == ["wait 2", "wait 1", "wait 0"]
+
+
+def test_copies_are_synchronous_where_nothing_is_fetched_ahead_or_nobody_asks():
+    sketch, *_ = sketches(module(gemm(512, 512, 512)), A100)
+    for wanted in ({"ax2_0_0.stages": 0, "ax2_0_0.async": 1}, {"ax2_0_0.async": 0}):
+        source = source_of(sketch, **wanted)
+        assert "copy_async" not in source
+        assert "wait_group" not in source
+        assert "*(uint4*)" in source
+
+
+def test_fewer_iterations_than_stages_wait_for_everything():
+    sketch, *_ = sketches(module(gemm(256, 256, 64)), A100)
+    wanted = {"ax2_0_0.stages": 3, "ax2_0_0.async": 1, "C.ax2_0.0": 2, "unroll": 0}
+    found = events(source_of(sketch, **wanted))
+    assert found.count("commit") == 2
+    assert [e for e in found if e.startswith("wait")] == ["wait 0", "wait 0"]
+
+
+@pytest.mark.parametrize(
+    ("function", "target", "decided"),
+    [
+        (gemm(64, 64, 64), A100, True),
+        # Padded copies are guarded; a padded image is, its weights are not.
+        (gemm(60, 60, 60), A100, False),
+        (workload("conv2d_nhwc", 1, 8, 8, 32, 32, 3, 1, 1), A100, True),
+        (gemm(64, 64, 64), Target("nvidia/nvidia-t4"), False),
+    ],
+)
+def test_asynchronous_copies_are_a_decision(function, target, decided):
+    sch, *_ = spaces(function, target)
+    loops = extract(entry(sch.mod)).loops
+    pipelines = [dict(loop.annotations) for loop in loops if loop.annotations]
+    assert any("mschedx.async" in notes for notes in pipelines) == decided
+    assert any("mschedx.stages" in notes for notes in pipelines)
+
+
+def test_row_pitch_is_a_decision():
+    (sketch, *_) = sketches(module(gemm(256, 256, 256)), A100)
+    for pitch in (0, 8):
+        wanted = {"A_reindex_shared.dyn_o.pitch": pitch, "C.ax2_0.1": 2, "C.ax0_0.0": 2}
+        config = factors(sketch, **wanted, **{"C.ax0_0.1": 2})
+        size = sketch.extents(config[None])["A_reindex_shared.dyn/alloc_bytes"][0]
+        stages = config[sketch.names.index("ax2_0_0.stages")]
+        copies = stages + 1 if stages else 1
+        assert size == copies * 128 * (32 + pitch) * 2
 
 
 @pytest.mark.parametrize(
@@ -301,7 +400,12 @@ def test_a_target_without_tensor_cores_has_no_space():
 def any_schedule(function):
     """A schedule of the first sketch that the postprocs accept, without analysing the sketch."""
     design = sketches(module(function), A100)[0].design
-    return design.materialize(design.default_config())
+    for config in random_configs(design, 200, np.random.default_rng(0)):
+        try:
+            return design.materialize(config)
+        except InvalidSchedule:
+            continue
+    raise AssertionError("the postprocs accept none of 200 random configs")
 
 
 def test_what_is_left_beside_the_kernel_gets_tvms_rules():
