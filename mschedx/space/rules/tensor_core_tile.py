@@ -236,8 +236,8 @@ class TensorCoreTile(PyScheduleRule):
         blockIdx.y for i0, blockIdx.x for j0:
             threadIdx.y for iw·jw:                   # a warp each
                 c[if, jf tiles] = fill()
-                for k0 (pipelined, 0 to 3 iterations ahead):
-                    A_shared = A[i block, k0 tile]   # by all threads, sampled lanes each
+                for k0 (pipelined, 0 to 3 iterations ahead; asynchronous or not):
+                    A_shared = A[i block, k0 tile]   # by all threads, a vector each
                     B_shared = B[k0 tile, j block]
                     for k1:
                         a, b = load(A_shared), load(B_shared)
@@ -245,7 +245,10 @@ class TensorCoreTile(PyScheduleRule):
                 C[i, j tiles] = store(c)             # or C_shared, where C has another shape
             C[...] = epilogue(C_shared)              # by all threads, only then
 
-    Rows of shared memory are padded by 16 bytes against bank conflicts.
+    Whether rows of shared memory are padded against bank conflicts is a decision for each operand.
+    So is, from sm_80 on, whether vectors that need no guard are copied by ``cp.async``, where tiles
+    are fetched ahead: :class:`.async_copies.AsyncCopies`, a postproc, sees to that. Padded operands
+    are copied element by element or in sampled lanes, synchronously.
 
     Parameters
     ----------
