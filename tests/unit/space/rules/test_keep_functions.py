@@ -1,0 +1,72 @@
+"""Functions that have vectors stay blocks of their own, wherever they occur."""
+
+import numpy as np
+import pytest
+import tvm
+from tvm import te
+from tvm.s_tir import Schedule, Trace
+from tvm.s_tir.meta_schedule import TuneContext
+from tvm.s_tir.meta_schedule.arg_info import ArgInfo
+from tvm.target import Target
+
+from mschedx import workloads
+from mschedx.space.sketch import sketches
+from mschedx.space.target import for_target
+
+TARGET = Target({"kind": "llvm", "mcpu": "haswell", "num-cores": 2})
+
+
+def silu(m, n):
+    x = te.placeholder((m, n), "float32", "X")
+    s = te.compute((m, n), lambda i, j: te.sigmoid(x[i, j]), name="S")
+    y = te.compute((m, n), lambda i, j: x[i, j] * s[i, j], name="Y")
+    return te.create_prim_func([x, y])
+
+
+def biased_sigmoid(m, n):
+    x, b = te.placeholder((m, n), "float32", "X"), te.placeholder((n,), "float32", "B")
+    z = te.compute((m, n), lambda i, j: x[i, j] + b[j], name="Z")
+    y = te.compute((m, n), lambda i, j: te.sigmoid(z[i, j]), name="Y")
+    return te.create_prim_func([x, b, y])
+
+
+def plain(m, n):
+    x = te.placeholder((m, n), "float32", "X")
+    y = te.compute((m, n), lambda i, j: te.exp(x[i, j]), name="Y")
+    return te.create_prim_func([x, y])
+
+
+@pytest.mark.parametrize(
+    ("func", "intrinsic"),
+    [
+        (silu(6, 32), "mschedx_sigmoid_a_8_f32"),
+        (biased_sigmoid(6, 32), "mschedx_sigmoid_a_plus_vector_8_f32"),
+        (plain(6, 32), "mschedx_exp_a_8_f32"),
+        (workloads.make("softmax", (12, 48)), "mschedx_exp_a_minus_scalar_8_f32"),
+    ],
+)
+def test_every_sketch_uses_vectors_and_computes_the_same(func, intrinsic):
+    mod = tvm.IRModule({"main": func})
+    rng = np.random.default_rng(0)
+    shapes = [[int(n) for n in info.shape] for info in ArgInfo.from_entry_func(mod)]
+    inputs = [tvm.runtime.tensor(rng.standard_normal(s, "float32")) for s in shapes]
+    tvm.compile(mod, target=TARGET)["main"](*inputs)
+    expected = inputs[-1].numpy().copy()
+    for sketch in sketches(mod, TARGET):
+        sch = sketch.schedule(sketch.sample(1, rng)[0])
+        assert intrinsic in str(sch.trace)
+        replayed = Schedule(mod)
+        Trace.apply_json_to_schedule(sch.trace.as_json(), replayed)
+        tvm.ir.assert_structural_equal(replayed.mod, sch.mod)
+        module = tvm.compile(replayed.mod, target=TARGET)
+        assert "expf" not in module.mod.inspect_source("s")
+        module["main"](*inputs)
+        np.testing.assert_allclose(inputs[-1].numpy(), expected, rtol=1e-5)
+
+
+def test_without_whole_vectors_nothing_is_kept_apart():
+    mod = tvm.IRModule({"main": silu(5, 7)})
+    context = TuneContext(mod=mod, target=TARGET, space_generator=for_target(TARGET))
+    (space,) = context.generate_design_space()
+    blocks = space.get_child_blocks(space.get_sblock("root"))
+    assert [space.get(block).name_hint for block in blocks] == ["Y"]
