@@ -57,21 +57,25 @@ class AsyncCopies(PyPostproc):
 
     def apply(self, sch: Schedule) -> bool:
         for block, lanes in list(_vector_copies(sch)):
-            pipeline = _pipeline(sch, block)
-            target = sch.get(block).writes[0].source
-            name = async_copy(str(target.dtype), lanes, str(target.scope()))
-            if pipeline is None or name is None:
-                continue
-            # The loop, as a block that is guarded against surplus threads matches nothing.
-            (copy,) = sch.get_child_blocks(block)
-            sch.tensorize(sch.get_loops(copy)[-1], name)
-            if _ASYNC_STAGES not in sch.get(pipeline).annotations:
-                sch.annotate(pipeline, _ASYNC_STAGES, [0])
-                _unroll_explicitly(sch, sch.get_loops(block))
+            _copy_asynchronously(sch, block, lanes)
         return True
 
     def clone(self) -> Any:
         return AsyncCopies()
+
+
+def _copy_asynchronously(sch: Any, block: Any, lanes: int) -> None:
+    pipeline = _pipeline(sch, block)
+    target = sch.get(block).writes[0].source
+    name = async_copy(str(target.dtype), lanes, str(target.scope()))
+    if pipeline is None or name is None:
+        return
+    # The loop, as a block that is guarded against surplus threads matches nothing.
+    (copy,) = sch.get_child_blocks(block)
+    sch.tensorize(sch.get_loops(copy)[-1], name)
+    if _ASYNC_STAGES not in sch.get(pipeline).annotations:
+        sch.annotate(pipeline, _ASYNC_STAGES, [0])
+        _unroll_explicitly(sch, sch.get_loops(block))
 
 
 def _unroll_explicitly(sch: Any, loops: Sequence[Any]) -> None:
