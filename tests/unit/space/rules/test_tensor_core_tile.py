@@ -10,6 +10,7 @@ from tvm import te
 from tvm.s_tir import Schedule
 from tvm.s_tir import meta_schedule as ms
 from tvm.s_tir.meta_schedule.testing import te_workload as tw
+from tvm.s_tir.schedule import Trace
 from tvm.target import Target
 
 from mschedx import compat
@@ -311,6 +312,16 @@ def test_waits_are_for_constant_numbers_where_loops_are_unrolled(unroll):
     wanted = {"ax2_0_0.stages": 3, "ax2_0_0.async": 1, "unroll": unroll}
     found = events(source_of(sketch, **wanted))
     assert [e for e in found if e.startswith("wait")][-3:] == ["wait 2", "wait 1", "wait 0"]
+
+
+def test_a_record_replays_without_the_postproc():
+    mod = module(gemm(512, 512, 512))
+    sketch, *_ = sketches(mod, A100)
+    schedule = sketch.schedule(factors(sketch, **{"ax2_0_0.stages": 2, "ax2_0_0.async": 1}))
+    replayed = Schedule(mod)
+    Trace.apply_json_to_schedule(schedule.trace.as_json(), replayed)
+    tvm.ir.assert_structural_equal(schedule.mod, replayed.mod)
+    assert "mschedx_copy_async" in replayed.mod.script()
 
 
 def test_copies_are_synchronous_where_nothing_is_fetched_ahead_or_nobody_asks():
