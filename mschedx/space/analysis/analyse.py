@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mschedx.hardware import Hardware
-from mschedx.space.expression import Expression, add, constant, multiply, where_at_most
+from mschedx.space.expression import Expression, multiply
 
 from . import derive, dynamic
+from .accesses import STRIDE, accesses, footprints, unknown_strides
 from .compaction import doubtful, enlarged
 from .cpu_advice import cpu_preferences
 from .extract import Program
@@ -39,7 +40,7 @@ from .probe import (
     random_configs,
     replayed_or_not,
 )
-from .symbolic import Component, SymbolicProgram, solve, withdraw
+from .symbolic import SymbolicProgram, solve, withdraw
 from .vectorize import rewrite
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def analyse(design: Design, seed: int = 0, probes: int = PROBES) -> Analysis:
     few = gather_few(design, _FEW + len(design.decisions), rng)
     if _is_plain(design, few):
         analysis = analyse_probes(design, few, rng, wary=True)
-        if not analysis.unresolved:
+        if all(STRIDE in name for name in analysis.unresolved):
             return analysis
     observed = gather(design, few, max(probes, 2 * len(design.decisions)), rng)
     return analyse_probes(design, observed, rng)
@@ -142,12 +143,13 @@ def analyse_probes(
             "expressions describe the most frequent one"
         )
     loops = _loops(found)
-    accesses = _accesses(found)
+    reached = accesses(found)
+    unresolved |= unknown_strides(reached, loops)
     stores = _stores(found)
     if not on_gpu:
         hardware = Hardware.from_target(design.target)
         preferences += cpu_preferences(loops, stores, hardware)
-    quantities = _quantities(loops, accesses, stores, allocations, nests, vectors)
+    quantities = _quantities(loops, reached, stores, allocations, nests, vectors)
     for name in _unsure(found, nests, allocations):
         if quantities.pop(name, None) is not None:
             unresolved[name] = "what the buffer's readers touch is not known: only a lower bound is"
@@ -165,7 +167,7 @@ def analyse_probes(
         preferences=derive.named(preferences, design.names),
         unresolved=unresolved,
         loops=loops,
-        accesses=accesses,
+        accesses=reached,
         stores=stores,
         allocations=allocations,
         kernels=nests,
@@ -236,54 +238,6 @@ def _loops(found: SymbolicProgram) -> tuple[LoopInfo, ...]:
         )
         for loop, extent in zip(found.template.loops, found.extents)
     )
-
-
-def _accesses(found: SymbolicProgram) -> tuple[AccessInfo, ...]:
-    result = []
-    buffers = {b.name: b for b in found.template.buffers}
-    for b, block in enumerate(found.template.blocks):
-        levels = len(block.loops) + 1
-        for a, access in enumerate(block.accesses):
-            buffer, forms = buffers[access.buffer], found.regions[b][a]
-            result.append(
-                AccessInfo(
-                    block=block.name,
-                    buffer=buffer.name,
-                    scope=buffer.scope,
-                    dtype=buffer.dtype,
-                    is_write=access.is_write,
-                    element_bytes=dtype_bytes(buffer.dtype),
-                    loops=block.loops,
-                    regions=tuple(tuple(form.reach[:levels]) for form in forms),
-                    team_regions=tuple(tuple(form.reach[levels : 2 * levels]) for form in forms),
-                    strides=tuple(_stride(found, b, a, loop) for loop in block.loops),
-                )
-            )
-    return tuple(result)
-
-
-def _stride(found: SymbolicProgram, b: int, a: int, loop: int) -> Expression | None:
-    """Elements between neighbouring iterations of a loop in the row-major buffer."""
-    access = found.template.blocks[b].accesses[a]
-    row: Expression = constant(1)
-    total: list[Expression] = []
-    for extent, form in zip(reversed(found.shapes[access.buffer]), reversed(found.regions[b][a])):
-        total += [
-            multiply(row, _first_step(found, b, c)) for c in form.components if c.loop == loop
-        ]
-        if extent is None:
-            return None
-        row = multiply(row, extent)
-    return add(0, *total)
-
-
-def _first_step(found: SymbolicProgram, b: int, part: Component) -> Expression:
-    """How far a component moves when its loop does: of a fused loop's, the fastest that can."""
-    if part.count == found.extents[part.loop]:
-        return part.stride
-    parts = [c for form in found.iters[b] for c in form.components if c.loop == part.loop]
-    faster = multiply(1, *(c.count for c in parts if c.period < part.period))
-    return where_at_most(part.count, 1, 0, where_at_most(faster, 1, part.stride, 0))
 
 
 def _stores(found: SymbolicProgram) -> tuple[StoreInfo, ...]:
@@ -400,7 +354,7 @@ def _vectors(
 
 def _quantities(
     loops: Sequence[LoopInfo],
-    accesses: Sequence[AccessInfo],
+    reached: Sequence[AccessInfo],
     stores: Sequence[StoreInfo],
     allocations: Sequence[AllocationInfo],
     nests: Sequence[KernelInfo],
@@ -423,28 +377,6 @@ def _quantities(
             named[f"{info.block}/{part}"] = getattr(info, part)
     for store in stores:
         named[f"{store.block}/instances"] = store.instances
-    for access in accesses:
-        named |= _footprints(access, loops)
+    for access in reached:
+        named |= footprints(access, loops)
     return {name: e for name, e in named.items() if e is not None}
-
-
-def _footprints(access: AccessInfo, loops: Sequence[LoopInfo]) -> dict[str, Expression | None]:
-    """Elements touched while a loop runs, for the loops that change them, and its strides."""
-    prefix = f"{access.block}/{access.buffer}.{'write' if access.is_write else 'read'}"
-    named: dict[str, Expression | None] = {}
-    before = None
-    for level in reversed(range(len(access.loops) + 1)):
-        dims = [levels[level] for levels in access.regions]
-        size = None if None in dims else multiply(1, *(e for e in dims if e is not None))
-        if size != before:
-            at = (
-                loops[access.loops[level]].name.split("/")[1]
-                if level < len(access.loops)
-                else "body"
-            )
-            named[f"{prefix}@{at}"] = size
-            before = size
-    for loop, stride in zip(access.loops, access.strides):
-        if stride is not None and stride != constant(0):
-            named[f"{prefix}.stride@{loops[loop].name.split('/')[1]}"] = stride
-    return named

@@ -17,10 +17,11 @@ from mschedx.space.errors import InvalidSchedule
 from mschedx.space.expression import Expression, IntArray
 from mschedx.space.materialize import Postprocs
 
+from .accesses import stride_name
 from .extract import DynamicExtent, Program, entry, extract
 from .lowered import Lowered, lower
 from .model import Analysis
-from .observe import UNKNOWN, Observations, observe
+from .observe import UNKNOWN, Observations, first_step, observe
 
 if TYPE_CHECKING:
     from mschedx.space.decisions import Design
@@ -125,7 +126,20 @@ def _check_scheduled(analysis: Analysis, seen: _Seen, verdict: Verdict) -> None:
             verdict.wrong["structure"] = (config.tolist(), len(names), len(program.loops))
             return
     configs = np.array([config for config, _ in seen.programs])
-    _check_forms(analysis, observe([program for _, program in seen.programs]), configs, verdict)
+    programs = [program for _, program in seen.programs]
+    _check_forms(analysis, observe(programs), configs, verdict)
+    _check_strides(analysis, programs, configs, verdict)
+
+
+def _check_strides(
+    analysis: Analysis, programs: Sequence[Program], configs: IntArray, verdict: Verdict
+) -> None:
+    found = [[a for block in program.blocks for a in block.accesses] for program in programs]
+    for known, seen in zip(analysis.accesses, zip(*found), strict=True):
+        for loop, stride in zip(known.loops, known.strides):
+            steps = [first_step(p, access, loop) for p, access in zip(programs, seen)]
+            name = stride_name(known, analysis.loops[loop])
+            verdict.note(name, stride, steps, configs)
 
 
 def _check_forms(

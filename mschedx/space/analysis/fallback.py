@@ -13,10 +13,11 @@ import numpy as np
 from mschedx.space.errors import InvalidSchedule
 from mschedx.space.expression import IntArray
 
+from .accesses import stride_name
 from .extract import DynamicExtent, Program, entry, extract
 from .lowered import lower
 from .model import Analysis
-from .observe import UNKNOWN, Observations, observe
+from .observe import UNKNOWN, Observations, first_step, observe
 
 if TYPE_CHECKING:
     from mschedx.space.decisions import Design
@@ -31,7 +32,8 @@ def replayed_quantities(
     -------
     dict of str to int64 array [n]
         Loop extents by the loop's name; elements that an access spans along a dimension while a
-        loop runs as ``"block/buffer.read[d]@loop"``; compacted extents as ``"buffer/alloc[d]"``.
+        loop runs as ``"block/buffer.read[d]@loop"``; strides, where the loop runs, as
+        ``"block/buffer.read.stride@loop"``; compacted extents as ``"buffer/alloc[d]"``.
         -1 where a config does not replay, or its program has another structure.
     """
     found: dict[str, IntArray] = {}
@@ -56,7 +58,11 @@ def _scheduled(analysis: Analysis, program: Program) -> Iterator[tuple[str, int]
             yield loop.name, loop.extent
     seen: Observations = observe([program])
     forms = [dims for block in seen.regions for dims in block]
-    for access, dims in zip(analysis.accesses, forms, strict=True):
+    concrete = [access for block in program.blocks for access in block.accesses]
+    for access, own, dims in zip(analysis.accesses, concrete, forms, strict=True):
+        for loop, stride in zip(access.loops, access.strides):
+            if stride is None:
+                yield stride_name(access, analysis.loops[loop]), first_step(program, own, loop)
         kind = "write" if access.is_write else "read"
         for d, (expressions, numbers) in enumerate(zip(access.regions, dims)):
             for level, expression in enumerate(expressions):

@@ -79,6 +79,17 @@ class Solver:
         for c in range(self.configs.shape[1]):
             self.learn(column(c))
 
+    def shows(self, mask: NDArray[np.bool_], others: IntArray) -> bool:
+        """Whether a monomial found behind the mask [P] must hold for other configs [m, D] too.
+
+        The probes left must outnumber the directions they span, and span those of the others.
+        """
+        seen = self._design[mask]
+        logs = np.log(np.maximum(others[:, self._unknowns], 1))
+        both = np.concatenate([seen, np.column_stack([np.ones(len(others)), logs])])
+        rank = np.linalg.matrix_rank(seen)
+        return bool(len(seen) >= rank + _SPARE and np.linalg.matrix_rank(both) == rank)
+
     def learn(self, expression: Expression) -> Expression:
         """Remember an expression, to be recognised by its values."""
         self._known.setdefault(expression(self.configs).tobytes(), expression)

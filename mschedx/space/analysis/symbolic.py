@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mschedx.space.expression import (
     Expression,
@@ -43,7 +44,8 @@ class Component:
 
     The loop moves the iterator in ``count`` steps of ``stride``; of the components of one fused
     loop, the one with the smaller ``period`` varies faster. ``kept`` tells whether the term stays
-    in the program where the count is 1; None when it sometimes does.
+    in the program where the count is 1; None when it sometimes does. ``every`` is how many
+    iterations it takes to move, None where no expression says so.
     """
 
     loop: int
@@ -51,6 +53,7 @@ class Component:
     stride: Expression
     period: float
     kept: bool | None
+    every: Expression | None
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,13 @@ class Form:
 
     ``reach[L]`` is how many values it spans at level L of `observe` (None where no expression
     reproduces every probe), ``components`` what the single loops do to it, ``bound`` the number of
-    values it can take at all.
+    values it can take at all. What the ``tangled`` loops do to it is not known for certain.
     """
 
     reach: list[Expression | None]
     components: list[Component]
     bound: Expression | None
+    tangled: set[int] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -179,6 +183,7 @@ class _Builder:
     ) -> None:
         self.strict, self.wary = strict, wary
         self.thin = False
+        self.evidence: dict[tuple[bytes, Expression], bool] = {}
         self.template = observed.template
         self.further = solver.configs[:0] if further is None else further
         self.disputed: dict[bytes, IntArray] = {}
@@ -250,13 +255,19 @@ class _Builder:
 
     def _solve_components(self, block: int, form: Form) -> None:
         form.components.clear()
+        form.tangled.clear()
         for position, loop in enumerate(self.template.blocks[block].loops):
             counts, strides, periods = np.moveaxis(self.numbers[id(form)].steps[:, position], -1, 0)
             present = strides > 0
+            if (counts == 0).any():
+                form.tangled.add(loop)
             if (counts == 0).any() or not present.any():
                 continue
             count, stride = self.solver.solve(counts), self.solver.solve(strides, present)
-            self.thin |= count is None or stride is None or present.sum() < self.solver.enough
+            if count is None or stride is None or not self._shown(present, count):
+                # A rule may rest on such a stride where it holds, but it is no quantity.
+                self.thin = True
+                form.tangled.add(loop)
             if count is not None and stride is not None:
                 kept = set(present[counts == 1].tolist()) or {True}
                 form.components.append(
@@ -266,8 +277,17 @@ class _Builder:
                         stride,
                         period=float(periods[present].mean()),
                         kept=kept.pop() if len(kept) == 1 else None,
+                        every=self.solver.solve(periods, present),
                     )
                 )
+
+    def _shown(self, present: NDArray[np.bool_], count: Expression) -> bool:
+        """Whether the programs where a part of a loop is present show all it may depend on."""
+        key = (present.tobytes(), count)
+        if key not in self.evidence:
+            elsewhere = self.further[self._at(count) > 1]
+            self.evidence[key] = not len(elsewhere) or self.solver.shows(present, elsewhere)
+        return self.evidence[key]
 
     def _solve_reach(self, block: int, form: Form) -> None:
         numbers = self.numbers[id(form)]
