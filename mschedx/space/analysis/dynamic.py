@@ -50,20 +50,20 @@ def varies(design: Design, rng: np.random.Generator) -> bool:
     return any(reason == REASON for refused in tried for _, reason in refused)
 
 
-def survey(design: Design, rng: np.random.Generator) -> IntArray:
+def survey(design: Design, rng: np.random.Generator, looked: Sequence[IntArray] = ()) -> IntArray:
     """Choose configs [<= `_LOOKS`, D] that show as many rows of the design's tables as they can.
 
-    The first quarter are extreme ones.
+    The first quarter are extreme ones; what ``looked`` at before shows is not shown again.
     """
-    first = extreme_configs(design, _LOOKS // 4, rng)
     drawn = random_configs(design, _DRAWN, rng)
-    chosen: list[IntArray] = [*first]
-    seen: set[tuple[int, bytes]] = set()
+    chosen = [] if len(looked) else [*extreme_configs(design, _LOOKS // 4, rng)]
     tables = [(t, list(c)) for t, c in enumerate(table.columns for table in design.tables)]
-    keys = [
-        {(t, config[columns].tobytes()) for t, columns in tables if len(columns) > 1}
-        for config in drawn
-    ]
+
+    def rows_of(config: IntArray) -> set[tuple[int, bytes]]:
+        return {(t, config[columns].tobytes()) for t, columns in tables if len(columns) > 1}
+
+    seen: set[tuple[int, bytes]] = set().union(*map(rows_of, looked))
+    keys = list(map(rows_of, drawn))
     for least in (2, 1):
         for config, own in zip(drawn, keys):
             if len(own - seen) >= least and len(chosen) < _LOOKS:
@@ -86,7 +86,7 @@ def constant_loops(
     refused = [config for config, reason in observed.refused if reason == REASON]
     accepted = list(observed.configs)
     if not refused and divides(observed.programs[0], really=True):
-        seen = replayed_or_not(design, survey(design, rng))
+        seen = replayed_or_not(design, survey(design, rng, accepted))
         refused += [config for config, reason in seen.refused if reason == REASON]
         accepted += list(seen.configs)
     for _ in range(_ROUNDS):
