@@ -136,6 +136,11 @@ class _LoopDraft:
     annotations: Annotations
 
 
+def nth(name: str, count: int) -> str:
+    """Unique name of the block or buffer that is the ``count``-th called ``name``."""
+    return name if count == 1 else f"{name}#{count}"
+
+
 @dataclass
 class _Walker:
     """Mutable state of one walk."""
@@ -153,7 +158,7 @@ class _Walker:
     def unique(self, what: str, name: str) -> str:
         used = self.names[what]
         used[name] += 1
-        return name if used[name] == 1 else f"{name}#{used[name]}"
+        return nth(name, used[name])
 
     def buffer(self, buffer: Any, parameter: bool = False) -> str:
         key = hash(buffer)

@@ -6,11 +6,12 @@ module reads those results off one schedule, with the passes TVM itself runs.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .extract import Program, entry, extract
+from .extract import Program, entry, extract, nth
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,8 @@ def _threads(program: Program, block: int) -> dict[str, int]:
 def allocations(func: Any) -> dict[str, tuple[int, ...]]:
     """Lower as far as the compaction of buffers and return their shapes by name.
 
+    Names are made unique in program order, as those of the scheduled program are.
+
     Parameters
     ----------
     func : tvm.tirx.PrimFunc
@@ -96,15 +99,17 @@ def allocations(func: Any) -> dict[str, tuple[int, ...]]:
     mod = tvm.IRModule({"main": func.with_attr("global_symbol", "main")})
     lowered = tvm.transform.Sequential(passes)(mod)["main"]
     found: dict[str, tuple[int, ...]] = {}
+    met = Counter[str]()
     stack = [lowered.body]
     while stack:
         node = stack.pop()
         kind = type(node).__name__
         if kind == "SeqStmt":
-            stack.extend(node.seq)
+            stack.extend(reversed(node.seq))
         elif kind == "SBlockRealize":
             for buffer in node.block.alloc_buffers:
-                found[buffer.name] = tuple(int(extent) for extent in buffer.shape)
+                met[buffer.name] += 1
+                found[nth(buffer.name, met[buffer.name])] = tuple(map(int, buffer.shape))
             stack.append(node.block.body)
         elif kind == "IfThenElse":
             stack += [part for part in (node.then_case, node.else_case) if part is not None]
