@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mschedx import compat
 from mschedx.space.errors import InvalidSchedule, UnsupportedTrace
 from mschedx.space.expression import IntArray
+from mschedx.space.materialize import in_threads
 
 from .affine import Affine, Division, NotAffine, sweep
 from .extract import Block, DynamicExtent, Program, entry, extract
@@ -189,20 +191,34 @@ class _Draft:
     refused: list[tuple[IntArray, str]] = field(default_factory=list)
 
     def take(self, configs: IntArray, enough: int | None = None) -> None:
-        for config in configs:
-            if enough is not None and len(self.programs) >= enough:
+        """Replay configs [n, D] in order, until there are ``enough`` programs."""
+        threads = min(compat.available_cores(), 8)
+        while len(configs):
+            wanted = len(configs) if enough is None else enough - len(self.programs)
+            if wanted <= 0:
                 return
-            try:
-                mod = self.design.replay(config).mod
-                program = extract(entry(mod))
-            except InvalidSchedule as error:
-                self.refused.append((config, error.reason))
-            except DynamicExtent:
-                self.refused.append((config, "DisallowDynamicLoop"))
-            else:
-                self.kept.append(config)
-                self.programs.append(program)
-                self.mods.append(mod)
+            for config, outcome in zip(configs, in_threads(self._mod, configs[:wanted], threads)):
+                self._keep(config, outcome)
+            configs = configs[wanted:]
+
+    def _mod(self, config: IntArray) -> Any:
+        try:
+            return self.design.replay(config).mod
+        except InvalidSchedule as failure:
+            return failure
+
+    def _keep(self, config: IntArray, outcome: Any) -> None:
+        if isinstance(outcome, InvalidSchedule):
+            self.refused.append((config, outcome.reason))
+            return
+        try:
+            program = extract(entry(outcome))
+        except DynamicExtent:
+            self.refused.append((config, "DisallowDynamicLoop"))
+            return
+        self.kept.append(config)
+        self.programs.append(program)
+        self.mods.append(outcome)
 
     def probes(self) -> Probes:
         if not self.kept:
