@@ -197,7 +197,9 @@ class _Draft:
             wanted = len(configs) if enough is None else enough - len(self.programs)
             if wanted <= 0:
                 return
-            for config, outcome in zip(configs, in_threads(self._mod, configs[:wanted], threads)):
+            for config, outcome in zip(
+                configs, in_threads(self._mod, list(configs[:wanted]), threads)
+            ):
                 self._keep(config, outcome)
             configs = configs[wanted:]
 
