@@ -26,7 +26,9 @@ def for_target(target: Target | dict[str, Any] | str, *, tf32: bool = False) -> 
 
     On ``llvm`` contractions get packed panels and register tiles, around a dot-product
     instruction where types and target allow (:class:`DotTile`) and of plain vectors elsewhere
-    (:class:`PackedTile`); everything else gets TVM's own rules. On ``cuda`` contractions whose
+    (:class:`PackedTile`); reductions, normalisations, pooling and matrix-vector products are
+    fused into streams over their rows (:class:`FusedStages`), what is left gets vectors and cores
+    (:class:`Remainder`) or TVM's own rules. On ``cuda`` contractions whose
     types the tensor cores of the target take are tiled around them (:class:`TensorCoreTile`);
     everything else gets TVM's rules for CUDA cores.
 
