@@ -211,6 +211,8 @@ SESSION = """
     import os, signal, sys, time
     from mschedx.measure import pool
     from mschedx.measure.pool import Job, PoolConfig, shared_pool
+    # A shell's background jobs, and what they start, ignore SIGINT.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     workers = shared_pool(PoolConfig(workers=2, cores=1, memory_bytes=1 << 30))
     pids = workers.pids()
     print(*pids, workers._zygote.process.pid, workers.directory, flush=True)
