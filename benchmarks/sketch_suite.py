@@ -96,8 +96,8 @@ def module_of(name: str) -> tvm.IRModule:
 def parser(description: str, configs: int) -> argparse.ArgumentParser:
     """Make a parser with the options that all sketch benchmarks have."""
     made = argparse.ArgumentParser(description=description.split("\n")[0])
-    made.add_argument("--target", default="llvm,cuda", help="llvm, cuda or both")
-    made.add_argument("--space", default="tvm,ours", help="tvm, ours or both")
+    made.add_argument("--target", default="llvm,cuda", help="targets, separated by a comma")
+    made.add_argument("--space", default="tvm,ours", help="spaces, separated by a comma")
     made.add_argument("--only", default="", help="workloads, separated by commas; all if empty")
     made.add_argument("--shard", default="0/1", help="i/n: every n-th workload from the i-th")
     made.add_argument("--configs", type=int, default=configs, help="random configs per sketch")

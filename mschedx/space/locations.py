@@ -205,8 +205,10 @@ def _offers(
 
     def provider(schedule: Any, config: IntArray) -> Callable:
         def watch(instruction: Any, inputs: Any, attributes: Any, decision: Any) -> Any:
+            if instruction.kind.name != spot.kind:
+                return decision
             done = schedule.trace
-            if instruction.kind.name != spot.kind or len(done.insts) != spot.instruction:
+            if len(done.insts) != spot.instruction:
                 return decision
             if all(decision_of(done, i) == raw for i, raw in fixed.items()):
                 extents, reduces = _consumer_loops(schedule, inputs[0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -71,9 +71,15 @@ def _reason(postproc: ms.Postproc) -> str:
     return name if name.isidentifier() else type(postproc).__name__
 
 
-def in_threads(function: Callable[[_In], _Out], items: Sequence[_In], threads: int) -> list[_Out]:
-    """Map ``function`` over ``items`` in order; TVM's calls run outside the interpreter lock."""
+def in_threads(
+    function: Callable[[_In], _Out], items: Sequence[_In], threads: int
+) -> Iterator[_Out]:
+    """Map ``function`` over ``items`` in order; TVM's calls run outside the interpreter lock.
+
+    Results come as soon as they are there, so that the caller works beside the threads.
+    """
     if threads < 2 or len(items) < 2:
-        return [function(item) for item in items]
+        yield from map(function, items)
+        return
     with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(function, items))
+        yield from pool.map(function, items)

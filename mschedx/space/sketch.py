@@ -262,7 +262,7 @@ class Sketch:
         where a config takes longest, 1.0 times for plain CPU GEMM, where Python's share is most).
         """
         threads = min(compat.available_cores(), 8) if threads is None else threads
-        outcomes = in_threads(self._attempt, list(configs), threads)
+        outcomes = list(in_threads(self._attempt, list(configs), threads))
         for config, outcome in zip(configs, outcomes):
             if isinstance(outcome, InvalidSchedule):
                 self._record(config, outcome)

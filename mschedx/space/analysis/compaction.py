@@ -18,13 +18,14 @@ import numpy as np
 
 from mschedx.space.constraints import Constraint, at_least, at_most
 from mschedx.space.expression import Expression, IntArray, monomial, multiply, where_at_most
+from mschedx.space.materialize import in_threads
 
 from .affine import Affine, Division, NotAffine, sweep
 from .extract import entry
 from .lowered import allocations as compacted
 from .memory import dtype_bytes, elements, is_shared
 from .model import AllocationInfo
-from .probe import Probes, divides, random_configs, replayed_or_not
+from .probe import Probes, divides, random_configs, replay_threads, replayed_or_not
 from .symbolic import SymbolicProgram
 
 if TYPE_CHECKING:
@@ -144,7 +145,10 @@ class _Lowerings:
 
     def of(self, buffer: str, configs: IntArray) -> _Seen:
         """Read a buffer's shape at those of the configs [n, D] that become a program."""
-        found = [(c, self._allocations(c)) for c in configs]
+        new = [config for config in configs if config.tobytes() not in self.shapes]
+        made = in_threads(self._allocations, new, replay_threads())
+        self.shapes |= zip((config.tobytes() for config in new), made)
+        found = [(c, self.shapes[c.tobytes()]) for c in configs]
         pairs = [(c, s.get(buffer) or s.get(buffer.replace(".", "_"))) for c, s in found]
         kept = [config for config, shape in pairs if shape is not None]
         shapes = [shape for _, shape in pairs if shape is not None]
@@ -152,13 +156,10 @@ class _Lowerings:
         return _Seen(np.array(kept, dtype=np.int64).reshape(-1, columns), np.array(shapes))
 
     def _allocations(self, config: IntArray) -> dict[str, tuple[int, ...]]:
-        key = config.tobytes()
-        if key not in self.shapes:
-            mod = self.mods.get(key)
-            # What has a loop or buffer of varying extent does not replay here.
-            mods = replayed_or_not(self.design, config[None]).mods if mod is None else (mod,)
-            self.shapes[key] = compacted(entry(mods[0])) if mods else {}
-        return self.shapes[key]
+        mod = self.mods.get(config.tobytes())
+        # What has a loop or buffer of varying extent does not replay here.
+        mods = replayed_or_not(self.design, config[None]).mods if mod is None else (mod,)
+        return compacted(entry(mods[0])) if mods else {}
 
 
 def _joined(first: _Seen, second: _Seen) -> _Seen:

@@ -18,7 +18,7 @@ import numpy as np
 from mschedx.space.constraints import Constraint, at_least, multiple_of
 from mschedx.space.expression import IntArray, add, column, monomial, multiply, where_at_most
 
-from .probe import Probes, divides, extreme_configs, random_configs, replayed_or_not
+from .probe import Probes, divides, extreme_configs, random_configs, replay_threads, replayed_or_not
 
 if TYPE_CHECKING:
     from mschedx.space.decisions import Design
@@ -46,7 +46,11 @@ def varies(design: Design, rng: np.random.Generator) -> bool:
     first = replayed_or_not(design, design.default_config()[None])
     if first.programs and not divides(first.programs[0], really=True):
         return False
-    tried = (replayed_or_not(design, config[None]).refused for config in survey(design, rng))
+    configs, few = survey(design, rng), 4 * replay_threads()
+    tried = (
+        replayed_or_not(design, configs[start : start + few]).refused
+        for start in range(0, len(configs), few)
+    )
     return any(reason == REASON for refused in tried for _, reason in refused)
 
 

@@ -107,7 +107,8 @@ def gather(design: Design, before: Probes, wanted: int, rng: np.random.Generator
     """Replay random configs until ``wanted`` have replayed beyond those seen before.
 
     Where an access divides a block's iterators, what it touches depends on how tiles are aligned,
-    and rare tiles matter: as many configs again with extreme ones are replayed, twice over.
+    and rare tiles matter: extreme ones are replayed until, corners apart, there are twice as many
+    others as ``wanted``.
 
     Returns
     -------
@@ -122,13 +123,14 @@ def gather(design: Design, before: Probes, wanted: int, rng: np.random.Generator
         list(before.mods),
         list(before.refused),
     )
+    others = max(0, len(draft.programs) - len(corner_configs(design)))
     target = len(draft.programs) + wanted
     for _ in range(_PATIENCE):
         if len(draft.programs) >= target:
             break
         draft.take(random_configs(design, wanted, rng), target)
     if divides(draft.programs[0], really=True):
-        draft.take(extreme_configs(design, 2 * wanted, rng))
+        draft.take(extreme_configs(design, 2 * wanted - others, rng))
     return draft.probes()
 
 
@@ -180,6 +182,11 @@ def replayed_or_not(design: Design, configs: IntArray) -> Probes:
     return Probes(kept, tuple(draft.programs), tuple(draft.refused), tuple(draft.mods))
 
 
+def replay_threads() -> int:
+    """How many replays at a time are worth while."""
+    return min(compat.available_cores(), 8)
+
+
 @dataclass
 class _Draft:
     """Probes being collected."""
@@ -192,20 +199,19 @@ class _Draft:
 
     def take(self, configs: IntArray, enough: int | None = None) -> None:
         """Replay configs [n, D] in order, until there are ``enough`` programs."""
-        threads = min(compat.available_cores(), 8)
         while len(configs):
             wanted = len(configs) if enough is None else enough - len(self.programs)
             if wanted <= 0:
                 return
             for config, outcome in zip(
-                configs, in_threads(self._mod, list(configs[:wanted]), threads)
+                configs, in_threads(self._mod, list(configs[:wanted]), replay_threads())
             ):
                 self._keep(config, outcome)
             configs = configs[wanted:]
 
     def _mod(self, config: IntArray) -> Any:
         try:
-            return self.design.replay(config).mod
+            return self.design.replayed_mod(config)
         except InvalidSchedule as failure:
             return failure
 

@@ -118,6 +118,11 @@ def _tile(sch: Any, block: Any, product: Product, plan: Plan) -> Schedule:
     intrinsic = plan.intrinsic
     new = einsum.rewrite(sch, block, product, plan.multiples, intrinsic.b_transposed)
     direct = not new.sinks and not sch.get_consumers(block)
+    # Before anything is sampled, so that an analysis does it once for all configs.
+    shared = [
+        staging.gather(sch, block, operand.index, sources)
+        for operand, sources in zip((product.a, product.b), new.sources)
+    ]
     loops = _loops(sch, block, new.shape, plan)
     scope = "global" if direct else staging.result_scope(intrinsic)
     names = intrinsic.names("shared.dyn", scope)
@@ -130,11 +135,10 @@ def _tile(sch: Any, block: Any, product: Product, plan: Plan) -> Schedule:
     )
     plain = False
     for i, (operand, tile, load) in enumerate(operands):
-        shared = staging.gather(sch, block, operand.index, new.sources[i])
-        sch.compute_at(shared, loops.stage, preserve_unit_loops=True)
+        sch.compute_at(shared[i], loops.stage, preserve_unit_loops=True)
         run = product.run(operand)
-        copy = staging.fetch(sch, shared, run, operand.dtype, along[i], vectors=True)
-        plain |= copy is not shared
+        copy = staging.fetch(sch, shared[i], run, operand.dtype, along[i], vectors=True)
+        plain |= copy is not shared[i]
         staging.pad_rows(sch, copy, operand.dtype, intrinsic.row_bytes[i])
         fragment = sch.cache_read(block, operand.index, intrinsic.scopes[i])
         sch.compute_at(fragment, loops.step, preserve_unit_loops=True)

@@ -1,0 +1,79 @@
+"""The head of a trace, which decides nothing, applied once instead of at every replay.
+
+Analysing a design space is mostly replaying, and every replay repeats what comes before the first
+sampling instruction: reindexing, padding, changing layouts, inlining. For a convolution on tensor
+cores that is a third of the time.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import tvm
+from tvm.s_tir import Schedule, ScheduleError, Trace
+from tvm.s_tir.schedule import Instruction, InstructionKind, SBlockRV
+
+from .traces import sampling_instructions
+
+
+class Tail(NamedTuple):
+    """What is left of a trace.
+
+    Attributes
+    ----------
+    mod : tvm.IRModule
+        The module with the head applied.
+    trace : tvm.s_tir.Trace
+        Looks up the blocks that the head left, then goes on as the whole trace does.
+    shift : int
+        How much smaller the index of an instruction is than in the whole trace.
+    """
+
+    mod: tvm.IRModule
+    trace: Trace
+    shift: int
+
+
+def tail(mod: tvm.IRModule, trace: Trace) -> Tail:
+    """Split the head off a trace that replays on ``mod``.
+
+    Replays of the tail make the programs that replays of the whole trace make. A trace whose blocks
+    cannot be told apart by name, or which samples at once, is its own tail.
+    """
+    whole = Tail(mod, trace, 0)
+    sampled = sampling_instructions(trace)
+    insts = list(trace.insts)
+    if not sampled or len(mod.functions) != 1:
+        return whole
+    cut, needed = _cut(insts, sampled[0])
+    (function,) = (var.name_hint for var in mod.functions)
+    head = Schedule(mod, seed=1, debug_mask="none", error_render_level="none")
+    Trace(insts[:cut], {}).apply_to_schedule(head, True)
+    assert head.trace is not None
+    now = (rv for done in head.trace.insts for rv in done.outputs)
+    before = (rv for inst in insts[:cut] for rv in inst.outputs)
+    blocks = [
+        (head.get(new).name_hint, old)  # type: ignore[union-attr]  # it is a block
+        for old, new in zip(before, now)
+        if any(map(old.same_as, needed))
+    ]
+    found = Schedule(head.mod, seed=1, debug_mask="none", error_render_level="none")
+    try:
+        for name, _ in blocks:
+            found.get_sblock(name, function)
+    except ScheduleError:
+        return whole
+    kind = InstructionKind.get("GetSBlock")
+    lookups = [Instruction(kind, [], [name, function], [rv]) for name, rv in blocks]
+    return Tail(head.mod, Trace([*lookups, *insts[cut:]], {}), cut - len(lookups))
+
+
+def _cut(insts: list[Any], first: int) -> tuple[int, list[Any]]:
+    """The longest head of which only blocks are needed later, and these."""
+    for cut in range(first, 0, -1):
+        outputs = [rv for inst in insts[:cut] for rv in inst.outputs]
+        inputs = [one for inst in insts[cut:] for one in inst.inputs if hasattr(one, "same_as")]
+        needed = [rv for rv in outputs if any(map(rv.same_as, inputs))]
+        if all(isinstance(rv, SBlockRV) for rv in needed):
+            return cut, needed
+    return 0, []
