@@ -15,7 +15,7 @@ from mschedx.inputs import normalize_mod
 from mschedx.report.records import read_run
 from mschedx.workloads import make
 
-COMMAND = [sys.executable, "-m", "mschedx.cli", "tune", "gemm", "--shape", "96,96,96"]
+COMMAND = [sys.executable, "-m", "mschedx", "tune", "gemm", "--shape", "96,96,96"]
 
 
 def test_tune_prints_a_table_and_saves_a_kernel_that_computes(tmp_path):

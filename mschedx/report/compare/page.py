@@ -52,6 +52,7 @@ def build_page(
         *(figure_section(speedup_figure(final, t, reference)) for t in tuners if t != reference),
         _table(tables.speedup_table(final, tuners, reference)),
         _table(tables.reach_table(results, tuners, reference)),
+        _table(tables.goal_table(results, tuners, reference)),
         _table(tables.stage_table(results, tuners)),
         _failed(results),
     ]

@@ -29,6 +29,7 @@ def all_tables(
         tables.curve_table(results, tuners, reference, moments),
         tables.wall_table(results, tuners, reference),
         tables.reach_table(results, tuners, reference),
+        tables.goal_table(results, tuners, reference),
         tables.stage_table(results, tuners),
     ]
 

@@ -10,7 +10,13 @@ from typing import Any
 import numpy as np
 
 from mschedx.report.compare.cell import CellResult
-from mschedx.report.compare.statistics import Interval, best_curve, geomean_speedup, reach
+from mschedx.report.compare.statistics import (
+    Interval,
+    best_curve,
+    first_reach,
+    geomean_speedup,
+    reach,
+)
 
 _SHARES = (0.9, 0.95, 0.99, 1.0)
 Final = dict[str, dict[str, float]]
@@ -143,16 +149,17 @@ def wall_table(results: Sequence[CellResult], tuners: Sequence[str], reference: 
         "(workloads where both have one)"
     )
     table.add_column("tuner")
-    seconds = wall_moments(results)
-    for moment in seconds:
+    bests: dict[tuple[str, float], dict[str, np.ndarray]] = {
+        (name, moment): _bests_within([r for r in results if r.tuner == name], moment)
+        for name in {reference, *tuners}
+        for moment in wall_moments(results)
+    }
+    for moment in wall_moments(results):
         table.add_column(f"{moment:g} s", justify="right")
     for tuner in tuners:
         cells = []
-        for moment in seconds:
-            base, own = (
-                _bests_within([r for r in results if r.tuner == name], moment)
-                for name in (reference, tuner)
-            )
+        for moment in wall_moments(results):
+            base, own = bests[reference, moment], bests[tuner, moment]
             both = sum(
                 _median_is_finite(base[w]) and _median_is_finite(own[w]) for w in base if w in own
             )
@@ -208,6 +215,45 @@ def reach_table(results: Sequence[CellResult], tuners: Sequence[str], reference:
             cells.append(f"{trials} / {seconds} ({found.reached:.0%})")
         table.add_row(tuner, *cells)
     return table
+
+
+def goal_table(results: Sequence[CellResult], tuners: Sequence[str], reference: str) -> Any:
+    """How many times sooner a tuner is as good as the reference is at the end.
+
+    Ratios of wall seconds since the process started, median over seeds, geometric mean over the
+    workloads where the tuner gets there; the reference's seconds are until its own best ("to its
+    best"), or until all its trials are done ("to its end").
+    """
+    table = _table(f"Wall time of {reference} / wall time to {reference}'s best [95 % interval]")
+    for name in ("tuner", "to its best", "to its end", "gets there"):
+        table.add_column(name, justify="left" if name == "tuner" else "right")
+    goals = _goals(results, reference)
+    seconds = {name: _seconds_to(goals, results, name) for name in {reference, *tuners}}
+    ends: dict[str, list[float]] = {}
+    for result in results:
+        if result.tuner == reference and result.elapsed_s:
+            ends.setdefault(result.workload, []).append(result.elapsed_s[-1])
+    whole = {workload: np.array(values) for workload, values in ends.items()}
+    for tuner in tuners:
+        own = seconds[tuner]
+        there = sum(map(_median_is_finite, own.values()))
+        ratios = [geomean_speedup(base, own, np.random.default_rng(0))
+                  for base in (seconds[reference], whole)]  # fmt: skip
+        table.add_row(tuner, *map(str, ratios), f"{there} of {len(own)} workloads")
+    return table
+
+
+def _seconds_to(
+    goals: dict[str, float], results: Sequence[CellResult], tuner: str
+) -> dict[str, np.ndarray]:
+    """Seconds [seeds] until a goal is reached, by workload; inf where it never is."""
+    found: dict[str, list[float]] = {}
+    for result in results:
+        if result.tuner == tuner and result.workload in goals:
+            trial = first_reach(best_curve(result.latency_s, result.trials), goals[result.workload])
+            seconds = math.inf if trial is None else result.elapsed_s[trial - 1]
+            found.setdefault(result.workload, []).append(seconds)
+    return {workload: np.array(values) for workload, values in found.items()}
 
 
 def stage_table(results: Sequence[CellResult], tuners: Sequence[str]) -> Any:

@@ -106,6 +106,26 @@ def test_equal_wall_time_counts_what_was_known_by_then(tmp_path, monkeypatch):
     assert "0.50 [0.50, 0.50] (2)" in tvm
 
 
+def test_sooner_is_counted_from_when_a_goal_was_known(tmp_path, monkeypatch):
+    def slower(request, work_dir, host=None):
+        result = invented(request, work_dir)
+        if request.tuner == "heron":
+            return result
+        late = {"latency_s": [*result.latency_s, 5e-3], "elapsed_s": [5.0, 5.0, 10.0, 20.0]}
+        return replace(result, trials=4, **late)
+
+    monkeypatch.setattr(harness, "run_cell", slower)
+    results = harness.run_comparison(comparison(tmp_path))
+    console = Console(file=io.StringIO(), width=200)
+    console.print(tables.goal_table(results, ["heron", "tvm"], "tvm"))
+    console.print(tables.goal_table(results, ["tvm"], "heron"))
+    heron, tvm, worse = (s for s in console.file.getvalue().splitlines() if " workloads" in s)
+    # heron has tvm's 1 ms after its second trial, in the round of second 1.
+    assert "10.00 [10.00, 10.00]   20.00 [20.00, 20.00]   2 of 2 workloads" in heron
+    assert "1.00 [1.00, 1.00]" in tvm
+    assert "0 of 2 workloads" in worse, "tvm never is as fast as heron"
+
+
 def test_a_cell_that_dies_is_a_result_with_its_last_words(tmp_path):
     request = cell.Cell(Workload("bad", "gemm", (8, 8)), "heron", 0, 4)
     result = cell.run_cell(request, tmp_path)
