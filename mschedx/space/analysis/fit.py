@@ -31,6 +31,11 @@ from mschedx.space.expression import (
 
 Recipe = Callable[[], "Expression | None"]
 
+LEGIBLE = 0.9
+"""Share of the programs in which a number must be legible: `affine.sweep` gives up on a tile whose
+loops run too often to be gone through, and one such tile must not cost all others their expression.
+"""
+
 _SPARE = 6
 """Observations a fit must have beyond its unknowns, so that agreement is evidence."""
 
@@ -139,9 +144,20 @@ class Solver:
             found = self._selected(values, mask)
         if found is None:
             found = self._composed(values, mask, recipes)
-        if found is not None and mask is None:
+        nearly_all = mask is None or mask.mean() >= LEGIBLE
+        if found is None and mask is not None and nearly_all:
+            found = self._recognised(values, mask)
+        if found is not None and nearly_all:
             self.learn(found)
         return found
+
+    def _recognised(self, values: IntArray, mask: NDArray[np.bool_]) -> Expression | None:
+        """A known expression that has these values behind the mask."""
+        seen = values[mask]
+        for whole, expression in self._known.items():
+            if np.array_equal(np.frombuffer(whole, dtype=np.int64)[mask], seen):
+                return expression
+        return None
 
     def _composed(
         self, values: IntArray, mask: NDArray[np.bool_] | None, recipes: Iterable[Recipe]

@@ -32,10 +32,13 @@ from mschedx.space.expression import (
 
 from .affine import Affine, Division
 from .extract import Access, Program
-from .fit import Recipe, Solver
+from .fit import LEGIBLE, Recipe, Solver
 from .observe import UNKNOWN, Numbers, Observations
 
 _ROUNDS = 3
+
+NOT_FOUND = "no expression has"
+"""How the reason begins where the replays agree with no expression."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,12 +261,12 @@ class _Builder:
         form.tangled.clear()
         for position, loop in enumerate(self.template.blocks[block].loops):
             counts, strides, periods = np.moveaxis(self.numbers[id(form)].steps[:, position], -1, 0)
-            present = strides > 0
-            if (counts == 0).any():
+            present, plain = strides > 0, counts > 0
+            if not plain.all():
                 form.tangled.add(loop)
-            if (counts == 0).any() or not present.any():
+            if plain.mean() < LEGIBLE or not present.any():
                 continue
-            count, stride = self.solver.solve(counts), self.solver.solve(strides, present)
+            count, stride = self.solver.solve(counts, plain), self.solver.solve(strides, present)
             if count is None or stride is None or not self._shown(present, count):
                 # A rule may rest on such a stride where it holds, but it is no quantity.
                 self.thin = True
@@ -297,14 +300,15 @@ class _Builder:
             values, running = numbers.reach[:, level], self.running[block][level]
             if form.reach[level] is None:
                 form.reach[level] = known.get(running)
-            if form.reach[level] is not None or (values == UNKNOWN).any():
+            legible = values != UNKNOWN
+            if form.reach[level] is not None or legible.mean() < LEGIBLE:
                 continue
             values = np.minimum(values, numbers.bound)
-            found = self.solver.solve(values, recipes=self._recipes(block, form, level))
+            found = self.solver.solve(values, legible, self._recipes(block, form, level))
             if found is not None:
                 found = self._within(found, form.bound)
                 rivals = self._recipes(block, form, level)
-                if self._dispute(found, values, rivals, numbers) and self.strict:
+                if self._dispute(found, values, legible, rivals, numbers) and self.strict:
                     found = None
             if found is not None:
                 known[running] = found
@@ -323,7 +327,12 @@ class _Builder:
         return minimum(found, bound)
 
     def _dispute(
-        self, found: Expression, values: IntArray, recipes: Iterator[Recipe], numbers: Numbers
+        self,
+        found: Expression,
+        values: IntArray,
+        legible: NDArray[np.bool_],
+        recipes: Iterator[Recipe],
+        numbers: Numbers,
     ) -> bool:
         """Note where the first rival that agrees with the programs differs from ``found``.
 
@@ -336,7 +345,7 @@ class _Builder:
             return False
         for recipe in recipes:
             rival = recipe()
-            if rival is None or rival == found or not self.solver.agrees(rival, values):
+            if rival is None or rival == found or not self.solver.agrees(rival, values, legible):
                 continue
             apart = np.flatnonzero(self._at(rival) != self._at(found))
             for position in {*apart[:1], *apart[-1:]}:
@@ -413,7 +422,7 @@ class _Builder:
 
     def _problems(self) -> dict[str, str]:
         problems = {
-            loop.name: "no expression has these extents"
+            loop.name: f"{NOT_FOUND} these extents"
             for loop, expression in zip(self.template.loops, self.extents)
             if expression is None
         }
@@ -421,7 +430,7 @@ class _Builder:
             for access, dims in zip(block.accesses, accesses):
                 for d, form in enumerate(dims):
                     if None in form.reach:
-                        reason = access.problem or "no expression has these sizes"
+                        reason = access.problem or f"{NOT_FOUND} these sizes"
                         problems[access_name(block.name, access, d)] = reason
         if self.wary and self.thin:
             problems["strides"] = "too few programs show them"

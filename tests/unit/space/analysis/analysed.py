@@ -39,6 +39,7 @@ WORKLOADS = {
     "gemm-fp16": lambda: dense(64, "float16", "float32"),
     "conv2d": lambda: te_workload.conv2d_nhwc(1, 14, 14, 16, 32, 3, 2, 1),
     "conv2d-grouped": lambda: te_workload.conv2d_nhwc(1, 8, 8, 16, 16, 3, 1, 1, groups=4),
+    "conv2d-grouped-56": lambda: te_workload.conv2d_nhwc(1, 56, 56, 64, 64, 3, 1, 1, groups=4),
     "softmax": lambda: te_workload.softmax_mn(32, 128),
 }
 

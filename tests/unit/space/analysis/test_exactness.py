@@ -7,9 +7,11 @@ import pytest
 import torch
 from analysed import analysed, designs, draws, satisfying
 
+from mschedx.space.analysis import analyse
 from mschedx.space.analysis.check import check
 from mschedx.space.analysis.extract import entry, extract
 from mschedx.space.analysis.probe import corner_configs, extreme_configs
+from mschedx.space.analysis.symbolic import NOT_FOUND
 
 CASES = [
     ("gemm", "llvm"),
@@ -69,6 +71,14 @@ def test_grouped_programs_where_tiles_span_groups():
     verdict = check(design, analysis, configs)
     assert verdict.wrong == {}
     assert verdict.programs >= 20
+
+
+@pytest.mark.parametrize("seed", [0, 2])
+def test_a_tile_too_large_to_go_through_costs_no_expression(seed):
+    """Among these replays are some whose fused loop runs 25,000 times through quotients."""
+    analysis = analyse(designs("conv2d-grouped-56", "cuda")[1], seed)
+    assert not [reason for reason in analysis.unresolved.values() if NOT_FOUND in reason]
+    assert any("shared bytes" in one.origin for one in analysis.constraints)
 
 
 def test_nothing_is_missing_where_all_is_affine():

@@ -138,3 +138,25 @@ def test_conditions_fold():
     assert where_at_most(column(0), 4, column(1), column(1)) == column(1)
     assert where_divides(1, column(0), column(0), 7) == column(0)
     assert where_divides(3, 7, column(0), 7) == constant(7)
+
+
+def test_one_illegible_program_costs_no_expression(configs):
+    solver = Solver(configs, [(0, 1, 2), (3, 4, 5)], [6])
+    window = solver.learn(add(column(1), column(4), constant(-1)))
+    values = window(configs)
+    legible = np.ones(len(configs), dtype=bool)
+    legible[7] = False
+    values[7] = -1
+    assert solver.solve(values, legible) == window
+    legible[: len(configs) // 2] = False
+    assert solver.solve(values, legible) is None, "half of the programs are no evidence"
+
+
+def test_what_is_composed_behind_a_nearly_whole_mask_is_known_from_then_on(configs):
+    solver = Solver(configs, [(0, 1, 2), (3, 4, 5)], [6])
+    window = add(multiply(2, column(2)), column(5), constant(-1))
+    values, legible = window(configs), np.ones(len(configs), dtype=bool)
+    assert solver.solve(values) is None
+    legible[7] = False
+    assert solver.solve(values, legible, [lambda: window]) == window
+    assert solver.solve(values) == window
