@@ -62,12 +62,13 @@ def geomean_speedup(
         return Interval(np.nan, np.nan, np.nan)
     value = np.mean([_log_ratio(reference[n], tuner[n]) for n in names])
     sampled = np.empty(draws)
-    for draw in range(draws):
-        chosen = rng.integers(len(names), size=len(names))
-        sampled[draw] = np.mean(
-            [_log_ratio(_resample(reference[names[i]], rng), _resample(tuner[names[i]], rng))
-             for i in chosen]
-        )  # fmt: skip
+    with np.errstate(invalid="ignore"):  # seeds without a latency may be drawn on both sides
+        for draw in range(draws):
+            chosen = rng.integers(len(names), size=len(names))
+            sampled[draw] = np.mean(
+                [_log_ratio(_resample(reference[names[i]], rng), _resample(tuner[names[i]], rng))
+                 for i in chosen]
+            )  # fmt: skip
     finite = sampled[np.isfinite(sampled)]
     low, high = np.percentile(finite, [2.5, 97.5]) if len(finite) else (np.nan, np.nan)
     return Interval(*(float(np.exp(x)) for x in (value, low, high)))

@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 
@@ -47,6 +49,13 @@ def test_workloads_that_one_side_lacks_or_failed_are_left_out():
     found = speedup({"a": [2.0], "b": [1.0], "c": [1.0]}, {"a": [1.0], "c": [np.inf]})
     assert found.value == pytest.approx(2.0)
     assert np.isnan(speedup({"a": [1.0]}, {"b": [1.0]}).value)
+
+
+def test_a_seed_without_a_latency_on_both_sides_is_no_warning():
+    base, ours = {"a": [2.0, 2.0, np.inf]}, {"a": [1.0, 1.0, np.inf]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert speedup(base, ours).value == pytest.approx(2.0)
 
 
 def test_first_reach_counts_trials_from_one():
