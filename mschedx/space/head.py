@@ -46,6 +46,8 @@ def tail(mod: tvm.IRModule, trace: Trace) -> Tail:
     if not sampled or len(mod.functions) != 1:
         return whole
     cut, needed = _cut(insts, sampled[0])
+    if cut == 0:
+        return whole
     (function,) = (var.name_hint for var in mod.functions)
     head = Schedule(mod, seed=1, debug_mask="none", error_render_level="none")
     Trace(insts[:cut], {}).apply_to_schedule(head, True)
@@ -57,15 +59,15 @@ def tail(mod: tvm.IRModule, trace: Trace) -> Tail:
         for old, new in zip(before, now)
         if any(map(old.same_as, needed))
     ]
-    found = Schedule(head.mod, seed=1, debug_mask="none", error_render_level="none")
+    mod = head.mod
     try:
         for name, _ in blocks:
-            found.get_sblock(name, function)
+            head.get_sblock(name, function)
     except ScheduleError:
         return whole
     kind = InstructionKind.get("GetSBlock")
     lookups = [Instruction(kind, [], [name, function], [rv]) for name, rv in blocks]
-    return Tail(head.mod, Trace([*lookups, *insts[cut:]], {}), cut - len(lookups))
+    return Tail(mod, Trace([*lookups, *insts[cut:]], {}), cut - len(lookups))
 
 
 def _cut(insts: list[Any], first: int) -> tuple[int, list[Any]]:

@@ -71,6 +71,11 @@ def _reason(postproc: ms.Postproc) -> str:
     return name if name.isidentifier() else type(postproc).__name__
 
 
+def useful_threads() -> int:
+    """How many threads of TVM's own work are worth while: as many as cores, up to 8."""
+    return min(compat.available_cores(), 8)
+
+
 def in_threads(
     function: Callable[[_In], _Out], items: Sequence[_In], threads: int
 ) -> Iterator[_Out]:

@@ -22,8 +22,6 @@ from numpy.typing import NDArray
 from tvm.s_tir import Schedule, Trace
 from tvm.s_tir import meta_schedule as ms
 
-from mschedx import compat
-
 from .bulk import Bulk
 from .constraints import Constraint
 from .decisions import Decision, Design
@@ -31,7 +29,7 @@ from .errors import InvalidSchedule
 from .expression import Expression, column
 from .generate import generate, shared_postprocs
 from .locations import MAX_COMBINATIONS
-from .materialize import Postprocs, in_threads
+from .materialize import Postprocs, in_threads, useful_threads
 from .sampler import Sampler
 
 if TYPE_CHECKING:
@@ -261,7 +259,7 @@ class Sketch:
         works outside the interpreter lock (measured on 2 cores: 1.8 times faster for tensor cores,
         where a config takes longest, 1.0 times for plain CPU GEMM, where Python's share is most).
         """
-        threads = min(compat.available_cores(), 8) if threads is None else threads
+        threads = useful_threads() if threads is None else threads
         outcomes = list(in_threads(self._attempt, list(configs), threads))
         for config, outcome in zip(configs, outcomes):
             if isinstance(outcome, InvalidSchedule):

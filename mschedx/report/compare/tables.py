@@ -149,16 +149,17 @@ def wall_table(results: Sequence[CellResult], tuners: Sequence[str], reference: 
         "(workloads where both have one)"
     )
     table.add_column("tuner")
+    seconds = wall_moments(results)
     bests: dict[tuple[str, float], dict[str, np.ndarray]] = {
         (name, moment): _bests_within([r for r in results if r.tuner == name], moment)
         for name in {reference, *tuners}
-        for moment in wall_moments(results)
+        for moment in seconds
     }
-    for moment in wall_moments(results):
+    for moment in seconds:
         table.add_column(f"{moment:g} s", justify="right")
     for tuner in tuners:
         cells = []
-        for moment in wall_moments(results):
+        for moment in seconds:
             base, own = bests[reference, moment], bests[tuner, moment]
             both = sum(
                 _median_is_finite(base[w]) and _median_is_finite(own[w]) for w in base if w in own

@@ -18,14 +18,14 @@ import numpy as np
 
 from mschedx.space.constraints import Constraint, at_least, at_most
 from mschedx.space.expression import Expression, IntArray, monomial, multiply, where_at_most
-from mschedx.space.materialize import in_threads
+from mschedx.space.materialize import in_threads, useful_threads
 
 from .affine import Affine, Division, NotAffine, sweep
 from .extract import entry
 from .lowered import allocations as compacted
 from .memory import dtype_bytes, elements, is_shared
 from .model import AllocationInfo
-from .probe import Probes, divides, random_configs, replay_threads, replayed_or_not
+from .probe import Probes, divides, random_configs, replayed_or_not
 from .symbolic import SymbolicProgram
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class _Lowerings:
     def of(self, buffer: str, configs: IntArray) -> _Seen:
         """Read a buffer's shape at those of the configs [n, D] that become a program."""
         new = [config for config in configs if config.tobytes() not in self.shapes]
-        made = in_threads(self._allocations, new, replay_threads())
+        made = in_threads(self._allocations, new, useful_threads())
         self.shapes |= zip((config.tobytes() for config in new), made)
         found = [(c, self.shapes[c.tobytes()]) for c in configs]
         pairs = [(c, s.get(buffer) or s.get(buffer.replace(".", "_"))) for c, s in found]

@@ -17,8 +17,9 @@ import numpy as np
 
 from mschedx.space.constraints import Constraint, at_least, multiple_of
 from mschedx.space.expression import IntArray, add, column, monomial, multiply, where_at_most
+from mschedx.space.materialize import useful_threads
 
-from .probe import Probes, divides, extreme_configs, random_configs, replay_threads, replayed_or_not
+from .probe import Probes, divides, extreme_configs, random_configs, replayed_or_not
 
 if TYPE_CHECKING:
     from mschedx.space.decisions import Design
@@ -46,7 +47,7 @@ def varies(design: Design, rng: np.random.Generator) -> bool:
     first = replayed_or_not(design, design.default_config()[None])
     if first.programs and not divides(first.programs[0], really=True):
         return False
-    configs, few = survey(design, rng), 4 * replay_threads()
+    configs, few = survey(design, rng), 4 * useful_threads()
     tried = (
         replayed_or_not(design, configs[start : start + few]).refused
         for start in range(0, len(configs), few)

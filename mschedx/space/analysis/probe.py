@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mschedx import compat
 from mschedx.space.errors import InvalidSchedule, UnsupportedTrace
 from mschedx.space.expression import IntArray
-from mschedx.space.materialize import in_threads
+from mschedx.space.materialize import in_threads, useful_threads
 
 from .affine import Affine, Division, NotAffine, sweep
 from .extract import Block, DynamicExtent, Program, entry, extract
@@ -107,8 +106,8 @@ def gather(design: Design, before: Probes, wanted: int, rng: np.random.Generator
     """Replay random configs until ``wanted`` have replayed beyond those seen before.
 
     Where an access divides a block's iterators, what it touches depends on how tiles are aligned,
-    and rare tiles matter: extreme ones are replayed until, corners apart, there are twice as many
-    others as ``wanted``.
+    and rare tiles matter: extreme ones are replayed until, corners apart, there are three times as
+    many as ``wanted``.
 
     Returns
     -------
@@ -130,7 +129,7 @@ def gather(design: Design, before: Probes, wanted: int, rng: np.random.Generator
             break
         draft.take(random_configs(design, wanted, rng), target)
     if divides(draft.programs[0], really=True):
-        draft.take(extreme_configs(design, 2 * wanted - others, rng))
+        draft.take(extreme_configs(design, max(0, 2 * wanted - others), rng))
     return draft.probes()
 
 
@@ -182,11 +181,6 @@ def replayed_or_not(design: Design, configs: IntArray) -> Probes:
     return Probes(kept, tuple(draft.programs), tuple(draft.refused), tuple(draft.mods))
 
 
-def replay_threads() -> int:
-    """How many replays at a time are worth while."""
-    return min(compat.available_cores(), 8)
-
-
 @dataclass
 class _Draft:
     """Probes being collected."""
@@ -204,7 +198,7 @@ class _Draft:
             if wanted <= 0:
                 return
             for config, outcome in zip(
-                configs, in_threads(self._mod, list(configs[:wanted]), replay_threads())
+                configs, in_threads(self._mod, list(configs[:wanted]), useful_threads())
             ):
                 self._keep(config, outcome)
             configs = configs[wanted:]

@@ -47,22 +47,22 @@ def outcome(replay, config):
 def test_programs_are_those_of_the_whole_trace(name):
     make, target, space = CASES[name]
     found = sketches(make(), target, space)
-    rng = np.random.default_rng(0)
+    rng, programs = np.random.default_rng(0), 0
     for sketch in (found[0], found[-1]):
         design = sketch.design
         for config in (*random_configs(design, 6, rng), *corner_configs(design)[:6]):
             whole = outcome(design.replay, config)
             short = outcome(design.replayed_mod, config)
             assert structural_equal(getattr(whole, "mod", whole), short)
+            programs += not isinstance(short, str)
+    assert programs >= 4, "equal refusals alone show nothing"
 
 
 def test_head_is_left_out():
     make, target, space = CASES["tensor-core-conv"]
     design = sketches(make(), target, space)[0].design
-    first, *_ = (inst.kind.name for inst in design.trace.insts)
     shorter = tail(design.mod, design.trace)
     kinds = [inst.kind.name for inst in shorter.trace.insts]
-    assert first in ("GetSBlock", "ReIndex")
     assert shorter.shift > 5
     assert not {"ReIndex", "TransformLayout", "ComputeInline"} & set(kinds)
     assert len(kinds) == len(design.trace.insts) - shorter.shift
@@ -88,6 +88,8 @@ def test_loops_that_are_needed_later_stay_in_the_tail(build):
     assert [inst.kind.name for inst in shorter.trace.insts][:2] == ["GetSBlock", "GetLoops"]
     config = corner_configs(design)[-1]
     assert structural_equal(design.replayed_mod(config), design.replay(config).mod)
+    other = design.replayed_mod(corner_configs(design)[0])
+    assert not structural_equal(other, design.replay(config).mod)
 
 
 def test_trace_that_samples_nothing_is_its_own_tail():
