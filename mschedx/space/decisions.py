@@ -252,20 +252,26 @@ class Design:
     def replayed_mod(self, config: IntArray) -> tvm.IRModule:
         """Make the module that :meth:`replay` makes, in less time, but without its trace.
 
+        Of configs at which TVM does not offer the design's compute locations, which
+        ``constraints`` exclude, it makes the module with these locations all the same.
+
         Raises
         ------
         InvalidSchedule
             As :meth:`replay`.
         """
-        mod, trace, shift = self._tail
-        raw = {instruction - shift: value for instruction, value in self._raw(config).items()}
-        schedule = replay(mod, with_decisions(trace, raw))
-        self._refuse_repairs(schedule, config, shift)
+        mod, trace, places = self._tail
+        wanted = {places[i]: raw for i, raw in self._raw(config).items() if i in places}
+        schedule = replay(mod, with_decisions(trace, wanted))
+        self._refuse_repairs(schedule, config, places)
         return schedule.mod
 
     @cached_property
     def _tail(self) -> Tail:
-        return tail(self.mod, self.trace)
+        fixed = {
+            d.instruction: d.domain[0] for d in self.decisions if d.kind is DecisionKind.LOCATION
+        }
+        return tail(self.mod, self.trace, fixed)
 
     def materialize(self, config: IntArray) -> Schedule:
         """Replay the config and apply the postprocs.
@@ -342,11 +348,16 @@ class Design:
             raw[table.instruction] = values
         return raw
 
-    def _refuse_repairs(self, schedule: Schedule, config: IntArray, shift: int = 0) -> None:
+    def _refuse_repairs(
+        self, schedule: Schedule, config: IntArray, places: dict[int, int] | None = None
+    ) -> None:
+        """Compare the decisions with those made, at ``places`` of the schedule's trace if given."""
         trace = schedule.trace
         assert trace is not None
         for instruction, wanted in self._raw(config).items():
-            got = decision_of(trace, instruction - shift)
+            if places is not None and instruction not in places:
+                continue
+            got = decision_of(trace, places[instruction] if places else instruction)
             if got != wanted:
                 table = next(t for t in self.tables if t.instruction == instruction)
                 name = self.decisions[table.columns[0]].name

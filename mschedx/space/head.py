@@ -2,7 +2,7 @@
 
 Analysing a design space is mostly replaying, and every replay repeats what comes before the first
 sampling instruction: reindexing, padding, changing layouts, inlining. For a convolution on tensor
-cores that is a third of the time.
+cores that is a third of the time. So is, once for all, where blocks are computed, see `settled`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import tvm
 from tvm.s_tir import Schedule, ScheduleError, Trace
 from tvm.s_tir.schedule import Instruction, InstructionKind, SBlockRV
 
-from .traces import sampling_instructions
+from .settled import Numbered, settle
+from .traces import SAMPLERS
 
 
 class Tail(NamedTuple):
@@ -25,27 +26,35 @@ class Tail(NamedTuple):
         The module with the head applied.
     trace : tvm.s_tir.Trace
         Looks up the blocks that the head left, then goes on as the whole trace does.
-    shift : int
-        How much smaller the index of an instruction is than in the whole trace.
+    places : dict of int to int
+        The index of each sampling instruction, by its index in the whole trace.
     """
 
     mod: tvm.IRModule
     trace: Trace
-    shift: int
+    places: dict[int, int]
 
 
-def tail(mod: tvm.IRModule, trace: Trace) -> Tail:
-    """Split the head off a trace that replays on ``mod``.
+def tail(mod: tvm.IRModule, trace: Trace, locations: dict[int, int] | None = None) -> Tail:
+    """Split the head off a trace that replays on ``mod``, and name settled locations outright.
 
-    Replays of the tail make the programs that replays of the whole trace make. A trace whose blocks
-    cannot be told apart by name, or which samples at once, is its own tail.
+    Replays of the tail make the programs that replays of the whole trace make. Nothing is split off
+    a trace whose blocks cannot be told apart by name, or which samples at once.
+
+    Parameters
+    ----------
+    mod : tvm.IRModule
+    trace : tvm.s_tir.Trace
+    locations : dict of int to int, optional
+        The fixed compute locations' codes by instruction, see `settle`.
     """
-    whole = Tail(mod, trace, 0)
-    sampled = sampling_instructions(trace)
-    insts = list(trace.insts)
-    if not sampled or len(mod.functions) != 1:
+    settled = settle(mod, trace, locations or {})
+    whole = _tail(mod, settled)
+    first = min(whole.places.values(), default=0)
+    insts = [one.instruction for one in settled]
+    if len(mod.functions) != 1:
         return whole
-    cut, needed = _cut(insts, sampled[0])
+    cut, needed = _cut(insts, first)
     if cut == 0:
         return whole
     (function,) = (var.name_hint for var in mod.functions)
@@ -66,8 +75,17 @@ def tail(mod: tvm.IRModule, trace: Trace) -> Tail:
     except ScheduleError:
         return whole
     kind = InstructionKind.get("GetSBlock")
-    lookups = [Instruction(kind, [], [name, function], [rv]) for name, rv in blocks]
-    return Tail(mod, Trace([*lookups, *insts[cut:]], {}), cut - len(lookups))
+    lookups = [Numbered(None, Instruction(kind, [], [name, function], [rv])) for name, rv in blocks]
+    return _tail(mod, [*lookups, *settled[cut:]])
+
+
+def _tail(mod: tvm.IRModule, insts: list[Numbered]) -> Tail:
+    sampled = {
+        one.number: at
+        for at, one in enumerate(insts)
+        if one.number is not None and one.instruction.kind.name in SAMPLERS
+    }
+    return Tail(mod, Trace([one.instruction for one in insts], {}), sampled)
 
 
 def _cut(insts: list[Any], first: int) -> tuple[int, list[Any]]:
