@@ -21,7 +21,9 @@ from .rules.tensor_core_tile import TensorCoreTile
 from .rules.unless_bound import UnlessBound
 
 
-def for_target(target: Target | dict[str, Any] | str, *, tf32: bool = False) -> SpaceGenerator:
+def for_target(
+    target: Target | dict[str, Any] | str, *, tf32: bool = False, im2col: bool = False
+) -> SpaceGenerator:
     """Compose the rules for a target into a space generator.
 
     On ``llvm`` contractions get packed panels and register tiles, around a dot-product
@@ -42,6 +44,10 @@ def for_target(target: Target | dict[str, Any] | str, *, tf32: bool = False) -> 
     tf32 : bool
         On ``cuda``, let tensor cores multiply float32 matrices, whose elements they cut to 10 bits
         of fraction: faster, and less exact than asked for, hence off.
+    im2col : bool
+        On ``llvm``, also offer float convolutions ``[N, C, H, W]`` as products with their patch
+        matrix. Off because it lost wherever it was measured (``docs/findings.md``). On ``cuda``
+        convolutions are gathered that way in any case, without the matrix.
 
     Returns
     -------
@@ -58,7 +64,7 @@ def for_target(target: Target | dict[str, Any] | str, *, tf32: bool = False) -> 
     if kind in ("llvm", "cuda"):
         compat.load_tensor_intrinsics()
     if kind == "llvm":
-        return PostOrderApply(sch_rules=_llvm_rules(target))
+        return PostOrderApply(sch_rules=_llvm_rules(target, im2col))
     if kind == "cuda":
         return PostOrderApply(sch_rules=_cuda_rules(target, tf32), postprocs=cuda_postprocs())
     raise ValueError(
@@ -67,7 +73,7 @@ def for_target(target: Target | dict[str, Any] | str, *, tf32: bool = False) -> 
     )
 
 
-def _llvm_rules(target: Target) -> list[Any]:
+def _llvm_rules(target: Target, im2col: bool) -> list[Any]:
     hardware = Hardware.from_target(target)
     # [ApplyCustomRule, InlineConstantScalars, AutoInline, AddRFactor, MultiLevelTiling,
     #  ParallelizeVectorizeUnroll, RandomComputeLocation]: the first three only prepare.
@@ -77,7 +83,7 @@ def _llvm_rules(target: Target) -> list[Any]:
         scalars,
         KeepFunctions(inline, hardware),
         DotTile(target),
-        PackedTile(hardware),
+        PackedTile(hardware, im2col=im2col),
         FusedStages(hardware),
         Remainder(hardware),
         *(UnlessTiled(rule) for rule in tiling),

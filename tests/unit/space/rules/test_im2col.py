@@ -11,6 +11,7 @@ from mschedx.hardware import Hardware
 from mschedx.space.contraction import match_contraction
 from mschedx.space.rules.packed_tile import packed_tiles
 from mschedx.space.sketch import sketches
+from mschedx.space.target import for_target
 from mschedx.workloads import make
 
 TARGET = Target({"kind": "llvm", "mcpu": "haswell", "num-cores": 2})
@@ -76,3 +77,11 @@ def test_patches_are_gathered_in_each_task_or_before_all():
         depth.append(len(design.get_loops(copy)))
     # Task, panel, then [n, c, r, s, p0, p1]; at the root all but the pixels are fused.
     assert depth == [8, 3]
+
+
+def test_the_space_of_a_target_has_both_on_request():
+    op, shape = CONVOLUTIONS["whole vectors"]
+    mod = tvm.IRModule({"main": make(op, shape)})
+    direct = sketches(mod, TARGET, for_target(TARGET))
+    both = sketches(mod, TARGET, for_target(TARGET, im2col=True))
+    assert len(both) == len(direct) + 2
