@@ -69,8 +69,9 @@ def geomean_speedup(
                 [_log_ratio(_resample(reference[names[i]], rng), _resample(tuner[names[i]], rng))
                  for i in chosen]
             )  # fmt: skip
-    finite = sampled[np.isfinite(sampled)]
-    low, high = np.percentile(finite, [2.5, 97.5]) if len(finite) else (np.nan, np.nan)
+    known = sampled[~np.isnan(sampled)]
+    # Observed values, not values between two: draws without a latency are infinite.
+    low, high = np.percentile(known, [2.5, 97.5], method="inverted_cdf")
     return Interval(*(float(np.exp(x)) for x in (value, low, high)))
 
 

@@ -70,3 +70,12 @@ def test_reach_takes_medians_and_says_how_many_got_there():
     assert found.reached == pytest.approx(2 / 3)
     never = reach(curves, [[1.0, 2.0]] * 3, [0.1] * 3, 1.0)
     assert (never.trials, never.seconds, never.reached) == (None, None, 0.0)
+
+
+def test_draws_without_a_latency_widen_the_interval():
+    """Two of five seeds failed: the tuner may as well never get there, and the interval says so."""
+    found = speedup({"a": [2.0]}, {"a": [1.0, 1.0, 1.0, np.inf, np.inf]})
+    assert found.value == pytest.approx(2.0)
+    assert (found.low, found.high) == (0.0, pytest.approx(2.0))
+    found = speedup({"a": [2.0, 2.0, 2.0, np.inf, np.inf]}, {"a": [1.0]})
+    assert (found.low, found.high) == (pytest.approx(2.0), np.inf)
