@@ -73,9 +73,9 @@ def test_thousands_of_trials_are_quick_and_small(tmp_path):
         stages=group_stages(run.stages), importance=[], hardware=None, arguments=[],
         unscheduled="", scheduled="", trace=[],
     )  # fmt: skip
-    begin = time.perf_counter()
+    begin = time.process_time()
     page = build_page(report)
-    assert time.perf_counter() - begin < 5
+    assert time.process_time() - begin < 5
     assert len(page) < 3e6
     assert "Predicted and measured" in headings(page)
 

@@ -294,10 +294,10 @@ class TestHeron:
         keys = rng.random((1248, parents.shape[2])) < 0.3
         seconds = []
         for _ in range(3):
-            start = time.perf_counter()
+            start = time.process_time()
             sampler.sample(10_000, rng)
             sampler.recombine(parents, keys, rng)
-            seconds.append(time.perf_counter() - start)
+            seconds.append(time.process_time() - start)
         assert min(seconds) < 1.0
 
 

@@ -125,9 +125,9 @@ def test_none_for_a_cpu():
 def test_registering_again_is_cheap_and_changes_nothing():
     name = MMA[0].names("shared", "global").multiply
     before = TensorIntrin.get(name).desc
-    start = time.perf_counter()
+    start = time.process_time()
     cuda.register()
-    assert time.perf_counter() - start < 0.1
+    assert time.process_time() - start < 0.1
     assert TensorIntrin.get(name).desc.same_as(before)
 
 

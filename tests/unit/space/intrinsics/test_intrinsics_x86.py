@@ -154,9 +154,9 @@ def test_saturating_forms_only_on_demand():
 
 def test_registering_again_is_cheap_and_changes_nothing():
     before = TensorIntrin.get(EXACT[0].name).desc
-    start = time.perf_counter()
+    start = time.process_time()
     x86.register()
-    assert time.perf_counter() - start < 0.1
+    assert time.process_time() - start < 0.1
     assert TensorIntrin.get(EXACT[0].name).desc.same_as(before)
 
 
