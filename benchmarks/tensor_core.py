@@ -31,6 +31,7 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.meta_schedule.testing import te_workload as tw
 from tvm.target import Target
 
+from mschedx import compat
 from mschedx.space import InvalidSchedule, for_target, sketches
 
 TARGET = "nvidia/nvidia-a100"
@@ -102,7 +103,8 @@ def first_round(name: str, target: Target) -> tuple[list, float, float]:
     """The sketches of a workload, and seconds and CPU seconds until 64 configs are schedules."""
     mod = tvm.IRModule({"main": te.create_prim_func(WORKLOADS[name]())})
     start, cpu = time.perf_counter(), time.process_time()
-    found = sketches(mod, target, for_target(target, tf32=True))
+    with compat.only_intrinsics(target):  # as mschedx.tune does
+        found = sketches(mod, target, for_target(target, tf32=True))
     rng = np.random.default_rng(0)
     for number, share in enumerate(np.array_split(np.arange(FIRST), len(found))):
         found[number].schedules(found[number].sample(len(share), rng))
