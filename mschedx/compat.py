@@ -212,15 +212,22 @@ def _host_triple() -> str:
 
 
 @contextlib.contextmanager
-def only_intrinsics(target: Any) -> Iterator[None]:
+def only_intrinsics(target: Any, kinds: tuple[str, ...] | None = None) -> Iterator[None]:
     """Let TVM load only the tensor intrinsics that can matter to `target` in this block.
 
     ``TuneContext`` imports ``tvm.s_tir.tensor_intrin``, hence every intrinsic of every target. In
     this block that import yields a stand-in package with the target's kinds loaded (and any other
     submodule on demand); afterwards the next import is TVM's own and complete. Does nothing when
     all have been loaded before or the target is not known, except that the loading is fast.
+
+    Parameters
+    ----------
+    target : tvm.target.Target
+    kinds : tuple of str, optional
+        Load these instead; none for :func:`mschedx.space.for_target`, whose rules use intrinsics
+        of our own (CUDA's take 1.5 s).
     """
-    kinds = intrinsic_kinds(target)
+    kinds = intrinsic_kinds(target) if kinds is None else kinds
     if kinds is None:
         load_tensor_intrinsics()
     if _INTRINSICS in sys.modules:

@@ -18,7 +18,7 @@ from mschedx.report.progress import Progress, make_progress
 from mschedx.report.records import Trial, best_so_far, count_failures
 from mschedx.session import Outcome, Plan, recorded, run_session
 from mschedx.winner import choose_winner
-from mschedx.work_dir import WorkDir, open_work_dir
+from mschedx.work_dir import RECORDS, WorkDir, open_work_dir
 
 if TYPE_CHECKING:
     from tvm import IRModule, tirx
@@ -197,7 +197,10 @@ def tune(
         },
     )
     display = make_progress(progress, estimate_flops(module))
-    with open_work_dir(folder, resolved) as opened, compat.only_intrinsics(resolved), display:
+    # Records of earlier runs may be of other spaces, whose intrinsics are TVM's.
+    ours = space is None and not (folder / RECORDS).exists()
+    intrinsics = compat.only_intrinsics(resolved, () if ours else None)
+    with open_work_dir(folder, resolved) as opened, intrinsics, display:
         for note in opened.notes:
             display.note(note)
         outcome = run_session(plan, opened, display)

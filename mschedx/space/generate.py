@@ -39,15 +39,17 @@ def generate(
         space = [space]
     if isinstance(space, (list, tuple)):
         return list(space), _as_module(mod), None
+    kinds = None
     if space is None:
         from .target import for_target
 
-        with compat.only_intrinsics(target):
+        kinds = ()
+        with compat.only_intrinsics(target, kinds):
             space = for_target(target)
     elif isinstance(space, ms.SpaceGenerator):
         # A generator remembers the context it was last initialised with.
         space = space.clone()
-    with compat.only_intrinsics(target):
+    with compat.only_intrinsics(target, kinds):
         context = ms.TuneContext(
             mod, target=target, space_generator=space, rand_state=1, num_threads=1
         )

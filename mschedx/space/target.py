@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tvm.s_tir.meta_schedule.mutator import Mutator
 from tvm.s_tir.meta_schedule.schedule_rule import ScheduleRule
 from tvm.s_tir.meta_schedule.space_generator import PostOrderApply, SpaceGenerator
 from tvm.target import Target
@@ -66,7 +67,12 @@ def for_target(
     if kind == "llvm":
         return PostOrderApply(sch_rules=_llvm_rules(target, im2col))
     if kind == "cuda":
-        return PostOrderApply(sch_rules=_cuda_rules(target, tf32), postprocs=cuda_postprocs())
+        # Anything left out makes TVM build its default rules too, which need its intrinsics.
+        return PostOrderApply(
+            sch_rules=_cuda_rules(target, tf32),
+            postprocs=cuda_postprocs(),
+            mutator_probs=Mutator.create("cuda-tensorcore"),
+        )
     raise ValueError(
         f'expected a target of kind "llvm" or "cuda", got "{kind}"; '
         'pass space="post-order-apply" for the rules TVM has for it'

@@ -188,6 +188,29 @@ def test_a_tune_context_pays_only_for_its_target():
     assert float(out) < 1.5
 
 
+def test_our_cuda_space_uses_none_of_tvms_intrinsics():
+    out = run_python(
+        """
+        import sys
+        import numpy as np
+        import tvm
+        from tvm import te
+        from tvm.s_tir import Schedule
+        from tvm.s_tir.meta_schedule.testing import te_workload
+        from mschedx.space import sketches
+        target = tvm.target.Target("nvidia/nvidia-a100")
+        gemm = te_workload.matmul(64, 64, 64, in_dtype="float16", out_dtype="float32")
+        found = sketches(te.create_prim_func(gemm), target)
+        for sketch in found:
+            configs = sketch.sample(4, np.random.default_rng(0))
+            assert all(isinstance(one, Schedule) for one in sketch.schedules(configs))
+            print(sum(inst.kind.name == "Tensorize" for inst in sketch.design.trace.insts))
+        assert "tvm.s_tir.tensor_intrin.cuda" not in sys.modules
+        """
+    )
+    assert any(map(int, out.split())), "there must be tensor cores for it to show anything"
+
+
 def test_a_direct_user_of_our_space_does_not_wait_for_tvms_intrinsics():
     out = run_python(
         """

@@ -96,6 +96,26 @@ def test_records_of_stock_tvm_count_as_trials(tmp_path):
     assert result.latency_s == pytest.approx(2e-3)
 
 
+def test_tvms_intrinsics_are_loaded_for_other_spaces_and_their_records(tmp_path, monkeypatch):
+    seen = []
+
+    def watch(target, kinds=None):
+        seen.append(kinds)
+        return only_intrinsics(target, kinds)
+
+    monkeypatch.setattr("mschedx.tuning.compat.only_intrinsics", watch)
+    ours = {**quick(Runner()), "space": None}
+
+    def first(options):
+        seen.clear()
+        tune(gemm(), trials=4, work_dir=tmp_path, **options)
+        return seen[0]
+
+    assert first(ours) == ()
+    assert first(ours) is None, "the records may be of any space"
+    assert first(quick(Runner())) is None
+
+
 def test_stock_tvm_loads_the_database(tmp_path):
     result = tune(gemm(), trials=4, work_dir=tmp_path, **quick(Runner()))
     database = ms.database.JSONDatabase(work_dir=str(tmp_path))
