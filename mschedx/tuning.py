@@ -199,7 +199,8 @@ def tune(
     display = make_progress(progress, estimate_flops(module))
     # Records of earlier runs may be of other spaces, whose intrinsics are TVM's.
     ours = space is None and not (folder / RECORDS).exists()
-    intrinsics = compat.only_intrinsics(resolved, () if ours else None)
+    kinds = compat.own_space_kinds(resolved) if ours else None
+    intrinsics = compat.only_intrinsics(resolved, kinds)
     with open_work_dir(folder, resolved) as opened, intrinsics, display:
         for note in opened.notes:
             display.note(note)

@@ -43,7 +43,7 @@ def generate(
     if space is None:
         from .target import for_target
 
-        kinds = ()
+        kinds = compat.own_space_kinds(target)
         with compat.only_intrinsics(target, kinds):
             space = for_target(target)
     elif isinstance(space, ms.SpaceGenerator):

@@ -259,6 +259,8 @@ def test_intrinsic_kinds_follow_the_target():
     x86 = Target({"kind": "llvm", "mtriple": "x86_64-linux-gnu", "num-cores": 2})
     assert compat.intrinsic_kinds(x86) == ("x86",)
     assert compat.intrinsic_kinds(Target("c")) is None
+    assert compat.own_space_kinds(Target("nvidia/nvidia-a100")) == ()
+    assert compat.own_space_kinds(x86) == ("x86",)
 
 
 def test_without_torch_keeps_torch_out_and_is_undone():

@@ -111,7 +111,8 @@ def test_tvms_intrinsics_are_loaded_for_other_spaces_and_their_records(tmp_path,
         tune(gemm(), trials=4, work_dir=tmp_path, **options)
         return seen[0]
 
-    assert first(ours) == ()
+    monkeypatch.setattr("mschedx.tuning.compat.own_space_kinds", lambda target: ("x86",))
+    assert first(ours) == ("x86",)
     assert first(ours) is None, "the records may be of any space"
     assert first(quick(Runner())) is None
 
