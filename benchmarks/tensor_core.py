@@ -103,7 +103,8 @@ def first_round(name: str, target: Target) -> tuple[list, float, float]:
     """The sketches of a workload, and seconds and CPU seconds until 64 configs are schedules."""
     mod = tvm.IRModule({"main": te.create_prim_func(WORKLOADS[name]())})
     start, cpu = time.perf_counter(), time.process_time()
-    with compat.only_intrinsics(target, ()):  # as mschedx.tune does for this space
+    # As mschedx.tune opens its default space.
+    with compat.only_intrinsics(target, compat.own_space_kinds(target)):
         found = sketches(mod, target, for_target(target, tf32=True))
     rng = np.random.default_rng(0)
     for number, share in enumerate(np.array_split(np.arange(FIRST), len(found))):

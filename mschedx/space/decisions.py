@@ -355,9 +355,10 @@ class Design:
         trace = schedule.trace
         assert trace is not None
         for instruction, wanted in self._raw(config).items():
-            if places is not None and instruction not in places:
+            at = instruction if places is None else places.get(instruction)
+            if at is None:
                 continue
-            got = decision_of(trace, places[instruction] if places else instruction)
+            got = decision_of(trace, at)
             if got != wanted:
                 table = next(t for t in self.tables if t.instruction == instruction)
                 name = self.decisions[table.columns[0]].name

@@ -18,8 +18,8 @@ import tvm
 from tvm.s_tir import Schedule, Trace
 from tvm.s_tir.schedule import Instruction, InstructionKind
 
-INLINE, ROOT = -2, -1
-"""TVM's codes for no loop."""
+ROOT = -1
+"""TVM's code for computing at no loop; below it is inlining."""
 
 _INLINED = {"ComputeAt": "ComputeInline", "ReverseComputeAt": "ReverseComputeInline"}
 
