@@ -96,6 +96,28 @@ def parse(expr: Any, environment: Mapping[int, Affine]) -> Affine:
     return _OPERATORS[kind](parse(expr.a, environment), parse(expr.b, environment))
 
 
+def substituted(form: Affine, values: Sequence[Affine | None]) -> Affine:
+    """Put ``values[v]`` in the place of every variable v.
+
+    Raises
+    ------
+    NotAffine
+        When a variable that the form reads has no value.
+    """
+    result = Affine(form.constant)
+    for atom, coefficient in form.terms:
+        if isinstance(atom, int):
+            value = values[atom]
+            if value is None:
+                raise NotAffine("a block iterator that is not affine in the loops")
+        else:
+            value = _divide(
+                substituted(atom.inner, values), Affine(atom.divisor), remainder=atom.remainder
+            )
+        result = result.plus(value.scaled(coefficient))
+    return result
+
+
 def _multiply(a: Affine, b: Affine) -> Affine:
     if not b.terms:
         return a.scaled(b.constant)

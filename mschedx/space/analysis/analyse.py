@@ -11,6 +11,7 @@ import numpy as np
 
 from mschedx.hardware import Hardware
 from mschedx.space.expression import Expression, multiply
+from mschedx.space.materialize import without_collections
 
 from . import derive, dynamic
 from .accesses import STRIDE, accesses, footprints, unknown_strides
@@ -80,7 +81,11 @@ def analyse(design: Design, seed: int = 0, probes: int = PROBES) -> Analysis:
     UnsupportedTrace
         When no config replays.
     """
-    rng = np.random.default_rng(seed)
+    with without_collections():
+        return _analyse(design, np.random.default_rng(seed), probes)
+
+
+def _analyse(design: Design, rng: np.random.Generator, probes: int) -> Analysis:
     few = gather_few(design, _FEW + len(design.decisions), rng)
     if _is_plain(design, few):
         analysis = analyse_probes(design, few, rng, wary=True)

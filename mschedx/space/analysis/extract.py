@@ -8,11 +8,11 @@ The walk crosses into TVM once per node; all arithmetic afterwards is Python's.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .affine import Affine, NotAffine, parse
+from .affine import Affine, NotAffine, parse, substituted
 
 
 class DynamicExtent(ValueError):
@@ -224,8 +224,8 @@ class _Walker:
         for buffer in block.alloc_buffers:
             self.buffer(buffer)
         own = {hash(v.var): Affine(0, ((i, 1),)) for i, v in enumerate(block.iter_vars)}
-        accesses = [self.access(region, False, own) for region in block.reads]
-        accesses += [self.access(region, True, own) for region in block.writes]
+        accesses = [self.access(region, False, own, bindings) for region in block.reads]
+        accesses += [self.access(region, True, own, bindings) for region in block.writes]
         if not block.iter_vars and not self.chain and not self.blocks and self.parent_block == ROOT:
             # The root block is where allocations and annotations hang, not a computation.
             accesses = []
@@ -250,15 +250,28 @@ class _Walker:
             parent=outer,
         )
 
-    def access(self, region: Any, is_write: bool, own: dict[int, Affine]) -> Access:
+    def access(
+        self,
+        region: Any,
+        is_write: bool,
+        own: dict[int, Affine],
+        bindings: Sequence[Affine | None],
+    ) -> Access:
         offsets, local, lengths, problem = [], [], [], ""
         for bounds in region.region:
+            inner = _try_parse(bounds.min, own)
+            local.append(inner)
             try:
-                offsets.append(parse(bounds.min, self.environment))
+                # Reading an expression twice would cost more than composing its two forms.
+                offset = (
+                    parse(bounds.min, self.environment)
+                    if inner is None
+                    else (substituted(inner, bindings))
+                )
+                offsets.append(offset)
             except NotAffine as error:
                 offsets.append(None)
                 problem = str(error)
-            local.append(_try_parse(bounds.min, own))
             extent = bounds.extent
             lengths.append(int(extent.value) if type(extent).__name__ == "IntImm" else -1)
         if any(length < 0 for length in lengths):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tvm import DataType
@@ -55,13 +56,12 @@ def _succeeds(primitive: Callable[[Any], None], block: Any) -> bool:
     return True
 
 
-def scatter(sch: Any, block: Any, sinks: Sequence[Any], scope: str, loop: Any) -> Any:
-    """Give the result a tile in shared memory; returns the block that copies it to the output.
+def scatter(sch: Any, copy: Any, sinks: Sequence[Any], loop: Any) -> None:
+    """Let the copy of the result's tile, below ``loop``, write the output as it is to be.
 
-    The crop, the scatter to the output's own shape and an elementwise epilogue are folded into that
-    block, which keeps the loops of the product, (batch,) m, n, below ``loop``.
+    The crop, the scatter to the output's own shape and an elementwise epilogue are folded into the
+    copy, which keeps the loops of the product, (batch,) m, n.
     """
-    copy = sch.cache_write(block, 0, scope)
     # Moving a block drops its predicate, so the crop comes afterwards.
     sch.reverse_compute_at(copy, loop, preserve_unit_loops=True)
     for sink in sinks:
@@ -69,21 +69,31 @@ def scatter(sch: Any, block: Any, sinks: Sequence[Any], scope: str, loop: Any) -
     readers = sch.get_consumers(copy)
     while len(readers) == 1 and _succeeds(sch.reverse_compute_inline, readers[0]):
         readers = sch.get_consumers(copy)
-    return copy
 
 
-def fetch(
-    sch: Any, copy: Any, run: int, dtype: str, along_last: bool, *, vectors: bool = False
-) -> Any:
-    """Let all threads of the block copy a tile together.
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A block that all threads of a thread block are to execute together.
 
-    Rewrite
-    -------
-    ``for i, j: T[i, j] = S[i, j]``  →  ``for ij: ...``, which TVM's postproc splits over the
-    threads, ``lanes`` neighbours each at a time. Where memory runs along i, ``for ji``, so that
-    neighbouring threads read neighbouring elements, one each. With ``vectors``, a copy that needs
-    no guard becomes a block for each vector of the widest kind, which may be copied asynchronously:
-    ``for ij0: T[i, j0] = S[i, j0] for lanes neighbours``.
+    Attributes
+    ----------
+    block : SBlockRV
+    lanes : tuple of int
+        How many neighbouring instances a thread may execute at a time.
+    width : int
+        Elements that an instance copies.
+    along_last : bool
+        Whether memory runs along the tile's last dimension.
+    """
+
+    block: Any
+    lanes: tuple[int, ...]
+    width: int
+    along_last: bool
+
+
+def lanes(sch: Any, copy: Any, run: int, dtype: str, along_last: bool) -> Copy:
+    """Let a copy of elements take as many neighbours as a vector has.
 
     Parameters
     ----------
@@ -91,34 +101,49 @@ def fetch(
         Elements that lie side by side in global memory.
     along_last : bool
         Whether memory runs along the tile's last dimension.
-    vectors : bool
-        Whether a vector may become a block.
-
-    Returns
-    -------
-    SBlockRV
-        What copies a vector, where there is such a block, otherwise ``copy``.
     """
     most = _VECTOR_BYTES * 8 // DataType(dtype).bits
-    guarded = _is_guarded(sch.get(copy))
-    if DataType(dtype).bits == 8 and guarded:
+    if DataType(dtype).bits == 8 and _is_guarded(sch.get(copy)):
         most = 4  # TVM cannot write a longer vector of bytes that are all zero in CUDA.
-    lanes = [n for n in (1, 2, 4, 8, 16) if n <= most and run % n == 0 and along_last] or [1]
-    *_, row, column = sch.get_loops(copy)
-    name = async_copy(dtype, lanes[-1], str(sch.get(copy).writes[0].source.scope()))
-    if name is None or lanes == [1] or guarded or not vectors:
-        sch.fuse(*(row, column) if along_last else _exchanged(sch, row, column))
-        chosen = sch.sample_categorical(lanes, [1 / len(lanes)] * len(lanes))
-        sch.annotate(copy, _FETCH, chosen)
-        return copy
-    column, vector = sch.split(column, [None, lanes[-1]])
+    fit = tuple(n for n in (1, 2, 4, 8, 16) if n <= most and run % n == 0 and along_last)
+    return Copy(copy, fit or (1,), 1, along_last)
+
+
+def vectors(sch: Any, copy: Any, run: int, dtype: str, along_last: bool) -> Copy:
+    """Let a copy to shared memory that needs no guard be one of vectors; others as in `lanes`.
+
+    Each vector of the widest kind becomes a block, which may be copied asynchronously.
+
+    Rewrite
+    -------
+    ``for i, j: T[i, j] = S[i, j]``  →  ``for i, j0: T[i, j0] = S[i, j0] for width neighbours``
+    """
+    plain = lanes(sch, copy, run, dtype, along_last)
+    width = plain.lanes[-1]
+    scope = str(sch.get(copy).writes[0].source.scope())
+    if width == 1 or _is_guarded(sch.get(copy)) or async_copy(dtype, width, scope) is None:
+        return plain
+    _, vector = sch.split(sch.get_loops(copy)[-1], [None, width])
     sch.vectorize(vector)
-    whole = sch.blockize(vector)
-    sch.fuse(row, column)
-    # TVM's postproc reads a random variable only.
-    sch.annotate(whole, _FETCH, sch.sample_categorical([1], [1.0]))
-    sch.annotate(whole, VECTORS, lanes[-1])
-    return whole
+    block = sch.blockize(vector)
+    sch.annotate(block, VECTORS, width)
+    return Copy(block, (1,), width, along_last)
+
+
+def share(sch: Any, copy: Copy) -> None:
+    """Let all threads of the block copy a tile together.
+
+    Rewrite
+    -------
+    ``for i, j: T[i, j] = S[i, j]``  →  ``for ij: ...``, which TVM's postproc splits over the
+    threads, sampled ``lanes`` neighbours each at a time. Where memory runs along i, ``for ji``, so
+    that neighbouring threads read neighbouring elements.
+    """
+    *_, row, column = sch.get_loops(copy.block)
+    sch.fuse(*(row, column) if copy.along_last else _exchanged(sch, row, column))
+    # TVM's postproc reads a random variable only, even where there is nothing to choose.
+    chances = [1 / len(copy.lanes)] * len(copy.lanes)
+    sch.annotate(copy.block, _FETCH, sch.sample_categorical(list(copy.lanes), chances))
 
 
 def _exchanged(sch: Any, row: Any, column: Any) -> tuple[Any, Any]:
@@ -152,15 +177,56 @@ def pad_rows(sch: Any, copy: Any, dtype: str, width: int) -> None:
     _ffi_api.ScheduleAnnotate(sch, copy, "buffer_dim_align", [[0, row, 2 * pad, chosen]])
 
 
-def tensorise_tiles(sch: Any, copy: Any, tile: tuple[int, int], name: str) -> None:
-    """Cut a copy into tiles and let the intrinsic do each.
+@dataclass(slots=True)
+class Fragment:
+    """A block that copies tiles between memory and the registers of a warp, by an intrinsic.
+
+    Attributes
+    ----------
+    block : SBlockRV
+        Copies elements until it is tensorised, tiles afterwards.
+    tile : tuple of int
+    intrinsic : str
+        What copies a tile.
+    """
+
+    block: Any
+    tile: tuple[int, int]
+    intrinsic: str
+    done: bool = False
+
+    def tensorise_early(self, sch: Any) -> None:
+        """Tensorise before the block is moved, if it can still be moved then.
+
+        TVM cannot move a block that touches its only tile along a dimension: nothing in the region
+        tells it which of the block's iterators selects the tile.
+        """
+        (written,) = sch.get(self.block).writes
+        shape = written.source.shape[-2:]
+        if all(int(extent) > size for extent, size in zip(shape, self.tile)):
+            self.tensorise(sch)
+
+    def tensorise(self, sch: Any) -> None:
+        """Make the block one of tiles, unless it is."""
+        if not self.done:
+            self.block = tiles(sch, self.block, self.tile)
+            sch.tensorize(self.block, self.intrinsic)
+            self.done = True
+
+
+def tiles(sch: Any, block: Any, shape: Sequence[int]) -> Any:
+    """Cut the innermost loops into tiles and make each a block, for an intrinsic to do.
 
     Rewrite
     -------
-    ``for i, j: T[i, j] = S[i, j]``  →  ``for i0, j0: intrinsic(T[i0 tile, j0 tile], S[...])``
+    ``for i, j: T[i, j] = S[i, j]``  →  ``for i0, j0: T[i0 tile, j0 tile] = S[...]``
+
+    Returns
+    -------
+    SBlockRV
+        The block of a tile.
     """
-    row, column = sch.get_loops(copy)[-2:]
-    row0, row1 = sch.split(row, [None, tile[0]])
-    column0, column1 = sch.split(column, [None, tile[1]])
-    sch.reorder(row0, column0, row1, column1)
-    sch.tensorize(row1, name)
+    loops = sch.get_loops(block)[-len(shape) :]
+    outer, inner = zip(*(sch.split(loop, [None, size]) for loop, size in zip(loops, shape)))
+    sch.reorder(*outer, *inner)
+    return sch.blockize(inner[0])

@@ -12,12 +12,13 @@ from tvm.s_tir import Schedule, ScheduleError
 from tvm.s_tir.meta_schedule.schedule_rule import PyScheduleRule
 from tvm.target import Target
 
-from ..contraction import match_contraction
-from ..intrinsics.cuda import CudaIntrinsic, intrinsics_for
+from ..contraction import Operand, match_contraction
+from ..intrinsics.cuda import CudaIntrinsic, Names, intrinsics_for
 from ..intrinsics.cuda_copy import has_async_copies
 from . import einsum, staging
 from .async_copies import ASYNC, STAGES
 from .einsum import Product
+from .staging import Fragment
 
 MAX_THREADS = 512
 """Threads that can each have the 128 registers that accumulators alone may take."""
@@ -115,46 +116,66 @@ def _multiple(extent: int, unit: int, best: int) -> int:
 
 
 def _tile(sch: Any, block: Any, product: Product, plan: Plan) -> Schedule:
-    intrinsic = plan.intrinsic
-    new = einsum.rewrite(sch, block, product, plan.multiples, intrinsic.b_transposed)
+    # What decides nothing comes first, so that an analysis does it once for all configs.
+    new = einsum.rewrite(sch, block, product, plan.multiples, plan.intrinsic.b_transposed)
     direct = not new.sinks and not sch.get_consumers(block)
-    # Before anything is sampled, so that an analysis does it once for all configs.
-    shared = [
-        staging.gather(sch, block, operand.index, sources)
-        for operand, sources in zip((product.a, product.b), new.sources)
-    ]
-    loops = _loops(sch, block, new.shape, plan)
-    scope = "global" if direct else staging.result_scope(intrinsic)
-    names = intrinsic.names("shared.dyn", scope)
-    _, n, k = intrinsic.shape
-    b_tile = (n, k) if intrinsic.b_transposed else (k, n)
-    along = (product.a_along_k, product.b_along_k == intrinsic.b_transposed)
-    operands = (
-        (product.a, (intrinsic.shape[0], k), names.load_a),
-        (product.b, b_tile, names.load_b),
-    )
-    plain = False
-    for i, (operand, tile, load) in enumerate(operands):
-        sch.compute_at(shared[i], loops.stage, preserve_unit_loops=True)
+    scope = "global" if direct else staging.result_scope(plan.intrinsic)
+    names = plan.intrinsic.names("shared.dyn", scope)
+    operands = (product.a, product.b)
+    along = (product.a_along_k, product.b_along_k == plan.intrinsic.b_transposed)
+    copies = []
+    for operand, sources, along_last in zip(operands, new.sources, along):
+        copy = staging.gather(sch, block, operand.index, sources)
         run = product.run(operand)
-        copy = staging.fetch(sch, shared[i], run, operand.dtype, along[i], vectors=True)
-        plain |= copy is not shared[i]
-        staging.pad_rows(sch, copy, operand.dtype, intrinsic.row_bytes[i])
-        fragment = sch.cache_read(block, operand.index, intrinsic.scopes[i])
-        sch.compute_at(fragment, loops.step, preserve_unit_loops=True)
-        staging.tensorise_tiles(sch, fragment, tile, load)
-    if not direct:
-        result = staging.scatter(sch, block, new.sinks, scope, loops.grid)
+        copies.append(staging.vectors(sch, copy, run, operand.dtype, along_last))
+    result = None if direct else sch.cache_write(block, 0, scope)
+    a, b, accumulator = _fragments(sch, block, operands, plan.intrinsic, names)
+    for fragment in (a, b, accumulator):
+        fragment.tensorise_early(sch)
+    block = staging.tiles(sch, block, plan.intrinsic.shape)
+    # RewriteCooperativeFetch reads this off the trace, before the copies that it is to split.
+    sch.annotate(block, "warp_execution", 1)
+
+    loops = _loops(sch, block, plan)
+    for i, (operand, copy, fragment) in enumerate(zip(operands, copies, (a, b))):
+        sch.compute_at(fragment.block, loops.step, preserve_unit_loops=True)
+        fragment.tensorise(sch)
+        sch.compute_at(copy.block, loops.stage, preserve_unit_loops=True)
+        staging.share(sch, copy)
+        staging.pad_rows(sch, copy.block, operand.dtype, plan.intrinsic.row_bytes[i])
+    sch.reverse_compute_at(accumulator.block, loops.warp, preserve_unit_loops=True)
+    accumulator.tensorise(sch)
+    if result is not None:
+        staging.scatter(sch, result, new.sinks, loops.grid)
         last = product.output[-1]
-        staging.fetch(sch, result, product.extents[last], product.dtype, last in product.n)
-    accumulator = sch.cache_write(block, 0, intrinsic.scopes[2])
-    sch.reverse_compute_at(accumulator, loops.warp, preserve_unit_loops=True)
-    staging.tensorise_tiles(sch, accumulator, intrinsic.shape[:2], names.store)
+        run, along_last = product.extents[last], last in product.n
+        staging.share(sch, staging.lanes(sch, result, run, product.dtype, along_last))
     start = sch.decompose_reduction(block, loops.stage)
-    sch.tensorize(sch.get_loops(start)[-2], names.fill)
-    _multiply(sch, loops.tile, names.multiply)
-    _pipeline(sch, loops.stage, new.shape[2] // intrinsic.shape[2], plan.asynchronous and plain)
+    sch.tensorize(start, names.fill)
+    sch.annotate(block, "meta_schedule.thread_extent_low_inclusive", 32)
+    sch.annotate(block, "meta_schedule.thread_extent_high_inclusive", MAX_THREADS)
+    # Not before: as long as the block also starts its sums, it is not what the intrinsic describes.
+    sch.tensorize(block, names.multiply)
+    plain = any(copy.width > 1 for copy in copies)
+    _pipeline(
+        sch, loops.stage, new.shape[2] // plan.intrinsic.shape[2], plan.asynchronous and plain
+    )
     return sch
+
+
+def _fragments(
+    sch: Any, block: Any, operands: tuple[Operand, Operand], intrinsic: CudaIntrinsic, names: Names
+) -> tuple[Fragment, Fragment, Fragment]:
+    """Give A, B and the result fragments, still beside the block's loops."""
+    m, n, k = intrinsic.shape
+    b_tile = (n, k) if intrinsic.b_transposed else (k, n)
+    a, b = (sch.cache_read(block, operands[i].index, intrinsic.scopes[i]) for i in (0, 1))
+    c = sch.cache_write(block, 0, intrinsic.scopes[2])
+    return (
+        Fragment(a, (m, k), names.load_a),
+        Fragment(b, b_tile, names.load_b),
+        Fragment(c, (m, n), names.store),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,43 +186,30 @@ class Loops:
     warp: Any
     stage: Any
     step: Any
-    tile: Any
 
 
-def _loops(sch: Any, block: Any, shape: tuple[int, int, int], plan: Plan) -> Loops:
-    """Sample the tiles, bring the loops into order and bind them."""
+def _loops(sch: Any, block: Any, plan: Plan) -> Loops:
+    """Sample the tiles of a block of instructions, bring the loops into order and bind them."""
     *batch, m, n, k = sch.get_loops(block)
-    (m0, mw, *mf, mt), (n0, nw, *nf, nt) = (
+    (m0, mw, *mf), (n0, nw, *nf) = (
         _split(sch, loop, plan.unit[d], plan.intrinsic.shape[d]) for d, loop in enumerate((m, n))
     )
-    steps, kt = sch.split(k, [None, plan.intrinsic.shape[2]])
-    k0, k1 = sch.split(steps, sch.sample_perfect_tile(steps, 2, max_innermost_factor=8))
-    sch.reorder(*batch, m0, n0, mw, nw, k0, k1, *mf, *nf, mt, nt, kt)
+    k0, k1 = sch.split(k, sch.sample_perfect_tile(k, 2, max_innermost_factor=8))
+    sch.reorder(*batch, m0, n0, mw, nw, k0, k1, *mf, *nf)
     # Unfused, the grid leaves no quotients in the indices, which would slow every replay down.
     for loop, tag in zip((*batch, m0, n0)[::-1], ("x", "y", "z")):
         sch.bind(loop, f"blockIdx.{tag}")
     warp = sch.fuse(mw, nw)
     sch.bind(warp, "threadIdx.y")
-    # RewriteCooperativeFetch reads this off the trace, before the copies that it is to split.
-    sch.annotate(block, "warp_execution", 1)
     root = sch.get_sblock("root")
     unroll = sch.sample_categorical(list(_UNROLL), [1 / len(_UNROLL)] * len(_UNROLL))
     sch.annotate(root, "meta_schedule.unroll_implicit", unroll)
-    return Loops(n0, warp, k0, k1, mt)
+    return Loops(n0, warp, k0, k1)
 
 
-def _multiply(sch: Any, tile: Any, name: str) -> None:
-    """Tensorise the multiplication, in a block that says how many warps there may be."""
-    block = sch.blockize(tile)
-    sch.annotate(block, "warp_execution", 1)
-    sch.annotate(block, "meta_schedule.thread_extent_low_inclusive", 32)
-    sch.annotate(block, "meta_schedule.thread_extent_high_inclusive", MAX_THREADS)
-    sch.tensorize(block, name)
-
-
-def _split(sch: Any, loop: Any, unit: int, size: int) -> list[Any]:
-    """Split an axis for blocks, warps and fragments, and a unit into tiles of the intrinsic."""
-    units, *rest = sch.split(loop, [None, *((unit // size, size) if unit > size else (size,))])
+def _split(sch: Any, tiles: Any, unit: int, size: int) -> list[Any]:
+    """Split an axis of tiles for blocks, warps and fragments, in units of what a warp takes."""
+    units, *rest = sch.split(tiles, [None, unit // size]) if unit > size else [tiles]
     most = max(1, _WARP_TILE // unit)
     factors = sch.sample_perfect_tile(units, 3, max_innermost_factor=most)
     return [*sch.split(units, factors), *rest]

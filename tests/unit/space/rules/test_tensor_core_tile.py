@@ -136,13 +136,14 @@ def nests(sch):
 def test_structure_of_a_gemm():
     sch, *_ = spaces(gemm(1024, 1024, 1024))
     (sketch,) = sketches(module(gemm(1024, 1024, 1024)), A100, [sch])
-    wanted = {"C.ax0_0.1": 2, "C.ax0_0.2": 2, "C.ax1_0.1": 2, "C.ax1_0.2": 1, "C.ax2_0.1": 2}
+    m, n = "C_o.ax0_0_0", "C_o.ax1_0_0"
+    wanted = {f"{m}.1": 2, f"{m}.2": 2, f"{n}.1": 2, f"{n}.2": 1, "C_o.ax2_0.1": 2}
     config = factors(sketch, **wanted, unroll=0)
     found = nests(sketch.schedule(config))
     grid, warps, pipeline = "block.y8 block.x16", "thread.y4", "*32"
     copy = f"{grid} {warps} {pipeline}"
     assert found == {
-        "C_init_o": f"{grid} {warps} 2 2 1 2",
+        "C_o_init": f"{grid} {warps} 2 2 1 2",
         # 128 x 32 and 32 x 64 elements, by 4 warps of 32 threads, 8 at a time.
         "A_reindex_shared.dyn_o": f"{copy} 4 thread.y4 thread.x32",
         "A_reindex_shared.dyn": f"{copy} 4 thread.y4 thread.x32 v8",
@@ -150,7 +151,7 @@ def test_structure_of_a_gemm():
         "B_reindex_shared.dyn": f"{copy} 2 thread.y4 thread.x32 v8",
         "A_reindex_shared.dyn_m16n8k8.matrixA_o": f"{copy} 2 4 1",
         "B_reindex_shared.dyn_m16n8k8.matrixB_o": f"{copy} 2 1 2",
-        "C_update_o": f"{copy} 2 2 2 1 2",
+        "C_o_update": f"{copy} 2 2 2 1 2",
         "C_m16n8k8.matrixC_o": f"{grid} {warps} 4 2",
     }
 
@@ -164,18 +165,19 @@ def large():
 def test_heron_fact_5_every_sample_fits_its_instruction(large):
     assert len(large) == 2
     for sketch in large:
-        names = sketch.names
         configs = sketch.sample(500, np.random.default_rng(0))
-        warps = configs[:, names.index("C.ax0_0.1")] * configs[:, names.index("C.ax1_0.1")]
-        assert (32 * warps <= MAX_THREADS).all()
+        # How many there are along m and n.
+        columns = [i for i, name in enumerate(sketch.names) if re.match(r"C_o\.ax[01].*\.1", name)]
+        assert len(columns) == 2
+        assert (32 * configs[:, columns].prod(axis=1) <= MAX_THREADS).all()
         for config in configs[:3]:
             sch = sketch.schedule(config)
             program = extract(entry(sch.mod))
-            warps = config[names.index("C.ax0_0.1")] * config[names.index("C.ax1_0.1")]
+            warps = config[columns].prod()
             threads = {(x.thread, x.extent) for x in program.loops if x.thread.startswith("thread")}
             # threadIdx.x is the warp's, and every band of threadIdx.y is the same.
             assert threads == {("threadIdx.x", 32), ("threadIdx.y", warps)}
-            multiply = next(b for b in program.blocks if b.name == "C_update_o")
+            multiply = next(b for b in program.blocks if b.name == "C_o_update")
             write, *reads = sorted(multiply.accesses, key=lambda one: not one.is_write)
             m, n = write.lengths
             assert m * n == 256
@@ -296,7 +298,7 @@ def events(source):
 @pytest.mark.parametrize("stages", [1, 2, 3])
 def test_waits_cover_the_tiles_that_are_used(stages):
     sketch, *_ = sketches(module(gemm(512, 512, 512)), A100)
-    wanted = {"ax2_0_0.stages": stages, "ax2_0_0.async": 1, "C.ax2_0.1": 2, "unroll": 0}
+    wanted = {"ax2_0_0.stages": stages, "ax2_0_0.async": 1, "C_o.ax2_0.1": 2, "unroll": 0}
     found = events(source_of(sketch, **wanted))
     # Before iteration i uses its tiles, i + stages + 1 groups are committed, so as many as there
     # are stages may be under way; after the last commit, one less for every iteration.
@@ -335,7 +337,7 @@ def test_copies_are_synchronous_where_nothing_is_fetched_ahead_or_nobody_asks():
 
 def test_fewer_iterations_than_stages_wait_for_everything():
     sketch, *_ = sketches(module(gemm(256, 256, 64)), A100)
-    wanted = {"ax2_0_0.stages": 3, "ax2_0_0.async": 1, "C.ax2_0.0": 2, "unroll": 0}
+    wanted = {"ax2_0_0.stages": 3, "ax2_0_0.async": 1, "C_o.ax2_0.0": 2, "unroll": 0}
     found = events(source_of(sketch, **wanted))
     assert found.count("commit") == 2
     assert [e for e in found if e.startswith("wait")] == ["wait 0", "wait 0"]
@@ -362,8 +364,8 @@ def test_asynchronous_copies_are_a_decision(function, target, decided):
 def test_row_pitch_is_a_decision():
     (sketch, *_) = sketches(module(gemm(256, 256, 256)), A100)
     for pitch in (0, 8):
-        wanted = {"A_reindex_shared.dyn_o.pitch": pitch, "C.ax2_0.1": 2, "C.ax0_0.0": 2}
-        config = factors(sketch, **wanted, **{"C.ax0_0.1": 2})
+        wanted = {"A_reindex_shared.dyn_o.pitch": pitch, "C_o.ax2_0.1": 2, "C_o.ax0_0.0": 2}
+        config = factors(sketch, **wanted, **{"C_o.ax0_0.1": 2})
         size = sketch.extents(config[None])["A_reindex_shared.dyn/alloc_bytes"][0]
         stages = config[sketch.names.index("ax2_0_0.stages")]
         copies = stages + 1 if stages else 1
@@ -399,9 +401,9 @@ def test_tf32_only_on_demand():
     assert spaces(function) == []
     assert len(spaces(function, tf32=True)) == 2
     sketch, *_ = sketches(module(function), A100, for_target(A100, tf32=True))
-    assert "C_update_o" in nests(sketch.schedule(sketch.sample(1, np.random.default_rng(0))[0]))
+    assert "C_o_update" in nests(sketch.schedule(sketch.sample(1, np.random.default_rng(0))[0]))
     sketch, *_ = sketches(module(function), A100, for_target(A100))
-    assert "C_update_o" not in nests(sketch.schedule(sketch.sample(1, np.random.default_rng(0))[0]))
+    assert "C_o_update" not in nests(sketch.schedule(sketch.sample(1, np.random.default_rng(0))[0]))
 
 
 def test_a_target_without_tensor_cores_has_no_space():
