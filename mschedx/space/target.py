@@ -23,7 +23,7 @@ from .rules.unless_bound import UnlessBound
 
 
 def for_target(
-    target: Target | dict[str, Any] | str, *, tf32: bool = False, im2col: bool = False
+    target: Target | dict[str, Any] | str, *, tf32: bool = False, im2col: bool = True
 ) -> SpaceGenerator:
     """Compose the rules for a target into a space generator.
 
@@ -46,9 +46,9 @@ def for_target(
         On ``cuda``, let tensor cores multiply float32 matrices, whose elements they cut to 10 bits
         of fraction: faster, and less exact than asked for, hence off.
     im2col : bool
-        On ``llvm``, also offer float convolutions ``[N, C, H, W]`` as products with their patch
-        matrix. Off because it lost wherever it was measured (``docs/findings.md``). On ``cuda``
-        convolutions are gathered that way in any case, without the matrix.
+        On ``llvm``, offer float convolutions ``[N, C, H, W]`` of stride 1 as products with their
+        patch matrix, beside the direct form. On ``cuda`` convolutions are gathered that way in any
+        case, without the matrix.
 
     Returns
     -------

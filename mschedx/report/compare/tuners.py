@@ -44,6 +44,13 @@ def _ours_on_tvm_space() -> dict[str, Any]:
     return {"space": "post-order-apply"}
 
 
+def _direct() -> dict[str, Any]:
+    from mschedx.hardware import host_target
+    from mschedx.space import for_target
+
+    return {"space": for_target(host_target(), im2col=False)}
+
+
 def _random() -> dict[str, Any]:
     from mschedx.search import ConstrainedRandom
 
@@ -71,6 +78,7 @@ TUNERS = {
     for tuner in (
         Tuner("heron", "ConstrainedEvolution + HeronXGB on mschedx's space", _ours),
         Tuner("heron-tvm-space", "the same on TVM's own space", _ours_on_tvm_space),
+        Tuner("heron-direct", "heron with no convolution as a product with its patches", _direct),
         Tuner("heron-random-keys", "heron with keys drawn at random (its ablation)", _random_keys),
         Tuner("random", "uniform valid candidates of mschedx's space", _random),
         Tuner("genetic", "a plain genetic algorithm with repair, mschedx's space", _genetic),

@@ -19,7 +19,7 @@ from .im2col import patch_matrix
 
 
 def packed_tiles(
-    sch: Any, block: Any, hardware: Hardware, *, im2col: bool = False
+    sch: Any, block: Any, hardware: Hardware, *, im2col: bool = True
 ) -> list[Schedule]:
     """Return the design spaces of :class:`PackedTile` for one block; empty when it has none."""
     contraction = match_contraction(sch.get(block), hardware.vector_bytes)
@@ -41,10 +41,8 @@ def packed_tiles(
         _tile(sch.copy(), block, contraction, limits, pack_panel, stage_broadcast)
         for pack_panel, stage_broadcast in designs
     ]
-    for whole in (False, True) if im2col else ():
-        gathered = _tile_patches(sch.copy(), block, contraction, hardware, whole)
-        spaces += [] if gathered is None else [gathered]
-    return spaces
+    gathered = _tile_patches(sch.copy(), block, contraction, hardware) if im2col else None
+    return spaces if gathered is None else [*spaces, gathered]
 
 
 def _packings(
@@ -95,9 +93,9 @@ def _tile(
 
 
 def _tile_patches(
-    sch: Any, block: Any, contraction: Contraction, hardware: Hardware, whole: bool
+    sch: Any, block: Any, contraction: Contraction, hardware: Hardware
 ) -> Schedule | None:
-    """Multiply with the patch matrix of a convolution, gathered by panels or as a whole before."""
+    """Multiply with the patch matrix of a convolution, gathered by panels."""
     lanes = hardware.lanes(contraction.dtype)
     patches = patch_matrix(sch, block, contraction, lanes, hardware.vector_bytes)
     if patches is None:
@@ -111,7 +109,7 @@ def _tile_patches(
         sch.reverse_compute_at(patches.reader, loops.rows[-1], preserve_unit_loops=True)
     else:
         tile.attach_write_back(sch, patches.reader, contraction, limits, loops)
-    tile.place_copy(sch, patches.copy, None if whole else loops.panel, patches.run)
+    tile.place_copy(sch, patches.copy, loops.panel, patches.run)
     sch.decompose_reduction(block, loops.reduction)
     return sch
 
@@ -150,7 +148,8 @@ class PackedTile(PyScheduleRule):
         Lanes and registers bound the tile.
     im2col : bool
         Also offer convolutions whose output ends in pixels (``[N, O, H, W]``) as products with
-        their patch matrix (:func:`patch_matrix`), in panels of patches gathered in each task.
+        their patch matrix (:func:`patch_matrix`), in panels of patches gathered in each task: one
+        more design space, with vectors along pixels.
 
     References
     ----------
@@ -158,7 +157,7 @@ class PackedTile(PyScheduleRule):
     panels; Heron (ASPLOS'23) §4, rules S2 and S3, for staging as part of the space.
     """
 
-    def __init__(self, hardware: Hardware, *, im2col: bool = False) -> None:
+    def __init__(self, hardware: Hardware, *, im2col: bool = True) -> None:
         super().__init__()
         self.hardware = hardware
         self.im2col = im2col
