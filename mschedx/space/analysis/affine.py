@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from math import gcd
 from typing import Any
 
+import numpy as np
+
 
 class NotAffine(ValueError):
     """The expression is not affine in the loop variables (a data-dependent index, say)."""
@@ -143,9 +145,16 @@ _OPERATORS = {
 }
 
 
-def evaluate(form: Affine, values: Mapping[int, int]) -> int:
-    """Return the form's value where its variables have these values, 0 where none is given."""
-    total = form.constant
+def evaluate(form: Affine, values: Mapping[int, Any]) -> Any:
+    """Return the form's value where its variables have these values, 0 where none is given.
+
+    Parameters
+    ----------
+    form : Affine
+    values : mapping of int to int, or to int64 array
+        Arrays of one shape give an array of it.
+    """
+    total: Any = form.constant
     for atom, coefficient in form.terms:
         if isinstance(atom, int):
             value = values.get(atom, 0)
@@ -239,7 +248,8 @@ def _residues(
             loop, *others = atom_loops(atom)
             if others or extents[loop] > _MOST_PLACES:
                 raise NotAffine("a quotient of a long loop or of several loops")
-            values = {evaluate(Affine(0, ((atom, 1),)), {loop: i}) for i in range(extents[loop])}
+            places = np.arange(extents[loop])
+            values = set(evaluate(Affine(0, ((atom, 1),)), {loop: places}).tolist())
         offsets = {c * value % divisor for value in values}
         if len(found) * len(offsets) > _MOST_PLACES:
             raise NotAffine("too many places for a tile that is not aligned to its divisor")

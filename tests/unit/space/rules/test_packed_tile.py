@@ -62,8 +62,15 @@ FUNCTIONS = {
 }
 
 
-# In place a transposed operand would be gathered; unpadded images are not staged.
-SPACES = {"gemm-transposed": 2, "conv2d-nchw": 2, "conv2d-1x1": 1, "conv3d-ncdhw": 2}
+# In place a transposed operand would be gathered; unpadded images are not staged. One more where
+# patches can be a matrix.
+SPACES = {
+    "gemm-transposed": 2,
+    "conv2d-nchw": 3,
+    "conv2d-nchw-bias-bn-relu": 5,
+    "conv2d-1x1": 1,
+    "conv3d-ncdhw": 3,
+}
 
 
 def arrays(mod, rng):
