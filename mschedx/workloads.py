@@ -439,6 +439,18 @@ def _mean(m: int, n: int, t: Types) -> list[Any]:
 
 
 @_operator("M N")
+def _gelu(m: int, n: int, t: Types) -> list[Any]:
+    """0.5 x (1 + erf(x / √2))."""
+    from tvm import te
+
+    _require_float("gelu", t)
+    x = te.placeholder((m, n), t.left, "X")
+    scaled = te.compute((m, n), lambda *at: x[at] * 0.5**0.5, name="scaled")
+    erf = te.compute((m, n), lambda *at: te.erf(scaled[at]), name="erf")
+    return [x, te.compute((m, n), lambda *at: x[at] * (0.5 + 0.5 * erf[at]), name="gelu")]
+
+
+@_operator("M N")
 def _bias_gelu(m: int, n: int, t: Types) -> list[Any]:
     """Tanh form: 0.5 z (1 + tanh(0.79788456 (z + 0.044715 z³))), z = x + bias."""
     from tvm import te
@@ -447,8 +459,9 @@ def _bias_gelu(m: int, n: int, t: Types) -> list[Any]:
     x, bias = te.placeholder((m, n), t.left, "X"), te.placeholder((n,), t.left, "bias")
     z = te.compute((m, n), lambda i, j: x[i, j] + bias[j], name="bias_add")
 
-    def gelu(i: Any, j: Any) -> Any:
-        v = z[i, j]
-        return 0.5 * v * (1.0 + te.tanh(0.7978845608 * (v + 0.044715 * v * v * v)))
+    def cubic(*at: Any) -> Any:
+        return 0.7978845608 * z[at] * (1.0 + 0.044715 * z[at] * z[at])
 
-    return [x, bias, te.compute((m, n), gelu, name="gelu")]
+    inner = te.compute((m, n), cubic, name="cubic")
+    tanh = te.compute((m, n), lambda *at: te.tanh(inner[at]), name="tanh")
+    return [x, bias, te.compute((m, n), lambda *at: 0.5 * z[at] * (1.0 + tanh[at]), name="gelu")]

@@ -129,6 +129,7 @@ def _torch_float(workload: Workload, x: list[Any]) -> Call | None:
         "softmax": lambda: torch.softmax(x[0], 1),
         "layer_norm": lambda: f.layer_norm(x[0], (s[1],), x[1], x[2]),
         "mean": lambda: x[0].mean(1),
+        "gelu": lambda: f.gelu(x[0]),
         "bias_gelu": lambda: f.gelu(x[0] + x[1], approximate="tanh"),
     }
     if workload.op in ("conv2d_nhwc", "conv2d_blocked"):

@@ -26,6 +26,7 @@ SMALL = [
     Workload("", "softmax", (5, 9)),
     Workload("", "layer_norm", (5, 9)),
     Workload("", "mean", (5, 9)),
+    Workload("", "gelu", (5, 9)),
     Workload("", "bias_gelu", (5, 9)),
 ]
 

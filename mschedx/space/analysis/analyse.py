@@ -17,7 +17,6 @@ from . import derive, dynamic
 from .accesses import STRIDE, accesses, footprints, unknown_strides
 from .compaction import doubtful, enlarged
 from .cpu_advice import cpu_preferences
-from .extract import Program
 from .fit import Solver, enough
 from .kernels import kernels, top_of, tops
 from .memory import alignment, copies, dtype_bytes, elements, is_shared, shape, unsure, users
@@ -41,6 +40,7 @@ from .probe import (
     random_configs,
     replayed_or_not,
 )
+from .program import Program
 from .symbolic import SymbolicProgram, solve, withdraw
 from .vectorize import rewrite
 

@@ -23,12 +23,12 @@ from mschedx.space.expression import (
 )
 
 from .affine import Division, evaluate
-from .extract import Access, Program
 from .fit import Solver
 from .kernels import top_of, tops
 from .memory import children
 from .model import AllocationInfo, KernelInfo, VectorInfo
 from .postprocs import FETCH, annotation, used_bytes
+from .program import Access, Program
 from .symbolic import SymbolicProgram
 
 LOW, HIGH = (

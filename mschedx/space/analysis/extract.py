@@ -8,122 +8,17 @@ The walk crosses into TVM once per node; all arithmetic afterwards is Python's.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from .affine import Affine, NotAffine, parse, substituted
+from .operations import operations
+from .program import KINDS, ROOT, Access, Annotations, Block, Buffer, Loop, Program, Value
 
 
 class DynamicExtent(ValueError):
     """A loop's extent or a buffer's shape is not a constant."""
-
-
-ROOT = -1
-"""Parent index of what no loop encloses."""
-
-Value = Any
-"""An annotation's value."""
-
-Annotations = tuple[tuple[str, Value], ...]
-
-KINDS = ("serial", "parallel", "vectorized", "unrolled", "thread")
-
-
-@dataclass(frozen=True, slots=True)
-class Loop:
-    """A loop of the program, in pre-order.
-
-    ``parent`` is the index of the enclosing loop (or `ROOT`), ``thread`` the tag it is bound to
-    ("" when none), ``annotations`` the integer annotations.
-    """
-
-    name: str
-    kind: str
-    thread: str
-    extent: int
-    parent: int
-    annotations: Annotations
-
-
-@dataclass(frozen=True, slots=True)
-class Buffer:
-    """A buffer: allocated by the program or, when ``parameter``, passed to it."""
-
-    name: str
-    scope: str
-    dtype: str
-    shape: tuple[int, ...]
-    parameter: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """A region of ``buffer`` that one instance of a block reads or writes.
-
-    ``offsets[d]`` is the start along dimension d in loop variables (None when it is not affine,
-    with the reason in ``problem``), ``local[d]`` the same in the block's own iterators, where atom
-    v stands for ``iters[v]``, and ``lengths[d]`` how many elements from there.
-    """
-
-    buffer: str
-    is_write: bool
-    offsets: tuple[Affine | None, ...]
-    local: tuple[Affine | None, ...]
-    lengths: tuple[int, ...]
-    problem: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """A block with the loops that enclose it, outermost first.
-
-    ``iters`` holds (name, kind, extent); ``bindings`` the affine value of each in loop variables.
-    ``operations`` counts the scalar operations of one instance, keyed "float.add", "int.mul", ….
-    ``leaf`` is false for blocks that only hold other blocks.
-    """
-
-    name: str
-    loops: tuple[int, ...]
-    iters: tuple[tuple[str, str, int], ...]
-    bindings: tuple[Affine | None, ...]
-    accesses: tuple[Access, ...]
-    annotations: Annotations
-    operations: tuple[tuple[str, int], ...]
-    leaf: bool
-    predicated: bool
-    parent: int
-
-
-@dataclass(frozen=True, slots=True)
-class Program:
-    """One program: loops, blocks and buffers, all in program order."""
-
-    loops: tuple[Loop, ...]
-    blocks: tuple[Block, ...]
-    buffers: tuple[Buffer, ...]
-
-    @property
-    def skeleton(self) -> Hashable:
-        """What must agree for two programs to be compared quantity by quantity."""
-        loops = tuple(
-            (x.name, x.kind, x.thread, x.parent, tuple(k for k, _ in x.annotations))
-            for x in self.loops
-        )
-        blocks = tuple(
-            (
-                b.name,
-                b.loops,
-                tuple((name, kind) for name, kind, _ in b.iters),
-                tuple((a.buffer, a.is_write, len(a.lengths)) for a in b.accesses),
-                tuple(k for k, _ in b.annotations),
-                b.operations,
-                b.leaf,
-            )
-            for b in self.blocks
-        )
-        buffers = tuple((b.name, b.scope, b.dtype, len(b.shape)) for b in self.buffers)
-        return loops, blocks, buffers
 
 
 @dataclass
@@ -244,7 +139,7 @@ class _Walker:
             bindings=tuple(bindings),
             accesses=tuple(accesses),
             annotations=_annotations(block.annotations),
-            operations=_operations(block.body) if leaf and len(self.loops) == loops_before else (),
+            operations=operations(block.body) if leaf and len(self.loops) == loops_before else (),
             leaf=leaf,
             predicated=not _is_true(realize.predicate),
             parent=outer,
@@ -318,75 +213,6 @@ def _annotations(mapping: Any) -> Annotations:
     """Return annotations sorted by key."""
     found = [(str(key), _plain(value)) for key, value in mapping.items()]
     return tuple(sorted(found, key=lambda item: item[0]))
-
-
-_CHILDREN = {
-    "Cast": ("value",),
-    "Not": ("a",),
-    "Select": ("condition", "true_value", "false_value"),
-    "BufferStore": ("value",),
-    "Evaluate": ("value",),
-    "IfThenElse": ("condition", "then_case", "else_case"),
-    "For": ("body",),
-    "AttrStmt": ("body",),
-}
-
-
-def _nodes(stmt: Any) -> Iterator[tuple[str, Any]]:
-    """Visit the computation of a block body: values, not index arithmetic."""
-    stack = [stmt]
-    while stack:
-        node = stack.pop()
-        if node is None:
-            continue
-        kind = type(node).__name__
-        yield kind, node
-        if kind == "SeqStmt":
-            stack.extend(node.seq)
-        elif kind == "Call":
-            stack.extend(node.args)
-        elif kind in _CHILDREN:
-            stack.extend(getattr(node, name) for name in _CHILDREN[kind])
-        elif kind in _ARITHMETIC:
-            stack.extend((node.a, node.b))
-
-
-_ARITHMETIC = {
-    "Add": "add",
-    "Sub": "add",
-    "Mul": "mul",
-    "Div": "div",
-    "Mod": "div",
-    "FloorDiv": "div",
-    "FloorMod": "div",
-    "Min": "compare",
-    "Max": "compare",
-    "EQ": "compare",
-    "NE": "compare",
-    "LT": "compare",
-    "LE": "compare",
-    "GT": "compare",
-    "GE": "compare",
-    "And": "logic",
-    "Or": "logic",
-}
-
-
-def _operations(body: Any) -> tuple[tuple[str, int], ...]:
-    """Count the scalar operations of one execution of a block body."""
-    counts: Counter = Counter()
-    for kind, node in _nodes(body):
-        if kind in _ARITHMETIC:
-            number = "float" if "float" in str(node.a.ty) else "int"
-            counts[f"{number}.{_ARITHMETIC[kind]}"] += 1
-        elif kind == "Select":
-            counts["select"] += 1
-        elif kind == "Cast":
-            counts["cast"] += 1
-        elif kind == "Call":
-            name = str(getattr(node.op, "name", "call")).rsplit(".", 1)[-1]
-            counts["select" if name == "if_then_else" else f"call.{name}"] += 1
-    return tuple(sorted(counts.items()))
 
 
 def _loop_names(walker: _Walker) -> list[str]:

@@ -14,10 +14,11 @@ from mschedx.space.errors import InvalidSchedule
 from mschedx.space.expression import IntArray
 
 from .accesses import stride_name
-from .extract import DynamicExtent, Program, entry, extract
+from .extract import DynamicExtent, entry, extract
 from .lowered import lower
 from .model import Analysis
 from .observe import UNKNOWN, Observations, first_step, observe
+from .program import Program
 
 if TYPE_CHECKING:
     from mschedx.space.decisions import Design

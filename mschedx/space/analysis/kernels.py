@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from mschedx.space.expression import Expression, constant, multiply
 
-from .extract import Program
 from .memory import is_shared
 from .model import AllocationInfo, KernelInfo
+from .program import Program
 from .shared import SharedMemory, shared_memory
 from .symbolic import SymbolicProgram
 

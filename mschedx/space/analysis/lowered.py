@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .extract import Program, entry, extract, nth
+from .extract import entry, extract, nth
+from .program import Program
 
 
 @dataclass(frozen=True, slots=True)

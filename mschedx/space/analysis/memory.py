@@ -20,8 +20,8 @@ from mschedx.space.expression import (
     multiply,
 )
 
-from .extract import Block, Buffer, Program
 from .fit import Solver
+from .program import Block, Buffer, Program
 from .symbolic import SymbolicProgram
 
 User = tuple[int, int]

@@ -21,7 +21,7 @@ import numpy as np
 from mschedx.space.expression import IntArray
 
 from .affine import Affine, Atom, Division, NotAffine, atom_loops, evaluate, simplified, sweep
-from .extract import Access, Program
+from .program import Access, Program
 
 UNKNOWN = -1
 """Stands for "no number" in the arrays of observations; sizes are never negative."""

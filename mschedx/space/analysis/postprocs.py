@@ -19,10 +19,10 @@ from mschedx.space.expression import (
     where_divides,
 )
 
-from .extract import Block, Program
 from .fit import Solver
 from .memory import dtype_bytes
 from .model import VectorInfo
+from .program import Block, Program
 from .symbolic import SymbolicProgram
 
 FETCH = "meta_schedule.cooperative_fetch"

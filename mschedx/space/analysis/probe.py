@@ -18,7 +18,8 @@ from mschedx.space.expression import IntArray
 from mschedx.space.materialize import in_threads, useful_threads
 
 from .affine import Affine, Division, NotAffine, sweep
-from .extract import Block, DynamicExtent, Program, entry, extract
+from .extract import DynamicExtent, entry, extract
+from .program import Block, Program
 
 if TYPE_CHECKING:
     from mschedx.space.decisions import Design

@@ -27,9 +27,9 @@ from mschedx.space.expression import (
     where_at_most,
 )
 
-from .extract import Program
 from .memory import users
 from .model import AllocationInfo
+from .program import Program
 
 _REACH = 16
 """How many times larger than a buffer the space it takes over may be."""

@@ -31,9 +31,9 @@ from mschedx.space.expression import (
 )
 
 from .affine import Affine, Division
-from .extract import Access, Program
 from .fit import LEGIBLE, Recipe, Solver
 from .observe import UNKNOWN, Numbers, Observations
+from .program import Access, Program
 
 _ROUNDS = 3
 

@@ -20,11 +20,11 @@ from mschedx.space.expression import (
     where_at_most,
 )
 
-from .extract import Program
 from .fit import Solver
 from .memory import children
 from .model import VectorInfo
 from .postprocs import annotation
+from .program import Program
 from .symbolic import Component, SymbolicProgram
 
 PARALLEL, VECTORIZE = "meta_schedule.parallel", "meta_schedule.vectorize"

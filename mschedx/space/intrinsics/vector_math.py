@@ -1,13 +1,15 @@
-"""Exponentials in vectors: C[lanes] = f(A[lanes]), f(A - b), f(A + b) for f = exp, sigmoid, tanh.
+"""Functions in vectors: C[lanes] = f(A[lanes]), f(A - b), f(A + b); f is exp, sigmoid, tanh or erf.
 
 TVM emits ``llvm.exp`` on vectors, which LLVM without a vector math library takes apart into calls
-of ``expf``. The functions here are LLVM assembly without target intrinsics, so every CPU has them;
-:mod:`mschedx.space.rules.elementwise` puts them where a block's expression is one of the forms.
+of ``expf``, and calls ``erff`` for every lane. The functions here are LLVM assembly without target
+intrinsics, so every CPU has them; :mod:`mschedx.space.rules.elementwise` puts them where a block's
+expression is one of the forms.
 
 Accuracy
 --------
 Against float64, where multiply-adds are fused (FMA3 on x86): exp is within 1.014 ulp, denormal
-results too, and sigmoid within 2.41 ulp, over all 2^32 arguments; tanh within 1.3 ulp over every
+results too, and sigmoid within 2.41 ulp, over all 2^32 arguments; tanh within 1.3 and erf within 1.09
+ulp over every
 64th. Results overflow to inf and underflow to 0 where the exact ones do; nan gives nan,
 exp(-inf) = 0, tanh(±inf) = ±1.
 """
@@ -28,7 +30,7 @@ from tvm.tirx import PrimFunc
 
 from mschedx.space.intrinsics.build import T, prim_func, register_once
 
-FUNCTIONS = ("exp", "sigmoid", "tanh")
+FUNCTIONS = ("exp", "sigmoid", "tanh", "erf")
 ARGUMENTS = ("a", "a_minus_scalar", "a_minus_vector", "a_plus_scalar", "a_plus_vector")
 LANES = (16, 8, 4)
 
@@ -167,8 +169,9 @@ _ROUND = 12582912.0
 """1.5 * 2**23: adding it to a small float leaves the nearest integer in the low bits."""
 _ROUND_BITS = 0x4B400000
 
-# Minimax fits of this module's own: (e^r - 1 - r) / r² for |r| <= ln(2) / 2, and
-# (tanh(x) / x - 1) / x² in x² for |x| <= 0.625; constant term first.
+# Minimax fits of this module's own, constant term first: (e^r - 1 - r) / r² for |r| <= ln(2) / 2;
+# (tanh(x) / x - 1) / x² in x² for |x| <= 0.625; erf(x) / x - 1 in x² for |x| <= 0.84375;
+# -log(erfc(x)) / x for 0.84375 <= x <= 4.
 _EXP = tuple(
     map(
         float.fromhex,
@@ -179,6 +182,33 @@ _TANH = tuple(
     map(
         float.fromhex,
         ("-0x1.555532p-2", "0x1.11070ap-3", "-0x1.b83854p-5", "0x1.520b2cp-6", "-0x1.75623cp-8"),
+    )
+)
+_ERF_SMALL = 0.84375
+_ERF = tuple(
+    map(
+        float.fromhex,
+        (
+            "0x1.06eba8p-3",
+            "-0x1.812728p-2",
+            "0x1.ce25e8p-4",
+            "-0x1.b73f58p-6",
+            "0x1.4bbc48p-8",
+            "-0x1.4e3b52p-11",
+        ),
+    )
+)
+_ERFC = tuple(
+    map(
+        float.fromhex,
+        (
+            "0x1.20e75ep+0",
+            "0x1.4575aep-1",
+            "0x1.af73b8p-4",
+            "-0x1.77ce32p-6",
+            "0x1.a7588ep-9",
+            "-0x1.c4963ep-13",
+        ),
     )
 )
 
@@ -282,6 +312,22 @@ def _tanh(lanes: int) -> str:
     return f.function(_name("tanh", lanes), result)
 
 
+def _erf(lanes: int) -> str:
+    """Use x + x P(x²) for small x and 1 - exp(-x Q(x)) with the sign of x elsewhere."""
+    f = _Body(lanes)
+    magnitude = f.call(f"@llvm.fabs.v{lanes}f32", "%x")
+    # From 4 on every result is 1. The comparison lets nan through.
+    large = f.select("ogt", magnitude, f.number(4.0), f.number(4.0), magnitude)
+    exponent = f.binary("fmul", f.polynomial(large, _ERFC), large)
+    e = f.call("@" + _name("exp", lanes), f.binary("fsub", f.number(-0.0), exponent))
+    large = f.binary("fsub", f.number(1.0), e)
+    square = f.binary("fmul", magnitude, magnitude)
+    small = f.fma(f.polynomial(square, _ERF), magnitude, magnitude)
+    result = f.select("olt", magnitude, f.number(_ERF_SMALL), small, large)
+    result = f.call(f"@llvm.copysign.v{lanes}f32", result, "%x")
+    return f.function(_name("erf", lanes), result)
+
+
 @cache
 def vector_source(lanes: int) -> str:
     """Write all functions for vectors of ``lanes`` float32 in LLVM's language."""
@@ -290,7 +336,8 @@ def vector_source(lanes: int) -> str:
         f"declare {vector} @llvm.{name}.v{lanes}f32({', '.join([vector] * count)})"
         for name, count in (("fmuladd", 3), ("fabs", 1), ("copysign", 2))
     ]
-    return "\n".join([*declared, "", _exp(lanes), _sigmoid(lanes), _tanh(lanes)])
+    functions = (_exp, _sigmoid, _tanh, _erf)
+    return "\n".join([*declared, "", *(write(lanes) for write in functions)])
 
 
 def register() -> None:

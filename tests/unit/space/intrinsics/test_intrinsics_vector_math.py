@@ -1,4 +1,6 @@
-"""Exponentials in vectors: how exact they are, and which expressions they stand for."""
+"""Functions in vectors: how exact they are, and which expressions they stand for."""
+
+import math
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from mschedx.space.intrinsics.vector_math import (
     find_vector_function,
 )
 
-MOST_ULP = {"exp": 1.02, "sigmoid": 2.5, "tanh": 1.5}
+MOST_ULP = {"exp": 1.02, "sigmoid": 2.5, "tanh": 1.5, "erf": 1.5}
 FUSED = {"kind": "llvm", "num-cores": 1}
 
 
@@ -23,7 +25,12 @@ def sigmoid(x):
     return np.where(x < 0, e, 1) / (1 + e)
 
 
-REFERENCE = {"exp": np.exp, "sigmoid": sigmoid, "tanh": np.tanh}
+REFERENCE = {
+    "exp": np.exp,
+    "sigmoid": sigmoid,
+    "tanh": np.tanh,
+    "erf": np.vectorize(math.erf, otypes=["float64"]),
+}
 
 
 def compute(element, *operands):
@@ -85,10 +92,12 @@ def test_exp_at_the_ends_of_its_range():
     assert result[3] == np.finfo(np.float32).smallest_subnormal
 
 
-def test_tanh_keeps_signs_and_limits():
+@pytest.mark.parametrize("function", ["tanh", "erf"])
+def test_signs_and_limits_are_kept(function):
     x = np.float32([[-np.inf, np.inf, -0.0, 0.0, -1e-42, 1e-42, -20, 20]])
-    result = apply(VectorFunction("tanh", "a", 8), x)
-    np.testing.assert_array_equal(result, np.float32([[-1, 1, -0.0, 0.0, -1e-42, 1e-42, -1, 1]]))
+    result = apply(VectorFunction(function, "a", 8), x)
+    small = REFERENCE[function](x[0, 4:6].astype("float64")).astype("float32")
+    np.testing.assert_array_equal(result, [[-1, 1, -0.0, 0.0, *small, -1, 1]])
     np.testing.assert_array_equal(np.signbit(result), np.signbit(x))
 
 
@@ -119,6 +128,7 @@ def test_it_compiles_to_multiply_adds_without_calls(mcpu, lanes, register, funct
     assert register in assembly
     assert "expf" not in assembly
     assert "tanhf" not in assembly
+    assert "erff" not in assembly
 
 
 def found(element, *operands, axis=-1, lanes=16):
@@ -139,6 +149,7 @@ def test_forms_are_found_by_their_expression():
         "sigmoid", "a_plus_vector",
     )  # fmt: skip
     assert found(lambda i, j, a: te.tanh(a[3 - i, j]), one) == ("tanh", "a")
+    assert found(lambda i, j, a: te.erf(a[i, j]), one) == ("erf", "a")
     assert found(lambda i, a: te.exp(a[i + 2]), (16,)) == ("exp", "a")
 
 
