@@ -15,7 +15,7 @@ import argparse
 import sys
 from pathlib import Path
 
-WORKLOADS = "gemm_512,resnet_2_3x3,resnet_3_1x1,mobilenet_depthwise,attention_nt,gemm_int8"
+WORKLOADS = "gemm_512,resnet_2_3x3,resnet_3_1x1,r3d_conv3d,attention_nt,gemm_int8"
 TUNERS = "heron,heron-random-keys,genetic,random,tvm"
 
 

@@ -50,8 +50,10 @@ def dense(n: int, dtype: str, out: str) -> list[te.Tensor]:
     return [left, right, te.compute((n, n), cell, name="C")]
 
 
-def conv2d() -> list[te.Tensor]:
-    return tw.conv2d_nhwc(1, 56, 56, 64, 64, 3, 1, 1, in_dtype="float16", out_dtype="float32")
+def conv2d(channels: int, window: int, padding: int) -> list[te.Tensor]:
+    """A convolution of a 56 x 56 image to 64 channels."""
+    types = {"in_dtype": "float16", "out_dtype": "float32"}
+    return tw.conv2d_nhwc(1, 56, 56, channels, 64, window, 1, padding, **types)
 
 
 WORKLOADS: dict[str, Callable[[], object]] = {
@@ -63,7 +65,8 @@ WORKLOADS: dict[str, Callable[[], object]] = {
     "bf16_1000": lambda: dense(1000, "bfloat16", "float32"),
     "tf32_1000": lambda: tw.matmul(1000, 1000, 1000),
     "int8_1000": lambda: dense(1000, "int8", "int32"),
-    "conv2d": conv2d,
+    "conv2d": lambda: conv2d(64, 3, 1),
+    "conv2d_1x1": lambda: conv2d(256, 1, 0),
 }
 
 

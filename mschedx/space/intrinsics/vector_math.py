@@ -8,10 +8,9 @@ expression is one of the forms.
 Accuracy
 --------
 Against float64, where multiply-adds are fused (FMA3 on x86): exp is within 1.014 ulp, denormal
-results too, and sigmoid within 2.41 ulp, over all 2^32 arguments; tanh within 1.3 and erf within 1.09
-ulp over every
-64th. Results overflow to inf and underflow to 0 where the exact ones do; nan gives nan,
-exp(-inf) = 0, tanh(±inf) = ±1.
+results too, and sigmoid within 2.41 ulp, over all 2^32 arguments; tanh is within 1.3 ulp and erf
+within 1.09 over every 64th. Results overflow to inf and underflow to 0 where the exact ones do; nan
+gives nan, exp(-inf) = 0, tanh(±inf) = erf(±inf) = ±1.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ class Product:
 
     def run(self, operand: Operand) -> int:
         """Elements of an operand that lie side by side in memory, whatever else is fused."""
-        axis = operand.plain[-1]
+        axis = operand.plain[_last(operand)]
         return 1 if axis is None else self.extents[axis]
 
 
@@ -86,7 +86,8 @@ def as_product(contraction: Contraction) -> Product | None:
     n = tuple(axis for axis in output if axis in b.axes)
     k = contraction.reductions
     whole = set(m) & set(n) == set() and set(m) | set(n) == set(output)
-    shared = all(axis in a.axes and axis in b.axes for axis in k)
+    # Nor are taps of a 1 x 1 window read by either.
+    shared = all(axis in a.axes and axis in b.axes for axis in k if contraction.extents[axis] > 1)
     if not (m and n and k and whole and shared):
         return None
     batch = tuple(axis for axis in contraction.output_plain if axis in contraction.batch)
@@ -107,8 +108,14 @@ def as_product(contraction: Contraction) -> Product | None:
 
 def _along(operand: Operand, free: Sequence[int], k: Sequence[int]) -> bool:
     """Whether the operand's last dimension moves with the innermost axis of k, not of m or n."""
-    last = operand.dims[-1]
+    last = operand.dims[_last(operand)]
     return free[-1] not in last and (k[-1] in last or not set(free) & last)
+
+
+def _last(operand: Operand) -> int:
+    """The dimension along which neighbours in memory lie: the last that is longer than 1."""
+    longer = [dim for dim, extent in enumerate(operand.shape) if extent > 1]
+    return longer[-1] if longer else -1
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,8 +120,11 @@ def vectors(sch: Any, copy: Any, run: int, dtype: str, along_last: bool) -> Copy
     """
     plain = lanes(sch, copy, run, dtype, along_last)
     width = plain.lanes[-1]
-    scope = str(sch.get(copy).writes[0].source.scope())
-    if width == 1 or _is_guarded(sch.get(copy)) or async_copy(dtype, width, scope) is None:
+    (read, *_), (written,) = sch.get(copy).reads, sch.get(copy).writes
+    # The intrinsic's vector is one of the last dimension: weights [O, I, 1, 1] have none there.
+    apart = int(read.source.shape[-1]) == 1
+    known = async_copy(dtype, width, str(written.source.scope())) is not None
+    if width == 1 or apart or not known or _is_guarded(sch.get(copy)):
         return plain
     _, vector = sch.split(sch.get_loops(copy)[-1], [None, width])
     sch.vectorize(vector)

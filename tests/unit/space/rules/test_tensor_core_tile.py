@@ -65,6 +65,9 @@ FUNCTIONS = {
     "conv1d": workload("conv1d_nlc", 1, 32, 16, 32, 3, 2, 1),
     "conv2d-nhwc": workload("conv2d_nhwc", 1, 8, 8, 16, 32, 3, 1, 1),
     "conv2d-strided": workload("conv2d_nhwc", 1, 14, 14, 3, 32, 5, 2, 2),
+    "conv2d-1x1": workload("conv2d_nhwc", 1, 8, 8, 32, 32, 1, 1, 0),
+    "conv2d-1x1-strided": workload("conv2d_nhwc", 1, 9, 9, 16, 32, 1, 2, 0),
+    "conv2d-1x1-nchw": workload("conv2d_nchw", 1, 8, 8, 32, 32, 1, 1, 1, 0),
     "conv2d-nchw": workload("conv2d_nchw", 1, 10, 10, 8, 32, 3, 3, 1, 1),
     "conv3d": workload("conv3d_ndhwc", 1, 4, 6, 6, 16, 32, 3, 1, 1),
 }
@@ -432,6 +435,16 @@ def test_the_epilogue_is_folded_into_the_copy_of_the_result():
     sch = any_schedule(gemm(64, 64, 64, epilogue=True))
     assert "E[" in sch.mod.script()
     assert not {"D", "E"} & set(nests(sch))
+
+
+def test_weights_of_a_small_window_are_copied_in_lanes():
+    # [O, I, 1, 1]: what lies side by side are the input channels, but no intrinsic takes them so.
+    mod = module(FUNCTIONS["conv2d-1x1-nchw"])
+    for sketch in sketches(mod, A100, spaces(FUNCTIONS["conv2d-1x1-nchw"])):
+        domains = {decision.name: decision.domain for decision in sketch.decisions}
+        assert domains["W_reindex_shared.dyn.fetch"] == (1, 2, 4, 8)
+        found = sketch.schedules(sketch.sample(8, np.random.default_rng(0)))
+        assert all(isinstance(one, Schedule) for one in found)
 
 
 def test_roles_of_a_convolution():
