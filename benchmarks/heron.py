@@ -1,7 +1,7 @@
 """What each part of Heron is worth: CGA, its ablations and TVM's search at equal trials.
 
-    python benchmarks/heron.py                                            # everything, ~75 minutes
-    python benchmarks/heron.py --tuners heron,random,tvm                  # ~30 minutes
+    python benchmarks/heron.py                                            # everything, ~90 minutes
+    python benchmarks/heron.py --tuners heron,random,tvm                  # ~45 minutes
 
 Same builder, runner and cores for all, turn by turn; the winners are timed in turn at the end. The
 tuners (``mschedx compare --tuners list`` says what they are): constrained evolution, the same with

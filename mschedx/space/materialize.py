@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import TypeVar
 
 import tvm
@@ -90,19 +88,3 @@ def in_threads(
         return
     with ThreadPoolExecutor(threads) as pool:
         yield from pool.map(function, items)
-
-
-@contextmanager
-def without_collections() -> Iterator[None]:
-    """Hold off the cyclic garbage collector, whose full passes cost an analysis a seventh.
-
-    Analysing makes millions of small objects that live until its end and hardly any cycles. Where
-    it is off already it stays off; the first to leave of several threads turns it on again.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

@@ -107,7 +107,7 @@ def as_product(contraction: Contraction) -> Product | None:
 
 
 def _along(operand: Operand, free: Sequence[int], k: Sequence[int]) -> bool:
-    """Whether the operand's last dimension moves with the innermost axis of k, not of m or n."""
+    """Whether neighbours in memory are neighbours along the innermost axis of k, not of m or n."""
     last = operand.dims[_last(operand)]
     return free[-1] not in last and (k[-1] in last or not set(free) & last)
 

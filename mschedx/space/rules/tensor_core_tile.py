@@ -12,13 +12,13 @@ from tvm.s_tir import Schedule, ScheduleError
 from tvm.s_tir.meta_schedule.schedule_rule import PyScheduleRule
 from tvm.target import Target
 
-from ..contraction import Operand, match_contraction
+from ..contraction import match_contraction
 from ..intrinsics.cuda import CudaIntrinsic, Names, intrinsics_for
 from ..intrinsics.cuda_copy import has_async_copies
 from . import einsum, staging
 from .async_copies import ASYNC, STAGES
-from .einsum import Product
-from .staging import Fragment
+from .einsum import Product, Reindexed
+from .staging import Copy, Fragment
 
 MAX_THREADS = 512
 """Threads that can each have the 128 registers that accumulators alone may take."""
@@ -121,15 +121,9 @@ def _tile(sch: Any, block: Any, product: Product, plan: Plan) -> Schedule:
     direct = not new.sinks and not sch.get_consumers(block)
     scope = "global" if direct else staging.result_scope(plan.intrinsic)
     names = plan.intrinsic.names("shared.dyn", scope)
-    operands = (product.a, product.b)
-    along = (product.a_along_k, product.b_along_k == plan.intrinsic.b_transposed)
-    copies = []
-    for operand, sources, along_last in zip(operands, new.sources, along):
-        copy = staging.gather(sch, block, operand.index, sources)
-        run = product.run(operand)
-        copies.append(staging.vectors(sch, copy, run, operand.dtype, along_last))
+    copies = _copies(sch, block, product, new, plan.intrinsic)
     result = None if direct else sch.cache_write(block, 0, scope)
-    a, b, accumulator = _fragments(sch, block, operands, plan.intrinsic, names)
+    a, b, accumulator = _fragments(sch, block, product, plan.intrinsic, names)
     for fragment in (a, b, accumulator):
         fragment.tensorise_early(sch)
     block = staging.tiles(sch, block, plan.intrinsic.shape)
@@ -137,6 +131,7 @@ def _tile(sch: Any, block: Any, product: Product, plan: Plan) -> Schedule:
     sch.annotate(block, "warp_execution", 1)
 
     loops = _loops(sch, block, plan)
+    operands = (product.a, product.b)
     for i, (operand, copy, fragment) in enumerate(zip(operands, copies, (a, b))):
         sch.compute_at(fragment.block, loops.step, preserve_unit_loops=True)
         fragment.tensorise(sch)
@@ -163,13 +158,27 @@ def _tile(sch: Any, block: Any, product: Product, plan: Plan) -> Schedule:
     return sch
 
 
+def _copies(
+    sch: Any, block: Any, product: Product, new: Reindexed, intrinsic: CudaIntrinsic
+) -> list[Copy]:
+    """Give A and B tiles in shared memory, still beside the block's loops."""
+    along = (product.a_along_k, product.b_along_k == intrinsic.b_transposed)
+    copies = []
+    for operand, sources, along_last in zip((product.a, product.b), new.sources, along):
+        copy = staging.gather(sch, block, operand.index, sources)
+        run = product.run(operand)
+        copies.append(staging.vectors(sch, copy, run, operand.dtype, along_last))
+    return copies
+
+
 def _fragments(
-    sch: Any, block: Any, operands: tuple[Operand, Operand], intrinsic: CudaIntrinsic, names: Names
+    sch: Any, block: Any, product: Product, intrinsic: CudaIntrinsic, names: Names
 ) -> tuple[Fragment, Fragment, Fragment]:
     """Give A, B and the result fragments, still beside the block's loops."""
     m, n, k = intrinsic.shape
     b_tile = (n, k) if intrinsic.b_transposed else (k, n)
-    a, b = (sch.cache_read(block, operands[i].index, intrinsic.scopes[i]) for i in (0, 1))
+    operands = zip((product.a, product.b), intrinsic.scopes)
+    a, b = (sch.cache_read(block, operand.index, scope) for operand, scope in operands)
     c = sch.cache_write(block, 0, intrinsic.scopes[2])
     return (
         Fragment(a, (m, k), names.load_a),
