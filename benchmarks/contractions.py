@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from mschedx.suite import RESNET50, find_workloads
+from mschedx.bench.suite import RESNET50, find_workloads
 from mschedx.workloads import Workload
 
 GEMM = (
@@ -61,8 +61,8 @@ def compare(group: str, trials: int, seeds: int, path: Path) -> None:
     """Tune all workloads with both tuners, time the winners in turn and print the tables."""
     from rich.console import Console
 
-    from mschedx.report.compare.harness import Comparison, run_comparison, time_winners
-    from mschedx.report.compare.tuners import find_tuners
+    from mschedx.bench.compare.harness import Comparison, run_comparison, time_winners
+    from mschedx.bench.compare.tuners import find_tuners
 
     tuners = find_tuners("heron,tvm")
     comparison = Comparison(GROUPS[group], tuners, seeds, trials, path / group, warm=True)
@@ -118,11 +118,11 @@ def avx2(trials: int, seeds: int) -> None:
     from tvm.target import Target
 
     from mschedx import tune
+    from mschedx.bench.fair import bound, time_all
+    from mschedx.bench.vendor import inputs
     from mschedx.hardware import host_cores
     from mschedx.inputs import normalize_mod
     from mschedx.peak import peak_kernel
-    from mschedx.report.fair import bound, time_all
-    from mschedx.report.vendor import inputs
     from mschedx.tuning import estimate_flops
 
     target = Target({"kind": "llvm", "mcpu": "haswell", "num-cores": host_cores()})

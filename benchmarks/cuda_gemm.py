@@ -7,7 +7,7 @@ from tvm.support import nvcc
 from tvm.target import Target
 from tvm.tirx import PrimFunc
 
-from mschedx.space.intrinsics.cuda import CudaIntrinsic
+from mschedx.intrinsics.cuda import CudaIntrinsic
 
 WARP = 32
 _BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "int8": 1, "int32": 4}

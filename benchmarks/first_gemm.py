@@ -74,10 +74,10 @@ def time_winners(shape: tuple[int, int, int], work_dirs: dict[str, Path]) -> dic
     """GFLOP/s of every winner, NumPy, torch and the peak kernel, timed in turn."""
     import numpy as np
 
+    from mschedx.bench.fair import bound, time_all, timed
+    from mschedx.bench.torch_process import TorchProcess
+    from mschedx.bench.vendor import inputs, numpy_call
     from mschedx.peak import peak_kernel
-    from mschedx.report.fair import bound, time_all, timed
-    from mschedx.report.torch_process import TorchProcess
-    from mschedx.report.vendor import inputs, numpy_call
     from mschedx.workloads import Workload
 
     workload = Workload("gemm", "gemm", shape)

@@ -24,13 +24,13 @@ from tvm.s_tir import Schedule
 from tvm.target import Target
 
 from mschedx import compat
-from mschedx.measure import check, work
-from mschedx.measure.compare import Difference
+from mschedx.intrinsics.cuda import INTRINSICS, CudaIntrinsic
+from mschedx.measure import verification_jobs, work
 from mschedx.measure.pool import Job, Outcome, PoolConfig, carry_out, total_memory_bytes
 from mschedx.measure.reference import precision
 from mschedx.measure.timing import numpy_dtype
+from mschedx.measure.tolerance import Difference
 from mschedx.space import InvalidSchedule, for_target, sketches
-from mschedx.space.intrinsics.cuda import INTRINSICS, CudaIntrinsic
 
 TIMEOUT_S = 120.0
 WORKLOADS = ("f16", "bf16", "int8", "f16_1000", "bf16_1000", "int8_1000", "conv2d")
@@ -63,7 +63,7 @@ class Case:
     ----------
     schedule : Schedule
     expected : str
-        ``.npz`` file of :func:`mschedx.measure.check.run_reference`; empty to only compile.
+        ``.npz`` file of `mschedx.measure.verification_jobs.run_reference`; empty: only compile.
     relative : float
         Largest error over the largest magnitude.
     """
@@ -117,14 +117,14 @@ class Checker:
             workers=1, cores=compat.available_cores(), memory_bytes=total_memory_bytes() // 2
         )
         texts = (tvm.ir.save_json(mod), tvm.ir.save_json(self.target))
-        job = Job(check.run_reference, (*texts, 0, self.folder))
+        job = Job(verification_jobs.run_reference, (*texts, 0, self.folder))
         outcome = carry_out(config, [lambda: job], kind="run", timeout_s=TIMEOUT_S)[0]
         if outcome.error is not None:
             raise RuntimeError(f"the unscheduled program could not be run: {outcome.error}")
         return str(outcome.value), precision(mod).relative_tolerance()
 
     def store(self, before: list[np.ndarray], after: list[np.ndarray]) -> str:
-        """Write arguments and results as :func:`mschedx.measure.check.run_and_compare` reads."""
+        """Write arguments and results as ``verification_jobs.run_and_compare`` reads them."""
         handle, path = tempfile.mkstemp(suffix=".npz", dir=self.folder)
         raw = {f"before_{i}": _bytes(array) for i, array in enumerate(before)}
         raw |= {f"after_{i}": _bytes(array) for i, array in enumerate(after)}
@@ -143,7 +143,7 @@ class Checker:
         handle, path = tempfile.mkstemp(suffix=".npz", dir=self.folder)
         os.close(handle)
         shutil.copyfile(case.expected, path)  # the job removes what it has read
-        return Job(check.run_and_compare, (*texts, path, case.relative))
+        return Job(verification_jobs.run_and_compare, (*texts, path, case.relative))
 
     def _verdict(self, outcome: Outcome) -> Record:
         if outcome.error is not None:

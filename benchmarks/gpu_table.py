@@ -17,8 +17,8 @@ from tvm.s_tir.meta_schedule.arg_info import ArgInfo
 from tvm.target import Target
 
 import mschedx
+from mschedx.bench.compare.tuners import find_tuners
 from mschedx.measure.timing import numpy_dtype, random_array
-from mschedx.report.compare.tuners import find_tuners
 from mschedx.tuning import TuneResult
 
 TUNERS = ("heron", "tvm")

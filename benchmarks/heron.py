@@ -33,11 +33,11 @@ def main() -> None:
     parser.add_argument("--cold", action="store_true", help="a new process for every run")
     args = parser.parse_args()
 
-    from mschedx.report.compare import tables
-    from mschedx.report.compare.harness import Comparison, run_comparison, time_winners
-    from mschedx.report.compare.present import console, write_comparison
-    from mschedx.report.compare.tuners import find_tuners
-    from mschedx.suite import find_workloads
+    from mschedx.bench.compare import tables
+    from mschedx.bench.compare.harness import Comparison, run_comparison, time_winners
+    from mschedx.bench.compare.present import console, write_comparison
+    from mschedx.bench.compare.tuners import find_tuners
+    from mschedx.bench.suite import find_workloads
 
     tuners = find_tuners(args.tuners)
     names = [tuner.name for tuner in tuners]

@@ -28,8 +28,8 @@ import numpy as np
 from sketch_suite import SPACES, chosen, line, module_of, parser, spaces_of, target_of
 
 from mschedx.space import Sketch, sketches
-from mschedx.space.analysis.check import check
-from mschedx.space.analysis.probe import corner_configs, random_configs
+from mschedx.space.analysis.exactness import check
+from mschedx.space.analysis.read.probe import corner_configs, random_configs
 
 Row = dict[str, object]
 

@@ -5,19 +5,20 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from . import cost as cost
-    from . import measure as measure
-    from . import search as search
-    from . import space as space
-    from .hardware import Hardware as Hardware
-    from .measure import LocalBuilder as LocalBuilder
-    from .measure import LocalRunner as LocalRunner
-    from .search import ConstrainedEvolution as ConstrainedEvolution
-    from .tuning import TuneResult as TuneResult
-    from .tuning import tune as tune
+from mschedx.version import VERSION as __version__
 
-__version__ = "0.1.0.dev0"
+if TYPE_CHECKING:
+    from mschedx import cost as cost
+    from mschedx import measure as measure
+    from mschedx import search as search
+    from mschedx import space as space
+    from mschedx.hardware import Hardware as Hardware
+    from mschedx.measure import LocalBuilder as LocalBuilder
+    from mschedx.measure import LocalRunner as LocalRunner
+    from mschedx.search import ConstrainedEvolution as ConstrainedEvolution
+    from mschedx.tuning import TuneResult as TuneResult
+    from mschedx.tuning import tune as tune
+
 
 # TVM takes seconds to import; `import mschedx` and `mschedx --help` should not.
 _HOMES = {

@@ -89,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
 
 class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        from mschedx.work_dir import versions
+        from mschedx.record.work_dir import versions
 
         print(" ".join(f"{name} {version}" for name, version in versions().items()))
         parser.exit()
@@ -144,7 +144,7 @@ def _tune(args: argparse.Namespace) -> int:
         print(f"mschedx: {_no_winner(result)}", file=sys.stderr)
         return 1
 
-    from mschedx.report.summary import print_summary
+    from mschedx.bench.summary import print_summary
 
     print_summary(workload, result, compare=not args.no_compare)
     return 130 if result.interrupted else 0
@@ -168,7 +168,7 @@ def _report(args: argparse.Namespace) -> int:
 
 
 def _report_comparison(folder: Path, output: Path, png: bool) -> int:
-    from mschedx.report.compare import present
+    from mschedx.bench.compare import present
 
     results, final, tuners = present.read_comparison(folder)
     for path in present.write_comparison(results, final, tuners, tuners[-1], output, png=png):
@@ -177,14 +177,14 @@ def _report_comparison(folder: Path, output: Path, png: bool) -> int:
 
 
 def _compare(args: argparse.Namespace) -> int:
-    from mschedx.report.compare.tuners import TUNERS, find_tuners
+    from mschedx.bench.compare.tuners import TUNERS, find_tuners
 
     if args.tuners == "list":
         for tuner in TUNERS.values():
             print(f"{tuner.name:18} {tuner.about}")
         return 0
     if args.workloads == "list":
-        from mschedx.suite import GROUPS
+        from mschedx.bench.suite import GROUPS
 
         for group, workloads in GROUPS.items():
             print(f"{group:18} {', '.join(workload.name for workload in workloads)}")
@@ -199,8 +199,8 @@ def _compare(args: argparse.Namespace) -> int:
             f"expected seeds and trials of at least 1, got {args.seeds}, {args.trials}"
         )
 
-    from mschedx.report.compare import harness, present
-    from mschedx.suite import find_workloads
+    from mschedx.bench.compare import harness, present
+    from mschedx.bench.suite import find_workloads
 
     comparison = harness.Comparison(
         find_workloads(args.workloads),
@@ -227,8 +227,8 @@ def _compare(args: argparse.Namespace) -> int:
 
 
 def _replay(args: argparse.Namespace) -> int:
-    from mschedx.report import replay
-    from mschedx.report.compare.tables import replay_table
+    from mschedx.bench import replay
+    from mschedx.bench.compare.tables import replay_table
 
     known = replay.contenders()
     if args.strategy == "list":

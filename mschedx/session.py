@@ -16,15 +16,15 @@ import numpy as np
 from tvm.s_tir import meta_schedule as ms
 
 from mschedx.measure.failures import reason
-from mschedx.report.records import FAILED_S, Journal, Run, Trial, read_run, workload_line
-from mschedx.report.rounds import AfterRound, Round
+from mschedx.record.rounds import AfterRound, Round
+from mschedx.record.trials import FAILED_S, Journal, Run, Trial, read_run, workload_line
 
 if TYPE_CHECKING:
     from tvm import IRModule
     from tvm.target import Target
 
+    from mschedx.record.work_dir import WorkDir
     from mschedx.report.progress import Progress
-    from mschedx.work_dir import WorkDir
 
 _LOGGER = "tvm.s_tir.meta_schedule"
 

@@ -14,11 +14,11 @@ from tvm.s_tir import meta_schedule as ms
 from mschedx import compat
 from mschedx.inputs import check_trials, normalize_mod, normalize_target
 from mschedx.measure import start as start_workers
+from mschedx.record.trials import Trial, best_so_far, count_failures
+from mschedx.record.work_dir import RECORDS, WorkDir, open_work_dir
 from mschedx.report.progress import Progress, make_progress
-from mschedx.report.records import Trial, best_so_far, count_failures
 from mschedx.session import Outcome, Plan, recorded, run_session
 from mschedx.winner import choose_winner
-from mschedx.work_dir import RECORDS, WorkDir, open_work_dir
 
 if TYPE_CHECKING:
     from tvm import IRModule, tirx
@@ -107,7 +107,7 @@ class TuneResult:
         dict[str, Path]
             The files by name.
         """
-        from mschedx.report.save import save_schedule
+        from mschedx.record.export import save_schedule
 
         return save_schedule(Path(path), self._winner(), self.target, self.latency_s)
 

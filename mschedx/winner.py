@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tvm.s_tir import Schedule
 from tvm.s_tir import meta_schedule as ms
 
 from mschedx import measure
-from mschedx.report.records import Journal, Run, Trial
-from mschedx.work_dir import RECORDS, WorkDir, read_lines, write_atomic
+from mschedx.record.schedules import read_record, replay
+from mschedx.record.trials import Journal, Run, Trial
+from mschedx.record.work_dir import RECORDS, WorkDir, read_lines, write_atomic
 
 if TYPE_CHECKING:
     from tvm import IRModule
@@ -79,20 +80,6 @@ def choose_winner(
         )
         _fail_record(work_dir, line)
     return None, notes
-
-
-def read_record(content: list[Any], workload: ms.database.Workload) -> ms.database.TuningRecord:
-    """Read a record; the tensor intrinsics that its trace names are registered for it."""
-    import mschedx.space.intrinsics  # noqa: F401
-
-    return ms.database.TuningRecord.from_json(content, workload)
-
-
-def replay(trace: Any, mod: IRModule) -> Schedule:
-    """Apply a record's trace, postprocs included, to the unscheduled module."""
-    schedule = Schedule(mod, debug_mask="none")
-    trace.apply_to_schedule(schedule, remove_postproc=False)
-    return schedule
 
 
 def _fail_record(work_dir: WorkDir, record: int) -> None:

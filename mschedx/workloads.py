@@ -1,4 +1,4 @@
-"""Workloads: the operators that people tune, as PrimFuncs (:mod:`mschedx.suite` names some).
+"""Workloads: the operators that people tune, as PrimFuncs (:mod:`mschedx.bench.suite` names some).
 
 An operator is a name and an order of sizes (``gemm`` takes M, N, K); ``make("gemm", (64, 64, 64))``
 gives its PrimFunc, with stages as a framework would hand them over (padding, epilogues), written in

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .table import FloatArray, Table, aligned
+from .training_rows import FloatArray, Table, aligned
 
 
 class Label(str, Enum):

@@ -24,8 +24,8 @@ from tvm.ir.utils import derived_object
 from .adapter import ModelAdapter, latency_s
 from .base import FloatArray, IntArray, Measured
 from .boosted_trees import BoostedTrees, TreeConfig
-from .table import Table, aligned
 from .trace_features import from_candidates
+from .training_rows import Table, aligned
 
 if TYPE_CHECKING:
     from mschedx.space.sketch import Sketch

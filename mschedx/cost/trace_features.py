@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .table import FloatArray, Table
+from .training_rows import FloatArray, Table
 
 _UNTIL = "EnterPostproc"
 _CATEGORICAL = "SampleCategorical"

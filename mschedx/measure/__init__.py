@@ -6,11 +6,11 @@ Worker processes import this package, so importing it imports neither TVM nor th
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mschedx.measure.builder import LocalBuilder
-    from mschedx.measure.config import MeasureConfig
-    from mschedx.measure.pool import shutdown, start
-    from mschedx.measure.runner import LocalRunner
-    from mschedx.measure.verification import VerifyResult, verify
+    from .builder import LocalBuilder
+    from .config import MeasureConfig
+    from .pool import shutdown, start
+    from .runner import LocalRunner
+    from .verification import VerifyResult, verify
 
 __all__ = [
     "LocalBuilder",

@@ -12,15 +12,9 @@ from tvm.ir.utils import derived_object
 from tvm.s_tir.meta_schedule.builder import BuilderInput, BuilderResult, PyBuilder
 
 from mschedx import compat
-from mschedx.measure import work
-from mschedx.measure.pool import (
-    Job,
-    Outcome,
-    PoolConfig,
-    carry_out,
-    shared_pool,
-    total_memory_bytes,
-)
+
+from . import work
+from .pool import Job, Outcome, PoolConfig, carry_out, shared_pool, total_memory_bytes
 
 
 @derived_object

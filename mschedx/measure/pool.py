@@ -9,16 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
-from mschedx.measure.processes import (
-    TICK_S,
-    Job,
-    Outcome,
-    PoolConfig,
-    Worker,
-    WorkerStartError,
-    Zygote,
-    readable,
-)
+from .processes import TICK_S, Job, Outcome, PoolConfig, Worker, WorkerStartError, Zygote, readable
 
 
 class Pool:

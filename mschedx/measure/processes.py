@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mschedx import compat
-from mschedx.measure import channel, failures
+
+from . import channel, failures
 
 TICK_S = 0.02  # how often memory and deadlines are looked at
 _START_LIMIT_S = 180.0

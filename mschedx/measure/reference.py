@@ -6,7 +6,7 @@ import contextlib
 import math
 from typing import Any
 
-from mschedx.measure.compare import Precision
+from .tolerance import Precision
 
 _REDUCE = 2  # tirx.IterVar.CommReduce
 

@@ -16,18 +16,12 @@ from tvm.s_tir.meta_schedule.runner import (
 )
 
 from mschedx import compat
-from mschedx.measure import work
-from mschedx.measure.builder import pickled
-from mschedx.measure.config import MeasureConfig
-from mschedx.measure.pool import (
-    Job,
-    Outcome,
-    PoolConfig,
-    carry_out,
-    shared_pool,
-    total_memory_bytes,
-)
-from mschedx.measure.timing import ArgsInfo
+
+from . import work
+from .builder import pickled
+from .config import MeasureConfig
+from .pool import Job, Outcome, PoolConfig, carry_out, shared_pool, total_memory_bytes
+from .timing import ArgsInfo
 
 
 @derived_object

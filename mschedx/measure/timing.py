@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mschedx.measure.config import MeasureConfig
+from .config import MeasureConfig
 
 # A first run above this is itself a measurement; below, page faults and cold caches dominate it.
 _FIRST_RUN_COUNTS_S = 0.02

@@ -8,16 +8,10 @@ from typing import Any
 import numpy as np
 
 from mschedx import compat
-from mschedx.measure import check
-from mschedx.measure.pool import (
-    Job,
-    Outcome,
-    PoolConfig,
-    carry_out,
-    shared_pool,
-    total_memory_bytes,
-)
-from mschedx.measure.reference import precision
+
+from . import verification_jobs
+from .pool import Job, Outcome, PoolConfig, carry_out, shared_pool, total_memory_bytes
+from .reference import precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +56,7 @@ def verify(
     NaN or infinite; integers of 8 and 16 bits from their whole range; wider ones, which may be
     indices, below the smallest extent. Every argument is compared, so an input that the candidate
     overwrites is found too. Integers must agree exactly, floats within the tolerance of
-    :mod:`mschedx.measure.compare`. On a GPU target the reference runs on the CPU.
+    :mod:`mschedx.measure.tolerance`. On a GPU target the reference runs on the CPU.
 
     Weight layouts that a schedule rewrites are rewritten inside the function here, so its
     parameters stay those of the unscheduled program.
@@ -98,13 +92,15 @@ def verify(
         return carry_out(config, [lambda: Job(function, args)], kind="run", timeout_s=timeout_s)[0]
 
     target_text = tvm.ir.save_json(target)
-    expected = job(check.run_reference, texts[0], target_text, seed, shared_pool(config).directory)
+    expected = job(
+        verification_jobs.run_reference, texts[0], target_text, seed, shared_pool(config).directory
+    )
     if expected.error is not None:
         return _not_compared(f"the unscheduled program could not be run: {expected.error}", False)
     relative = precision(reference).relative_tolerance()
-    found = job(check.run_and_compare, texts[1], target_text, expected.value, relative)
+    found = job(verification_jobs.run_and_compare, texts[1], target_text, expected.value, relative)
     if found.error is not None:
-        absent = check.NO_DEVICE in found.error
+        absent = verification_jobs.NO_DEVICE in found.error
         return _not_compared(f"the candidate could not be run: {found.error}", not absent)
     difference = found.value
     return VerifyResult(

@@ -8,9 +8,10 @@ import tempfile
 from typing import Any
 
 from mschedx import compat
-from mschedx.measure.config import MeasureConfig
-from mschedx.measure.link import link_shared
-from mschedx.measure.timing import ArgsInfo, Arguments, Timing, time_candidate
+
+from .config import MeasureConfig
+from .link import link_shared
+from .timing import ArgsInfo, Arguments, Timing, time_candidate
 
 LIBRARY = "candidate.so"
 _arguments = Arguments()

@@ -31,7 +31,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from mschedx import compat
-from mschedx.measure import channel
+
+from . import channel
 
 _PARENT_CHECK_S = 1.0
 _PR_SET_PDEATHSIG = 1

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from mschedx.hardware import Hardware
-from mschedx.report.decisions import Importance, importances
-from mschedx.report.records import Run, read_run
-from mschedx.work_dir import RECORDS, WORKLOADS, read_lines
+from mschedx.record.trials import Run, read_run
+from mschedx.record.work_dir import RECORDS, WORKLOADS, read_lines
+
+from .decisions import Importance, importances
 
 _STAGES = {
     "SendToBuilder": "build",
@@ -123,7 +124,7 @@ def _module(run: Run) -> Any:
 def _scheduled(module: Any, record: list[Any]) -> tuple[str, list[str]]:
     from tvm.s_tir.meta_schedule.database import Workload
 
-    from mschedx.winner import read_record, replay
+    from mschedx.record.schedules import read_record, replay
 
     try:
         schedule = replay(read_record(record, Workload(module)).trace, module)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
-from mschedx.report.analysis import Report
-from mschedx.report.charts import BLUE, GREY, ORANGE, RED, Bars, Chart, Figure, padded
-from mschedx.report.progress import format_seconds
-from mschedx.report.records import Trial, best_so_far
+from mschedx.record.trials import Trial, best_so_far
+
+from .analysis import Report
+from .charts import BLUE, GREY, ORANGE, RED, Bars, Chart, Figure, padded
+from .progress import format_seconds
 
 
 def run_figures(report: Report) -> list[Figure]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from mschedx.report.charts import Figure
-from mschedx.report.svg import draw
+from .charts import Figure
+from .svg import draw
 
 STYLE = """
 :root { color-scheme: light }

@@ -7,11 +7,12 @@ import math
 from html import escape
 from pathlib import Path
 
-from mschedx.report.analysis import Report
-from mschedx.report.figures import run_figures
-from mschedx.report.html import document, figure_section, section, tiles
-from mschedx.report.progress import format_seconds
-from mschedx.report.records import Trial
+from mschedx.record.trials import Trial
+
+from .analysis import Report
+from .figures import run_figures
+from .html import document, figure_section, section, tiles
+from .progress import format_seconds
 
 
 def build_page(report: Report) -> str:
@@ -75,7 +76,7 @@ def _winner(report: Report) -> str:
     path = report.run.path
     load = (
         "import tvm\nfrom tvm.s_tir import meta_schedule as ms\n\n"
-        "import mschedx.space.intrinsics  # registers the instructions that schedules name\n\n"
+        "import mschedx.intrinsics  # registers the instructions that schedules name\n\n"
         f"database = ms.database.JSONDatabase(work_dir={str(path)!r})\n"
         "schedule = ms.tir_integration.compile_tir(database, mod, target)  # mod: your PrimFunc\n"
         "kernel = tvm.compile(schedule.mod, target=target)\n"

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from mschedx.report.charts import Band, Bars, Chart, Dots, Figure, Layer, Line, Marks, short, ticks
+from .charts import Band, Bars, Chart, Dots, Figure, Layer, Line, Marks, short, ticks
 
 _PIXELS_PER_INCH = 110
 _SHARPNESS = 2

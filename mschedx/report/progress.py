@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import IO, Any
 
-from mschedx.report.records import Trial
+from mschedx.record.trials import Trial
 
 
 class Progress:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from mschedx.report.charts import Band, Bars, Chart, Dots, Layer, Line, Marks, short, ticks
+from .charts import Band, Bars, Chart, Dots, Layer, Line, Marks, short, ticks
 
 _LEFT, _RIGHT, _TOP, _BOTTOM, _KEYS = 64, 16, 12, 44, 22
 

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from mschedx.space.decisions import Decision
     from mschedx.space.sketch import Sketch
+    from mschedx.space.trace.design import Decision
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]

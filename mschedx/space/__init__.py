@@ -1,10 +1,10 @@
-from .constraints import Constraint, Relation
-from .decisions import Decision, DecisionKind, Design, Table
+from .algebra.constraints import Constraint, Relation
+from .algebra.expression import Expression
 from .errors import EmptySpace, InvalidSchedule, UnsupportedTrace
-from .expression import Expression
-from .sampler import Sampler
+from .sampling.sampler import Sampler
 from .sketch import Sketch, sketches, sketches_from
 from .target import for_target
+from .trace.design import Decision, DecisionKind, Design, Table
 
 __all__ = [
     "Constraint",

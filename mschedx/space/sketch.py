@@ -22,15 +22,15 @@ from numpy.typing import NDArray
 from tvm.s_tir import Schedule, Trace
 from tvm.s_tir import meta_schedule as ms
 
-from .bulk import Bulk
-from .constraints import Constraint
-from .decisions import Decision, Design
+from .algebra.bulk import Bulk
+from .algebra.constraints import Constraint
+from .algebra.expression import Expression, column
+from .design_spaces import generate, shared_postprocs
 from .errors import InvalidSchedule
-from .expression import Expression, column
-from .generate import generate, shared_postprocs
-from .locations import MAX_COMBINATIONS
-from .materialize import Postprocs, in_threads, useful_threads
-from .sampler import Sampler
+from .sampling.sampler import Sampler
+from .trace.design import Decision, Design
+from .trace.locations import MAX_COMBINATIONS
+from .trace.materialize import Postprocs, in_threads, useful_threads
 
 if TYPE_CHECKING:
     from .analysis import Analysis
@@ -113,7 +113,7 @@ class Sketch:
 
     @cached_property
     def _varies(self) -> bool:
-        from .analysis.dynamic import varies
+        from .analysis.derive.varying_loops import varies
 
         return varies(self.design, np.random.default_rng(0))
 
@@ -200,7 +200,7 @@ class Sketch:
         known = dict(zip(self.quantities, Bulk(list(self.quantities.values()))(configs)))
         if not replay or not self.analysis.unresolved:
             return known
-        from .analysis.fallback import replayed_quantities
+        from .analysis.replayed import replayed_quantities
 
         return {**known, **replayed_quantities(self.design, self.analysis, configs)}
 

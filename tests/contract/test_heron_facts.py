@@ -14,12 +14,12 @@ from tvm.s_tir import meta_schedule as ms
 from tvm.target import Target
 from tvm.target.codegen import target_has_features
 
+from mschedx.bench.vendor import inputs, torch_call
 from mschedx.hardware import host_target
 from mschedx.inputs import normalize_mod
-from mschedx.report.vendor import inputs, torch_call
+from mschedx.record.schedules import replay
 from mschedx.space import for_target, sketches
-from mschedx.space.analysis.check import check
-from mschedx.winner import replay
+from mschedx.space.analysis.exactness import check
 from mschedx.workloads import Workload, make
 
 VNNI = Target({"kind": "llvm", "mcpu": "cascadelake", "num-cores": 2})

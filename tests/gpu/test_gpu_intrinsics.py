@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mschedx.space.intrinsics.cuda import INTRINSICS
+from mschedx.intrinsics.cuda import INTRINSICS
 
 pytestmark = pytest.mark.gpu
 

@@ -12,7 +12,7 @@ import numpy as np
 import tvm
 
 from mschedx.inputs import normalize_mod
-from mschedx.report.records import read_run
+from mschedx.record.trials import read_run
 from mschedx.workloads import make
 
 COMMAND = [sys.executable, "-m", "mschedx", "tune", "gemm", "--shape", "96,96,96"]

@@ -9,9 +9,9 @@ import time
 import pytest
 
 from mschedx.hardware import host_target
-from mschedx.report.records import read_run
+from mschedx.record.trials import read_run
+from mschedx.record.work_dir import RECORDS, read_lines
 from mschedx.tuning import tune
-from mschedx.work_dir import RECORDS, read_lines
 from mschedx.workloads import make
 
 SHAPE = (64, 64, 64)

@@ -14,9 +14,9 @@ from tvm.s_tir.meta_schedule.builder import BuilderInput
 from tvm.s_tir.meta_schedule.runner import RunnerInput
 
 from mschedx import compat
+from mschedx.bench import fair
 from mschedx.measure import LocalBuilder, LocalRunner, MeasureConfig, pool
 from mschedx.measure import runner as runner_module
-from mschedx.report import fair
 
 
 def test_objects_are_tvms_own(builder, runner):

@@ -16,8 +16,8 @@ from tvm.target import Target
 import mschedx.winner
 from mschedx.compat import only_intrinsics
 from mschedx.inputs import normalize_mod, normalize_target
+from mschedx.record.work_dir import read_lines
 from mschedx.tuning import tune
-from mschedx.work_dir import read_lines
 
 
 def test_measures_the_trials_asked_for_and_gives_the_fastest(tmp_path):

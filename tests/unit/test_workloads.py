@@ -3,8 +3,8 @@ import pytest
 import tvm
 from tvm.tirx import BufferType
 
-from mschedx.report import vendor
-from mschedx.suite import SUITE
+from mschedx.bench import vendor
+from mschedx.bench.suite import SUITE
 from mschedx.workloads import OPERATORS, Workload, find, make
 
 SMALL = [

@@ -12,15 +12,35 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mschedx.hardware import Hardware
-from mschedx.space.expression import Expression, multiply
 
-from . import derive, dynamic
-from .accesses import STRIDE, accesses, footprints, unknown_strides
-from .compaction import doubtful, enlarged
-from .cpu_advice import cpu_preferences
-from .fit import Solver, enough
-from .kernels import kernels, top_of, tops
-from .memory import alignment, copies, dtype_bytes, elements, is_shared, shape, unsure, users
+from ..algebra.expression import Expression, multiply
+from .derive.cpu_advice import cpu_preferences
+from .derive.limits import (
+    Limits,
+    canonical_constraints,
+    gpu_constraints,
+    named,
+    registers,
+    vector_constraints,
+)
+from .derive.varying_loops import constant_loops
+from .fit.accesses import STRIDE, accesses, footprints, unknown_strides
+from .fit.integers import Solver, enough
+from .fit.numbers import observe
+from .fit.symbolic import SymbolicProgram, solve, withdraw
+from .mirror.compaction import doubtful, enlarged
+from .mirror.kernels import kernels, top_of, tops
+from .mirror.memory import (
+    alignment,
+    copies,
+    elements,
+    is_shared,
+    shape,
+    unsure,
+    users,
+)
+from .mirror.postprocs import fetch, unroll
+from .mirror.vectorize import rewrite
 from .model import (
     AccessInfo,
     AllocationInfo,
@@ -30,9 +50,7 @@ from .model import (
     StoreInfo,
     VectorInfo,
 )
-from .observe import observe
-from .postprocs import fetch, unroll
-from .probe import (
+from .read.probe import (
     Probes,
     divides,
     extreme_configs,
@@ -41,12 +59,10 @@ from .probe import (
     random_configs,
     replayed_or_not,
 )
-from .program import Program
-from .symbolic import SymbolicProgram, solve, withdraw
-from .vectorize import rewrite
+from .read.program import Program, dtype_bytes
 
 if TYPE_CHECKING:
-    from mschedx.space.decisions import Design
+    from ..trace.design import Design
 
 PROBES = 64
 """Random replays a design is fitted and checked on, besides its corners."""
@@ -137,7 +153,7 @@ def analyse_probes(
     programs, solver, found = _settled(design, programs, configs, rng, wary)
     if held_out:
         withdraw(found, observe(held_out), held_configs)
-    limits = derive.Limits.of(design.target)
+    limits = Limits.of(design.target)
     on_gpu = bool(limits.threads)
     allocations = _allocations(programs, found, solver, on_gpu)
     bounds: tuple[str, ...] = ()
@@ -149,15 +165,15 @@ def analyse_probes(
     nests = kernels(found, allocations, limits.warp) if on_gpu else ()
     vectors = _vectors(programs, found, solver, nests)
     constraints: list = []
-    constraints += dynamic.constant_loops(design, tiles, observed, rng)
+    constraints += constant_loops(design, tiles, observed, rng)
     canonical: list = []
     preferences: list = []
     if on_gpu:
         name = str(design.target.attrs.get("arch", design.target.kind.name))
-        constraints += derive.gpu_constraints(programs, found, solver, nests, limits, name)
-        constraints += derive.vector_constraints(found, vectors)
-        canonical += derive.canonical_constraints(programs, found, solver)
-        preferences += derive.registers(allocations, THREAD_REGISTER_BYTES)
+        constraints += gpu_constraints(programs, found, solver, nests, limits, name)
+        constraints += vector_constraints(found, vectors)
+        canonical += canonical_constraints(programs, found, solver)
+        preferences += registers(allocations, THREAD_REGISTER_BYTES)
     unresolved = dict(found.problems)
     if others:
         unresolved["structure"] = (
@@ -184,9 +200,9 @@ def analyse_probes(
     )
     return Analysis(
         quantities=quantities,
-        constraints=derive.named(constraints, design.names),
-        canonical=derive.named(canonical, design.names),
-        preferences=derive.named(preferences, design.names),
+        constraints=named(constraints, design.names),
+        canonical=named(canonical, design.names),
+        preferences=named(preferences, design.names),
         unresolved=unresolved,
         loops=loops,
         accesses=reached,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mschedx.space.bulk import Bulk
-from mschedx.space.constraints import Constraint
-from mschedx.space.expression import Expression, IntArray
+from ..algebra.bulk import Bulk
+from ..algebra.constraints import Constraint
+from ..algebra.expression import Expression, IntArray
 
 
 @dataclass(frozen=True, slots=True)

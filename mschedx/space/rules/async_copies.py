@@ -9,7 +9,7 @@ from tvm.ir.utils import derived_object
 from tvm.s_tir import Schedule
 from tvm.s_tir.meta_schedule.postproc import Postproc, PyPostproc
 
-from ..intrinsics.cuda_copy import async_copy
+from mschedx.intrinsics.cuda_copy import async_copy
 
 ASYNC = "mschedx.async"
 """Annotation of a pipelined loop: 1 where copies below it are to be asynchronous."""

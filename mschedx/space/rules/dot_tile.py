@@ -12,10 +12,10 @@ from tvm.s_tir.meta_schedule.schedule_rule import PyScheduleRule
 from tvm.target import Target
 
 from mschedx.hardware import Hardware
+from mschedx.intrinsics.x86 import X86Intrinsic, intrinsics_for
 
-from ..contraction import Contraction, Operand, match_contraction
-from ..intrinsics.x86 import X86Intrinsic, intrinsics_for
 from . import register_tile as tile
+from .contraction import Contraction, Operand, match_contraction
 
 
 def dot_tiles(sch: Any, block: Any, target: Target) -> list[Schedule]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from tvm.tirx import IndexMap
 
-from ..contraction import Contraction, Operand
+from .contraction import Contraction, Operand
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Any
 from tvm.tirx import IntImm
 from tvm.tirx.analysis import undefined_vars
 
-from ..intrinsics.vector_math import find_vector_function
+from mschedx.intrinsics.vector_math import find_vector_function
 
 
 def vectorise(sch: Any, block: Any, lane: Any) -> None:
@@ -16,7 +16,7 @@ def vectorise(sch: Any, block: Any, lane: Any) -> None:
     Rewrite
     -------
     ``for v < 16: e[i, v] = exp(x[i, v] - m[i])``  →  ``vectorise v: ...``, and where the whole
-    expression is a form of :mod:`mschedx.space.intrinsics.vector_math`, the call of it: TVM would
+    expression is a form of :mod:`mschedx.intrinsics.vector_math`, the call of it: TVM would
     take a vector's exp apart into scalar calls.
     """
     loop: Any = sch.get(lane)

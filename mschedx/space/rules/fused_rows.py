@@ -8,13 +8,7 @@ from typing import Any
 from mschedx.hardware import Hardware
 
 from .elementwise import vectorise
-from .inner_loops import (
-    longest_divisor,
-    moves_by_one,
-    own_loops,
-    partial_sums,
-    vectorise_inside,
-)
+from .inner_loops import longest_divisor, moves_by_one, own_loops, partial_sums, vectorise_inside
 from .register_tile import vector_length
 from .stages import Stage
 

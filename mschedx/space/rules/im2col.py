@@ -9,7 +9,7 @@ from typing import Any
 
 from tvm.tirx import IndexMap
 
-from ..contraction import Contraction, match_contraction
+from .contraction import Contraction, match_contraction
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.meta_schedule.schedule_rule import PyScheduleRule, ScheduleRule
 
 from mschedx.hardware import Hardware
+from mschedx.intrinsics.vector_math import LANES, find_vector_function
 
-from ..contraction import match_contraction
-from ..intrinsics.vector_math import LANES, find_vector_function
+from .contraction import match_contraction
 
 
 @derived_object
@@ -21,7 +21,7 @@ class KeepFunctions(PyScheduleRule):
     Rewrite
     -------
     None of its own. ``s[i] = sigmoid(x[i]); y[i] = x[i] * s[i]`` stays two blocks, for
-    ``x[i] * sigmoid(x[i])`` is no form of :mod:`mschedx.space.intrinsics.vector_math`, while
+    ``x[i] * sigmoid(x[i])`` is no form of :mod:`mschedx.intrinsics.vector_math`, while
     ``z[i] = x[i] + b[i]; s[i] = sigmoid(z[i])`` becomes ``sigmoid(x[i] + b[i])``, which is one.
     Functions with a contraction are inlined as before: their epilogue is one block.
 

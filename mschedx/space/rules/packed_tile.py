@@ -13,8 +13,8 @@ from tvm.s_tir.meta_schedule.schedule_rule import PyScheduleRule
 
 from mschedx.hardware import Hardware
 
-from ..contraction import Contraction, match_contraction
 from . import register_tile as tile
+from .contraction import Contraction, match_contraction
 from .im2col import patch_matrix
 
 

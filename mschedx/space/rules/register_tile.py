@@ -8,9 +8,9 @@ from math import prod
 from typing import Any
 
 from mschedx.hardware import Hardware
+from mschedx.intrinsics.x86_transpose import Transpose, find_transpose
 
-from ..contraction import Contraction, Operand
-from ..intrinsics.x86_transpose import Transpose, find_transpose
+from .contraction import Contraction, Operand
 from .elementwise import parallelise_copy, vectorise_innermost
 
 

@@ -11,8 +11,9 @@ from tvm.ir import Call
 from tvm.s_tir import ScheduleError
 from tvm.s_tir.schedule import _ffi_api
 
-from ..intrinsics.cuda import CudaIntrinsic
-from ..intrinsics.cuda_copy import async_copy
+from mschedx.intrinsics.cuda import CudaIntrinsic
+from mschedx.intrinsics.cuda_copy import async_copy
+
 from .async_copies import VECTORS
 
 _VECTOR_BYTES = 16

@@ -12,11 +12,12 @@ from tvm.s_tir import Schedule, ScheduleError
 from tvm.s_tir.meta_schedule.schedule_rule import PyScheduleRule
 from tvm.target import Target
 
-from ..contraction import match_contraction
-from ..intrinsics.cuda import CudaIntrinsic, Names, intrinsics_for
-from ..intrinsics.cuda_copy import has_async_copies
+from mschedx.intrinsics.cuda import CudaIntrinsic, Names, intrinsics_for
+from mschedx.intrinsics.cuda_copy import has_async_copies
+
 from . import einsum, staging
 from .async_copies import ASYNC, STAGES
+from .contraction import match_contraction
 from .einsum import Product, Reindexed
 from .staging import Copy, Fragment
 

@@ -9,7 +9,7 @@ from tvm.s_tir import Schedule
 from tvm.target import Target
 
 from mschedx.hardware import host_target
-from mschedx.space.intrinsics.cuda import INTRINSICS
+from mschedx.intrinsics.cuda import INTRINSICS
 
 SIZES = 32, 24, 256
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mschedx.cost.boosted_trees import BoostedTrees, Label, TreeConfig, labels
-from mschedx.cost.table import Table, aligned
+from mschedx.cost.training_rows import Table, aligned
 
 
 def rows(n=200, seed=0):

@@ -6,10 +6,10 @@ import pytest
 from stand_ins import Runner, gemm, quick
 
 from mschedx import cli
+from mschedx.record.trials import Run, Trial
 from mschedx.report.analysis import Report, analyse_run, group_stages
 from mschedx.report.figures import rank_correlation
 from mschedx.report.page import build_page
-from mschedx.report.records import Run, Trial
 from mschedx.tuning import tune
 
 

@@ -14,11 +14,11 @@ from tvm.s_tir.meta_schedule.testing import te_workload
 import mschedx.space as space
 from mschedx import compat
 from mschedx.space import InvalidSchedule, Sketch, sketches, sketches_from
+from mschedx.space.algebra.constraints import at_least, at_most
+from mschedx.space.algebra.expression import column
 from mschedx.space.analysis import analyse
-from mschedx.space.analysis.probe import random_configs, replayed_or_not
-from mschedx.space.constraints import at_least, at_most
-from mschedx.space.decisions import Design
-from mschedx.space.expression import column
+from mschedx.space.analysis.read.probe import random_configs, replayed_or_not
+from mschedx.space.trace.design import Design
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ from analysed import TARGETS, designs
 from tvm.script import tirx as T
 
 from mschedx.space import sketches
-from mschedx.space.analysis.dynamic import divisibility
-from mschedx.space.analysis.extract import DynamicExtent, entry, extract
-from mschedx.space.analysis.probe import replayed
+from mschedx.space.analysis.derive.varying_loops import divisibility
+from mschedx.space.analysis.read.extract import DynamicExtent, entry, extract
+from mschedx.space.analysis.read.probe import replayed
 from mschedx.space.errors import UnsupportedTrace
 
 

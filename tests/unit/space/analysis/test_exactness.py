@@ -8,10 +8,10 @@ import torch
 from analysed import analysed, designs, draws, satisfying
 
 from mschedx.space.analysis import analyse
-from mschedx.space.analysis.check import check
-from mschedx.space.analysis.extract import entry, extract
-from mschedx.space.analysis.probe import corner_configs, extreme_configs
-from mschedx.space.analysis.symbolic import NOT_FOUND
+from mschedx.space.analysis.exactness import check
+from mschedx.space.analysis.fit.symbolic import NOT_FOUND
+from mschedx.space.analysis.read.extract import entry, extract
+from mschedx.space.analysis.read.probe import corner_configs, extreme_configs
 
 CASES = [
     ("gemm", "llvm"),

@@ -11,7 +11,7 @@ from tvm.s_tir.meta_schedule.arg_info import ArgInfo
 from tvm.target import Target
 from tvm.target.codegen import llvm_get_system_cpu, target_has_features
 
-from mschedx.space.contraction import match_contraction
+from mschedx.space.rules.contraction import match_contraction
 from mschedx.space.rules.dot_tile import dot_tiles
 from mschedx.space.rules.register_tile import shared_reduction
 from mschedx.space.sketch import sketches

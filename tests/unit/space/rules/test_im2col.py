@@ -8,7 +8,7 @@ from tvm.s_tir.meta_schedule.arg_info import ArgInfo
 from tvm.target import Target
 
 from mschedx.hardware import Hardware
-from mschedx.space.contraction import match_contraction
+from mschedx.space.rules.contraction import match_contraction
 from mschedx.space.rules.packed_tile import packed_tiles
 from mschedx.space.sketch import sketches
 from mschedx.space.target import for_target

@@ -10,13 +10,9 @@ from tvm.s_tir.meta_schedule.testing import te_workload
 from tvm.target import Target
 
 from mschedx.hardware import Hardware
-from mschedx.space.contraction import match_contraction
+from mschedx.space.rules.contraction import match_contraction
 from mschedx.space.rules.packed_tile import packed_tiles
-from mschedx.space.rules.register_tile import (
-    TileLimits,
-    padding_factors,
-    vector_length,
-)
+from mschedx.space.rules.register_tile import TileLimits, padding_factors, vector_length
 from mschedx.space.sketch import sketches
 from mschedx.space.target import for_target
 from mschedx.workloads import make

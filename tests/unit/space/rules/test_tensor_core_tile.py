@@ -14,10 +14,10 @@ from tvm.s_tir.schedule import Trace
 from tvm.target import Target
 
 from mschedx import compat
-from mschedx.space.analysis.extract import entry, extract
-from mschedx.space.analysis.probe import random_configs
-from mschedx.space.contraction import match_contraction
+from mschedx.space.analysis.read.extract import entry, extract
+from mschedx.space.analysis.read.probe import random_configs
 from mschedx.space.errors import InvalidSchedule
+from mschedx.space.rules.contraction import match_contraction
 from mschedx.space.rules.einsum import as_product
 from mschedx.space.rules.tensor_core_tile import MAX_THREADS, tensor_core_tiles
 from mschedx.space.sketch import sketches

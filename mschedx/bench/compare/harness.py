@@ -1,0 +1,175 @@
+"""Run the cells of a comparison in turn, keep every result, and time all winners at the end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mschedx.record.work_dir import append_line, read_lines
+from mschedx.workloads import Workload
+
+from ..torch_process import TorchProcess
+from .cell import Cell, CellResult, cell_environment, run_cell
+from .host import Host
+from .tuners import Tuner
+
+RESULTS = "cells.jsonl"
+FINAL = "final.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What is compared, and where results go. The same folder resumes.
+
+    Attributes
+    ----------
+    timeout_s : float | None
+        Seconds of tuning after which a run starts no further round.
+    warm : bool
+        Fork the cells from one process that has imported everything, see
+        :mod:`mschedx.bench.compare.host`; their times then leave the imports out.
+    """
+
+    workloads: Sequence[Workload]
+    tuners: Sequence[Tuner]
+    seeds: int
+    trials: int
+    path: Path
+    timeout_s: float | None = None
+    warm: bool = False
+
+    def cells(self) -> Iterator[Cell]:
+        """All cells, ordered so that drift of the machine hits all tuners alike.
+
+        Seeds are outermost, tuners innermost, and each workload starts with another tuner.
+        """
+        for seed in range(self.seeds):
+            for place, workload in enumerate(self.workloads):
+                for turn in range(len(self.tuners)):
+                    tuner = self.tuners[(turn + place + seed) % len(self.tuners)]
+                    yield Cell(workload, tuner.name, seed, self.trials, self.timeout_s)
+
+
+def run_comparison(
+    comparison: Comparison, say: Callable[[str], None] = lambda text: None
+) -> list[CellResult]:
+    """Run the cells that have no result yet; gives all results of this comparison.
+
+    A cell that was cut short continues from its work_dir.
+    """
+    comparison.path.mkdir(parents=True, exist_ok=True)
+    file = comparison.path / RESULTS
+    cells = list(comparison.cells())
+    known = {result.key: result for result in read_results(comparison.path)}
+    with Host(cell_environment()) as host:
+        for number, cell in enumerate(cells):
+            if cell.key in known:
+                continue
+            work_dir = comparison.path / "runs" / cell.key
+            result = run_cell(cell, work_dir, host if comparison.warm else None)
+            known[cell.key] = result
+            append_line(file, asdict(result))
+            best = min((s for s in result.latency_s if s is not None), default=math.inf)
+            say(
+                f"[{number + 1}/{len(cells)}] {cell.key}: best {best * 1e3:.4g} ms, "
+                f"{result.wall_s:.1f} s{' FAILED: ' + result.error if result.error else ''}"
+            )
+    return [known[cell.key] for cell in cells]
+
+
+def read_results(path: Path) -> list[CellResult]:
+    """Read the results of a folder; lines cut short are left out."""
+    return [CellResult(**line.content) for line in read_lines(path / RESULTS) if line.content]
+
+
+def time_winners(
+    comparison: Comparison, say: Callable[[str], None] = lambda text: None
+) -> dict[str, dict[str, float]]:
+    """Time the winners of all runs of a workload, NumPy, torch and the peak in turn.
+
+    Returns
+    -------
+    dict[str, dict[str, float]]
+        By workload: seconds by ``tuner/seed``, "NumPy" and "torch"; "peak" in FLOP/s and "flops"
+        of one run.
+    """
+    file = comparison.path / FINAL
+    known = {line.content["workload"]: line.content for line in read_lines(file) if line.content}
+    with TorchProcess() as torch:
+        for workload in comparison.workloads:
+            runs = _work_dirs(comparison, workload)
+            done = known.get(workload.name)
+            if done is not None and set(done["runs"]) == set(runs):
+                continue
+            say(f"timing the winners of {workload.name}")
+            seconds = _time(workload, runs, torch)
+            known[workload.name] = {
+                "workload": workload.name,
+                "runs": sorted(runs),
+                "seconds": seconds,
+            }
+            append_line(file, known[workload.name])
+    return {w.name: known[w.name]["seconds"] for w in comparison.workloads}
+
+
+def _work_dirs(comparison: Comparison, workload: Workload) -> dict[str, Path]:
+    return {
+        f"{cell.tuner}/{cell.seed}": comparison.path / "runs" / cell.key
+        for cell in comparison.cells()
+        if cell.workload.name == workload.name
+    }
+
+
+def _time(workload: Workload, runs: dict[str, Path], torch: TorchProcess) -> dict[str, float]:
+    from mschedx.hardware import host_target
+    from mschedx.inputs import normalize_mod
+    from mschedx.peak import peak_kernel
+    from mschedx.tuning import estimate_flops
+
+    from ..fair import bound, time_all, timed
+    from ..vendor import inputs, numpy_call
+
+    func, target = workload.func(), host_target()
+    mod = normalize_mod(func)
+    kernels = {name: _compile(mod, target, path) for name, path in runs.items()}
+    arrays = inputs(workload)
+    out = list(func.params)[-1]
+    tensors = [*arrays, np.zeros([int(d) for d in out.shape], str(out.dtype))]
+    peak = peak_kernel(target, steps=50_000)
+    in_numpy = numpy_call(workload, arrays)
+    others = {"NumPy": in_numpy and partial(timed, in_numpy), "torch": torch.timer(workload)}
+    timings = time_all(
+        {
+            **{name: bound(kernel, tensors) for name, kernel in kernels.items() if kernel},
+            "peak": peak.call(),
+        },
+        {name: timer for name, timer in others.items() if timer},
+        rounds=7,
+    )
+    seconds = {name: timing.min_s for name, timing in timings.items()}
+    seconds["peak"] = peak.flops / seconds["peak"]
+    seconds["flops"] = estimate_flops(mod)
+    return seconds
+
+
+def _compile(mod: Any, target: Any, path: Path) -> Any:
+    """Compile the fastest record whose output is right; None if there is none."""
+    import tvm
+
+    from mschedx.record.trials import read_run
+    from mschedx.record.work_dir import open_work_dir
+    from mschedx.winner import choose_winner
+
+    with open_work_dir(path, target) as opened:
+        try:
+            run = read_run(path)
+        except FileNotFoundError:
+            return None
+        winner, _ = choose_winner(run, mod, target, opened, verify=True)
+    return tvm.compile(winner.schedule.mod, target=target)["main"] if winner else None

@@ -1,0 +1,94 @@
+"""One self-contained HTML page of a comparison."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+from mschedx.report.charts import Figure
+from mschedx.report.html import document, figure_section, section, table, tiles
+from mschedx.report.svg import draw
+
+from . import tables
+from .cell import CellResult
+from .figures import curve_figures, speedup_figure
+
+
+def build_page(
+    results: Sequence[CellResult], final: tables.Final, tuners: Sequence[str], reference: str
+) -> str:
+    """Give the page's text.
+
+    Parameters
+    ----------
+    results : Sequence[CellResult]
+    final : dict
+        What :func:`mschedx.bench.compare.harness.time_winners` gave.
+    tuners : Sequence[str]
+        Names, in the order of the legend.
+    reference : str
+        The tuner that ratios are over.
+    """
+    seeds = len({result.seed for result in results})
+    trials = max((result.trials for result in results), default=0)
+    workloads = len({result.workload for result in results})
+    under = (
+        f"{workloads} workloads × {len(tuners)} tuners × {seeds} seeds, {trials} trials each; "
+        f"ratios are over {escape(reference)}"
+    )
+    speedups = tables.speedups(final, tuners, reference)
+    shown = [
+        (f"{interval.value:.2f}×", f"{tuner} [{interval.low:.2f}, {interval.high:.2f}]")
+        for tuner, interval in speedups.items()
+        if tuner != reference and math.isfinite(interval.value)
+    ]
+    moments = tables.moments(trials)
+    parts = [
+        _table(tables.rate_table(final, tuners)),
+        _curves(curve_figures(results, tuners)),
+        _table(tables.curve_table(results, tuners, reference, moments)),
+        _table(tables.wall_table(results, tuners, reference)),
+        *(figure_section(speedup_figure(final, t, reference)) for t in tuners if t != reference),
+        _table(tables.speedup_table(final, tuners, reference)),
+        _table(tables.reach_table(results, tuners, reference)),
+        _table(tables.goal_table(results, tuners, reference)),
+        _table(tables.stage_table(results, tuners)),
+        _failed(results),
+    ]
+    return document("Tuners compared", under, tiles(shown) + "".join(parts))
+
+
+def figures(
+    results: Sequence[CellResult], final: tables.Final, tuners: Sequence[str], reference: str
+) -> list[Figure]:
+    """All charts of the page."""
+    bars = [speedup_figure(final, tuner, reference) for tuner in tuners if tuner != reference]
+    return [*curve_figures(results, tuners), *bars]
+
+
+def _curves(found: Sequence[Figure]) -> str:
+    inner = "".join(
+        f"<div><h3>{escape(figure.title)}</h3>{draw(figure.chart)}</div>"
+        for figure in found
+        if figure.chart is not None
+    )
+    return section(
+        "Best so far",
+        "Median over the seeds of the best latency after each trial; the bands hold all seeds. "
+        "Latencies are those the runs measured themselves.",
+        f'<div class="small">{inner}</div>',
+    )
+
+
+def _table(made: Any) -> str:
+    """Turn a console table into HTML."""
+    head = [str(column.header) for column in made.columns]
+    rows = zip(*([str(cell) for cell in column.cells] for column in made.columns))
+    return section(str(made.title), "", table(head, [list(row) for row in rows]))
+
+
+def _failed(results: Sequence[CellResult]) -> str:
+    rows = [[result.key, result.error] for result in results if result.error]
+    return section("Runs that failed", "", table(["run", "last words"], rows)) if rows else ""

@@ -1,0 +1,105 @@
+"""Time several ways to compute the same thing, in turn, so that what disturbs one disturbs all.
+
+Every contender uses all cores that the process may use. TVM kernels run in a thread of their own,
+because TVM's pools belong to threads and must be sized before their first kernel; NumPy runs in the
+calling thread, and torch in a process of its own (:mod:`mschedx.bench.torch_process`).
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mschedx import compat
+
+Call = Callable[[], Any]
+Timer = Callable[[int], float]
+_SETTLE_S = 0.25
+"""Pause before each turn, for the thread pool of the contender before to stop spinning.
+
+TVM's and OpenBLAS's workers spin for up to 0.2 s after their last task. Measured on 2 cores and a
+1024³ GEMM: with a pause of 0.02 s NumPy reads 67 GFLOP/s after TVM kernels, with 0.2 s 204.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds of one call: the median and the least of the rounds."""
+
+    median_s: float
+    min_s: float
+
+
+def time_in_turn(
+    timers: Mapping[str, Timer], *, rounds: int = 7, group_s: float = 0.03
+) -> dict[str, Timing]:
+    """Time each contender `rounds` times, taking turns.
+
+    Parameters
+    ----------
+    timers : Mapping[str, Callable[[int], float]]
+        Each makes so many calls and gives the mean seconds of one.
+    rounds : int
+        Timed groups of each; a contender slower than 0.5 s a call gets its warm-up call only.
+    group_s : float
+        Least duration of a group, seconds.
+    """
+    numbers: dict[str, int] = {}
+    seconds: dict[str, list[float]] = {name: [] for name in timers}
+    for name, timer in timers.items():
+        first = timer(1)
+        if first > 0.5:
+            seconds[name].append(first)
+            continue
+        numbers[name] = max(1, round(group_s / max(timer(1), 1e-7)))
+    for _ in range(rounds):
+        for name, number in numbers.items():
+            time.sleep(_SETTLE_S)
+            timers[name](1)
+            seconds[name].append(timers[name](number))
+    return {name: Timing(statistics.median(s), min(s)) for name, s in seconds.items()}
+
+
+def timed(call: Call, number: int) -> float:
+    """Mean seconds of `number` calls, made in this thread."""
+    begin = time.perf_counter()
+    for _ in range(number):
+        call()
+    return (time.perf_counter() - begin) / number
+
+
+def time_all(
+    kernels: Mapping[str, Call], others: Mapping[str, Timer], **options: Any
+) -> dict[str, Timing]:
+    """Time TVM kernels and others together.
+
+    Parameters
+    ----------
+    kernels : Mapping[str, Call]
+        Compiled TVM functions with their tensors, see :func:`bound`.
+    others : Mapping[str, Callable[[int], float]]
+        Timers of NumPy's and torch's forms, such as ``partial(timed, call)``.
+    options
+        Passed to :func:`time_in_turn`.
+    """
+    with ThreadPoolExecutor(1, "mschedx-kernels", compat.use_cores) as thread:
+
+        def in_thread(call: Call) -> Timer:
+            return lambda number: thread.submit(timed, call, number).result()
+
+        in_turn = {name: in_thread(call) for name, call in kernels.items()}
+        return time_in_turn({**in_turn, **others}, **options)
+
+
+def bound(function: Any, arrays: Sequence[np.ndarray]) -> Call:
+    """Bind a compiled TVM function to tensors of `arrays` (outputs included)."""
+    import tvm
+
+    tensors = [tvm.runtime.tensor(array) for array in arrays]
+    return lambda: function(*tensors)

@@ -1,0 +1,126 @@
+"""The jobs of verification, done in a worker: run both programs and compare their arguments."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from typing import Any
+
+import numpy as np
+
+from .reference import quick
+from .timing import numpy_dtype, random_array
+from .tolerance import Difference, compare
+from .work import choose_cuda_compiler
+
+NO_DEVICE = "no such device on this machine"
+
+
+def run_reference(mod_json: str, target_json: str, seed: int, directory: str) -> str:
+    """Run the unscheduled program on random arguments; path of what went in and came out.
+
+    Returns
+    -------
+    str
+        An ``.npz`` file: raw bytes ``before_i`` and ``after_i`` of each argument, and ``dtypes``.
+    """
+    import tvm
+
+    mod, target = tvm.ir.load_json(mod_json), tvm.ir.load_json(target_json)
+    arguments = _arguments_of(mod)
+    rng = np.random.default_rng(seed)
+    built = tvm.build(quick(mod), target=_cpu_target(target))
+    before = _random(arguments, rng, low=-1.0)
+    after = _call(built, before, tvm.cpu())
+    if _finite_share(after) < 0.5:
+        before = _random(arguments, rng, low=0.1)
+        after = _call(built, before, tvm.cpu())
+    handle, path = tempfile.mkstemp(suffix=".npz", dir=directory)
+    raw = {f"before_{i}": _bytes(array) for i, array in enumerate(before)}
+    raw |= {f"after_{i}": _bytes(array) for i, array in enumerate(after)}
+    with os.fdopen(handle, "wb") as file:
+        np.savez(file, **raw)
+    return path
+
+
+def run_and_compare(mod_json: str, target_json: str, path: str, relative: float) -> Difference:
+    """Run a candidate on the arguments in `path` (then removed), compare all that came out.
+
+    Returns
+    -------
+    Difference
+        Of the first argument that differs; of the one with the largest error if all agree.
+    """
+    import tvm
+
+    mod, target = tvm.ir.load_json(mod_json), tvm.ir.load_json(target_json)
+    arguments = _arguments_of(mod)
+    with np.load(path) as stored:
+        before = [_restore(stored[f"before_{i}"], a) for i, a in enumerate(arguments)]
+        expected = [_restore(stored[f"after_{i}"], a) for i, a in enumerate(arguments)]
+    os.unlink(path)
+    device = tvm.runtime.device_from_target(target)
+    if not device.exist:
+        raise RuntimeError(f"{target.kind.name}: {NO_DEVICE}")
+    if target.kind.name == "cuda":
+        choose_cuda_compiler()
+    found = _call(tvm.build(mod, target=target), before, device)
+    differences = [compare(x, y, relative) for x, y in zip(found, expected, strict=True)]
+    wrong = [d for d in differences if d.reason]
+    return wrong[0] if wrong else max(differences, key=lambda d: d.max_error)
+
+
+def _arguments_of(mod: Any) -> list[tuple[str, tuple[int, ...]]]:
+    from tvm.s_tir.meta_schedule.arg_info import ArgInfo
+
+    found = []
+    for argument in ArgInfo.from_entry_func(mod, remove_preproc=False):
+        _, dtype, shape = argument.as_json()
+        found.append((str(dtype), tuple(int(extent) for extent in shape)))
+    return found
+
+
+def _random(
+    arguments: list[tuple[str, tuple[int, ...]]], rng: np.random.Generator, low: float
+) -> list[np.ndarray]:
+    bound = min((e for _, shape in arguments for e in shape if e > 1), default=1)
+    return [random_array(dtype, shape, rng, bound, low=low) for dtype, shape in arguments]
+
+
+def _call(built: Any, arrays: list[np.ndarray], device: Any) -> list[np.ndarray]:
+    import tvm
+
+    tensors = [tvm.runtime.tensor(array, device=device) for array in arrays]
+    built[built.entry_name](*tensors)
+    device.sync()
+    return [tensor.numpy() for tensor in tensors]
+
+
+def _finite_share(arrays: list[np.ndarray]) -> float:
+    floats = [a.astype(np.float64) for a in arrays if a.dtype.kind not in "iub"]
+    if not floats:
+        return 1.0
+    return min(float(np.mean(np.isfinite(array))) for array in floats)
+
+
+def _bytes(array: np.ndarray) -> np.ndarray:
+    return np.frombuffer(array.tobytes(), dtype=np.uint8)
+
+
+def _restore(raw: np.ndarray, argument: tuple[str, tuple[int, ...]]) -> np.ndarray:
+    dtype, shape = argument
+    return raw.view(numpy_dtype(dtype)).reshape(shape).copy()
+
+
+def _cpu_target(target: Any) -> Any:
+    """Return `target` if it is a CPU, else this machine's CPU."""
+    import tvm
+
+    if target.kind.name == "llvm":
+        return target
+    cpu = dict(tvm.target.Target.from_device("cpu").export())
+    return tvm.target.Target({"kind": "llvm", "num-cores": os.cpu_count() or 1, **_mcpu(cpu)})
+
+
+def _mcpu(exported: dict[str, Any]) -> dict[str, str]:
+    return {"mcpu": str(exported["mcpu"])} if exported.get("mcpu") else {}

@@ -1,0 +1,202 @@
+"""What happened in a run, as plain records: the journal beside TVM's database, and its reader.
+
+TVM's database keeps a trace and its run times, or 1e10 s for a failure, and nothing else. The
+journal (``mschedx_trials.jsonl``) adds, one JSON object a line, why a trial failed and when:
+
+- ``session``: one call of the tuner (seed, trials asked for, start time);
+- ``trial``: one measurement; ``record`` is its line in ``database_tuning_record.json``;
+- ``disqualified``: a record whose output was wrong, and ``verified``: one whose output was right;
+- ``end``: seconds of the session by stage.
+
+Reading needs no TVM, and works on a folder that stock TVM wrote.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from .work_dir import RECORDS, TRIALS, WORKLOADS, read_lines, read_manifest
+
+FAILED_S = 1e9
+"""TVM stores a failed trial as 1e10 seconds; nothing that ran takes this long."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One measurement.
+
+    Attributes
+    ----------
+    index : int
+        Place among the trials of its workload, from 0.
+    workload : int
+        Line of the workload in ``database_workload.json``.
+    record : int | None
+        Line in ``database_tuning_record.json``; None if it was lost.
+    round : int
+        Batch of measurements within the session, from 0; -1 when not known.
+    latency_s : float | None
+        Mean of the measured seconds, > 0; None for a failure.
+    reason, error : str | None
+        Category (:data:`mschedx.measure.failures.CATEGORIES`, or "mismatch") and message.
+    elapsed_s : float | None
+        Seconds of tuning, earlier sessions included, when its round had been measured.
+    predicted : float | None
+        Score of the cost model before measuring, higher is better; None when not logged.
+    """
+
+    index: int
+    workload: int = 0
+    record: int | None = None
+    round: int = -1
+    latency_s: float | None = None
+    reason: str | None = None
+    error: str | None = None
+    elapsed_s: float | None = None
+    predicted: float | None = None
+    session: int = 0
+    task: str = "main"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """All that a work_dir tells about the trials of one workload."""
+
+    path: Path
+    manifest: dict[str, Any]
+    trials: tuple[Trial, ...]
+    stages: dict[str, float]
+    sessions: tuple[dict[str, Any], ...]
+    verified: frozenset[int]
+    workload: int
+
+    @property
+    def best(self) -> Trial | None:
+        """The fastest trial that ran and was not disqualified."""
+        done = [t for t in self.trials if t.latency_s is not None]
+        return min(done, key=lambda t: t.latency_s or math.inf, default=None)
+
+    def failures(self) -> dict[str, int]:
+        """Count failed trials by reason, most frequent first."""
+        return count_failures(self.trials)
+
+
+def count_failures(trials: Sequence[Trial]) -> dict[str, int]:
+    """Count failed trials by reason, most frequent first."""
+    counts: dict[str, int] = {}
+    for trial in trials:
+        if trial.reason is not None:
+            counts[trial.reason] = counts.get(trial.reason, 0) + 1
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def best_so_far(trials: Sequence[Trial]) -> list[float]:
+    """Running minimum of the latencies, seconds; inf until one has run."""
+    best, curve = math.inf, []
+    for trial in trials:
+        best = min(best, trial.latency_s if trial.latency_s is not None else math.inf)
+        curve.append(best)
+    return curve
+
+
+class Journal:
+    """Append-only writer of a work_dir's journal."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path / TRIALS
+
+    def append(self, *entries: dict[str, Any]) -> None:
+        """Write entries at once, so that a killed process leaves whole lines but the last."""
+        with self._path.open("a") as file:
+            file.write("".join(json.dumps(entry) + "\n" for entry in entries))
+
+    def trials(self, trials: Sequence[Trial]) -> None:
+        """Write trials."""
+        self.append(*({"kind": "trial", "time": time.time(), **asdict(t)} for t in trials))
+
+
+def read_run(path: str | Path, workload: int | None = None) -> Run:
+    """Read the trials of one workload.
+
+    Parameters
+    ----------
+    path : str | Path
+        A work_dir of ours or of stock TVM.
+    workload : int, optional
+        Line in ``database_workload.json``; the one with most records when None.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no database in the folder.
+    """
+    directory = Path(path)
+    if not (directory / RECORDS).exists() and not (directory / TRIALS).exists():
+        raise FileNotFoundError(
+            f"expected a work_dir with {RECORDS} (what a tuning run writes), got {str(directory)!r}"
+        )
+    records = [line.content for line in read_lines(directory / RECORDS) if line.content]
+    lines = [line.content for line in read_lines(directory / TRIALS) if line.content]
+    if workload is None:
+        used = [record[0] for record in records] or [0]
+        workload = max(set(used), key=used.count)
+    known = {line["record"]: _trial(line) for line in lines if _is(line, "trial", workload)}
+    failed = {line["record"]: line for line in lines if _is(line, "disqualified", workload)}
+    trials: list[Trial] = []
+    for number, record in enumerate(records):
+        if record[0] != workload:
+            continue
+        trial = replace(_from_record(number, record, known.get(number)), index=len(trials))
+        if number in failed:
+            trial = replace(
+                trial, latency_s=None, reason="mismatch", error=failed[number].get("error")
+            )
+        trials.append(trial)
+    stages: dict[str, float] = {}
+    for line in lines:
+        if _is(line, "end", workload):
+            for stage, seconds in line["stages"].items():
+                stages[stage] = stages.get(stage, 0.0) + seconds
+    return Run(
+        path=directory,
+        manifest=read_manifest(directory),
+        trials=tuple(trials),
+        stages=stages,
+        sessions=tuple(line for line in lines if _is(line, "session", workload)),
+        verified=frozenset(line["record"] for line in lines if _is(line, "verified", workload)),
+        workload=workload,
+    )
+
+
+def workload_line(path: Path, structural_hash: str) -> int | None:
+    """Find the line of the workload with this hash (as TVM writes it); None if it is new."""
+    for line in read_lines(path / WORKLOADS):
+        if line.content and str(line.content[0]) == structural_hash:
+            return line.number
+    return None
+
+
+def _is(line: dict[str, Any], kind: str, workload: int) -> bool:
+    return line.get("kind") == kind and line.get("workload", 0) == workload
+
+
+def _trial(line: dict[str, Any]) -> Trial:
+    names = {f.name for f in fields(Trial)}
+    return Trial(**{k: v for k, v in line.items() if k in names})
+
+
+def _from_record(number: int, record: list[Any], known: Trial | None) -> Trial:
+    """Join a record with what the journal knows of it."""
+    seconds = [float(s) for s in record[1][1] or ()]
+    mean = sum(seconds) / len(seconds) if seconds else math.inf
+    ran = 0 < mean < FAILED_S
+    base = known or Trial(index=0, workload=record[0], record=number)
+    if ran:
+        return replace(base, latency_s=mean, reason=None, error=None)
+    return replace(base, latency_s=None, reason=base.reason or "unknown")

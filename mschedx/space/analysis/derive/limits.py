@@ -1,0 +1,236 @@
+"""Constraints that follow from a program's structure and its target.
+
+Hard constraints mirror what TVM rejects: ``VerifyGPUCode`` counts threads, shared bytes and vector
+bytes, its thread-extent check reads the block annotations, and a software pipeline must keep as
+many statements as its annotation lists. Preferences are limits of the machine that TVM does not
+check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ...algebra.constraints import Constraint, at_least, at_most, multiple_of
+from ...algebra.expression import Expression, add, constant, multiply, where_at_most, where_divides
+from ..fit.integers import Solver
+from ..fit.symbolic import SymbolicProgram
+from ..mirror.kernels import top_of, tops
+from ..mirror.memory import children
+from ..mirror.postprocs import FETCH, annotation, used_bytes
+from ..model import AllocationInfo, KernelInfo, VectorInfo
+from ..read.affine import Division, evaluate
+from ..read.program import Access, Program
+
+LOW, HIGH = (
+    "meta_schedule.thread_extent_low_inclusive",
+    "meta_schedule.thread_extent_high_inclusive",
+)
+MAX_VECTOR_BYTES = 16
+"""The widest vector ``VerifyGPUCode`` lets a thread load or store."""
+
+_INDEX_BYTES = 4
+_POWER = 1 << 20
+"""What powers of two, as far as tiles are concerned, and nothing else divides."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the target allows a thread block; 0 where it does not say."""
+
+    threads: int
+    shared_bytes: int
+    warp: int
+
+    @classmethod
+    def of(cls, target: Any) -> Limits:
+        """Read them off a TVM target."""
+
+        def attribute(name: str) -> int:
+            value = target.attrs.get(name)
+            return 0 if value is None else int(value)
+
+        return cls(
+            attribute("max_threads_per_block"),
+            attribute("max_shared_memory_per_block"),
+            attribute("thread_warp_size"),
+        )
+
+
+def gpu_constraints(
+    programs: Sequence[Program],
+    found: SymbolicProgram,
+    solver: Solver,
+    kernels: Sequence[KernelInfo],
+    limits: Limits,
+    name: str,
+) -> list[Constraint]:
+    """What ``VerifyGPUCode`` and the lowering before it reject."""
+    result: list[Constraint] = []
+    for kernel in kernels:
+        if kernel.threads is not None and limits.threads:
+            origin = f"VerifyGPUCode: threads per block of {name}, kernel {kernel.name}"
+            result.append(at_most(kernel.threads, limits.threads, origin))
+        needed = kernel.shared_bytes or kernel.shared_at_least
+        if needed is not None and limits.shared_bytes:
+            origin = f"VerifyGPUCode: shared bytes per block of {name}, kernel {kernel.name}"
+            result.append(at_most(needed, limits.shared_bytes, origin))
+        result += kernel.clashes
+    result += _thread_bounds(programs, found, solver, kernels)
+    result += _pipelines(found)
+    return result
+
+
+def _thread_bounds(
+    programs: Sequence[Program],
+    found: SymbolicProgram,
+    solver: Solver,
+    kernels: Sequence[KernelInfo],
+) -> list[Constraint]:
+    result = []
+    nests = tops(found.template)
+    for b, block in enumerate(found.template.blocks):
+        low, high = (annotation(programs, b, key, solver) for key in (LOW, HIGH))
+        top = top_of(found.template, b)
+        if low is None or high is None or top is None:
+            continue
+        threads = kernels[nests.index(top)].threads or constant(1)
+        result.append(at_least(threads, low, f"thread_extent_low_inclusive of {block.name}"))
+        result.append(at_most(threads, high, f"thread_extent_high_inclusive of {block.name}"))
+    return result
+
+
+def _pipelines(found: SymbolicProgram) -> list[Constraint]:
+    """A pipelined reduction loop must iterate, or its body gains the initialisation.
+
+    TVM moves a reduction's initialisation before the first loop that reduces; a loop of extent 1
+    no longer counts as one, so the initialisation lands inside the pipelined body.
+    """
+    program = found.template
+    result = []
+    for index, loop in enumerate(program.loops):
+        stages = dict(loop.annotations).get("software_pipeline_stage", ())
+        extent = found.extents[index]
+        if extent is None or not stages or len(children(program, index)) != len(stages):
+            continue
+        if False in found.reducing(index):
+            origin = f"software pipeline of {loop.name}: its body keeps {len(stages)} statements"
+            result.append(at_least(extent, 2, origin))
+    return result
+
+
+def vector_constraints(found: SymbolicProgram, vectors: Sequence[VectorInfo]) -> list[Constraint]:
+    """Vectors that a GPU thread loads or stores at once are at most 16 bytes wide."""
+    result = []
+    by_name = {block.name: block for block in found.template.blocks}
+    for info in vectors:
+        if info.vector is None:
+            continue
+        width = used_bytes(found.template, by_name[info.block])
+        origin = f"VerifyGPUCode: vector bytes of {info.block}"
+        result.append(at_most(multiply(width, info.vector), MAX_VECTOR_BYTES, origin))
+        for access in by_name[info.block].accesses:
+            index = _strided_index_bytes(found, info, access.buffer)
+            if index is not None:
+                origin = f"VerifyGPUCode: index bytes of {info.block}, {access.buffer} is strided"
+                result.append(at_most(index, MAX_VECTOR_BYTES, origin))
+    return result
+
+
+def _strided_index_bytes(
+    found: SymbolicProgram, info: VectorInfo, buffer: str
+) -> Expression | None:
+    """Bytes of the index vector with which lanes that are not neighbours are addressed.
+
+    Such an index is a vector of 32-bit integers when the lanes stay within one row of the loop's
+    innermost moving iterator; None when no lane ever is apart.
+    """
+    names = [block.name for block in found.template.blocks]
+    b = names.index(info.block)
+    block = found.template.blocks[b]
+    access = next(access for access in block.accesses if access.buffer == buffer)
+    if info.vector is None or not block.loops:
+        return None
+    parts = [
+        (part.period, part.count, multiply(part.stride, step), _divisors(access, v))
+        for v, form in enumerate(found.iters[b])
+        if (step := _step(found, access, v)) is not None
+        for part in form.components
+        if part.loop == block.loops[-1]
+    ]
+    index: Expression = constant(0)
+    total = found.extents[block.loops[-1]] or constant(_POWER)
+    for _, count, stride, divisors in sorted(parts, key=lambda part: -part[0]):
+        lanes = where_divides(info.vector, count, multiply(_INDEX_BYTES, info.vector), 0)
+        # Threads move by powers of two, and TVM does not see that lanes stay within other rows.
+        lanes = where_divides(count, _POWER, lanes, where_at_most(total, count, lanes, 0))
+        for divisor in divisors:
+            # Only then does TVM see that the lanes stay on one side of the quotient's steps.
+            aligned = where_divides(divisor, count, lanes, 0)
+            lanes = where_divides(count, divisor, lanes, aligned)
+        index = where_at_most(2, count, where_at_most(stride, 1, 0, lanes), index)
+    return index if index.columns else None
+
+
+def _divisors(access: Access, v: int) -> list[int]:
+    """What a block's iterator is divided by, for quotients and remainders, in an access."""
+    found: list[int] = []
+    pending = [form for form in access.local if form is not None]
+    while pending:
+        for atom, _ in pending.pop().terms:
+            if isinstance(atom, Division) and v in atom.loops():
+                found.append(atom.divisor)
+                pending.append(atom.inner)
+    return sorted(set(found))
+
+
+def _step(found: SymbolicProgram, access: Access, v: int) -> Expression | None:
+    """Elements between neighbouring values of a block's iterator in the row-major buffer."""
+    row: Expression = constant(1)
+    total: Expression = constant(0)
+    for extent, local in zip(reversed(found.shapes[access.buffer]), reversed(access.local)):
+        if local is None or extent is None:
+            return None
+        apart = evaluate(local, {v: 1}) - evaluate(local, {})
+        total = add(total, multiply(apart, row))
+        row = multiply(row, extent)
+    return total
+
+
+def canonical_constraints(
+    programs: Sequence[Program], found: SymbolicProgram, solver: Solver
+) -> list[Constraint]:
+    """A requested vector length that TVM would silently replace by 1 is the config with 1."""
+    result = []
+    for b, block in enumerate(found.template.blocks):
+        lanes = annotation(programs, b, FETCH, solver)
+        total = found.extents[block.loops[-1]] if block.loops else None
+        if lanes is not None and total is not None and lanes.columns:
+            origin = f"cooperative fetch of {block.name}: its lanes divide what it fetches"
+            result.append(multiple_of(total, lanes, origin))
+    return result
+
+
+def registers(allocations: Sequence[AllocationInfo], limit_bytes: int) -> list[Constraint]:
+    """Per-thread arrays fit the registers a thread can have."""
+    result = []
+    for kernel in sorted({a.kernel for a in allocations}):
+        own = [a.bytes for a in allocations if a.kernel == kernel and a.scope == "local"]
+        parts = [size for size in own if size is not None]
+        if parts:
+            total: Expression = sum(parts[1:], parts[0])
+            origin = "registers of a thread hold its local arrays"
+            result.append(at_most(total, limit_bytes, origin))
+    return result
+
+
+def trivial(constraint: Constraint) -> bool:
+    """Whether the constraint says something about no decision at all."""
+    return not constraint.columns
+
+
+def named(constraints: Sequence[Constraint], names: Sequence[str]) -> tuple[Constraint, ...]:
+    """Give constraints the decisions' names, dropping repetitions and those without decisions."""
+    kept = dict.fromkeys(replace(c, names=names) for c in constraints if not trivial(c))
+    return tuple(kept)

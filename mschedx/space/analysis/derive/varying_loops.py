@@ -1,0 +1,222 @@
+"""Tiles that leave a loop's extent to depend on where the loops around it stand.
+
+A strided read such as ``x[(h + 1) // 2]`` covers the same number of elements at every place of a
+tile only when the tile is a multiple of the stride; otherwise TVM makes a loop of varying extent
+and ``DisallowDynamicLoop`` rejects the program. The condition is a divisibility of tile sizes,
+which is read off the replays: it must hold for all that are constant and fail for all that are
+not, also on further configs that are replayed to refute it. Where TVM's simplifier fails for a
+single tile, that row of the tile's table is excluded, once nothing replays with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...algebra.constraints import Constraint, at_least, multiple_of
+from ...algebra.expression import IntArray, add, column, monomial, multiply, where_at_most
+from ...trace.materialize import useful_threads
+from ..read.probe import Probes, divides, extreme_configs, random_configs, replayed_or_not
+
+if TYPE_CHECKING:
+    from ...trace.design import Design
+
+REASON = "DisallowDynamicLoop"
+
+_ROUNDS, _TRIALS = 6, 24
+"""How often a guess is put to the test, and on how many configs each way."""
+
+_LOOKS, _DRAWN = 128, 4096
+"""Replays, chosen from so many configs to show most rows of every table, after which loops of
+varying extent are taken not to occur."""
+
+_STRIDES = (2, 3, 4)
+_EVIDENCE = 6
+"""Refused replays below which nothing is concluded."""
+
+
+def varies(design: Design, rng: np.random.Generator) -> bool:
+    """Whether some config's program has a loop of varying extent, as far as replays show.
+
+    Only programs with quotients of block iterators are looked at further, so that the answer is
+    cheap for all others.
+    """
+    first = replayed_or_not(design, design.default_config()[None])
+    if first.programs and not divides(first.programs[0], really=True):
+        return False
+    configs, few = survey(design, rng), 4 * useful_threads()
+    tried = (
+        replayed_or_not(design, configs[start : start + few]).refused
+        for start in range(0, len(configs), few)
+    )
+    return any(reason == REASON for refused in tried for _, reason in refused)
+
+
+def survey(design: Design, rng: np.random.Generator, looked: Sequence[IntArray] = ()) -> IntArray:
+    """Choose configs [<= `_LOOKS`, D] that show as many rows of the design's tables as they can.
+
+    The first quarter are extreme ones; what ``looked`` at before shows is not shown again.
+    """
+    drawn = random_configs(design, _DRAWN, rng)
+    chosen = [] if len(looked) else [*extreme_configs(design, _LOOKS // 4, rng)]
+    tables = [(t, list(c)) for t, c in enumerate(table.columns for table in design.tables)]
+
+    def rows_of(config: IntArray) -> set[tuple[int, bytes]]:
+        return {(t, config[columns].tobytes()) for t, columns in tables if len(columns) > 1}
+
+    seen: set[tuple[int, bytes]] = set().union(*map(rows_of, looked))
+    keys = list(map(rows_of, drawn))
+    for least in (2, 1):
+        for config, own in zip(drawn, keys):
+            if len(own - seen) >= least and len(chosen) < _LOOKS:
+                chosen.append(config)
+                seen |= own
+    return np.array(chosen, dtype=np.int64).reshape(-1, len(design.decisions))
+
+
+def constant_loops(
+    design: Design, tiles: Sequence[tuple[int, ...]], observed: Probes, rng: np.random.Generator
+) -> list[Constraint]:
+    """Find the constraints that keep every loop's extent constant.
+
+    Returns
+    -------
+    list of Constraint
+        Empty when no replay had such a loop, or when no guess survives being put to the test:
+        then the configs that TVM rejects stay in the space.
+    """
+    refused = [config for config, reason in observed.refused if reason == REASON]
+    accepted = list(observed.configs)
+    if not refused and divides(observed.programs[0], really=True):
+        seen = replayed_or_not(design, survey(design, rng, accepted))
+        refused += [config for config, reason in seen.refused if reason == REASON]
+        accepted += list(seen.configs)
+    for _ in range(_ROUNDS):
+        if not refused:
+            return []
+        seen_both = np.array(accepted), np.array(refused)
+        guess = divisibility(tiles, *seen_both) or rows(design, *seen_both, rng)
+        if guess is None:
+            return []
+        configs = random_configs(design, 100 * _TRIALS, rng)
+        failing = np.sum([~c.holds(configs) for c in guess], axis=0)
+        inside, nearly = configs[failing == 0][:_TRIALS], configs[failing == 1][:_TRIALS]
+        outside = np.concatenate([nearly, configs[failing > 1][: 2 * _TRIALS]])
+        tested = [replayed_or_not(design, some) for some in (inside, outside)]
+        wrong = [c for c, reason in tested[0].refused if reason == REASON]
+        missed = list(tested[1].configs)
+        if not wrong and not missed:
+            return guess
+        refused += wrong
+        accepted += missed
+    return []
+
+
+def divisibility(
+    tiles: Sequence[tuple[int, ...]], accepted: IntArray, refused: IntArray
+) -> list[Constraint] | None:
+    """Find the tile sizes that must be multiples of a stride.
+
+    Parameters
+    ----------
+    tiles : sequence of tuples of int
+        The columns of each tile, outermost first.
+    accepted, refused : int64 arrays [n, D] and [m, D]
+        Configs whose loops are constant, and those with a loop that is not.
+
+    Returns
+    -------
+    list of Constraint or None
+        A conjunction that separates the two exactly; None when there is none, or too few refusals
+        to tell.
+    """
+    if len(refused) < _EVIDENCE:
+        return None
+    chosen: list[Constraint] = []
+    left = np.ones(len(refused), dtype=bool)
+    candidates = [c for c in _candidates(tiles) if c.holds(accepted).all()]
+    while left.any():
+        gains = [int((left & ~c.holds(refused)).sum()) for c in candidates]
+        if not gains or max(gains) == 0:
+            return None
+        best = candidates[int(np.argmax(gains))]
+        chosen.append(best)
+        left &= best.holds(refused)
+    return chosen
+
+
+def rows(
+    design: Design, accepted: IntArray, refused: IntArray, rng: np.random.Generator
+) -> list[Constraint] | None:
+    """Find single rows of tables with which nothing replays, and exclude them.
+
+    Parameters
+    ----------
+    design : Design
+    accepted, refused : int64 arrays [n, D] and [m, D]
+    rng : numpy.random.Generator
+        Draws the configs with a suspected row that are replayed.
+
+    Returns
+    -------
+    list of Constraint or None
+        None when some refusal is not due to a row of a single table.
+    """
+    found: list[Constraint] = []
+    left = refused
+    while len(left):
+        excluded = next(_excluding(design, accepted, left[0], rng), None)
+        if excluded is None:
+            return None
+        found.append(excluded)
+        left = left[excluded.holds(left)]
+    return found
+
+
+def _excluding(
+    design: Design, accepted: IntArray, config: IntArray, rng: np.random.Generator
+) -> Iterator[Constraint]:
+    for table in design.tables:
+        columns = list(table.columns)
+        row = config[columns]
+        if len(columns) < 2 or (accepted[:, columns] == row).all(axis=1).any():
+            continue
+        drawn = random_configs(design, _DRAWN, rng)
+        drawn[:, columns] = row
+        for constraint in design.constraints:
+            drawn = drawn[constraint.holds(drawn)]
+        seen = replayed_or_not(design, drawn[:_TRIALS])
+        others = [reason for _, reason in seen.refused if reason != REASON]
+        if not seen.programs and not others and len(seen.refused) >= _EVIDENCE:
+            yield _unlike(columns, row.tolist())
+
+
+def _unlike(columns: Sequence[int], row: Sequence[int]) -> Constraint:
+    """Some factor of the tile is another one."""
+    distances = []
+    for c, value in zip(columns, row):
+        other = where_at_most(value, column(c), 0, 1)
+        distances.append(where_at_most(column(c), value, other, 1))
+    tile = "x".join(map(str, row))
+    return at_least(add(*distances), 1, f"{REASON}: TVM finds no constant extents for {tile}")
+
+
+def _candidates(tiles: Sequence[tuple[int, ...]]) -> list[Constraint]:
+    origin = f"{REASON}: a read with a stride covers as much at every place of this tile"
+    inner = [
+        monomial(1, dict.fromkeys(tile[start:], 1))
+        for tile in tiles
+        for start in range(1, len(tile))
+    ]
+    plain = [multiple_of(size, stride, origin) for size in inner for stride in _STRIDES]
+    # Tiles of a single element, of the output and of the window together, span one place only.
+    paired = [
+        multiple_of(where_at_most(multiply(a, b), 1, stride, a), stride, origin)
+        for a in inner
+        for b in inner
+        if not a.columns & b.columns
+        for stride in _STRIDES
+    ]
+    return plain + paired

@@ -1,0 +1,216 @@
+"""The numbers that replays of one structure show, form by form, as arrays over the probes.
+
+Notation
+--------
+P : number of probes.
+form : an affine value of a block, an iterator or the start of an access along one dimension.
+level j of a block with n loops : its loops j … n−1 run, the others stand still; level n is one
+    instance of the block.
+team level j : the same with all threads of the thread block running too, which is what shared
+    memory holds; stored at index n+1+j, and equal to level j where there are no threads.
+own level j : the same with every thread standing still, which is what a thread holds; at 2n+2+j.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from ...algebra.expression import IntArray
+from ..read.affine import (
+    Affine,
+    Atom,
+    Division,
+    NotAffine,
+    atom_loops,
+    evaluate,
+    simplified,
+    sweep,
+)
+from ..read.program import Access, Program
+
+UNKNOWN = -1
+"""Stands for "no number" in the arrays of observations; sizes are never negative."""
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """What one form showed.
+
+    ``reach`` [P, 3n+3] is `UNKNOWN` where there is no number. ``steps`` [P, n, 3] holds count,
+    stride and period of every loop; the count is 0 where a loop's part is not plain, 1 where it
+    does not move the form. ``local`` is an access in the block's iterators when that is the same
+    in every probe, and ``length`` the elements from there.
+    """
+
+    reach: IntArray
+    steps: IntArray
+    length: int = 1
+    local: Affine | None = None
+    bound: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+
+@dataclass(frozen=True)
+class Observations:
+    """Programs of one skeleton, number by number.
+
+    ``extents`` is [P, loops], ``shapes[buffer]`` [P, dims]. ``running[b]`` lists the loops of block
+    b that run at every level; ``iters[b][v]`` and ``regions[b][a][d]`` are its forms.
+    """
+
+    template: Program
+    extents: IntArray
+    shapes: dict[str, IntArray]
+    running: list[list[frozenset[int]]]
+    iters: list[list[Numbers]]
+    regions: list[list[list[Numbers]]]
+
+
+def observe(programs: Sequence[Program]) -> Observations:
+    """Read all forms of programs that share one skeleton."""
+    template = programs[0]
+    shapes = {
+        buffer.name: np.array([p.buffers[i].shape for p in programs], dtype=np.int64)
+        for i, buffer in enumerate(template.buffers)
+    }
+    running, iters, regions = [], [], []
+    for b, block in enumerate(template.blocks):
+        running.append(running_loops(template, block.loops))
+        reader = _Reader(programs, b, running[b])
+        iters.append(
+            [replace(reader.binding(v), bound=reader.extent(v)) for v in range(len(block.iters))]
+        )
+        regions.append(
+            [
+                [
+                    replace(reader.access(a, d), bound=shapes[access.buffer][:, d])
+                    for d in range(len(access.lengths))
+                ]
+                for a, access in enumerate(block.accesses)
+            ]
+        )
+    extents = np.array([[loop.extent for loop in p.loops] for p in programs], dtype=np.int64)
+    return Observations(template, extents, shapes, running, iters, regions)
+
+
+def first_step(program: Program, access: Access, loop: int) -> int:
+    """Elements between a loop's first iterations in the row-major buffer; `UNKNOWN` if none."""
+    shape = next(b.shape for b in program.buffers if b.name == access.buffer)
+    row, total = 1, 0
+    for extent, offset in zip(reversed(shape), reversed(access.offsets)):
+        if offset is None or program.loops[loop].extent == 1:
+            return UNKNOWN
+        total += row * abs(evaluate(offset, {loop: 1}) - evaluate(offset, {}))
+        row *= extent
+    return total
+
+
+def running_loops(program: Program, loops: tuple[int, ...]) -> list[frozenset[int]]:
+    """The loops that run at every level, then at every team level, then at every own level."""
+    threads = {i for i in loops if program.loops[i].thread.startswith(("threadIdx", "vthread"))}
+    plain = [frozenset(loops[level:]) for level in range(len(loops) + 1)]
+    team, alone = [now | threads for now in plain], [now - threads for now in plain]
+    return plain + team + alone
+
+
+class _Reader:
+    """Reads the numbers of one block's forms from every probe."""
+
+    def __init__(
+        self, programs: Sequence[Program], block: int, running: list[frozenset[int]]
+    ) -> None:
+        self.extents = [{i: x.extent for i, x in enumerate(p.loops)} for p in programs]
+        self.blocks = [p.blocks[block] for p in programs]
+        self.running = running
+        self.caches: list[dict[Affine | None, tuple]] = [{} for _ in programs]
+        self.moving: dict[frozenset[int], tuple[frozenset[int], ...]] = {}
+
+    def extent(self, v: int) -> IntArray:
+        return np.array([block.iters[v][2] for block in self.blocks], dtype=np.int64)
+
+    def binding(self, v: int) -> Numbers:
+        return self._numbers([block.bindings[v] for block in self.blocks])
+
+    def access(self, a: int, d: int) -> Numbers:
+        accesses = [block.accesses[a] for block in self.blocks]
+        reach_steps = self._numbers([access.offsets[d] for access in accesses])
+        lengths = np.array([access.lengths[d] for access in accesses])
+        if (lengths != lengths[0]).any():
+            return Numbers(np.full_like(reach_steps.reach, UNKNOWN), reach_steps.steps)
+        known = reach_steps.reach != UNKNOWN
+        reach = np.where(known, reach_steps.reach + lengths[0] - 1, UNKNOWN)
+        local = {access.local[d] for access in accesses}
+        same = local.pop() if len(local) == 1 else None
+        return Numbers(reach, reach_steps.steps, int(lengths[0]), same)
+
+    def _numbers(self, forms: Sequence[Affine | None]) -> Numbers:
+        reach, steps = [], []
+        for form, extents, cache in zip(forms, self.extents, self.caches):
+            if form not in cache:
+                loops = self.blocks[0].loops
+                plain = None if form is None else simplified(form, extents)
+                own = [*_steps(plain, loops, extents)]
+                cache[form] = (self._levels(plain, extents), own)
+            levels, own = cache[form]
+            reach.append(levels)
+            steps.append(own)
+        probes, n = len(forms), len(self.blocks[0].loops)
+        return Numbers(
+            np.array(reach, dtype=np.int64).reshape(probes, len(self.running)),
+            np.array(steps, dtype=np.int64).reshape(probes, n, 3),
+        )
+
+    def _levels(self, form: Affine | None, extents: dict[int, int]) -> list[int]:
+        """How many values the form spans at every level, `UNKNOWN` where that is not a number."""
+        if form is None:
+            return [UNKNOWN] * len(self.running)
+        reads = form.loops()
+        if reads not in self.moving:
+            self.moving[reads] = tuple(reads & now for now in self.running)
+        moving = self.moving[reads]
+        spans = {some: _span(form, extents, some) for some in dict.fromkeys(moving)}
+        return [spans[some] for some in moving]
+
+
+def _span(form: Affine, extents: dict[int, int], moving: frozenset[int]) -> int:
+    try:
+        return sweep(form, extents, moving) + 1
+    except NotAffine:
+        return UNKNOWN
+
+
+def _steps(
+    form: Affine | None, loops: tuple[int, ...], extents: dict[int, int]
+) -> Iterator[tuple[int, int, int]]:
+    """Count, stride and period of every loop in the form."""
+    parts: dict[int, list[tuple[Atom, int]]] = {}
+    for atom, coefficient in () if form is None else form.terms:
+        for loop in (atom,) if isinstance(atom, int) else atom.loops():
+            parts.setdefault(loop, []).append((atom, coefficient))
+    for loop in loops:
+        own = parts.get(loop, [])
+        if form is None:
+            yield 0, 0, 0
+        elif not own:
+            yield 1, 0, 0
+        elif len(own) > 1 or len(atom_loops(own[0][0])) > 1:
+            yield 0, 0, 0
+        elif isinstance(own[0][0], int):
+            yield extents[loop], abs(own[0][1]), 1
+        else:
+            ((atom, coefficient),) = own
+            try:
+                count = sweep(Affine(0, ((atom, 1),)), extents, frozenset({loop})) + 1
+                yield count, abs(coefficient), _period(atom)
+            except NotAffine:
+                yield 0, 0, 0
+
+
+def _period(atom: int | Division) -> int:
+    """Steps of the loop between two changes of the atom."""
+    if isinstance(atom, int):
+        return 1
+    inner = atom.inner.terms[0][0]
+    return _period(inner) if atom.remainder else _period(inner) * atom.divisor

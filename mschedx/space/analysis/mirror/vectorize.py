@@ -1,0 +1,193 @@
+"""``RewriteParallelVectorizeUnroll`` on a CPU, as expressions.
+
+The postproc looks at one block after another. From the innermost loop outwards it fuses what is
+contiguous in every access into a vector loop of limited extent, from the outermost inwards what is
+parallel until the product passes a limit. Both stop at reductions (a loop of extent 1 is none) and
+at loops that hold several statements. How many loops it takes depends on their extents, so the
+result is a product of factors that count where a condition, itself an expression, is 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ...algebra.expression import Expression, ceil_div, constant, multiply, where_at_most
+from ..fit.integers import Solver
+from ..fit.symbolic import Component, SymbolicProgram
+from ..model import VectorInfo
+from ..read.program import Program
+from .memory import children
+from .postprocs import annotation
+
+PARALLEL, VECTORIZE = "meta_schedule.parallel", "meta_schedule.vectorize"
+
+_YES, _NO = constant(1), constant(0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Loop:
+    """What the postproc looks at.
+
+    ``strides`` holds, by access, the stride and whether it is there when the extent is 1; None
+    where the access ignores the loop.
+    """
+
+    extent: Expression
+    data_parallel: Expression
+    single: bool
+    free: bool
+    strides: tuple[tuple[Expression, bool] | None, ...]
+
+
+def rewrite(
+    programs: Sequence[Program], found: SymbolicProgram, root: int, block: int, solver: Solver
+) -> VectorInfo:
+    """Derive the parallel extent and the vector length of a block.
+
+    Returns
+    -------
+    VectorInfo
+    """
+    name = found.template.blocks[block].name
+    parallel = annotation(programs, root, PARALLEL, solver)
+    lanes = annotation(programs, root, VECTORIZE, solver)
+    if parallel is None and lanes is None:
+        vector, outer = (_explicit(found, block, kind) for kind in ("vectorized", "parallel"))
+        return VectorInfo(name, vector=vector, parallel=outer)
+    loops = _loops(found, block)
+    if loops is None:
+        return VectorInfo(name)
+    taken, vector = _vector_loops(loops, lanes)
+    outer = _parallel_extent(loops, parallel, taken)
+    if parallel is not None and lanes is not None:
+        total = multiply(1, *(loop.extent for loop in loops))
+        everything = _fusible_whole(loops, total)
+        vector = _where(everything, lanes, vector)
+        outer = _where(everything, ceil_div(total, lanes), outer)
+    return VectorInfo(name, vector=vector, parallel=outer)
+
+
+def _explicit(found: SymbolicProgram, block: int, kind: str) -> Expression | None:
+    """The product of a block's loops of a kind."""
+    loops = found.template.blocks[block].loops
+    extents = [found.extents[i] for i in loops if found.template.loops[i].kind == kind]
+    return None if None in extents else multiply(1, *(e for e in extents if e is not None))
+
+
+def _loops(found: SymbolicProgram, block: int) -> list[_Loop] | None:
+    """Describe a block's loops; None where a number the postproc would look at is not known."""
+    program = found.template
+    own = program.blocks[block]
+    result = []
+    for loop in own.loops:
+        extent = found.extents[loop]
+        reducing = found.reducing(loop)
+        moving = [_innermost(found, block, a, loop) for a in range(len(own.accesses))]
+        kept = reducing | {part.kept for part, _ in filter(None, moving)}
+        if extent is None or None in kept:
+            return None
+        # A reduction loop of extent 1 counts as parallel once its variable is simplified away.
+        parallel = _YES if not reducing else _NO if True in reducing else _at_most(extent, _YES)
+        record = program.loops[loop]
+        result.append(
+            _Loop(
+                extent,
+                parallel,
+                single=len(children(program, loop)) == 1,
+                free=not record.annotations and not record.thread,
+                strides=tuple(m and (m[1], bool(m[0].kept)) for m in moving),
+            )
+        )
+    return result
+
+
+def _innermost(
+    found: SymbolicProgram, block: int, a: int, loop: int
+) -> tuple[Component, Expression] | None:
+    """The innermost dimension of an access that moves with the loop, and its row-major stride."""
+    row: Expression = constant(1)
+    shape = found.shapes[found.template.blocks[block].accesses[a].buffer]
+    for extent, form in zip(reversed(shape), reversed(found.regions[block][a])):
+        for part in form.components:
+            if part.loop == loop:
+                return part, multiply(row, part.stride)
+        row = multiply(row, extent or _YES)
+    return None
+
+
+def _vector_loops(
+    loops: Sequence[_Loop], lanes: Expression | None
+) -> tuple[list[Expression], Expression]:
+    """Which loops the vector loop takes, as 0 or 1 each, and its extent."""
+    taken: list[Expression] = [_NO] * len(loops)
+    if lanes is None:
+        return taken, _YES
+    contiguous = _contiguity(loops)
+    going, product = _YES, _YES
+    for index in reversed(range(len(loops))):
+        loop = loops[index]
+        if not loop.free or not loop.single:
+            break
+        product = multiply(product, loop.extent)
+        going = multiply(going, loop.data_parallel, contiguous[index], _at_most(product, lanes))
+        taken[index] = going
+    extents = [_where(t, loop.extent, _YES) for t, loop in zip(taken, loops)]
+    return taken, multiply(1, *extents)
+
+
+def _contiguity(loops: Sequence[_Loop]) -> list[Expression]:
+    """Whether all accesses stay contiguous when a loop joins the ones inside it, 0 or 1 each."""
+    result: list[Expression] = [_YES] * len(loops)
+    for a in range(len(loops[0].strides) if loops else 0):
+        # What the next loop's stride must be; 0 before the first loop that moves the access.
+        expected: Expression = _NO
+        for index in reversed(range(len(loops))):
+            move, extent = loops[index].strides[a], loops[index].extent
+            if move is None:
+                continue
+            stride, kept = move
+            first = _YES if index == len(loops) - 1 else _at_most(stride, _YES)
+            follows = multiply(_at_most(stride, expected), _at_most(expected, stride))
+            fits = where_at_most(expected, 0, first, follows)
+            unit = _NO if kept else _at_most(extent, _YES)
+            result[index] = multiply(result[index], _where(unit, _YES, fits))
+            expected = _where(unit, expected, multiply(stride, extent))
+    return result
+
+
+def _parallel_extent(
+    loops: Sequence[_Loop], limit: Expression | None, taken: Sequence[Expression]
+) -> Expression:
+    """Extent of the parallel loop: outer loops until the product passes the limit."""
+    if limit is None:
+        return _YES
+    going, product, extent = _YES, _YES, _YES
+    for loop, vectorized in zip(loops, taken):
+        if not loop.free:
+            break
+        going = multiply(going, loop.data_parallel, _where(vectorized, _NO, _YES))
+        extent = multiply(extent, _where(going, loop.extent, _YES))
+        product = multiply(product, loop.extent)
+        if not loop.single:
+            break
+        going = multiply(going, _at_most(product, limit))
+    return extent
+
+
+def _fusible_whole(loops: Sequence[_Loop], total: Expression) -> Expression:
+    """Whether the postproc fuses all loops and splits the result into parallel and vector."""
+    if not all(loop.free and loop.single for loop in loops):
+        return _NO
+    kinds = [loop.data_parallel for loop in loops]
+    return multiply(where_at_most(2, total, 1, 0), *kinds, *_contiguity(loops))
+
+
+def _at_most(left: Expression, right: Expression) -> Expression:
+    """1 where ``left <= right``, else 0."""
+    return where_at_most(left, right, 1, 0)
+
+
+def _where(condition: Expression, then: Expression, otherwise: Expression) -> Expression:
+    """``then`` where the condition, 0 or 1, is 1."""
+    return where_at_most(1, condition, then, otherwise)

@@ -1,0 +1,233 @@
+"""Replays of a design at chosen configs: the evidence that expressions are found and checked on.
+
+A tile's factors are drawn as random rows of its table, every row as likely as any other; corners
+put a whole extent into one slot, and every categorical value occurs. Configs that do not replay are
+left out and kept with the reason.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...algebra.expression import IntArray
+from ...errors import InvalidSchedule, UnsupportedTrace
+from ...trace.materialize import in_threads, useful_threads
+from .affine import Affine, Division, NotAffine, sweep
+from .extract import DynamicExtent, entry, extract
+from .program import Block, Program
+
+if TYPE_CHECKING:
+    from ...trace.design import Design
+
+_PATIENCE = 8
+"""How many times the wanted number of configs is tried before settling for fewer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probes:
+    """Programs and the configs they were replayed at.
+
+    ``configs`` is int64 [P, D], ``programs`` and the ``mods`` they were read off as many;
+    ``refused`` holds the configs that did not replay, with the reason.
+    """
+
+    configs: IntArray
+    programs: tuple[Program, ...]
+    refused: tuple[tuple[IntArray, str], ...] = ()
+    mods: tuple[Any, ...] = ()
+
+
+def random_configs(design: Design, n: int, rng: np.random.Generator) -> IntArray:
+    """Draw configs [n, D], a random row of every table, keeping the design's own constraints.
+
+    Fewer come back when the constraints reject nearly everything.
+    """
+    configs = np.repeat(design.default_config()[None], n * 8 if design.constraints else n, axis=0)
+    for table in design.tables:
+        rows = table.rows[rng.integers(len(table.rows), size=len(configs))]
+        configs[:, list(table.columns)] = rows
+    for constraint in design.constraints:
+        configs = configs[constraint.holds(configs)]
+    return configs[:n]
+
+
+def corner_configs(design: Design) -> IntArray:
+    """Return configs [k, D] with one slot as full as can be, and with each categorical value."""
+    base = design.default_config()
+    corners = [base]
+    for table in design.tables:
+        for slot in range(len(table.columns)):
+            column = table.rows[:, slot]
+            wanted = np.unique(column) if len(table.columns) == 1 else [column.max(), column.min()]
+            for value in wanted:
+                corner = base.copy()
+                corner[list(table.columns)] = table.rows[np.flatnonzero(column == value)[0]]
+                corners.append(corner)
+    configs = np.unique(np.array(corners), axis=0)
+    for constraint in design.constraints:
+        configs = configs[constraint.holds(configs)]
+    return configs
+
+
+def extreme_configs(design: Design, n: int, rng: np.random.Generator) -> IntArray:
+    """Draw configs [<= n, D] of which every second table puts all it can into one slot."""
+    configs = random_configs(design, n, rng)
+    for table in design.tables:
+        corners = np.unique([*table.rows.argmax(axis=0), *table.rows.argmin(axis=0)])
+        drawn = table.rows[rng.choice(corners, size=len(configs))]
+        chosen = rng.random((len(configs), 1)) < 0.5
+        columns = list(table.columns)
+        configs[:, columns] = np.where(chosen, drawn, configs[:, columns])
+    for constraint in design.constraints:
+        configs = configs[constraint.holds(configs)]
+    return configs
+
+
+def gather_few(design: Design, wanted: int, rng: np.random.Generator) -> Probes:
+    """Replay corners and ``wanted`` more configs, every second one extreme.
+
+    Raises
+    ------
+    UnsupportedTrace
+        When nothing replays.
+    """
+    draft = _Draft(design)
+    draft.take(corner_configs(design))
+    draft.take(random_configs(design, wanted - wanted // 2, rng))
+    draft.take(extreme_configs(design, wanted // 2, rng))
+    return draft.probes()
+
+
+def gather(design: Design, before: Probes, wanted: int, rng: np.random.Generator) -> Probes:
+    """Replay random configs until ``wanted`` have replayed beyond those seen before.
+
+    Where an access divides a block's iterators, what it touches depends on how tiles are aligned,
+    and rare tiles matter: extreme ones are replayed until, corners apart, there are three times as
+    many as ``wanted``.
+
+    Returns
+    -------
+    Probes
+        With those from before; fewer than wanted when `_PATIENCE` times as many were tried in
+        vain.
+    """
+    draft = _Draft(
+        design,
+        list(before.configs),
+        list(before.programs),
+        list(before.mods),
+        list(before.refused),
+    )
+    others = max(0, len(draft.programs) - len(corner_configs(design)))
+    target = len(draft.programs) + wanted
+    for _ in range(_PATIENCE):
+        if len(draft.programs) >= target:
+            break
+        draft.take(random_configs(design, wanted, rng), target)
+    if divides(draft.programs[0], really=True):
+        draft.take(extreme_configs(design, max(0, 2 * wanted - others), rng))
+    return draft.probes()
+
+
+def divides(program: Program, really: bool = False) -> bool:
+    """Whether an access of the program has a quotient or remainder of block iterators.
+
+    Parameters
+    ----------
+    program : Program
+    really : bool
+        Leave out quotients that are always 0, as in a convolution of one group.
+    """
+    return any(
+        isinstance(atom, Division) and not (really and _is_still(atom, block))
+        for block in program.blocks
+        for access in block.accesses
+        for form in access.local
+        if form is not None
+        for atom, _ in form.terms
+    )
+
+
+def _is_still(atom: Division, block: Block) -> bool:
+    extents = {v: extent for v, (_, _, extent) in enumerate(block.iters)}
+    try:
+        return not sweep(Affine(0, ((atom, 1),)), extents, frozenset(extents))
+    except NotAffine:
+        return False
+
+
+def replayed(design: Design, configs: IntArray) -> Probes:
+    """Replay configs [n, D] without postprocs and read the programs.
+
+    Raises
+    ------
+    UnsupportedTrace
+        When none of them replays.
+    """
+    draft = _Draft(design)
+    draft.take(configs)
+    return draft.probes()
+
+
+def replayed_or_not(design: Design, configs: IntArray) -> Probes:
+    """Replay configs [n, D]; like `replayed`, but content when none of them replays."""
+    draft = _Draft(design)
+    draft.take(configs)
+    kept = np.array(draft.kept, dtype=np.int64).reshape(len(draft.kept), configs.shape[1])
+    return Probes(kept, tuple(draft.programs), tuple(draft.refused), tuple(draft.mods))
+
+
+@dataclass
+class _Draft:
+    """Probes being collected."""
+
+    design: Design
+    kept: list[IntArray] = field(default_factory=list)
+    programs: list[Program] = field(default_factory=list)
+    mods: list[Any] = field(default_factory=list)
+    refused: list[tuple[IntArray, str]] = field(default_factory=list)
+
+    def take(self, configs: IntArray, enough: int | None = None) -> None:
+        """Replay configs [n, D] in order, until there are ``enough`` programs."""
+        while len(configs):
+            wanted = len(configs) if enough is None else enough - len(self.programs)
+            if wanted <= 0:
+                return
+            for config, outcome in zip(
+                configs, in_threads(self._mod, list(configs[:wanted]), useful_threads())
+            ):
+                self._keep(config, outcome)
+            configs = configs[wanted:]
+
+    def _mod(self, config: IntArray) -> Any:
+        try:
+            return self.design.replayed_mod(config)
+        except InvalidSchedule as failure:
+            return failure
+
+    def _keep(self, config: IntArray, outcome: Any) -> None:
+        if isinstance(outcome, InvalidSchedule):
+            self.refused.append((config, outcome.reason))
+            return
+        try:
+            program = extract(entry(outcome))
+        except DynamicExtent:
+            self.refused.append((config, "DisallowDynamicLoop"))
+            return
+        self.kept.append(config)
+        self.programs.append(program)
+        self.mods.append(outcome)
+
+    def probes(self) -> Probes:
+        if not self.kept:
+            reasons = dict(Counter(reason for _, reason in self.refused))
+            raise UnsupportedTrace(
+                f"none of {len(self.refused)} configs of this design replays ({reasons}): "
+                "check that the schedule rule makes schedules for more than one decision"
+            )
+        configs = np.array(self.kept, dtype=np.int64)
+        return Probes(configs, tuple(self.programs), tuple(self.refused), tuple(self.mods))

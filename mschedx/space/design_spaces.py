@@ -1,0 +1,78 @@
+"""From whatever names a space to traced design spaces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import tvm
+from tvm.s_tir import Schedule
+from tvm.s_tir import meta_schedule as ms
+
+from mschedx import compat
+
+from .errors import UnsupportedTrace
+from .trace.materialize import Postprocs
+
+
+def generate(
+    mod: Any, target: tvm.target.Target, space: Any = None
+) -> tuple[list[Schedule], tvm.IRModule, Postprocs | None]:
+    """Generate the design spaces of ``mod``.
+
+    Parameters
+    ----------
+    mod : tvm.IRModule or PrimFunc
+    target : tvm.target.Target
+    space : optional
+        As :func:`mschedx.space.sketches` takes it.
+
+    Returns
+    -------
+    schedules : list of Schedule
+    mod : tvm.IRModule
+        What the schedules' traces apply to.
+    postprocs : Postprocs or None
+        The generator's; None where it has none of its own.
+    """
+    if isinstance(space, Schedule):
+        space = [space]
+    if isinstance(space, (list, tuple)):
+        return list(space), _as_module(mod), None
+    kinds = None
+    if space is None:
+        from .target import for_target
+
+        kinds = compat.own_space_kinds(target)
+        with compat.only_intrinsics(target, kinds):
+            space = for_target(target)
+    elif isinstance(space, ms.SpaceGenerator):
+        # A generator remembers the context it was last initialised with.
+        space = space.clone()
+    with compat.only_intrinsics(target, kinds):
+        context = ms.TuneContext(
+            mod, target=target, space_generator=space, rand_state=1, num_threads=1
+        )
+    schedules = list(context.generate_design_space())
+    if not schedules:
+        raise UnsupportedTrace(f"the space generator {space} made no design space for this module")
+    assert context.space_generator is not None
+    assert context.mod is not None
+    postprocs = context.space_generator.postprocs
+    own = None if postprocs is None else Postprocs(postprocs, context)
+    return schedules, context.mod, own
+
+
+def shared_postprocs(
+    mod: tvm.IRModule, target: tvm.target.Target, postprocs: Postprocs | Sequence[Any] | None
+) -> Postprocs:
+    """Prepare the postprocs that all sketches of a task use."""
+    if isinstance(postprocs, Postprocs):
+        return postprocs
+    if postprocs is None:
+        return Postprocs.of_target(mod, target)
+    return Postprocs(postprocs)
+
+
+def _as_module(mod: Any) -> tvm.IRModule:
+    return mod if isinstance(mod, tvm.IRModule) else tvm.IRModule({"main": mod})

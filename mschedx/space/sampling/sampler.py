@@ -1,0 +1,333 @@
+"""Uniform samples of valid configs, counted exactly, free or restricted to parents' values.
+
+Notation
+--------
+n : number of configs drawn.
+D : number of columns.
+m : number of children, P : of parents of each.
+r : number of rows of a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from math import prod
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..algebra.constraints import Constraint
+from ..errors import EmptySpace
+from .counted_states import Relation
+from .diagnose import explain
+from .join import Joiner, Plan, TooManyStates
+from .partial_evaluation import Graph
+from .unique_rows import RowIndex
+
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+COUNTABLE = 1 << 21
+"""Most configs that are looked at one by one to count those a rejected constraint leaves."""
+
+_MOST_DRAWS = 1 << 22
+_TRIES = (4, 16, 64)
+_MASK_ELEMENTS = 1 << 24
+
+
+class TableLike(Protocol):
+    """What the sampler needs of a table: columns, and rows int64 [r, len(columns)]."""
+
+    @property
+    def columns(self) -> tuple[int, ...]: ...
+
+    @property
+    def rows(self) -> IntArray: ...
+
+
+class Sampler:
+    """Uniform over the configs that take a row of every table and satisfy every constraint.
+
+    Constraints are joined into the tables (:mod:`.join`), which counts exactly and draws without
+    rejection. Where a join would need too many states, the constraint with the most terms is left
+    to rejection instead: draws stay uniform, ``acceptance`` drops below 1, and the count is unknown
+    unless the remaining configs are few. Counts beyond 2**62 are exact too, but then draws are
+    uniform only to the 2**-53 of floating point.
+
+    Parameters
+    ----------
+    tables : sequence of TableLike
+        Together they decide every column exactly once.
+    constraints : sequence of Constraint
+    n_columns : int
+    """
+
+    def __init__(
+        self, tables: Sequence[TableLike], constraints: Sequence[Constraint], n_columns: int
+    ) -> None:
+        owners = [-1] * n_columns
+        for number, table in enumerate(tables):
+            for column in table.columns:
+                if owners[column] != -1:
+                    raise ValueError(f"column {column} is decided by more than one table")
+                owners[column] = number
+        if -1 in owners:
+            raise ValueError(f"no table decides column {owners.index(-1)}")
+        self._tables = [(tuple(table.columns), table.rows) for table in tables]
+        self._constraints = list(constraints)
+        self._n_columns = n_columns
+        self._graph = Graph(owners, constraints)
+        self._drawn = self._kept = 0
+
+    @property
+    def rejected(self) -> tuple[Constraint, ...]:
+        """The constraints that are left to rejection."""
+        _, _, active = self._joined
+        return tuple(c for i, c in enumerate(self._constraints) if i not in active)
+
+    @property
+    def acceptance(self) -> float:
+        """The share of draws that the rejected constraints leave; 1.0 when there are none."""
+        if not self.rejected:
+            return 1.0
+        if not self._drawn:
+            self._accepted(4096, np.random.default_rng(0))
+        return self._kept / self._drawn
+
+    def count(self) -> int | None:
+        """Count the valid configs exactly; None when a rejected constraint makes it infeasible."""
+        total = self._total
+        if not self.rejected or total == 0:
+            return total
+        return sum(map(len, self.every())) if total <= COUNTABLE else None
+
+    def every(self, batch: int = 1 << 16) -> Iterator[IntArray]:
+        """Go through all valid configs once, in batches int64 [<= batch, D].
+
+        For small spaces: the time is that of the joined count, whatever is rejected.
+        """
+        relations, _, _ = self._joined
+        sizes = [int(relation.counts.sum()) for relation in relations]
+        for start in range(0, prod(sizes), batch):
+            index = np.arange(start, min(start + batch, prod(sizes)))
+            rows: dict[int, IntArray] = {}
+            for relation, size in zip(relations, sizes):
+                relation.pick(np.zeros(len(index), dtype=np.int64), index % size, rows)
+                index = index // size
+            configs = self._configs(rows, len(index))
+            yield configs[self._passes(configs)]
+
+    def sample(self, n: int, rng: np.random.Generator) -> IntArray:
+        """Draw ``n`` valid configs independently and uniformly.
+
+        Returns
+        -------
+        int64 array [n, D]
+
+        Raises
+        ------
+        EmptySpace
+            When nothing is valid; says which constraints exclude everything, and by how much.
+        """
+        if self._total == 0:
+            raise EmptySpace(explain(self._tables, self._constraints, self._n_columns))
+        if not self.rejected:
+            return self._draw(n, rng)
+        found: list[IntArray] = []
+        missing, tried = n, 0
+        while missing > 0:
+            size = min(int(missing / max(self._rate, 1e-3) * 1.1) + 64, 1 << 17)
+            configs = self._accepted(size, rng)[:missing]
+            found.append(configs)
+            missing -= len(configs)
+            tried += size
+            if tried > _MOST_DRAWS and missing == n:
+                names = "\n".join(f"  {constraint}" for constraint in self.rejected)
+                raise EmptySpace(f"none of {tried} draws satisfies\n{names}")
+        return np.concatenate(found) if found else self._draw(0, rng)
+
+    def is_valid(self, configs: IntArray) -> BoolArray:
+        """Tell which configs [n, D] are rows of the tables and satisfy the constraints; [n]."""
+        configs = np.asarray(configs, dtype=np.int64)
+        if configs.ndim != 2 or configs.shape[1] != self._n_columns:
+            raise ValueError(f"expected configs [n, {self._n_columns}], got {configs.shape}")
+        valid = np.ones(len(configs), dtype=bool)
+        for (columns, _), index in zip(self._tables, self._indices):
+            valid &= index.contains(configs[:, columns])
+        valid[valid] = self._passes(configs[valid], self._constraints)
+        return valid
+
+    def recombine(self, parents: IntArray, keys: BoolArray, rng: np.random.Generator) -> IntArray:
+        """Draw children whose key columns take parents' values, all else free.
+
+        Child ``i`` is uniform over the valid configs whose column ``d`` is one of
+        ``parents[i, :, d]`` wherever ``keys[i, d]``. Its first parent is such a config, hence
+        there always is one.
+
+        Parameters
+        ----------
+        parents : int64 array [m, P, D]
+            Valid configs.
+        keys : bool array [m, D]
+
+        Returns
+        -------
+        int64 array [m, D]
+            ``parents[i, 0]`` where nothing else is valid.
+        """
+        parents, keys = np.asarray(parents, dtype=np.int64), np.asarray(keys, dtype=bool)
+        if parents.ndim != 3 or keys.shape != (len(parents), self._n_columns):
+            raise ValueError(
+                f"expected parents [m, P, {self._n_columns}] and keys [m, {self._n_columns}], "
+                f"got {parents.shape} and {keys.shape}"
+            )
+        rows = sum(len(rows) for _, rows in self._tables)
+        step = max(1, _MASK_ELEMENTS // max(rows, 1))
+        pieces = [
+            self._recombine(parents[i : i + step], keys[i : i + step], rng)
+            for i in range(0, len(parents), step)
+        ]
+        return np.concatenate(pieces) if pieces else parents[:, 0]
+
+    def _recombine(self, parents: IntArray, keys: BoolArray, rng: np.random.Generator) -> IntArray:
+        masks = [_mask(parents, keys, columns, rows) for columns, rows in self._tables]
+        children = parents[:, 0].copy()
+        missing = np.arange(len(parents))
+        for tries in _TRIES:
+            if not len(missing):
+                return children
+            trial = self._restricted(masks, np.repeat(missing, tries), rng)
+            good = self._passes(trial, self._constraints).reshape(len(missing), tries)
+            first, found = good.argmax(axis=1), good.any(axis=1)
+            chosen = trial.reshape(len(missing), tries, -1)[np.arange(len(missing)), first]
+            children[missing[found]] = chosen[found]
+            missing = missing[~found]
+        if len(missing):
+            self._exact_children(children, missing, masks, rng)
+        return children
+
+    def _restricted(
+        self, masks: list[BoolArray], which: IntArray, rng: np.random.Generator
+    ) -> IntArray:
+        """Draw rows that each child of ``which`` [n] allows, ignoring the constraints."""
+        configs = np.empty((len(which), self._n_columns), dtype=np.int64)
+        for (columns, rows), mask in zip(self._tables, masks):
+            # Allowed rows of all children in one list; child i's begin at ends[i] - sizes[i].
+            sizes = mask.sum(axis=1)
+            if not sizes[which].all():
+                raise ValueError(
+                    "expected valid parents: one has values that no row of a table has"
+                )
+            ends = np.cumsum(sizes)
+            allowed = np.nonzero(mask)[1]
+            picks = (ends - sizes)[which] + rng.integers(0, sizes[which])
+            configs[:, columns] = rows[allowed[picks]]
+        return configs
+
+    def _exact_children(
+        self,
+        children: IntArray,
+        missing: IntArray,
+        masks: list[BoolArray],
+        rng: np.random.Generator,
+    ) -> None:
+        """Draw the children ``missing`` by joining the rows that each allows, side by side."""
+        _, plan, active = self._joined
+        allowed = [np.nonzero(mask[missing]) for mask in masks]
+        tables = [
+            (columns, rows[picks]) for (columns, rows), (_, picks) in zip(self._tables, allowed)
+        ]
+        try:
+            joiner = Joiner(self._graph, active, tables, [groups for groups, _ in allowed])
+            relations, _ = joiner.run(plan)
+        except TooManyStates:
+            if len(missing) == 1:
+                return
+            half = len(missing) // 2
+            self._exact_children(children, missing[:half], masks, rng)
+            self._exact_children(children, missing[half:], masks, rng)
+            return
+        solvable = np.ones(len(missing), dtype=bool)
+        for relation in relations:
+            solvable &= np.isin(np.arange(len(missing)), relation.groups)
+        which = np.repeat(np.flatnonzero(solvable), 64 if self.rejected else 1)
+        rows: dict[int, IntArray] = {}
+        for relation in relations:
+            relation.draw(np.searchsorted(relation.groups, which), rng, rows)
+        configs = self._configs(rows, len(which), tables)
+        passing = self._passes(configs)
+        children[missing[which[passing]]] = configs[passing]
+
+    @cached_property
+    def _indices(self) -> list[RowIndex]:
+        return [RowIndex(rows) for _, rows in self._tables]
+
+    @cached_property
+    def _joined(self) -> tuple[list[Relation], Plan, tuple[int, ...]]:
+        """The relations, their plan, and which constraints they enforce."""
+        active = list(range(len(self._constraints)))
+        while True:
+            try:
+                relations, plan = Joiner(self._graph, active, self._tables).run()
+            except TooManyStates as excess:
+                active.remove(max(excess.conditions, key=self._graph.width))
+                continue
+            return relations, plan, tuple(active)
+
+    @cached_property
+    def _total(self) -> int:
+        relations, _, _ = self._joined
+        return prod(int(relation.counts.sum()) for relation in relations)
+
+    @property
+    def _rate(self) -> float:
+        return self._kept / self._drawn if self._drawn else 1.0
+
+    def _accepted(self, n: int, rng: np.random.Generator) -> IntArray:
+        """Draw ``n`` configs of the joined constraints and keep what the others accept."""
+        configs = self._draw(n, rng)
+        kept = configs[self._passes(configs)]
+        self._drawn += len(configs)
+        self._kept += len(kept)
+        return kept
+
+    def _passes(
+        self, configs: IntArray, constraints: Sequence[Constraint] | None = None
+    ) -> BoolArray:
+        """Tell which configs satisfy the given constraints, by default the rejected ones."""
+        passes = np.ones(len(configs), dtype=bool)
+        for constraint in self.rejected if constraints is None else constraints:
+            passes[passes] = constraint.holds(configs[passes])
+        return passes
+
+    def _draw(self, n: int, rng: np.random.Generator) -> IntArray:
+        rows: dict[int, IntArray] = {}
+        for relation in self._joined[0]:
+            relation.draw(np.zeros(n, dtype=np.int64), rng, rows)
+        return self._configs(rows, n)
+
+    def _configs(
+        self,
+        picks: dict[int, IntArray],
+        n: int,
+        tables: Sequence[tuple[tuple[int, ...], IntArray]] | None = None,
+    ) -> IntArray:
+        configs = np.empty((n, self._n_columns), dtype=np.int64)
+        for number, (columns, rows) in enumerate(self._tables if tables is None else tables):
+            configs[:, columns] = rows[picks[number]]
+        return configs
+
+
+def _mask(
+    parents: IntArray, keys: BoolArray, columns: tuple[int, ...], rows: IntArray
+) -> BoolArray:
+    """Tell which rows of a table each child may take; bool [m, r]."""
+    mask = np.ones((len(parents), len(rows)), dtype=bool)
+    for position, column in enumerate(columns):
+        if keys[:, column].any():
+            domain, inverse = np.unique(rows[:, position], return_inverse=True)
+            inherited = (parents[:, :, column, None] == domain).any(axis=1)
+            mask &= (inherited | ~keys[:, column, None])[:, inverse]
+    return mask

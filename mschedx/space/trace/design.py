@@ -1,0 +1,377 @@
+"""Decisions: a traced design space opened up into integer columns, and back.
+
+A design space is a ``Schedule`` whose trace holds sampling instructions. :class:`Design` turns each
+of them into columns: one per factor of a tile, one for a categorical (holding the candidate's
+*value*), one for a compute location (holding TVM's code: -2 inline, -1 root, otherwise the index of
+the consumer's loop). What an instruction can return is a :class:`Table`. Locations are fixed within
+a design, for they change the program's structure.
+
+TVM repairs an invalid decision in silence, for instance ``[2, 5]`` of 16 becomes ``[1, 16]``. Every
+replay here reads its decisions back and refuses such a config.
+
+Notation: D is the number of decisions, the columns of a config.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import tvm
+from numpy.typing import NDArray
+from tvm.s_tir import Schedule, Trace
+
+from ..algebra.constraints import Constraint
+from ..errors import InvalidSchedule, UnsupportedTrace
+from ..sampling.sampler import Sampler
+from .instructions import (
+    Raw,
+    decision_of,
+    inspect,
+    plain,
+    replay,
+    sampling_instructions,
+    searched_part,
+    signature,
+    with_decisions,
+)
+from .locations import MAX_COMBINATIONS, Choice, combinations
+from .materialize import Postprocs
+from .prefix import Tail, tail
+from .tables import Decision, DecisionKind, Table, open_instructions
+
+__all__ = ["Decision", "DecisionKind", "Design", "Table"]
+
+IntArray = NDArray[np.int64]
+
+logger = logging.getLogger("tvm.s_tir.meta_schedule.mschedx.space")
+
+# Random configs to learn from where a block may be computed, and to check it by.
+_DRAWS = 12
+
+
+@dataclass(eq=False)
+class Design:
+    """A traced design space whose decisions are integer columns.
+
+    Build it with :meth:`from_schedule`.
+
+    Parameters
+    ----------
+    mod : tvm.IRModule
+        The unscheduled module.
+    target : tvm.target.Target
+    trace : tvm.s_tir.Trace
+        Instructions without postprocs and dead code; its decisions are those of ``base``.
+    decisions : tuple of Decision
+    tables : tuple of Table
+        One per sampling instruction, in trace order; together they cover every column once.
+    base : int64 array [D]
+        A config that has been replayed.
+    constraints : tuple of Constraint
+        What the structure of the trace itself demands: that the tiles of a loop which an earlier
+        decision made multiply to that loop's extent, that a compute location exists.
+    postprocs : Postprocs, optional
+        The target's own when left out.
+    notes : tuple of str
+        What a reader should know about how the design space was opened.
+    """
+
+    mod: tvm.IRModule
+    target: tvm.target.Target
+    trace: Trace
+    decisions: tuple[Decision, ...]
+    tables: tuple[Table, ...]
+    base: IntArray
+    constraints: tuple[Constraint, ...] = ()
+    postprocs: Postprocs | None = None
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def from_schedule(
+        cls,
+        schedule: Schedule | Trace,
+        mod: tvm.IRModule,
+        target: tvm.target.Target,
+        postprocs: Postprocs | None = None,
+    ) -> Design:
+        """Open up a design space; compute locations stay as the schedule has them.
+
+        Raises
+        ------
+        UnsupportedTrace
+            Without a trace, with an unknown sampling instruction, or with dynamic shapes.
+        EmptySpace
+            When a sampling instruction can return nothing.
+        """
+        trace = searched_part(schedule)
+        sampled = inspect(mod, trace)
+        opened = open_instructions(mod, trace, sampled)
+        design = cls(
+            mod,
+            target,
+            trace,
+            opened.decisions,
+            opened.tables,
+            opened.base,
+            opened.constraints,
+            postprocs,
+        )
+        if opened.constraints:
+            design._verify()
+        return design
+
+    def _verify(self) -> None:
+        """Replay random configs: extents that depend on decisions were fitted to a few replays."""
+        sampler = Sampler(self.tables, self.constraints, len(self.decisions))
+        for config in sampler.sample(_DRAWS, np.random.default_rng(2)):
+            refused = self._refusal(config)
+            if refused is not None and refused.reason == "repaired":
+                raise UnsupportedTrace(
+                    "the extent of a loop that is tiled depends on earlier decisions in a way that "
+                    f"was not found: {refused.detail}"
+                )
+
+    def _refusal(self, config: IntArray) -> InvalidSchedule | None:
+        """Say why a config does not replay; None when it does."""
+        try:
+            self.replay(config)
+        except InvalidSchedule as refused:
+            return refused
+        return None
+
+    @classmethod
+    def split(
+        cls,
+        schedule: Schedule | Trace,
+        mod: tvm.IRModule,
+        target: tvm.target.Target,
+        postprocs: Postprocs | None = None,
+        limit: int = MAX_COMBINATIONS,
+    ) -> list[Design]:
+        """Open up a design space into one design per combination of compute locations.
+
+        At most ``limit`` of them, spread over the choices; ``notes`` says where there were more.
+        """
+        whole = cls.from_schedule(_at_root(searched_part(schedule)), mod, target, postprocs)
+        spots = [item for item in inspect(mod, whole.trace) if item.kind == DecisionKind.LOCATION]
+        if not spots:
+            return [whole]
+        sampler = Sampler(whole.tables, whole.constraints, len(whole.decisions))
+        draws = [
+            ({t: raw for t, raw in whole._raw(config).items() if not whole._is_location(t)}, config)
+            for config in sampler.sample(_DRAWS, np.random.default_rng(0))
+        ]
+        choices, cut = combinations(mod, whole.trace, spots, draws, limit)
+        designs = [design for choice in choices if (design := whole._at(choice)) is not None]
+        if cut:
+            note = f"one of {len(designs)} combinations of compute locations; there are more"
+            designs = [replace(design, notes=(*design.notes, note)) for design in designs]
+        return designs
+
+    def _at(self, choice: Choice) -> Design | None:
+        """Move to other compute locations; None when no config reaches them."""
+        tables = tuple(
+            Table(t.instruction, t.columns, np.array([[choice.codes[t.instruction]]]))
+            if t.instruction in choice.codes
+            else t
+            for t in self.tables
+        )
+        decisions = tuple(
+            replace(d, domain=(choice.codes[d.instruction],))
+            if d.instruction in choice.codes
+            else d
+            for d in self.decisions
+        )
+        own = (replace(c, names=self.names) for c in choice.constraints)
+        constraints = (*self.constraints, *own)
+        sampler = Sampler(tables, constraints, len(decisions))
+        if sampler.count() == 0:
+            return None
+        moved = replace(
+            self,
+            decisions=decisions,
+            tables=tables,
+            constraints=constraints,
+            notes=(*self.notes, *choice.notes),
+        )
+        for config in sampler.sample(_DRAWS, np.random.default_rng(1)):
+            refused = moved._refusal(config)
+            if refused is not None:
+                logger.info("%s does not replay: %s", moved.locations, refused)
+                continue
+            moved.base = config
+            moved.trace = moved.trace_for(config)
+            return moved
+        return None
+
+    def _is_location(self, instruction: int) -> bool:
+        return any(
+            d.instruction == instruction and d.kind is DecisionKind.LOCATION for d in self.decisions
+        )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The decisions' names by column."""
+        return tuple(decision.name for decision in self.decisions)
+
+    @property
+    def locations(self) -> dict[str, int]:
+        """The fixed compute locations by name."""
+        kind = DecisionKind.LOCATION
+        return {d.name: d.domain[0] for d in self.decisions if d.kind is kind}
+
+    def default_config(self) -> IntArray:
+        """Return a config [D] that is known to replay."""
+        return self.base.copy()
+
+    def trace_for(self, config: IntArray) -> Trace:
+        """Return the trace with these decisions.
+
+        Raises
+        ------
+        ValueError
+            When the config has the wrong length or a categorical value that is no candidate.
+        """
+        return with_decisions(self.trace, self._raw(config))
+
+    def replay(self, config: IntArray) -> Schedule:
+        """Apply the trace with these decisions, without postprocs.
+
+        Raises
+        ------
+        InvalidSchedule
+            ``"primitive"`` when a primitive refuses, ``"repaired"`` when TVM changed a decision.
+        """
+        schedule = replay(self.mod, self.trace_for(config))
+        self._refuse_repairs(schedule, config)
+        return schedule
+
+    def replayed_mod(self, config: IntArray) -> tvm.IRModule:
+        """Make the module that :meth:`replay` makes, in less time, but without its trace.
+
+        Of configs at which TVM does not offer the design's compute locations, which
+        ``constraints`` exclude, it makes the module with these locations all the same.
+
+        Raises
+        ------
+        InvalidSchedule
+            As :meth:`replay`.
+        """
+        mod, trace, places = self._tail
+        wanted = {places[i]: raw for i, raw in self._raw(config).items() if i in places}
+        schedule = replay(mod, with_decisions(trace, wanted))
+        self._refuse_repairs(schedule, config, places)
+        return schedule.mod
+
+    @cached_property
+    def _tail(self) -> Tail:
+        fixed = {
+            d.instruction: d.domain[0] for d in self.decisions if d.kind is DecisionKind.LOCATION
+        }
+        return tail(self.mod, self.trace, fixed)
+
+    def materialize(self, config: IntArray) -> Schedule:
+        """Replay the config and apply the postprocs.
+
+        Raises
+        ------
+        InvalidSchedule
+            As :meth:`replay`, or with the name of the postproc that rejects the program.
+        """
+        if self.postprocs is None:
+            self.postprocs = Postprocs.of_target(self.mod, self.target)
+        schedule = self.replay(config)
+        self.postprocs.apply(schedule)
+        return schedule
+
+    def config_of(self, trace: Trace) -> IntArray | None:
+        """Read a config back from a trace, for instance a database record's.
+
+        Returns
+        -------
+        int64 array [D] or None
+            None when the trace has other instructions than this design, another compute location,
+            or a decision that the sampling instruction would not return.
+        """
+        trace = searched_part(trace)
+        if signature(trace) != self._signature:
+            return None
+        config = np.empty(len(self.decisions), dtype=np.int64)
+        for table in self.tables:
+            raw = decision_of(trace, table.instruction)
+            row = raw and self._row(table, raw)
+            if row is None or not (table.rows == row).all(axis=1).any():
+                return None
+            config[list(table.columns)] = row
+        return config
+
+    @cached_property
+    def _signature(self) -> str:
+        return signature(self.trace)
+
+    @cached_property
+    def _candidates(self) -> dict[int, tuple[int, ...]]:
+        """The candidate lists of the categoricals by instruction."""
+        insts = self.trace.insts
+        wanted = {t.instruction for t in self.tables if self._kind(t) is DecisionKind.CATEGORICAL}
+        return {i: plain(insts[i].attrs)[0] for i in sorted(wanted)}
+
+    def _kind(self, table: Table) -> DecisionKind:
+        return self.decisions[table.columns[0]].kind
+
+    def _row(self, table: Table, raw: Raw) -> Raw | None:
+        """Turn TVM's form of a decision into the columns' values."""
+        candidates = self._candidates.get(table.instruction)
+        if candidates is not None:
+            return (candidates[raw[0]],) if 0 <= raw[0] < len(candidates) else None
+        return raw if len(raw) == len(table.columns) else None
+
+    def _raw(self, config: IntArray) -> dict[int, Raw]:
+        """Turn the columns' values into TVM's form of the decisions."""
+        config = np.asarray(config)
+        if config.shape != (len(self.decisions),):
+            raise ValueError(
+                f"expected a config of {len(self.decisions)} values, got shape {config.shape}"
+            )
+        raw = {}
+        for table in self.tables:
+            values = tuple(int(config[column]) for column in table.columns)
+            candidates = self._candidates.get(table.instruction)
+            if candidates is not None:
+                if values[0] not in candidates:
+                    name = self.decisions[table.columns[0]].name
+                    raise ValueError(f"{name} must be one of {candidates}, got {values[0]}")
+                values = (candidates.index(values[0]),)
+            raw[table.instruction] = values
+        return raw
+
+    def _refuse_repairs(
+        self, schedule: Schedule, config: IntArray, places: dict[int, int] | None = None
+    ) -> None:
+        """Compare the decisions with those made, at ``places`` of the schedule's trace if given."""
+        trace = schedule.trace
+        assert trace is not None
+        for instruction, wanted in self._raw(config).items():
+            at = instruction if places is None else places.get(instruction)
+            if at is None:
+                continue
+            got = decision_of(trace, at)
+            if got != wanted:
+                table = next(t for t in self.tables if t.instruction == instruction)
+                name = self.decisions[table.columns[0]].name
+                raise InvalidSchedule("repaired", f"TVM made {got} of {wanted} for {name}")
+
+
+def _at_root(trace: Trace) -> Trace:
+    """Put every compute location at the root, which TVM always offers."""
+    decisions = {}
+    for index in sampling_instructions(trace):
+        raw = decision_of(trace, index)
+        if trace.insts[index].kind.name == DecisionKind.LOCATION:
+            raw = (-1,)
+        if raw is not None:
+            decisions[index] = raw
+    return with_decisions(trace, decisions)

@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+import tvm
+from stand_ins import Runner, gemm, quick
+
+from mschedx import cli
+from mschedx.bench.replay import (
+    Landscape,
+    compare_searches,
+    contenders,
+    load_landscape,
+    replay_search,
+)
+from mschedx.inputs import normalize_mod
+from mschedx.search.points import SketchSet
+from mschedx.space import sketches
+from mschedx.tuning import tune
+
+TARGET = {"kind": "llvm", "mcpu": "haswell", "num-cores": 2}
+
+
+@pytest.fixture(scope="module")
+def space():
+    return SketchSet(sketches(normalize_mod(gemm(256, 256, 256)), tvm.target.Target(TARGET)))
+
+
+@pytest.fixture(scope="module")
+def bowl(space):
+    """600 recorded points whose log latency grows with the distance from a hidden one."""
+    rng = np.random.default_rng(0)
+    parts = [space.lift(s, sk.sample(150, rng)) for s, sk in enumerate(space.sketches[:4])]
+    points = type(parts[0]).concatenate(parts)
+    hidden = np.log2(1.0 + points.configs[17])
+    away = ((np.log2(1.0 + points.configs) - hidden) ** 2).sum(axis=1)
+    return Landscape(space, points, 1e-4 * np.exp(0.15 * away + (points.sketch != 0)))
+
+
+def test_recorded_points_keep_their_latency_and_others_lie_between(bowl, space):
+    np.testing.assert_allclose(bowl.latency(bowl.points), bowl.latency_s)
+    assert bowl.recorded(bowl.points).all()
+    other = space.lift(0, space.sketches[0].sample(50, np.random.default_rng(9)))
+    new = other.distinct(set(bowl.points.codes()))
+    found = bowl.latency(new)
+    assert len(new) > 0
+    assert (found >= bowl.best_s).all()
+    assert (found <= bowl.latency_s.max()).all()
+
+
+def test_failures_spread_to_their_neighbours(bowl, space):
+    failing = np.where(bowl.points.sketch == 0, np.inf, bowl.latency_s)
+    landscape = Landscape(space, bowl.points, failing)
+    other = space.lift(0, space.sketches[0].sample(5, np.random.default_rng(3)))
+    assert np.isinf(landscape.latency(other)).all()
+    with pytest.raises(ValueError, match="at least one ran"):
+        Landscape(space, bowl.points, np.full(len(bowl.points), np.inf))
+
+
+def test_same_seed_same_run(bowl):
+    runs = [
+        replay_search(bowl, contenders()["heron"], trials=24, batch=8, seed=s)[0] for s in (5, 5, 6)
+    ]
+    assert runs[0].tolist() == runs[1].tolist() != runs[2].tolist()
+    assert len(runs[0]) == 24
+
+
+def test_learning_searches_beat_random_over_twenty_seeds(bowl):
+    known = contenders()
+    curves = compare_searches(
+        bowl, [known["heron"], known["random"]], seeds=20, trials=48, batch=16
+    )
+    final = {name: np.log(found[:, -1]) for name, found in curves.items()}
+    assert np.median(final["heron"]) < np.median(final["random"])
+    assert (final["heron"] < final["random"]).sum() >= 14, "P(chance) < 6 %"
+
+
+def test_command_reads_what_tune_wrote(tmp_path, capsys):
+    options = {**quick(Runner()), "space": None, "strategy": None, "cost_model": None}
+    tune(gemm(64, 64, 64), trials=12, work_dir=tmp_path, **options)
+    args = ["replay", str(tmp_path), "--seeds", "2", "--trials", "8", "--trials-per-round", "4"]
+    assert cli.main(args) == 0
+    out = capsys.readouterr().out
+    assert "12 records" in out
+    assert "heron" in out
+    assert "random" in out
+    assert cli.main([*args, "--space", "post-order-apply"]) == 2
+    assert "none of the 12 records" in capsys.readouterr().err
+    assert cli.main([*args, "--strategy", "nobody"]) == 2
+    assert "heron" in capsys.readouterr().err
+
+
+def test_landscape_of_a_run_holds_its_trials(tmp_path):
+    options = {**quick(Runner([None, 2, 1])), "space": None, "strategy": None, "cost_model": None}
+    result = tune(gemm(64, 64, 64), trials=6, work_dir=tmp_path, **options)
+    landscape = load_landscape(tmp_path)
+    assert len(landscape.points) == 6
+    assert landscape.best_s == pytest.approx(result.latency_s)
+    assert np.isinf(landscape.latency_s).sum() == 1

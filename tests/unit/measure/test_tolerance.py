@@ -1,0 +1,93 @@
+"""The tolerance accepts another order of summation and refuses a wrong result."""
+
+import math
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from mschedx.measure.tolerance import Precision, compare, epsilon
+
+FLOATS = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16, "float32": np.float32}
+
+
+def test_epsilon_by_format():
+    assert epsilon("float32") == 2.0**-23
+    assert epsilon("float16") == 2.0**-10
+    assert epsilon("bfloat16") == 2.0**-7
+    assert epsilon("float64") == 2.0**-52
+    assert epsilon("float8_e4m3fn") == 2.0**-3
+    assert epsilon("int32") == epsilon("bool") == 0.0
+
+
+def test_tolerance_is_the_formula():
+    precision = Precision((("float32", 1024), ("float16", 9)), ("float32", "float16"))
+    expected = 4 * (2.0**-23 * 32 + 2.0**-10 * 3) + 8 * 2.0**-10
+    assert precision.relative_tolerance() == pytest.approx(expected)
+    assert Precision((("int32", 64),), ("int32",)).relative_tolerance() == 0.0
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("terms", [16, 256, 4096])
+def test_sums_in_two_orders_agree_in_every_format(dtype, terms):
+    rng = np.random.default_rng(terms)
+    a = rng.uniform(-1, 1, (400, terms)).astype(FLOATS[dtype])
+
+    def accumulate(order):
+        total = np.zeros(400, FLOATS[dtype])
+        for k in order:
+            total = (total + a[:, k]).astype(FLOATS[dtype])
+        return total
+
+    relative = Precision(((dtype, terms),), (dtype,)).relative_tolerance()
+    found = compare(accumulate(range(terms)), accumulate(rng.permutation(terms)), relative)
+    assert not found.reason
+    assert 0 < found.max_error <= found.tolerance
+
+
+@pytest.mark.parametrize("terms", [16, 1024, 65536])
+def test_a_missing_term_is_found_in_fp32(terms):
+    rng = np.random.default_rng(terms)
+    a = rng.uniform(-1, 1, (64, terms)).astype(np.float32)
+    relative = Precision((("float32", terms),), ("float32",)).relative_tolerance()
+    found = compare(a[:, 1:].sum(1), a.sum(1), relative)
+    assert "values differ" in found.reason
+    assert found.max_error > found.tolerance
+
+
+def test_integers_must_be_equal():
+    expected = np.arange(100, dtype=np.int32)
+    assert compare(expected.copy(), expected, 1.0).reason == ""
+    wrong = expected.copy()
+    wrong[3] += 2
+    found = compare(wrong, expected, 1.0)
+    assert "1 of 100 integers" in found.reason
+    assert found.max_error == 2
+    extremes = np.array([-128, 127], np.int8)
+    assert compare(extremes[::-1], extremes, 1.0).max_error == 255
+
+
+def test_nan_and_infinity_must_meet_their_like():
+    expected = np.array([1.0, np.nan, np.inf, -np.inf], np.float32)
+    assert compare(expected.copy(), expected, 1e-6).reason == ""
+    for index, value in [(1, 0.0), (2, -np.inf), (2, 5.0), (3, np.nan)]:
+        wrong = expected.copy()
+        wrong[index] = value
+        found = compare(wrong, expected, 1e-6)
+        assert "1 of 4 NaN or infinite" in found.reason
+        assert math.isinf(found.max_error)
+
+
+def test_a_nan_where_a_number_belongs_is_wrong():
+    expected = np.ones(4, np.float32)
+    wrong = expected.copy()
+    wrong[2] = np.nan
+    assert "1 of 4 values" in compare(wrong, expected, 1e-3).reason
+
+
+def test_empty_and_zero_arrays_compare():
+    empty = np.zeros((0, 3), np.float32)
+    assert compare(empty, empty, 1e-6).reason == ""
+    zeros = np.zeros(3, np.float32)
+    assert compare(zeros, zeros, 1e-6).reason == ""
+    assert compare(zeros + 1e-9, zeros, 1e-6).reason != ""

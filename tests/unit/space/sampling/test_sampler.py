@@ -1,0 +1,402 @@
+"""The sampler against brute force, and the facts of specs/heron.md section 9 by number."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from heron_spaces import Builder, product, tensor_core_gemm, vnni_gemm
+from scipy import stats
+
+from mschedx.space.algebra.constraints import (
+    Constraint,
+    Relation,
+    at_least,
+    at_most,
+    equal,
+    multiple_of,
+)
+from mschedx.space.algebra.expression import (
+    CeilDiv,
+    Expression,
+    FloorDiv,
+    Lookup,
+    Max,
+    Min,
+    Product,
+    Sum,
+    Where,
+    add,
+    column,
+    constant,
+    monomial,
+)
+from mschedx.space.errors import EmptySpace
+from mschedx.space.sampling import join
+from mschedx.space.trace.factors import factorizations
+
+
+def brute_force(builder: Builder) -> np.ndarray:
+    """Every valid config by trying all combinations of rows."""
+    combinations = itertools.product(*(range(len(t.rows)) for t in builder.tables))
+    picks = np.array(list(combinations), dtype=np.int64).reshape(-1, len(builder.tables))
+    configs = np.empty((len(picks), builder.width), dtype=np.int64)
+    for number, table in enumerate(builder.tables):
+        configs[:, list(table.columns)] = table.rows[picks[:, number]]
+    for constraint in builder.constraints:
+        configs = configs[constraint.holds(configs)]
+    return configs
+
+
+def as_set(configs: np.ndarray) -> set[tuple[int, ...]]:
+    return set(map(tuple, configs.tolist()))
+
+
+def random_expression(rng: np.random.Generator, columns: list[int], depth: int) -> Expression:
+    """Any kind of expression, positive where it divides."""
+    kind = rng.integers(8) if depth else 0
+    if kind <= 1:
+        chosen = rng.choice(columns, size=rng.integers(1, 4))
+        exponents: dict[int, int] = {}
+        for c in chosen:
+            exponents[int(c)] = exponents.get(int(c), 0) + 1
+        return monomial(int(rng.integers(1, 4)), exponents)
+    parts = [random_expression(rng, columns, depth - 1) for _ in range(int(rng.integers(2, 4)))]
+    if kind == 2:
+        return add(*parts, int(rng.integers(-3, 4)))
+    if kind == 3:
+        return Product((Sum(tuple(parts)), parts[0]))
+    if kind == 4:
+        return Min(tuple(parts)) if rng.random() < 0.5 else Max(tuple(parts))
+    if kind == 5:
+        return CeilDiv(parts[0], column(int(rng.choice(columns))))
+    if kind == 6:
+        return Where(parts[0], column(int(rng.choice(columns))), True, parts[1], constant(7))
+    return Where(parts[0], parts[1], False, FloorDiv(parts[1], constant(2)), parts[0])
+
+
+def random_space(seed: int) -> Builder:
+    rng = np.random.default_rng(seed)
+    builder = Builder()
+    for _ in range(int(rng.integers(2, 5))):
+        builder.table(factorizations(int(rng.choice([1, 3, 4, 6, 8])), int(rng.integers(1, 4))))
+    builder.table(np.array([1, 2, 3]))
+    columns = list(range(builder.width))
+    for _ in range(int(rng.integers(1, 5))):
+        left = random_expression(rng, columns, 2)
+        relation = Relation(rng.choice([r.value for r in Relation]))
+        right: Expression = constant(int(rng.integers(1, 40)))
+        if relation is Relation.MULTIPLE or rng.random() < 0.4:
+            right = column(int(rng.choice(columns)))
+        builder.constraints.append(Constraint(left, relation, right, "random"))
+    return builder
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_counts_and_support_equal_brute_force(seed):
+    builder = random_space(seed)
+    expected = brute_force(builder)
+    sampler = builder.sampler()
+    assert sampler.count() == len(expected)
+    assert as_set(np.concatenate([*sampler.every(), expected[:0]])) == as_set(expected)
+    if len(expected):
+        drawn = sampler.sample(200, np.random.default_rng(seed))
+        assert sampler.is_valid(drawn).all()
+        assert as_set(drawn) <= as_set(expected)
+    else:
+        with pytest.raises(EmptySpace, match="no config is valid"):
+            sampler.sample(1, np.random.default_rng(seed))
+
+
+def sums_space() -> Builder:
+    """Two sums of products that couple three axes, as shared memory does."""
+    builder = Builder()
+    i, j = builder.table(factorizations(24, 3)), builder.table(factorizations(16, 3))
+    k = builder.table(factorizations(12, 2))
+    shared = product(i[1], i[2], k[1]) + product(j[1], j[2], k[1])
+    builder.constraints += [
+        at_most(shared, 48, "shared memory"),
+        at_least(product(i[1], j[1]), 4, "threads"),
+        multiple_of(product(i[1], i[2], k[1]), product(j[1]), "cooperative fetch"),
+    ]
+    return builder
+
+
+def test_draws_are_uniform():
+    builder = sums_space()
+    expected = sorted(as_set(brute_force(builder)))
+    drawn = builder.sampler().sample(40 * len(expected), np.random.default_rng(1))
+    numbers = {config: n for n, config in enumerate(expected)}
+    hits = np.bincount([numbers[tuple(c)] for c in drawn.tolist()], minlength=len(expected))
+    assert stats.chisquare(hits).pvalue > 1e-3
+
+
+def test_rejection_when_a_join_is_too_large(monkeypatch):
+    builder = sums_space()
+    expected = as_set(brute_force(builder))
+    monkeypatch.setattr(join, "MAX_PAIRS", 200)
+    sampler = builder.sampler()
+    assert sampler.rejected
+    assert 0 < sampler.acceptance < 1
+    assert sampler.count() == len(expected)
+    drawn = sampler.sample(40 * len(expected), np.random.default_rng(2))
+    numbers = {config: n for n, config in enumerate(sorted(expected))}
+    hits = np.bincount([numbers[tuple(c)] for c in drawn.tolist()], minlength=len(expected))
+    assert stats.chisquare(hits).pvalue > 1e-3
+
+
+def test_counts_beyond_64_bits_are_exact():
+    builder = Builder()
+    rows = factorizations(2**20, 5)
+    columns = [builder.table(rows) for _ in range(6)]
+    builder.constraints.append(at_most(product(*(c[4] for c in columns)), 2**4, "coupled"))
+    exponent = np.bincount(np.log2(rows[:, 4]).astype(int)).tolist()
+    ways = [1, 0, 0, 0, 0]
+    for _ in range(6):
+        ways = [sum(ways[a] * exponent[s - a] for a in range(s + 1)) for s in range(5)]
+    sampler = builder.sampler()
+    assert sum(ways) > 2**63
+    assert sampler.count() == sum(ways)
+    assert sampler.is_valid(sampler.sample(1000, np.random.default_rng(0))).all()
+
+
+def test_untouched_tables_multiply():
+    builder = Builder()
+    builder.table(factorizations(2**20, 5))
+    builder.table(factorizations(720720, 3))
+    assert builder.sampler().count() == 10_626 * (15 * 6 * 3 * 3 * 3 * 3)
+
+
+def test_no_table_is_one_empty_config():
+    sampler = Builder().sampler()
+    assert sampler.count() == 1
+    assert sampler.sample(3, np.random.default_rng(0)).shape == (3, 0)
+    assert sampler.is_valid(np.empty((3, 0), dtype=np.int64)).all()
+
+
+def test_is_valid_checks_rows_and_constraints():
+    builder = sums_space()
+    sampler = builder.sampler()
+    good = sampler.sample(50, np.random.default_rng(0))
+    no_row = good.copy()
+    no_row[:, 0] += 1
+    broken = np.tile([1, 1, 24, 1, 1, 16, 1, 12], (2, 1))
+    assert sampler.is_valid(good).all()
+    assert not sampler.is_valid(no_row).any()
+    assert not sampler.is_valid(broken).any()
+    with pytest.raises(ValueError, match=r"expected configs \[n, 8\]"):
+        sampler.is_valid(good[:, :5])
+
+
+class TestEmptySpace:
+    def test_names_the_one_constraint_and_by_how_much(self):
+        builder = sums_space()
+        builder.constraints.append(at_least(product(0, 1, 2), 30, "impossible"))
+        with pytest.raises(EmptySpace, match=r"this constraint excludes every one") as error:
+            builder.sampler().sample(1, np.random.default_rng(0))
+        assert "impossible" in str(error.value)
+        assert "shared memory" not in str(error.value)
+        assert "short by at least" in str(error.value)
+
+    def test_names_the_pair_that_conflicts(self):
+        builder = Builder()
+        i, j = builder.table(factorizations(8, 2)), builder.table(factorizations(8, 2))
+        builder.constraints += [
+            at_most(product(i[0], j[0]), 4, "few threads"),
+            at_least(product(i[0], j[0]), 8, "many threads"),
+            at_most(product(i[0]), 8, "harmless"),
+        ]
+        with pytest.raises(EmptySpace, match="these 2 constraints") as error:
+            builder.sampler().sample(1, np.random.default_rng(0))
+        assert "few threads" in str(error.value)
+        assert "many threads" in str(error.value)
+        assert "harmless" not in str(error.value)
+
+    def test_a_table_without_rows(self):
+        builder = Builder()
+        builder.table(np.empty((0, 2)))
+        assert builder.sampler().count() == 0
+        with pytest.raises(EmptySpace, match="no row"):
+            builder.sampler().sample(1, np.random.default_rng(0))
+
+
+class TestHeron:
+    @pytest.mark.parametrize(
+        ("shape", "count"), [((64, 64, 64), 331_314_480), ((8, 16, 16), 438_120)]
+    )
+    def test_fact_1_count(self, shape, count):
+        assert vnni_gemm(*shape).sampler().count() == count
+
+    def test_fact_2_shares_of_the_attach_positions(self):
+        drawn = vnni_gemm(64, 64, 64).sampler().sample(50_000, np.random.default_rng(0))
+        hits = np.bincount(drawn[:, 2], minlength=4)
+        assert hits[3] == 0
+        ways = np.array([658_560, 120_582, 9_702])
+        assert np.allclose(ways / ways.sum(), [0.835, 0.153, 0.012], atol=6e-4)
+        assert stats.chisquare(hits[:3], ways / ways.sum() * hits.sum()).pvalue > 1e-3
+
+    def test_fact_3_tensor_core_count(self):
+        sampler = tensor_core_gemm(64).sampler()
+        assert sampler.count() == 153_985_536_000
+        drawn = sampler.sample(50_000, np.random.default_rng(0))
+        share = (drawn[:, 6] == 1).mean()
+        assert abs(share - 0.4304) < 4 * np.sqrt(0.4304 * 0.5696 / len(drawn))
+
+    def test_fact_5_tensor_core_samples(self):
+        drawn = tensor_core_gemm(64).sampler().sample(5_000, np.random.default_rng(0))
+        assert (drawn[:, 0] * drawn[:, 1] == 256).all()
+        assert (drawn[:, 4] * drawn[:, 9] == 32).all()
+        y = drawn[:, 3] * drawn[:, 8]
+        assert (32 * y <= 1024).all()
+        assert (drawn[:, 12] * drawn[:, 17] == y).all()
+
+    def test_fact_9_support_equals_enumeration(self):
+        sampler = vnni_gemm(8, 16, 16).sampler()
+        support = np.concatenate(list(sampler.every()))
+        assert len(support) == 438_120
+        assert len(np.unique(support, axis=0)) == 438_120
+        expected = {
+            (p, *i, *j, *ci, *cj)
+            for p in range(4)
+            for i in factorizations(8, 3).tolist()
+            for j in factorizations(16, 3).tolist()
+            for ci in _inner(8, p, i, 1)
+            for cj in _inner(16, p, j, 16)
+        }
+        assert set(map(tuple, support[:, 2:17].tolist())) == expected
+
+    def test_facts_8_and_10_and_11_recombination(self):
+        sampler = vnni_gemm(64, 64, 64).sampler()
+        rng = np.random.default_rng(0)
+        parents = sampler.sample(20_000, rng).reshape(10_000, 2, -1)
+        keys = rng.random((10_000, parents.shape[2])) < 0.3
+        children = sampler.recombine(parents, keys, np.random.default_rng(5))
+        assert sampler.is_valid(children).all()
+        inherited = (children[:, None] == parents).any(axis=1)
+        assert (inherited | ~keys).all()
+        again = sampler.recombine(parents, keys, np.random.default_rng(5))
+        assert np.array_equal(children, again)
+        assert (children != parents[:, 0]).any(axis=1).mean() > 0.9
+
+    def test_fact_8_identical_parents(self):
+        sampler = vnni_gemm(64, 64, 64).sampler()
+        rng = np.random.default_rng(0)
+        parents = np.repeat(sampler.sample(500, rng)[:, None], 2, axis=1)
+        keys = np.ones((500, parents.shape[2]), dtype=bool)
+        assert np.array_equal(sampler.recombine(parents, keys, rng), parents[:, 0])
+        keys[:, 0] = False
+        children = sampler.recombine(parents, keys, rng)
+        assert np.array_equal(children[:, 1:], parents[:, 0, 1:])
+        assert len(np.unique(children[:, 0])) == 6
+
+    def test_fact_11_speed(self):
+        sampler = vnni_gemm(64, 64, 64).sampler()
+        rng = np.random.default_rng(0)
+        parents = sampler.sample(2 * 1248, rng).reshape(1248, 2, -1)
+        keys = rng.random((1248, parents.shape[2])) < 0.3
+        seconds = []
+        for _ in range(3):
+            start = time.process_time()
+            sampler.sample(10_000, rng)
+            sampler.recombine(parents, keys, rng)
+            seconds.append(time.process_time() - start)
+        assert min(seconds) < 1.0
+
+
+def _inner(extent: int, position: int, copy: list[int], unit: int) -> list[list[int]]:
+    """Tiles of the compute stage by Heron's rule, written out."""
+    left = (extent, copy[1] * copy[2], copy[2], 1)[position]
+    return factorizations(left // unit, 4).tolist() if left % unit == 0 else []
+
+
+class TestRecombine:
+    def test_children_are_uniform_over_what_the_keys_allow(self):
+        builder = sums_space()
+        sampler = builder.sampler()
+        parents = sampler.sample(2, np.random.default_rng(3))
+        keys = np.zeros(builder.width, dtype=bool)
+        keys[[1, 4]] = True
+        allowed = [
+            c
+            for c in sorted(as_set(brute_force(builder)))
+            if all(c[d] in parents[:, d] for d in np.flatnonzero(keys))
+        ]
+        n = 60 * len(allowed)
+        children = sampler.recombine(
+            np.repeat(parents[None], n, axis=0), np.tile(keys, (n, 1)), np.random.default_rng(4)
+        )
+        numbers = {config: i for i, config in enumerate(allowed)}
+        hits = np.bincount([numbers[tuple(c)] for c in children.tolist()], minlength=len(allowed))
+        assert stats.chisquare(hits).pvalue > 1e-3
+
+    def test_the_exact_path_is_uniform_too(self, monkeypatch):
+        monkeypatch.setattr("mschedx.space.sampling.sampler._TRIES", ())
+        self.test_children_are_uniform_over_what_the_keys_allow()
+
+    def test_with_rejected_constraints(self, monkeypatch):
+        monkeypatch.setattr(join, "MAX_PAIRS", 200)
+        builder = sums_space()
+        sampler = builder.sampler()
+        rng = np.random.default_rng(0)
+        parents = sampler.sample(200, rng).reshape(100, 2, -1)
+        keys = rng.random((100, builder.width)) < 0.5
+        assert sampler.is_valid(sampler.recombine(parents, keys, rng)).all()
+
+    def test_bad_shapes_and_parents(self):
+        builder = sums_space()
+        sampler = builder.sampler()
+        rng = np.random.default_rng(0)
+        with pytest.raises(ValueError, match="expected parents"):
+            sampler.recombine(sampler.sample(4, rng), np.ones((4, 8), dtype=bool), rng)
+        with pytest.raises(ValueError, match="valid parents"):
+            sampler.recombine(np.full((1, 2, 8), 5), np.ones((1, 8), dtype=bool), rng)
+        assert sampler.recombine(np.empty((0, 2, 8)), np.empty((0, 8)), rng).shape == (0, 8)
+
+
+def test_same_seed_same_configs_whatever_the_hash_seed():
+    script = (
+        "import numpy as np, zlib; from heron_spaces import tensor_core_gemm;"
+        "x = tensor_core_gemm(64).sampler().sample(1000, np.random.default_rng(7));"
+        "print(zlib.crc32(x.tobytes()))"
+    )
+    outputs = set()
+    for seed in ("1", "2"):
+        environment = {
+            **os.environ,
+            "PYTHONHASHSEED": seed,
+            "PYTHONPATH": os.pathsep.join(sys.path),
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        outputs.add(done.stdout)
+    assert len(outputs) == 1
+
+
+def test_tables_must_cover_every_column_once():
+    builder = sums_space()
+    builder.width += 1
+    with pytest.raises(ValueError, match="no table decides column 8"):
+        builder.sampler()
+    builder.tables.append(builder.tables[0])
+    with pytest.raises(ValueError, match="more than one table"):
+        builder.sampler()
+
+
+def test_equal_and_lookup_constraints():
+    builder = Builder()
+    (choice,) = builder.table([2, 3, 5])
+    i, j = builder.table(factorizations(30, 2)), builder.table(factorizations(30, 2))
+    want = Lookup(choice, ((2, 6), (3, 9), (5, 10)))
+    builder.constraints.append(equal(product(i[0], j[0]), want, "chosen"))
+    expected = brute_force(builder)
+    assert builder.sampler().count() == len(expected) > 0

@@ -1,0 +1,131 @@
+"""Imports between rooms go one way; docs/architecture.md draws it."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "mschedx"
+
+# A room may import itself, those named with it, and what those may import.
+ALLOWED = {
+    "version": (),
+    "compat": (),
+    "intrinsics": (),
+    "hardware": ("compat",),
+    "workloads": (),
+    "peak": ("compat", "hardware"),
+    "inputs": ("hardware",),
+    "space": ("compat", "hardware", "intrinsics"),
+    "cost": ("space",),
+    "search": ("cost",),
+    "measure": ("compat",),
+    "record": ("measure", "intrinsics", "version"),
+    "report": ("record", "hardware", "peak"),
+    "winner": ("record",),
+    "session": ("search", "record", "measure", "report"),
+    "tuning": ("session", "winner", "inputs"),
+    "bench": ("tuning", "workloads"),
+    "cli": ("bench", "tuning"),
+    "__main__": ("cli",),
+    "__init__": ("tuning",),
+}
+WITHIN_SPACE = {
+    "errors": (),
+    "algebra": ("errors",),
+    "sampling": ("algebra",),
+    "trace": ("sampling",),
+    "rules": ("errors",),
+    "analysis": ("trace",),
+    "target": ("rules",),
+    "design_spaces": ("target", "trace"),
+    "sketch": ("design_spaces", "analysis"),
+    "__init__": ("sketch",),
+}
+WITHIN_ANALYSIS = {
+    "model": (),
+    "read": ("model",),
+    "fit": ("read",),
+    "mirror": ("fit",),
+    "derive": ("mirror",),
+    "analyse": ("derive",),
+    "replayed": ("fit",),
+    "exactness": ("derive",),
+    "__init__": ("analyse",),
+}
+
+
+def _modules():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = ("mschedx", *path.relative_to(PACKAGE).with_suffix("").parts)
+        yield (".".join(parts[:-1]) if parts[-1] == "__init__" else ".".join(parts)), path
+
+
+MODULES = dict(_modules())
+
+
+def _imports(module, path):
+    """Modules of ours that a module imports, wherever in it."""
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1]
+            base = ".".join([*above, node.module or ""] if node.level else [node.module or ""])
+            base = base.rstrip(".")
+            submodules = [f"{base}.{alias.name}" for alias in node.names]
+            names = [name if name in MODULES else base for name in submodules]
+        else:
+            continue
+        yield from (name for name in names if name in MODULES)
+
+
+def _reachable(allowed):
+    closed = {}
+
+    def close(room):
+        if room not in closed:
+            closed[room] = {room}.union(*(close(below) for below in allowed[room]))
+        return closed[room]
+
+    for room in allowed:
+        close(room)
+    return closed
+
+
+def _room(module, inside):
+    """The part of a module's path below ``inside``; None outside, "__init__" for itself."""
+    if module == inside:
+        return "__init__"
+    return module[len(inside) + 1 :].split(".")[0] if module.startswith(f"{inside}.") else None
+
+
+@pytest.mark.parametrize(
+    ("inside", "allowed"),
+    [
+        ("mschedx", ALLOWED),
+        ("mschedx.space", WITHIN_SPACE),
+        ("mschedx.space.analysis", WITHIN_ANALYSIS),
+    ],
+)
+def test_no_import_runs_up(inside, allowed):
+    closed = _reachable(allowed)
+    wrong = [
+        f"{module} imports {name}"
+        for module, path in MODULES.items()
+        for name in _imports(module, path)
+        if (room := _room(module, inside)) and (other := _room(name, inside))
+        if other not in closed[room]
+    ]
+    assert not wrong
+
+
+def test_every_module_has_a_room():
+    for inside, allowed in (
+        ("mschedx", ALLOWED),
+        ("mschedx.space", WITHIN_SPACE),
+        ("mschedx.space.analysis", WITHIN_ANALYSIS),
+    ):
+        rooms = {_room(module, inside) for module in MODULES} - {None}
+        assert rooms == set(allowed)
