@@ -22,12 +22,14 @@ from numpy.typing import NDArray
 from tvm.s_tir import Schedule, Trace
 from tvm.s_tir import meta_schedule as ms
 
-from .algebra.bulk import Bulk
 from .algebra.constraints import Constraint
 from .algebra.expression import Expression, column
+from .algebra.tape import Tape
+from .describe import loop_nests
 from .design_spaces import generate, shared_postprocs
 from .errors import InvalidSchedule
 from .sampling.sampler import Sampler
+from .statements import Statement
 from .trace.design import Decision, Design
 from .trace.locations import MAX_COMBINATIONS
 from .trace.materialize import Postprocs, in_threads, useful_threads
@@ -154,6 +156,11 @@ class Sketch:
         """Every extent, footprint and count by name, as an expression of the decisions."""
         return self.analysis.quantities
 
+    @property
+    def statements(self) -> tuple[Statement, ...]:
+        """What the program computes, in its order, as it will be lowered."""
+        return self.analysis.statements
+
     @cached_property
     def sampler(self) -> Sampler:
         """The sampler over tables and constraints."""
@@ -197,7 +204,7 @@ class Sketch:
             Read what has no expression (``analysis.unresolved``) off the programs of the configs,
             at some milliseconds each; -1 where a config does not replay.
         """
-        known = dict(zip(self.quantities, Bulk(list(self.quantities.values()))(configs)))
+        known = dict(zip(self.quantities, Tape(list(self.quantities.values()))(configs)))
         if not replay or not self.analysis.unresolved:
             return known
         from .analysis.replayed import replayed_quantities
@@ -227,14 +234,14 @@ class Sketch:
         Quantities are counts and sizes, >= 0; a negative one is taken as 0.
         """
         features = np.empty((len(configs), len(self._features)))
-        for start, values in self._feature_bulk.pieces(configs):
+        for start, values in self._feature_tape.pieces(configs):
             np.maximum(values, 0, out=values)
             features[start : start + values.shape[1]] = np.log2(values + 1.0).T
         return features
 
     @cached_property
-    def _feature_bulk(self) -> Bulk:
-        return Bulk([expression for _, expression in self._features])
+    def _feature_tape(self) -> Tape:
+        return Tape([expression for _, expression in self._features])
 
     def schedule(self, config: IntArray) -> Schedule:
         """Materialise one config, postprocs applied.
@@ -289,8 +296,23 @@ class Sketch:
         """Read a config [D] back from a trace; None when it is not one of this sketch."""
         return self.design.config_of(trace)
 
-    def describe(self) -> str:
-        """Say what is open, what constrains it, how many configs there are."""
+    def describe(self, config: IntArray | None = None) -> str:
+        """Say what is open and what constrains it; of a config [D], what its program looks like.
+
+        The program is written as the loop nests that lowering makes, each line with the bytes that
+        are touched while its loop runs.
+        """
+        if config is None:
+            return self._description()
+        config = np.asarray(config)
+        if config.shape != (len(self.decisions),):
+            raise ValueError(
+                f"expected a config of {len(self.decisions)} values, got shape {config.shape}"
+            )
+        decisions = ", ".join(f"{name} = {int(v)}" for name, v in zip(self.names, config))
+        return "\n".join([decisions, *loop_nests(self.statements, config)])
+
+    def _description(self) -> str:
         count = self.count()
         lines = [f"{len(self.decisions)} decisions, {count if count is not None else '?'} configs"]
         for decision in self.decisions:

@@ -36,10 +36,12 @@ WITHIN_SPACE = {
     "sampling": ("algebra",),
     "trace": ("sampling",),
     "rules": ("errors",),
-    "analysis": ("trace",),
+    "statements": ("algebra",),
+    "analysis": ("trace", "statements"),
     "target": ("rules",),
     "design_spaces": ("target", "trace"),
-    "sketch": ("design_spaces", "analysis"),
+    "describe": ("statements",),
+    "sketch": ("design_spaces", "analysis", "describe"),
     "__init__": ("sketch",),
 }
 WITHIN_ANALYSIS = {

@@ -14,7 +14,15 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
-from .expression import Expression, IntArray, constant
+from .expression import (
+    Expression,
+    IntArray,
+    add,
+    constant,
+    floor_div,
+    minimum,
+    multiply,
+)
 
 
 class Relation(str, Enum):
@@ -58,6 +66,22 @@ class Constraint:
         if self.relation is Relation.EQUAL:
             return left == right
         return left % right == 0
+
+    @property
+    def slack(self) -> Expression:
+        """How much room is left: >= 0 where the constraint holds, < 0 where it does not.
+
+        An expression, so that it evaluates exactly, between bounds and relaxed like any other.
+        """
+        room = add(self.right, multiply(-1, self.left))
+        if self.relation is Relation.AT_MOST:
+            return room
+        if self.relation is Relation.AT_LEAST:
+            return multiply(-1, room)
+        if self.relation is Relation.EQUAL:
+            return minimum(room, multiply(-1, room))
+        # What is missing down to the next multiple.
+        return add(multiply(self.right, floor_div(self.left, self.right)), multiply(-1, self.left))
 
     @property
     def columns(self) -> frozenset[int]:

@@ -7,26 +7,24 @@ D : number of decisions (columns of a config matrix).
 x : config matrix ``[n, D]``; column ``d`` holds the *value* of decision ``d``: the factor of a
     tile decision, the candidate (not its index) of a categorical one.
 
-An expression is a small immutable tree. It evaluates in bulk with NumPy (exact, int64) and with
-torch (real relaxation, differentiable almost everywhere, equal to the NumPy value at integers).
-Monomials are the leaves, for nearly everything a schedule computes is a product of tile factors;
-sums of them are the windows of convolutions, and ``CeilDiv``, ``FloorDiv``, ``Min``, ``Max`` are
-what bounds and predicates add.
+An expression is a small immutable tree. Called, it evaluates itself exactly; a `tape.Tape` does so
+for many at once: exactly, between bounds, or relaxed to real numbers. Monomials are the leaves, for
+nearly everything a schedule computes is a product of tile factors; sums of them are the windows of
+convolutions, and ``CeilDiv``, ``FloorDiv``, ``Min``, ``Max`` are what bounds and predicates add.
+What each of these does is said in `operations`.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    import torch
+from . import operations
+from .operations import Operation
 
 IntArray = NDArray[np.int64]
 
@@ -45,14 +43,11 @@ class Expression:
         -------
         int64 array [n]
         """
-        return self.combine(*(part(configs) for part in self.parts))
+        return self.operation.exact(*(part(configs) for part in self.parts))
 
-    def combine(self, *values: IntArray) -> IntArray:
-        """Evaluate exactly, given the values [n] of the direct sub-expressions."""
-        raise NotImplementedError
-
-    def relaxed(self, x: torch.Tensor) -> torch.Tensor:
-        """Evaluate on real-valued configs [n, D]; returns [n], differentiable in ``x``."""
+    @property
+    def operation(self) -> Operation:
+        """What is done to the values of the parts; a monomial is a leaf and has none."""
         raise NotImplementedError
 
     @property
@@ -102,12 +97,6 @@ class Monomial(Expression):
                 value *= configs[:, column]
         return value
 
-    def relaxed(self, x: torch.Tensor) -> torch.Tensor:
-        value = x.new_full((len(x),), float(self.coefficient))
-        for column, exponent in self.exponents:
-            value = value * x[:, column] ** exponent
-        return value
-
     @property
     def columns(self) -> frozenset[int]:
         return frozenset(column for column, _ in self.exponents)
@@ -128,11 +117,9 @@ class Sum(Expression):
 
     terms: tuple[Expression, ...]
 
-    def combine(self, *values: IntArray) -> IntArray:
-        return reduce(np.add, values)
-
-    def relaxed(self, x: torch.Tensor) -> torch.Tensor:
-        return reduce(lambda a, b: a + b, (term.relaxed(x) for term in self.terms))
+    @property
+    def operation(self) -> Operation:
+        return operations.ADD
 
     @property
     def parts(self) -> tuple[Expression, ...]:
@@ -149,11 +136,9 @@ class Product(Expression):
 
     factors: tuple[Expression, ...]
 
-    def combine(self, *values: IntArray) -> IntArray:
-        return reduce(np.multiply, values)
-
-    def relaxed(self, x: torch.Tensor) -> torch.Tensor:
-        return reduce(lambda a, b: a * b, (factor.relaxed(x) for factor in self.factors))
+    @property
+    def operation(self) -> Operation:
+        return operations.MULTIPLY
 
     @property
     def parts(self) -> tuple[Expression, ...]:
@@ -172,24 +157,14 @@ class _Division(Expression):
     def parts(self) -> tuple[Expression, ...]:
         return (self.numerator, self.denominator)
 
-    def _relaxed_with(self, x: torch.Tensor, rounding: Any) -> torch.Tensor:
-        quotient = self.numerator.relaxed(x) / self.denominator.relaxed(x)
-        # Straight-through: the exact value forward, the slope of the plain quotient backward.
-        # The nudge keeps float error at exact quotients from rounding to the wrong side.
-        nudge = -1e-9 if rounding is math.ceil else 1e-9
-        rounded = (quotient + nudge).ceil() if rounding is math.ceil else (quotient + nudge).floor()
-        return quotient + (rounded - quotient).detach()
-
 
 @dataclass(frozen=True, slots=True)
 class CeilDiv(_Division):
     """``⌈numerator / denominator⌉``, denominator > 0."""
 
-    def combine(self, *values: IntArray) -> IntArray:
-        return -(-values[0] // values[1])
-
-    def relaxed(self, x: torch.Tensor) -> torch.Tensor:
-        return self._relaxed_with(x, math.ceil)
+    @property
+    def operation(self) -> Operation:
+        return operations.CEIL_DIV
 
     def format(self, names: Sequence[str] | None = None) -> str:
         return f"⌈{self.numerator.format(names)} / {self.denominator.format(names)}⌉"
@@ -199,11 +174,9 @@ class CeilDiv(_Division):
 class FloorDiv(_Division):
     """``⌊numerator / denominator⌋``, denominator > 0."""
 
-    def combine(self, *values: IntArray) -> IntArray:
-        return values[0] // values[1]
-
-    def relaxed(self, x: torch.Tensor) -> torch.Tensor:
-        return self._relaxed_with(x, math.floor)
+    @property
+    def operation(self) -> Operation:
+        return operations.FLOOR_DIV
 
     def format(self, names: Sequence[str] | None = None) -> str:
         return f"⌊{self.numerator.format(names)} / {self.denominator.format(names)}⌋"
@@ -215,13 +188,9 @@ class Min(Expression):
 
     arguments: tuple[Expression, ...]
 
-    def combine(self, *values: IntArray) -> IntArray:
-        return reduce(np.minimum, values)
-
-    def relaxed(self, x: torch.Tensor) -> torch.Tensor:
-        import torch
-
-        return reduce(torch.minimum, (a.relaxed(x) for a in self.arguments))
+    @property
+    def operation(self) -> Operation:
+        return operations.MIN
 
     @property
     def parts(self) -> tuple[Expression, ...]:
@@ -237,13 +206,9 @@ class Max(Expression):
 
     arguments: tuple[Expression, ...]
 
-    def combine(self, *values: IntArray) -> IntArray:
-        return reduce(np.maximum, values)
-
-    def relaxed(self, x: torch.Tensor) -> torch.Tensor:
-        import torch
-
-        return reduce(torch.maximum, (a.relaxed(x) for a in self.arguments))
+    @property
+    def operation(self) -> Operation:
+        return operations.MAX
 
     @property
     def parts(self) -> tuple[Expression, ...]:
@@ -260,35 +225,13 @@ class Lookup(Expression):
     column: int
     table: tuple[tuple[int, int], ...]
 
-    def __call__(self, configs: IntArray) -> IntArray:
-        return self.combine(configs[:, self.column])
-
-    def combine(self, *values: IntArray) -> IntArray:
-        """Look the column's values [n] up."""
-        keys, results = (np.asarray(side, dtype=np.int64) for side in zip(*sorted(self.table)))
-        position = np.searchsorted(keys, values[0]).clip(max=len(keys) - 1)
-        if not np.array_equal(keys[position], values[0]):
-            raise ValueError(f"{self}: the configs hold a value outside {keys.tolist()}")
-        return results[position]
-
-    def relaxed(self, x: torch.Tensor) -> torch.Tensor:
-        """Interpolate linearly between the table's keys."""
-        import torch
-
-        pairs = sorted(self.table)
-        keys = x.new_tensor([k for k, _ in pairs])
-        values = x.new_tensor([v for _, v in pairs])
-        if len(pairs) == 1:
-            return values.expand(len(x))
-        high = torch.searchsorted(keys, x[:, self.column].detach().contiguous())
-        high = high.clamp(1, len(pairs) - 1)
-        low = high - 1
-        weight = (x[:, self.column] - keys[low]) / (keys[high] - keys[low])
-        return values[low] + weight * (values[high] - values[low])
+    @property
+    def operation(self) -> Operation:
+        return operations.lookup(self.table)
 
     @property
-    def columns(self) -> frozenset[int]:
-        return frozenset({self.column})
+    def parts(self) -> tuple[Expression, ...]:
+        return (Monomial(1, ((self.column, 1),)),)
 
     def format(self, names: Sequence[str] | None = None) -> str:
         name = names[self.column] if names else f"x{self.column}"
@@ -299,8 +242,7 @@ class Lookup(Expression):
 class Where(Expression):
     """``then`` where the test holds, ``otherwise`` elsewhere.
 
-    The test is ``left <= right`` or, with ``divides``, ``left % right == 0`` (right > 0). It moves
-    no gradient: the relaxation follows the branch that holds.
+    The test is ``left <= right`` or, with ``divides``, ``left % right == 0`` (right > 0).
     """
 
     left: Expression
@@ -309,21 +251,9 @@ class Where(Expression):
     then: Expression
     otherwise: Expression
 
-    def combine(self, *values: IntArray) -> IntArray:
-        left, right, then, otherwise = values
-        test = left % right == 0 if self.divides else left <= right
-        return np.where(test, then, otherwise)
-
-    def relaxed(self, x: torch.Tensor) -> torch.Tensor:
-        import torch
-
-        left, right = self.left.relaxed(x).detach(), self.right.relaxed(x).detach()
-        if self.divides:
-            ratio = left / right
-            test = (ratio - ratio.round()).abs() < 1e-9
-        else:
-            test = left <= right * (1 + 1e-12)
-        return torch.where(test, self.then.relaxed(x), self.otherwise.relaxed(x))
+    @property
+    def operation(self) -> Operation:
+        return operations.WHERE_DIVIDES if self.divides else operations.WHERE_AT_MOST
 
     @property
     def parts(self) -> tuple[Expression, ...]:
@@ -450,6 +380,19 @@ def _literal(expression: Expression) -> int | None:
     if isinstance(expression, Monomial) and not expression.exponents:
         return expression.coefficient
     return None
+
+
+def fold(operation: Operation, parts: Sequence[Expression]) -> Expression:
+    """Apply an associative operation, folding what is known."""
+    return _FOLDS[operation](*parts)
+
+
+_FOLDS: dict[Operation, Callable[..., Expression]] = {
+    operations.ADD: add,
+    operations.MULTIPLY: multiply,
+    operations.MIN: minimum,
+    operations.MAX: maximum,
+}
 
 
 def where_at_most(

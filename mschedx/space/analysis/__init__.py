@@ -7,7 +7,6 @@ from .model import (
     Analysis,
     KernelInfo,
     LoopInfo,
-    StoreInfo,
     VectorInfo,
 )
 
@@ -17,7 +16,6 @@ __all__ = [
     "Analysis",
     "KernelInfo",
     "LoopInfo",
-    "StoreInfo",
     "VectorInfo",
     "analyse",
 ]

@@ -23,6 +23,7 @@ from .derive.limits import (
     registers,
     vector_constraints,
 )
+from .derive.statements import statements
 from .derive.varying_loops import constant_loops
 from .fit.accesses import STRIDE, accesses, footprints, unknown_strides
 from .fit.integers import Solver, enough
@@ -47,7 +48,6 @@ from .model import (
     Analysis,
     KernelInfo,
     LoopInfo,
-    StoreInfo,
     VectorInfo,
 )
 from .read.probe import (
@@ -60,6 +60,7 @@ from .read.probe import (
     replayed_or_not,
 )
 from .read.program import Program, dtype_bytes
+from .read.tensorized import tensorized
 
 if TYPE_CHECKING:
     from ..trace.design import Design
@@ -183,11 +184,12 @@ def analyse_probes(
     loops = _loops(found)
     reached = accesses(found)
     unresolved |= unknown_strides(reached, loops)
-    stores = _stores(found)
+    by_block = {info.block: info for info in vectors}
+    composed = statements(programs, found, reached, nests, by_block, tensorized(design))
     if not on_gpu:
         hardware = Hardware.from_target(design.target)
-        preferences += cpu_preferences(loops, stores, hardware)
-    quantities = _quantities(loops, reached, stores, allocations, nests, vectors)
+        preferences += cpu_preferences(composed, hardware)
+    quantities = _quantities(found, loops, reached, allocations, nests, vectors)
     for name in _unsure(found, nests, allocations):
         if quantities.pop(name, None) is not None:
             unresolved[name] = "what the buffer's readers touch is not known: only a lower bound is"
@@ -206,7 +208,7 @@ def analyse_probes(
         unresolved=unresolved,
         loops=loops,
         accesses=reached,
-        stores=stores,
+        statements=composed,
         allocations=allocations,
         kernels=nests,
         vectors=vectors,
@@ -278,35 +280,15 @@ def _loops(found: SymbolicProgram) -> tuple[LoopInfo, ...]:
     )
 
 
-def _stores(found: SymbolicProgram) -> tuple[StoreInfo, ...]:
-    result = []
+def _instances(found: SymbolicProgram) -> dict[str, Expression | None]:
+    """How often every leaf block runs."""
+    named: dict[str, Expression | None] = {}
     for block in found.template.blocks:
-        if not block.leaf:
-            continue
-        extents = [found.extents[loop] for loop in block.loops]
-        notes = dict(block.annotations)
-        for parent in _ancestors(found.template, block.parent):
-            notes = {**dict(found.template.blocks[parent].annotations), **notes}
-        result.append(
-            StoreInfo(
-                block=block.name,
-                loops=block.loops,
-                iters=tuple((name, kind) for name, kind, _ in block.iters),
-                instances=None if None in extents else multiply(1, *(e for e in extents if e)),
-                operations=dict(block.operations),
-                is_reduction=any(kind == "reduce" for _, kind, _ in block.iters),
-                intrinsic=str(notes.get("meta_schedule.auto_tensorize", "")),
-            )
-        )
-    return tuple(result)
-
-
-def _ancestors(program: Program, block: int) -> list[int]:
-    chain = []
-    while block >= 0:
-        chain.append(block)
-        block = program.blocks[block].parent
-    return chain
+        if block.leaf:
+            extents = [found.extents[loop] for loop in block.loops]
+            known = None if None in extents else multiply(1, *(e for e in extents if e is not None))
+            named[f"{block.name}/instances"] = known
+    return named
 
 
 def _allocations(
@@ -386,14 +368,14 @@ def _vectors(
             info = info or VectorInfo(block.name)
         else:
             info = rewrite(programs, found, 0, b, solver)
-        result.append(VectorInfo(info.block, info.vector, info.parallel, limit, info.serial))
+        result.append(replace(info, unroll=limit))
     return tuple(result)
 
 
 def _quantities(
+    found: SymbolicProgram,
     loops: Sequence[LoopInfo],
     reached: Sequence[AccessInfo],
-    stores: Sequence[StoreInfo],
     allocations: Sequence[AllocationInfo],
     nests: Sequence[KernelInfo],
     vectors: Sequence[VectorInfo],
@@ -413,8 +395,7 @@ def _quantities(
     for info in vectors:
         for part in ("vector", "parallel", "unroll", "serial"):
             named[f"{info.block}/{part}"] = getattr(info, part)
-    for store in stores:
-        named[f"{store.block}/instances"] = store.instances
+    named |= _instances(found)
     for access in reached:
         named |= footprints(access, loops)
     return {name: e for name, e in named.items() if e is not None}

@@ -15,10 +15,12 @@ import numpy as np
 
 from ..algebra.expression import Expression, IntArray
 from ..errors import InvalidSchedule
+from ..statements import Statement
 from ..trace.materialize import Postprocs
 from .fit.accesses import stride_name
 from .fit.numbers import UNKNOWN, Observations, first_step, observe
 from .model import Analysis
+from .read.executed import executed, levels_of
 from .read.extract import DynamicExtent, entry, extract
 from .read.lowered import Lowered, lower
 from .read.program import Program
@@ -99,6 +101,7 @@ def check(design: Design, analysis: Analysis, configs: IntArray, lowering: int =
         _check_scheduled(analysis, seen, verdict)
     if seen.lowered:
         _check_lowered(analysis, seen, verdict)
+        _check_statements(analysis, seen, verdict)
     return verdict
 
 
@@ -178,6 +181,30 @@ def _check_lowered(analysis: Analysis, seen: _Seen, verdict: Verdict) -> None:
                 lowered.threads.get(kernel.name, {}).get(tag, UNKNOWN) for lowered in programs
             ]
             verdict.note(f"{kernel.name}/{tag}", kernel.extents.get(tag), values, configs)
+
+
+def _check_statements(analysis: Analysis, seen: _Seen, verdict: Verdict) -> None:
+    """Compare statements with what the lowered programs execute."""
+    configs = np.array([config for config, _ in seen.lowered])
+    for number, statement in enumerate(analysis.statements):
+        truths = [executed(lowered.program, statement) for _, lowered in seen.lowered]
+        known = _statement_numbers(statement)
+        for what in sorted(set().union(*truths) & set(known)):
+            values = [truth.get(what, UNKNOWN) for truth in truths]
+            verdict.note(f"{number}:{statement.name}/{what}", known[what], values, configs)
+
+
+def _statement_numbers(statement: Statement) -> dict[str, Expression | None]:
+    """A statement's expressions by the names that `executed` has for their values."""
+    known = {
+        "instances": statement.instances,
+        "lanes": statement.lanes,
+        "parallel": statement.parallel_extent(),
+    }
+    for name, level in levels_of(statement).items():
+        for place, access in enumerate(statement.accesses):
+            known[f"{place}@{name}"] = access.elements[level]
+    return known
 
 
 def _allocated(lowered: Lowered, buffer: str) -> tuple[int, ...]:

@@ -1,13 +1,14 @@
-"""What the analysis of a design space says, by role, so that readers need not parse names."""
+"""What the analysis of a design space says."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..algebra.bulk import Bulk
 from ..algebra.constraints import Constraint
 from ..algebra.expression import Expression, IntArray
+from ..algebra.tape import Tape
+from ..statements import Statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,24 +62,6 @@ class AccessInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class StoreInfo:
-    """A block that computes: how often it runs and what one instance does.
-
-    ``instances`` counts the runs in the whole program, threads included; ``operations`` the scalar
-    operations of one run, keyed "float.add", "int.mul", "select", "call.exp", ….
-    ``intrinsic`` names the tensor intrinsic that replaces the block, "" when none does.
-    """
-
-    block: str
-    loops: tuple[int, ...]
-    iters: tuple[tuple[str, str], ...]
-    instances: Expression | None
-    operations: Mapping[str, int]
-    is_reduction: bool
-    intrinsic: str
-
-
-@dataclass(frozen=True, slots=True)
 class AllocationInfo:
     """A buffer the program allocates, as lowered: compacted to what is live, and padded.
 
@@ -122,7 +105,9 @@ class VectorInfo:
 
     ``vector`` is the number of lanes (1: scalar), ``parallel`` the trip count of the parallel loop
     on a CPU, ``unroll`` the automatic unrolling limit (0: none), ``serial`` the rounds every thread
-    makes in a cooperative fetch.
+    makes in a cooperative fetch. Of a block that a CPU's postproc fuses, ``in_parallel`` and
+    ``in_vector`` say of each loop, as 0 or 1, whether it becomes part of the parallel or the vector
+    loop, and ``whole`` whether all loops are fused and split into these two.
     """
 
     block: str
@@ -130,6 +115,9 @@ class VectorInfo:
     parallel: Expression | None = None
     unroll: Expression | None = None
     serial: Expression | None = None
+    in_parallel: tuple[Expression, ...] = ()
+    in_vector: tuple[Expression, ...] = ()
+    whole: Expression | None = None
 
 
 @dataclass(frozen=True)
@@ -148,8 +136,13 @@ class Analysis:
         Advice: configs that fail these are valid but can hardly be fast.
     unresolved : mapping
         Quantities for which no expression reproduces every replay, with the reason.
-    loops, accesses, stores, allocations, kernels, vectors : tuples
-        The same facts by role.
+    statements : tuple of Statement
+        What the program computes, in its order.
+    allocations, kernels : tuples
+        What it allocates, and the kernels it has on a GPU.
+    loops, accesses, vectors : tuples
+        What statements are composed of: the schedule's loops, the regions of all its blocks, and
+        what postprocs do to these. `exactness` holds them against programs.
     """
 
     quantities: Mapping[str, Expression]
@@ -159,11 +152,11 @@ class Analysis:
     unresolved: Mapping[str, str]
     loops: tuple[LoopInfo, ...]
     accesses: tuple[AccessInfo, ...]
-    stores: tuple[StoreInfo, ...]
+    statements: tuple[Statement, ...]
     allocations: tuple[AllocationInfo, ...]
     kernels: tuple[KernelInfo, ...]
     vectors: tuple[VectorInfo, ...]
 
     def values(self, configs: IntArray) -> dict[str, IntArray]:
         """Evaluate every quantity on configs [n, D]; int64 [n] each, equal ones computed once."""
-        return dict(zip(self.quantities, Bulk(list(self.quantities.values()))(configs)))
+        return dict(zip(self.quantities, Tape(list(self.quantities.values()))(configs)))

@@ -17,9 +17,8 @@ The value of every slot of a union of two sets of tables follows from the slots 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -28,38 +27,33 @@ from numpy.typing import NDArray
 from ..algebra import expression as ex
 from ..algebra.constraints import Constraint, Relation
 from ..algebra.expression import Expression
+from ..algebra.operations import ADD, MULTIPLY, Bounds, Operation
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
-Bounds = tuple[Any, Any]
-"""Least and greatest value, each a float or a float64 array [n]."""
-
 # Bounds are float64: exact up to here, and beyond it widened before they exclude anything.
 _EXACT = 2.0**52
 
-_FOLDS: dict[str, Callable[[Any, Any], Any]] = {
-    "+": np.add,
-    "*": np.multiply,
-    "min": np.minimum,
-    "max": np.maximum,
-}
+_NEUTRAL = {MULTIPLY: ex.constant(1), ADD: ex.constant(0)}
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One node; ``arguments`` are node numbers, ``payload`` what its operation needs.
+    """One node: an operation on other nodes, given by number, or a leaf without one.
 
-    ``operation`` is ``"atom"`` (payload: expression), ``"constant"`` (payload: int), an associative
-    ``"+"``, ``"*"``, ``"min"``, ``"max"``; ``"ceil"``, ``"floor"`` with two arguments, ``"where"``
-    with four (payload: the test), or ``"call"`` (payload: expression and the columns its arguments
-    fill).
+    The payload of a leaf is the expression that an atom is, or the value of a constant.
     """
 
-    operation: str
+    operation: Operation | None
     arguments: tuple[int, ...]
-    payload: Any
+    payload: Expression | int | None
     tables: frozenset[int]
+
+    @property
+    def folds(self) -> bool:
+        """Whether the arguments may be taken together in any grouping."""
+        return self.operation is not None and self.operation.associative
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +123,7 @@ class Graph:
 
     def __init__(self, owners: Sequence[int], constraints: Sequence[Constraint]) -> None:
         self._owners = list(owners)
-        self._numbers: dict[tuple[str, tuple[int, ...], Any], int] = {}
+        self._numbers: dict[tuple[Any, ...], int] = {}
         self.nodes: list[Node] = []
         self.conditions = tuple(self._condition(constraint) for constraint in constraints)
 
@@ -138,10 +132,15 @@ class Graph:
         tables = self.nodes[left].tables | self.nodes[right].tables
         return Condition(left, constraint.relation, right, tables)
 
-    def _intern(self, operation: str, arguments: tuple[int, ...] = (), payload: Any = None) -> int:
+    def _intern(
+        self,
+        operation: Operation | None,
+        arguments: tuple[int, ...] = (),
+        payload: Expression | int | None = None,
+    ) -> int:
         key = (operation, arguments, payload)
         if key not in self._numbers:
-            if operation == "atom":
+            if isinstance(payload, Expression):
                 tables = frozenset(self._owners[column] for column in payload.columns)
             else:
                 tables = frozenset().union(*(self.nodes[a].tables for a in arguments))
@@ -149,7 +148,7 @@ class Graph:
             self.nodes.append(Node(operation, arguments, payload, tables))
         return self._numbers[key]
 
-    def fold(self, operation: str, arguments: Sequence[int]) -> int:
+    def fold(self, operation: Operation, arguments: Sequence[int]) -> int:
         """Intern an associative operation on a set of arguments; one alone is itself."""
         ordered = tuple(sorted(arguments))
         return ordered[0] if len(ordered) == 1 else self._intern(operation, ordered)
@@ -157,34 +156,17 @@ class Graph:
     def _build(self, e: Expression) -> int:
         tables = {self._owners[column] for column in e.columns}
         if not tables:
-            return self._intern("constant", payload=_constant_value(e))
+            return self._intern(None, payload=_constant_value(e))
         if len(tables) == 1:
-            return self._intern("atom", payload=e)
+            return self._intern(None, payload=e)
         if isinstance(e, ex.Monomial):
             parts = [ex.Monomial(1, (power,)) for power in e.exponents]
-            return self._fold_by_table("*", [ex.constant(e.coefficient), *parts], ex.multiply)
-        if isinstance(e, ex.Sum):
-            return self._fold_by_table("+", e.terms, ex.add)
-        if isinstance(e, ex.Product):
-            return self._fold_by_table("*", e.factors, ex.multiply)
-        if isinstance(e, ex.Min):
-            return self._fold_by_table("min", e.arguments, ex.minimum)
-        if isinstance(e, ex.Max):
-            return self._fold_by_table("max", e.arguments, ex.maximum)
-        if isinstance(e, (ex.CeilDiv, ex.FloorDiv)):
-            operation = "ceil" if isinstance(e, ex.CeilDiv) else "floor"
-            both = (self._build(e.numerator), self._build(e.denominator))
-            return self._intern(operation, both)
-        if isinstance(e, ex.Where):
-            arguments = tuple(self._build(part) for part in e.parts)
-            return self._intern("where", arguments, "divides" if e.divides else "at most")
-        columns = tuple(sorted(e.columns))
-        atoms = tuple(self._intern("atom", payload=ex.column(c)) for c in columns)
-        return self._intern("call", atoms, (e, columns))
+            return self._fold_by_table(MULTIPLY, [ex.constant(e.coefficient), *parts])
+        if e.operation.associative:
+            return self._fold_by_table(e.operation, e.parts)
+        return self._intern(e.operation, tuple(self._build(part) for part in e.parts))
 
-    def _fold_by_table(
-        self, operation: str, parts: Sequence[Expression], join: Callable[..., Expression]
-    ) -> int:
+    def _fold_by_table(self, operation: Operation, parts: Sequence[Expression]) -> int:
         """Fold, with all that reads one table alone made into one atom of it."""
         alone: dict[int, list[Expression]] = {}
         constants: list[Expression] = []
@@ -195,18 +177,18 @@ class Graph:
                 constants.append(part)
             elif len(tables) == 1:
                 alone.setdefault(tables.pop(), []).append(part)
-            elif isinstance(part, ex.Monomial) and operation == "*":
+            elif isinstance(part, ex.Monomial) and operation is MULTIPLY:
                 for power in part.exponents:
                     alone.setdefault(self._owners[power[0]], []).append(ex.Monomial(1, (power,)))
                 constants.append(ex.constant(part.coefficient))
             else:
                 arguments.append(self._build(part))
-        atoms = (join(*alone[table]) for table in sorted(alone))
-        arguments.extend(self._intern("atom", payload=atom) for atom in atoms)
-        neutral = ex.constant({"*": 1, "+": 0}[operation]) if operation in "*+" else None
-        total = join(*constants) if constants else None
+        atoms = (ex.fold(operation, alone[table]) for table in sorted(alone))
+        arguments.extend(self._intern(None, payload=atom) for atom in atoms)
+        neutral = _NEUTRAL.get(operation)
+        total = ex.fold(operation, constants) if constants else None
         if total is not None and total != neutral:
-            arguments.append(self._intern("constant", payload=_constant_value(total)))
+            arguments.append(self._intern(None, payload=_constant_value(total)))
         return self.fold(operation, arguments)
 
     def width(self, position: int) -> int:
@@ -243,11 +225,12 @@ class Graph:
         ready: list[int] = []
         for argument in node.arguments:
             tables = self.nodes[argument].tables
-            if tables and tables <= known and node.operation in _FOLDS:
+            if tables and tables <= known and node.folds:
                 ready.append(argument)
             else:
                 found |= self._frontier(argument, known)
         if ready:
+            assert node.operation is not None
             found.add(self.fold(node.operation, ready))
         return found
 
@@ -259,7 +242,7 @@ class Graph:
         return {
             number: node.payload(configs)
             for number, node in enumerate(self.nodes)
-            if node.operation == "atom" and node.payload.columns <= own
+            if isinstance(node.payload, Expression) and node.payload.columns <= own
         }
 
     def evaluate(self, number: int, values: Values, sides: Sequence[frozenset[int]]) -> Any:
@@ -277,26 +260,32 @@ class Graph:
         if known is not None:
             return known
         node = self.nodes[number]
-        if node.operation == "constant":
+        if isinstance(node.payload, int):
             return np.int64(node.payload)
-        if node.operation in _FOLDS:
-            value = self._evaluate_fold(node, values, sides)
+        assert node.operation is not None, "the values of all atoms are known"
+        if node.folds:
+            value = self._evaluate_fold(node, node.operation, values, sides)
         else:
             arguments = [self.evaluate(a, values, sides) for a in node.arguments]
-            value = _apply(node, arguments)
+            for divisor in node.operation.divisors:
+                # States whose conditions are all settled carry placeholders, which may give 0.
+                arguments[divisor] = np.where(arguments[divisor] == 0, 1, arguments[divisor])
+            value = node.operation.exact(*arguments)
         values.set(number, value)
         return value
 
-    def _evaluate_fold(self, node: Node, values: Values, sides: Sequence[frozenset[int]]) -> Any:
+    def _evaluate_fold(
+        self, node: Node, operation: Operation, values: Values, sides: Sequence[frozenset[int]]
+    ) -> Any:
         left = list(node.arguments)
         parts = []
         for side in sides:
             ready = [a for a in left if self.nodes[a].tables and self.nodes[a].tables <= side]
             if ready and len(ready) < len(node.arguments):
-                parts.append(self.evaluate(self.fold(node.operation, ready), values, sides))
+                parts.append(self.evaluate(self.fold(operation, ready), values, sides))
                 left = [a for a in left if a not in ready]
         parts += [self.evaluate(a, values, sides) for a in left]
-        return reduce(_FOLDS[node.operation], parts)
+        return operation.exact(*parts)
 
     def ranges(
         self, atoms: Sequence[Mapping[int, IntArray]], keep: Sequence[BoolArray]
@@ -318,10 +307,8 @@ class Graph:
                     (float(inside.min()), float(inside.max())) if len(inside) else (0.0, 0.0)
                 )
         for number, node in enumerate(self.nodes):
-            if node.operation == "constant":
+            if isinstance(node.payload, int):
                 ranges[number] = (float(node.payload), float(node.payload))
-            elif node.operation == "call":
-                ranges[number] = (-np.inf, np.inf)
         return ranges
 
     def bounds(self, number: int, known: Mapping[int, Any], ranges: Mapping[int, Bounds]) -> Bounds:
@@ -339,19 +326,18 @@ class Graph:
             value = known[number].astype(np.float64)
             return value, value
         node = self.nodes[number]
-        if node.operation in ("atom", "constant", "call"):
+        if node.operation is None:
             return ranges[number]
-        if node.operation not in _FOLDS:
-            return _bound_apply(node, [self.bounds(a, known, ranges) for a in node.arguments])
         left = list(node.arguments)
         parts: list[Bounds] = []
-        for slot in known:
-            other = self.nodes[slot]
-            if other.operation == node.operation and set(other.arguments) < set(left):
-                parts.append(self.bounds(slot, known, ranges))
-                left = [a for a in left if a not in other.arguments]
+        if node.folds:
+            for slot in known:
+                other = self.nodes[slot]
+                if other.operation is node.operation and set(other.arguments) < set(left):
+                    parts.append(self.bounds(slot, known, ranges))
+                    left = [a for a in left if a not in other.arguments]
         parts += [self.bounds(a, known, ranges) for a in left]
-        return reduce(_BOUND_FOLDS[node.operation], parts)
+        return node.operation.bounds(*parts)
 
 
 def _above(value: Any) -> Any:
@@ -371,54 +357,3 @@ def holds(relation: Relation, left: Any, right: Any) -> Any:
 
 def _constant_value(e: Expression) -> int:
     return int(np.asarray(e(np.zeros((1, 0), dtype=np.int64))).reshape(-1)[0])
-
-
-def _apply(node: Node, arguments: list[Any]) -> Any:
-    if node.operation == "call":
-        expression, columns = node.payload
-        configs = np.zeros((len(arguments[0]), max(columns) + 1), dtype=np.int64)
-        for column, argument in zip(columns, arguments):
-            configs[:, column] = argument
-        return expression(configs)
-    if node.operation == "where":
-        left, right, then, otherwise = arguments
-        relation = Relation.MULTIPLE if node.payload == "divides" else Relation.AT_MOST
-        return np.where(holds(relation, left, right), then, otherwise)
-    numerator, denominator = arguments
-    # States whose conditions are all settled carry placeholders, which may give 0 here.
-    denominator = np.where(denominator == 0, 1, denominator)
-    if node.operation == "ceil":
-        return -(-numerator // denominator)
-    return numerator // denominator
-
-
-def _product_bounds(a: Bounds, b: Bounds) -> Bounds:
-    corners = [x * y for x in a for y in b]
-    return reduce(np.minimum, corners), reduce(np.maximum, corners)
-
-
-_BOUND_FOLDS: dict[str, Callable[[Bounds, Bounds], Bounds]] = {
-    "+": lambda a, b: (a[0] + b[0], a[1] + b[1]),
-    "*": _product_bounds,
-    "min": lambda a, b: (np.minimum(a[0], b[0]), np.minimum(a[1], b[1])),
-    "max": lambda a, b: (np.maximum(a[0], b[0]), np.maximum(a[1], b[1])),
-}
-
-
-def _bound_apply(node: Node, arguments: list[Bounds]) -> Bounds:
-    """Bound a choice or a quotient; a denominator is positive by the expression's contract."""
-    if node.operation == "where":
-        left, right, then, otherwise = arguments
-        either = np.minimum(then[0], otherwise[0]), np.maximum(then[1], otherwise[1])
-        if node.payload == "divides":
-            return either
-        always, never = left[1] <= right[0], left[0] > right[1]
-        return (
-            np.where(always, then[0], np.where(never, otherwise[0], either[0])),
-            np.where(always, then[1], np.where(never, otherwise[1], either[1])),
-        )
-    (low, high), (least, most) = arguments
-    least, most = np.maximum(least, 1.0), np.maximum(most, 1.0)
-    corners = [low / least, low / most, high / least, high / most]
-    # One more on either side covers the rounding.
-    return reduce(np.minimum, corners) - 1.0, reduce(np.maximum, corners) + 1.0

@@ -223,6 +223,11 @@ class Design:
         kind = DecisionKind.LOCATION
         return {d.name: d.domain[0] for d in self.decisions if d.kind is kind}
 
+    @property
+    def lattice(self) -> dict[int, tuple[int, ...]]:
+        """The values that each decision can take, by column."""
+        return {d.column: tuple(sorted(set(d.domain))) for d in self.decisions}
+
     def default_config(self) -> IntArray:
         """Return a config [D] that is known to replay."""
         return self.base.copy()

@@ -224,7 +224,7 @@ def test_candidates_do_not_depend_on_the_hash_seed():
         subprocess.run(
             [sys.executable, "-c", SCRIPT],
             cwd=Path(__file__).parent,
-            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": ROOT},
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)},
             capture_output=True,
             text=True,
             check=True,

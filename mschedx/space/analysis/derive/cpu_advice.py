@@ -12,53 +12,42 @@ from mschedx.hardware import Hardware
 
 from ...algebra.constraints import Constraint, at_least, at_most
 from ...algebra.expression import Expression, add, multiply
-from ..model import LoopInfo, StoreInfo
+from ...statements import Statement
 
 FMA_LATENCY = 4
 """Cycles until a multiply-add's result can be added to again (Zen, Skylake and newer)."""
 
 
-def cpu_preferences(
-    loops: Sequence[LoopInfo],
-    stores: Sequence[StoreInfo],
-    hardware: Hardware,
-) -> list[Constraint]:
+def cpu_preferences(statements: Sequence[Statement], hardware: Hardware) -> list[Constraint]:
     """Advice for every reduction whose innermost loops are unrolled or vectorised."""
     advice: list[Constraint] = []
-    for store in stores:
-        tile = _tile_loops(store, loops)
-        if not store.is_reduction or not tile:
+    for statement in statements:
+        tile = _tile_loops(statement)
+        if not statement.is_reduction or not tile:
             continue
         vectors = multiply(*tile)
         # The innermost loop of a tile runs over the panel's vectors: each is held in a register
         # while the rows' elements pass by, one at a time, broadcast.
         needed = add(vectors, tile[0], 1)
-        origin = f"{store.block}: the tile stays in the {hardware.vector_registers} registers"
+        origin = f"{statement.name}: the tile stays in the {hardware.vector_registers} registers"
         advice.append(at_most(needed, hardware.vector_registers, origin))
-        cores = _parallel(store, loops)
-        if cores is not None:
-            origin = f"{store.block}: every one of {hardware.cores} cores has work"
+        cores = statement.parallel_extent()
+        if cores is not None and any(loop.kind == "parallel" for loop in statement.loops):
+            origin = f"{statement.name}: every one of {hardware.cores} cores has work"
             advice.append(at_least(cores, hardware.cores, origin))
         chains = FMA_LATENCY * hardware.fma_ports
-        origin = f"{store.block}: {chains} independent sums keep the multiply-adders busy"
+        origin = f"{statement.name}: {chains} independent sums keep the multiply-adders busy"
         advice.append(at_least(vectors, chains, origin))
     return advice
 
 
-def _tile_loops(store: StoreInfo, loops: Sequence[LoopInfo]) -> list[Expression]:
+def _tile_loops(statement: Statement) -> list[Expression]:
     """Extents of a block's innermost unrolled loops, the innermost first."""
     tile: list[Expression] = []
-    for index in reversed(store.loops):
-        loop = loops[index]
+    for loop in reversed(statement.loops):
         if loop.extent is None or loop.kind not in ("unrolled", "vectorized"):
             break
         # A vectorised loop of ours is one register long, or shorter; an intrinsic hides its lanes.
         if loop.kind == "unrolled":
             tile.append(loop.extent)
     return tile
-
-
-def _parallel(store: StoreInfo, loops: Sequence[LoopInfo]) -> Expression | None:
-    extents = [loops[i].extent for i in store.loops if loops[i].kind == "parallel"]
-    known = [extent for extent in extents if extent is not None]
-    return multiply(*known) if known and len(known) == len(extents) else None

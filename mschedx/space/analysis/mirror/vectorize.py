@@ -59,13 +59,21 @@ def rewrite(
     if loops is None:
         return VectorInfo(name)
     taken, vector = _vector_loops(loops, lanes)
-    outer = _parallel_extent(loops, parallel, taken)
+    fused, outer = _parallel_loops(loops, parallel, taken)
+    everything = _NO
     if parallel is not None and lanes is not None:
         total = multiply(1, *(loop.extent for loop in loops))
         everything = _fusible_whole(loops, total)
         vector = _where(everything, lanes, vector)
         outer = _where(everything, ceil_div(total, lanes), outer)
-    return VectorInfo(name, vector=vector, parallel=outer)
+    return VectorInfo(
+        name,
+        vector=vector,
+        parallel=outer,
+        in_parallel=tuple(fused),
+        in_vector=tuple(taken),
+        whole=everything,
+    )
 
 
 def _explicit(found: SymbolicProgram, block: int, kind: str) -> Expression | None:
@@ -156,23 +164,28 @@ def _contiguity(loops: Sequence[_Loop]) -> list[Expression]:
     return result
 
 
-def _parallel_extent(
+def _parallel_loops(
     loops: Sequence[_Loop], limit: Expression | None, taken: Sequence[Expression]
-) -> Expression:
-    """Extent of the parallel loop: outer loops until the product passes the limit."""
+) -> tuple[list[Expression], Expression]:
+    """Which loops the parallel loop takes, as 0 or 1 each, and its extent.
+
+    It takes outer loops until their product passes the limit.
+    """
+    fused: list[Expression] = [_NO] * len(loops)
     if limit is None:
-        return _YES
+        return fused, _YES
     going, product, extent = _YES, _YES, _YES
-    for loop, vectorized in zip(loops, taken):
+    for index, (loop, vectorized) in enumerate(zip(loops, taken)):
         if not loop.free:
             break
         going = multiply(going, loop.data_parallel, _where(vectorized, _NO, _YES))
+        fused[index] = going
         extent = multiply(extent, _where(going, loop.extent, _YES))
         product = multiply(product, loop.extent)
         if not loop.single:
             break
         going = multiply(going, _at_most(product, limit))
-    return extent
+    return fused, extent
 
 
 def _fusible_whole(loops: Sequence[_Loop], total: Expression) -> Expression:

@@ -143,6 +143,7 @@ class _Walker:
             leaf=leaf,
             predicated=not _is_true(realize.predicate),
             parent=outer,
+            initializes=block.init is not None,
         )
 
     def access(

@@ -22,6 +22,7 @@ class Lowered:
     ``allocations`` maps a buffer to its compacted shape. ``vectors`` and ``parallels`` map a block
     to the product of its vectorised and parallel loops (1: none), ``unrolls`` to its automatic
     unrolling limit, and ``threads`` maps a block to the extents of the tags bound above it.
+    ``program`` is the schedule itself.
     """
 
     allocations: Mapping[str, tuple[int, ...]]
@@ -29,6 +30,7 @@ class Lowered:
     parallels: Mapping[str, int]
     unrolls: Mapping[str, int]
     threads: Mapping[str, Mapping[str, int]]
+    program: Program
 
 
 def lower(schedule: Any) -> Lowered:
@@ -46,6 +48,7 @@ def lower(schedule: Any) -> Lowered:
         {name: _product(program, b, "parallel") for name, b in _blocks(program)},
         {name: _unroll(program, b) for name, b in _blocks(program)},
         {name: _threads(program, b) for name, b in _blocks(program)},
+        program,
     )
 
 

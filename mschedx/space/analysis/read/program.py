@@ -72,7 +72,8 @@ class Block:
 
     ``iters`` holds (name, kind, extent); ``bindings`` the affine value of each in loop variables.
     ``operations`` counts the scalar operations of one instance, keyed "float.add", "int.mul", ….
-    ``leaf`` is false for blocks that only hold other blocks.
+    ``leaf`` is false for blocks that only hold other blocks; ``initializes`` tells of a reduction
+    that its initialisation has not been split off.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Block:
     leaf: bool
     predicated: bool
     parent: int
+    initializes: bool = False
 
 
 @dataclass(frozen=True, slots=True)

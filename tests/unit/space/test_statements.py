@@ -1,0 +1,135 @@
+"""Statements: exact against lowered programs, their operations those of the workload."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+import tvm
+
+from mschedx import workloads
+from mschedx.space import sketches
+from mschedx.space.algebra.tape import Tape
+from mschedx.space.analysis.exactness import check
+from mschedx.space.analysis.read.extract import entry, extract
+from mschedx.space.statements import expressions
+
+CPU = tvm.target.Target({"kind": "llvm", "mcpu": "znver4", "num-cores": 2})
+GPU = tvm.target.Target("nvidia/nvidia-a100")
+TVM = "post-order-apply"
+
+SPACES = {
+    "gemm": ("gemm", (64, 48, 96), "float32", CPU, None),
+    "gemm in TVM's space": ("gemm", (64, 48, 96), "float32", CPU, TVM),
+    "conv2d": ("conv2d", (1, 16, 14, 14, 32, 3, 1, 1), "float32", CPU, None),
+    "conv2d in TVM's space": ("conv2d", (1, 16, 14, 14, 32, 3, 1, 1), "float32", CPU, TVM),
+    "int8": ("gemm", (64, 64, 64), "int8", CPU, None),
+    "bf16": ("gemm", (64, 64, 64), "bfloat16", CPU, None),
+    "softmax": ("softmax", (32, 48), "float32", CPU, None),
+    "softmax in TVM's space": ("softmax", (32, 48), "float32", CPU, TVM),
+    "tensor cores": ("gemm", (128, 128, 128), "float16", GPU, None),
+    "CUDA cores": ("gemm", (64, 48, 96), "float32", GPU, TVM),
+    "tensor cores in TVM's space": ("gemm", (128, 128, 128), "float16", GPU, TVM),
+}
+PRODUCTS = [name for name in SPACES if "softmax" not in name]
+
+
+@cache
+def opened(name):
+    op, shape, dtype, target, space = SPACES[name]
+    return sketches(workloads.make(op, shape, dtype), target, space)[:3]
+
+
+@pytest.mark.parametrize("name", list(SPACES))
+def test_statements_are_what_lowered_programs_execute(name):
+    for sketch in opened(name):
+        configs = sketch.sample(12, np.random.default_rng(5))
+        verdict = check(sketch.design, sketch.analysis, configs, lowering=12)
+        assert verdict.wrong == {}
+        assert verdict.lowered == 12
+
+
+def products(program):
+    """Multiplications of an unscheduled program."""
+    total = 0
+    for block in program.blocks:
+        times = np.prod([program.loops[loop].extent for loop in block.loops], dtype=np.int64)
+        total += int(times) * sum(n for kind, n in block.operations if kind.endswith(".mul"))
+    return total
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_multiplications_are_those_of_the_workload(name):
+    """Those of VNNI, bf16 and tensor-core instructions too: none of these shapes is padded."""
+    op, shape, dtype, *_ = SPACES[name]
+    wanted = products(extract(entry(tvm.IRModule({"main": workloads.make(op, shape, dtype)}))))
+    for sketch in opened(name):
+        configs = sketch.sample(20, np.random.default_rng(0))
+        total = np.zeros(20, dtype=np.int64)
+        for statement in sketch.statements:
+            each = sum(n for kind, n in statement.operations.items() if kind.endswith(".mul"))
+            inside = np.prod(
+                [loop.extent(configs) for loop in statement.loops if loop.kind == "intrinsic"],
+                axis=0,
+            )
+            total += each * statement.instances(configs) * inside.astype(np.int64)
+        assert (total == wanted).all()
+
+
+def test_statements_come_in_program_order_with_their_producers():
+    (first, *_) = opened("gemm")
+    names = [statement.name for statement in first.statements]
+    compute = next(s for s in first.statements if s.is_reduction)
+    assert names.index(compute.name) > names.index("C_init")
+    for read in compute.reads:
+        makers = [first.statements[p] for p in read.producers]
+        assert all(any(w.buffer == read.buffer for w in maker.writes) for maker in makers)
+    packed = [read for read in compute.reads if read.buffer.endswith("_global")]
+    assert packed
+    assert all(read.producers for read in packed)
+
+
+def test_an_initialisation_is_a_statement_of_its_own():
+    sketch = opened("gemm in TVM's space")[0]
+    init, main = sketch.statements[:2]
+    assert (init.is_init, init.is_reduction, init.operations) == (True, False, {})
+    assert main.is_reduction
+    configs = sketch.sample(10, np.random.default_rng(2))
+    assert (init.instances(configs) == 64 * 48).all()
+
+
+def test_strides_and_runs_of_a_row_major_matrix():
+    sketch = opened("gemm in TVM's space")[0]
+    main = next(s for s in sketch.statements if s.is_reduction)
+    right = next(read for read in main.reads if read.buffer == "B")
+    configs = sketch.sample(30, np.random.default_rng(3))
+    for loop, stride in zip(main.loops, right.strides):
+        if loop.name == "k_1":
+            assert (stride(configs) == 48).all()
+        if loop.name in ("i0_3", "i0_2"):
+            assert (stride(configs) == 0).all()
+    assert (right.runs[0](configs) == 96 * 48).all()
+    assert (right.elements[0](configs) == 96 * 48).all()
+
+
+@pytest.mark.parametrize("name", ["gemm", "tensor cores", "softmax in TVM's space"])
+def test_relaxed_statements_are_exact_at_configs(name):
+    import torch
+
+    for sketch in opened(name):
+        tape = Tape(list(expressions(sketch.statements).values()), sketch.design.lattice)
+        configs = sketch.sample(20, np.random.default_rng(4))
+        relaxed = tape.relaxed(torch.tensor(configs, dtype=torch.float64))
+        assert np.allclose(relaxed.numpy(), tape(configs), rtol=1e-9)
+
+
+def test_a_config_is_described_as_loops_with_bytes():
+    sketch = opened("gemm")[0]
+    config = sketch.sample(1, np.random.default_rng(0))[0]
+    text = sketch.describe(config)
+    assert "float.mul" in text
+    assert "parallel" in text
+    assert "KiB" in text or " B" in text
+    with pytest.raises(ValueError, match="expected a config of"):
+        sketch.describe(config[:-1])
