@@ -22,7 +22,9 @@ TVM = "post-order-apply"
 SPACES = {
     "gemm": ("gemm", (64, 48, 96), "float32", CPU, None),
     "gemm in TVM's space": ("gemm", (64, 48, 96), "float32", CPU, TVM),
-    "conv2d": ("conv2d", (1, 16, 14, 14, 32, 3, 1, 1), "float32", CPU, None),
+    "conv2d": ("conv2d", (1, 16, 16, 16, 32, 3, 1, 1), "float32", CPU, None),
+    "guarded copies": ("conv2d", (1, 16, 14, 14, 32, 3, 1, 1), "float32", CPU, None),
+    "grouped": ("conv2d", (1, 16, 14, 14, 32, 3, 1, 1, 1, 2), "float32", CPU, TVM),
     "conv2d in TVM's space": ("conv2d", (1, 16, 14, 14, 32, 3, 1, 1), "float32", CPU, TVM),
     "int8": ("gemm", (64, 64, 64), "int8", CPU, None),
     "bf16": ("gemm", (64, 64, 64), "bfloat16", CPU, None),
@@ -32,7 +34,8 @@ SPACES = {
     "CUDA cores": ("gemm", (64, 48, 96), "float32", GPU, TVM),
     "tensor cores in TVM's space": ("gemm", (128, 128, 128), "float16", GPU, TVM),
 }
-PRODUCTS = [name for name in SPACES if "softmax" not in name]
+PADDED = ("guarded copies", "grouped")
+PRODUCTS = [name for name in SPACES if "softmax" not in name and name not in PADDED]
 
 
 @cache

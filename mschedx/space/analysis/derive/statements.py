@@ -16,20 +16,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from math import gcd
+
+import numpy as np
 
 from ...algebra.expression import (
     Expression,
-    add,
     constant,
-    floor_div,
     minimum,
     multiply,
     where_at_most,
-    where_divides,
 )
 from ...statements import BufferAccess, LoopLevel, Statement
 from ..fit.symbolic import SymbolicProgram
 from ..mirror.kernels import WARP_EXECUTION, top_of, tops
+from ..mirror.postprocs import FETCH
 from ..model import AccessInfo, KernelInfo, VectorInfo
 from ..read.program import Block, Program
 from ..read.tensorized import described_operations
@@ -185,14 +186,15 @@ class _Composer:
 
     def _nest(self, b: int, owner: int, info: VectorInfo) -> _Nest:
         own = self.program.blocks[owner]
-        if info.serial is not None and info.vector is not None and self.kernels:
-            return self._fetched(b, len(own.loops), info)
+        notes = dict(own.annotations)
+        if self.kernels and FETCH in notes:
+            known = info.serial is not None and info.vector is not None
+            return self._fetched(b, len(own.loops), info) if known else self._unknown(b)
         if info.in_vector:
             return self._fused(b, info)
-        return self._plain(b, len(own.loops) if self._is_intrinsic(owner) else None)
-
-    def _is_intrinsic(self, owner: int) -> bool:
-        return "meta_schedule.auto_tensorize" in dict(self.program.blocks[owner].annotations)
+        if not self.kernels and info.vector is None:
+            return self._unknown(b)
+        return self._plain(b, len(own.loops) if "meta_schedule.auto_tensorize" in notes else None)
 
     def _plain(self, b: int, tensorized_from: int | None) -> _Nest:
         """Loops as they are; a thread tag that is bound again is the same thread."""
@@ -214,6 +216,21 @@ class _Composer:
             lambda strides: [strides[p] for p in kept],
         )
 
+    def _unknown(self, b: int) -> _Nest:
+        """A postproc rewrites the loops in a way that no expression says."""
+        chain = self.program.blocks[b].loops
+        rest = (replace(self._loop(b, loop), extent=None) for loop in chain)
+        nothing: list[Expression | None] = [None] * (len(chain) + 1)
+        return _Nest(
+            (
+                LoopLevel("parallel", None, "parallel", "spatial"),
+                *rest,
+                LoopLevel("vector", None, "vectorized", "spatial"),
+            ),
+            lambda levels, _: [levels[0], *nothing, levels[-1]],
+            lambda strides: [None, *strides, None],
+        )
+
     def _fused(self, b: int, info: VectorInfo) -> _Nest:
         """Outer loops fused into a parallel loop, inner ones into a vector loop."""
         chain = self.program.blocks[b].loops
@@ -223,7 +240,7 @@ class _Composer:
             level = self._loop(b, loop)
             gone = _either(whole, _either(parallel, vector))
             extent = level.extent and _where(gone, _YES, level.extent)
-            rest.append(LoopLevel(level.name, extent, level.kind, level.role, level.thread))
+            rest.append(replace(level, extent=extent))
         loops = (
             LoopLevel("parallel", info.parallel, "parallel", "spatial"),
             *rest,
@@ -377,9 +394,12 @@ def _whole_vector(levels: Levels, extents: Levels, lanes: Expression | None) -> 
     if not all(moved[first:last]) or None in still:
         return None
     period = multiply(1, *(extent for extent in still if extent is not None))
-    straddling = add(2, floor_div(add(lanes, -2), period))
-    inside = where_divides(lanes, period, 1, minimum(lanes, straddling))
-    return minimum(whole, where_divides(period, lanes, floor_div(lanes, period), inside))
+    if period.columns or lanes.columns:
+        return None
+    once, width = (int(one(np.ones((1, 0), dtype=np.int64))[0]) for one in (period, lanes))
+    # Starts are multiples of both: at worst the last one before the access moves.
+    worst = once - gcd(once, width) + width - 1
+    return minimum(whole, 1 + worst // once)
 
 
 def _lane_stride(strides: Levels, extents: Levels, info: VectorInfo) -> Expression | None:

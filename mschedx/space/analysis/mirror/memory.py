@@ -53,7 +53,7 @@ def shape(found: SymbolicProgram, buffer: Buffer) -> tuple[Expression | None, ..
     """Compacted shape of an allocated buffer; None for a dimension that was not found.
 
     What is read has been written below the same loop, so the writers decide; where what they touch
-    is not known the readers do.
+    is not known, or guarded so that it is less than their loops span, the readers do.
     """
     uses = users(found.template, buffer.name)
     if not uses:
@@ -62,9 +62,11 @@ def shape(found: SymbolicProgram, buffer: Buffer) -> tuple[Expression | None, ..
     writing = [found.template.blocks[b].accesses[a].is_write for b, a in uses]
     writers = [use for use, writes in zip(uses, writing) if writes]
     readers = [use for use, writes in zip(uses, writing) if not writes]
+    guarded = any(found.template.blocks[b].predicated for b, _ in writers)
+    order = (readers, writers) if guarded else (writers, readers)
     dims = []
     for d in range(len(buffer.shape)):
-        sizes = [_widest(found, buffer, some, d, depth) for some in (writers, readers) if some]
+        sizes = [_widest(found, buffer, some, d, depth) for some in order if some]
         dims.append(next((size for size in sizes if size is not None), None))
     return tuple(dims)
 
