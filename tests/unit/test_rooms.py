@@ -46,11 +46,13 @@ WITHIN_SPACE = {
 }
 WITHIN_ANALYSIS = {
     "model": (),
-    "read": ("model",),
+    "policy": (),
+    "read": ("model", "policy"),
     "fit": ("read",),
     "mirror": ("fit",),
     "derive": ("mirror",),
-    "analyse": ("derive",),
+    "compose": ("derive",),
+    "analyse": ("compose",),
     "replayed": ("fit",),
     "exactness": ("derive",),
     "__init__": ("analyse",),

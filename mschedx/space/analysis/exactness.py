@@ -155,9 +155,9 @@ def _check_forms(
         for d, numbers in enumerate(dims):
             reach = np.minimum(numbers.reach, numbers.bound[:, None])
             levels = len(access.loops) + 1
-            both = (*access.regions[d], *access.team_regions[d])
+            both = (*access.regions[d], *access.cooperative_regions[d])
             for level, expression in enumerate(both):
-                kind = "" if level < levels else " by the team"
+                kind = "" if level < levels else " by all threads"
                 name = f"{access.block}/{access.buffer}[{d}] at level {level % levels}{kind}"
                 verdict.note(name, expression, reach[:, level].tolist(), configs)
 

@@ -42,7 +42,7 @@ class AccessInfo:
     regions : tuple over dimensions of tuples over levels
         ``regions[d][j]``: elements spanned along dimension d while loops j… of ``loops`` run;
         ``regions[d][len(loops)]`` is one instance of the block.
-    team_regions : likewise
+    cooperative_regions : likewise
         The same with all threads of a thread block running too.
     strides : tuple over loops
         Elements between two neighbouring iterations of the loop in the row-major buffer, where the
@@ -57,7 +57,7 @@ class AccessInfo:
     element_bytes: int
     loops: tuple[int, ...]
     regions: tuple[tuple[Expression | None, ...], ...]
-    team_regions: tuple[tuple[Expression | None, ...], ...]
+    cooperative_regions: tuple[tuple[Expression | None, ...], ...]
     strides: tuple[Expression | None, ...]
 
 

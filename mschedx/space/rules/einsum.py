@@ -18,7 +18,7 @@ from .contraction import Contraction, Operand
 
 
 @dataclass(frozen=True, slots=True)
-class Product:
+class MatrixProduct:
     """A contraction as a matrix product; axes are positions among the block's iterators.
 
     Attributes
@@ -72,7 +72,7 @@ class Product:
         return 1 if axis is None else self.extents[axis]
 
 
-def as_product(contraction: Contraction) -> Product | None:
+def as_product(contraction: Contraction) -> MatrixProduct | None:
     """Give every axis one of the four roles; None where an axis has none of them.
 
     A is the operand that the block reads first, as in an intrinsic's description. A grouped or
@@ -91,7 +91,7 @@ def as_product(contraction: Contraction) -> Product | None:
     if not (m and n and k and whole and shared):
         return None
     batch = tuple(axis for axis in contraction.output_plain if axis in contraction.batch)
-    return Product(
+    return MatrixProduct(
         batch,
         m,
         n,
@@ -138,7 +138,7 @@ class Reindexed:
 
 
 def rewrite(
-    sch: Any, block: Any, product: Product, multiples: tuple[int, int, int], transposed: bool
+    sch: Any, block: Any, product: MatrixProduct, multiples: tuple[int, int, int], transposed: bool
 ) -> Reindexed:
     """Turn the block into a product of padded matrices.
 

@@ -19,7 +19,7 @@ from tvm.tirx import IntImm, IterVar
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Access:
+class StageAccess:
     """One buffer region that a stage reads, or its output.
 
     Attributes
@@ -56,7 +56,7 @@ class Stage:
         The axis that indexes each dimension of what is written; None for a constant index.
     dtype : str
         Type of what is written.
-    reads : tuple of Access
+    reads : tuple of StageAccess
     writes : tuple of Buffer
         More than one for a reduction of tuples (arg max).
     """
@@ -67,7 +67,7 @@ class Stage:
     reductions: tuple[int, ...]
     output: tuple[int | None, ...]
     dtype: str
-    reads: tuple[Access, ...]
+    reads: tuple[StageAccess, ...]
     writes: tuple[Any, ...]
 
     @property
@@ -77,7 +77,7 @@ class Stage:
         return axes[-1] if axes else None
 
     @property
-    def stream(self) -> Access | None:
+    def stream(self) -> StageAccess | None:
         """The operand that depends on most axes: its bytes are what the stage costs."""
         if not self.reads:
             return None
@@ -90,7 +90,7 @@ class Stage:
         axis = None if stream is None else self.contiguous(stream)
         return axis in self.reductions
 
-    def contiguous(self, access: Access) -> int | None:
+    def contiguous(self, access: StageAccess) -> int | None:
         """The axis that the access moves by one element with, skipping dimensions of extent 1."""
         for axes, plain in zip(reversed(access.axes), reversed(access.plain)):
             long = [axis for axis in axes if self.extents[axis] > 1]
@@ -168,7 +168,7 @@ def stage_of(sch: Any, rv: Any) -> Stage | None:
     )
 
 
-def _access(region: Any, positions: dict[Any, int], analyzer: Analyzer) -> Access:
+def _access(region: Any, positions: dict[Any, int], analyzer: Analyzer) -> StageAccess:
     plain: list[int | None] = []
     axes: list[frozenset[int]] = []
     for interval in region.region:
@@ -179,7 +179,7 @@ def _access(region: Any, positions: dict[Any, int], analyzer: Analyzer) -> Acces
         single = isinstance(interval.extent, IntImm) and int(interval.extent) == 1
         plain.append(positions.get(index) if single and isinstance(index, tirx.Var) else None)
         axes.append(used)
-    return Access(region.source, tuple(plain), tuple(axes))
+    return StageAccess(region.source, tuple(plain), tuple(axes))
 
 
 def common_rows(stages: Sequence[Stage]) -> list[list[int]] | None:

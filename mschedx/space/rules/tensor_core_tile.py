@@ -18,7 +18,7 @@ from mschedx.intrinsics.cuda_copy import has_async_copies
 from . import einsum, staging
 from .async_copies import ASYNC, STAGES
 from .contraction import match_contraction
-from .einsum import Product, Reindexed
+from .einsum import MatrixProduct, Reindexed
 from .staging import Copy, Fragment
 
 MAX_THREADS = 512
@@ -33,7 +33,7 @@ _UNROLL = (0, 16, 64, 512)
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class TensorCoreTiling:
     """One design space to be: an intrinsic and the sizes that it is given.
 
     Attributes
@@ -64,7 +64,7 @@ def tensor_core_tiles(
     return [_tile(sch.copy(), block, product, plan) for plan in _plans(product, target, tf32)]
 
 
-def _plans(product: Product, target: Target, tf32: bool) -> list[Plan]:
+def _plans(product: MatrixProduct, target: Target, tf32: bool) -> list[TensorCoreTiling]:
     """Choose intrinsics: the longest ``mma``, square ``wmma``, and what pads less than these.
 
     None that would at least double the work by padding.
@@ -81,7 +81,7 @@ def _plans(product: Product, target: Target, tf32: bool) -> list[Plan]:
         other = intrinsics_for(target, b_transposed=True, **types)
         mma += [one for one in other if one.kind == "mma"][:1]
     wmma = [one for one in known if one.kind == "wmma" and _aligned(one)]
-    plans: list[Plan] = []
+    plans: list[TensorCoreTiling] = []
     least = 2 * prod(product.shape)
     for intrinsic in (*mma, *wmma):
         unit = intrinsic.warp_multiple
@@ -90,7 +90,7 @@ def _plans(product: Product, target: Target, tf32: bool) -> list[Plan]:
         work = prod(-(-extent // to) * to for extent, to in zip(product.shape, (m, n, k)))
         square = intrinsic.shape[0] == intrinsic.shape[1]
         if work < least or (square and work == least):
-            plans.append(Plan(intrinsic, (m, n, k), unit, has_async_copies(target)))
+            plans.append(TensorCoreTiling(intrinsic, (m, n, k), unit, has_async_copies(target)))
             least = work
     return plans
 
@@ -116,7 +116,7 @@ def _multiple(extent: int, unit: int, best: int) -> int:
     return max(multiple, unit)
 
 
-def _tile(sch: Any, block: Any, product: Product, plan: Plan) -> Schedule:
+def _tile(sch: Any, block: Any, product: MatrixProduct, plan: TensorCoreTiling) -> Schedule:
     # What decides nothing comes first, so that an analysis does it once for all configs.
     new = einsum.rewrite(sch, block, product, plan.multiples, plan.intrinsic.b_transposed)
     direct = not new.sinks and not sch.get_consumers(block)
@@ -160,7 +160,7 @@ def _tile(sch: Any, block: Any, product: Product, plan: Plan) -> Schedule:
 
 
 def _copies(
-    sch: Any, block: Any, product: Product, new: Reindexed, intrinsic: CudaIntrinsic
+    sch: Any, block: Any, product: MatrixProduct, new: Reindexed, intrinsic: CudaIntrinsic
 ) -> list[Copy]:
     """Give A and B tiles in shared memory, still beside the block's loops."""
     along = (product.a_along_k, product.b_along_k == intrinsic.b_transposed)
@@ -173,7 +173,7 @@ def _copies(
 
 
 def _fragments(
-    sch: Any, block: Any, product: Product, intrinsic: CudaIntrinsic, names: Names
+    sch: Any, block: Any, product: MatrixProduct, intrinsic: CudaIntrinsic, names: Names
 ) -> tuple[Fragment, Fragment, Fragment]:
     """Give A, B and the result fragments, still beside the block's loops."""
     m, n, k = intrinsic.shape
@@ -198,7 +198,7 @@ class Loops:
     step: Any
 
 
-def _loops(sch: Any, block: Any, plan: Plan) -> Loops:
+def _loops(sch: Any, block: Any, plan: TensorCoreTiling) -> Loops:
     """Sample the tiles of a block of instructions, bring the loops into order and bind them."""
     *batch, m, n, k = sch.get_loops(block)
     (m0, mw, *mf), (n0, nw, *nf) = (

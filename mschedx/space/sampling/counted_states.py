@@ -112,7 +112,7 @@ class Pairs(States):
         self.right.pick(right, rest // size, rows)
 
 
-Relation = Leaf | Pairs
+CountedStates = Leaf | Pairs
 
 
 def make_leaf(
@@ -132,7 +132,7 @@ def make_leaf(
 
 
 def make_pairs(
-    sides: tuple[Relation, Relation],
+    sides: tuple[CountedStates, CountedStates],
     pairs: tuple[IntArray, IntArray],
     slots: dict[int, int],
     states: tuple[IntArray, IntArray, IntArray],

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .counted_states import Leaf, Pairs, Relation, make_leaf, make_pairs, pairs_between
+from .counted_states import CountedStates, Leaf, Pairs, make_leaf, make_pairs, pairs_between
 from .partial_evaluation import Graph, Values, holds
 
 IntArray = NDArray[np.int64]
@@ -37,7 +37,7 @@ class TooManyStates(Exception):
         self.conditions = tuple(conditions)
 
 
-Plan = tuple[tuple[int, int], ...]
+JoinOrder = tuple[tuple[int, int], ...]
 """Which relations to join, as positions in a growing list that starts with the leaves."""
 
 
@@ -72,26 +72,26 @@ class Joiner:
         problems = max((int(own.max(initial=0)) + 1 for own in self._groups), default=1)
         self._dtype: Any = np.int64 if math.prod(most) * problems < 1 << 62 else object
 
-    def run(self, plan: Plan | None = None) -> tuple[list[Relation], Plan]:
+    def run(self, plan: JoinOrder | None = None) -> tuple[list[CountedStates], JoinOrder]:
         """Join until no condition is left between relations.
 
         Parameters
         ----------
-        plan : Plan, optional
+        plan : JoinOrder, optional
             The order of an earlier run with other rows; found greedily when None.
 
         Returns
         -------
         relations : list
             One per independent set of tables, with one state, or none when nothing is valid.
-        plan : Plan
+        plan : JoinOrder
 
         Raises
         ------
         TooManyStates
         """
         self._propagate()
-        relations: list[Relation] = [self._leaf(table) for table in range(len(self._keep))]
+        relations: list[CountedStates] = [self._leaf(table) for table in range(len(self._keep))]
         alive = list(range(len(relations)))
         steps: list[tuple[int, int]] = []
         while True:
@@ -207,7 +207,7 @@ class Joiner:
     def _flag(self, i: int, flags: IntArray) -> BoolArray:
         return (flags & self._bit(i)) != 0
 
-    def _cheapest(self, relations: list[Relation], alive: list[int]) -> tuple[int, int] | None:
+    def _cheapest(self, relations: list[CountedStates], alive: list[int]) -> tuple[int, int] | None:
         """Choose two relations that share a condition and whose join is small."""
         best, choice = np.inf, None
         for position, a in enumerate(alive):
@@ -225,7 +225,7 @@ class Joiner:
                     best, choice = cost, (a, b)
         return choice
 
-    def _join(self, left: Relation, right: Relation) -> Pairs:
+    def _join(self, left: CountedStates, right: CountedStates) -> Pairs:
         tables, sides = left.tables | right.tables, (left.tables, right.tables)
         finished = [
             i for i in self._live(left.tables) if self._graph.conditions[i].tables <= tables

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from ..algebra.constraints import Constraint
 from ..errors import EmptySpace
-from .counted_states import Relation
+from .counted_states import CountedStates
 from .diagnose import explain
-from .join import Joiner, Plan, TooManyStates
+from .join import Joiner, JoinOrder, TooManyStates
 from .partial_evaluation import Graph
 from .unique_rows import RowIndex
 
@@ -265,7 +265,7 @@ class Sampler:
         return [RowIndex(rows) for _, rows in self._tables]
 
     @cached_property
-    def _joined(self) -> tuple[list[Relation], Plan, tuple[int, ...]]:
+    def _joined(self) -> tuple[list[CountedStates], JoinOrder, tuple[int, ...]]:
         """The relations, their plan, and which constraints they enforce."""
         active = list(range(len(self._constraints)))
         while True:

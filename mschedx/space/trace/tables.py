@@ -109,10 +109,10 @@ def open_instructions(mod: tvm.IRModule, trace: Trace, sampled: list[Sampled]) -
         When a loop's extent depends on earlier decisions otherwise than as their product.
     """
     layout = layout_of(trace, sampled)
-    configs = configs_of(observe(mod, trace, sampled, _PROBES), sampled, layout)
+    configs = configs_of(replayed_tables(mod, trace, sampled, _PROBES), sampled, layout)
     tiles = [columns for item, columns in zip(sampled, layout) if item.kind in TILES]
     if any(np.ptp(configs[:, columns].prod(axis=1)) for columns in tiles):
-        configs = configs_of(observe(mod, trace, sampled, _FIT_PROBES), sampled, layout)
+        configs = configs_of(replayed_tables(mod, trace, sampled, _FIT_PROBES), sampled, layout)
     names = _names(sampled, layout)
     tables: list[Table] = []
     constraints: list[Constraint] = []
@@ -132,7 +132,7 @@ def open_instructions(mod: tvm.IRModule, trace: Trace, sampled: list[Sampled]) -
     return Opened(decisions, tuple(tables), configs[0].copy(), tuple(constraints))
 
 
-def observe(
+def replayed_tables(
     mod: tvm.IRModule, trace: Trace, sampled: list[Sampled], n: int
 ) -> list[dict[int, Raw]]:
     """Let TVM draw every decision but the locations, ``n`` times.

@@ -31,7 +31,9 @@ def accesses(found: SymbolicProgram) -> tuple[AccessInfo, ...]:
                     element_bytes=dtype_bytes(buffer.dtype),
                     loops=block.loops,
                     regions=tuple(tuple(form.reach[:levels]) for form in forms),
-                    team_regions=tuple(tuple(form.reach[levels : 2 * levels]) for form in forms),
+                    cooperative_regions=tuple(
+                        tuple(form.reach[levels : 2 * levels]) for form in forms
+                    ),
                     strides=tuple(_stride(found, b, a, loop) for loop in block.loops),
                 )
             )

@@ -6,8 +6,8 @@ P : number of probes.
 form : an affine value of a block, an iterator or the start of an access along one dimension.
 level j of a block with n loops : its loops j … n−1 run, the others stand still; level n is one
     instance of the block.
-team level j : the same with all threads of the thread block running too, which is what shared
-    memory holds; stored at index n+1+j, and equal to level j where there are no threads.
+cooperative level j : the same with all threads of the thread block running too, which is what
+    shared memory holds; stored at index n+1+j, and equal to level j where there are no threads.
 own level j : the same with every thread standing still, which is what a thread holds; at 2n+2+j.
 """
 
@@ -108,11 +108,11 @@ def first_step(program: Program, access: Access, loop: int) -> int:
 
 
 def running_loops(program: Program, loops: tuple[int, ...]) -> list[frozenset[int]]:
-    """The loops that run at every level, then at every team level, then at every own level."""
+    """The loops that run at every level, then at the cooperative levels, then at the own levels."""
     threads = {i for i in loops if program.loops[i].thread.startswith(("threadIdx", "vthread"))}
     plain = [frozenset(loops[level:]) for level in range(len(loops) + 1)]
-    team, alone = [now | threads for now in plain], [now - threads for now in plain]
-    return plain + team + alone
+    together, alone = [now | threads for now in plain], [now - threads for now in plain]
+    return plain + together + alone
 
 
 class _Reader:

@@ -29,6 +29,7 @@ from ...algebra.expression import (
     where_at_most,
     where_divides,
 )
+from ..policy import Scrutiny
 from ..read.affine import Affine, Division
 from ..read.program import Access, Program
 from .integers import LEGIBLE, Recipe, Solver
@@ -108,9 +109,8 @@ class SymbolicProgram:
 def solve(
     observed: Observations,
     solver: Solver,
-    further: IntArray | None = None,
-    strict: bool = False,
-    wary: bool = False,
+    unseen: IntArray | None = None,
+    scrutiny: Scrutiny | None = None,
 ) -> SymbolicProgram:
     """Find the expressions of the programs observed.
 
@@ -119,15 +119,12 @@ def solve(
     observed : Observations
     solver : Solver
         Made on the configs of the same P probes.
-    further : int64 array [m, D], optional
+    unseen : int64 array [m, D], optional
         Configs that nothing was seen of: expressions are kept within their bounds there, and those
         of accesses with quotients are compared with their rivals.
-    strict : bool
-        Leave out expressions that differ from a rival, instead of only noting where they do.
-    wary : bool
-        Compare all expressions with their rivals, for the programs are few.
+    scrutiny : Scrutiny, optional
     """
-    return _Builder(observed, solver, further, strict, wary).run()
+    return _Builder(observed, solver, unseen, scrutiny or Scrutiny()).run()
 
 
 def withdraw(found: SymbolicProgram, observed: Observations, configs: IntArray) -> None:
@@ -179,15 +176,14 @@ class _Builder:
         self,
         observed: Observations,
         solver: Solver,
-        further: IntArray | None = None,
-        strict: bool = False,
-        wary: bool = False,
+        unseen: IntArray | None,
+        scrutiny: Scrutiny,
     ) -> None:
-        self.strict, self.wary = strict, wary
+        self.scrutiny = scrutiny
         self.thin = False
         self.evidence: dict[tuple[bytes, Expression], bool] = {}
         self.template = observed.template
-        self.further = solver.configs[:0] if further is None else further
+        self.unseen = solver.configs[:0] if unseen is None else unseen
         self.disputed: dict[bytes, IntArray] = {}
         self.elsewhere: dict[Expression, IntArray] = {}
         self.solver = solver
@@ -287,13 +283,13 @@ class _Builder:
         """Whether the programs where a part of a loop is present show all it may depend on."""
         key = (present.tobytes(), count)
         if key not in self.evidence:
-            elsewhere = self.further[self._at(count) > 1]
+            elsewhere = self.unseen[self._at(count) > 1]
             self.evidence[key] = not len(elsewhere) or self.solver.shows(present, elsewhere)
         return self.evidence[key]
 
     def _solve_reach(self, block: int, form: Form) -> None:
         numbers = self.numbers[id(form)]
-        # Without threads the team's levels, and a thread's own, are the plain ones.
+        # Without threads the cooperative levels, and a thread's own, are the plain ones.
         known: dict[frozenset[int], Expression] = {}
         for level in reversed(range(len(form.reach))):
             values, running = numbers.reach[:, level], self.running[block][level]
@@ -307,21 +303,21 @@ class _Builder:
             if found is not None:
                 found = self._within(found, form.bound)
                 rivals = self._recipes(block, form, level)
-                if self._dispute(found, values, legible, rivals, numbers) and self.strict:
+                if self._dispute(found, values, legible, rivals, numbers) and self.scrutiny.drop:
                     found = None
             if found is not None:
                 known[running] = found
             form.reach[level] = found
 
     def _at(self, expression: Expression) -> IntArray:
-        """Values of an expression at the further configs."""
+        """Values of an expression at the unseen configs."""
         if expression not in self.elsewhere:
-            self.elsewhere[expression] = expression(self.further)
+            self.elsewhere[expression] = expression(self.unseen)
         return self.elsewhere[expression]
 
     def _within(self, found: Expression, bound: Expression | None) -> Expression:
         """Clip what exceeds its bound at configs that no program was seen of."""
-        if bound is None or not len(self.further) or (self._at(found) <= self._at(bound)).all():
+        if bound is None or not len(self.unseen) or (self._at(found) <= self._at(bound)).all():
             return found
         return minimum(found, bound)
 
@@ -340,7 +336,7 @@ class _Builder:
         """
         form = numbers.local
         divides = form and any(isinstance(atom, Division) for atom, _ in form.terms)
-        if not (divides or self.wary) or not len(self.further):
+        if not (divides or self.scrutiny.every) or not len(self.unseen):
             return False
         for recipe in recipes:
             rival = recipe()
@@ -348,7 +344,7 @@ class _Builder:
                 continue
             apart = np.flatnonzero(self._at(rival) != self._at(found))
             for position in {*apart[:1], *apart[-1:]}:
-                config = self.further[position]
+                config = self.unseen[position]
                 self.disputed.setdefault(config.tobytes(), config)
             return len(apart) > 0
         return False
@@ -431,7 +427,7 @@ class _Builder:
                     if None in form.reach:
                         reason = access.problem or f"{NOT_FOUND} these sizes"
                         problems[access_name(block.name, access, d)] = reason
-        if self.wary and self.thin:
+        if self.scrutiny.every and self.thin:
             problems["strides"] = "too few programs show them"
         return problems
 

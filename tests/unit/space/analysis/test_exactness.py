@@ -11,6 +11,7 @@ from mschedx.space.algebra.tape import Tape
 from mschedx.space.analysis import analyse
 from mschedx.space.analysis.exactness import check
 from mschedx.space.analysis.fit.symbolic import NOT_FOUND
+from mschedx.space.analysis.policy import AnalysisPolicy
 from mschedx.space.analysis.read.extract import entry, extract
 from mschedx.space.analysis.read.probe import corner_configs, extreme_configs
 
@@ -77,7 +78,7 @@ def test_grouped_programs_where_tiles_span_groups():
 @pytest.mark.parametrize("seed", [0, 2])
 def test_a_tile_too_large_to_go_through_costs_no_expression(seed):
     """Among these replays are some whose fused loop runs 25,000 times through quotients."""
-    analysis = analyse(designs("conv2d-grouped-56", "cuda")[1], seed)
+    analysis = analyse(designs("conv2d-grouped-56", "cuda")[1], AnalysisPolicy(seed=seed))
     assert not [reason for reason in analysis.unresolved.values() if NOT_FOUND in reason]
     assert any("shared bytes" in one.origin for one in analysis.constraints)
 

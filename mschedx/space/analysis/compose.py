@@ -1,0 +1,299 @@
+"""From the expressions of a program's numbers to all that is known of a design space."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mschedx.hardware import Hardware
+
+from ..algebra.constraints import Constraint
+from ..algebra.expression import Expression, multiply
+from ..statements import Statement
+from .derive.cpu_advice import cpu_preferences
+from .derive.limits import (
+    Limits,
+    canonical_constraints,
+    gpu_constraints,
+    named,
+    registers,
+    vector_constraints,
+)
+from .derive.statements import statements
+from .derive.varying_loops import constant_loops
+from .fit.accesses import accesses, footprints, unknown_strides
+from .fit.integers import Solver
+from .fit.symbolic import SymbolicProgram
+from .mirror.compaction import doubtful, enlarged
+from .mirror.kernels import kernels, top_of, tops
+from .mirror.memory import alignment, copies, elements, is_shared, shape, unsure, users
+from .mirror.postprocs import fetch, unroll
+from .mirror.vectorize import rewrite
+from .model import AccessInfo, AllocationInfo, Analysis, KernelInfo, LoopInfo, VectorInfo
+from .read.probe import Probes
+from .read.program import Program, dtype_bytes
+from .read.tensorized import tensorized
+
+if TYPE_CHECKING:
+    from ..trace.design import Design
+
+THREAD_REGISTER_BYTES = 255 * 4
+"""Registers one CUDA thread can have."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What replays of a design showed.
+
+    Parameters
+    ----------
+    observed : Probes
+        All replays.
+    programs : tuple of Program
+        Those of the most frequent structure that expressions were found from.
+    solver : Solver
+        Made on their configs.
+    found : SymbolicProgram
+    others : int
+        Replays of another structure.
+    """
+
+    observed: Probes
+    programs: tuple[Program, ...]
+    solver: Solver
+    found: SymbolicProgram
+    others: int
+
+
+def compose(design: Design, evidence: Evidence, rng: np.random.Generator) -> Analysis:
+    """Derive statements, allocations, kernels, quantities and constraints."""
+    programs, found, solver = evidence.programs, evidence.found, evidence.solver
+    limits = Limits.of(design.target)
+    on_gpu = bool(limits.threads)
+    allocations = _allocations(programs, found, solver, on_gpu)
+    bounds: tuple[str, ...] = ()
+    if on_gpu:
+        pitches = {one.buffer: alignment(programs, one.buffer, solver) for one in allocations}
+        allocations, bounds = enlarged(design, found, allocations, pitches, evidence.observed, rng)
+    else:
+        bounds = doubtful(found, allocations)
+    nests = kernels(found, allocations, limits.warp) if on_gpu else ()
+    vectors = _vectors(programs, found, solver, nests)
+    loops, reached = _loops(found), accesses(found)
+    by_block = {info.block: info for info in vectors}
+    composed = statements(programs, found, reached, nests, by_block, tensorized(design))
+    constraints, canonical, preferences = _constraints(
+        design, evidence, limits, nests, vectors, allocations, composed, rng
+    )
+    quantities = _quantities(found, loops, reached, allocations, nests, vectors)
+    unresolved = {
+        **found.problems,
+        **_other_structures(evidence),
+        **unknown_strides(reached, loops),
+        **_withdrawn(quantities, found, nests, allocations, bounds),
+    }
+    return Analysis(
+        quantities=quantities,
+        constraints=named(constraints, design.names),
+        canonical=named(canonical, design.names),
+        preferences=named(preferences, design.names),
+        unresolved=unresolved,
+        loops=loops,
+        accesses=reached,
+        statements=composed,
+        allocations=tuple(_unsized(one) if one.buffer in bounds else one for one in allocations),
+        kernels=nests,
+        vectors=vectors,
+    )
+
+
+def _constraints(
+    design: Design,
+    evidence: Evidence,
+    limits: Limits,
+    nests: Sequence[KernelInfo],
+    vectors: Sequence[VectorInfo],
+    allocations: Sequence[AllocationInfo],
+    composed: Sequence[Statement],
+    rng: np.random.Generator,
+) -> tuple[list[Constraint], list[Constraint], list[Constraint]]:
+    """What must hold, what makes one config of several equal ones, and what is advised."""
+    programs, found, solver = evidence.programs, evidence.found, evidence.solver
+    tiles = [t.columns for t in design.tables if len(t.columns) > 1]
+    constraints = list(constant_loops(design, tiles, evidence.observed, rng))
+    if not limits.threads:
+        return constraints, [], cpu_preferences(composed, Hardware.from_target(design.target))
+    name = str(design.target.attrs.get("arch", design.target.kind.name))
+    constraints += gpu_constraints(programs, found, solver, nests, limits, name)
+    constraints += vector_constraints(found, vectors)
+    canonical = list(canonical_constraints(programs, found, solver))
+    return constraints, canonical, list(registers(allocations, THREAD_REGISTER_BYTES))
+
+
+def _other_structures(evidence: Evidence) -> dict[str, str]:
+    if not evidence.others:
+        return {}
+    return {
+        "structure": f"{evidence.others} of {len(evidence.observed.programs)} replays have another "
+        "loop structure; expressions describe the most frequent one"
+    }
+
+
+def _withdrawn(
+    quantities: dict[str, Expression],
+    found: SymbolicProgram,
+    nests: Sequence[KernelInfo],
+    allocations: Sequence[AllocationInfo],
+    bounds: Sequence[str],
+) -> dict[str, str]:
+    """Take the quantities out of which only a bound is known, and say why."""
+    reasons = {}
+    for name in _unsure(found, nests, allocations):
+        if quantities.pop(name, None) is not None:
+            reasons[name] = "what the buffer's readers touch is not known: only a lower bound is"
+    for name in _of_buffers(bounds, nests, allocations):
+        if quantities.pop(name, None) is not None:
+            reasons[name] = "TVM allocates more than is touched: only a bound is known"
+    return reasons
+
+
+def _unsized(one: AllocationInfo) -> AllocationInfo:
+    return replace(one, shape=(None,) * len(one.shape), bytes=None)
+
+
+def _loops(found: SymbolicProgram) -> tuple[LoopInfo, ...]:
+    return tuple(
+        LoopInfo(
+            loop.name,
+            loop.kind,
+            loop.thread,
+            extent,
+            None if loop.parent < 0 else loop.parent,
+            loop.name.split("/")[0],
+        )
+        for loop, extent in zip(found.template.loops, found.extents)
+    )
+
+
+def _instances(found: SymbolicProgram) -> dict[str, Expression | None]:
+    """How often every leaf block runs."""
+    named: dict[str, Expression | None] = {}
+    for block in found.template.blocks:
+        if block.leaf:
+            extents = [found.extents[loop] for loop in block.loops]
+            known = None if None in extents else multiply(1, *(e for e in extents if e is not None))
+            named[f"{block.name}/instances"] = known
+    return named
+
+
+def _allocations(
+    programs: Sequence[Program], found: SymbolicProgram, solver: Solver, on_gpu: bool
+) -> tuple[AllocationInfo, ...]:
+    result = []
+    nests = tops(found.template)
+    for buffer in found.template.buffers:
+        uses = users(found.template, buffer.name)
+        if buffer.parameter or not uses:
+            continue
+        above = {top_of(found.template, b) for b, _ in uses}
+        top = above.pop() if len(above) == 1 else None
+        dims = shape(found, buffer)
+        versions = solver.solve(np.array([copies(found, p, buffer.name) for p in programs]))
+        size = elements(dims, alignment(programs, buffer.name, solver))
+        size = size and versions and multiply(dtype_bytes(buffer.dtype), versions, size)
+        if size is not None and on_gpu and top is not None and buffer.scope == "local":
+            size = multiply(size, *_vthreads(found, top))
+        kernel = -1 if top is None else nests.index(top)
+        result.append(
+            AllocationInfo(buffer.name, buffer.scope, buffer.dtype, kernel, dims, versions, size)
+        )
+    return tuple(result)
+
+
+def _unsure(
+    found: SymbolicProgram, nests: Sequence[KernelInfo], allocations: Sequence[AllocationInfo]
+) -> list[str]:
+    """Names of quantities that rest on buffers whose readers are not known."""
+    buffers = {buffer.name: buffer for buffer in found.template.buffers}
+    open_ended = [one.buffer for one in allocations if unsure(found, buffers[one.buffer])]
+    return _of_buffers(open_ended, nests, allocations)
+
+
+def _of_buffers(
+    chosen: Sequence[str], nests: Sequence[KernelInfo], allocations: Sequence[AllocationInfo]
+) -> list[str]:
+    """Names of the quantities that rest on the sizes of these buffers."""
+    names = []
+    for one in allocations:
+        if one.buffer in chosen:
+            names += [f"{one.buffer}/alloc[{d}]" for d in range(len(one.shape))]
+            names.append(f"{one.buffer}/alloc_bytes")
+            if is_shared(one.scope) and 0 <= one.kernel < len(nests):
+                names.append(f"{nests[one.kernel].name}/shared_bytes")
+    return names
+
+
+def _vthreads(found: SymbolicProgram, top: int) -> list[Expression]:
+    loops = enumerate(found.template.loops)
+    return [
+        extent
+        for index, loop in loops
+        if loop.thread.startswith("vthread") and (extent := found.extents[index]) is not None
+    ]
+
+
+def _vectors(
+    programs: Sequence[Program],
+    found: SymbolicProgram,
+    solver: Solver,
+    nests: Sequence[KernelInfo],
+) -> tuple[VectorInfo, ...]:
+    """What the postprocs make of every block that has loops."""
+    result = []
+    template = found.template
+    order = tops(template)
+    for b, block in enumerate(template.blocks):
+        top = top_of(template, b)
+        if top is None or block.parent > 0:
+            continue
+        limit = unroll(programs, template, top, solver)
+        if nests:
+            threads = nests[order.index(top)].threads
+            info = threads and fetch(programs, found, b, threads, solver)
+            info = info or VectorInfo(block.name)
+        else:
+            info = rewrite(programs, found, 0, b, solver)
+        result.append(replace(info, unroll=limit))
+    return tuple(result)
+
+
+def _quantities(
+    found: SymbolicProgram,
+    loops: Sequence[LoopInfo],
+    reached: Sequence[AccessInfo],
+    allocations: Sequence[AllocationInfo],
+    nests: Sequence[KernelInfo],
+    vectors: Sequence[VectorInfo],
+) -> dict[str, Expression]:
+    """Name what was found."""
+    named: dict[str, Expression | None] = {loop.name: loop.extent for loop in loops}
+    for nest in nests:
+        named |= {f"{nest.name}/{tag}": extent for tag, extent in nest.extents.items()}
+        named[f"{nest.name}/grid"] = nest.grid
+        named[f"{nest.name}/threads"] = nest.threads
+        named[f"{nest.name}/vthreads"] = nest.vthreads
+        named[f"{nest.name}/shared_bytes"] = nest.shared_bytes
+    for one in allocations:
+        named[f"{one.buffer}/alloc_bytes"] = one.bytes
+        for d, extent in enumerate(one.shape):
+            named[f"{one.buffer}/alloc[{d}]"] = extent
+    for info in vectors:
+        for part in ("vector", "parallel", "unroll", "serial"):
+            named[f"{info.block}/{part}"] = getattr(info, part)
+    named |= _instances(found)
+    for access in reached:
+        named |= footprints(access, loops)
+    return {name: e for name, e in named.items() if e is not None}
