@@ -1,0 +1,138 @@
+"""Measure random valid configs of workloads and keep them as a data set."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mschedx.record.dataset import DatasetFile, DatasetTask, TaskTrials
+from mschedx.record.work_dir import target_json, versions
+from mschedx.workloads import Workload
+
+if TYPE_CHECKING:
+    from tvm.target import Target
+
+    from mschedx.space.sketch import Sketch
+
+_BATCH = 16
+
+
+def collect(
+    workloads: Sequence[Workload],
+    target: Target,
+    path: str | Path,
+    *,
+    trials: int,
+    space: str | None = None,
+    seed: int = 0,
+    say: Callable[[str], None] = print,
+) -> DatasetFile:
+    """Measure until the file has so many trials of every workload; what it has counts.
+
+    Configs are drawn uniformly from the valid ones of every sketch, each design space as often as
+    any other.
+
+    Parameters
+    ----------
+    workloads : sequence of Workload
+    target : tvm.target.Target
+    path : path
+        Data set to add to.
+    trials : int
+        Of each workload, > 0.
+    space : str, optional
+        mschedx's own when None; otherwise what `mschedx.space.sketches` takes.
+    seed : int
+    say : callable
+        Told a line per workload.
+    """
+    from mschedx import measure
+
+    if trials < 1:
+        raise ValueError(f"expected trials >= 1, got {trials}")
+    file = DatasetFile(path)
+    builder, runner = measure.LocalBuilder(), measure.LocalRunner()
+    for workload in workloads:
+        sketches = _opened(workload, target, space)
+        known = file.declare(_task(workload, target, space, sketches))
+        rng = np.random.default_rng([seed, len(known)])
+        while len(known) < trials:
+            wanted = min(_BATCH, trials - len(known))
+            if not _measure(file, known, sketches, target, wanted, rng, builder, runner):
+                break
+        say(f"{workload.name}: {len(known)} trials, best {known.best_s * 1e3:.4g} ms")
+    return file
+
+
+def _opened(workload: Workload, target: Target, space: str | None) -> list[Sketch]:
+    import tvm
+
+    from mschedx.space import sketches
+
+    mod = tvm.IRModule({"main": workload.func()})
+    found = [sketch.narrowed() for sketch in sketches(mod, target, space)]
+    return [sketch for sketch in found if sketch.count() != 0]
+
+
+def _task(
+    workload: Workload, target: Target, space: str | None, sketches: Sequence[Sketch]
+) -> DatasetTask:
+    from mschedx.space.task import Task
+
+    task = Task.of(sketches[0].design.mod, target)
+    return DatasetTask(
+        f"{task.key}/{space or 'mschedx'}",
+        (workload.op, tuple(workload.shape), workload.dtype),
+        target_json(target),
+        space,
+        {"processor": platform.processor() or platform.machine(), **versions()},
+        tuple(sketch.names for sketch in sketches),
+    )
+
+
+def _measure(
+    file: DatasetFile,
+    known: TaskTrials,
+    sketches: Sequence[Sketch],
+    target: Target,
+    wanted: int,
+    rng: np.random.Generator,
+    builder: Any,
+    runner: Any,
+) -> int:
+    """Measure some more configs; the number of those that became schedules."""
+    from tvm.s_tir.meta_schedule.arg_info import ArgInfo
+    from tvm.s_tir.meta_schedule.builder import BuilderInput
+    from tvm.s_tir.meta_schedule.runner import RunnerInput
+
+    from mschedx.latency import latency_s
+    from mschedx.space.errors import InvalidSchedule
+
+    chosen = rng.integers(len(sketches), size=wanted)
+    measured = 0
+    for index in np.unique(chosen):
+        configs = sketches[index].sample(int((chosen == index).sum()), rng)
+        made = sketches[index].schedules(configs)
+        pairs = [(c, s) for c, s in zip(configs, made) if not isinstance(s, InvalidSchedule)]
+        if not pairs:
+            continue
+        built = builder.build([BuilderInput(schedule.mod, target) for _, schedule in pairs])
+        seconds = np.full(len(pairs), np.inf)
+        ran = [i for i, result in enumerate(built) if result.error_msg is None]
+        inputs = [
+            RunnerInput(
+                built[i].artifact_path,
+                target.kind.name.replace("llvm", "cpu"),
+                ArgInfo.from_entry_func(pairs[i][1].mod, remove_preproc=True),
+            )
+            for i in ran
+        ]
+        for i, future in zip(ran, runner.run(inputs) if inputs else []):
+            seconds[i] = latency_s(future.result())
+        file.append(known.task.key, int(index), np.array([c for c, _ in pairs]), seconds)
+        measured += len(pairs)
+    return measured
