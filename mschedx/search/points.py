@@ -14,13 +14,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from mschedx.space.resolver import Resolver
     from mschedx.space.sketch import Sketch
+    from mschedx.space.task import Task
     from mschedx.space.trace.design import Decision
 
 IntArray = NDArray[np.int64]
@@ -122,6 +125,18 @@ class SketchSet:
 
     def __len__(self) -> int:
         return len(self.sketches)
+
+    @cached_property
+    def task(self) -> Task:
+        """The task these are sketches of."""
+        return self.sketches[0].task
+
+    @cached_property
+    def resolver(self) -> Resolver:
+        """Finds the sketch and config of a trace."""
+        from mschedx.space.resolver import Resolver
+
+        return Resolver(self.sketches)
 
     def _shares(self) -> FloatArray:
         """Share of each sketch in its family [S]: by number of configs where all are known."""

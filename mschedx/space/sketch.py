@@ -28,6 +28,7 @@ from .algebra.expression import Expression, column
 from .design_spaces import generate, shared_postprocs
 from .errors import InvalidSchedule
 from .sampling.sampler import Sampler
+from .task import Task, digest
 from .trace.design import Decision, Design
 from .trace.locations import MAX_COMBINATIONS
 from .trace.materialize import Postprocs, in_threads, useful_threads
@@ -88,6 +89,23 @@ class Sketch:
         from .analysis import analyse
 
         return analyse(self.design)
+
+    @cached_property
+    def task(self) -> Task:
+        """The workload and target this is a sketch of."""
+        return Task.of(self.design.mod, self.design.target)
+
+    @cached_property
+    def key(self) -> str:
+        """Name the structure: 16 hexadecimal digits, the same in every process.
+
+        Made of the task, the trace's instructions without decisions, and the fixed compute
+        locations; not of constraints, so that :meth:`narrowed` keeps it.
+        """
+        design = self.design
+        return digest(
+            f"{self.task.key} {design.signature} {sorted(design.fixed_locations.items())}"
+        )
 
     @property
     def decisions(self) -> tuple[Decision, ...]:

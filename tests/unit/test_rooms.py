@@ -36,11 +36,13 @@ WITHIN_SPACE = {
     "sampling": ("algebra",),
     "trace": ("sampling",),
     "rules": ("errors",),
+    "task": (),
     "analysis": ("trace",),
     "target": ("rules",),
     "design_spaces": ("target", "trace"),
-    "sketch": ("design_spaces", "analysis"),
-    "__init__": ("sketch",),
+    "sketch": ("design_spaces", "analysis", "task"),
+    "resolver": ("sketch",),
+    "__init__": ("resolver",),
 }
 WITHIN_ANALYSIS = {
     "model": (),
