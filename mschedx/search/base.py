@@ -6,8 +6,9 @@ never measured twice (structural hash), candidates that cannot be materialised a
 the batch is full, a run of T trials proposes exactly T unless the space runs out, and earlier
 records of the same workload count as measured.
 
-Who calls what, once per round: `TaskSearch.next_batch` → `Search.propose` → ``materialize``; then
-`TaskSearch.tell` with the latencies → `Scorer.learn`.
+Who calls what, once per round: `TaskSearch.next_batch` → `Scorer.learn` → `Search.propose` →
+``materialize``; then `TaskSearch.tell` with the latencies. Learning waits for the next batch, so
+that between the two a model can still be asked what it had expected of this one.
 """
 
 from __future__ import annotations
@@ -167,11 +168,11 @@ class TaskSearch:
         self._left, self._batch = trials, batch
         self._programs = set(programs)
         self._in_flight: list[Candidate] = []
-        if len(self.history):
-            scorer.learn(self.history)
+        self._learnt = 0
 
     def next_batch(self) -> list[Candidate] | None:
         """Return the next candidates, at least one; None when trials or space are used up."""
+        self.learn()
         wanted = min(self._left, self._batch)
         batch: list[Candidate] = []
         idle = 0
@@ -202,7 +203,12 @@ class TaskSearch:
         points = Points.concatenate([candidate.point for candidate in self._in_flight])
         self.history.add(points, latency_s)
         self._in_flight = []
-        self.scorer.learn(self.history)
+
+    def learn(self) -> None:
+        """Teach the scorer, if there is something new."""
+        if len(self.history) > self._learnt:
+            self.scorer.learn(self.history)
+            self._learnt = len(self.history)
 
     def _admit(self, points: Points, missing: int) -> list[Candidate]:
         """Materialise points in order until ``missing`` new programs are found."""

@@ -108,12 +108,20 @@ class SketchSet:
         Which design space each sketch comes from, in ``range(number of design spaces)``; a design
         space of its own each when left out. One design space may be many sketches, one per
         combination of compute locations.
+    task : Task, optional
+        That of the first sketch when None.
     """
 
-    def __init__(self, sketches: Sequence[Sketch], families: Sequence[int] | None = None) -> None:
+    def __init__(
+        self,
+        sketches: Sequence[Sketch],
+        families: Sequence[int] | None = None,
+        task: Task | None = None,
+    ) -> None:
         if not sketches:
             raise ValueError("expected at least one sketch, got none")
         self.sketches = tuple(sketches)
+        self.task = self.sketches[0].task if task is None else task
         family = np.arange(len(sketches)) if families is None else np.asarray(families)
         if family.shape != (len(sketches),):
             raise ValueError(f"expected {len(sketches)} families, got {len(family)}")
@@ -125,11 +133,6 @@ class SketchSet:
 
     def __len__(self) -> int:
         return len(self.sketches)
-
-    @cached_property
-    def task(self) -> Task:
-        """The task these are sketches of."""
-        return self.sketches[0].task
 
     @cached_property
     def resolver(self) -> Resolver:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from tvm.ir.utils import derived_object
-
-from .base import Search
 from .constrained_evolution import Evolution, EvolutionConfig
 from .constrained_random import RandomSearch
 from .repaired_genetic import Genetic, GeneticConfig
 from .strategy import Strategy
 
 
-@derived_object
 class ConstrainedEvolution(Strategy):
     """Heron's constrained genetic algorithm as a MetaSchedule strategy.
 
@@ -30,16 +27,10 @@ class ConstrainedEvolution(Strategy):
 
     def __init__(self, config: EvolutionConfig | None = None, **changes: Any) -> None:
         self.config = replace(config or EvolutionConfig(), **changes)
-        super().__init__(self.config.batch, self.config.pool)
-
-    def make_search(self) -> Search:
-        return Evolution(self.config)
-
-    def clone(self) -> Any:
-        return ConstrainedEvolution(self.config)
+        make = partial(Evolution, self.config)
+        super().__init__(make, batch=self.config.batch, pool=self.config.pool)
 
 
-@derived_object
 class ConstrainedRandom(Strategy):
     """Uniform valid candidates, no learning: what the constrained space alone achieves.
 
@@ -50,18 +41,9 @@ class ConstrainedRandom(Strategy):
     """
 
     def __init__(self, batch: int | None = None) -> None:
-        if batch is not None and batch < 1:
-            raise ValueError(f"expected batch >= 1, got {batch}")
-        super().__init__(batch, pool=1)
-
-    def make_search(self) -> Search:
-        return RandomSearch()
-
-    def clone(self) -> Any:
-        return ConstrainedRandom(self._round)
+        super().__init__(RandomSearch, batch=batch)
 
 
-@derived_object
 class RepairedGenetic(Strategy):
     """A genetic algorithm that edits configs and repairs them; the classic to compare with.
 
@@ -74,10 +56,5 @@ class RepairedGenetic(Strategy):
 
     def __init__(self, config: GeneticConfig | None = None, **changes: Any) -> None:
         self.config = replace(config or GeneticConfig(), **changes)
-        super().__init__(self.config.batch, self.config.pool)
-
-    def make_search(self) -> Search:
-        return Genetic(self.config)
-
-    def clone(self) -> Any:
-        return RepairedGenetic(self.config)
+        make = partial(Genetic, self.config)
+        super().__init__(make, batch=self.config.batch, pool=self.config.pool)

@@ -7,7 +7,7 @@ import pytest
 from dummy import gemm, target
 
 import mschedx.space.sketch
-from mschedx.cost import HeronXGB
+from mschedx.cost.heron_xgb import HeronXGBModel
 from mschedx.search.base import Candidate, TaskSearch
 from mschedx.search.constrained_evolution import Evolution, EvolutionConfig
 from mschedx.search.constrained_random import RandomSearch
@@ -63,7 +63,7 @@ def test_a_round_of_1248_candidates_takes_less_than_a_second(space):
     history = History.of(space)
     points = space.sample(64, rng).distinct()
     history.add(points, 1e-3 * (1 + rng.random(len(points))))
-    scorer = ArrayScorer(HeronXGB()._inst, "task", space)
+    scorer = ArrayScorer(HeronXGBModel(), space)
     scorer.learn(history)
     evolution = Evolution(EvolutionConfig())
     evolution.propose(32, space, history, scorer, rng)  # imports and analyses
@@ -109,7 +109,7 @@ def best_of(space, search, latency, seed):
     task = TaskSearch(
         space,
         search,
-        ArrayScorer(HeronXGB()._inst, "task", space),
+        ArrayScorer(HeronXGBModel(), space),
         NoPrograms(),
         trials=32,
         batch=8,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from toy import ToySketch, latency
 
-from mschedx.cost import HeronXGB
+from mschedx.cost.heron_xgb import HeronXGBModel
 from mschedx.search.base import Materializer, TaskSearch
 from mschedx.search.constrained_evolution import Evolution, EvolutionConfig, Keys
 from mschedx.search.constrained_random import RandomSearch
@@ -105,7 +105,7 @@ def tune(search, seed, trials=48):
     task = TaskSearch(
         space,
         search,
-        ArrayScorer(HeronXGB()._inst, "toy", space),
+        ArrayScorer(HeronXGBModel(), space),
         Materializer(space, hash),
         trials=trials,
         batch=16,
