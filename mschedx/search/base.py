@@ -32,9 +32,6 @@ logger = logging.getLogger("tvm.s_tir.meta_schedule.mschedx.search")
 _PATIENCE = 8
 """Proposals in a row that add nothing to a batch before it is sent as it is."""
 
-_SMALL = 4096
-"""Configs up to which a sketch may be sampled to its last one."""
-
 
 class Search(Protocol):
     """An algorithm that decides what to measure next; one object serves one task."""
@@ -234,23 +231,3 @@ class TaskSearch:
             tried,
             dict(self.materialize.failures) or "none",
         )
-
-
-def sample_new(
-    count: int, space: SketchSet, without: set[bytes], rng: np.random.Generator
-) -> Points:
-    """Sample up to ``count`` distinct valid points that are not in ``without``.
-
-    Small sketches are drawn from often enough to leave out none: a point of a sketch of n configs
-    escapes 12·n draws with probability e^-12.
-    """
-    found = space.empty()
-    size = max(count, len(space))
-    # Large sketches hardly ever repeat; two draws per wanted point are plenty there.
-    sizes = [sketch.count() for sketch in space.sketches]
-    cover = max((12 * n for n in sizes if n is not None and n <= _SMALL), default=0)
-    for _ in range(2 + len(space) * cover // size):
-        if len(found) >= count:
-            break
-        found = Points.concatenate([found, space.sample(size, rng)]).distinct(without)
-    return found.take(np.arange(min(count, len(found))))
