@@ -78,9 +78,8 @@ class Scored:
             return self
         more = sample_new(count - len(self), space, {*tried, *self.points.codes()}, rng)
         unknown = np.full(len(more), self.scores.min(initial=0.0))
-        return Scored(
-            Points.concatenate([self.points, more]), np.concatenate([self.scores, unknown])
-        )
+        points = Points.concatenate([self.points, more])
+        return Scored(points, np.concatenate([self.scores, unknown]))
 
 
 def gather(*parts: Points) -> Points:

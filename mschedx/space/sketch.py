@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import tvm
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from tvm.s_tir import Schedule, Trace
 from tvm.s_tir import meta_schedule as ms
 
@@ -27,6 +27,7 @@ from .algebra.constraints import Constraint
 from .algebra.expression import Expression, column
 from .design_spaces import generate, shared_postprocs
 from .errors import InvalidSchedule
+from .sampling.nearest import nearest
 from .sampling.sampler import Sampler
 from .task import Task, digest
 from .trace.design import Decision, Design
@@ -200,6 +201,20 @@ class Sketch:
         int64 array [m, D]
         """
         return self.sampler.recombine(parents, keys, rng)
+
+    def nearest(self, configs: ArrayLike, rng: np.random.Generator) -> IntArray:
+        """Return a valid config near each of ``configs`` [n, D], whole numbers or not.
+
+        Near in log2 of the values, see :mod:`.sampling.nearest`; a valid config is its own answer.
+
+        Raises
+        ------
+        ValueError
+            For another shape, or values that are not finite.
+        EmptySpace
+            When nothing is valid.
+        """
+        return nearest(self.sampler, configs, rng)
 
     def is_valid(self, configs: IntArray) -> BoolArray:
         """Tell which configs [n, D] are rows of the tables and satisfy the constraints; [n]."""
