@@ -19,10 +19,9 @@ import numpy as np
 from mschedx.search.base import Candidate, Search, TaskSearch
 from mschedx.search.history import History
 from mschedx.search.points import Points, SketchSet
-from mschedx.search.scoring import ArrayScorer, NoScorer
+from mschedx.search.scoring import ArrayScorer, NoScorer, measured_by_sketch
 
 FloatArray = np.ndarray
-_TASK = "landscape"
 _FAILED = 1.0
 """How far, in natural-log units, a failed record is put behind the slowest that ran."""
 
@@ -67,7 +66,7 @@ class Landscape:
         scores = np.empty(len(points))
         order = np.concatenate([positions for _, positions, _ in groups])
         asked = [(self.space.sketches[s], configs) for s, _, configs in groups]
-        scores[order] = self._model.score(_TASK, asked)
+        scores[order] = self._model.score(self.space.task, asked)
         ran = self.latency_s[np.isfinite(self.latency_s)]
         predicted = self.best_s / scores
         failing = predicted > ran.max() * np.exp(_FAILED / 2)
@@ -79,15 +78,9 @@ class Landscape:
 def _fitted(space: SketchSet, points: Points, latency_s: FloatArray) -> Any:
     """Fit a model to records: its score is the best latency divided by a point's."""
     from mschedx.cost import HeronXGB, TreeConfig
-    from mschedx.cost.base import Measured
 
-    model = HeronXGB(TreeConfig(failure_margin=_FAILED))._inst
-    parts = []
-    for s, sketch in enumerate(space.sketches):
-        here = points.sketch == s
-        configs = points.configs[here, : space.depths[s]]
-        parts.append(Measured(sketch, configs, latency_s[here]))
-    model.learn(_TASK, parts)
+    model = HeronXGB(TreeConfig(failure_margin=_FAILED)).model
+    model.learn(space.task, measured_by_sketch(History(points, latency_s), space))
     return model
 
 
@@ -125,13 +118,13 @@ def contenders() -> dict[str, Contender]:
     from mschedx.search.repaired_genetic import Genetic
 
     found = (
-        Contender("heron", lambda: Evolution(EvolutionConfig()), lambda: HeronXGB()._inst),
+        Contender("heron", lambda: Evolution(EvolutionConfig()), lambda: HeronXGB().model),
         Contender(
             "heron-random-keys",
             lambda: Evolution(EvolutionConfig(keys=Keys.RANDOM)),
-            lambda: HeronXGB()._inst,
+            lambda: HeronXGB().model,
         ),
-        Contender("genetic", lambda: Genetic(GeneticConfig()), lambda: HeronXGB()._inst),
+        Contender("genetic", lambda: Genetic(GeneticConfig()), lambda: HeronXGB().model),
         Contender("random", RandomSearch),
     )
     return {contender.name: contender for contender in found}
@@ -150,7 +143,7 @@ def replay_search(
         Share of them that were recorded, the rest being interpolated.
     """
     model = contender.model() if contender.model else None
-    scorer = NoScorer() if model is None else ArrayScorer(model, "replay", landscape.space)
+    scorer = NoScorer() if model is None else ArrayScorer(model, landscape.space)
     task = TaskSearch(
         landscape.space,
         contender.search(),

@@ -1,46 +1,133 @@
-"""Array models as TVM cost models.
+"""Cost models as TVM cost models: the one adapter between them and TVM.
 
-TVM passes a Python cost model to a strategy as a bare handle: the object behind it, with its array
-methods, is not reachable from there. `live_model` finds it again by comparing handles with the
-models alive in this process. A handle that is none of ours (TVM's ``"xgb"``, a model of another
-package) gives ``None``, and the strategy then goes through ``CostModel.predict`` as TVM's do.
+`TVMCostModel` makes any `CostModel` an ``ms.CostModel``. Strategies of ours ask the model itself
+(`conversation_behind`); TVM's pass it candidates, which become sketches and configs here.
 """
 
 from __future__ import annotations
 
 import weakref
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tvm.s_tir.meta_schedule.cost_model import PyCostModel
+from tvm.s_tir.meta_schedule.cost_model.cost_model import _PyCostModel
 
-from .base import ArrayModel
+from mschedx.space.resolver import Resolver
+from mschedx.space.task import Task
 
-_LIVE: weakref.WeakSet[ModelAdapter] = weakref.WeakSet()
+from .base import CostModel, FloatArray, Measured, checked_model
+from .traced_trials import TracedTrials
+
+if TYPE_CHECKING:
+    from mschedx.space.sketch import Sketch
 
 
-class ModelAdapter(PyCostModel):
-    """Base of the models that are both an `ArrayModel` and a TVM cost model.
+class Conversation:
+    """What one model and TVM have said to each other, task by task.
 
-    Subclasses implement the array methods and the four of ``PyCostModel``, call
-    ``super().__init__()`` and are decorated with ``@derived_object``.
+    While a search of ours drives a task, it teaches the model itself, failed builds and earlier
+    runs included; what TVM reports of the same trials then adds nothing.
+
+    Parameters
+    ----------
+    model : CostModel
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        _LIVE.add(self)
+    def __init__(self, model: CostModel) -> None:
+        self.model = model
+        self._trials: dict[str, TracedTrials] = {}
+        self._drivers: dict[str, weakref.ref[Any]] = {}
+
+    def begin(self, task: Task, sketches: Sequence[Sketch], driver: object) -> None:
+        """Leave the teaching of a task to ``driver``, until `end` or as long as it lives."""
+        self._trials[task.key] = TracedTrials(Resolver(sketches))
+        self._drivers[task.key] = weakref.ref(driver)
+
+    def end(self, task: Task, measured: Sequence[Measured]) -> None:
+        """Take the teaching back, with everything the driver has measured."""
+        self._trials[task.key].replace(measured)
+        self._drivers.pop(task.key, None)
+
+    # As TVM calls it.
+
+    def load(self, path: str) -> None:
+        self.model.load(path)
+
+    def save(self, path: str) -> None:
+        self.model.save(path)
+
+    def update(self, context: Any, candidates: Sequence[Any], results: Sequence[Any]) -> None:
+        if len(candidates) != len(results):
+            raise ValueError(
+                f"expected one result per candidate, got {len(candidates)} candidates "
+                f"and {len(results)} results"
+            )
+        task = Task.of(context.mod, context.target, context.task_name)
+        driver = self._drivers.get(task.key, lambda: None)()
+        if driver is not None or not candidates:
+            return
+        trials = self._opened(task, context)
+        trials.add(candidates, np.array([latency_s(result) for result in results]))
+        trials.teach(self.model, task)
+
+    def predict(self, context: Any, candidates: Sequence[Any]) -> FloatArray:
+        task = Task.of(context.mod, context.target, context.task_name)
+        if not self.model.ready(task):
+            return np.ones(len(candidates))
+        return self._opened(task, context).score(self.model, task, candidates)
+
+    def _opened(self, task: Task, context: Any) -> TracedTrials:
+        if task.key not in self._trials:
+            resolver = Resolver.of_space(context.mod, context.target, context.space_generator)
+            self._trials[task.key] = TracedTrials(resolver)
+        return self._trials[task.key]
 
 
-def live_model(cost_model: Any) -> ArrayModel | None:
-    """Return the array model behind a TVM cost model handle, or None when it is not one of ours."""
-    if isinstance(cost_model, ModelAdapter):
-        return cost_model if isinstance(cost_model, ArrayModel) else None
-    for model in _LIVE:
-        # Set by derived_object: a weak reference to the TVM object that wraps this instance.
-        outer = getattr(model, "_outer", lambda: None)()
-        if outer is not None and outer.same_as(cost_model):
-            return model if isinstance(model, ArrayModel) else None
-    return None
+# TVM hands a strategy another Python object for the same C++ object, without our attributes. Its
+# address finds the conversation. Nothing but the callbacks inside the C++ object keeps that alive,
+# so that an entry goes with its object, before the address can be another's.
+_CONVERSATIONS: weakref.WeakValueDictionary[int, Conversation] = weakref.WeakValueDictionary()
+
+
+class TVMCostModel(_PyCostModel):
+    """A `CostModel` as ``cost_model=`` of ``ms.tune_tir``, with any strategy.
+
+    Parameters
+    ----------
+    model : CostModel
+        Kept as the attribute ``model``.
+
+    Raises
+    ------
+    TypeError
+        When methods of a `CostModel` are missing.
+    """
+
+    __slots__ = ("__dict__", "__weakref__")
+
+    def __init__(self, model: CostModel) -> None:
+        conversation = Conversation(checked_model(model))
+        super().__init__(
+            conversation.load, conversation.save, conversation.update, conversation.predict
+        )
+        self.model = model
+        _CONVERSATIONS[self.__chandle__()] = conversation
+
+    # Called on this side they need not pass through TVM, which turns errors into others.
+
+    def save(self, path: str) -> None:
+        """Write what was learnt to a file."""
+        self.model.save(path)
+
+    def load(self, path: str) -> None:
+        """Read what `save` wrote."""
+        self.model.load(path)
+
+
+def conversation_behind(cost_model: Any) -> Conversation | None:
+    """Find the model behind a TVM cost model; None when it is not one of ours."""
+    return None if cost_model is None else _CONVERSATIONS.get(cost_model.__chandle__())
 
 
 def latency_s(result: Any) -> float:

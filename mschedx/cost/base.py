@@ -1,7 +1,9 @@
 """What a search asks of a cost model, on arrays.
 
-A search hands a model everything it has measured (`ArrayModel.learn`), asks for scores (`score`)
-and may ask which decisions matter (`importance`). How such a model becomes a TVM object is
+A search hands a model everything it has measured (`CostModel.learn`), asks whether it can tell
+anything yet (`ready`) and asks for scores (`score`). What only some models can do is a protocol of
+its own: say which decisions matter (`HasImportance`), score relaxed configs (`Differentiable`),
+read programs of which only the trace is known (`ReadsTraces`). How a model becomes a TVM object is
 `adapter`'s business.
 """
 
@@ -9,13 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .training_rows import Table
+
 if TYPE_CHECKING:
+    import torch
+
     from mschedx.space.sketch import Sketch
+    from mschedx.space.task import Task
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
@@ -46,25 +53,115 @@ class Measured:
 
 
 @runtime_checkable
-class ArrayModel(Protocol):
+class CostModel(Protocol):
     """A cost model as a search sees it.
 
-    ``task`` names a workload; what is learnt about one task never changes the scores of a task
-    with other features.
+    One model may serve many tasks in turn. Whether what it learns about one changes its scores of
+    another is up to the model; scores of different tasks are never compared.
     """
 
-    def learn(self, task: str, measured: Sequence[Measured]) -> None:
-        """Replace what is known of ``task`` by all its trials so far, one entry per sketch."""
-        ...
+    def ready(self, task: Task) -> bool:
+        """Tell whether scores of ``task`` say anything; a search samples until they do.
 
-    def score(self, task: str, asked: Sequence[tuple[Sketch, IntArray]]) -> FloatArray:
-        """Predict configs [n_i, D_i] of sketches of one task, in one call for all of them.
-
-        Returns float64 [Σ n_i] in the order asked: > 0, finite, higher is better, comparable
-        across sketches.
+        An analytical or pretrained model is ready before anything is measured.
         """
         ...
 
-    def importance(self, task: str, sketch: Sketch) -> FloatArray | None:
+    def learn(self, task: Task, measured: Sequence[Measured]) -> None:
+        """Take note of all trials of ``task`` so far, one entry per sketch, empty ones too.
+
+        Called once per round, before scores are asked for, with every earlier trial again. A model
+        that never learns ignores it.
+        """
+        ...
+
+    def score(self, task: Task, asked: Sequence[tuple[Sketch, IntArray]]) -> FloatArray:
+        """Predict configs [n_i, D_i] of sketches of one task, in one call for all of them.
+
+        Returns float64 [Σ n_i] in the order asked: finite, higher is better, comparable across
+        sketches. Not called before the model is ready.
+        """
+        ...
+
+    def save(self, path: str) -> None:
+        """Write what was learnt to a file that `load` reads, without pickle."""
+        ...
+
+    def load(self, path: str) -> None:
+        """Read what `save` wrote; ``ValueError`` when the file is not one of these."""
+        ...
+
+
+@runtime_checkable
+class HasImportance(Protocol):
+    """A cost model that knows which decisions its scores depend on."""
+
+    def importance(self, task: Task, sketch: Sketch) -> FloatArray | None:
         """How much each decision matters: float64 [D], >= 0; None when not known (yet)."""
         ...
+
+
+@runtime_checkable
+class Differentiable(Protocol):
+    """A cost model whose scores have gradients."""
+
+    def relaxed_score(self, task: Task, sketch: Sketch, configs: torch.Tensor) -> torch.Tensor:
+        """Score relaxed configs, a floating-point tensor [n, D]: tensor [n], differentiable in it.
+
+        At a whole config it is what `CostModel.score` says, up to rounding.
+        """
+        ...
+
+
+@runtime_checkable
+class ReadsTraces(Protocol):
+    """A cost model that also learns from programs whose trace fits no sketch.
+
+    TVM's strategies make some: compute locations are mutated to more places than there are
+    sketches. ``rows`` hold the sampled decisions (`trace_features.from_candidates`).
+    """
+
+    def learn_traces(self, task: Task, rows: Table) -> None:
+        """Take note of all such trials of ``task`` so far."""
+        ...
+
+    def score_traces(self, task: Task, rows: Table) -> FloatArray:
+        """Score rows [n], as `CostModel.score` does and comparable to it: float64 [n]."""
+        ...
+
+
+_METHODS = ("ready", "learn", "score", "save", "load")
+
+
+def checked_model(model: Any) -> CostModel:
+    """Return ``model``; ``TypeError`` when methods of a `CostModel` are missing."""
+    missing = [name for name in _METHODS if not callable(getattr(model, name, None))]
+    if missing:
+        raise TypeError(
+            f"expected a cost model with the methods {', '.join(_METHODS)}, got "
+            f"{type(model).__name__} without {', '.join(missing)}: see mschedx.cost.CostModel"
+        )
+    return model
+
+
+def checked_scores(scores: Any, count: int, model: str) -> FloatArray:
+    """Return scores as float64 [count].
+
+    Raises
+    ------
+    ValueError
+        If the model returned another number of scores, or one that is not finite.
+    """
+    scores = np.asarray(scores, dtype=np.float64)
+    if scores.shape != (count,):
+        raise ValueError(
+            f"cost model {model}: expected {count} scores, one per candidate, got an array of "
+            f"shape {scores.shape}"
+        )
+    bad = int((~np.isfinite(scores)).sum())
+    if bad:
+        raise ValueError(
+            f"cost model {model}: {bad} of {count} scores are not finite; a score must be a "
+            "number, higher for a faster candidate"
+        )
+    return scores

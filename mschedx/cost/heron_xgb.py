@@ -12,25 +12,23 @@ Accelerators", ASPLOS 2023, section 5; github IPRC-ICT/Heron.
 from __future__ import annotations
 
 import json
-import weakref
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from tvm.ir.utils import derived_object
 
-from .adapter import ModelAdapter, latency_s
+from .adapter import TVMCostModel
 from .base import FloatArray, IntArray, Measured
 from .boosted_trees import BoostedTrees, TreeConfig
-from .trace_features import from_candidates
 from .training_rows import Table, aligned
 
 if TYPE_CHECKING:
     from mschedx.space.sketch import Sketch
+    from mschedx.space.task import Task
 
-_FORMAT = 1
+_FORMAT = 2
 
 MOST_ANALYSED = 8
 """Sketches of a task up to which each is analysed for its quantities.
@@ -40,64 +38,49 @@ compute locations (softmax 45): there it would cost more than the trials it save
 """
 
 
-@derived_object
-class HeronXGB(ModelAdapter):
-    """XGBoost on the decisions of a program, as in Heron.
+class HeronXGBModel:
+    """Boosted trees on decisions and derived quantities; a `CostModel`, one per task inside.
 
-    Use it with any strategy: ``ms.tune_tir(..., cost_model=mschedx.cost.HeronXGB())``. Our
-    strategies score whole populations as arrays and teach it failed trials too; TVM's pass
-    candidates, whose decisions are read from their traces (and TVM never shows a model the
-    candidates that failed to build).
-
-    Parameters
-    ----------
-    config : TreeConfig, optional
-        Parameters of the trees; Heron's by default.
-    quantities : bool
-        Whether the features hold the sketch's derived quantities (extents, footprints, ...)
-        beside the decisions, for tasks of at most `MOST_ANALYSED` sketches. The paper's vector
-        does hold them: its assignments list every variable of the constraint problem.
+    Also `HasImportance` and `ReadsTraces`. Parameters as of `HeronXGB`.
     """
 
     def __init__(self, config: TreeConfig | None = None, quantities: bool = True) -> None:
-        super().__init__()
         self.config = config or TreeConfig()
         self.quantities = quantities
-        self._measured: dict[str, Table] = {}
         self._loaded: dict[str, Table] = {}
+        self._measured: dict[str, Table] = {}
+        self._traced: dict[str, Table] = {}
         self._trees: dict[str, BoostedTrees] = {}
-        self._layouts: weakref.WeakKeyDictionary[Sketch, _Layout] = weakref.WeakKeyDictionary()
-        self._order: weakref.WeakKeyDictionary[Sketch, int] = weakref.WeakKeyDictionary()
+        self._layouts: dict[str, _Layout] = {}
+        self._numbers: dict[str, dict[str, int]] = {}
 
-    # As an array model.
+    def ready(self, task: Task) -> bool:
+        stores = (self._loaded, self._measured, self._traced)
+        tables = [store[task.key] for store in stores if task.key in store]
+        return any(np.isfinite(table.latency_s).any() for table in tables)
 
-    def learn(self, task: str, measured: Sequence[Measured]) -> None:
-        analyse = self.quantities and len(measured) <= MOST_ANALYSED
-        for index, part in enumerate(measured):
-            self._order[part.sketch] = index
-            if part.sketch not in self._layouts:
-                self._layouts[part.sketch] = _Layout.of(part.sketch, analyse)
-        self._measured[task] = Table.join(
-            [
-                Table(
-                    self._layout(part.sketch).names,
-                    self._features(part.sketch, part.configs),
-                    part.latency_s,
-                )
-                for part in measured
-            ]
-        )
-        self._trees.pop(task, None)
+    def learn(self, task: Task, measured: Sequence[Measured]) -> None:
+        numbers = self._numbers.setdefault(task.key, {})
+        analyse = len(measured) <= MOST_ANALYSED
+        tables = []
+        for part in measured:
+            numbers.setdefault(part.sketch.key, len(numbers))
+            names = self._layout(part.sketch, analyse).names
+            tables.append(
+                Table(names, self._features(task, part.sketch, part.configs), part.latency_s)
+            )
+        self._measured[task.key] = Table.join(tables)
+        self._trees.pop(task.key, None)
 
-    def score(self, task: str, asked: Sequence[tuple[Sketch, IntArray]]) -> FloatArray:
+    def score(self, task: Task, asked: Sequence[tuple[Sketch, IntArray]]) -> FloatArray:
         trees = self._fitted(task)
         rows = [
-            aligned(self._features(sketch, configs), self._layout(sketch).names, trees.names)
+            aligned(self._features(task, sketch, configs), self._layout(sketch).names, trees.names)
             for sketch, configs in asked
         ]
         return trees.predict(np.concatenate(rows), trees.names)
 
-    def importance(self, task: str, sketch: Sketch) -> FloatArray | None:
+    def importance(self, task: Task, sketch: Sketch) -> FloatArray | None:
         trees = self._fitted(task)
         if not trees.fitted:
             return None
@@ -109,30 +92,22 @@ class HeronXGB(ModelAdapter):
                 found[column] += weights.get(name, 0.0) / len(columns)
         return found
 
-    # As a TVM cost model.
+    def learn_traces(self, task: Task, rows: Table) -> None:
+        self._traced[task.key] = rows
+        self._trees.pop(task.key, None)
 
-    def update(self, context: Any, candidates: Sequence[Any], results: Sequence[Any]) -> None:
-        if len(candidates) != len(results):
-            raise ValueError(
-                f"expected one result per candidate, got {len(candidates)} candidates "
-                f"and {len(results)} results"
-            )
-        if not candidates:
-            return
-        task = _trace_task(context)
-        table = from_candidates(candidates, np.array([latency_s(result) for result in results]))
-        known = [self._measured[task]] if task in self._measured else []
-        self._measured[task] = Table.join([*known, table])
-        self._trees.pop(task, None)
-
-    def predict(self, context: Any, candidates: Sequence[Any]) -> FloatArray:
-        table = from_candidates(candidates)
-        return self._fitted(_trace_task(context)).predict(table.features, table.names)
+    def score_traces(self, task: Task, rows: Table) -> FloatArray:
+        return self._fitted(task).predict(rows.features, rows.names)
 
     def save(self, path: str) -> None:
         """Write the training rows; the trees are trained again from them when asked for."""
-        rows = {task: self._rows(task) for task in {**self._loaded, **self._measured}}
-        header = {"format": _FORMAT, "tasks": {t: list(table.names) for t, table in rows.items()}}
+        keys = {**self._loaded, **self._measured, **self._traced}
+        rows = {key: self._rows(key) for key in keys}
+        header = {
+            "format": _FORMAT,
+            "tasks": {key: list(table.names) for key, table in rows.items()},
+            "sketches": {key: list(numbers) for key, numbers in self._numbers.items()},
+        }
         arrays = {}
         for index, table in enumerate(rows.values()):
             arrays[f"features_{index}"] = table.features
@@ -148,50 +123,83 @@ class HeronXGB(ModelAdapter):
                 header = json.loads(str(stored["header"]))
                 if header["format"] != _FORMAT:
                     raise ValueError(f"format {header['format']}, expected {_FORMAT}")
-                self._loaded = {
-                    task: Table(
+                loaded = {
+                    key: Table(
                         tuple(names), stored[f"features_{index}"], stored[f"latency_s_{index}"]
                     )
-                    for index, (task, names) in enumerate(header["tasks"].items())
+                    for index, (key, names) in enumerate(header["tasks"].items())
+                }
+                numbers = {
+                    key: {sketch: number for number, sketch in enumerate(sketches)}
+                    for key, sketches in header["sketches"].items()
                 }
         except (KeyError, ValueError, zipfile.BadZipFile) as error:
             raise ValueError(
                 f"{path}: expected a file written by HeronXGB.save: {error}"
             ) from error
-        self._measured.clear()
-        self._trees.clear()
+        self._loaded, self._numbers = loaded, numbers
+        for store in (self._measured, self._traced, self._trees):
+            store.clear()
 
     # Inside.
 
-    def _rows(self, task: str) -> Table:
+    def _rows(self, key: str) -> Table:
         """Every row known of a task; a row both loaded and measured counts once."""
         empty = Table.join([])
-        loaded, measured = (store.get(task, empty) for store in (self._loaded, self._measured))
-        again = set(_codes(measured, measured.names))
-        old = np.array([code not in again for code in _codes(loaded, measured.names)], dtype=bool)
+        loaded, measured, traced = (
+            store.get(key, empty) for store in (self._loaded, self._measured, self._traced)
+        )
+        new = Table.join([measured, traced])
+        again = set(_codes(new, new.names))
+        old = np.array([code not in again for code in _codes(loaded, new.names)], dtype=bool)
         kept = Table(loaded.names, loaded.features[old], loaded.latency_s[old])
-        return Table.join([kept, measured])
+        return Table.join([kept, new])
 
-    def _fitted(self, task: str) -> BoostedTrees:
-        if task not in self._trees:
+    def _fitted(self, task: Task) -> BoostedTrees:
+        if task.key not in self._trees:
             trees = BoostedTrees(self.config)
-            trees.fit(self._rows(task))
-            self._trees[task] = trees
-        return self._trees[task]
+            trees.fit(self._rows(task.key))
+            self._trees[task.key] = trees
+        return self._trees[task.key]
 
-    def _features(self, sketch: Sketch, configs: IntArray) -> FloatArray:
+    def _features(self, task: Task, sketch: Sketch, configs: IntArray) -> FloatArray:
         """Decisions, derived quantities, and which sketch of its task it is: float64 [n, F]."""
         own = np.where(configs < 0, configs, np.log2(1.0 + np.maximum(configs, 0)))
-        parts = [own, np.full((len(configs), 1), self._order.get(sketch, 0))]
+        number = self._numbers.get(task.key, {}).get(sketch.key, np.nan)
+        parts = [own, np.full((len(configs), 1), number)]
         derived = self._layout(sketch).derived
         if derived:
             parts.insert(1, sketch.features(configs)[:, derived])
         return np.concatenate(parts, axis=1)
 
-    def _layout(self, sketch: Sketch) -> _Layout:
-        if sketch not in self._layouts:
-            self._layouts[sketch] = _Layout.of(sketch, self.quantities)
-        return self._layouts[sketch]
+    def _layout(self, sketch: Sketch, analyse: bool = True) -> _Layout:
+        if sketch.key not in self._layouts:
+            self._layouts[sketch.key] = _Layout.of(sketch, self.quantities and analyse)
+        return self._layouts[sketch.key]
+
+
+class HeronXGB(TVMCostModel):
+    """XGBoost on the decisions of a program, as in Heron.
+
+    Use it with any strategy: ``ms.tune_tir(..., cost_model=mschedx.cost.HeronXGB())``. Our
+    strategies score whole populations as arrays and teach it failed trials too; TVM's pass
+    candidates, whose sketches and configs are read from their traces (and TVM never shows a model
+    the candidates that failed to build).
+
+    Parameters
+    ----------
+    config : TreeConfig, optional
+        Parameters of the trees; Heron's by default.
+    quantities : bool
+        Whether the features hold the sketch's derived quantities (extents, footprints, ...)
+        beside the decisions, for tasks of at most `MOST_ANALYSED` sketches. The paper's vector
+        does hold them: its assignments list every variable of the constraint problem.
+    """
+
+    model: HeronXGBModel
+
+    def __init__(self, config: TreeConfig | None = None, quantities: bool = True) -> None:
+        super().__init__(HeronXGBModel(config, quantities))
 
 
 @dataclass(frozen=True)
@@ -228,10 +236,3 @@ def _codes(table: Table, names: Sequence[str]) -> list[bytes]:
     """One code per row; equal codes mean equal features and latency."""
     rows = np.column_stack([np.nan_to_num(table.columns(names), nan=-1.0), table.latency_s])
     return [row.tobytes() for row in rows]
-
-
-def _trace_task(context: Any) -> str:
-    """Key of what is learnt from traces; apart from what searches teach about the same task."""
-    from tvm.s_tir.meta_schedule.utils import shash2hex
-
-    return f"trace:{shash2hex(context.mod)}"

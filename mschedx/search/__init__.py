@@ -1,8 +1,9 @@
 """Search strategies: which configurations to measure next."""
 
-from .constrained_evolution import Evolution, EvolutionConfig, Keys
-from .repaired_genetic import GeneticConfig
-from .strategies import ConstrainedEvolution, ConstrainedRandom, RepairedGenetic
+from .constrained_evolution import ConstrainedEvolution, Evolution, EvolutionConfig, Keys
+from .constrained_random import ConstrainedRandom
+from .repaired_genetic import GeneticConfig, RepairedGenetic
+from .strategy import Strategy
 
 __all__ = [
     "ConstrainedEvolution",
@@ -12,4 +13,5 @@ __all__ = [
     "GeneticConfig",
     "Keys",
     "RepairedGenetic",
+    "Strategy",
 ]

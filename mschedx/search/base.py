@@ -6,8 +6,9 @@ never measured twice (structural hash), candidates that cannot be materialised a
 the batch is full, a run of T trials proposes exactly T unless the space runs out, and earlier
 records of the same workload count as measured.
 
-Who calls what, once per round: `TaskSearch.next_batch` → `Search.propose` → ``materialize``; then
-`TaskSearch.tell` with the latencies → `Scorer.learn`.
+Who calls what, once per round: `TaskSearch.next_batch` → `Scorer.learn` → `Search.propose` →
+``materialize``; then `TaskSearch.tell` with the latencies. Learning waits for the next batch, so
+that between the two a model can still be asked what it had expected of this one.
 """
 
 from __future__ import annotations
@@ -30,9 +31,6 @@ logger = logging.getLogger("tvm.s_tir.meta_schedule.mschedx.search")
 
 _PATIENCE = 8
 """Proposals in a row that add nothing to a batch before it is sent as it is."""
-
-_SMALL = 4096
-"""Configs up to which a sketch may be sampled to its last one."""
 
 
 class Search(Protocol):
@@ -167,11 +165,11 @@ class TaskSearch:
         self._left, self._batch = trials, batch
         self._programs = set(programs)
         self._in_flight: list[Candidate] = []
-        if len(self.history):
-            scorer.learn(self.history)
+        self._learnt = 0
 
     def next_batch(self) -> list[Candidate] | None:
         """Return the next candidates, at least one; None when trials or space are used up."""
+        self.learn()
         wanted = min(self._left, self._batch)
         batch: list[Candidate] = []
         idle = 0
@@ -202,7 +200,12 @@ class TaskSearch:
         points = Points.concatenate([candidate.point for candidate in self._in_flight])
         self.history.add(points, latency_s)
         self._in_flight = []
-        self.scorer.learn(self.history)
+
+    def learn(self) -> None:
+        """Teach the scorer, if there is something new."""
+        if len(self.history) > self._learnt:
+            self.scorer.learn(self.history)
+            self._learnt = len(self.history)
 
     def _admit(self, points: Points, missing: int) -> list[Candidate]:
         """Materialise points in order until ``missing`` new programs are found."""
@@ -228,23 +231,3 @@ class TaskSearch:
             tried,
             dict(self.materialize.failures) or "none",
         )
-
-
-def sample_new(
-    count: int, space: SketchSet, without: set[bytes], rng: np.random.Generator
-) -> Points:
-    """Sample up to ``count`` distinct valid points that are not in ``without``.
-
-    Small sketches are drawn from often enough to leave out none: a point of a sketch of n configs
-    escapes 12·n draws with probability e^-12.
-    """
-    found = space.empty()
-    size = max(count, len(space))
-    # Large sketches hardly ever repeat; two draws per wanted point are plenty there.
-    sizes = [sketch.count() for sketch in space.sketches]
-    cover = max((12 * n for n in sizes if n is not None and n <= _SMALL), default=0)
-    for _ in range(2 + len(space) * cover // size):
-        if len(found) >= count:
-            break
-        found = Points.concatenate([found, space.sample(size, rng)]).distinct(without)
-    return found.take(np.arange(min(count, len(found))))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from .base import sample_new
 from .history import History
 from .points import Points, SketchSet
+from .pool import sample_new
 from .scoring import Scorer
+from .strategy import Strategy
 
 
 class RandomSearch:
@@ -23,3 +24,16 @@ class RandomSearch:
     ) -> Points:
         del scorer
         return sample_new(count, space, history.tried, rng)
+
+
+class ConstrainedRandom(Strategy):
+    """Uniform valid candidates, no learning: what the constrained space alone achieves.
+
+    Parameters
+    ----------
+    batch : int, optional
+        Most candidates per round; from the number of trials when None, as in `EvolutionConfig`.
+    """
+
+    def __init__(self, batch: int | None = None) -> None:
+        super().__init__(RandomSearch, batch=batch)

@@ -1,30 +1,26 @@
-"""Ways to choose points and to make new ones from old ones."""
+"""Moves: new points from old ones, all rows of a sketch at once."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .pick import roulette
 from .points import BoolArray, FloatArray, IntArray, Points, SketchSet
 
+if TYPE_CHECKING:
+    from mschedx.space.sketch import Sketch
 
-def draw(weights: FloatArray, count: int, rng: np.random.Generator, distinct: bool) -> IntArray:
-    """Draw positions by roulette on ``weights - min``; uniformly when all weights are equal.
 
-    Parameters
-    ----------
-    weights : float64 array [n]
-    count : int
-        At most n when ``distinct``.
-    """
-    share = weights - weights.min()
-    if share.sum() <= 0:
-        share = np.ones(len(weights))
-    if distinct:
-        # The worst has no share of the wheel; a trickle lets it fill up a full draw.
-        share = share + 1e-9 * share.max()
-    return rng.choice(len(weights), size=count, replace=not distinct, p=share / share.sum())
+def couples(
+    points: Points, fitness: FloatArray, parents: int, count: int, rng: np.random.Generator
+) -> tuple[Points, Points]:
+    """Draw parents by roulette on fitness [n], and pair them: mothers and fathers, [count] each."""
+    chosen = roulette(fitness, min(parents, len(points)), rng, distinct=True)
+    pairs = mates(points, chosen, count, rng)
+    return points.take(pairs[:, 0]), points.take(pairs[:, 1])
 
 
 def mates(points: Points, chosen: IntArray, count: int, rng: np.random.Generator) -> IntArray:
@@ -39,13 +35,21 @@ def mates(points: Points, chosen: IntArray, count: int, rng: np.random.Generator
     return np.column_stack([first, second])
 
 
-def couples(
-    points: Points, fitness: FloatArray, parents: int, count: int, rng: np.random.Generator
-) -> tuple[Points, Points]:
-    """Draw parents by roulette on fitness [n], and pair them: mothers and fathers, [count] each."""
-    chosen = draw(fitness, min(parents, len(points)), rng, distinct=True)
-    pairs = mates(points, chosen, count, rng)
-    return points.take(pairs[:, 0]), points.take(pairs[:, 1])
+def uniform_crossover(first: Points, second: Points, rng: np.random.Generator) -> Points:
+    """Take every value from either parent alike: points [n], valid or not."""
+    mothers = rng.random(first.configs.shape) < 0.5
+    return Points(first.sketch.copy(), np.where(mothers, first.configs, second.configs))
+
+
+def mutate(
+    sketch: Sketch, configs: IntArray, probability: float, rng: np.random.Generator
+) -> IntArray:
+    """Replace values of configs [n, D] by random ones of their domains, valid or not."""
+    mutated = configs.copy()
+    for decision in sketch.decisions:
+        hit = np.flatnonzero(rng.random(len(configs)) < probability)
+        mutated[hit, decision.column] = rng.choice(decision.domain, size=len(hit))
+    return mutated
 
 
 def neighbours(space: SketchSet, points: Points, rng: np.random.Generator) -> Points:
@@ -59,36 +63,51 @@ def neighbours(space: SketchSet, points: Points, rng: np.random.Generator) -> Po
         if not groups:
             continue
         which = rng.integers(len(groups), size=len(positions))
-        for row, gene in enumerate(which):
-            columns = groups[gene]
+        for gene, columns in enumerate(groups):
+            rows = np.flatnonzero(which == gene)
+            old = configs[np.ix_(rows, columns)]
             if len(columns) > 1:
-                moved = _shift(configs[row, columns], rng)
+                moved = moved_factors(old, rng)
             else:
-                domain = decisions[columns[0]].domain
-                others = [value for value in domain if value != configs[row, columns[0]]]
-                moved = rng.choice(others, size=1)
-            children[positions[row], columns] = moved
+                moved = other_values(old[:, 0], decisions[columns[0]].domain, rng)[:, None]
+            children[np.ix_(positions[rows], columns)] = moved
     changed = (children != points.configs).any(axis=1)
     result = Points(points.sketch.copy(), children).take(changed)
     return result.take(space.is_valid(result))
 
 
-def _shift(factors: IntArray, rng: np.random.Generator) -> IntArray:
-    """Move a random prime factor from one loop of a tile [parts] to another."""
-    sources = np.flatnonzero(factors > 1)
-    if not len(sources):
-        return factors
-    source = rng.choice(sources)
-    target = rng.choice(np.delete(np.arange(len(factors)), source))
-    prime = rng.choice(_primes(int(factors[source])))
-    moved = factors.copy()
-    moved[source] //= prime
-    moved[target] *= prime
+def moved_factors(tiles: IntArray, rng: np.random.Generator) -> IntArray:
+    """Move a random prime factor from one loop of each tile [n, parts] to another.
+
+    A tile of ones stays as it is; there must be two parts or more.
+    """
+    source = (rng.random(tiles.shape) * (tiles > 1)).argmax(axis=1)
+    other = rng.integers(1, tiles.shape[1], size=len(tiles))
+    target = (source + other) % tiles.shape[1]
+    rows = np.arange(len(tiles))
+    values, place = np.unique(tiles[rows, source], return_inverse=True)
+    primes = [_primes(int(value)) or [1] for value in values]
+    counts = np.array([len(some) for some in primes], dtype=np.int64)
+    padded = np.ones((len(values), max(counts, default=1)), dtype=np.int64)
+    for value, some in zip(padded, primes):
+        value[: len(some)] = some
+    prime = padded[place, (rng.random(len(tiles)) * counts[place]).astype(np.int64)]
+    moved = tiles.copy()
+    moved[rows, source] //= prime
+    moved[rows, target] *= prime
     return moved
 
 
+def other_values(values: IntArray, domain: Sequence[int], rng: np.random.Generator) -> IntArray:
+    """Draw for each of values [n] another one of a sorted domain of at least two."""
+    place = np.searchsorted(domain, values)
+    return np.asarray(domain)[
+        (place + rng.integers(1, len(domain), size=len(values))) % len(domain)
+    ]
+
+
 def _primes(value: int) -> list[int]:
-    """The distinct prime factors of ``value`` > 1."""
+    """The distinct prime factors of ``value``; none of 1."""
     found, prime = [], 2
     while prime * prime <= value:
         if value % prime == 0:

@@ -14,13 +14,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from mschedx.space.resolver import Resolver
     from mschedx.space.sketch import Sketch
+    from mschedx.space.task import Task
     from mschedx.space.trace.design import Decision
 
 IntArray = NDArray[np.int64]
@@ -105,12 +108,20 @@ class SketchSet:
         Which design space each sketch comes from, in ``range(number of design spaces)``; a design
         space of its own each when left out. One design space may be many sketches, one per
         combination of compute locations.
+    task : Task, optional
+        That of the first sketch when None.
     """
 
-    def __init__(self, sketches: Sequence[Sketch], families: Sequence[int] | None = None) -> None:
+    def __init__(
+        self,
+        sketches: Sequence[Sketch],
+        families: Sequence[int] | None = None,
+        task: Task | None = None,
+    ) -> None:
         if not sketches:
             raise ValueError("expected at least one sketch, got none")
         self.sketches = tuple(sketches)
+        self.task = self.sketches[0].task if task is None else task
         family = np.arange(len(sketches)) if families is None else np.asarray(families)
         if family.shape != (len(sketches),):
             raise ValueError(f"expected {len(sketches)} families, got {len(family)}")
@@ -122,6 +133,13 @@ class SketchSet:
 
     def __len__(self) -> int:
         return len(self.sketches)
+
+    @cached_property
+    def resolver(self) -> Resolver:
+        """Finds the sketch and config of a trace."""
+        from mschedx.space.resolver import Resolver
+
+        return Resolver(self.sketches)
 
     def _shares(self) -> FloatArray:
         """Share of each sketch in its family [S]: by number of configs where all are known."""

@@ -8,21 +8,22 @@ price of not letting the constraints make the children.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 
-from .constrained_evolution import Evolution, EvolutionConfig
-from .points import FloatArray, IntArray, Points, SketchSet
-
-if TYPE_CHECKING:
-    from mschedx.space.sketch import Sketch
+from .moves import mutate, uniform_crossover
+from .points import FloatArray, Points, SketchSet
+from .population import PopulationConfig, PopulationSearch
+from .repair import snapped, valid_or
+from .strategy import Strategy
 
 
 @dataclass(frozen=True)
-class GeneticConfig(EvolutionConfig):
-    """Parameters of `RepairedGenetic`: those of the evolution, and the chance of a mutation.
+class GeneticConfig(PopulationConfig):
+    """Parameters of `RepairedGenetic`: those of the frame, and the chance of a mutation.
 
     Parameters
     ----------
@@ -33,20 +34,24 @@ class GeneticConfig(EvolutionConfig):
     mutation: float = 0.1
 
     def __post_init__(self) -> None:
-        EvolutionConfig.__post_init__(self)
-        if not 0 <= self.mutation <= 1:
-            raise ValueError(f"expected GeneticConfig.mutation in [0, 1], got {self.mutation}")
+        super().__post_init__()
+        self._check_share("mutation")
 
 
-class Genetic(Evolution):
-    """Crossover, mutation and repair in the frame of the constrained algorithm; a `Search`."""
+@dataclass(frozen=True)
+class RepairedCrossover:
+    """Crossover, mutation and repair; a `Breed`.
 
-    config: GeneticConfig
+    Parameters
+    ----------
+    mutation : float
+        As in `GeneticConfig`.
+    """
 
-    def __init__(self, config: GeneticConfig) -> None:
-        super().__init__(config)
+    mutation: float
+    by_importance = False
 
-    def offspring(
+    def __call__(
         self,
         space: SketchSet,
         first: Points,
@@ -55,37 +60,37 @@ class Genetic(Evolution):
         rng: np.random.Generator,
     ) -> Points:
         del weights
-        mixed = np.where(rng.random(first.configs.shape) < 0.5, first.configs, second.configs)
-        for s, positions, _ in space.groups(first):
+        children = uniform_crossover(first, second, rng)
+        for s, positions, configs in space.groups(children):
             sketch = space.sketches[s]
-            configs = mixed[positions, : space.depths[s]]
-            configs = mutate(sketch, configs, self.config.mutation, rng)
-            mixed[positions, : space.depths[s]] = repair(sketch, configs)
-        children = Points(first.sketch.copy(), mixed)
-        broken = ~space.is_valid(children)
-        children.configs[broken] = first.configs[broken]
-        return children
+            mutated = mutate(sketch, configs, self.mutation, rng)
+            children.configs[positions, : space.depths[s]] = snapped(sketch, mutated)
+        return valid_or(space, children, first)
 
 
-def mutate(
-    sketch: Sketch, configs: IntArray, probability: float, rng: np.random.Generator
-) -> IntArray:
-    """Replace values of configs [n, D] by random ones of their domains."""
-    mutated = configs.copy()
-    for decision in sketch.decisions:
-        hit = np.flatnonzero(rng.random(len(configs)) < probability)
-        mutated[hit, decision.column] = rng.choice(decision.domain, size=len(hit))
-    return mutated
+class Genetic(PopulationSearch):
+    """The repaired genetic algorithm of one task.
+
+    Parameters
+    ----------
+    config : GeneticConfig
+    """
+
+    def __init__(self, config: GeneticConfig) -> None:
+        super().__init__(config, RepairedCrossover(config.mutation))
 
 
-def repair(sketch: Sketch, configs: IntArray) -> IntArray:
-    """Snap every tile of configs [n, D] to the nearest row of its table, in log distance."""
-    repaired = configs.copy()
-    for table in sketch.design.tables:
-        columns = list(table.columns)
-        if len(columns) < 2:
-            continue
-        wanted, have = np.log2(np.maximum(configs[:, columns], 1)), np.log2(table.rows)
-        distance = np.abs(wanted[:, None, :] - have[None, :, :]).sum(axis=2)
-        repaired[:, columns] = table.rows[distance.argmin(axis=1)]
-    return repaired
+class RepairedGenetic(Strategy):
+    """A genetic algorithm that edits configs and repairs them; the classic to compare with.
+
+    Parameters
+    ----------
+    config : GeneticConfig, optional
+    **changes
+        Single parameters of `GeneticConfig` to set.
+    """
+
+    def __init__(self, config: GeneticConfig | None = None, **changes: Any) -> None:
+        self.config = replace(config or GeneticConfig(), **changes)
+        make = partial(Genetic, self.config)
+        super().__init__(make, batch=self.config.batch, pool=self.config.pool)

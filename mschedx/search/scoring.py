@@ -1,20 +1,30 @@
 """Scores of points, whatever kind of cost model stands behind them.
 
 Our models score arrays. TVM's (``"xgb"``, a user's ``PyCostModel``) score materialised candidates,
-milliseconds each; `capacity` tells a search how many points it may ask about in one round.
+milliseconds each; `capacity` tells a search how many points it may ask about in one round. A search
+that drafts with a model of its own makes itself a second `ArrayScorer`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from mschedx.cost.base import ArrayModel, Measured
+from mschedx.cost.base import (
+    CostModel,
+    Differentiable,
+    HasImportance,
+    Measured,
+    checked_scores,
+)
 
 from .history import History
 from .points import FloatArray, Points, SketchSet
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Scorer(Protocol):
@@ -41,78 +51,73 @@ class Scorer(Protocol):
         ...
 
 
-def checked(scores: Any, count: int, model: str) -> FloatArray:
-    """Return scores as float64 [count].
-
-    Raises
-    ------
-    ValueError
-        If the model returned another number of scores, or one that is not finite.
-    """
-    scores = np.asarray(scores, dtype=np.float64)
-    if scores.shape != (count,):
-        raise ValueError(
-            f"cost model {model}: expected {count} scores, one per candidate, got an array of "
-            f"shape {scores.shape}"
-        )
-    bad = int((~np.isfinite(scores)).sum())
-    if bad:
-        raise ValueError(
-            f"cost model {model}: {bad} of {count} scores are not finite; a score must be a "
-            "number, higher for a faster candidate"
-        )
-    return scores
+def measured_by_sketch(history: History, space: SketchSet) -> list[Measured]:
+    """Split trials by sketch, one entry each, as a cost model learns them."""
+    parts = []
+    for s, sketch in enumerate(space.sketches):
+        here = history.points.sketch == s
+        configs = history.points.configs[here, : space.depths[s]]
+        parts.append(Measured(sketch, configs, history.latency_s[here]))
+    return parts
 
 
 class ArrayScorer:
-    """Scores by an `ArrayModel`.
+    """Scores by a `CostModel`.
 
     Parameters
     ----------
-    model : ArrayModel
-    task : str
-        What the model calls this task.
+    model : CostModel
     space : SketchSet
     """
 
     capacity: int | None = None
 
-    def __init__(self, model: ArrayModel, task: str, space: SketchSet) -> None:
-        self._model, self._task, self._space = model, task, space
-        self._ready = False
+    def __init__(self, model: CostModel, space: SketchSet) -> None:
+        self._model, self._space = model, space
 
     @property
     def ready(self) -> bool:
-        return self._ready
+        return self._model.ready(self._space.task)
 
     def learn(self, history: History) -> None:
-        depths = self._space.depths
-        measured = []
-        for s, sketch in enumerate(self._space.sketches):
-            of_sketch = history.points.sketch == s
-            configs = history.points.configs[of_sketch, : depths[s]]
-            measured.append(Measured(sketch, configs, history.latency_s[of_sketch]))
-        self._model.learn(self._task, measured)
-        self._ready = bool(history.succeeded.any())
+        self._model.learn(self._space.task, measured_by_sketch(history, self._space))
 
     def score(self, points: Points) -> FloatArray:
         groups = self._space.groups(points)
-        asked = [(self._space.sketches[s], configs) for s, _, configs in groups]
-        raw = self._model.score(self._task, asked)
         scores = np.empty(len(points))
-        order = [positions for _, positions, _ in groups]
-        scores[np.concatenate(order)] = checked(raw, len(points), type(self._model).__name__)
+        if groups:
+            asked = [(self._space.sketches[s], configs) for s, _, configs in groups]
+            raw = self._model.score(self._space.task, asked)
+            order = np.concatenate([positions for _, positions, _ in groups])
+            scores[order] = checked_scores(raw, len(points), type(self._model).__name__)
         return scores
 
     def importance(self) -> FloatArray | None:
+        if not isinstance(self._model, HasImportance):
+            return None
         found = np.zeros((len(self._space), self._space.width))
         known = False
         for s, sketch in enumerate(self._space.sketches):
-            weights = self._model.importance(self._task, sketch)
+            weights = self._model.importance(self._space.task, sketch)
             if weights is not None:
                 found[s, : len(weights)] = weights
                 known = True
         return found if known else None
+
+    def relaxed_score(self, sketch: int, configs: torch.Tensor) -> torch.Tensor:
+        """Score relaxed configs [n, D] of a sketch: tensor [n], differentiable in them.
+
+        Raises
+        ------
+        TypeError
+            When the model has no gradients.
+        """
+        if not isinstance(self._model, Differentiable):
+            raise TypeError(
+                f"expected a differentiable cost model (mschedx.cost.Differentiable), got "
+                f"{type(self._model).__name__}, whose scores have no gradient"
+            )
+        return self._model.relaxed_score(self._space.task, self._space.sketches[sketch], configs)
 
 
 class CandidateScorer:
@@ -153,7 +158,7 @@ class CandidateScorer:
         if alive:
             # TVM cannot predict an empty list.
             raw = self._predict([candidates[i] for i in alive])
-            scores[alive] = checked(raw, len(alive), "behind cost_model=")
+            scores[alive] = checked_scores(raw, len(alive), "behind cost_model=")
         return scores
 
     def importance(self) -> FloatArray | None:

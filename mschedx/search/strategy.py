@@ -4,23 +4,27 @@ TVM clones a strategy per task, initialises the prototype and every clone severa
 handles instead of objects. A strategy therefore holds its parameters only, until `pre_tuning`
 makes the task's `TaskSearch`; it never keeps the tuning context, which would keep the strategy
 alive in turn.
+
+A new search is one file: the algorithm, and a subclass of `Strategy` that says how to make it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tvm.s_tir import meta_schedule as ms
-from tvm.s_tir.meta_schedule.search_strategy import MeasureCandidate, PySearchStrategy
+from tvm.s_tir.meta_schedule.search_strategy import MeasureCandidate
+from tvm.s_tir.meta_schedule.search_strategy.search_strategy import _PySearchStrategy
 
-from mschedx.cost.adapter import latency_s, live_model
+from mschedx.cost.adapter import Conversation, conversation_behind, latency_s
 from mschedx.space.errors import EmptySpace, UnsupportedTrace
+from mschedx.space.task import Task
 
 from .base import Candidate, Materializer, Search, TaskSearch, logger
 from .points import Points, SketchSet
-from .scoring import ArrayScorer, CandidateScorer, NoScorer, Scorer
+from .scoring import ArrayScorer, CandidateScorer, NoScorer, Scorer, measured_by_sketch
 from .warm_start import recall
 
 if TYPE_CHECKING:
@@ -32,11 +36,13 @@ def round_size(trials: int) -> int:
     return min(max(trials // 8, 8), 32)
 
 
-class Strategy(PySearchStrategy):
-    """Base of our strategies; subclasses are decorated with ``@derived_object``.
+class Strategy(_PySearchStrategy):
+    """A search as ``strategy=`` of ``ms.tune_tir``, with any space and any cost model.
 
     Parameters
     ----------
+    make_search : callable
+        Returns a fresh search for one task.
     batch : int, optional
         Most candidates per round, `round_size` of the trials when None; TVM's
         ``num_trials_per_iter`` is the other bound.
@@ -44,16 +50,35 @@ class Strategy(PySearchStrategy):
         Most candidates to materialise per round for a cost model that cannot score arrays.
     """
 
-    def __init__(self, batch: int | None, pool: int) -> None:
-        super().__init__()
-        self._round, self._pool = batch, pool
-        self._task: TaskSearch | None = None
+    __slots__ = ("__dict__", "__weakref__")
 
-    def make_search(self) -> Search:
-        """Return a fresh search for one task."""
-        raise NotImplementedError
+    def __init__(
+        self, make_search: Callable[[], Search], *, batch: int | None = None, pool: int = 1
+    ) -> None:
+        for name, value in (("batch", batch), ("pool", pool)):
+            if value is not None and value < 1:
+                raise ValueError(f"expected {name} >= 1, got {value}")
+        # TVM keeps these callbacks: were they methods of this object, it would keep itself alive.
+        rounds = _Rounds(make_search, batch, pool)
+        super().__init__(
+            rounds.initialize,
+            rounds.pre_tuning,
+            rounds.post_tuning,
+            rounds.generate_measure_candidates,
+            rounds.notify_runner_results,
+            lambda: Strategy(make_search, batch=batch, pool=pool),
+        )
 
-    def _initialize_with_tune_context(self, context: Any) -> None:
+
+class _Rounds:
+    """One task's conversation with TVM; parameters as of `Strategy`."""
+
+    def __init__(self, make_search: Callable[[], Search], batch: int | None, pool: int) -> None:
+        self._make_search, self._round, self._pool = make_search, batch, pool
+        self._running: TaskSearch | None = None
+        self._conversation: Conversation | None = None
+
+    def initialize(self, context: Any) -> None:
         self._mod, self._target, self._name = context.mod, context.target, context.task_name
         self._seed, self._threads = context.rand_state, context.num_threads
         generator = context.space_generator
@@ -76,10 +101,11 @@ class Strategy(PySearchStrategy):
         space = self._open(design_spaces)
         history, programs = recall(database, self._mod, self._target, space, _program_hash)
         materialize = Materializer(space, _program_hash)
-        self._task = TaskSearch(
+        scorer = self._scorer(cost_model, space, materialize)
+        self._running = TaskSearch(
             space,
-            self.make_search(),
-            self._scorer(cost_model, space, materialize),
+            self._make_search(),
+            scorer,
             materialize,
             trials=max_trials,
             batch=min(self._round or round_size(max_trials), num_trials_per_iter),
@@ -87,24 +113,32 @@ class Strategy(PySearchStrategy):
             history=history,
             programs=tuple(programs),
         )
+        if self._conversation is not None:
+            self._conversation.begin(space.task, space.sketches, driver=scorer)
 
     def generate_measure_candidates(self) -> list[MeasureCandidate] | None:
-        batch = self._running().next_batch()
+        batch = self._task().next_batch()
         return None if batch is None else [_measurable(candidate) for candidate in batch]
 
     def notify_runner_results(
         self, measure_candidates: Sequence[Any], results: Sequence[Any]
     ) -> None:
         del measure_candidates  # the batch just generated, in its order
-        self._running().tell(np.array([latency_s(result) for result in results]))
+        self._task().tell(np.array([latency_s(result) for result in results]))
 
     def post_tuning(self) -> None:
-        self._task = None
+        task, conversation = self._running, self._conversation
+        self._running = self._conversation = None
+        if task is None:
+            return
+        task.learn()
+        if conversation is not None:
+            conversation.end(task.space.task, measured_by_sketch(task.history, task.space))
 
-    def _running(self) -> TaskSearch:
-        if self._task is None:
+    def _task(self) -> TaskSearch:
+        if self._running is None:
             raise RuntimeError("expected pre_tuning before the first round and after post_tuning")
-        return self._task
+        return self._running
 
     def _open(self, design_spaces: Sequence[Any]) -> SketchSet:
         """Analyse the design spaces, leaving out those that are empty or not understood."""
@@ -126,7 +160,7 @@ class Strategy(PySearchStrategy):
                 f"task {self._name}: nothing to search for target {self._target.kind.name}: "
                 f"{reasons}. Check that space= suits this workload and target."
             )
-        return SketchSet(sketches, families)
+        return SketchSet(sketches, families, Task.of(self._mod, self._target, self._name))
 
     def _analyse(self, schedule: Any) -> list[Sketch] | str:
         """The sketches of one design space, or why there is none."""
@@ -142,11 +176,11 @@ class Strategy(PySearchStrategy):
         return kept or "; ".join(reasons)
 
     def _scorer(self, cost_model: Any, space: SketchSet, materialize: Materializer) -> Scorer:
+        self._conversation = conversation_behind(cost_model)
         if cost_model is None:
             return NoScorer()
-        model = live_model(cost_model)
-        if model is not None:
-            return ArrayScorer(model, ms.utils.shash2hex(self._mod), space)
+        if self._conversation is not None:
+            return ArrayScorer(self._conversation.model, space)
         # A context of its own, without strategy: the task's would tie this object into a cycle.
         context = ms.TuneContext(
             self._mod,

@@ -11,7 +11,7 @@ import numpy as np
 from mschedx.cost.adapter import latency_of
 
 from .history import History
-from .points import Points, SketchSet
+from .points import IntArray, Points, SketchSet
 
 logger = logging.getLogger("tvm.s_tir.meta_schedule.mschedx.search")
 
@@ -43,25 +43,27 @@ def recall(
     programs: set[int] = set()
     if database is None or not database.has_workload(mod):
         return history, programs
-    points, latencies, unreadable = [], [], 0
-    for record in _records(database, mod, target):
-        point = _point_of(record.trace, space)
-        if point is not None:
-            points.append(point)
-            latencies.append(latency_of(record.run_secs))
-        try:
-            programs.add(program_hash(record.as_measure_candidate().sch.mod))
-        except (RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
-            # A record of another TVM version, or one whose intrinsics are not registered here.
-            unreadable += 1
-            logger.debug("a record does not replay: %s", error)
-    if points:
-        history.add(Points.concatenate(points), np.array(latencies))
+    records = _records(database, mod, target)
+    points, positions = _points_of([record.trace for record in records], space)
+    history.add(points, np.array([latency_of(records[i].run_secs) for i in positions]))
+    known = [_program(record, program_hash) for record in records]
+    programs |= {program for program in known if program is not None}
+    unreadable = known.count(None)
     if unreadable:
         logger.warning("%d records of this workload do not replay and are left alone", unreadable)
     if programs:
         logger.info("%d programs measured before, %d in this space", len(programs), len(history))
     return history, programs
+
+
+def _program(record: Any, program_hash: Callable[[Any], int]) -> int | None:
+    """Hash a record's program; None where it does not replay here."""
+    try:
+        return program_hash(record.as_measure_candidate().sch.mod)
+    except (RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
+        # A record of another TVM version, or one whose intrinsics are not registered here.
+        logger.debug("a record does not replay: %s", error)
+        return None
 
 
 def _records(database: Any, mod: Any, target: Any) -> list[Any]:
@@ -76,9 +78,15 @@ def _records(database: Any, mod: Any, target: Any) -> list[Any]:
     ]
 
 
-def _point_of(trace: Any, space: SketchSet) -> Points | None:
-    for s, sketch in enumerate(space.sketches):
-        config = sketch.config_of(trace)
-        if config is not None and sketch.is_valid(np.asarray([config]))[0]:
-            return space.lift(s, np.asarray([config], dtype=np.int64))
-    return None
+def _points_of(traces: list[Any], space: SketchSet) -> tuple[Points, IntArray]:
+    """Read the valid points [m] among traces, and the position of each; in the traces' order."""
+    resolved = space.resolver.resolve(traces)
+    positions, parts = [np.empty(0, dtype=np.int64)], [space.empty()]
+    for s in np.unique(resolved.sketch[resolved.sketch >= 0]):
+        of_sketch, configs = resolved.of(int(s))
+        positions.append(of_sketch)
+        parts.append(space.lift(int(s), configs))
+    where, points = np.concatenate(positions), Points.concatenate(parts)
+    order = np.argsort(where)
+    order = order[space.is_valid(points.take(order))]
+    return points.take(order), where[order]

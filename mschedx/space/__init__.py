@@ -1,9 +1,11 @@
 from .algebra.constraints import Constraint, Relation
 from .algebra.expression import Expression
 from .errors import EmptySpace, InvalidSchedule, UnsupportedTrace
+from .resolver import Resolved, Resolver
 from .sampling.sampler import Sampler
 from .sketch import Sketch, sketches, sketches_from
 from .target import for_target
+from .task import Task
 from .trace.design import Decision, DecisionKind, Design, Table
 
 __all__ = [
@@ -15,9 +17,12 @@ __all__ = [
     "Expression",
     "InvalidSchedule",
     "Relation",
+    "Resolved",
+    "Resolver",
     "Sampler",
     "Sketch",
     "Table",
+    "Task",
     "UnsupportedTrace",
     "for_target",
     "sketches",

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import tvm
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from tvm.s_tir import Schedule, Trace
 from tvm.s_tir import meta_schedule as ms
 
@@ -28,8 +28,10 @@ from .algebra.tape import Tape
 from .describe import loop_nests
 from .design_spaces import generate, shared_postprocs
 from .errors import InvalidSchedule
+from .sampling.nearest import nearest
 from .sampling.sampler import Sampler
 from .statements import Statement
+from .task import Task, digest
 from .trace.design import Decision, Design
 from .trace.locations import MAX_COMBINATIONS
 from .trace.materialize import Postprocs, in_threads, useful_threads
@@ -90,6 +92,23 @@ class Sketch:
         from .analysis import analyse
 
         return analyse(self.design)
+
+    @cached_property
+    def task(self) -> Task:
+        """The workload and target this is a sketch of."""
+        return Task.of(self.design.mod, self.design.target)
+
+    @cached_property
+    def key(self) -> str:
+        """Name the structure: 16 hexadecimal digits, the same in every process.
+
+        Made of the task, the trace's instructions without decisions, and the fixed compute
+        locations; not of constraints, so that :meth:`narrowed` keeps it.
+        """
+        design = self.design
+        return digest(
+            f"{self.task.key} {design.signature} {sorted(design.fixed_locations.items())}"
+        )
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
@@ -189,6 +208,20 @@ class Sketch:
         int64 array [m, D]
         """
         return self.sampler.recombine(parents, keys, rng)
+
+    def nearest(self, configs: ArrayLike, rng: np.random.Generator) -> IntArray:
+        """Return a valid config near each of ``configs`` [n, D], whole numbers or not.
+
+        Near in log2 of the values, see :mod:`.sampling.nearest`; a valid config is its own answer.
+
+        Raises
+        ------
+        ValueError
+            For another shape, or values that are not finite.
+        EmptySpace
+            When nothing is valid.
+        """
+        return nearest(self.sampler, configs, rng)
 
     def is_valid(self, configs: IntArray) -> BoolArray:
         """Tell which configs [n, D] are rows of the tables and satisfy the constraints; [n]."""

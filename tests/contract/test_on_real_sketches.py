@@ -7,9 +7,14 @@ import pytest
 from dummy import gemm, target
 
 import mschedx.space.sketch
-from mschedx.cost import HeronXGB
+from mschedx.cost.heron_xgb import HeronXGBModel
 from mschedx.search.base import Candidate, TaskSearch
-from mschedx.search.constrained_evolution import Evolution, EvolutionConfig
+from mschedx.search.constrained_evolution import (
+    ConstrainedCrossover,
+    Evolution,
+    EvolutionConfig,
+    Keys,
+)
 from mschedx.search.constrained_random import RandomSearch
 from mschedx.search.history import History
 from mschedx.search.moves import key_columns, neighbours
@@ -25,7 +30,7 @@ def space(request):
 def test_crossover_of_random_pairs_is_always_satisfiable(space):
     """Fact 8: 10^4 pairs."""
     rng = np.random.default_rng(0)
-    evolution = Evolution(EvolutionConfig(key_ratio=1.0))
+    crossover = ConstrainedCrossover(1.0, Keys.IMPORTANCE)
     first = space.sample(10_000, rng)
     second = Points.concatenate(
         [
@@ -37,7 +42,7 @@ def test_crossover_of_random_pairs_is_always_satisfiable(space):
     keys = np.zeros_like(first.configs, dtype=bool)
     for s, rows, _ in space.groups(first):
         genes = space.genes[s]
-        keys[rows] = key_columns(genes, evolution.kept(genes, len(rows), None, rng), space.width)
+        keys[rows] = key_columns(genes, crossover.kept(genes, len(rows), None, rng), space.width)
     children = space.recombine(first, second, keys, rng)
     assert space.is_valid(children).all()
     inherited = (children.configs == first.configs) | (children.configs == second.configs)
@@ -63,7 +68,7 @@ def test_a_round_of_1248_candidates_takes_less_than_a_second(space):
     history = History.of(space)
     points = space.sample(64, rng).distinct()
     history.add(points, 1e-3 * (1 + rng.random(len(points))))
-    scorer = ArrayScorer(HeronXGB()._inst, "task", space)
+    scorer = ArrayScorer(HeronXGBModel(), space)
     scorer.learn(history)
     evolution = Evolution(EvolutionConfig())
     evolution.propose(32, space, history, scorer, rng)  # imports and analyses
@@ -109,7 +114,7 @@ def best_of(space, search, latency, seed):
     task = TaskSearch(
         space,
         search,
-        ArrayScorer(HeronXGB()._inst, "task", space),
+        ArrayScorer(HeronXGBModel(), space),
         NoPrograms(),
         trials=32,
         batch=8,

@@ -17,7 +17,11 @@ from tvm.s_tir.meta_schedule.cost_model import PyCostModel
 
 from mschedx import compat
 from mschedx.cost import HeronXGB
+from mschedx.cost.adapter import Conversation
+from mschedx.cost.heron_xgb import HeronXGBModel
 from mschedx.search import ConstrainedEvolution, ConstrainedRandom, RepairedGenetic
+from mschedx.search.constrained_evolution import Evolution, EvolutionConfig
+from mschedx.search.strategy import Strategy
 from mschedx.space.target import for_target
 
 SMALL = {"population": 40, "generations": 2, "batch": 8, "pool": 48}
@@ -149,15 +153,15 @@ def test_our_model_is_asked_on_arrays(tmp_path, monkeypatch):
     def refuse(*_):
         raise AssertionError("predict was called on candidates")
 
-    monkeypatch.setattr(HeronXGB._cls, "predict", refuse)
+    monkeypatch.setattr(Conversation, "predict", refuse)
     scored = []
-    score = HeronXGB._cls.score
+    score = HeronXGBModel.score
 
     def count(self, task, asked):
         scored.append(sum(len(configs) for _, configs in asked))
         return score(self, task, asked)
 
-    monkeypatch.setattr(HeronXGB._cls, "score", count)
+    monkeypatch.setattr(HeronXGBModel, "score", count)
     tune(gemm(), tmp_path, ConstrainedEvolution(**SMALL), HeronXGB())
     assert sum(scored) >= 80
 
@@ -166,13 +170,13 @@ def test_a_second_run_measures_nothing_again_and_learns_from_the_first(tmp_path,
     """The same work_dir, another seed: fact 14 across runs."""
     first = tune(gemm(), tmp_path, ConstrainedEvolution(**SMALL), HeronXGB(), seed=1)[1]
     learnt = []
-    learn = HeronXGB._cls.learn
+    learn = HeronXGBModel.learn
 
     def note(self, task, measured):
         learnt.append(sum(len(part.configs) for part in measured))
         learn(self, task, measured)
 
-    monkeypatch.setattr(HeronXGB._cls, "learn", note)
+    monkeypatch.setattr(HeronXGBModel, "learn", note)
     database, second = tune(gemm(), tmp_path, ConstrainedEvolution(**SMALL), HeronXGB(), seed=2)
     assert len(set(first) | set(second)) == 32 == len(database)
     assert learnt[0] == 16
@@ -268,18 +272,13 @@ def test_clones_do_not_share_state():
 
 def test_strategies_are_freed_after_tuning(tmp_path):
     alive = []
-    make_search = ConstrainedEvolution._cls.make_search
 
-    class Spy(ConstrainedEvolution._cls):
-        def make_search(self):
-            alive.append(weakref.ref(self))
-            return make_search(self)
+    def watched():
+        search = Evolution(EvolutionConfig(**SMALL))
+        alive.append(weakref.ref(search))
+        return search
 
-        def clone(self):
-            return Watched(self.config)
-
-    Watched = derived_object(Spy)
-    tune(gemm(), tmp_path, Watched(**SMALL), HeronXGB(), trials=8)
+    tune(gemm(), tmp_path, Strategy(watched, batch=8), HeronXGB(), trials=8)
     gc.collect()
     assert alive
     assert [ref() for ref in alive] == [None] * len(alive)

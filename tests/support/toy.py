@@ -5,6 +5,7 @@ It has what a search touches of a real sketch, over a few thousand valid configs
 
 import itertools
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +13,9 @@ import numpy as np
 from mschedx.space.algebra.constraints import at_most, multiple_of
 from mschedx.space.algebra.expression import column, monomial
 from mschedx.space.errors import InvalidSchedule
+from mschedx.space.sampling.nearest import nearest
 from mschedx.space.sampling.sampler import Sampler
+from mschedx.space.task import Task
 
 COLUMNS = ((0, 1, 2), (3, 4, 5), (6,), (7,))
 NAMES = ("m.0", "m.1", "m.2", "n.0", "n.1", "n.2", "unroll", "vector")
@@ -30,6 +33,9 @@ def factorizations(extent, parts):
     divisors = [d for d in range(1, extent + 1) if extent % d == 0]
     rows = [r for r in itertools.product(divisors, repeat=parts) if np.prod(r) == extent]
     return np.array(rows, dtype=np.int64)
+
+
+_NUMBERS = itertools.count()
 
 
 class ToySketch:
@@ -57,7 +63,10 @@ class ToySketch:
         self.feature_names = (*NAMES, "inner")
         self.feature_columns = (*(frozenset({c}) for c in range(8)), frozenset({2, 5}))
         self.count, self.sample = self.sampler.count, self.sampler.sample
+        self.nearest = partial(nearest, self.sampler)
         self.is_valid, self.recombine = self.sampler.is_valid, self.sampler.recombine
+        # Two toys are two sketches of the toys' one task, as in a real space.
+        self.task, self.key = Task("toy"), f"toy {next(_NUMBERS)}"
         self._broken = broken
         self.built = 0
 

@@ -36,13 +36,15 @@ WITHIN_SPACE = {
     "sampling": ("algebra",),
     "trace": ("sampling",),
     "rules": ("errors",),
+    "task": (),
     "statements": ("algebra",),
     "analysis": ("trace", "statements"),
     "target": ("rules",),
     "design_spaces": ("target", "trace"),
     "describe": ("statements",),
-    "sketch": ("design_spaces", "analysis", "describe"),
-    "__init__": ("sketch",),
+    "sketch": ("design_spaces", "analysis", "describe", "task"),
+    "resolver": ("sketch",),
+    "__init__": ("resolver",),
 }
 WITHIN_ANALYSIS = {
     "model": (),

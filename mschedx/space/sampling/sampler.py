@@ -77,9 +77,19 @@ class Sampler:
             raise ValueError(f"no table decides column {owners.index(-1)}")
         self._tables = [(tuple(table.columns), table.rows) for table in tables]
         self._constraints = list(constraints)
-        self._n_columns = n_columns
+        self._n_columns = self.n_columns = n_columns
         self._graph = Graph(owners, constraints)
         self._drawn = self._kept = 0
+
+    @property
+    def tables(self) -> list[tuple[tuple[int, ...], IntArray]]:
+        """Columns, and rows int64 [r, len(columns)], of every table."""
+        return self._tables
+
+    @property
+    def constraints(self) -> list[Constraint]:
+        """What every valid config satisfies."""
+        return self._constraints
 
     @property
     def rejected(self) -> tuple[Constraint, ...]:
@@ -194,10 +204,37 @@ class Sampler:
     def _recombine(self, parents: IntArray, keys: BoolArray, rng: np.random.Generator) -> IntArray:
         masks = [_mask(parents, keys, columns, rows) for columns, rows in self._tables]
         children = parents[:, 0].copy()
-        missing = np.arange(len(parents))
+        self._fill(children, masks, rng)
+        return children
+
+    def restricted(
+        self, allowed: list[BoolArray], rng: np.random.Generator
+    ) -> tuple[IntArray, BoolArray]:
+        """Draw one valid config from the rows that each of m children may take.
+
+        Parameters
+        ----------
+        allowed : list of bool arrays [m, r]
+            One per table; at least one row of each for every child.
+        rng : numpy.random.Generator
+
+        Returns
+        -------
+        configs : int64 array [m, D]
+        found : bool array [m]
+            Where there is one; constraints left to rejection may make it miss a few.
+        """
+        nothing = np.iinfo(np.int64).min
+        configs = np.full((len(allowed[0]), self._n_columns), nothing, dtype=np.int64)
+        self._fill(configs, allowed, rng)
+        return configs, (configs != nothing).all(axis=1)
+
+    def _fill(self, children: IntArray, masks: list[BoolArray], rng: np.random.Generator) -> None:
+        """Overwrite each child [m, D] by a valid config of rows it allows, if there is one."""
+        missing = np.arange(len(children))
         for tries in _TRIES:
             if not len(missing):
-                return children
+                return
             trial = self._restricted(masks, np.repeat(missing, tries), rng)
             good = self._passes(trial, self._constraints).reshape(len(missing), tries)
             first, found = good.argmax(axis=1), good.any(axis=1)
@@ -206,7 +243,6 @@ class Sampler:
             missing = missing[~found]
         if len(missing):
             self._exact_children(children, missing, masks, rng)
-        return children
 
     def _restricted(
         self, masks: list[BoolArray], which: IntArray, rng: np.random.Generator

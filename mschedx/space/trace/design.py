@@ -273,10 +273,7 @@ class Design:
 
     @cached_property
     def _tail(self) -> Tail:
-        fixed = {
-            d.instruction: d.domain[0] for d in self.decisions if d.kind is DecisionKind.LOCATION
-        }
-        return tail(self.mod, self.trace, fixed)
+        return tail(self.mod, self.trace, self.fixed_locations)
 
     def materialize(self, config: IntArray) -> Schedule:
         """Replay the config and apply the postprocs.
@@ -302,20 +299,39 @@ class Design:
             or a decision that the sampling instruction would not return.
         """
         trace = searched_part(trace)
-        if signature(trace) != self._signature:
+        config = self.decided(trace) if signature(trace) == self.signature else None
+        if config is None:
             return None
-        config = np.empty(len(self.decisions), dtype=np.int64)
         for table in self.tables:
-            raw = decision_of(trace, table.instruction)
+            if not (table.rows == config[list(table.columns)]).all(axis=1).any():
+                return None
+        return config
+
+    def decided(self, trace: Trace) -> IntArray | None:
+        """Read the decisions [D] of a trace with this design's instructions, unchecked.
+
+        None where the trace leaves one open, or has another number of values than the columns.
+        """
+        config = np.empty(len(self.decisions), dtype=np.int64)
+        decisions = trace.decisions
+        for table in self.tables:
+            raw = decision_of(trace, table.instruction, decisions)
             row = raw and self._row(table, raw)
-            if row is None or not (table.rows == row).all(axis=1).any():
+            if row is None:
                 return None
             config[list(table.columns)] = row
         return config
 
     @cached_property
-    def _signature(self) -> str:
+    def signature(self) -> str:
+        """The trace's instructions without decisions; the same for all traces of the design."""
         return signature(self.trace)
+
+    @cached_property
+    def fixed_locations(self) -> dict[int, int]:
+        """The fixed compute locations' codes by instruction, in trace order."""
+        kind = DecisionKind.LOCATION
+        return {d.instruction: d.domain[0] for d in self.decisions if d.kind is kind}
 
     @cached_property
     def _candidates(self) -> dict[int, tuple[int, ...]]:

@@ -109,9 +109,13 @@ def signature(trace: Trace) -> str:
     return repr(plain(trace.as_json(remove_postproc=True)[0]))
 
 
-def decision_of(trace: Trace, index: int) -> Raw | None:
-    """Read the decision of instruction ``index``; None when the trace leaves it open."""
-    value = trace.decisions.get(trace.insts[index], None)
+def decision_of(trace: Trace, index: int, decisions: Any = None) -> Raw | None:
+    """Read the decision of instruction ``index``; None when the trace leaves it open.
+
+    ``decisions`` are the trace's, for who reads many: asking the trace for them copies them.
+    """
+    decisions = trace.decisions if decisions is None else decisions
+    value = decisions.get(trace.insts[index], None)
     if value is None:
         return None
     value = plain(value)

@@ -4,13 +4,19 @@ import numpy as np
 import pytest
 from toy import ToySketch, latency
 
-from mschedx.cost import HeronXGB
+from mschedx.cost.heron_xgb import HeronXGBModel
 from mschedx.search.base import Materializer, TaskSearch
-from mschedx.search.constrained_evolution import Evolution, EvolutionConfig, Keys
+from mschedx.search.constrained_evolution import (
+    ConstrainedCrossover,
+    Evolution,
+    EvolutionConfig,
+    Keys,
+)
 from mschedx.search.constrained_random import RandomSearch
-from mschedx.search.moves import key_columns
+from mschedx.search.moves import key_columns, mutate
 from mschedx.search.points import Points, SketchSet
-from mschedx.search.repaired_genetic import GeneticConfig, mutate, repair
+from mschedx.search.repair import snapped
+from mschedx.search.repaired_genetic import GeneticConfig
 from mschedx.search.scoring import ArrayScorer
 
 
@@ -18,11 +24,11 @@ def test_every_child_of_random_pairs_is_valid_and_inherits_its_keys():
     """Fact 8: 10^4 random pairs, all satisfiable; keys but one lie in the parents' values."""
     space = SketchSet([ToySketch()])
     rng = np.random.default_rng(0)
-    evolution = Evolution(EvolutionConfig(key_ratio=1.0, keys="random", parents=200))
+    crossover = ConstrainedCrossover(1.0, Keys.RANDOM)
     groups = space.genes[0]
     for _ in range(10):
         first, second = space.sample(1000, rng), space.sample(1000, rng)
-        keep = evolution.kept(groups, 1000, None, rng)
+        keep = crossover.kept(groups, 1000, None, rng)
         assert (keep.sum(axis=1) == len(groups) - 1).all()
         keys = key_columns(groups, keep, space.width)
         children = space.recombine(first, second, keys, rng)
@@ -37,9 +43,9 @@ def test_with_identical_parents_only_the_freed_gene_may_differ():
     rng = np.random.default_rng(0)
     parent = space.sample(1, rng)
     parents = Points(np.zeros(200, np.int64), np.repeat(parent.configs, 200, axis=0))
-    evolution = Evolution(EvolutionConfig(key_ratio=1.0))
+    crossover = ConstrainedCrossover(1.0, Keys.IMPORTANCE)
     weights = np.ones((1, 8))
-    children = evolution.offspring(space, parents, parents, weights, rng)
+    children = crossover(space, parents, parents, weights, rng)
     changed = [
         {g for g, c in enumerate(space.genes[0]) if (row[c] != old[c]).any()}
         for row, old in zip(children.configs, np.repeat(parent.configs, 200, axis=0))
@@ -52,9 +58,9 @@ def test_keys_are_the_most_important_genes():
     space = SketchSet([ToySketch()])
     weights = np.zeros(8)
     weights[[5, 7]] = 3.0, 1.0
-    evolution = Evolution(EvolutionConfig(key_ratio=0.5))
+    crossover = ConstrainedCrossover(0.5, Keys.IMPORTANCE)
     rng = np.random.default_rng(0)
-    kept = evolution.kept(space.genes[0], 200, weights, rng)
+    kept = crossover.kept(space.genes[0], 200, weights, rng)
     # Two of four genes are keys: the tile of n and the vector; one of them is freed each time.
     assert (kept.sum(axis=1) == 1).all()
     assert kept[:, 0].sum() == kept[:, 2].sum() == 0
@@ -65,8 +71,8 @@ def test_repair_makes_every_tile_a_factorisation_and_leaves_good_ones_alone():
     sketch = ToySketch()
     rng = np.random.default_rng(0)
     configs = sketch.sample(200, rng)
-    assert np.array_equal(repair(sketch, configs), configs)
-    repaired = repair(sketch, mutate(sketch, configs, 0.5, rng))
+    assert np.array_equal(snapped(sketch, configs), configs)
+    repaired = snapped(sketch, mutate(sketch, configs, 0.5, rng))
     assert (repaired[:, :3].prod(axis=1) == 16).all()
     assert (repaired[:, 3:6].prod(axis=1) == 48).all()
 
@@ -105,7 +111,7 @@ def tune(search, seed, trials=48):
     task = TaskSearch(
         space,
         search,
-        ArrayScorer(HeronXGB()._inst, "toy", space),
+        ArrayScorer(HeronXGBModel(), space),
         Materializer(space, hash),
         trials=trials,
         batch=16,

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from toy import ToySketch
 
-from mschedx.search.base import sample_new
 from mschedx.search.history import History
-from mschedx.search.moves import draw, mates, neighbours
+from mschedx.search.moves import mates, neighbours
 from mschedx.search.points import Points, SketchSet, genes
+from mschedx.search.pool import sample_new
 
 
 @pytest.fixture(scope="module")
@@ -59,15 +59,6 @@ def test_mates_come_from_the_chosen_and_from_one_sketch(space):
     pairs = mates(points, chosen, 500, rng)
     assert set(pairs.ravel()) <= set(chosen)
     assert np.array_equal(points.sketch[pairs[:, 0]], points.sketch[pairs[:, 1]])
-
-
-def test_the_roulette_prefers_in_proportion_to_the_distance_from_the_worst():
-    rng = np.random.default_rng(0)
-    drawn = draw(np.array([1.0, 2.0, 4.0]), 40_000, rng, distinct=False)
-    share = np.bincount(drawn, minlength=3) / 40_000
-    assert np.allclose(share, [0, 0.25, 0.75], atol=0.01)
-    assert sorted(draw(np.array([1.0, 2.0, 4.0]), 3, rng, distinct=True)) == [0, 1, 2]
-    assert np.bincount(draw(np.ones(4), 4000, rng, distinct=False)).min() > 800
 
 
 def test_a_gene_is_an_instruction_with_a_choice():

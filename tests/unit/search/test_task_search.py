@@ -17,7 +17,8 @@ from mschedx.search.points import SketchSet
 from mschedx.search.repaired_genetic import Genetic, GeneticConfig
 from mschedx.search.scoring import CandidateScorer, NoScorer
 
-ROOT = str(Path(__file__).parents[3])
+ROOT = Path(__file__).parents[3]
+SUPPORT = ROOT / "tests" / "support"
 SEARCHES = {
     "evolution": lambda: Evolution(EvolutionConfig(population=40, generations=2)),
     "random keys": lambda: Evolution(EvolutionConfig(population=40, generations=2, keys="random")),

@@ -1,0 +1,111 @@
+"""Trials that arrive as traces, sorted by sketch: what TVM shows a cost model of one task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .base import CostModel, FloatArray, IntArray, Measured, ReadsTraces, checked_scores
+from .trace_features import from_candidates
+from .training_rows import Table
+
+if TYPE_CHECKING:
+    from mschedx.space.resolver import Resolver
+    from mschedx.space.sketch import Sketch
+    from mschedx.space.task import Task
+
+
+@dataclass(frozen=True)
+class Sorted:
+    """Candidates by sketch.
+
+    Parameters
+    ----------
+    asked : list of (Sketch, int64 array [m, D])
+    order : int64 array [Σ m]
+        Which candidate each config is.
+    others : int64 array
+        Candidates that fit no sketch.
+    """
+
+    asked: list[tuple[Sketch, IntArray]]
+    order: IntArray
+    others: IntArray
+
+
+class TracedTrials:
+    """Everything measured of one task, fed by traces.
+
+    Parameters
+    ----------
+    resolver : Resolver
+        Knows the task's sketches.
+    """
+
+    def __init__(self, resolver: Resolver) -> None:
+        self._resolver = resolver
+        self._configs: dict[str, list[IntArray]] = {}
+        self._latency_s: dict[str, list[FloatArray]] = {}
+        self._others = Table.join([])
+
+    def replace(self, measured: Sequence[Measured]) -> None:
+        """Forget what is known of sketches and take these trials instead."""
+        self._configs = {part.sketch.key: [part.configs] for part in measured}
+        self._latency_s = {part.sketch.key: [part.latency_s] for part in measured}
+
+    def sort(self, candidates: Sequence[Any]) -> Sorted:
+        """Find the sketches and configs of ``ms.MeasureCandidate`` objects."""
+        found = self._resolver.resolve([candidate.sch.trace for candidate in candidates])
+        asked, order = [], [np.empty(0, dtype=np.int64)]
+        for s in np.unique(found.sketch[found.sketch >= 0]):
+            positions, configs = found.of(int(s))
+            asked.append((self._resolver.sketches[s], configs))
+            order.append(positions)
+        return Sorted(asked, np.concatenate(order), np.flatnonzero(found.sketch < 0))
+
+    def add(self, candidates: Sequence[Any], latency_s: FloatArray) -> None:
+        """Append candidates [n] and their latencies [n] (seconds, ``inf`` = failed)."""
+        by_sketch = self.sort(candidates)
+        start = 0
+        for sketch, configs in by_sketch.asked:
+            positions = by_sketch.order[start : start + len(configs)]
+            start += len(configs)
+            self._configs.setdefault(sketch.key, []).append(configs)
+            self._latency_s.setdefault(sketch.key, []).append(latency_s[positions])
+        if len(by_sketch.others):
+            others = [candidates[i] for i in by_sketch.others]
+            rows = from_candidates(others, latency_s[by_sketch.others])
+            self._others = Table.join([self._others, rows])
+
+    def teach(self, model: CostModel, task: Task) -> None:
+        """Let a model learn all of it."""
+        measured = []
+        for sketch in self._resolver.sketches:
+            empty = np.empty((0, len(sketch.decisions)), dtype=np.int64)
+            configs = [empty, *self._configs.get(sketch.key, [])]
+            latency_s = [np.empty(0), *self._latency_s.get(sketch.key, [])]
+            measured.append(Measured(sketch, np.concatenate(configs), np.concatenate(latency_s)))
+        model.learn(task, measured)
+        if len(self._others) and isinstance(model, ReadsTraces):
+            model.learn_traces(task, self._others)
+
+    def score(self, model: CostModel, task: Task, candidates: Sequence[Any]) -> FloatArray:
+        """Score candidates [n]; those that fit no sketch rank last if the model reads no traces."""
+        name = type(model).__name__
+        scores = np.ones(len(candidates))
+        by_sketch = self.sort(candidates)
+        if by_sketch.asked:
+            raw = model.score(task, by_sketch.asked)
+            scores[by_sketch.order] = checked_scores(raw, len(by_sketch.order), name)
+        others = by_sketch.others
+        if not len(others):
+            return scores
+        if isinstance(model, ReadsTraces):
+            raw = model.score_traces(task, from_candidates([candidates[i] for i in others]))
+            scores[others] = checked_scores(raw, len(others), name)
+        else:
+            scores[others] = scores[by_sketch.order].min(initial=1.0)
+        return scores

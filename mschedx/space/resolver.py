@@ -1,0 +1,137 @@
+"""Resolver: from any trace of a task to the sketch and config it is, and back.
+
+Records, and the candidates of strategies that know nothing of sketches, are traces. All traces of
+one design space have the same instructions; within it the compute locations tell its sketches
+apart. Both are looked up, so that time grows with the traces and not with the sketches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tvm
+from numpy.typing import NDArray
+from tvm.s_tir import Schedule, Trace
+
+from .design_spaces import generate
+from .errors import EmptySpace, InvalidSchedule, UnsupportedTrace
+from .sampling.unique_rows import RowIndex
+from .sketch import Sketch, sketches_from
+from .trace.instructions import decision_of, searched_part, signature
+
+IntArray = NDArray[np.int64]
+Locations = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What traces are.
+
+    Parameters
+    ----------
+    sketch : int64 array [n]
+        Position of each trace's sketch; -1 where none matches.
+    configs : tuple of n int64 arrays [D] or None
+        D is that of the sketch; None where none matches.
+    """
+
+    sketch: IntArray
+    configs: tuple[IntArray | None, ...]
+
+    def of(self, sketch: int) -> tuple[IntArray, IntArray]:
+        """Return positions [m] and configs [m, D] of the traces of one sketch, at least one."""
+        positions = np.flatnonzero(self.sketch == sketch)
+        found = [config for i in positions if (config := self.configs[i]) is not None]
+        return positions, np.stack(found)
+
+
+class Resolver:
+    """The sketches of one task, found by trace.
+
+    Parameters
+    ----------
+    sketches : sequence of Sketch
+        Of equal ones the first is found.
+    """
+
+    def __init__(self, sketches: Sequence[Sketch]) -> None:
+        self.sketches = tuple(sketches)
+        self._spots: dict[str, tuple[int, ...]] = {}
+        self._found: dict[tuple[str, Locations], int] = {}
+        self._rows: dict[int, list[tuple[list[int], RowIndex]]] = {}
+        for number, sketch in enumerate(self.sketches):
+            design = sketch.design
+            locations = design.fixed_locations
+            self._spots[design.signature] = tuple(locations)
+            self._found.setdefault((design.signature, tuple(locations.values())), number)
+
+    @classmethod
+    def of_space(cls, mod: tvm.IRModule, target: tvm.target.Target, space: Any = None) -> Resolver:
+        """Open up the design spaces of a module, leaving out those that cannot be.
+
+        Parameters
+        ----------
+        mod, target, space
+            As :func:`mschedx.space.sketches` takes them.
+        """
+        try:
+            schedules, mod, postprocs = generate(mod, target, space)
+        except UnsupportedTrace:
+            return cls([])
+
+        def opened(schedule: Schedule) -> list[Sketch]:
+            try:
+                return sketches_from([schedule], mod, target, postprocs)
+            except (EmptySpace, InvalidSchedule, UnsupportedTrace):
+                return []
+
+        return cls([sketch for schedule in schedules for sketch in opened(schedule)])
+
+    def resolve(self, traces: Sequence[Trace]) -> Resolved:
+        """Find the sketch and read the config of each trace [n].
+
+        None is found for a trace with other instructions or compute locations than the sketches
+        have, or with a decision that its sampling instruction would not return. That a config is
+        one of its sketch does not say that the sketch's constraints hold.
+        """
+        owners = np.full(len(traces), -1, dtype=np.int64)
+        configs: list[IntArray | None] = [None] * len(traces)
+        for position, trace in enumerate(traces):
+            searched = searched_part(trace)
+            owner = self._owner(searched)
+            config = None if owner is None else self.sketches[owner].design.decided(searched)
+            if owner is not None and config is not None:
+                owners[position], configs[position] = owner, config
+        for owner in np.unique(owners[owners >= 0]):
+            positions = np.flatnonzero(owners == owner)
+            kept = [config for i in positions if (config := configs[i]) is not None]
+            for position in positions[~self._returnable(int(owner), np.stack(kept))]:
+                owners[position], configs[position] = -1, None
+        return Resolved(owners, tuple(configs))
+
+    def trace(self, sketch: int, config: IntArray) -> Trace:
+        """Return the trace of a config [D] of a sketch, without postprocs."""
+        return self.sketches[sketch].design.trace_for(config)
+
+    def _owner(self, trace: Trace) -> int | None:
+        structure = signature(trace)
+        spots = self._spots.get(structure)
+        if spots is None:
+            return None
+        decisions = trace.decisions
+        raw = [decision_of(trace, spot, decisions) for spot in spots]
+        codes = tuple(code[0] for code in raw if code is not None)
+        return self._found.get((structure, codes))
+
+    def _returnable(self, sketch: int, configs: IntArray) -> NDArray[np.bool_]:
+        """Tell which configs [m, D] are rows of the sketch's tables; bool [m]."""
+        if sketch not in self._rows:
+            tables = self.sketches[sketch].design.tables
+            self._rows[sketch] = [(list(t.columns), RowIndex(t.rows)) for t in tables]
+        inside = np.ones(len(configs), dtype=bool)
+        for columns, index in self._rows[sketch]:
+            inside &= index.contains(configs[:, columns])
+        return inside
