@@ -14,8 +14,9 @@ from tvm.s_tir import meta_schedule as ms
 from mschedx import compat
 from mschedx.inputs import check_trials, normalize_mod, normalize_target
 from mschedx.measure import start as start_workers
+from mschedx.record.contents import RECORDS
 from mschedx.record.trials import Trial, best_so_far, count_failures
-from mschedx.record.work_dir import RECORDS, WorkDir, open_work_dir
+from mschedx.record.work_dir import WorkDir, open_work_dir
 from mschedx.report.progress import Progress, make_progress
 from mschedx.session import Outcome, Plan, recorded, run_session
 from mschedx.winner import choose_winner
@@ -201,7 +202,7 @@ def tune(
     ours = space is None and not (folder / RECORDS).exists()
     kinds = compat.own_space_kinds(resolved) if ours else None
     intrinsics = compat.only_intrinsics(resolved, kinds)
-    with open_work_dir(folder, resolved) as opened, intrinsics, display:
+    with intrinsics, open_work_dir(folder, resolved) as opened, display:
         for note in opened.notes:
             display.note(note)
         outcome = run_session(plan, opened, display)
@@ -218,7 +219,8 @@ def _result(
         winner, notes = choose_winner(run, plan.mod, plan.target, work_dir, verify=verify)
     for note in notes:
         display.note(note)
-    run = recorded(work_dir, plan.mod) or run
+    if notes:  # records that turned out wrong have failed now
+        run = recorded(work_dir, plan.mod)
     return TuneResult(
         mod=plan.mod,
         target=plan.target,

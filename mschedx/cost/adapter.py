@@ -11,10 +11,13 @@ from __future__ import annotations
 import weakref
 from typing import Any
 
-import numpy as np
 from tvm.s_tir.meta_schedule.cost_model import PyCostModel
 
+from mschedx.latency import latency_of, latency_s
+
 from .base import ArrayModel
+
+__all__ = ["ModelAdapter", "latency_of", "latency_s", "live_model"]
 
 _LIVE: weakref.WeakSet[ModelAdapter] = weakref.WeakSet()
 
@@ -41,19 +44,3 @@ def live_model(cost_model: Any) -> ArrayModel | None:
         if outer is not None and outer.same_as(cost_model):
             return model if isinstance(model, ArrayModel) else None
     return None
-
-
-def latency_s(result: Any) -> float:
-    """Median of an ``ms.RunnerResult``'s repeats in seconds; ``inf`` when the trial failed."""
-    if result.error_msg is not None:
-        return float("inf")
-    return latency_of(result.run_secs)
-
-
-def latency_of(run_secs: Any) -> float:
-    """Median of repeats in seconds; ``inf`` for none and for TVM's marks of a failed trial."""
-    if not run_secs:
-        return float("inf")
-    median = float(np.median([float(second) for second in run_secs]))
-    # TVM stores a failed trial as one run of 1e10 seconds.
-    return median if 0 < median < 1e9 else float("inf")

@@ -8,8 +8,9 @@ candidate, so forking it is safe and nothing can kill it by accident.
 How everything ends with the session, also after SIGKILL: the zygote holds one end of a socket
 whose other end only the session has. End of file there (or a new parent process) makes it kill
 the process group of every worker, remove the session's temporary directory, and exit; and Linux
-kills a worker whose zygote has gone. Own sessions and groups keep a Ctrl-C in the terminal away
-from both.
+kills a worker whose zygote has gone. A session that lives on says so before it closes the socket,
+and keeps its directory: another zygote goes on with what is in it. Own sessions and groups keep a
+Ctrl-C in the terminal away from both.
 
 The module is what runs in the zygote; the session's side is :mod:`mschedx.measure.processes`.
 """
@@ -32,7 +33,7 @@ from typing import Any
 
 from mschedx import compat
 
-from . import channel
+from . import channel, failures
 
 _PARENT_CHECK_S = 1.0
 _PR_SET_PDEATHSIG = 1
@@ -42,7 +43,8 @@ def main(control_fd: int, parent: int) -> None:
     """Serve the session (process `parent`) at the other end of `control_fd` until it goes.
 
     Messages received: first ``(temporary directory, initializers)``, then ``environment`` with two
-    descriptors (the worker's job socket, its error file) for each worker to fork. Messages sent:
+    descriptors (the worker's job socket, its error file) for each worker to fork, and None at an
+    orderly end. Messages sent:
     ``("ready", None)`` or ``("failed", reason)``, then ``("ended", pid, status)`` for each worker
     that ended, where `status` is what ``os.waitpid`` gave.
     """
@@ -56,7 +58,7 @@ def main(control_fd: int, parent: int) -> None:
         channel.send(control, ("ready", None))
         _serve(control, parent, children)
     except _ParentGone:
-        pass
+        shutil.rmtree(directory, ignore_errors=True)
     except BaseException:
         with contextlib.suppress(OSError):
             channel.send(control, ("failed", traceback.format_exc(limit=-5)))
@@ -64,7 +66,6 @@ def main(control_fd: int, parent: int) -> None:
         for pid in children:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
-        shutil.rmtree(directory, ignore_errors=True)
         os._exit(0)
 
 
@@ -112,16 +113,19 @@ def _serve(control: socket.socket, parent: int, children: set[int]) -> None:
     while True:
         ready, _, _ = select.select([control, wake_read], [], [], _PARENT_CHECK_S)
         if os.getppid() != parent:
-            return
+            raise _ParentGone
         if wake_read in ready:
             wake_read.recv(4096)
         for pid, status in _ended(children):
             channel.send(control, ("ended", pid, status))
         if control in ready:
             try:
-                environment, (job_fd, error_fd) = channel.receive_with_fds(control, 2)
+                environment, descriptors = channel.receive_with_fds(control, 2)
             except EOFError:
+                raise _ParentGone from None
+            if environment is None:
                 return
+            job_fd, error_fd = descriptors
             pid = os.fork()
             if pid == 0:
                 signal.set_wakeup_fd(-1)
@@ -179,4 +183,7 @@ def _answer(function: Any, args: tuple[Any, ...]) -> tuple[str, Any]:
     except MemoryError as error:
         return "memory", f"{error or 'out of memory'}"
     except Exception as error:
+        trouble = failures.machine_trouble(error)
+        if trouble is not None:
+            return "machine", trouble
         return "raised", f"{type(error).__name__}: {error}"

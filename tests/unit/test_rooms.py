@@ -10,6 +10,7 @@ PACKAGE = Path(__file__).parents[2] / "mschedx"
 # A room may import itself, those named with it, and what those may import.
 ALLOWED = {
     "version": (),
+    "latency": (),
     "compat": (),
     "intrinsics": (),
     "hardware": ("compat",),
@@ -17,10 +18,10 @@ ALLOWED = {
     "peak": ("compat", "hardware"),
     "inputs": ("hardware",),
     "space": ("compat", "hardware", "intrinsics"),
-    "cost": ("space",),
+    "cost": ("space", "latency"),
     "search": ("cost",),
     "measure": ("compat",),
-    "record": ("measure", "intrinsics", "version"),
+    "record": ("measure", "intrinsics", "latency", "version"),
     "report": ("record", "hardware", "peak"),
     "winner": ("record",),
     "session": ("search", "record", "measure", "report"),

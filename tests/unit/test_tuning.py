@@ -16,7 +16,7 @@ from tvm.target import Target
 import mschedx.winner
 from mschedx.compat import only_intrinsics
 from mschedx.inputs import normalize_mod, normalize_target
-from mschedx.record.work_dir import read_lines
+from mschedx.record.lines import read_lines
 from mschedx.tuning import tune
 
 
