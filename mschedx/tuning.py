@@ -13,6 +13,7 @@ from tvm.s_tir import meta_schedule as ms
 
 from mschedx import compat
 from mschedx.inputs import check_trials, normalize_mod, normalize_target
+from mschedx.kernel import Compiled
 from mschedx.measure import start as start_workers
 from mschedx.record.contents import RECORDS
 from mschedx.record.trials import Trial, best_so_far, count_failures
@@ -84,18 +85,20 @@ class TuneResult:
         """Failed trials by reason."""
         return count_failures(self.history)
 
-    def compile(self) -> Any:
+    def compile(self) -> Compiled:
         """Compile the winner with stock TVM.
 
         Returns
         -------
-        tvm.runtime.Executable
-            Call its function by the PrimFunc's name (``result.compile()["main"](a, b, c)``). TVM
-            by itself uses half of the cores: see :func:`mschedx.compat.use_cores`.
+        Compiled
+            A ``tvm.runtime.Executable``. Call its function by the PrimFunc's name, with NumPy
+            arrays, torch or TVM tensors, outputs included: ``result.compile()["main"](a, b, c)``.
+            TVM by itself uses half of the cores: see :func:`mschedx.compat.use_cores`.
         """
         import tvm
 
-        return tvm.compile(self._winner().mod, target=self.target)
+        winner = self._winner()
+        return Compiled(tvm.compile(winner.mod, target=self.target), self.mod, self.target)
 
     def save(self, path: str | Path) -> dict[str, Path]:
         """Write the winner as files that need only TVM to read.

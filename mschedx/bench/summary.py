@@ -74,7 +74,7 @@ def compare_rates(workload: Workload, result: TuneResult) -> dict[str, float]:
     name = str(result.mod["main"].attrs["global_symbol"])
     kernels = {
         "unscheduled": bound(tvm.compile(result.mod, target=result.target)[name], [*arrays, zeros]),
-        "mschedx": bound(result.compile()[name], [*arrays, zeros]),
+        "mschedx": bound(result.compile()[name].function, [*arrays, zeros]),
     }
     others: dict[str, Timer | None] = {}
     peak = None

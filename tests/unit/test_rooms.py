@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parents[2] / "mschedx"
 ALLOWED = {
     "version": (),
     "latency": (),
+    "kernel": (),
     "compat": (),
     "intrinsics": (),
     "hardware": ("compat",),
@@ -25,7 +26,7 @@ ALLOWED = {
     "report": ("record", "hardware", "peak"),
     "winner": ("record",),
     "session": ("search", "record", "measure", "report"),
-    "tuning": ("session", "winner", "inputs"),
+    "tuning": ("session", "winner", "inputs", "kernel"),
     "bench": ("tuning", "workloads"),
     "cli": ("bench", "tuning"),
     "__main__": ("cli",),
