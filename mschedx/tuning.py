@@ -17,7 +17,7 @@ from mschedx.kernel import Compiled
 from mschedx.measure import start as start_workers
 from mschedx.record.contents import RECORDS
 from mschedx.record.trials import Trial, best_so_far, count_failures
-from mschedx.record.work_dir import WorkDir, open_work_dir
+from mschedx.record.work_dir import WorkDir, best_folder, open_work_dir
 from mschedx.report.progress import Progress, make_progress
 from mschedx.session import Outcome, Plan, recorded, run_session
 from mschedx.winner import choose_winner
@@ -100,20 +100,28 @@ class TuneResult:
         winner = self._winner()
         return Compiled(tvm.compile(winner.mod, target=self.target), self.mod, self.target)
 
-    def save(self, path: str | Path) -> dict[str, Path]:
+    def save(self, path: str | Path | None = None) -> dict[str, Path]:
         """Write the winner as files that need only TVM to read.
 
-        ``schedule.py`` applies it to the unscheduled module, ``trace.json`` is the same for a
-        program, ``scheduled.py`` shows the loop nest as TVMScript.
+        ``schedule.py`` applies it to the unscheduled module, registering the tensor intrinsics
+        that it names; ``trace.json`` is the same for a program; ``scheduled.py`` has the loop nest
+        as ``Module``.
+
+        Parameters
+        ----------
+        path : str | Path, optional
+            The folder; one of this function in the work_dir's ``best/`` when None.
 
         Returns
         -------
         dict[str, Path]
-            The files by name.
+            The files by name, see :func:`mschedx.record.export.save_schedule`.
         """
         from mschedx.record.export import save_schedule
 
-        return save_schedule(Path(path), self._winner(), self.target, self.latency_s)
+        winner = self._winner()
+        folder = Path(path) if path is not None else best_folder(self.work_dir, self.mod)
+        return save_schedule(folder, winner, self.mod, self.target, self.latency_s)
 
     def _winner(self) -> Schedule:
         if self.schedule is None:

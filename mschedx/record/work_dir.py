@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
 import warnings
@@ -103,6 +104,16 @@ def open_work_dir(path: str | os.PathLike[str], target: Any) -> Iterator[WorkDir
         opened = WorkDir(directory, tuple(notes), contents)
         opened.write_manifest(**versions(), target=target_json(target))
         yield opened
+
+
+def best_folder(path: Path, mod: Any) -> Path:
+    """Folder for the winner of one function of a work_dir, the same in every process."""
+    from tvm.s_tir.meta_schedule.database import Workload
+
+    (name,) = (str(func.attrs["global_symbol"]) for func in mod.functions.values())
+    structure = int(Workload(mod).as_json()[0]) & (1 << 64) - 1
+    plain = re.sub(r"\W", "_", name)
+    return path / "best" / f"{plain}-{structure:016x}"
 
 
 def versions() -> dict[str, str]:
