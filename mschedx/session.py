@@ -6,18 +6,19 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tvm.s_tir import meta_schedule as ms
 
-from mschedx.measure.failures import reason
-from mschedx.record.rounds import AfterRound, Round
-from mschedx.record.trials import FAILED_S, Journal, Run, Trial, read_run, workload_line
+from mschedx.measure.failures import MachineTrouble, machine_trouble
+from mschedx.record.contents import Contents, read_contents
+from mschedx.record.rounds import AfterRound, Appended, Round
+from mschedx.record.trials import Journal, Run, Trial, run_of, workload_number
 
 if TYPE_CHECKING:
     from tvm import IRModule
@@ -59,10 +60,25 @@ class Outcome:
     measured: int = 0
     interrupted: bool = False
     timed_out: bool = False
+    fault: BaseException | None = None
 
     @property
     def stopping(self) -> bool:
         return self.interrupted or self.timed_out
+
+    def keeping(self, function: Callable[[Round], None]) -> Callable[[Round], None]:
+        """Keep what a callback raises: TVM hands on its text only."""
+
+        def call(done: Round) -> None:
+            try:
+                function(done)
+            except Stopped:
+                raise
+            except Exception as error:
+                self.fault = error
+                raise
+
+        return call
 
 
 class Stopped(Exception):
@@ -70,17 +86,28 @@ class Stopped(Exception):
 
 
 def recorded(work_dir: WorkDir, mod: IRModule) -> Run | None:
-    """Read what the work_dir knows of this function; None if it is new there."""
-    workload = workload_line(work_dir.path, ms.database.Workload(mod).as_json()[0])
-    return None if workload is None else read_run(work_dir.path, workload)
+    """Read what the work_dir knows of this function now; None if it is new there."""
+    return _of(read_contents(work_dir.path), work_dir, mod)
+
+
+def _of(contents: Contents, work_dir: WorkDir, mod: IRModule) -> Run | None:
+    number = workload_number(contents, ms.database.Workload(mod).as_json()[0])
+    return None if number is None else run_of(work_dir.path, contents, number)
 
 
 def run_session(plan: Plan, work_dir: WorkDir, progress: Progress) -> Outcome:
     """Measure until the work_dir holds ``plan.trials`` trials of the function, or it is stopped.
 
     Whatever stops it, all rounds that were measured are in the database and in the journal.
+
+    Raises
+    ------
+    MachineTrouble
+        If this machine can build or run nothing at present; nothing of that round is recorded.
+    OSError
+        If the work_dir can no longer be written.
     """
-    before = recorded(work_dir, plan.mod)
+    before = _of(work_dir.contents, work_dir, plan.mod)
     done = before.trials if before is not None else ()
     outcome = Outcome()
     progress.start(plan.trials, done)
@@ -88,27 +115,38 @@ def run_session(plan: Plan, work_dir: WorkDir, progress: Progress) -> Outcome:
     if missing <= 0:
         return outcome
     database = ms.database.JSONDatabase(work_dir=str(work_dir.path))
+    new = Appended(work_dir.workloads)
     database.commit_workload(plan.mod)
-    workload = workload_line(work_dir.path, ms.database.Workload(plan.mod).as_json()[0])
-    assert workload is not None, "the database lists the workload that it was just given"
+    if before is None:
+        new.check(1)
     journal = Journal(work_dir.path)
-    session = len(before.sessions) if before is not None else 0
     seed = plan.seed if not done else _resumed_seed(plan.seed, len(done))
+    common = Trial(
+        index=len(done),
+        workload=before.workload if before is not None else len(work_dir.contents.workloads),
+        session=len(before.sessions) if before is not None else 0,
+        round=0,
+        elapsed_s=max((t.elapsed_s or 0.0 for t in done), default=0.0),
+    )
     journal.append(
         {
             "kind": "session",
-            "workload": workload,
+            "workload": common.workload,
             "time": time.time(),
             "seed": seed,
             "trials": plan.trials,
             "parts": {name: _name(part) for name, part in plan.parts.items()},
         }
     )
-    scores: list[float] = []
-    recorder = _Recorder(plan, outcome, journal, progress, done, workload, session, scores)
-    callbacks = [*ms.MeasureCallback.create("default"), AfterRound(recorder)]
-    if not isinstance(plan.parts.get("cost_model"), str):  # TVM's own may answer at random
-        callbacks.insert(0, AfterRound(_Forecast(scores)))
+    # TVM's own models may answer at random.
+    forecast = None if isinstance(plan.parts.get("cost_model"), str) else _Forecast()
+    records = Appended(work_dir.records)
+    recorder = _Recorder(plan, outcome, journal, records, progress, common, forecast)
+    callbacks = [
+        AfterRound(outcome.keeping(recorder.before_records)),
+        *ms.MeasureCallback.create("default"),
+        AfterRound(outcome.keeping(recorder.after_records)),
+    ]
     with ms.Profiler() as profiler, _interruptible(outcome), quiet_logging(), _numpy_seed(seed):
         try:
             ms.tune_tir(
@@ -122,80 +160,76 @@ def run_session(plan: Plan, work_dir: WorkDir, progress: Progress) -> Outcome:
                 seed=seed,
                 **_parts(plan),
             )
-        except (Exception, KeyboardInterrupt):
+        except (Exception, KeyboardInterrupt) as error:
             # KeyboardInterrupt and Stopped arrive as RuntimeError after passing through TVM.
+            if outcome.fault is not None:
+                raise outcome.fault from None
             if not outcome.stopping:
+                trouble = machine_trouble(error)
+                if trouble is not None:
+                    raise MachineTrouble(trouble) from None
                 raise
     stages = {str(name): float(seconds) for name, seconds in profiler.get().items()}
-    journal.append({"kind": "end", "workload": workload, "stages": stages})
+    journal.append({"kind": "end", "workload": common.workload, "stages": stages})
     return outcome
 
 
 class _Forecast:
     """Ask the cost model for its scores of a round before it learns how the round went."""
 
-    def __init__(self, scores: list[float]) -> None:
-        self._scores, self._rounds = scores, 0
+    def __init__(self) -> None:
+        self._rounds = 0
 
-    def __call__(self, done: Round) -> None:
-        self._scores.clear()
-        if self._rounds:  # before the first round it has seen nothing
-            context = done.scheduler.tasks_[done.task].ctx
-            scores = done.scheduler.cost_model_.predict(context, list(done.candidates))
-            self._scores.extend(float(score) for score in scores)
+    def __call__(self, done: Round) -> list[float]:
         self._rounds += 1
+        if self._rounds == 1:  # before the first round it has seen nothing
+            return []
+        context = done.scheduler.tasks_[done.task].ctx
+        scores = done.scheduler.cost_model_.predict(context, list(done.candidates))
+        return [float(score) for score in scores]
 
 
 class _Recorder:
-    """Write each round to the journal, show it, and end the run when it is time."""
+    """Write each round to the journal, show it, and end the run when it is time.
+
+    Parameters
+    ----------
+    common : Trial
+        What the trials of the next round have in common; `elapsed_s` is of earlier sessions.
+    """
 
     def __init__(
         self,
         plan: Plan,
         outcome: Outcome,
         journal: Journal,
+        records: Appended,
         progress: Progress,
-        done: tuple[Trial, ...],
-        workload: int,
-        session: int,
-        scores: list[float],
+        common: Trial,
+        forecast: _Forecast | None,
     ) -> None:
-        self._scores = scores
         self._plan, self._outcome, self._journal = plan, outcome, journal
-        self._progress, self._workload, self._session = progress, workload, session
-        self._count, self._round = len(done), 0
-        self._earlier_s = max((t.elapsed_s or 0.0 for t in done), default=0.0)
+        self._records, self._progress, self._forecast = records, progress, forecast
+        self._next, self._earlier_s = common, common.elapsed_s or 0.0
+        self._round: list[Trial] = []
 
-    def __call__(self, done: Round) -> None:
-        first = done.first_record
+    def before_records(self, done: Round) -> None:
+        """Journal a round that TVM is about to record."""
         elapsed = self._earlier_s + time.perf_counter() - self._plan.begin
-        trials = []
-        for offset, (built, ran) in enumerate(zip(done.built, done.ran)):
-            error = built.error_msg or ran.error_msg
-            seconds = [float(s) for s in ran.run_secs or ()]
-            latency = sum(seconds) / len(seconds) if seconds and not error else None
-            trials.append(
-                Trial(
-                    index=self._count + offset,
-                    workload=self._workload,
-                    record=first + offset,
-                    round=self._round,
-                    latency_s=latency if latency is not None and latency < FAILED_S else None,
-                    reason=reason(str(error)) if error else None,
-                    error=str(error)[:2000] if error else None,
-                    elapsed_s=elapsed,
-                    session=self._session,
-                    predicted=self._scores[offset] if self._scores else None,
-                )
-            )
-        self._journal.trials(trials)
-        self._count += len(trials)
-        self._round += 1
-        self._outcome.measured += len(trials)
-        self._progress.update(trials)
+        scores = self._forecast(done) if self._forecast is not None else []
+        self._round = done.trials(replace(self._next, elapsed_s=elapsed), scores)
+        self._journal.trials(self._round)
+
+    def after_records(self, done: Round) -> None:
+        """Count and show a round once it is on the disk."""
+        self._records.check(len(done.candidates))
+        count = self._next.index + len(self._round)
+        self._next = replace(self._next, index=count, round=self._next.round + 1)
+        self._outcome.measured += len(self._round)
+        self._progress.update(self._round)
         limit = self._plan.timeout_s
         if limit is not None and time.perf_counter() - self._plan.begin >= limit:
-            self._outcome.timed_out = self._count < self._plan.trials
+            self._outcome.timed_out = count < self._plan.trials
         if self._outcome.stopping:
             raise Stopped
 
@@ -266,9 +300,11 @@ def quiet_logging() -> Iterator[None]:
     level, handlers, propagate = root.level, list(root.handlers), root.propagate
     root.handlers.clear()
     root.setLevel(logging.ERROR)
+    complains, logging.raiseExceptions = logging.raiseExceptions, False  # of a full disk
     try:
         yield
     finally:
+        logging.raiseExceptions = complains
         for name in [n for n in logging.root.manager.loggerDict if n.startswith(_LOGGER)]:
             logger = logging.getLogger(name)
             for handler in list(logger.handlers):

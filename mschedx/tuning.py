@@ -13,9 +13,11 @@ from tvm.s_tir import meta_schedule as ms
 
 from mschedx import compat
 from mschedx.inputs import check_trials, normalize_mod, normalize_target
+from mschedx.kernel import Compiled
 from mschedx.measure import start as start_workers
+from mschedx.record.contents import RECORDS
 from mschedx.record.trials import Trial, best_so_far, count_failures
-from mschedx.record.work_dir import RECORDS, WorkDir, open_work_dir
+from mschedx.record.work_dir import WorkDir, best_folder, open_work_dir
 from mschedx.report.progress import Progress, make_progress
 from mschedx.session import Outcome, Plan, recorded, run_session
 from mschedx.winner import choose_winner
@@ -83,33 +85,43 @@ class TuneResult:
         """Failed trials by reason."""
         return count_failures(self.history)
 
-    def compile(self) -> Any:
+    def compile(self) -> Compiled:
         """Compile the winner with stock TVM.
 
         Returns
         -------
-        tvm.runtime.Executable
-            Call its function by the PrimFunc's name (``result.compile()["main"](a, b, c)``). TVM
-            by itself uses half of the cores: see :func:`mschedx.compat.use_cores`.
+        Compiled
+            A ``tvm.runtime.Executable``. Call its function by the PrimFunc's name, with NumPy
+            arrays, torch or TVM tensors, outputs included: ``result.compile()["main"](a, b, c)``.
+            TVM by itself uses half of the cores: see :func:`mschedx.compat.use_cores`.
         """
         import tvm
 
-        return tvm.compile(self._winner().mod, target=self.target)
+        winner = self._winner()
+        return Compiled(tvm.compile(winner.mod, target=self.target), self.mod, self.target)
 
-    def save(self, path: str | Path) -> dict[str, Path]:
+    def save(self, path: str | Path | None = None) -> dict[str, Path]:
         """Write the winner as files that need only TVM to read.
 
-        ``schedule.py`` applies it to the unscheduled module, ``trace.json`` is the same for a
-        program, ``scheduled.py`` shows the loop nest as TVMScript.
+        ``schedule.py`` applies it to the unscheduled module, registering the tensor intrinsics
+        that it names; ``trace.json`` is the same for a program; ``scheduled.py`` has the loop nest
+        as ``Module``.
+
+        Parameters
+        ----------
+        path : str | Path, optional
+            The folder; one of this function in the work_dir's ``best/`` when None.
 
         Returns
         -------
         dict[str, Path]
-            The files by name.
+            The files by name, see :func:`mschedx.record.export.save_schedule`.
         """
         from mschedx.record.export import save_schedule
 
-        return save_schedule(Path(path), self._winner(), self.target, self.latency_s)
+        winner = self._winner()
+        folder = Path(path) if path is not None else best_folder(self.work_dir, self.mod)
+        return save_schedule(folder, winner, self.mod, self.target, self.latency_s)
 
     def _winner(self) -> Schedule:
         if self.schedule is None:
@@ -201,7 +213,7 @@ def tune(
     ours = space is None and not (folder / RECORDS).exists()
     kinds = compat.own_space_kinds(resolved) if ours else None
     intrinsics = compat.only_intrinsics(resolved, kinds)
-    with open_work_dir(folder, resolved) as opened, intrinsics, display:
+    with intrinsics, open_work_dir(folder, resolved) as opened, display:
         for note in opened.notes:
             display.note(note)
         outcome = run_session(plan, opened, display)
@@ -218,7 +230,8 @@ def _result(
         winner, notes = choose_winner(run, plan.mod, plan.target, work_dir, verify=verify)
     for note in notes:
         display.note(note)
-    run = recorded(work_dir, plan.mod) or run
+    if notes:  # records that turned out wrong have failed now
+        run = recorded(work_dir, plan.mod)
     return TuneResult(
         mod=plan.mod,
         target=plan.target,

@@ -10,15 +10,15 @@ from tvm.s_tir import Schedule
 from tvm.s_tir import meta_schedule as ms
 
 from mschedx import measure
+from mschedx.latency import FAILED_S
+from mschedx.record.lines import read_lines, write_lines
 from mschedx.record.schedules import read_record, replay
 from mschedx.record.trials import Journal, Run, Trial
-from mschedx.record.work_dir import RECORDS, WorkDir, read_lines, write_atomic
+from mschedx.record.work_dir import WorkDir
 
 if TYPE_CHECKING:
     from tvm import IRModule
     from tvm.target import Target
-
-_DISQUALIFIED_S = 1e10  # what TVM stores for a trial that failed, and never ranks
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,6 @@ def choose_winner(
     notes : list[str]
         A line for each that was disqualified.
     """
-    lines = read_lines(work_dir.records)
     workload = ms.database.Workload(mod)
     journal = Journal(work_dir.path)
     notes: list[str] = []
@@ -55,7 +54,7 @@ def choose_winner(
         if t.latency_s is not None and t.record is not None
     )
     for latency_s, index, line, trial in ranked:
-        record = read_record(lines[line].content[1], workload)
+        record = read_record(run.records[line], workload)
         schedule = replay(record.trace, mod)
         if not verify or line in run.verified:
             return Winner(trial, schedule, line in run.verified), notes
@@ -83,9 +82,9 @@ def choose_winner(
 
 
 def _fail_record(work_dir: WorkDir, record: int) -> None:
+    """Mark a record as failed, by the number that it has in an opened work_dir."""
     lines = read_lines(work_dir.records)
-    content = lines[record].content
-    content[1][1] = [_DISQUALIFIED_S]
+    workload, (trace, _, *rest) = lines[record].content
     texts = [line.text for line in lines]
-    texts[record] = json.dumps(content)
-    write_atomic(work_dir.path / RECORDS, "".join(text + "\n" for text in texts))
+    texts[record] = json.dumps([workload, [trace, [FAILED_S], *rest]])
+    write_lines(work_dir.records, texts)

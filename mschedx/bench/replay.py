@@ -182,28 +182,28 @@ def load_landscape(path: str | Path, workload: int | None = None, space: Any = N
     ValueError
         If none of the records is a config of that space.
     """
-    from tvm.s_tir import meta_schedule as ms
     from tvm.target import Target
 
     from mschedx import compat
+    from mschedx.record.schedules import load_database
     from mschedx.record.trials import read_run
-    from mschedx.record.work_dir import RECORDS, WORKLOADS, read_lines
     from mschedx.search.warm_start import recall
     from mschedx.space import sketches
 
     run = read_run(path, workload)
-    line = read_lines(run.path / WORKLOADS)[run.workload].content
-    mod = ms.database.Workload.from_json(line).mod
-    records = [r.content for r in read_lines(run.path / RECORDS) if r.content[0] == run.workload]
-    config = {k: v for k, v in records[0][1][2].items() if k not in ("tag", "keys")}
-    target = Target(records[0][1][2].get("tag") or config)
+    if not run.records:
+        raise ValueError(f"{path} has no records of workload {run.workload}")
+    described = next(iter(run.records.values()))[2]
+    config = {k: v for k, v in described.items() if k not in ("tag", "keys")}
+    target = Target(described.get("tag") or config)
     with compat.only_intrinsics(target):
+        database = load_database(run)
+        mod = database.get_all_tuning_records()[0].workload.mod
         opened = SketchSet(sketches(mod, target, space))
-        database = ms.database.JSONDatabase(work_dir=str(run.path))
         history, _ = recall(database, mod, target, opened, lambda module: 0)
     if not len(history):
         raise ValueError(
-            f"none of the {len(records)} records in {path} is a config of this space; pass the "
+            f"none of the {len(run.records)} records in {path} is a config of this space; pass the "
             "space that was tuned in (--space post-order-apply for TVM's own)"
         )
     return Landscape(opened, history.points, history.latency_s)

@@ -21,7 +21,7 @@ def print_summary(workload: Workload, result: TuneResult, *, compare: bool = Tru
     """Save the winner, time it beside the alternatives, and print what came out."""
     from rich.console import Console
 
-    files = result.save(result.work_dir / "best")
+    files = result.save()
     console = Console(width=None if sys.stdout.isatty() else 100)
     if compare and result.target.kind.name == "llvm":
         console.print(_table(workload, result))
@@ -74,7 +74,7 @@ def compare_rates(workload: Workload, result: TuneResult) -> dict[str, float]:
     name = str(result.mod["main"].attrs["global_symbol"])
     kernels = {
         "unscheduled": bound(tvm.compile(result.mod, target=result.target)[name], [*arrays, zeros]),
-        "mschedx": bound(result.compile()[name], [*arrays, zeros]),
+        "mschedx": bound(result.compile()[name].function, [*arrays, zeros]),
     }
     others: dict[str, Timer | None] = {}
     peak = None

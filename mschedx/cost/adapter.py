@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tvm.s_tir.meta_schedule.cost_model.cost_model import _PyCostModel
 
+from mschedx.latency import latency_s
 from mschedx.space.resolver import Resolver
 from mschedx.space.task import Task
 
@@ -128,19 +129,3 @@ class TVMCostModel(_PyCostModel):
 def conversation_behind(cost_model: Any) -> Conversation | None:
     """Find the model behind a TVM cost model; None when it is not one of ours."""
     return None if cost_model is None else _CONVERSATIONS.get(cost_model.__chandle__())
-
-
-def latency_s(result: Any) -> float:
-    """Median of an ``ms.RunnerResult``'s repeats in seconds; ``inf`` when the trial failed."""
-    if result.error_msg is not None:
-        return float("inf")
-    return latency_of(result.run_secs)
-
-
-def latency_of(run_secs: Any) -> float:
-    """Median of repeats in seconds; ``inf`` for none and for TVM's marks of a failed trial."""
-    if not run_secs:
-        return float("inf")
-    median = float(np.median([float(second) for second in run_secs]))
-    # TVM stores a failed trial as one run of 1e10 seconds.
-    return median if 0 < median < 1e9 else float("inf")

@@ -85,8 +85,13 @@ class LocalBuilder(PyBuilder):
         shared_pool(self._config)
 
     def build(self, build_inputs: Sequence[BuilderInput]) -> list[BuilderResult]:
-        """Compile all inputs; a failure is a result with ``error_msg``, never an exception."""
-        directory = shared_pool(self._config).directory
+        """Compile all inputs; a candidate's failure is a result with ``error_msg``.
+
+        Raises
+        ------
+        MachineTrouble
+            If this machine can build nothing at present.
+        """
 
         def job(item: BuilderInput) -> Callable[[], Job]:
             return lambda: Job(
@@ -94,7 +99,7 @@ class LocalBuilder(PyBuilder):
                 (
                     tvm.ir.save_json(item.mod),
                     tvm.ir.save_json(item.target),
-                    directory,
+                    shared_pool(self._config).directory,
                     self._build,
                     self._whole_blocks,
                 ),

@@ -10,10 +10,15 @@ A builder's or runner's ``error_msg`` begins ``"<category>: <what happened>"``:
 ``crash``  its process died: the signal (``SIGSEGV``, ``SIGABRT``) and its last words
 ``other``  a message that is not ours, for instance of TVM's own builder or runner
 ========== ==========================================================================
+
+What keeps every candidate from being measured is no candidate's failure: a full temporary folder,
+no file handles, no linker, helper processes that die. It is raised as :class:`MachineTrouble`,
+after a second and a third try, and no trial is recorded.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 
@@ -29,6 +34,38 @@ _FOREIGN = {
 }
 _OUT_OF_MEMORY = ("std::bad_alloc", "out of memory", "cannot allocate memory")
 _LAST_WORDS_LINES = 4
+_MACHINE_ERRNOS = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.EROFS,
+    errno.EIO,
+)
+# The same as a compiler or a linker says it.
+_MACHINE_TEXTS = tuple(os.strerror(number) for number in _MACHINE_ERRNOS)
+_MACHINE_MARK = "machine: "
+
+
+class MachineTrouble(RuntimeError):
+    """Nothing can be measured on this machine at present; the message says what it lacks."""
+
+    def __str__(self) -> str:
+        return _MACHINE_MARK + super().__str__()
+
+
+def machine_trouble(error: BaseException) -> str | None:
+    """What an exception says about the machine rather than about a candidate; None if nothing.
+
+    Knows the exception also behind TVM's calling convention, which keeps only its text.
+    """
+    text = str(error)
+    if _MACHINE_MARK in text:
+        return text.partition(_MACHINE_MARK)[2].strip()
+    if isinstance(error, OSError) and error.errno in _MACHINE_ERRNOS:
+        return text
+    lines = [line for line in text.splitlines() if any(sign in line for sign in _MACHINE_TEXTS)]
+    return lines[0].strip() if lines else None
 
 
 def reason(error_msg: str | None) -> str | None:

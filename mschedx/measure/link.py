@@ -15,6 +15,8 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 
+from .failures import MachineTrouble
+
 
 def link_shared(output: str, objects: Sequence[str], **_: object) -> None:
     """Link `objects` into the shared library `output`; fits ``export_library(fcompile=...)``.
@@ -22,7 +24,9 @@ def link_shared(output: str, objects: Sequence[str], **_: object) -> None:
     Raises
     ------
     RuntimeError
-        If no linker is installed, or with its message if it refuses the objects.
+        With the linker's message if it refuses the objects.
+    MachineTrouble
+        If no linker is installed.
     """
     command = [*_linker(), "-shared", "-o", output, *objects]
     compiler_runtime = _compiler_runtime()
@@ -45,7 +49,7 @@ def _linker() -> tuple[str, ...]:
         path = shutil.which(name)
         if path is not None:
             return (path,)
-    raise RuntimeError(
+    raise MachineTrouble(
         f"no linker found ({asked or 'ld, ld.lld, cc, gcc, clang'}). "
         "Install binutils or a C compiler, or name one in MSCHEDX_LD."
     )

@@ -5,11 +5,17 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable
 
+from . import failures
 from .processes import TICK_S, Job, Outcome, PoolConfig, Worker, WorkerStartError, Zygote, readable
+
+_ATTEMPTS = 3
+_PAUSE_S = 0.5  # before the second attempt; twice as long before the third
 
 
 class Pool:
@@ -24,7 +30,7 @@ class Pool:
     @property
     def directory(self) -> str:
         """Temporary directory of the session, removed when it ends."""
-        return self._zygote.directory
+        return _session_directory()
 
     def alive(self) -> bool:
         """Whether the process that forks the workers still runs."""
@@ -92,7 +98,7 @@ class Pool:
 
     def _replace_all(self) -> None:
         for worker in list(self._workers):
-            with contextlib.suppress(WorkerStartError):
+            with contextlib.suppress(WorkerStartError, OSError):
                 self._replace(worker)
 
 
@@ -120,11 +126,11 @@ class _Batch:
         def finish(worker: Worker, outcome: Outcome, *, reuse: bool) -> None:
             index, _ = busy.pop(worker)
             outcomes[index] = outcome
+            if self.done is not None:
+                self.done(index, outcome)
             if not reuse or worker.worn():
                 worker = self.pool._replace(worker)
             idle.append(worker)
-            if self.done is not None:
-                self.done(index, outcome)
 
         while True:
             while idle and (index := next(waiting, None)) is not None:
@@ -166,21 +172,50 @@ def carry_out(
     timeout_s: float,
     done: Callable[[int, Outcome], None] | None = None,
 ) -> list[Outcome]:
-    """:meth:`Pool.map` on the shared pool of `config`, once more if its processes were killed.
+    """:meth:`Pool.map` on the shared pool of `config`; jobs that the machine fails are done again.
 
-    What kills all of them at once is not a candidate: the system short of memory, or a person.
+    What kills all processes at once is not a candidate, but the system short of memory, or a
+    person; and neither is a full disk. Jobs that have ended meanwhile are not repeated.
+
+    Raises
+    ------
+    MachineTrouble
+        If that is so three times in a row, or if the processes have never started.
     """
-    pool = shared_pool(config)
-    try:
-        return pool.map(jobs, kind=kind, timeout_s=timeout_s, done=done)
-    except WorkerStartError:
-        if not pool.has_worked():
-            raise
-        return shared_pool(config).map(jobs, kind=kind, timeout_s=timeout_s, done=done)
+    outcomes: dict[int, Outcome] = {}
+    missing, trouble = list(range(len(jobs))), ""
+
+    def ended(position: int, outcome: Outcome) -> None:
+        nonlocal trouble
+        if outcome.machine is not None:
+            trouble = outcome.machine
+            return
+        outcomes[missing[position]] = outcome
+        if done is not None:
+            done(missing[position], outcome)
+
+    for attempt in range(_ATTEMPTS):
+        time.sleep(_PAUSE_S * attempt)
+        try:
+            pool = shared_pool(config)
+        except OSError as error:
+            trouble = str(error)
+            continue
+        try:
+            pool.map([jobs[i] for i in missing], kind=kind, timeout_s=timeout_s, done=ended)
+        except (WorkerStartError, OSError) as error:
+            if isinstance(error, WorkerStartError) and not pool.has_worked():
+                raise
+            trouble = failures.machine_trouble(error) or str(error)
+        missing = [i for i in missing if i not in outcomes]
+        if not missing:
+            return [outcomes[i] for i in range(len(jobs))]
+    raise failures.MachineTrouble(trouble)
 
 
 _pools: dict[tuple[int, PoolConfig], Pool] = {}
 _zygotes: dict[tuple[int, bytes | None], Zygote] = {}
+_directories: dict[int, str] = {}
 _registry_lock = threading.Lock()
 
 
@@ -208,8 +243,17 @@ def _zygote(initializer: bytes | None) -> Zygote:
         zygote.close()
         zygote = None
     if zygote is None:
-        zygote = _zygotes[key] = Zygote([initializer] if initializer else [])
+        initializers = [initializer] if initializer else []
+        zygote = _zygotes[key] = Zygote(_session_directory(), initializers)
     return zygote
+
+
+def _session_directory() -> str:
+    """Where candidates are built: of the session, so that it outlives the processes."""
+    session = os.getpid()
+    if session not in _directories:
+        _directories[session] = tempfile.mkdtemp(prefix="mschedx-")
+    return _directories[session]
 
 
 def start() -> None:
@@ -230,6 +274,8 @@ def shutdown() -> None:
             _pools.pop(key).stop()
         for key in [key for key in _zygotes if key[0] == session]:
             _zygotes.pop(key).close()
+        if session in _directories:
+            shutil.rmtree(_directories.pop(session), ignore_errors=True)
 
 
 atexit.register(shutdown)

@@ -7,7 +7,6 @@ import fcntl
 import os
 import pickle
 import select
-import shutil
 import signal
 import socket
 import subprocess
@@ -30,7 +29,7 @@ _ANSWER_LIMIT_S = 20.0  # from the first byte of an answer to its last
 _LAST_WORDS_BYTES = 4096
 
 
-class WorkerStartError(RuntimeError):
+class WorkerStartError(failures.MachineTrouble):
     """The worker processes cannot start, so nothing can be measured."""
 
 
@@ -46,11 +45,13 @@ class Job:
 class Outcome:
     """What became of a job: its value, or an error that begins with a category.
 
-    See :mod:`mschedx.measure.failures` for the categories.
+    See :mod:`mschedx.measure.failures` for the categories. `machine` is what the machine lacks to
+    carry out any job at all.
     """
 
     value: Any = None
     error: str | None = None
+    machine: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,10 +83,17 @@ class PoolConfig:
 
 
 class Zygote:
-    """Handle of the process that forks workers; starts it without waiting for it."""
+    """Handle of the process that forks workers; starts it without waiting for it.
 
-    def __init__(self, initializers: list[bytes]):
-        self.directory = tempfile.mkdtemp(prefix="mschedx-")
+    Parameters
+    ----------
+    directory : str
+        The session's temporary directory, which it removes if the session dies.
+    initializers : list of bytes
+        Pickled functions that it calls before it forks.
+    """
+
+    def __init__(self, directory: str, initializers: list[bytes]):
         self._ended: dict[int, int] = {}
         self._reading = threading.Lock()
         self._sending = threading.Lock()
@@ -107,7 +115,7 @@ class Zygote:
                 start_new_session=True,
                 env={**os.environ, **compat.cores_environment(1)},
             )
-        channel.send(self.sock, (self.directory, initializers))
+        channel.send(self.sock, (directory, initializers))
 
     def fork(self, environment: dict[str, str], job: socket.socket, errors: int) -> None:
         """Ask for a worker that serves the socket `job` and writes what it says to `errors`."""
@@ -160,13 +168,14 @@ class Zygote:
         """End the zygote, and with it every worker; once is enough."""
         if self._errors < 0:
             return
+        with contextlib.suppress(OSError):
+            channel.send(self.sock, None)
         self.sock.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(timeout=2)
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-        shutil.rmtree(self.directory, ignore_errors=True)
         os.close(self._errors)
         self._errors = -1
 
@@ -237,6 +246,8 @@ class Worker:
             self.sock.settimeout(None)
         if tag == "done":
             return Outcome(value=value)
+        if tag == "machine":
+            return Outcome(machine=value)
         if tag == "memory" or failures.out_of_memory(value):
             return Outcome(error=f"memory: {value}")
         return Outcome(error=f"{kind}: {value}")

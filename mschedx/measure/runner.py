@@ -89,7 +89,14 @@ class LocalRunner(PyRunner):
         shared_pool(self._pool_config)
 
     def run(self, runner_inputs: Sequence[RunnerInput]) -> list[RunnerFuture]:
-        """Time all inputs; a failure is a result with ``error_msg``, never an exception."""
+        """Time all inputs; a candidate's failure is a result with ``error_msg``.
+
+        Raises
+        ------
+        MachineTrouble
+            If this machine can run nothing at present; where batches run in the background, out of
+            the first result.
+        """
         batch = _RunBatch(self._pool_config, self.config, self.timeout_s, list(runner_inputs))
         on_cpu = any(str(item.device_type) in ("cpu", "llvm") for item in runner_inputs)
         if on_cpu and not self._spare_cores:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from mschedx import compat
 
 from . import verification_jobs
+from .failures import MachineTrouble
 from .pool import Job, Outcome, PoolConfig, carry_out, shared_pool, total_memory_bytes
 from .reference import precision
 
@@ -91,14 +93,19 @@ def verify(
     def job(function: Any, *args: Any) -> Outcome:
         return carry_out(config, [lambda: Job(function, args)], kind="run", timeout_s=timeout_s)[0]
 
-    target_text = tvm.ir.save_json(target)
-    expected = job(
-        verification_jobs.run_reference, texts[0], target_text, seed, shared_pool(config).directory
-    )
-    if expected.error is not None:
-        return _not_compared(f"the unscheduled program could not be run: {expected.error}", False)
-    relative = precision(reference).relative_tolerance()
-    found = job(verification_jobs.run_and_compare, texts[1], target_text, expected.value, relative)
+    try:
+        target_text, directory = tvm.ir.save_json(target), shared_pool(config).directory
+        expected = job(verification_jobs.run_reference, texts[0], target_text, seed, directory)
+        if expected.error is not None:
+            why = f"the unscheduled program could not be run: {expected.error}"
+            return _not_compared(why, False)
+        relative = precision(reference).relative_tolerance()
+        found = job(
+            verification_jobs.run_and_compare, texts[1], target_text, expected.value, relative
+        )
+        os.unlink(expected.value)
+    except (MachineTrouble, OSError) as error:
+        return _not_compared(f"nothing can be run at present: {error}", False)
     if found.error is not None:
         absent = verification_jobs.NO_DEVICE in found.error
         return _not_compared(f"the candidate could not be run: {found.error}", not absent)

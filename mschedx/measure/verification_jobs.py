@@ -44,7 +44,7 @@ def run_reference(mod_json: str, target_json: str, seed: int, directory: str) ->
 
 
 def run_and_compare(mod_json: str, target_json: str, path: str, relative: float) -> Difference:
-    """Run a candidate on the arguments in `path` (then removed), compare all that came out.
+    """Run a candidate on the arguments in `path`, compare all that came out.
 
     Returns
     -------
@@ -58,7 +58,6 @@ def run_and_compare(mod_json: str, target_json: str, path: str, relative: float)
     with np.load(path) as stored:
         before = [_restore(stored[f"before_{i}"], a) for i, a in enumerate(arguments)]
         expected = [_restore(stored[f"after_{i}"], a) for i, a in enumerate(arguments)]
-    os.unlink(path)
     device = tvm.runtime.device_from_target(target)
     if not device.exist:
         raise RuntimeError(f"{target.kind.name}: {NO_DEVICE}")

@@ -10,6 +10,7 @@ from typing import Any
 from mschedx import compat
 
 from .config import MeasureConfig
+from .failures import MachineTrouble
 from .link import link_shared
 from .timing import ArgsInfo, Arguments, Timing, time_candidate
 
@@ -47,6 +48,7 @@ def build_candidate(
     with target:
         built = _load_function(build)(mod, target) if build else _build(mod, target, whole_blocks)
         _compile_cuda_source(built)
+    os.makedirs(directory, exist_ok=True)  # a cleaner of temporary folders may have been there
     place = tempfile.mkdtemp(dir=directory)
     path = os.path.join(place, LIBRARY)
     built.export_library(path, fcompile=link_shared, workspace_dir=place)
@@ -105,7 +107,7 @@ def choose_cuda_compiler() -> None:
     elif shutil.which("nvcc") or os.path.exists("/usr/local/cuda/bin/nvcc"):
         os.environ["TVM_CUDA_COMPILE_MODE"] = "nvcc"
     else:
-        raise RuntimeError(
+        raise MachineTrouble(
             "no CUDA compiler: neither nvcc on PATH nor the cuda-bindings package (NVRTC). "
             "Install the CUDA toolkit or 'pip install cuda-bindings'."
         )
@@ -120,6 +122,8 @@ def run_candidate(
     device = tvm.runtime.device(device_type, 0)
     if not device.exist:
         raise RuntimeError(f"no {device_type.upper()} device on this machine")
+    if not os.path.exists(path):
+        raise MachineTrouble(f"the built candidate {path} is gone: who cleans up there?")
     module = tvm.runtime.load_module(path)
     args = _arguments.get(info, device)
 

@@ -8,8 +8,10 @@ candidate, so forking it is safe and nothing can kill it by accident.
 How everything ends with the session, also after SIGKILL: the zygote holds one end of a socket
 whose other end only the session has. End of file there (or a new parent process) makes it kill
 the process group of every worker, remove the session's temporary directory, and exit; and Linux
-kills a worker whose zygote has gone. Own sessions and groups keep a Ctrl-C in the terminal away
-from both.
+kills a worker whose zygote has gone. A session that lives on says so before it closes the socket,
+and keeps its directory: another zygote goes on with what is in it. Own sessions and groups keep a
+Ctrl-C in the terminal away from both. On Linux the zygote is also the parent of all that a job
+starts and leaves, whatever its session, and kills it once the worker has ended.
 
 The module is what runs in the zygote; the session's side is :mod:`mschedx.measure.processes`.
 """
@@ -26,23 +28,27 @@ import shutil
 import signal
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from typing import Any
 
 from mschedx import compat
 
-from . import channel
+from . import channel, failures
 
 _PARENT_CHECK_S = 1.0
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_LAST_ORPHANS_S = 1.0
 
 
 def main(control_fd: int, parent: int) -> None:
     """Serve the session (process `parent`) at the other end of `control_fd` until it goes.
 
     Messages received: first ``(temporary directory, initializers)``, then ``environment`` with two
-    descriptors (the worker's job socket, its error file) for each worker to fork. Messages sent:
+    descriptors (the worker's job socket, its error file) for each worker to fork, and None at an
+    orderly end. Messages sent:
     ``("ready", None)`` or ``("failed", reason)``, then ``("ended", pid, status)`` for each worker
     that ended, where `status` is what ``os.waitpid`` gave.
     """
@@ -50,13 +56,15 @@ def main(control_fd: int, parent: int) -> None:
     control = socket.socket(fileno=control_fd)
     directory, initializers = channel.receive(control)
     children: set[int] = set()
+    if sys.platform == "linux":  # what a worker leaves behind becomes a child of this process
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
     try:
         with _ending_with(parent):
             _prepare(initializers)
         channel.send(control, ("ready", None))
         _serve(control, parent, children)
     except _ParentGone:
-        pass
+        shutil.rmtree(directory, ignore_errors=True)
     except BaseException:
         with contextlib.suppress(OSError):
             channel.send(control, ("failed", traceback.format_exc(limit=-5)))
@@ -64,7 +72,7 @@ def main(control_fd: int, parent: int) -> None:
         for pid in children:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
-        shutil.rmtree(directory, ignore_errors=True)
+        _end_orphans()
         os._exit(0)
 
 
@@ -112,16 +120,20 @@ def _serve(control: socket.socket, parent: int, children: set[int]) -> None:
     while True:
         ready, _, _ = select.select([control, wake_read], [], [], _PARENT_CHECK_S)
         if os.getppid() != parent:
-            return
+            raise _ParentGone
         if wake_read in ready:
             wake_read.recv(4096)
         for pid, status in _ended(children):
             channel.send(control, ("ended", pid, status))
+            _kill_orphans(children)
         if control in ready:
             try:
-                environment, (job_fd, error_fd) = channel.receive_with_fds(control, 2)
+                environment, descriptors = channel.receive_with_fds(control, 2)
             except EOFError:
+                raise _ParentGone from None
+            if environment is None:
                 return
+            job_fd, error_fd = descriptors
             pid = os.fork()
             if pid == 0:
                 signal.set_wakeup_fd(-1)
@@ -134,14 +146,44 @@ def _serve(control: socket.socket, parent: int, children: set[int]) -> None:
 
 
 def _ended(children: set[int]) -> list[tuple[int, int]]:
+    """Reap what has ended: workers, which are told of, and what they had left behind."""
     found = []
-    while children:
-        pid, status = os.waitpid(-1, os.WNOHANG)
-        if pid == 0:
-            break
-        children.discard(pid)
-        found.append((pid, status))
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                break
+            if pid in children:
+                children.discard(pid)
+                found.append((pid, status))
+            else:
+                _kill_orphans(children)  # its own children are this process's now
     return found
+
+
+def _kill_orphans(workers: set[int]) -> None:
+    """Kill the children of this process that are no workers: a job's, in sessions of their own."""
+    for pid in _children() - workers:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _end_orphans() -> None:
+    """Wait for killed workers, and kill what they leave, but not for ever."""
+    end = time.monotonic() + _LAST_ORPHANS_S
+    while time.monotonic() < end and (left := _children()):
+        _ended(left)
+        _kill_orphans(set())
+        time.sleep(0.001)
+
+
+def _children() -> set[int]:
+    """Process ids of the children of this process; empty where the system does not tell."""
+    try:
+        with open("/proc/thread-self/children", "rb") as file:
+            return {int(pid) for pid in file.read().split()}
+    except OSError:
+        return set()
 
 
 def _worker(environment: dict[str, str], job_fd: int, error_fd: int) -> None:
@@ -179,4 +221,7 @@ def _answer(function: Any, args: tuple[Any, ...]) -> tuple[str, Any]:
     except MemoryError as error:
         return "memory", f"{error or 'out of memory'}"
     except Exception as error:
+        trouble = failures.machine_trouble(error)
+        if trouble is not None:
+            return "machine", trouble
         return "raised", f"{type(error).__name__}: {error}"

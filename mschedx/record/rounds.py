@@ -1,13 +1,31 @@
-"""What TVM's scheduler tells after each round of measurements, as one object for a function."""
+"""What happens to each round of measurements, around TVM's own callbacks.
+
+TVM's scheduler calls back once per round; ``AddToDatabase`` is one of these callbacks. Entries of
+the journal are written before it, and after it is checked that the records have really arrived,
+since TVM does not look whether it could write.
+"""
 
 from __future__ import annotations
 
+import errno
+import math
+import os
+import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from tvm.ir.utils import derived_object
 from tvm.s_tir import meta_schedule as ms
+
+from mschedx.latency import latency_s
+from mschedx.measure.failures import reason
+
+from .lines import parse
+from .trials import Trial
+
+_LONGEST_ERROR = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +39,36 @@ class Round:
     ran: Sequence[Any]
 
     @property
-    def first_record(self) -> int:
-        """Line of the first candidate's record, once TVM's own callbacks have written them."""
-        return len(self.scheduler.database_) - len(self.candidates)
+    def next_record(self) -> int:
+        """Number of the next record that TVM writes: before its callbacks, this round's first."""
+        return len(self.scheduler.database_)
+
+    def trials(self, like: Trial, scores: Sequence[float] = ()) -> list[Trial]:
+        """Give the measurements of a round that TVM has not recorded yet.
+
+        Parameters
+        ----------
+        like : Trial
+            What they have in common, and the index of the first.
+        scores : sequence of float
+            What the cost model foretold, one for each candidate; empty if it was not asked.
+        """
+        found = []
+        for offset, (built, ran) in enumerate(zip(self.built, self.ran)):
+            error = built.error_msg or ran.error_msg
+            latency = latency_s(ran) if not error else math.inf
+            found.append(
+                replace(
+                    like,
+                    index=like.index + offset,
+                    record=self.next_record + offset,
+                    latency_s=latency if math.isfinite(latency) else None,
+                    reason=reason(str(error)) if error else None,
+                    error=str(error)[:_LONGEST_ERROR] if error else None,
+                    predicted=scores[offset] if scores else None,
+                )
+            )
+        return found
 
 
 @derived_object
@@ -50,4 +95,50 @@ class AfterRound(ms.measure_callback.PyMeasureCallback):
     ) -> None:
         self._function(
             Round(task_scheduler, task_id, measure_candidates, builder_results, runner_results)
+        )
+
+
+class Appended:
+    """Watches the file to which TVM appends a line for each record.
+
+    Parameters
+    ----------
+    path : Path
+        As it is now, whole.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._size = path.stat().st_size if path.exists() else 0
+
+    def check(self, lines: int) -> None:
+        """Make sure that so many lines have been added since the last call.
+
+        Raises
+        ------
+        OSError
+            If not all have arrived; those that have are kept, a broken one is cut off.
+        """
+        with self._path.open("rb") as file:
+            file.seek(self._size)
+            added = file.read()
+        whole, rest = 0, added.split(b"\n")
+        for text in rest[:-1]:
+            if parse(text) is None:
+                break
+            whole += len(text) + 1
+        arrived = added[:whole].count(b"\n")
+        if whole < len(added) or arrived != lines:
+            os.truncate(self._path, self._size + whole)
+            raise self._why(arrived, lines)
+        self._size += whole
+
+    def _why(self, arrived: int, lines: int) -> OSError:
+        free = shutil.disk_usage(self._path).free
+        number = errno.ENOSPC if free < 1 << 20 else errno.EIO
+        return OSError(
+            number,
+            f"{os.strerror(number)} ({arrived} of {lines} records were written, {free} bytes are "
+            "free)",
+            str(self._path),
         )

@@ -7,15 +7,44 @@ from typing import TYPE_CHECKING, Any
 from tvm.s_tir import Schedule
 from tvm.s_tir import meta_schedule as ms
 
+from .errors import WorkDirError
+from .formats import TVMReader
+from .intrinsics import intrinsics_of, require_intrinsics
+from .trials import Run
+
 if TYPE_CHECKING:
     from tvm import IRModule
 
 
 def read_record(content: list[Any], workload: ms.database.Workload) -> ms.database.TuningRecord:
-    """Read a record; the tensor intrinsics that its trace names are registered for it."""
-    import mschedx.intrinsics  # noqa: F401
+    """Read a record.
 
+    Raises
+    ------
+    WorkDirError
+        If its trace names tensor intrinsics that are not registered; those of mschedx are.
+    """
+    require_intrinsics(intrinsics_of(content[0]))
     return ms.database.TuningRecord.from_json(content, workload)
+
+
+def load_database(run: Run) -> ms.database.MemoryDatabase:
+    """Give the records of a run that TVM can load as a database in memory.
+
+    TVM's own reader stops at the first line that it cannot use, some of which end the process.
+    """
+    if run.module is None:
+        raise WorkDirError(f"{run.path} has no workload {run.workload}")
+    reader = TVMReader()
+    why = reader.workload(run.module)
+    if why is not None:
+        raise WorkDirError(f"{run.path}: TVM cannot read workload {run.workload}: {why}")
+    database = ms.database.MemoryDatabase()
+    workload = database.commit_workload(ms.database.Workload.from_json(run.module).mod)
+    for record in run.records.values():
+        if reader.record([run.workload, record], run.module) is None:
+            database.commit_tuning_record(read_record(record, workload))
+    return database
 
 
 def replay(trace: Any, mod: IRModule) -> Schedule:

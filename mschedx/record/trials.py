@@ -8,23 +8,24 @@ journal (``mschedx_trials.jsonl``) adds, one JSON object a line, why a trial fai
 - ``disqualified``: a record whose output was wrong, and ``verified``: one whose output was right;
 - ``end``: seconds of the session by stage.
 
-Reading needs no TVM, and works on a folder that stock TVM wrote.
+Entries are written just before TVM writes their records, so that no record is without its entry
+when a process is killed. Reading needs no TVM, and works on a folder that stock TVM wrote.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from .work_dir import RECORDS, TRIALS, WORKLOADS, read_lines, read_manifest
+from mschedx.latency import latency_of
 
-FAILED_S = 1e9
-"""TVM stores a failed trial as 1e10 seconds; nothing that ran takes this long."""
+from .contents import RECORDS, TRIALS, Contents, read_contents
+from .lines import append_lines
+from .work_dir import read_manifest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +43,7 @@ class Trial:
     round : int
         Batch of measurements within the session, from 0; -1 when not known.
     latency_s : float | None
-        Mean of the measured seconds, > 0; None for a failure.
+        :func:`mschedx.latency.latency_of` the measured seconds, > 0; None for a failure.
     reason, error : str | None
         Category (:data:`mschedx.measure.failures.CATEGORIES`, or "mismatch") and message.
     elapsed_s : float | None
@@ -66,7 +67,19 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """All that a work_dir tells about the trials of one workload."""
+    """All that a work_dir tells about the trials of one workload.
+
+    Attributes
+    ----------
+    verified : frozenset[int]
+        Records whose output was compared and found right.
+    workload : int
+        Line in ``database_workload.json``.
+    module : list | None
+        That line, as ``ms.database.Workload.from_json`` takes it; None if there is none.
+    records : Mapping[int, list]
+        ``[trace, seconds, target, arguments]`` by the number that :attr:`Trial.record` gives.
+    """
 
     path: Path
     manifest: dict[str, Any]
@@ -75,6 +88,8 @@ class Run:
     sessions: tuple[dict[str, Any], ...]
     verified: frozenset[int]
     workload: int
+    module: list[Any] | None = None
+    records: Mapping[int, list[Any]] = field(default_factory=dict)
 
     @property
     def best(self) -> Trial | None:
@@ -113,8 +128,7 @@ class Journal:
 
     def append(self, *entries: dict[str, Any]) -> None:
         """Write entries at once, so that a killed process leaves whole lines but the last."""
-        with self._path.open("a") as file:
-            file.write("".join(json.dumps(entry) + "\n" for entry in entries))
+        append_lines(self._path, entries)
 
     def trials(self, trials: Sequence[Trial]) -> None:
         """Write trials."""
@@ -141,49 +155,51 @@ def read_run(path: str | Path, workload: int | None = None) -> Run:
         raise FileNotFoundError(
             f"expected a work_dir with {RECORDS} (what a tuning run writes), got {str(directory)!r}"
         )
-    records = [line.content for line in read_lines(directory / RECORDS) if line.content]
-    lines = [line.content for line in read_lines(directory / TRIALS) if line.content]
+    return run_of(directory, read_contents(directory), workload)
+
+
+def run_of(directory: Path, contents: Contents, workload: int | None = None) -> Run:
+    """Say what the contents of a work_dir tell about one workload, as `read_run` does."""
     if workload is None:
-        used = [record[0] for record in records] or [0]
+        used = [record[0] for record in contents.records] or [0]
         workload = max(set(used), key=used.count)
-    known = {line["record"]: _trial(line) for line in lines if _is(line, "trial", workload)}
-    failed = {line["record"]: line for line in lines if _is(line, "disqualified", workload)}
+    lines = [entry for entry in contents.journal if entry.get("workload", 0) == workload]
+
+    def of_kind(kind: str) -> list[dict[str, Any]]:
+        return [line for line in lines if line["kind"] == kind]
+
+    known = {line["record"]: _trial(line) for line in of_kind("trial")}
+    failed = {line["record"]: line.get("error") for line in of_kind("disqualified")}
+    records = {n: record[1] for n, record in enumerate(contents.records) if record[0] == workload}
     trials: list[Trial] = []
-    for number, record in enumerate(records):
-        if record[0] != workload:
-            continue
-        trial = replace(_from_record(number, record, known.get(number)), index=len(trials))
+    for number, record in records.items():
+        base = known.get(number) or Trial(index=0, workload=workload, record=number)
+        trial = replace(_joined(base, record), index=len(trials))
         if number in failed:
-            trial = replace(
-                trial, latency_s=None, reason="mismatch", error=failed[number].get("error")
-            )
+            trial = replace(trial, latency_s=None, reason="mismatch", error=failed[number])
         trials.append(trial)
     stages: dict[str, float] = {}
-    for line in lines:
-        if _is(line, "end", workload):
-            for stage, seconds in line["stages"].items():
-                stages[stage] = stages.get(stage, 0.0) + seconds
+    for line in of_kind("end"):
+        for stage, seconds in line["stages"].items():
+            stages[stage] = stages.get(stage, 0.0) + seconds
+    there = workload < len(contents.workloads)
     return Run(
         path=directory,
         manifest=read_manifest(directory),
         trials=tuple(trials),
         stages=stages,
-        sessions=tuple(line for line in lines if _is(line, "session", workload)),
-        verified=frozenset(line["record"] for line in lines if _is(line, "verified", workload)),
+        sessions=tuple(of_kind("session")),
+        verified=frozenset(line["record"] for line in of_kind("verified")),
         workload=workload,
+        module=contents.workloads[workload] if there else None,
+        records=records,
     )
 
 
-def workload_line(path: Path, structural_hash: str) -> int | None:
-    """Find the line of the workload with this hash (as TVM writes it); None if it is new."""
-    for line in read_lines(path / WORKLOADS):
-        if line.content and str(line.content[0]) == structural_hash:
-            return line.number
-    return None
-
-
-def _is(line: dict[str, Any], kind: str, workload: int) -> bool:
-    return line.get("kind") == kind and line.get("workload", 0) == workload
+def workload_number(contents: Contents, structural_hash: str) -> int | None:
+    """Find the workload with this hash (as TVM writes it); None if it is new."""
+    hashes = [content[0] for content in contents.workloads]
+    return hashes.index(structural_hash) if structural_hash in hashes else None
 
 
 def _trial(line: dict[str, Any]) -> Trial:
@@ -191,12 +207,9 @@ def _trial(line: dict[str, Any]) -> Trial:
     return Trial(**{k: v for k, v in line.items() if k in names})
 
 
-def _from_record(number: int, record: list[Any], known: Trial | None) -> Trial:
+def _joined(known: Trial, record: list[Any]) -> Trial:
     """Join a record with what the journal knows of it."""
-    seconds = [float(s) for s in record[1][1] or ()]
-    mean = sum(seconds) / len(seconds) if seconds else math.inf
-    ran = 0 < mean < FAILED_S
-    base = known or Trial(index=0, workload=record[0], record=number)
-    if ran:
-        return replace(base, latency_s=mean, reason=None, error=None)
-    return replace(base, latency_s=None, reason=base.reason or "unknown")
+    latency = latency_of(record[1])
+    if math.isfinite(latency):
+        return replace(known, latency_s=latency, reason=None, error=None)
+    return replace(known, latency_s=None, reason=known.reason or "unknown")

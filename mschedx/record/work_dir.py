@@ -4,38 +4,35 @@ A work_dir holds what TVM writes (``database_workload.json``, ``database_tuning_
 ``logs/``) and, beside it, ``mschedx_manifest.json`` (versions, target, seed: what made the
 records), ``mschedx_trials.jsonl`` (see :mod:`mschedx.record.trials`) and a lock. Each record
 line names its workload by line number, so a lost or broken line, a second writer, or records of
-another TVM would silently attach measurements to the wrong program; :func:`open_work_dir` repairs
-what can be repaired, keeps a copy of what it changes, and says what it did.
+another TVM would silently attach measurements to the wrong program; :func:`open_work_dir` sets
+lines that cannot be used aside, gives the others their numbers anew
+(:mod:`mschedx.record.contents`), keeps a copy of what it changes, and says what it did.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mschedx.version import VERSION
 
-WORKLOADS = "database_workload.json"
-RECORDS = "database_tuning_record.json"
+from .contents import RECORDS, TRIALS, WORKLOADS, Contents, read_contents
+from .errors import WorkDirError as WorkDirError
+from .errors import WorkDirWarning as WorkDirWarning
+from .formats import TVMReader, workload_fault
+from .lines import parse, read_lines, write_atomic, write_lines
+
 MANIFEST = "mschedx_manifest.json"
-TRIALS = "mschedx_trials.jsonl"
 LOCK = "mschedx.lock"
-
-
-class WorkDirError(ValueError):
-    """A work_dir that cannot be used as asked."""
-
-
-class WorkDirWarning(UserWarning):
-    """Something in a work_dir was repaired or moved aside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +40,9 @@ class WorkDir:
     """A checked and locked folder; use it through :func:`open_work_dir`."""
 
     path: Path
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...]
+    contents: Contents
+    """As it was when it was opened, repaired."""
 
     @property
     def workloads(self) -> Path:
@@ -71,8 +70,8 @@ class WorkDir:
 def read_manifest(path: Path) -> dict[str, Any]:
     """Read the manifest of a work_dir; empty when there is none or it was cut short."""
     try:
-        content = json.loads((path / MANIFEST).read_text())
-    except (OSError, ValueError):
+        content = parse((path / MANIFEST).read_bytes())
+    except OSError:
         return {}
     return content if isinstance(content, dict) else {}
 
@@ -85,19 +84,36 @@ def open_work_dir(path: str | os.PathLike[str], target: Any) -> Iterator[WorkDir
     ------
     WorkDirError
         If the folder cannot be written, another process is tuning into it, or it holds records
-        for another target (look-ups in a database ignore the target).
+        for another target (look-ups in a database ignore the target) or of tensor intrinsics that
+        are not registered here.
     """
     directory = Path(path)
     _make(directory)
     with _locked(directory):
         manifest = read_manifest(directory)
-        _check_target(directory, manifest, target)
-        notes = [*_repair(directory), *_retire_foreign(directory, manifest)]
+        reader = TVMReader()
+        contents = read_contents(directory, reader)
+        _check_target(directory, contents, target)
+        notes = _retire_foreign(directory, manifest, contents, reader)
+        if notes:
+            contents = read_contents(directory)
+        else:
+            notes = _repair(directory, contents)
         for note in notes:
             warnings.warn(f"{directory}: {note}", WorkDirWarning, stacklevel=3)
-        opened = WorkDir(directory, tuple(notes))
+        opened = WorkDir(directory, tuple(notes), contents)
         opened.write_manifest(**versions(), target=target_json(target))
         yield opened
+
+
+def best_folder(path: Path, mod: Any) -> Path:
+    """Folder for the winner of one function of a work_dir, the same in every process."""
+    from tvm.s_tir.meta_schedule.database import Workload
+
+    (name,) = (str(func.attrs["global_symbol"]) for func in mod.functions.values())
+    structure = int(Workload(mod).as_json()[0]) & (1 << 64) - 1
+    plain = re.sub(r"\W", "_", name)
+    return path / "best" / f"{plain}-{structure:016x}"
 
 
 def versions() -> dict[str, str]:
@@ -113,15 +129,11 @@ def versions() -> dict[str, str]:
 
 def target_json(target: Any) -> dict[str, Any]:
     """Give a target as plain JSON, without what varies between equal targets."""
-    config = json.loads(str(target))
+    return _comparable(json.loads(str(target)))
+
+
+def _comparable(config: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in config.items() if k not in ("tag", "keys")}
-
-
-def write_atomic(path: Path, text: str) -> None:
-    """Replace a file so that a reader or a crash sees the old or the new one, whole."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)
 
 
 def _make(directory: Path) -> None:
@@ -177,104 +189,33 @@ def _try_lock(handle: Any) -> bool:
     return True
 
 
-def _check_target(directory: Path, manifest: dict[str, Any], target: Any) -> None:
-    before = manifest.get("target")
-    if before is not None and before != target_json(target):
-        raise WorkDirError(
-            f"{directory} holds records for {json.dumps(before)}, and this run is for "
-            f"{json.dumps(target_json(target))}; look-ups ignore the target, so use one work_dir "
-            "for each"
-        )
+def _check_target(directory: Path, contents: Contents, target: Any) -> None:
+    """Compare with the targets that the records name: a manifest may be lost, or say too much."""
+    wanted = target_json(target)
+    for described in {json.dumps(record[1][2]) for record in contents.records}:
+        found = _comparable(json.loads(described))
+        if found != wanted:
+            raise WorkDirError(
+                f"{directory} holds records for {json.dumps(found)}, and this run is for "
+                f"{json.dumps(wanted)}; look-ups ignore the target, so use one work_dir for each"
+            )
 
 
-def _repair(directory: Path) -> list[str]:
-    """Drop lines that are not whole JSON, and records whose workload is not there."""
+def _repair(directory: Path, contents: Contents) -> list[str]:
+    """Write back what can be used, keeping a copy of each file from which a line is left out."""
     notes = []
-    workloads = read_lines(directory / WORKLOADS)
-    bad = [line.number for line in workloads if line.content is None]
-    if bad:
-        kept = [line.text for line in workloads if line.content is not None]
-        notes.append(_rewrite(directory / WORKLOADS, kept, len(bad)))
-
-    # A record names its workload by line number. A line lost from the end takes only its own
-    # records along; one lost from the middle would shift all the following, so those go too.
-    sound = min(bad, default=len(workloads))
-    records = read_lines(directory / RECORDS)
-    kept_records = [line for line in records if _names_workload(line.content, sound)]
-    if len(kept_records) < len(records):
-        lost = len(records) - len(kept_records)
-        notes.append(_rewrite(directory / RECORDS, [r.text for r in kept_records], lost))
-
-    trials = read_lines(directory / TRIALS)
-    places = {record.number: place for place, record in enumerate(kept_records)}
-    renumbered = [_renumbered(line, places) for line in trials if line.content is not None]
-    if len(renumbered) < len(trials):
-        lost = len(trials) - len(renumbered)
-        notes.append(_rewrite(directory / TRIALS, renumbered, lost))
-    elif [line.text for line in trials] != renumbered:
-        _write_lines(directory / TRIALS, renumbered)
+    for name, texts in contents.changed.items():
+        odd = contents.left_out.get(name)
+        if odd:
+            backup = _free_name(directory / name, ".bak")
+            shutil.copy2(directory / name, backup)
+            shown = "; ".join(odd[:3]) + ("; ..." if len(odd) > 3 else "")
+            notes.append(
+                f"{name}: set {len(odd)} broken line(s) aside, kept in a copy of the file, "
+                f"{backup.name} ({shown})"
+            )
+        write_lines(directory / name, texts)
     return notes
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A line of a JSON-lines file: its place, text, and content (None: not whole JSON)."""
-
-    number: int
-    text: str
-    content: Any
-
-
-def read_lines(path: Path) -> list[Line]:
-    """Read a JSON-lines file, broken lines included; empty when there is no file."""
-    if not path.exists():
-        return []
-    lines: list[Line] = []
-    for text in path.read_text(errors="replace").splitlines():
-        if text.strip():
-            lines.append(Line(len(lines), text, _parsed(text)))
-    return lines
-
-
-def append_line(path: Path, content: Any) -> None:
-    """Add a line to a JSON-lines file, on a line of its own also after one that was cut short."""
-    with path.open("a+b") as file:
-        whole = file.tell() == 0
-        if not whole:
-            file.seek(-1, os.SEEK_END)
-            whole = file.read(1) == b"\n"
-        file.write(("" if whole else "\n").encode() + json.dumps(content).encode() + b"\n")
-
-
-def _parsed(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return None
-
-
-def _names_workload(record: Any, workloads: int) -> bool:
-    whole = isinstance(record, list) and len(record) == 2 and isinstance(record[0], int)
-    return whole and 0 <= record[0] < workloads
-
-
-def _renumbered(line: Line, places: dict[int, int]) -> str:
-    """Point a trial at the new place of its record."""
-    record = line.content.get("record") if isinstance(line.content, dict) else None
-    if record is None or places.get(record) == record:
-        return line.text
-    return json.dumps({**line.content, "record": places.get(record)})
-
-
-def _rewrite(path: Path, texts: list[str], lost: int) -> str:
-    backup = _free_name(path, ".bak")
-    shutil.copy2(path, backup)
-    _write_lines(path, texts)
-    return f"{path.name}: dropped {lost} broken line(s), kept a copy as {backup.name}"
-
-
-def _write_lines(path: Path, texts: list[str]) -> None:
-    write_atomic(path, "".join(text + "\n" for text in texts))
 
 
 def _free_name(path: Path, suffix: str) -> Path:
@@ -286,11 +227,15 @@ def _free_name(path: Path, suffix: str) -> Path:
     return candidate
 
 
-def _retire_foreign(directory: Path, manifest: dict[str, Any]) -> list[str]:
-    """Move a database aside that this TVM cannot read."""
-    contents = [line.content for line in read_lines(directory / WORKLOADS)]
-    reason = next((why for why in map(_unreadable, contents) if why), None)
-    if reason is None:
+def _retire_foreign(
+    directory: Path, manifest: dict[str, Any], contents: Contents, reader: TVMReader
+) -> list[str]:
+    """Move a database aside of which this TVM can read no workload."""
+    if contents.workloads:
+        return []
+    lines = [line.content for line in read_lines(directory / WORKLOADS)]
+    reasons = [reader.workload(c) for c in lines if workload_fault(c) is None]
+    if not reasons:
         return []
     was, now = manifest.get("tvm", "another version"), versions()["tvm"]
     stamp = time.strftime(".unreadable-%Y%m%d-%H%M%S")
@@ -301,18 +246,7 @@ def _retire_foreign(directory: Path, manifest: dict[str, Any]) -> list[str]:
             os.replace(directory / name, place)
             moved.append(place.name)
     return [
-        f"the database was written by TVM {was} and does not load in {now} ({reason[:200]}); "
+        f"the database was written by TVM {was} and does not load in {now} ({reasons[0]}); "
         f"moved aside as {', '.join(moved)}, tuning starts afresh. To use the old records, "
         "install the TVM that wrote them"
     ]
-
-
-def _unreadable(workload: Any) -> str | None:
-    """Say why this TVM cannot load a workload; None if it can."""
-    from tvm.s_tir.meta_schedule.database import Workload
-
-    try:
-        Workload.from_json(workload)
-    except Exception as error:  # the parser raises whatever the old node types make it raise
-        return (str(error).strip() or repr(error)).splitlines()[-1]
-    return None

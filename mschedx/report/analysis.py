@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from mschedx.hardware import Hardware
+from mschedx.record.contents import WORKLOADS
 from mschedx.record.trials import Run, read_run
-from mschedx.record.work_dir import RECORDS, WORKLOADS, read_lines
 
 from .decisions import Importance, importances
 
@@ -77,25 +77,25 @@ def analyse_run(path: str | Path, workload: int | None = None, *, calibrate: boo
     run = read_run(path, workload)
     if not run.trials:
         raise ValueError(f"{run.path} has no trials yet")
-    records = [line.content for line in read_lines(run.path / RECORDS)]
+    records = run.records
     ran = [t for t in run.trials if t.latency_s is not None and t.record is not None]
     best = run.best
-    shown = records[best.record if best and best.record is not None else run.trials[0].record or 0]
-    target = shown[1][2]
+    shown = records[best.record if best and best.record is not None else min(records)]
+    target = shown[2]
     module = _module(run)
-    scheduled, trace = _scheduled(module, shown[1]) if best else ("", [])
+    scheduled, trace = _scheduled(module, shown) if best else ("", [])
     return Report(
         run=run,
         target=target,
         flops=_flops(module),
-        bytes_moved=float(sum(_bytes(argument) for argument in shown[1][3])),
+        bytes_moved=float(sum(_bytes(argument) for argument in shown[3])),
         stages=group_stages(run.stages),
         importance=importances(
-            [records[t.record][1][0] for t in ran if t.record is not None],
+            [records[t.record][0] for t in ran if t.record is not None],
             [t.latency_s or math.inf for t in ran],
         ),
         hardware=_hardware(target, calibrate),
-        arguments=[f"{dtype} {'×'.join(map(str, shape))}" for _, dtype, shape in shown[1][3]],
+        arguments=[f"{dtype} {'×'.join(map(str, shape))}" for _, dtype, shape in shown[3]],
         unscheduled=module.script(),
         scheduled=scheduled,
         trace=trace,
@@ -118,7 +118,13 @@ def group_stages(stages: dict[str, float]) -> dict[str, float]:
 def _module(run: Run) -> Any:
     from tvm.s_tir.meta_schedule.database import Workload
 
-    return Workload.from_json(read_lines(run.path / WORKLOADS)[run.workload].content).mod
+    try:
+        return Workload.from_json(run.module).mod
+    except Exception as error:  # TVM raises whatever its parsers raise
+        raise ValueError(
+            f"TVM cannot read the function, line {run.workload + 1} of {run.path / WORKLOADS}: "
+            f"{str(error).strip().splitlines()[-1] if str(error).strip() else error!r}"
+        ) from error
 
 
 def _scheduled(module: Any, record: list[Any]) -> tuple[str, list[str]]:

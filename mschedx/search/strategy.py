@@ -18,7 +18,8 @@ from tvm.s_tir import meta_schedule as ms
 from tvm.s_tir.meta_schedule.search_strategy import MeasureCandidate
 from tvm.s_tir.meta_schedule.search_strategy.search_strategy import _PySearchStrategy
 
-from mschedx.cost.adapter import Conversation, conversation_behind, latency_s
+from mschedx.cost.adapter import Conversation, conversation_behind
+from mschedx.latency import latency_s
 from mschedx.space.errors import EmptySpace, UnsupportedTrace
 from mschedx.space.task import Task
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mschedx.cost.adapter import latency_of
+from mschedx.latency import latency_of
 
 from .history import History
 from .points import IntArray, Points, SketchSet

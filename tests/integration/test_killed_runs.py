@@ -9,8 +9,9 @@ import time
 import pytest
 
 from mschedx.hardware import host_target
+from mschedx.record.contents import RECORDS
+from mschedx.record.lines import read_lines
 from mschedx.record.trials import read_run
-from mschedx.record.work_dir import RECORDS, read_lines
 from mschedx.tuning import tune
 from mschedx.workloads import make
 

@@ -26,7 +26,7 @@ from tvm.s_tir.meta_schedule.builder import BuilderInput
 from tvm.s_tir.meta_schedule.runner import RunnerInput
 
 from mschedx import compat
-from mschedx.measure import LocalBuilder, LocalRunner, failures
+from mschedx.measure import LocalBuilder, LocalRunner, failures, shutdown
 
 
 @pytest.mark.parametrize(
@@ -81,11 +81,22 @@ def test_a_module_that_does_not_compile_is_a_record(builder):
     assert failures.reason(built.error_msg) == "build"
 
 
-def test_an_artifact_that_is_gone_is_a_record(builder, runner):
+def test_an_artifact_that_is_gone_is_no_failure_of_the_candidate(builder, runner):
     mod = tiled(gemm(32)).mod
     built = build(builder, mod)
     shutil.rmtree(os.path.dirname(built.artifact_path))
-    assert failures.reason(run(runner, built.artifact_path, mod).error_msg) == "run"
+    with pytest.raises(RuntimeError, match=f"machine: .*{built.artifact_path}"):  # through TVM
+        run(runner, built.artifact_path, mod)
+
+
+def test_a_linker_that_is_missing_is_no_failure_of_the_candidate(monkeypatch):
+    monkeypatch.setenv("MSCHEDX_LD", "no-such-linker")
+    shutdown()
+    try:
+        with pytest.raises(RuntimeError, match=r"machine: no linker found \(no-such-linker\)"):
+            build(LocalBuilder(max_workers=1), tiled(gemm(32)).mod)
+    finally:
+        shutdown()
 
 
 def test_a_build_function_of_ones_own():

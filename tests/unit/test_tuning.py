@@ -9,14 +9,13 @@ import pytest
 import tvm
 from stand_ins import Runner, gemm, quick
 from tvm import tirx
-from tvm.s_tir import Schedule
 from tvm.s_tir import meta_schedule as ms
 from tvm.target import Target
 
 import mschedx.winner
 from mschedx.compat import only_intrinsics
 from mschedx.inputs import normalize_mod, normalize_target
-from mschedx.record.work_dir import read_lines
+from mschedx.record.lines import read_lines
 from mschedx.tuning import tune
 
 
@@ -185,20 +184,19 @@ def test_a_winner_that_cannot_be_checked_is_kept_and_said_to_be_unchecked(tmp_pa
     assert any("no such device" in note for note in result.notes)
 
 
-def test_saved_schedule_replays_with_tvm_alone(tmp_path):
-    result = tune(gemm(), trials=4, work_dir=tmp_path / "w", **quick(Runner()))
-    files = result.save(tmp_path / "best")
-    scope = {}
-    exec(files["schedule"].read_text(), scope)
-    schedule = Schedule(normalize_mod(gemm()))
-    scope["apply"](schedule)
-    tvm.ir.assert_structural_equal(schedule.mod, result.schedule.mod)
-    assert Target(scope["TARGET"]).kind.name == "llvm"
-    replayed = Schedule(normalize_mod(gemm()))
-    trace = json.loads(files["trace"].read_text())
-    tvm.s_tir.schedule.Trace.apply_json_to_schedule(trace, replayed)
-    tvm.ir.assert_structural_equal(replayed.mod, result.schedule.mod)
-    assert "def main" in files["scheduled"].read_text()
+def test_each_function_of_a_work_dir_has_its_own_best(tmp_path):
+    files = {}
+    for n in (32, 64):
+        result = tune(gemm(n), trials=4, work_dir=tmp_path, **quick(Runner()))
+        files[n] = result.save()["schedule"]
+        assert files[n].parent.parent == tmp_path / "best"
+        assert result.save()["schedule"] == files[n]
+    assert files[32].parent != files[64].parent
+    assert files[32].exists()
+    assert (
+        tune(gemm(32), trials=4, work_dir=tmp_path, **quick(Runner())).save()["schedule"]
+        == (files[32])
+    )
 
 
 def test_compile_gives_a_module_that_computes(tmp_path):

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mschedx.record.work_dir import write_atomic
+from mschedx.record.lines import write_atomic
 from mschedx.workloads import Workload
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def _stock(cell: Cell, func: Any, work_dir: Path) -> None:
 
     def note(done: Round) -> None:
         """Journal when the round was known; TVM's records hold everything else."""
-        elapsed, first = time.perf_counter() - begin, done.first_record
+        elapsed, first = time.perf_counter() - begin, done.next_record - len(done.candidates)
         journal.trials(
             [
                 Trial(index=first + i, record=first + i, elapsed_s=elapsed)

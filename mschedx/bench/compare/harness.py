@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mschedx.record.work_dir import append_line, read_lines
+from mschedx.record.lines import append_lines, read_lines
 from mschedx.workloads import Workload
 
 from ..torch_process import TorchProcess
@@ -74,7 +74,7 @@ def run_comparison(
             work_dir = comparison.path / "runs" / cell.key
             result = run_cell(cell, work_dir, host if comparison.warm else None)
             known[cell.key] = result
-            append_line(file, asdict(result))
+            append_lines(file, [asdict(result)])
             best = min((s for s in result.latency_s if s is not None), default=math.inf)
             say(
                 f"[{number + 1}/{len(cells)}] {cell.key}: best {best * 1e3:.4g} ms, "
@@ -114,7 +114,7 @@ def time_winners(
                 "runs": sorted(runs),
                 "seconds": seconds,
             }
-            append_line(file, known[workload.name])
+            append_lines(file, [known[workload.name]])
     return {w.name: known[w.name]["seconds"] for w in comparison.workloads}
 
 

@@ -58,7 +58,7 @@ def write_comparison(
 
 def read_comparison(path: Path) -> tuple[list[CellResult], tables.Final, list[str]]:
     """Read what a comparison left in its folder: results, timed winners, names of tuners."""
-    from mschedx.record.work_dir import read_lines
+    from mschedx.record.lines import read_lines
 
     from .harness import FINAL, read_results
 

@@ -1,5 +1,7 @@
 """Workers: warm, shared, replaced when they die, gone with the session."""
 
+import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -184,6 +186,115 @@ def test_a_batch_survives_the_death_of_the_process_that_forks():
     assert victim.wait(timeout=5) == -signal.SIGKILL
 
 
+def test_what_was_built_outlives_the_process_that_forks():
+    assert only(len, "abc", cores=2).value == 3
+    workers = shared_pool(config(cores=2))
+    (directory,) = {workers.directory, shared_pool(config()).directory}
+    workers._zygote.process.kill()
+    workers._zygote.process.wait()
+    assert only(os.path.exists, directory, cores=2).value is True
+    assert shared_pool(config(cores=2)).directory == directory
+
+
+def full(path):
+    """Fail as on a full disk, but for the third time."""
+    with open(path, "a") as file:
+        file.write("x")
+    if os.path.getsize(path) < 3:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/tmp/built")
+    return "built"
+
+
+def test_what_the_machine_fails_is_done_again_and_the_rest_is_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(pool, "_PAUSE_S", 0.0)
+    seen = []
+    jobs = [
+        lambda: Job(len, ("a",)),
+        lambda: Job(full, (tmp_path / "f",)),
+        lambda: Job(len, ("ab",)),
+    ]
+    outcomes = pool.carry_out(
+        config(), jobs, kind="build", timeout_s=30, done=lambda i, outcome: seen.append(i)
+    )
+    assert [outcome.value for outcome in outcomes] == [1, "built", 2]
+    assert sorted(seen) == [0, 1, 2], "each is told of once"
+
+
+@pytest.mark.parametrize(
+    ("raise_it", "says"),
+    [
+        ("raise OSError(28, 'No space left on device', '/tmp/x')", "No space left.*'/tmp/x'"),
+        ("raise OSError(24, 'Too many open files')", "Too many open files"),
+        ("raise RuntimeError('ld: final link failed: No space left on device')", "final link"),
+        ("from mschedx.measure.failures import MachineTrouble as M; raise M('no nvcc')", "no nvcc"),
+    ],
+)
+def test_the_trouble_of_a_machine_is_raised_with_its_name(raise_it, says, monkeypatch):
+    monkeypatch.setattr(pool, "_PAUSE_S", 0.0)
+    jobs = [lambda: Job(exec, (raise_it,))]
+    with pytest.raises(failures.MachineTrouble, match=f"machine: .*{says}"):
+        pool.carry_out(config(), jobs, kind="build", timeout_s=30)
+
+
+def test_a_process_without_file_handles_says_so():
+    script = """
+        import resource
+        from mschedx.measure import failures, pool
+        from mschedx.measure.pool import Job, PoolConfig
+        pool._PAUSE_S = 0.0
+        config = PoolConfig(workers=2, cores=1, memory_bytes=1 << 30)
+        jobs = [lambda: Job(len, ("ab",))]
+        assert pool.carry_out(config, jobs, kind="run", timeout_s=30)[0].value == 2
+        pool.shutdown()
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (5, before[1]))
+        try:
+            pool.carry_out(config, jobs, kind="run", timeout_s=30)
+        except failures.MachineTrouble as error:
+            print(error)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        print(pool.carry_out(config, jobs, kind="run", timeout_s=30)[0].value)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True
+    )
+    assert done.stdout == "machine: [Errno 24] Too many open files\n2\n", done.stderr
+
+
+FORKS = """
+import os, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        os.setsid()
+    time.sleep(600)
+time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="orphans are found as Linux shows them")
+def test_what_leaves_its_session_ends_with_its_worker(monkeypatch):
+    mark = f"marked-{os.getpid()}-{time.monotonic_ns()}"
+    monkeypatch.setenv("MSCHEDX_TEST_MARK", mark)
+    doomed = config(recycle_after=77)  # processes of its own, started with the mark
+    pool.shutdown()
+    assert failures.reason(only(exec, FORKS, timeout_s=1.0, recycle_after=77).error) == "timeout"
+    known = {*shared_pool(doomed).pids(), shared_pool(doomed)._zygote.process.pid}
+    end = time.monotonic() + 10
+    while (left := set(marked(mark)) - known) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not left
+
+
+def marked(mark):
+    """Processes with this text in their environment, this one left out."""
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and int(entry) != os.getpid():
+            with contextlib.suppress(OSError), open(f"/proc/{entry}/environ", "rb") as file:
+                if mark.encode() in file.read():
+                    yield int(entry)
+
+
 def test_workers_do_not_hold_torch():
     assert only(_loaded, "torch").value is False
     assert only(_loaded, "tvm").value is True
@@ -260,10 +371,10 @@ def test_nothing_outlives_the_session(tmp_path, name):
 
 def test_a_session_that_ends_during_start_up_leaves_nothing(tmp_path):
     script = """
-        import time
+        import tempfile, time
         import cloudpickle
         from mschedx.measure.processes import Zygote
-        zygote = Zygote([cloudpickle.dumps(lambda: time.sleep(3600))])
+        zygote = Zygote(tempfile.mkdtemp(), [cloudpickle.dumps(lambda: time.sleep(3600))])
         print(zygote.process.pid, flush=True)
         time.sleep(3600)
     """

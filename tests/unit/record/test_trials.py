@@ -3,8 +3,8 @@ import math
 
 import pytest
 
+from mschedx.record.contents import RECORDS, TRIALS, WORKLOADS
 from mschedx.record.trials import Journal, Trial, best_so_far, count_failures, read_run
-from mschedx.record.work_dir import RECORDS, TRIALS, WORKLOADS
 
 
 def record(workload, seconds):

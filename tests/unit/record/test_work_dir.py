@@ -9,16 +9,9 @@ from stand_ins import Runner, gemm, quick
 from tvm.s_tir import meta_schedule as ms
 
 from mschedx.inputs import normalize_target
-from mschedx.record.work_dir import (
-    MANIFEST,
-    RECORDS,
-    TRIALS,
-    WORKLOADS,
-    WorkDirError,
-    WorkDirWarning,
-    open_work_dir,
-    read_lines,
-)
+from mschedx.record.contents import RECORDS, TRIALS, WORKLOADS
+from mschedx.record.lines import read_lines
+from mschedx.record.work_dir import MANIFEST, WorkDirError, WorkDirWarning, open_work_dir
 from mschedx.tuning import tune
 
 
@@ -47,7 +40,7 @@ def test_truncated_record_is_dropped_and_measured_again(tuned):
     original = (tuned / RECORDS).read_text()
     truncate_last_line(tuned / RECORDS)
     cut = (tuned / RECORDS).read_text()
-    with pytest.warns(WorkDirWarning, match=rf"{RECORDS}: dropped 1 broken line"):
+    with pytest.warns(WorkDirWarning, match=rf"{RECORDS}: set 1 broken line"):
         result = retune(tuned)
     assert result.measured == 1
     assert (tuned / f"{RECORDS}.bak").read_text() == cut
@@ -72,7 +65,7 @@ def test_truncated_workload_takes_its_records_along(tuned):
     truncate_last_line(tuned / WORKLOADS)
     with pytest.warns(WorkDirWarning) as caught:
         result = retune(tuned)
-    assert [re.search(r"dropped (\d)", str(w.message)).group(1) for w in caught] == ["1", "4"]
+    assert [re.search(r"set (\d)", str(w.message)).group(1) for w in caught] == ["1", "4"]
     assert result.measured == 0
     assert result.latency_s == pytest.approx(1e-3)
     assert len(ms.database.JSONDatabase(work_dir=str(tuned))) == 4
@@ -80,7 +73,7 @@ def test_truncated_workload_takes_its_records_along(tuned):
 
 def test_records_without_workload_are_dropped(tuned):
     (tuned / WORKLOADS).write_text("")
-    with pytest.warns(WorkDirWarning, match="dropped 4 broken"):
+    with pytest.warns(WorkDirWarning, match="set 4 broken"):
         result = retune(tuned)
     assert result.measured == 4
 

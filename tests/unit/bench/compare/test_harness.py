@@ -12,7 +12,7 @@ from mschedx.bench.compare.cell import CellResult
 from mschedx.bench.compare.host import Host
 from mschedx.bench.compare.tuners import find_tuners
 from mschedx.bench.suite import find_workloads
-from mschedx.record.work_dir import append_line
+from mschedx.record.lines import append_lines
 from mschedx.workloads import Workload
 
 
@@ -170,7 +170,7 @@ def test_page_and_tables_come_from_the_folder_alone(tmp_path, monkeypatch, capsy
     for name in ("gemm_128", "softmax"):
         seconds = {"heron/0": 5e-4, "tvm/0": 1e-3, "peak": 1e12, "flops": 1e9}
         entry = {"workload": name, "runs": ["heron/0", "tvm/0"], "seconds": seconds}
-        append_line(tmp_path / harness.FINAL, entry)
+        append_lines(tmp_path / harness.FINAL, [entry])
     assert cli.main(["report", str(tmp_path)]) == 0
     page = (tmp_path / "report.html").read_text()
     assert page.count("<svg") == 3, "a curve for each workload, bars for heron"

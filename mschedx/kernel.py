@@ -1,0 +1,201 @@
+"""A compiled winner that can be called with anybody's arrays.
+
+What LLVM makes of a schedule takes its buffers to lie on boundaries of 64 bytes, and TVM's wrapper
+around it checks number, dtype and shape of the arguments but not that: a NumPy array, which lies
+on 16, ends the process. :class:`Kernel` looks first. Arrays that can be used where they lie are
+used there, others are copied, and what the function writes is copied back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tvm_ffi
+from tvm.runtime import Executable, cpu, device_from_target, empty
+
+_BYTES = 64  # kAllocAlignment: what TVM allocates with, and its code generators rely on
+
+CopyBack = Callable[[], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A buffer that a function takes: what is expected of the array in its place."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    written: bool
+    alignment: int = _BYTES
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.dtype} {list(self.shape)}"
+
+
+class Compiled(Executable):
+    """What ``tvm.compile`` gives, whose functions check their arguments.
+
+    Everything else is TVM's: ``mod``, ``export_library``. A library exported from it and loaded
+    with TVM does not check: its arrays must be C-contiguous, on the target's device, and begin on
+    a boundary of 64 bytes, as ``tvm.runtime.tensor`` and torch allocate them and NumPy does not.
+
+    Parameters
+    ----------
+    executable : Executable
+        What ``tvm.compile`` made of the scheduled module.
+    mod : IRModule
+        The unscheduled module, for its parameters.
+    target : Target
+    """
+
+    def __init__(self, executable: Executable, mod: Any, target: Any) -> None:
+        super().__init__(executable.mod)
+        self._device = device_from_target(target)
+        self._parameters = {
+            str(func.attrs["global_symbol"]): parameters_of(func) for func in mod.functions.values()
+        }
+
+    def __getitem__(self, name: str) -> Kernel:
+        if name not in self._parameters:
+            raise KeyError(f"there is no function {name!r}, only {', '.join(self._parameters)}")
+        return Kernel(super().__getitem__(name), name, self._parameters[name], self._device)
+
+    def __call__(self, *args: Any) -> None:
+        """Call the only function."""
+        (name,) = self._parameters
+        self[name](*args)
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """A function that takes NumPy arrays, torch or TVM tensors, or any that DLPack knows.
+
+    Attributes
+    ----------
+    function : tvm_ffi.Function
+        The function itself, which takes TVM tensors as :class:`Compiled` says and checks less.
+    parameters : tuple of Parameter
+        Outputs come last and are passed by the caller.
+    """
+
+    function: Any
+    name: str
+    parameters: tuple[Parameter, ...]
+    device: Any
+
+    def __call__(self, *args: Any) -> None:
+        """Run it; outputs are written into the arrays given for them.
+
+        Raises
+        ------
+        TypeError
+            For another number of arguments, another dtype, or no array.
+        ValueError
+            For another shape, an array on another device, or an output that cannot be written.
+        """
+        if len(args) != len(self.parameters):
+            raise TypeError(
+                f"{self.name} takes {len(self.parameters)} arrays "
+                f"({', '.join(map(str, self.parameters))}), outputs included; got {len(args)}"
+            )
+        prepared = [self._prepare(arg, p) for arg, p in zip(args, self.parameters)]
+        self.function(*(tensor for tensor, _ in prepared))
+        for (_, copy_back), parameter in zip(prepared, self.parameters):
+            if copy_back is not None and parameter.written:
+                copy_back()
+
+    def _prepare(self, arg: Any, parameter: Parameter) -> tuple[Any, CopyBack | None]:
+        """Give a tensor that the function may use; where that is a copy, also the way back."""
+        wrong = f"{self.name} expects {parameter}; got "
+        if not isinstance(arg, np.ndarray) and not hasattr(arg, "__dlpack__"):
+            raise TypeError(f"{wrong}{type(arg).__name__}, which is no array")
+        if _dtype_of(arg) != parameter.dtype:
+            raise TypeError(f"{wrong}dtype {_dtype_of(arg)}; convert it first")
+        shape = tuple(int(extent) for extent in arg.shape)
+        if shape != parameter.shape:
+            raise ValueError(f"{wrong}shape {list(shape)}")
+        if isinstance(arg, np.ndarray):
+            if parameter.written and not arg.flags.writeable:
+                raise ValueError(f"{wrong}an array that is read-only, for an output")
+            return self._from_numpy(arg, parameter)
+        try:
+            tensor = tvm_ffi.from_dlpack(_plain(arg))
+        except (RuntimeError, BufferError, TypeError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ValueError(f"{wrong}a tensor that cannot be shared ({reason})") from error
+        if tensor.device.dlpack_device_type() != self.device.dlpack_device_type():
+            raise ValueError(
+                f"{wrong}a tensor on {tensor.device}, but it runs on {self.device}: move it there"
+            )
+        if tensor.is_contiguous() and tensor.data_ptr() % parameter.alignment == 0:
+            return tensor, None
+        if _is_torch(arg):
+            return _from_torch(_plain(arg))
+        if tensor.is_contiguous():
+            copy = empty(parameter.shape, parameter.dtype, tensor.device)
+            tensor.copyto(copy)
+            return copy, lambda: copy.copyto(tensor)
+        raise ValueError(f"{wrong}one that is not contiguous: copy it first")
+
+    def _from_numpy(self, arg: np.ndarray, parameter: Parameter) -> tuple[Any, CopyBack | None]:
+        host = self.device.dlpack_device_type() == cpu().dlpack_device_type()
+        known = arg.dtype.kind in "biuf" and arg.flags.writeable  # what NumPy hands on by DLPack
+        aligned = arg.flags.c_contiguous and arg.ctypes.data % parameter.alignment == 0
+        if host and known and aligned:
+            return tvm_ffi.from_dlpack(arg), None
+        copy = empty(parameter.shape, parameter.dtype, self.device)
+        copy.copyfrom(np.ascontiguousarray(arg).reshape(parameter.shape))
+
+        def copy_back() -> None:
+            arg[...] = copy.numpy()
+
+        return copy, copy_back
+
+
+def _from_torch(arg: Any) -> tuple[Any, CopyBack]:
+    import torch
+
+    copy = torch.empty(arg.shape, dtype=arg.dtype, device=arg.device)
+    copy.copy_(arg)
+    return tvm_ffi.from_dlpack(copy), lambda: arg.copy_(copy)
+
+
+def parameters_of(func: Any) -> tuple[Parameter, ...]:
+    """Describe the buffers that an unscheduled PrimFunc takes."""
+    from tvm.s_tir import SBlock
+
+    written: list[Any] = []
+
+    def visit(block: Any) -> None:
+        written.extend(region.source for region in block.writes)
+
+    tvm_ffi.structural_walk(func.body, (SBlock, visit))
+    return tuple(
+        Parameter(
+            name=str(param.name),
+            dtype=str(param.dtype),
+            shape=tuple(int(extent) for extent in param.shape),
+            written=any(param.same_as(buffer) for buffer in written),
+            alignment=max(_BYTES, int(param.data_alignment)),
+        )
+        for param in func.params
+    )
+
+
+def _dtype_of(array: Any) -> str:
+    name = str(array.dtype)
+    if isinstance(array, np.ndarray) and not array.dtype.isnative:
+        return f"{name} of the other byte order"
+    return name.removeprefix("torch.")
+
+
+def _is_torch(array: Any) -> bool:
+    return type(array).__module__.partition(".")[0] == "torch"
+
+
+def _plain(array: Any) -> Any:
+    """Leave out what torch knows about gradients."""
+    return array.detach() if _is_torch(array) else array

@@ -1,0 +1,11 @@
+"""What can be wrong with a work_dir."""
+
+from __future__ import annotations
+
+
+class WorkDirError(ValueError):
+    """A work_dir that cannot be used as asked."""
+
+
+class WorkDirWarning(UserWarning):
+    """Something in a work_dir was repaired or moved aside."""

@@ -1,0 +1,166 @@
+"""What lines of a work_dir must look like, and what TVM must be able to make of them.
+
+TVM reads its files without mercy: a line of another shape ends the process or the run. So each is
+held against its shape here, which needs no TVM, and then against TVM itself. Both answer with the
+reason for which a line cannot be used, or None.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+from .intrinsics import intrinsics_of, require_intrinsics
+
+_ENTRIES: dict[str, dict[str, tuple[type, ...]]] = {
+    "session": {},
+    "trial": {"index": (int,), "record": (int, type(None))},
+    "disqualified": {"record": (int,)},
+    "verified": {"record": (int,)},
+    "end": {"stages": (dict,)},
+}
+_OPTIONAL: dict[str, tuple[type, ...]] = {
+    "workload": (int,),
+    "round": (int,),
+    "session": (int,),
+    "latency_s": (int, float, type(None)),
+    "elapsed_s": (int, float, type(None)),
+    "predicted": (int, float, type(None)),
+    "reason": (str, type(None)),
+    "error": (str, type(None)),
+    "task": (str,),
+}
+
+
+def workload_fault(content: Any) -> str | None:
+    """Check ``[structural hash, module]``, both texts."""
+    whole = isinstance(content, list) and [type(x) for x in content] == [str, str]
+    return None if whole and content[0].isdigit() else "not [hash, module]"
+
+
+def record_fault(content: Any, workloads: int) -> str | None:
+    """Check ``[workload, [trace, seconds, target, arguments]]`` against the number of workloads."""
+    if not (_is_list(content, 2) and _is_int(content[0]) and _is_list(content[1], 4)):
+        return "not [workload, [trace, seconds, target, arguments]]"
+    if not 0 <= content[0] < workloads:
+        return f"its workload {content[0]} is not there"
+    trace, seconds, target, arguments = content[1]
+    if not _is_list(trace, 2) or not all(isinstance(part, list) for part in trace):
+        return "its trace is not [instructions, decisions]"
+    if not all(map(_is_instruction, trace[0])):
+        return "an instruction is not [kind, inputs, attributes, outputs]"
+    if not all(_is_list(x, 2) and _is_int(x[0]) and 0 <= x[0] < len(trace[0]) for x in trace[1]):
+        return "a decision is not [instruction, value]"
+    if not isinstance(seconds, list) or not all(map(_is_number, seconds)):
+        return "its seconds are not a list of numbers"
+    if not isinstance(target, dict) or not isinstance(target.get("kind"), str):
+        return "its target names no kind"
+    if not isinstance(arguments, list) or not all(map(_is_argument, arguments)):
+        return 'an argument is not ["TENSOR", dtype, shape]'
+    return None
+
+
+def entry_fault(content: Any) -> str | None:
+    """Check an entry of the journal; kinds of a later version pass."""
+    if not isinstance(content, dict) or not isinstance(content.get("kind"), str):
+        return 'not an object with "kind"'
+    required = _ENTRIES.get(content["kind"])
+    if required is None:
+        return None
+    for key, types in required.items():
+        if key not in content or not _is_one_of(content[key], types):
+            return f"a {content['kind']} without a valid {key!r}"
+    for key, types in _OPTIONAL.items():
+        if key in content and not _is_one_of(content[key], types):
+            return f"{key!r} is {content[key]!r}"
+    if content["kind"] == "end" and not all(map(_is_number, content["stages"].values())):
+        return "seconds of a stage are no number"
+    return None
+
+
+class TVMReader:
+    """Whether this TVM reads workloads and records; what repeats is tried once.
+
+    Loading a record takes two milliseconds, nearly all for its instructions and its target, of
+    which a run has few. The remaining part, decisions and seconds, is checked by `record_fault`.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, str | None] = {}
+
+        self._workloads: dict[str, Any] = {}
+        self._intrinsics: set[str] = set()
+
+    def workload(self, content: list[Any]) -> str | None:
+        """Say why this TVM cannot load a workload."""
+        from tvm.s_tir.meta_schedule.database import Workload
+
+        def load() -> None:
+            self._workloads[content[1]] = Workload.from_json(content)
+
+        return self._tried(content, load)
+
+    def record(self, content: list[Any], workload: list[Any]) -> str | None:
+        """Say why this TVM cannot load a record of a workload that it can.
+
+        Raises
+        ------
+        WorkDirError
+            If its tensor intrinsics are not registered here: the record is sound then.
+        """
+        from tvm.s_tir.meta_schedule.database import TuningRecord
+
+        (instructions, _), _, target, arguments = content[1]
+        key = [instructions, target, arguments]
+        owner = self._workloads[workload[1]]
+        require_intrinsics(intrinsics_of(content[1][0]) - self._intrinsics)
+        self._intrinsics |= intrinsics_of(content[1][0])
+        return self._tried(key, lambda: TuningRecord.from_json(content[1], owner))
+
+    def _tried(self, key: Any, load: Callable[[], Any]) -> str | None:
+        text = json.dumps(key)
+        if text not in self._known:
+            try:
+                load()
+                self._known[text] = None
+            except Exception as error:  # TVM raises whatever its parsers raise
+                lines = str(error).strip().splitlines()
+                self._known[text] = (lines or [repr(error)])[-1][:200]
+        return self._known[text]
+
+
+def _is_list(value: Any, length: int) -> bool:
+    return isinstance(value, list) and len(value) == length
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_one_of(value: Any, types: tuple[type, ...]) -> bool:
+    number = isinstance(value, int | float)
+    return isinstance(value, types) and (not number or _is_number(value))
+
+
+def _is_instruction(value: Any) -> bool:
+    return (
+        _is_list(value, 4)
+        and isinstance(value[0], str)
+        and all(isinstance(part, list) for part in value[1:])
+    )
+
+
+def _is_argument(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == 3
+        and all(isinstance(part, str) for part in value[:2])
+        and isinstance(value[2], list)
+        and all(map(_is_int, value[2]))
+    )

@@ -1,0 +1,59 @@
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from mschedx.record.lines import append_lines, parse, read_lines, write_atomic
+
+
+def test_a_line_is_appended_on_a_line_of_its_own(tmp_path):
+    file = tmp_path / "f"
+    for cut in (b"", b'{"a": 1}', b'{"a": 1}\n', b'{"a": '):
+        file.write_bytes(cut)
+        append_lines(file, [{"b": 2}, 3])
+        assert [line.content for line in read_lines(file)][-2:] == [{"b": 2}, 3]
+        assert file.read_bytes().startswith(cut)
+        assert file.read_bytes().endswith(b'{"b": 2}\n3\n')
+
+
+def test_lines_are_numbered_as_they_stand_broken_ones_included(tmp_path):
+    file = tmp_path / "f"
+    file.write_bytes(b'1\n\n"a\x0bb"\n%$#@\n[2]\n  \n{"c": 1')
+    lines = read_lines(file)
+    assert [line.number for line in lines] == [0, 1, 2, 3, 4]
+    assert [line.content for line in lines] == [1, None, None, [2], None]
+
+
+def test_separators_of_other_alphabets_end_no_line(tmp_path):
+    file = tmp_path / "f"
+    file.write_text('"a\u2028b\x85c"\n2\n', encoding="utf-8")
+    assert [line.content for line in read_lines(file)] == ["a\u2028b\x85c", 2]
+
+
+@pytest.mark.parametrize("text", ["NaN", "[Infinity]", "-Infinity", "[" * 100_000, "\ufffd", "1 2"])
+def test_what_is_not_json_is_broken(text):
+    assert parse(text) is None
+
+
+def test_no_file_has_no_lines(tmp_path):
+    assert read_lines(tmp_path / "none") == []
+
+
+def test_a_disk_that_is_full_is_named():
+    with pytest.raises(OSError, match="No space left on device: '/dev/full'") as caught:
+        append_lines(Path("/dev/full"), [1])
+    assert caught.value.errno == errno.ENOSPC
+
+
+def test_a_file_that_cannot_be_replaced_stays(tmp_path, monkeypatch):
+    file = tmp_path / "f"
+    write_atomic(file, "old")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match=f"No space left on device: '{file}'"):
+        write_atomic(file, "new")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]

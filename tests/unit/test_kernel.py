@@ -1,0 +1,156 @@
+"""A compiled winner checks or copies what it is given, and never reads where it must not."""
+
+import ml_dtypes
+import numpy as np
+import pytest
+import torch
+import tvm
+import tvm_ffi
+from tvm import te
+
+from mschedx.hardware import host_target
+from mschedx.kernel import Compiled, Parameter, parameters_of
+from mschedx.workloads import make
+
+N = 64
+
+
+def compiled(func, schedule=lambda sch: None):
+    mod = tvm.IRModule({"main": func.with_attr("global_symbol", "main")})
+    sch = tvm.s_tir.Schedule(mod)
+    schedule(sch)
+    target = host_target()
+    return Compiled(tvm.compile(sch.mod, target=target), mod, target)
+
+
+def vectors(sch):
+    """Make accesses that end the process where an array is not aligned."""
+    i, j = sch.get_loops(sch.get_sblock("C"))
+    sch.vectorize(sch.split(j, [None, 16])[1])
+    sch.parallel(i)
+
+
+def scaled(dtype="float32"):
+    a = te.placeholder((N, N), dtype, name="A")
+    return te.create_prim_func([a, te.compute((N, N), lambda i, j: a[i, j] + a[i, j], name="C")])
+
+
+@pytest.fixture(scope="module")
+def double():
+    return compiled(scaled(), vectors)["main"]
+
+
+def placed(offset, dtype="float32", shape=(N, N)):
+    """An array of ones that begins `offset` bytes after a boundary of 64."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    raw = np.zeros(size + 128, np.uint8)
+    begin = -raw.ctypes.data % 64 + offset
+    array = raw[begin : begin + size].view(dtype).reshape(shape)
+    array[...] = 1
+    return array
+
+
+@pytest.mark.parametrize("a", [0, 4, 16, 32])
+@pytest.mark.parametrize("c", [0, 4, 16])
+def test_numpy_arrays_may_lie_anywhere(double, a, c):
+    out = placed(c)
+    double(placed(a), out)
+    assert (out == 2).all()
+
+
+@pytest.mark.parametrize("library", [np.asarray, torch.from_numpy, tvm_ffi.from_dlpack])
+@pytest.mark.parametrize("offset", [0, 16])
+def test_outputs_are_written_into_the_array_that_was_given(double, library, offset):
+    a, c = placed(offset), placed(offset)
+    double(library(a), library(c))
+    assert (c == 2).all()
+    assert (a == 1).all()
+
+
+def test_arrays_that_can_be_used_are_not_copied(double, monkeypatch):
+    monkeypatch.setattr("mschedx.kernel.empty", lambda *_: pytest.fail("copied"))
+    out = placed(0)
+    double(placed(0), out)
+    tensors = torch.ones(N, N, requires_grad=True), torch.empty(N, N)
+    double(*tensors)
+    assert (out == 2).all()
+    assert (tensors[1] == 2).all()
+
+
+def test_views_are_copied_and_written_back(double):
+    wide = np.zeros((N, 2 * N), np.float32)
+    double(np.asfortranarray(placed(0)), wide[:, ::2])
+    assert (wide[:, ::2] == 2).all()
+    assert (wide[:, 1::2] == 0).all()
+    tensor = torch.zeros(N, 2 * N)
+    double(torch.ones(2 * N, N).t()[:, :N], tensor[:, N:])
+    assert (tensor[:, N:] == 2).all()
+    assert (tensor[:, :N] == 0).all()
+
+
+def test_inputs_may_be_read_only_and_outputs_not(double):
+    a, c = placed(0), placed(0)
+    a.flags.writeable = False
+    double(a, c)
+    assert (c == 2).all()
+    with pytest.raises(ValueError, match=r"C: float32 \[64, 64\]; got an array that is read-only"):
+        double(c, a)
+
+
+@pytest.mark.parametrize(
+    ("args", "error", "says"),
+    [
+        ((placed(0),), TypeError, r"takes 2 arrays \(A: float32 \[64, 64\], C: .*got 1"),
+        ((placed(0), placed(0), placed(0)), TypeError, "got 3"),
+        ((placed(0, "float64"), placed(0)), TypeError, "A: float32 .*got dtype float64"),
+        ((placed(0, ">f4"), placed(0)), TypeError, "other byte order"),
+        ((torch.ones(N, N, dtype=torch.int32), placed(0)), TypeError, "got dtype int32"),
+        ((placed(0, shape=(N, 32)), placed(0)), ValueError, r"got shape \[64, 32\]"),
+        ((placed(0, shape=(N * N,)), placed(0)), ValueError, r"got shape \[4096\]"),
+        (([[1.0]], placed(0)), TypeError, "got list, which is no array"),
+        ((1.0, placed(0)), TypeError, "got float, which is no array"),
+        ((torch.ones(N, N, device="meta"), placed(0)), ValueError, "that cannot be shared.*meta"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused(double, args, error, says):
+    with pytest.raises(error, match=says):
+        double(*args)
+
+
+def test_a_tensor_on_another_device_is_refused(double):
+    kernel = type(double)(double.function, "main", double.parameters, tvm.cuda())
+    with pytest.raises(ValueError, match=r"a tensor on cpu:0, but it runs on cuda:0: move it"):
+        kernel(torch.ones(N, N), torch.ones(N, N))
+
+
+@pytest.mark.parametrize(
+    "dtype", ["float16", "bfloat16", "float64", "int8", "uint8", "int32", "int64"]
+)
+@pytest.mark.parametrize("offset", [0, 16])
+def test_dtypes(dtype, offset):
+    kernel = compiled(scaled(dtype))["main"]
+    kind = getattr(ml_dtypes, dtype, dtype)
+    a, c = placed(offset, kind), placed(offset, kind)
+    kernel(a, c)
+    assert (c == 2).all()
+    tensors = [torch.ones(N, N).to(getattr(torch, dtype)) for _ in range(2)]
+    kernel(*tensors)
+    assert (tensors[1] == 2).all()
+
+
+def test_functions_have_their_names(double):
+    module = compiled(scaled())
+    out = placed(4)
+    module(placed(4), out)
+    assert (out == 2).all()
+    with pytest.raises(KeyError, match="'other', only main"):
+        module["other"]
+    assert hasattr(module, "export_library")
+
+
+def test_parameters_say_which_are_written():
+    assert parameters_of(make("gemm", (8, 16, 32))) == (
+        Parameter("A", "float32", (8, 32), written=False),
+        Parameter("B", "float32", (32, 16), written=False),
+        Parameter("C", "float32", (8, 16), written=True),
+    )
