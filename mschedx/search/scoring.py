@@ -50,6 +50,23 @@ class Scorer(Protocol):
         """How much each decision matters, [S, W], >= 0; None when not known."""
         ...
 
+    def relaxed_score(self, sketch: int, configs: torch.Tensor) -> torch.Tensor:
+        """Score relaxed configs [n, D] of a sketch: tensor [n], differentiable in them.
+
+        Raises
+        ------
+        TypeError
+            When the model has no gradients.
+        """
+        ...
+
+
+def _without_gradient(model: str) -> TypeError:
+    return TypeError(
+        f"expected a differentiable cost model (mschedx.cost.Differentiable), got {model}, whose "
+        "scores have no gradient"
+    )
+
 
 def measured_by_sketch(history: History, space: SketchSet) -> list[Measured]:
     """Split trials by sketch, one entry each, as a cost model learns them."""
@@ -105,18 +122,8 @@ class ArrayScorer:
         return found if known else None
 
     def relaxed_score(self, sketch: int, configs: torch.Tensor) -> torch.Tensor:
-        """Score relaxed configs [n, D] of a sketch: tensor [n], differentiable in them.
-
-        Raises
-        ------
-        TypeError
-            When the model has no gradients.
-        """
         if not isinstance(self._model, Differentiable):
-            raise TypeError(
-                f"expected a differentiable cost model (mschedx.cost.Differentiable), got "
-                f"{type(self._model).__name__}, whose scores have no gradient"
-            )
+            raise _without_gradient(type(self._model).__name__)
         return self._model.relaxed_score(self._space.task, self._space.sketches[sketch], configs)
 
 
@@ -164,6 +171,9 @@ class CandidateScorer:
     def importance(self) -> FloatArray | None:
         return None
 
+    def relaxed_score(self, sketch: int, configs: torch.Tensor) -> torch.Tensor:
+        raise _without_gradient("one that scores candidates")
+
 
 class NoScorer:
     """No cost model (``cost_model="none"``): every search samples."""
@@ -179,3 +189,6 @@ class NoScorer:
 
     def importance(self) -> FloatArray | None:
         return None
+
+    def relaxed_score(self, sketch: int, configs: torch.Tensor) -> torch.Tensor:
+        raise _without_gradient("none")
