@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from tvm.s_tir.meta_schedule.cost_model.cost_model import _PyCostModel
 
 from mschedx.latency import latency_s
 from mschedx.space.resolver import Resolver
+from mschedx.space.sketch import Sketch
 from mschedx.space.task import Task
 
 from .base import CostModel, FloatArray, Measured, checked_model
 from .traced_trials import TracedTrials
-
-if TYPE_CHECKING:
-    from mschedx.space.sketch import Sketch
 
 
 class Conversation:
@@ -47,6 +45,9 @@ class Conversation:
 
     def end(self, task: Task, measured: Sequence[Measured]) -> None:
         """Take the teaching back, with everything the driver has measured."""
+        sketches = [Sketch(part.sketch.design) for part in measured]
+        # The driver's own sketches would keep their analysis in memory, task after task.
+        self._trials[task.key] = TracedTrials(Resolver(sketches))
         self._trials[task.key].replace(measured)
         self._drivers.pop(task.key, None)
 

@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 import torch
 import tvm
-from dummy import NoRunner, gemm, relu, target, tune
+from dummy import NoBuilder, gemm, relu, target, tune
+from tvm.ir.utils import derived_object
+from tvm.s_tir import meta_schedule as ms
+from tvm.s_tir.meta_schedule.measure_callback import PyMeasureCallback
 
 from mschedx.cost import (
     Differentiable,
@@ -183,13 +186,43 @@ def test_what_a_search_has_taught_is_not_lost_under_a_strategy_of_tvm(tmp_path):
     """Failed builds too, which TVM shows no model."""
     model = Analytical()
     handle = TVMCostModel(model)
-    runner = NoRunner(fail=4)
+    builder = NoBuilder(fail=4)
     search = ConstrainedEvolution(**SMALL)
-    tune(gemm(), tmp_path / "a", search, handle, space="post-order-apply", runner=runner)
+    tune(gemm(), tmp_path / "a", search, handle, space="post-order-apply", builder=builder)
     (task,) = model.learnt
     assert sum(model.learnt[task].values()) == 16
     tune(gemm(), tmp_path / "b", "replay-trace", handle, trials=8, num_trials_per_iter=8)
     assert sum(model.learnt[task].values()) == 24
+
+
+@derived_object
+class Note(PyMeasureCallback):
+    """Asks for scores after every round, as a forecast does, and notes what had been learnt."""
+
+    def __init__(self, model, learnt, notes):
+        super().__init__()
+        self.model, self.learnt, self.notes = model, learnt, notes
+
+    def apply(self, task_scheduler, task_id, measure_candidates, builder_results, runner_results):
+        context = task_scheduler.tasks_[task_id].ctx
+        scores = task_scheduler.cost_model_.predict(context, list(measure_candidates))
+        self.notes.append((len(scores), list(self.learnt)))
+
+
+def test_a_round_is_learnt_once_and_not_before_the_next(tmp_path):
+    """So that a model can be asked, after a round, what it had expected of it."""
+    learnt, notes = [], []
+
+    class Counting(Analytical):
+        def learn(self, task, measured):
+            learnt.append(sum(len(part.configs) for part in measured))
+
+    model = Counting()
+    callbacks = [Note(model, learnt, notes), *ms.MeasureCallback.create("default")]
+    search = ConstrainedEvolution(**SMALL)
+    tune(gemm(), tmp_path, search, TVMCostModel(model), trials=24, measure_callbacks=callbacks)
+    assert notes == [(8, []), (8, [8]), (8, [8, 16])]
+    assert learnt == [8, 16, 24]
 
 
 def test_one_model_serves_all_tasks_of_a_run(tmp_path):
