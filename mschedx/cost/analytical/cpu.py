@@ -1,0 +1,93 @@
+"""Latency of a program on a CPU, from its statements: who waits for what, and for how long.
+
+A loop nest whose outermost loop is parallel is one region: its iterations are dealt to the cores,
+the fullest core decides. Within a task, a statement takes the cycles of its core time or of moving
+its data from each cache, whichever is longer, smoothly::
+
+    t = (t_core^p + t_L2^p + t_L3^p + t_DRAM^p)^(1/p)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .caches import lines, traffic
+from .costs import Costs, StatementCost
+from .cpu_core import core_time
+from .machine import CpuMachine
+from .view import FloatArray, IntArray, ProgramView, StatementView
+
+OVERLAP = 3.0
+"""p above: how well computing and the transfers from each cache overlap; ``inf`` is perfectly."""
+
+TERMS = ("arithmetic", "loads", "stores", "chain", "issue", "loops", "L2", "L3", "DRAM")
+"""What a statement may wait for."""
+
+
+def cpu_costs(program: ProgramView, machine: CpuMachine, configs: IntArray) -> Costs:
+    """Predict what the statements cost at configs [n, D]."""
+    views = program(configs)
+    statements = tuple(_cost(view, machine) for view in views)
+    return Costs(statements, _forks(views, machine, len(configs)))
+
+
+def _forks(views: Sequence[StatementView], machine: CpuMachine, n: int) -> FloatArray:
+    regions: dict[int | None, FloatArray] = {}
+    for view in views:
+        parallel = view.kinds("parallel")
+        if parallel:
+            many = view.extents[parallel].prod(axis=0) > 1
+            kernel = view.statement.kernel
+            regions[kernel] = np.maximum(regions.get(kernel, np.zeros(n)), many)
+    return sum(regions.values(), np.zeros(n)) * machine.fork_s
+
+
+def _cost(view: StatementView, machine: CpuMachine) -> StatementCost:
+    parallel = view.kinds("parallel")
+    outside = parallel[-1] + 1 if parallel else 0
+    tasks = view.extents[parallel].prod(axis=0) if parallel else np.ones(len(view.lanes))
+    # Loops between parallel ones, if any, run in every task.
+    serial = view.extents[:outside].prod(axis=0) / tasks
+    rounds = np.ceil(tasks / machine.cores) * serial
+    core = core_time(view, machine, outside)
+    per_round = {
+        "arithmetic": core.arithmetic,
+        "loads": core.loads,
+        "stores": core.stores,
+        "chain": core.chain,
+        "issue": core.issue,
+        "loops": core.loops,
+    }
+    terms = {name: rounds * cycles / machine.hz for name, cycles in per_round.items()}
+    terms |= _transfers(view, machine, outside, rounds)
+    parts = [rounds * core.cycles / machine.hz, terms["L2"], terms["L3"], terms["DRAM"]]
+    seconds = sum(part**OVERLAP for part in parts) ** (1 / OVERLAP)
+    return StatementCost(view.statement.name, view.statement.kernel, seconds, terms)
+
+
+def _transfers(
+    view: StatementView, machine: CpuMachine, outside: int, rounds: FloatArray
+) -> dict[str, FloatArray]:
+    """Seconds of moving data into each cache of the fullest core."""
+    footprints = []
+    for access in view.accesses:
+        own = lines(access, machine.line_bytes)[outside:]
+        # Over all its tasks a core touches no more than there is.
+        everything = np.minimum(access.bytes[0], own[0] * rounds)
+        both = np.concatenate([everything[None], own])
+        footprints.append(both * (2.0 if access.access.is_write else 1.0))
+    extents = np.concatenate([rounds[None], view.extents[outside:]])
+    found = {}
+    for name, size, rate in (
+        ("L2", machine.l1_bytes, machine.l2_bytes_per_cycle),
+        ("L3", machine.l2_bytes, machine.l3_bytes_per_cycle),
+        ("DRAM", machine.l3_bytes, machine.dram_bytes_per_cycle),
+    ):
+        moved = sum(traffic(footprints, extents, size), np.zeros(len(rounds)))
+        cold = sum((f[0] for f in footprints), np.zeros(len(rounds)))
+        # A kernel that is called again finds in a cache what fits there.
+        warm = moved - cold / (1 + (cold / size) ** 4)
+        found[name] = np.maximum(warm, 0.0) / rate / machine.hz
+    return found

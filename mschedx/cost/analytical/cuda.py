@@ -1,0 +1,290 @@
+"""Latency of a program on an NVIDIA GPU, from its statements.
+
+A kernel is an outermost loop nest. Its thread blocks occupy the multiprocessors; what a block does
+is counted per statement and set against what the device does in that time::
+
+    t = fixed + (t_math^p + t_shared^p + t_L2^p + t_DRAM^p)^(1/p) / hidden
+
+where ``hidden`` in (0, 1] says how much of the waiting other warps fill. Improvements over the
+published analyzer (`published`): bytes instead of elements, occupancy from threads, registers and
+shared memory, tensor cores by data type, sectors of 32 bytes, shared-memory traffic, and no jump
+where a grid passes the number of multiprocessors.
+
+References
+----------
+The published analyzer: Qiao et al., "Pruner", ASPLOS 2025, section 4. Rates of operations per
+multiprocessor: NVIDIA's tuning guides. Not yet held against measurements on a GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mschedx.hardware import Hardware
+from mschedx.space.analysis.model import AllocationInfo
+
+from .costs import Costs, StatementCost
+from .view import AccessView, FloatArray, IntArray, ProgramView, StatementView
+
+OVERLAP = 3.0
+LAUNCH_S = 3e-6
+SECTOR_BYTES = 32
+SHARED_BYTES_PER_CYCLE = 128.0
+L2_BYTES_PER_CYCLE = 64.0
+"""Of one multiprocessor."""
+
+SYNCHRONISATION_CYCLES = 40.0
+"""Of a barrier, per round of a loop that fills shared memory."""
+
+_TENSOR = {"f16": 1.0, "bf16": 1.0, "tf32": 0.5, "s8": 2.0, "u8": 2.0}
+"""Rate of a tensor-core operation over the dense f16 one, by what its name holds."""
+
+TERMS = ("arithmetic", "tensor", "shared", "L2", "DRAM", "waiting")
+
+
+@dataclass(frozen=True)
+class CudaLimits:
+    """What a multiprocessor holds."""
+
+    threads: int = 2048
+    blocks: int = 32
+    registers: int = 65536
+    shared_bytes: int = 164 * 1024
+
+
+def occupancy(
+    threads: FloatArray, registers: FloatArray, shared_bytes: FloatArray, limits: CudaLimits
+) -> FloatArray:
+    """Thread blocks that a multiprocessor holds at a time, at least one; [n].
+
+    Parameters
+    ----------
+    threads, registers : float64 arrays [n]
+        Of a block; of a thread.
+    shared_bytes : float64 array [n]
+        Of a block.
+    limits : CudaLimits
+    """
+    by_threads = np.floor(limits.threads / np.maximum(threads, 1))
+    per_block = np.maximum(np.ceil(registers / 8) * 8, 24) * np.ceil(threads / 32) * 32
+    by_registers = np.floor(limits.registers / np.maximum(per_block, 1))
+    by_shared = np.floor(limits.shared_bytes / np.maximum(shared_bytes + 1024, 1))
+    least = np.minimum(np.minimum(by_threads, by_registers), by_shared)
+    return np.clip(least, 1, limits.blocks)
+
+
+def balance(grid: FloatArray, multiprocessors: int) -> FloatArray:
+    """Share of the multiprocessors' time that thread blocks fill, in (0, 1]: [n].
+
+    Fewer blocks than multiprocessors fill as many as there are. Beyond, the last wave is half as
+    bad as if all waves ended together, for blocks do not start in step.
+    """
+    load = grid / multiprocessors
+    uneven = load / np.ceil(load)
+    return np.where(load < 1, load, (1 + uneven) / 2 * np.where(load < 1, load, 1))
+
+
+def cuda_costs(
+    program: ProgramView,
+    hardware: Hardware,
+    configs: IntArray,
+    allocations: Sequence[AllocationInfo] = (),
+) -> Costs:
+    """Predict what the statements cost at configs [n, D].
+
+    Raises
+    ------
+    ValueError
+        When the device's peak or memory rate is not known.
+    """
+    if hardware.peak_flops is None or hardware.dram_bytes_per_s is None:
+        raise ValueError(
+            f"expected hardware with peak_flops and dram_bytes_per_s, got {hardware.name} without: "
+            "take a device of the table (Hardware.from_device) or set them with with_rates"
+        )
+    views = program(configs)
+    device = _Device(hardware)
+    kernels = sorted({v.statement.kernel for v in views if v.statement.kernel is not None})
+    costs: list[StatementCost] = []
+    for kernel in kernels:
+        own = [v for v in views if v.statement.kernel == kernel]
+        block = _block(own, allocations, kernel, configs)
+        costs += [_cost(view, block, device) for view in own]
+    launches = np.full(len(configs), LAUNCH_S * max(len(kernels), 1))
+    return Costs(tuple(costs), launches)
+
+
+class _Device:
+    """Rates of a GPU in cycles of its clock."""
+
+    def __init__(self, hardware: Hardware) -> None:
+        self.hardware = hardware
+        assert hardware.peak_flops is not None
+        assert hardware.dram_bytes_per_s is not None
+        # 128 or 64 multiply-adds a cycle and multiprocessor; the clock follows from the peak.
+        self.fma_per_cycle = 64.0 if hardware.arch in ("sm_70", "sm_75", "sm_80") else 128.0
+        self.hz = hardware.peak_flops / (2 * self.fma_per_cycle * hardware.cores)
+        self.tensor_flops = hardware.peak_tensor_flops or hardware.peak_flops
+        self.dram = hardware.dram_bytes_per_s
+        self.l2 = L2_BYTES_PER_CYCLE * hardware.cores * self.hz
+        self.shared = SHARED_BYTES_PER_CYCLE * hardware.cores * self.hz
+        self.limits = CudaLimits(
+            threads=hardware.max_threads_per_sm or 2048,
+            registers=hardware.registers_per_block or 65536,
+            shared_bytes=hardware.shared_bytes_per_sm or 96 * 1024,
+        )
+
+
+@dataclass(frozen=True)
+class _Block:
+    """A kernel's thread blocks at n configs."""
+
+    grid: FloatArray
+    threads: FloatArray
+    vthreads: FloatArray
+    registers: FloatArray
+    shared_bytes: FloatArray
+
+
+def _block(
+    views: Sequence[StatementView],
+    allocations: Sequence[AllocationInfo],
+    kernel: int,
+    configs: IntArray,
+) -> _Block:
+    n = len(configs)
+    grid = np.max([_threads(v, "blockIdx") for v in views], axis=0)
+    threads = np.max([_threads(v, "threadIdx") for v in views], axis=0)
+    if any(v.statement.by_warp for v in views):
+        threads = np.maximum(threads, np.max([_warps(v) * 32 for v in views], axis=0))
+    shared, local = np.zeros(n), np.zeros(n)
+    for one in allocations:
+        if one.kernel != kernel or one.bytes is None:
+            continue
+        size = one.bytes(configs).astype(np.float64)
+        if one.scope.startswith("shared"):
+            shared = shared + size
+        elif one.scope == "local":
+            local = local + size
+        else:
+            # A fragment belongs to a warp, whose 32 threads hold it together.
+            local = local + size / 32
+    vthreads = np.max([_threads(v, "vthread") for v in views], axis=0)
+    return _Block(grid, threads, vthreads, 32 + local / 4, shared)
+
+
+def _cost(view: StatementView, block: _Block, device: _Device) -> StatementCost:
+    hardware = device.hardware
+    resident = occupancy(block.threads, block.registers, block.shared_bytes, device.limits)
+    warps = np.ceil(block.threads / 32)
+    aligned = block.threads / (warps * 32)
+    share = balance(block.grid, hardware.cores)
+    active = np.minimum(resident, np.ceil(block.grid / hardware.cores)) * warps
+    spilled = np.maximum(block.registers / 255 - 1, 0.0)
+    instances = view.extents.prod(axis=0) if len(view.extents) else np.ones(len(view.lanes))
+    terms = {name: np.zeros(len(view.lanes)) for name in TERMS}
+    rate = 2 * device.fma_per_cycle * hardware.cores * device.hz
+    each = view.statement.flops + sum(
+        16.0 * count for kind, count in view.statement.operations.items() if "call" in kind
+    )
+    if view.statement.by_warp and view.statement.flops:
+        speed = next((s for key, s in _TENSOR.items() if key in view.statement.intrinsic), 1.0)
+        terms["tensor"] = instances * view.statement.flops / (device.tensor_flops * speed * share)
+        # A multiprocessor issues its tensor operations from four warps at least.
+        terms["tensor"] = terms["tensor"] / np.minimum(active / 4, 1.0)
+    elif each:
+        terms["arithmetic"] = instances * each / (rate * share * aligned) * (1 + spilled)
+    for access in view.accesses:
+        scope = access.access.scope
+        if scope == "global":
+            moved, unique = _global_bytes(access, view, block)
+            terms["L2"] = terms["L2"] + moved / (device.l2 * share)
+            fits = 1 / (1 + (unique / hardware.l2_bytes) ** 4)
+            terms["DRAM"] = terms["DRAM"] + (fits * unique + (1 - fits) * moved) / device.dram
+        elif scope.startswith("shared"):
+            moved = _shared_bytes(access, view, instances)
+            terms["shared"] = terms["shared"] + moved / (device.shared * share)
+    rounds = _rounds(view)
+    terms["waiting"] = (
+        rounds
+        * SYNCHRONISATION_CYCLES
+        / device.hz
+        * np.maximum(block.grid / (hardware.cores * resident), 1.0)
+    )
+    hidden = 1 / (1 + 4.0 / np.maximum(active * _independent(view), 1.0))
+    parts = [terms["arithmetic"] + terms["tensor"], terms["shared"], terms["L2"], terms["DRAM"]]
+    seconds = sum(part**OVERLAP for part in parts) ** (1 / OVERLAP) / hidden + terms["waiting"]
+    return StatementCost(view.statement.name, view.statement.kernel, seconds, terms)
+
+
+def _threads(view: StatementView, prefix: str) -> FloatArray:
+    loops = [i for i, loop in enumerate(view.statement.loops) if loop.thread.startswith(prefix)]
+    return view.extents[loops].prod(axis=0) if loops else np.ones(len(view.lanes))
+
+
+def _warps(view: StatementView) -> FloatArray:
+    """Warps of a block whose statements each take a whole warp: threadIdx.y and z count them."""
+    tags = ("threadIdx.y", "threadIdx.z")
+    loops = [i for i, loop in enumerate(view.statement.loops) if loop.thread in tags]
+    return view.extents[loops].prod(axis=0) if loops else np.ones(len(view.lanes))
+
+
+def _global_bytes(
+    access: AccessView, view: StatementView, block: _Block
+) -> tuple[FloatArray, FloatArray]:
+    """Bytes between L2 and the multiprocessors in whole sectors, and distinct bytes in memory."""
+    inside = _first_inside(view)
+    run = np.maximum(access.runs[-1] if not view.kinds("vectorized") else access.runs[inside], 1.0)
+    run_bytes = run * access.access.element_bytes
+    sectors = np.ceil(run_bytes / SECTOR_BYTES) * SECTOR_BYTES / run_bytes
+    unique = access.bytes[0]
+    return access.bytes[inside] * block.grid * sectors, unique
+
+
+def _first_inside(view: StatementView) -> int:
+    """The level within a thread block."""
+    bound = [i for i, loop in enumerate(view.statement.loops) if loop.thread.startswith("blockIdx")]
+    return bound[-1] + 1 if bound else 0
+
+
+def _shared_bytes(access: AccessView, view: StatementView, instances: FloatArray) -> FloatArray:
+    """Bytes through shared memory: what every instance touches, less what registers keep."""
+    elements = np.full(len(instances), 1.0)
+    if view.statement.by_warp:
+        elements = access.elements[-1]
+        return instances * elements * access.access.element_bytes
+    # Loops that do not move the access leave it in a register.
+    still = [
+        i
+        for i, loop in enumerate(view.statement.loops)
+        if loop.kind in ("serial", "unrolled")
+        and (access.strides[i] == 0).all()
+        and loop.role == "spatial"
+    ]
+    kept = view.extents[still].prod(axis=0) if still else np.ones(len(instances))
+    return instances * elements * access.access.element_bytes / np.minimum(kept, 32.0)
+
+
+def _rounds(view: StatementView) -> FloatArray:
+    """Barriers a block passes: iterations of the loops around a fill of shared memory."""
+    writes_shared = any(a.access.scope.startswith("shared") for a in view.writes)
+    if not writes_shared:
+        return np.zeros(len(view.lanes))
+    names = [loop.name for loop in view.statement.loops]
+    inside = _first_inside(view)
+    stop = names.index("rounds") if "rounds" in names else len(names)
+    loops = [i for i in range(inside, stop) if not view.statement.loops[i].thread]
+    return view.extents[loops].prod(axis=0) if loops else np.ones(len(view.lanes))
+
+
+def _independent(view: StatementView) -> FloatArray:
+    """Instances of one thread that do not wait for each other: its spatial serial loops."""
+    loops = [
+        i
+        for i, loop in enumerate(view.statement.loops)
+        if loop.role == "spatial" and loop.kind in ("serial", "unrolled") and not loop.thread
+    ]
+    return view.extents[loops].prod(axis=0).clip(max=16) if loops else np.ones(len(view.lanes))

@@ -1,0 +1,120 @@
+"""What a core of a CPU does per cycle: the constants that the analyzer reasons with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mschedx.hardware import Hardware
+
+_DEFAULT_HZ = 3.0e9
+_DEFAULT_DRAM_BYTES_PER_S = 12e9
+
+
+@dataclass(frozen=True, kw_only=True)
+class CpuMachine:
+    """Rates of one core, in cycles, and the sizes that they depend on.
+
+    Parameters
+    ----------
+    cores : int
+    hz : float
+        Cycles per second.
+    vector_bytes, vector_registers, fma_ports : int
+    fma_latency : float
+        Cycles until a multiply-add's result can be added to again.
+    loads_per_cycle, wide_loads_per_cycle, stores_per_cycle : float
+        Broadcasts and scalars; whole vectors; stores of whole vectors.
+    gather_cycles : float
+        Per lane that is loaded on its own.
+    issue_width : float
+        Operations that enter the core per cycle.
+    op_cache : float
+        Operations that the front end holds decoded; larger bodies are decoded again.
+    loop_cycles : float
+        Counting and jumping, per iteration of a loop that stays one.
+    l1_bytes, l2_bytes, l3_bytes : float
+        Of one core; of the last one, its share.
+    l2_bytes_per_cycle, l3_bytes_per_cycle, dram_bytes_per_cycle : float
+        Into the next smaller cache of one core while all cores ask.
+    line_bytes : int
+    fork_s : float
+        Starting and joining the threads of one parallel loop, seconds.
+    """
+
+    cores: int
+    hz: float
+    vector_bytes: int
+    vector_registers: int
+    fma_ports: int
+    fma_latency: float = 4.0
+    loads_per_cycle: float = 2.0
+    wide_loads_per_cycle: float = 1.0
+    stores_per_cycle: float = 0.5
+    gather_cycles: float = 1.5
+    issue_width: float = 5.0
+    op_cache: float = 4000.0
+    loop_cycles: float = 1.5
+    l1_bytes: float
+    l2_bytes: float
+    l3_bytes: float
+    l2_bytes_per_cycle: float = 32.0
+    l3_bytes_per_cycle: float = 12.0
+    dram_bytes_per_cycle: float
+    line_bytes: int = 64
+    fork_s: float = 4e-6
+
+    @classmethod
+    def of(cls, hardware: Hardware) -> CpuMachine:
+        """Derive the rates of a device; those that it does not give are typical ones.
+
+        Raises
+        ------
+        ValueError
+            When the device is no CPU.
+        """
+        if hardware.kind != "cpu":
+            raise ValueError(f'expected hardware of kind "cpu", got "{hardware.kind}"')
+        lanes = hardware.lanes("float32")
+        hz = _DEFAULT_HZ
+        if hardware.peak_flops is not None:
+            hz = hardware.peak_flops / (2 * lanes * hardware.fma_ports * hardware.cores)
+        memory = hardware.dram_bytes_per_s or _DEFAULT_DRAM_BYTES_PER_S
+        # A core with one full-width unit also loads and stores one full vector at a time.
+        wide = float(hardware.fma_ports)
+        return cls(
+            cores=hardware.cores,
+            hz=hz,
+            vector_bytes=hardware.vector_bytes,
+            vector_registers=hardware.vector_registers,
+            fma_ports=hardware.fma_ports,
+            wide_loads_per_cycle=wide,
+            stores_per_cycle=wide / 2,
+            l1_bytes=hardware.l1d_bytes,
+            l2_bytes=hardware.l2_bytes,
+            l3_bytes=max(hardware.l3_bytes / hardware.cores, hardware.l2_bytes),
+            dram_bytes_per_cycle=memory / hz / hardware.cores,
+            line_bytes=hardware.line_bytes,
+        )
+
+    def lanes(self, element_bytes: int) -> float:
+        """Elements of a vector register."""
+        return max(1.0, self.vector_bytes / element_bytes)
+
+    def intrinsic_cycles(self, name: str, operations: Mapping[str, int]) -> float:
+        """Cycles of one call of a tensor intrinsic of a CPU, from what it computes.
+
+        An int8 dot product with VNNI makes four products a lane at the rate of one multiply-add;
+        without it, it takes three instructions. bf16 makes two. Without arithmetic (copies,
+        transposes) it is taken to be memory's affair, see `caches`.
+        """
+        products = operations.get("int.mul", 0) + operations.get("float.mul", 0)
+        lanes = self.vector_bytes / 4
+        if "vnni" in name:
+            return products / (4 * lanes * self.fma_ports)
+        if operations.get("int.mul", 0):
+            return 3 * products / (4 * lanes * self.fma_ports)
+        if "bf16" in name:
+            return products / (2 * lanes * self.fma_ports)
+        calls = sum(n for kind, n in operations.items() if kind.startswith("call."))
+        return products / (lanes * self.fma_ports) + calls * 20.0 / lanes
