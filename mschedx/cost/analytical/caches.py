@@ -1,9 +1,9 @@
 """Bytes that move between the caches of a CPU while a statement runs.
 
-A cache keeps what a loop touches if that fits. What fits at level j is fetched once, and again for
-every iteration of the loops outside, except that the innermost of these leaves in the cache what it
-does not move. Whether something fits is a soft decision, ``1 / (1 + (footprint / size)^4)``, so that
-the result does not jump where a footprint passes a cache's size.
+A cache keeps what a loop's body touches if that fits, so that over the whole loop each line is
+fetched once, and again for every iteration of the loops outside. Whether something fits is a soft
+decision, ``1 / (1 + (footprint / size)^4)``: the result does not jump where a footprint passes a
+cache's size.
 """
 
 from __future__ import annotations
@@ -24,39 +24,35 @@ def lines(access: AccessView, line_bytes: int) -> FloatArray:
 
 
 def traffic(
-    footprints: list[FloatArray], extents: FloatArray, cache_bytes: float
-) -> list[FloatArray]:
-    """Bytes of each access that come into a cache.
+    footprints: list[FloatArray],
+    costs: list[FloatArray],
+    extents: FloatArray,
+    cache_bytes: float,
+) -> FloatArray:
+    """What fetching into a cache costs in all, [n].
 
     Parameters
     ----------
     footprints : list of float64 arrays [L + 1, n]
         Per access, bytes at every level.
+    costs : list of float64 arrays [L + 1, n]
+        Per access, what fetching these once costs, in whatever unit.
     extents : float64 array [L, n]
     cache_bytes : float
-
-    Returns
-    -------
-    list of float64 arrays [n]
     """
     levels = len(extents) + 1
-    together = sum(footprints, np.zeros_like(footprints[0])) if footprints else None
-    if together is None:
-        return []
+    n = extents.shape[1]
+    if not footprints:
+        return np.zeros(n)
+    together = sum(footprints, np.zeros_like(footprints[0]))
     fits = 1 / (1 + (together / cache_bytes) ** _SHARPNESS)
-    outside = np.ones_like(extents[0]) if levels > 1 else np.ones(together.shape[1])
-    totals = [np.zeros(together.shape[1]) for _ in footprints]
-    before = np.zeros(together.shape[1])
+    total, outside, before = np.zeros(n), np.ones(n), np.zeros(n)
     for level in range(levels):
         # What does not fit even one instance is fetched all the same.
         share = (fits[level] if level + 1 < levels else 1.0) - before
         before = before + share
-        for position, own in enumerate(footprints):
-            repeated = outside
-            if level:
-                still = own[level - 1] <= own[level] * (1 + 1e-9)
-                repeated = np.where(still, outside / extents[level - 1], outside)
-            totals[position] = totals[position] + share * own[level] * repeated
-        if level + 1 < levels:
-            outside = outside * extents[level]
-    return totals
+        around = max(level - 1, 0)
+        total = total + share * outside * sum(own[around] for own in costs)
+        if level:
+            outside = outside * extents[level - 1]
+    return total

@@ -22,7 +22,7 @@ from .view import FloatArray, IntArray, ProgramView, StatementView
 OVERLAP = 3.0
 """p above: how well computing and the transfers from each cache overlap; ``inf`` is perfectly."""
 
-TERMS = ("arithmetic", "loads", "stores", "chain", "issue", "loops", "L2", "L3", "DRAM")
+TERMS = ("arithmetic", "loads", "stores", "chain", "issue", "serial", "L2", "L3", "DRAM")
 """What a statement may wait for."""
 
 
@@ -58,7 +58,7 @@ def _cost(view: StatementView, machine: CpuMachine) -> StatementCost:
         "stores": core.stores,
         "chain": core.chain,
         "issue": core.issue,
-        "loops": core.loops,
+        "serial": core.serial,
     }
     terms = {name: rounds * cycles / machine.hz for name, cycles in per_round.items()}
     terms |= _transfers(view, machine, outside, rounds)
@@ -71,21 +71,24 @@ def _transfers(
     view: StatementView, machine: CpuMachine, outside: int, rounds: FloatArray
 ) -> dict[str, FloatArray]:
     """Seconds of moving data into each cache of the fullest core."""
-    footprints = []
+    footprints, starts = [], []
     for access in view.accesses:
         own = lines(access, machine.line_bytes)[outside:]
         # Over all its tasks a core touches no more than there is.
         everything = np.minimum(access.bytes[0], own[0] * rounds)
         both = np.concatenate([everything[None], own])
         footprints.append(both * (2.0 if access.access.is_write else 1.0))
+        run = np.maximum(access.runs[outside:] * access.access.element_bytes, machine.line_bytes)
+        starts.append(1 / np.concatenate([run[:1], run]))
     extents = np.concatenate([rounds[None], view.extents[outside:]])
     found = {}
-    for name, size, rate in (
-        ("L2", machine.l1_bytes, machine.l2_bytes_per_cycle),
-        ("L3", machine.l2_bytes, machine.l3_bytes_per_cycle),
-        ("DRAM", machine.l3_bytes, machine.dram_bytes_per_cycle),
+    for name, size, rate, wait in (
+        ("L2", machine.l1_bytes, machine.l2_bytes_per_cycle, machine.run_cycles[0]),
+        ("L3", machine.l2_bytes, machine.l3_bytes_per_cycle, machine.run_cycles[1]),
+        ("DRAM", machine.l3_bytes, machine.dram_bytes_per_cycle, machine.run_cycles[2]),
     ):
-        moved = sum(traffic(footprints, extents, size), np.zeros(len(rounds)))
+        costs = [f * (1 + s * wait * rate) for f, s in zip(footprints, starts)]
+        moved = traffic(footprints, costs, extents, size)
         cold = sum((f[0] for f in footprints), np.zeros(len(rounds)))
         # A kernel that is called again finds in a cache what fits there.
         warm = moved - cold / (1 + (cold / size) ** 4)

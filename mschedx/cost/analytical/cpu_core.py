@@ -44,15 +44,15 @@ class CoreTime:
     stores: FloatArray
     chain: FloatArray
     issue: FloatArray
-    loops: FloatArray
+    serial: FloatArray
 
     @property
     def cycles(self) -> FloatArray:
-        """The slowest cause, and what loops cost beside it."""
+        """The slowest cause, and what nothing overlaps with: spills, and jumps."""
         slowest = np.maximum.reduce(
             [self.arithmetic, self.loads, self.stores, self.chain, self.issue]
         )
-        return slowest + self.loops
+        return slowest + self.serial
 
 
 @dataclass(frozen=True)
@@ -145,25 +145,24 @@ def core_time(view: StatementView, machine: CpuMachine, outside: int) -> CoreTim
     if statement.is_reduction:
         spilled = np.maximum(written + held + 1 - machine.vector_registers, 0.0)
         kept = written / tile.runs
-        loads = loads + (kept + 2 * spilled * tile.steps) / machine.loads_per_cycle
-        stores = kept + spilled * tile.steps
+        loads = loads + kept / machine.loads_per_cycle
+        stores = kept
     operations = _operations(view, machine, vector) * tile.bodies
     chain = _zeros(view)
     if statement.is_reduction:
         chain = machine.fma_latency * tile.steps
     uops = operations * machine.fma_ports + loads * machine.loads_per_cycle + stores
-    crowded = 1 + np.maximum(uops * tiles / np.maximum(tiles, 1) / machine.op_cache - 1, 0).clip(
-        max=1
-    )
-    issue = uops * crowded / machine.issue_width
-    overhead = _loop_overhead(view, tile, outside, machine)
+    # A body that the front end does not hold decoded enters at half the rate, gradually.
+    crowded = 1 + 1 / (1 + (machine.op_cache / np.maximum(uops, 1)) ** 4)
+    rolled = _rolled_iterations(view, tile, outside)
+    issue = (uops * tiles + machine.loop_ops * rolled) * crowded / machine.issue_width
     return CoreTime(
         operations * tiles,
         loads * tiles,
         stores * tiles / machine.stores_per_cycle,
         chain * tiles,
-        issue * tiles,
-        overhead,
+        issue,
+        spilled * tile.steps * tiles * machine.spill_cycles + rolled * machine.loop_cycles,
     )
 
 
@@ -225,14 +224,12 @@ def _operations(view: StatementView, machine: CpuMachine, vector: FloatArray) ->
     return total
 
 
-def _loop_overhead(
-    view: StatementView, tile: Tile, outside: int, machine: CpuMachine
-) -> FloatArray:
-    """Cycles of counting and jumping, for every loop that stays a loop."""
+def _rolled_iterations(view: StatementView, tile: Tile, outside: int) -> FloatArray:
+    """Iterations of every loop that stays a loop, added up."""
     trips = np.ones(len(view.lanes))
     total = _zeros(view)
     for position in range(outside, len(view.extents)):
         rolled = tile.unrolled[position] == 0
         trips = trips * np.where(rolled, view.extents[position], 1.0)
         total = total + np.where(rolled & (view.extents[position] > 1), trips, 0.0)
-    return total * machine.loop_cycles
+    return total

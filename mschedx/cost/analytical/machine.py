@@ -31,8 +31,14 @@ class CpuMachine:
         Operations that enter the core per cycle.
     op_cache : float
         Operations that the front end holds decoded; larger bodies are decoded again.
-    loop_cycles : float
-        Counting and jumping, per iteration of a loop that stays one.
+    loop_ops, loop_cycles : float
+        Counting and jumping, per iteration of a loop that stays one: operations, and cycles that
+        nothing overlaps with.
+    spill_cycles : float
+        Per vector that has no register and is stored and loaded again.
+    run_cycles : tuple of float
+        Waiting for the first line of a run of neighbours, from L2, L3 and memory; the prefetchers
+        see to the others.
     l1_bytes, l2_bytes, l3_bytes : float
         Of one core; of the last one, its share.
     l2_bytes_per_cycle, l3_bytes_per_cycle, dram_bytes_per_cycle : float
@@ -54,7 +60,10 @@ class CpuMachine:
     gather_cycles: float = 1.5
     issue_width: float = 5.0
     op_cache: float = 4000.0
-    loop_cycles: float = 1.5
+    loop_ops: float = 3.0
+    loop_cycles: float = 0.3
+    spill_cycles: float = 3.0
+    run_cycles: tuple[float, float, float] = (2.0, 10.0, 40.0)
     l1_bytes: float
     l2_bytes: float
     l3_bytes: float
