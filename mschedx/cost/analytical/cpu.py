@@ -19,10 +19,12 @@ from .cpu_core import core_time
 from .machine import CpuMachine
 from .view import FloatArray, IntArray, ProgramView, StatementView
 
+PAGE_BYTES = 4096
+
 OVERLAP = 3.0
 """p above: how well computing and the transfers from each cache overlap; ``inf`` is perfectly."""
 
-TERMS = ("arithmetic", "loads", "stores", "chain", "issue", "serial", "L2", "L3", "DRAM")
+TERMS = ("arithmetic", "loads", "stores", "chain", "issue", "serial", "L2", "L3", "DRAM", "TLB")
 """What a statement may wait for."""
 
 
@@ -62,7 +64,7 @@ def _cost(view: StatementView, machine: CpuMachine) -> StatementCost:
     }
     terms = {name: rounds * cycles / machine.hz for name, cycles in per_round.items()}
     terms |= _transfers(view, machine, outside, rounds)
-    parts = [rounds * core.cycles / machine.hz, terms["L2"], terms["L3"], terms["DRAM"]]
+    parts = [rounds * core.cycles / machine.hz, *(terms[n] for n in ("L2", "L3", "DRAM", "TLB"))]
     seconds = sum(part**OVERLAP for part in parts) ** (1 / OVERLAP)
     return StatementCost(view.statement.name, view.statement.kernel, seconds, terms)
 
@@ -71,7 +73,7 @@ def _transfers(
     view: StatementView, machine: CpuMachine, outside: int, rounds: FloatArray
 ) -> dict[str, FloatArray]:
     """Seconds of moving data into each cache of the fullest core."""
-    footprints, starts = [], []
+    footprints, starts, pages = [], [], []
     for access in view.accesses:
         own = lines(access, machine.line_bytes)[outside:]
         # Over all its tasks a core touches no more than there is.
@@ -80,17 +82,24 @@ def _transfers(
         footprints.append(both * (2.0 if access.access.is_write else 1.0))
         run = np.maximum(access.runs[outside:] * access.access.element_bytes, machine.line_bytes)
         starts.append(1 / np.concatenate([run[:1], run]))
+        touched = lines(access, PAGE_BYTES)[outside:]
+        everything = np.minimum(np.maximum(access.bytes[0], PAGE_BYTES), touched[0] * rounds)
+        pages.append(np.concatenate([everything[None], touched]))
     extents = np.concatenate([rounds[None], view.extents[outside:]])
+    cold = sum((f[0] for f in footprints), np.zeros(len(rounds)))
     found = {}
     for name, size, rate, wait in (
         ("L2", machine.l1_bytes, machine.l2_bytes_per_cycle, machine.run_cycles[0]),
         ("L3", machine.l2_bytes, machine.l3_bytes_per_cycle, machine.run_cycles[1]),
         ("DRAM", machine.l3_bytes, machine.dram_bytes_per_cycle, machine.run_cycles[2]),
     ):
-        costs = [f * (1 + s * wait * rate) for f, s in zip(footprints, starts)]
-        moved = traffic(footprints, costs, extents, size)
-        cold = sum((f[0] for f in footprints), np.zeros(len(rounds)))
+        costs = [f * (1 / rate + s * wait) for f, s in zip(footprints, starts)]
+        first = sum((c[0] for c in costs), np.zeros(len(rounds)))
         # A kernel that is called again finds in a cache what fits there.
-        warm = moved - cold / (1 + (cold / size) ** 4)
-        found[name] = np.maximum(warm, 0.0) / rate / machine.hz
+        kept = first / (1 + (cold / size) ** 4)
+        moved = traffic(footprints, costs, extents, size)
+        found[name] = np.maximum(moved - kept, 0.0) / machine.hz
+    translated = [p / PAGE_BYTES for p in pages]
+    misses = traffic(pages, translated, extents, machine.tlb_pages * PAGE_BYTES)
+    found["TLB"] = misses * machine.tlb_cycles / machine.hz
     return found

@@ -35,6 +35,10 @@ SCALAR_CALL = 18.0
 """Cycles of a scalar call of the C library's functions."""
 
 
+_NEAR = 4
+"""Elements between neighbours up to which LLVM makes vectors by shuffling."""
+
+
 @dataclass(frozen=True)
 class CoreTime:
     """Cycles per run of the loops inside a task, by cause; float64 arrays [n]."""
@@ -107,6 +111,7 @@ def tile_of(view: StatementView, lanes: float) -> Tile:
             fits = np.zeros_like(going)
         going = going * fits
         unrolled[position] = going
+    vectors = vectors / _vectorised_by_compiler(view, lanes)
     bodies, steps, runs = vectors, np.ones_like(going), np.ones_like(going)
     alive = np.ones_like(going)
     for position in reversed(range(len(loops))):
@@ -120,6 +125,24 @@ def tile_of(view: StatementView, lanes: float) -> Tile:
         else:
             alive = alive * (inside | (extent == 1))
     return Tile(unrolled, bodies, steps, runs)
+
+
+def _vectorised_by_compiler(view: StatementView, lanes: float) -> FloatArray:
+    """How many bodies of a scalar statement LLVM makes one of: copies along neighbours."""
+    statement = view.statement
+    many = np.ones(len(view.lanes))
+    if statement.is_reduction or statement.intrinsic or view.kinds("vectorized"):
+        return many
+    undecided = np.ones(len(view.lanes), dtype=bool)
+    for position in reversed(range(len(view.extents))):
+        extent = view.extents[position]
+        near = np.ones(len(view.lanes), dtype=bool)
+        for access in view.accesses:
+            near &= np.nan_to_num(access.strides[position], nan=_NEAR + 1) <= _NEAR
+        here = undecided & (extent > 1)
+        many = np.where(here & near, np.clip(np.minimum(extent, lanes) / 2, 1, None), many)
+        undecided &= ~here
+    return many
 
 
 def core_time(view: StatementView, machine: CpuMachine, outside: int) -> CoreTime:
@@ -185,7 +208,8 @@ def _vectors(access: AccessView, view: StatementView, tile: Tile, lanes: float) 
     moving = _lane_stride(access, view) != 0
     per_vector = np.where(moving & (view.lanes > 1), np.minimum(view.lanes, lanes), 1.0)
     if view.statement.intrinsic:
-        per_vector = np.full_like(elements, lanes)
+        # Whole vectors, or one broadcast of what is less than a vector.
+        per_vector = np.minimum(access.elements[-1], 4 * lanes / access.access.element_bytes)
     return np.maximum(elements / per_vector, 1.0)
 
 
@@ -198,7 +222,7 @@ def _loads(
     gathered = (stride > 1) & (view.lanes > 1)
     wide = (stride == 1) & (view.lanes > 1)
     if view.statement.intrinsic:
-        wide = np.full_like(gathered, access.elements[-1].max() >= lanes)
+        wide = access.elements[-1] * access.access.element_bytes >= 4 * lanes
     per_load = np.where(wide, 1 / machine.wide_loads_per_cycle, 1 / machine.loads_per_cycle)
     cost = np.where(gathered, vectors * machine.gather_cycles, vectors * per_load)
     held = np.where(wide, vectors / tile.steps, 1.0)

@@ -43,6 +43,8 @@ class CpuMachine:
         Of one core; of the last one, its share.
     l2_bytes_per_cycle, l3_bytes_per_cycle, dram_bytes_per_cycle : float
         Into the next smaller cache of one core while all cores ask.
+    tlb_pages, tlb_cycles : float
+        Pages whose addresses the first translation buffer holds, and cycles for another one.
     line_bytes : int
     fork_s : float
         Starting and joining the threads of one parallel loop, seconds.
@@ -70,6 +72,8 @@ class CpuMachine:
     l2_bytes_per_cycle: float = 32.0
     l3_bytes_per_cycle: float = 12.0
     dram_bytes_per_cycle: float
+    tlb_pages: float = 64.0
+    tlb_cycles: float = 7.0
     line_bytes: int = 64
     fork_s: float = 4e-6
 
