@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 from tvm.s_tir import meta_schedule as ms
 
 from mschedx import compat
-from mschedx.inputs import check_trials, normalize_mod, normalize_target
+from mschedx.inputs import (
+    check_seconds,
+    check_seed,
+    check_trials,
+    normalize_mod,
+    normalize_target,
+    require_device,
+)
 from mschedx.kernel import Compiled
 from mschedx.measure import start as start_workers
 from mschedx.record.contents import RECORDS
@@ -52,6 +59,8 @@ class TuneResult:
         Whether Ctrl-C ended it early.
     timed_out : bool
         Whether ``timeout_s`` ended it early.
+    notes : tuple[str, ...]
+        What else there is to say: repaired files, disqualified records, why a search ended early.
     """
 
     mod: IRModule
@@ -74,6 +83,11 @@ class TuneResult:
     def gflops(self) -> float:
         """Rate of the winner, GFLOP/s."""
         return self.flops / self.latency_s / 1e9
+
+    @property
+    def unscheduled(self) -> bool:
+        """Whether the winner is the function as it is, since nothing could be searched."""
+        return self.best is not None and self.best.unscheduled
 
     @property
     def curve(self) -> list[float]:
@@ -127,8 +141,9 @@ class TuneResult:
         if self.schedule is None:
             failures = ", ".join(f"{n} × {why}" for why, n in self.failures.items()) or "no trials"
             examples = [t.error for t in self.history if t.error]
+            notes = "".join(f"; {note}" for note in self.notes)
             raise RuntimeError(
-                f"no candidate of this run could be measured ({failures})"
+                f"no candidate of this run could be measured ({failures}{notes})"
                 + (f"; for instance: {examples[-1][:500]}" if examples else "")
                 + f"; the logs are in {self.work_dir / 'logs'}"
             )
@@ -186,9 +201,13 @@ def tune(
     """
     begin = time.perf_counter()
     check_trials(trials)
-    check_trials(trials_per_round)
+    check_trials(trials_per_round, "trials_per_round")
+    check_seconds("timeout_s", timeout_s)
+    check_seed(seed)
     module, resolved = normalize_mod(mod), normalize_target(target)
     compat.check_versions()
+    if runner is None:
+        require_device(resolved)
     if builder is None or runner is None:
         start_workers()
     folder = Path(work_dir if work_dir is not None else tempfile.mkdtemp(prefix="mschedx-"))
@@ -247,7 +266,7 @@ def _result(
         interrupted=outcome.interrupted,
         timed_out=outcome.timed_out,
         verified=winner.verified if winner else False,
-        notes=(*work_dir.notes, *notes),
+        notes=(*work_dir.notes, *([outcome.ended] if outcome.ended else []), *notes),
     )
 
 

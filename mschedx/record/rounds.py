@@ -38,18 +38,13 @@ class Round:
     built: Sequence[Any]
     ran: Sequence[Any]
 
-    @property
-    def next_record(self) -> int:
-        """Number of the next record that TVM writes: before its callbacks, this round's first."""
-        return len(self.scheduler.database_)
-
     def trials(self, like: Trial, scores: Sequence[float] = ()) -> list[Trial]:
-        """Give the measurements of a round that TVM has not recorded yet.
+        """Give the measurements.
 
         Parameters
         ----------
         like : Trial
-            What they have in common, and the index of the first.
+            What they have in common, and the index and record of the first.
         scores : sequence of float
             What the cost model foretold, one for each candidate; empty if it was not asked.
         """
@@ -61,7 +56,7 @@ class Round:
                 replace(
                     like,
                     index=like.index + offset,
-                    record=self.next_record + offset,
+                    record=None if like.record is None else like.record + offset,
                     latency_s=latency if math.isfinite(latency) else None,
                     reason=reason(str(error)) if error else None,
                     error=str(error)[:_LONGEST_ERROR] if error else None,

@@ -50,6 +50,8 @@ class Trial:
         Seconds of tuning, earlier sessions included, when its round had been measured.
     predicted : float | None
         Score of the cost model before measuring, higher is better; None when not logged.
+    unscheduled : bool
+        Whether it is the function as it is, since nothing could be searched.
     """
 
     index: int
@@ -61,6 +63,7 @@ class Trial:
     error: str | None = None
     elapsed_s: float | None = None
     predicted: float | None = None
+    unscheduled: bool = False
     session: int = 0
     task: str = "main"
 
