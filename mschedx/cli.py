@@ -3,27 +3,102 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import errno
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+BAD_REQUEST, NOTHING_FOUND, MACHINE, INTERRUPTED = 2, 1, 3, 130
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status (2 for a bad request, 130 after Ctrl-C)."""
+    """Run the command line.
+
+    Returns
+    -------
+    int
+        The exit status: 0; 1 where nothing better than the function as it is was found; 2 for a
+        bad request; 3 where the machine is to blame (a full disk, a dead helper process, a missing
+        linker, an output that cannot be written); 130 after Ctrl-C.
+    """
+    _open_streams()
+    try:
+        return _run(argv)
+    except BrokenPipeError:  # the reader (head, less) has seen enough
+        _abandon(sys.stdout)
+        return 0
+
+
+def _run(argv: Sequence[str] | None) -> int:
     args = _parser().parse_args(argv)
     command: Callable[[argparse.Namespace], int] = args.command
     try:
-        return command(args)
+        status = command(args)
+        _flush(sys.stdout)
+        return status
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # the reader (head, less) has seen enough
-        sys.stderr.close()
-        return 0
+        _complain("interrupted")
+        return INTERRUPTED
     except (ValueError, TypeError, FileNotFoundError) as error:
-        print(f"mschedx: {error}", file=sys.stderr)
-        return 2
+        _complain(str(error))
+        return BAD_REQUEST
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _complain(_about(error))
+        return MACHINE
+    except RuntimeError as error:
+        from mschedx.measure.failures import MachineTrouble
+
+        if not isinstance(error, MachineTrouble):
+            raise
+        _complain(str(error))
+        return MACHINE
+
+
+def _about(error: OSError) -> str:
+    """One line with the file that an error of the system is about.
+
+    Files of ours give their names; a stream has none.
+    """
+    stream = error.errno in (errno.ENOSPC, errno.EIO, errno.EBADF)
+    where = error.filename or ("standard output" if stream else "")
+    return f"{error.strerror or error}" + (f": {where}" if where else "")
+
+
+def _complain(text: str) -> None:
+    with contextlib.suppress(OSError):
+        print(f"mschedx: {text}", file=sys.stderr)
+
+
+def _flush(stream: Any) -> None:
+    """Write what is left now, while it can be said that it cannot be written."""
+    try:
+        stream.flush()
+    except BrokenPipeError:
+        raise
+    except OSError:
+        _abandon(stream)
+        raise
+
+
+def _abandon(stream: Any) -> None:
+    """Let a stream lead nowhere, so that Python does not complain of it when it exits."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _open_streams() -> None:
+    """Let standard streams that the caller closed lead nowhere; no other file takes their place."""
+    while (free := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(free)
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w", closefd=False))  # noqa: SIM115  (stays open)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -141,13 +216,16 @@ def _tune(args: argparse.Namespace) -> int:
         progress=not args.quiet,
     )
     if result.schedule is None:
-        print(f"mschedx: {_no_winner(result)}", file=sys.stderr)
-        return 1
+        _complain(_no_winner(result))
+        return NOTHING_FOUND
 
     from mschedx.bench.summary import print_summary
 
     print_summary(workload, result, compare=not args.no_compare)
-    return 130 if result.interrupted else 0
+    if result.unscheduled:
+        _complain(result.notes[-1])
+        return NOTHING_FOUND
+    return INTERRUPTED if result.interrupted else 0
 
 
 def _report(args: argparse.Namespace) -> int:
