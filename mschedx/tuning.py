@@ -47,8 +47,6 @@ class TuneResult:
         The winner; None if no candidate ran.
     history : tuple[Trial, ...]
         Every measurement of this function in the work_dir, earlier sessions included.
-    database : ms.Database
-        Stock TVM database on the work_dir.
     flops : float
         Arithmetic operations of one run.
     measured : int
@@ -66,7 +64,6 @@ class TuneResult:
     mod: IRModule
     target: Target
     work_dir: Path
-    database: ms.Database
     latency_s: float
     schedule: Schedule | None
     best: Trial | None
@@ -78,6 +75,11 @@ class TuneResult:
     timed_out: bool = False
     verified: bool = False
     notes: tuple[str, ...] = field(default=())
+
+    @property
+    def database(self) -> ms.Database:
+        """Stock TVM database on the work_dir, read when it is asked for (1 ms a record)."""
+        return ms.database.JSONDatabase(work_dir=str(self.work_dir))
 
     @property
     def gflops(self) -> float:
@@ -255,7 +257,6 @@ def _result(
         mod=plan.mod,
         target=plan.target,
         work_dir=work_dir.path,
-        database=ms.database.JSONDatabase(work_dir=str(work_dir.path)),
         latency_s=winner.trial.latency_s or math.inf if winner else math.inf,
         schedule=winner.schedule if winner else None,
         best=winner.trial if winner else None,

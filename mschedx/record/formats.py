@@ -32,6 +32,7 @@ _OPTIONAL: dict[str, tuple[type, ...]] = {
     "error": (str, type(None)),
     "task": (str,),
     "unscheduled": (bool,),
+    "program": (int, type(None)),
 }
 
 

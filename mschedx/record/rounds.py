@@ -23,6 +23,7 @@ from mschedx.latency import latency_s
 from mschedx.measure.failures import reason
 
 from .lines import parse
+from .programs import program_hash
 from .trials import Trial
 
 _LONGEST_ERROR = 2000
@@ -49,7 +50,8 @@ class Round:
             What the cost model foretold, one for each candidate; empty if it was not asked.
         """
         found = []
-        for offset, (built, ran) in enumerate(zip(self.built, self.ran)):
+        measured = zip(self.candidates, self.built, self.ran)
+        for offset, (candidate, built, ran) in enumerate(measured):
             error = built.error_msg or ran.error_msg
             latency = latency_s(ran) if not error else math.inf
             found.append(
@@ -61,6 +63,7 @@ class Round:
                     reason=reason(str(error)) if error else None,
                     error=str(error)[:_LONGEST_ERROR] if error else None,
                     predicted=scores[offset] if scores else None,
+                    program=program_hash(candidate.sch.mod),
                 )
             )
         return found

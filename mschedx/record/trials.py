@@ -52,6 +52,8 @@ class Trial:
         Score of the cost model before measuring, higher is better; None when not logged.
     unscheduled : bool
         Whether it is the function as it is, since nothing could be searched.
+    program : int | None
+        Structural hash of the scheduled module; None when not logged.
     """
 
     index: int
@@ -64,6 +66,7 @@ class Trial:
     elapsed_s: float | None = None
     predicted: float | None = None
     unscheduled: bool = False
+    program: int | None = None
     session: int = 0
     task: str = "main"
 

@@ -20,7 +20,7 @@ ALLOWED = {
     "inputs": ("hardware",),
     "space": ("compat", "hardware", "intrinsics"),
     "cost": ("space", "latency"),
-    "search": ("cost",),
+    "search": ("cost", "record"),
     "measure": ("compat",),
     "record": ("measure", "intrinsics", "latency", "version"),
     "report": ("record", "hardware", "peak"),
