@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,6 +100,22 @@ class TuneResult:
     def failures(self) -> dict[str, int]:
         """Failed trials by reason."""
         return count_failures(self.history)
+
+    def trials(self) -> Any:
+        """Every measurement as a table.
+
+        Returns
+        -------
+        pandas.DataFrame or list of dict
+            A row a trial, the columns those of :class:`~mschedx.record.trials.Trial`; the rows as
+            a list where pandas is not installed.
+        """
+        rows = [asdict(trial) for trial in self.history]
+        try:
+            import pandas
+        except ImportError:
+            return rows
+        return pandas.DataFrame(rows, columns=[column.name for column in fields(Trial)])
 
     def compile(self) -> Compiled:
         """Compile the winner with stock TVM.

@@ -287,3 +287,21 @@ def test_the_name_is_a_function_whatever_was_imported_before():
     code = "from mschedx.tuning import TuneResult; import mschedx; mschedx.tune(5)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "TypeError: expected a tirx.PrimFunc" in run.stderr
+
+
+def test_trials_are_a_table(tmp_path, monkeypatch):
+    result = tune(gemm(), trials=4, work_dir=tmp_path, **quick(Runner([4, None, 3, 2])))
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    rows = result.trials()
+    assert [row["latency_s"] for row in rows] == pytest.approx([4e-3, None, 3e-3, 2e-3])
+    assert rows[1]["reason"] == "timeout"
+
+    class Pandas:
+        @staticmethod
+        def DataFrame(rows, columns):
+            return "frame", rows, columns
+
+    monkeypatch.setitem(sys.modules, "pandas", Pandas)
+    kind, rows, columns = result.trials()
+    assert kind == "frame"
+    assert {"index", "latency_s", "reason", "record"} <= set(columns) == set(rows[0])
