@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import errno
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from mschedx.streams import abandon, about, complain, flush, open_streams
 
 BAD_REQUEST, NOTHING_FOUND, MACHINE, INTERRUPTED = 2, 1, 3, 130
 
@@ -24,11 +23,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         bad request; 3 where the machine is to blame (a full disk, a dead helper process, a missing
         linker, an output that cannot be written); 130 after Ctrl-C.
     """
-    _open_streams()
+    open_streams()
     try:
         return _run(argv)
     except BrokenPipeError:  # the reader (head, less) has seen enough
-        _abandon(sys.stdout)
+        abandon(sys.stdout)
         return 0
 
 
@@ -37,68 +36,26 @@ def _run(argv: Sequence[str] | None) -> int:
     command: Callable[[argparse.Namespace], int] = args.command
     try:
         status = command(args)
-        _flush(sys.stdout)
+        flush(sys.stdout)
         return status
     except KeyboardInterrupt:
-        _complain("interrupted")
+        complain("interrupted")
         return INTERRUPTED
     except (ValueError, TypeError, FileNotFoundError) as error:
-        _complain(str(error))
+        complain(str(error))
         return BAD_REQUEST
     except BrokenPipeError:
         raise
     except OSError as error:
-        _complain(_about(error))
+        complain(about(error))
         return MACHINE
     except RuntimeError as error:
         from mschedx.measure.failures import MachineTrouble
 
         if not isinstance(error, MachineTrouble):
             raise
-        _complain(str(error))
+        complain(str(error))
         return MACHINE
-
-
-def _about(error: OSError) -> str:
-    """One line with the file that an error of the system is about.
-
-    Files of ours give their names; a stream has none.
-    """
-    stream = error.errno in (errno.ENOSPC, errno.EIO, errno.EBADF)
-    where = error.filename or ("standard output" if stream else "")
-    return f"{error.strerror or error}" + (f": {where}" if where else "")
-
-
-def _complain(text: str) -> None:
-    with contextlib.suppress(OSError):
-        print(f"mschedx: {text}", file=sys.stderr)
-
-
-def _flush(stream: Any) -> None:
-    """Write what is left now, while it can be said that it cannot be written."""
-    try:
-        stream.flush()
-    except BrokenPipeError:
-        raise
-    except OSError:
-        _abandon(stream)
-        raise
-
-
-def _abandon(stream: Any) -> None:
-    """Let a stream lead nowhere, so that Python does not complain of it when it exits."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-def _open_streams() -> None:
-    """Let standard streams that the caller closed lead nowhere; no other file takes their place."""
-    while (free := os.open(os.devnull, os.O_RDWR)) <= 2:
-        pass
-    os.close(free)
-    for name, number in (("stdout", 1), ("stderr", 2)):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(number, "w", closefd=False))  # noqa: SIM115  (stays open)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -216,14 +173,14 @@ def _tune(args: argparse.Namespace) -> int:
         progress=not args.quiet,
     )
     if result.schedule is None:
-        _complain(_no_winner(result))
+        complain(_no_winner(result))
         return NOTHING_FOUND
 
     from mschedx.bench.summary import print_summary
 
     print_summary(workload, result, compare=not args.no_compare)
     if result.unscheduled:
-        _complain(result.notes[-1])
+        complain(result.notes[-1])
         return NOTHING_FOUND
     return INTERRUPTED if result.interrupted else 0
 

@@ -25,8 +25,9 @@ from mschedx.measure import start as start_workers
 from mschedx.record.contents import RECORDS
 from mschedx.record.trials import Trial, best_so_far, count_failures
 from mschedx.record.work_dir import WorkDir, best_folder, open_work_dir
+from mschedx.recorder import Outcome, Plan
 from mschedx.report.progress import Progress, make_progress
-from mschedx.session import Outcome, Plan, recorded, run_session
+from mschedx.session import recorded, run_session
 from mschedx.winner import choose_winner
 
 if TYPE_CHECKING:
