@@ -265,7 +265,13 @@ def _result(
     run = recorded(work_dir, plan.mod)
     winner, notes = None, []
     if run is not None:
-        winner, notes = choose_winner(run, plan.mod, plan.target, work_dir, verify=verify)
+        try:
+            winner, notes = choose_winner(run, plan.mod, plan.target, work_dir, verify=verify)
+        except KeyboardInterrupt:  # checking can take longer than anybody wants to wait
+            outcome.interrupt()
+            run = recorded(work_dir, plan.mod) or run  # what was disqualified before
+            winner, notes = choose_winner(run, plan.mod, plan.target, work_dir, verify=False)
+            notes.append("the winner's output was not compared: interrupted")
     for note in notes:
         display.note(note)
     if notes:  # records that turned out wrong have failed now

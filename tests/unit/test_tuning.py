@@ -172,6 +172,18 @@ def test_a_wrong_winner_is_disqualified_also_for_stock_tvm(tmp_path, monkeypatch
     assert len(asked) == 2, "a checked winner is not run again"
 
 
+def test_ctrl_c_while_the_winner_is_checked_keeps_it_unchecked(tmp_path, monkeypatch):
+    def verify(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mschedx.winner.measure, "verify", verify)
+    options = {**quick(Runner([4, 1, 3, 2])), "verify": True}
+    result = tune(gemm(), trials=4, work_dir=tmp_path, **options)
+    assert (result.interrupted, result.verified) == (True, False)
+    assert result.latency_s == pytest.approx(1e-3)
+    assert any("not compared: interrupted" in note for note in result.notes)
+
+
 def test_a_winner_that_cannot_be_checked_is_kept_and_said_to_be_unchecked(tmp_path, monkeypatch):
     class Unknown:
         ok, checked, reason = False, False, "no such device"
