@@ -8,22 +8,54 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from mschedx.streams import abandon, about, complain, flush, open_streams
+
+BAD_REQUEST, NOTHING_FOUND, MACHINE, INTERRUPTED = 2, 1, 3, 130
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status (2 for a bad request, 130 after Ctrl-C)."""
+    """Run the command line.
+
+    Returns
+    -------
+    int
+        The exit status: 0; 1 where nothing better than the function as it is was found; 2 for a
+        bad request; 3 where the machine is to blame (a full disk, a dead helper process, a missing
+        linker, an output that cannot be written); 130 after Ctrl-C.
+    """
+    open_streams()
+    try:
+        return _run(argv)
+    except BrokenPipeError:  # the reader (head, less) has seen enough
+        abandon(sys.stdout)
+        return 0
+
+
+def _run(argv: Sequence[str] | None) -> int:
     args = _parser().parse_args(argv)
     command: Callable[[argparse.Namespace], int] = args.command
     try:
-        return command(args)
+        status = command(args)
+        flush(sys.stdout)
+        return status
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # the reader (head, less) has seen enough
-        sys.stderr.close()
-        return 0
+        complain("interrupted")
+        return INTERRUPTED
     except (ValueError, TypeError, FileNotFoundError) as error:
-        print(f"mschedx: {error}", file=sys.stderr)
-        return 2
+        complain(str(error))
+        return BAD_REQUEST
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        complain(about(error))
+        return MACHINE
+    except RuntimeError as error:
+        from mschedx.measure.failures import MachineTrouble
+
+        if not isinstance(error, MachineTrouble):
+            raise
+        complain(str(error))
+        return MACHINE
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -141,13 +173,16 @@ def _tune(args: argparse.Namespace) -> int:
         progress=not args.quiet,
     )
     if result.schedule is None:
-        print(f"mschedx: {_no_winner(result)}", file=sys.stderr)
-        return 1
+        complain(_no_winner(result))
+        return NOTHING_FOUND
 
     from mschedx.bench.summary import print_summary
 
     print_summary(workload, result, compare=not args.no_compare)
-    return 130 if result.interrupted else 0
+    if result.unscheduled:
+        complain(result.notes[-1])
+        return NOTHING_FOUND
+    return INTERRUPTED if result.interrupted else 0
 
 
 def _report(args: argparse.Namespace) -> int:

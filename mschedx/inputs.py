@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import json
+import math
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 from tvm import IRModule, tirx
+from tvm.ir import PointerType
 from tvm.target import Target
 
 
@@ -21,18 +25,20 @@ def normalize_target(target: Target | dict[str, Any] | str | None) -> Target:
     Raises
     ------
     ValueError
-        For the command-line form, an unknown kind or option, a kind that cannot be tuned, and an
-        llvm target without ``num-cores``.
+        For the command-line form, an unknown kind, option or mcpu, a kind that cannot be tuned, an
+        llvm target without ``num-cores``, and a cuda target without ``arch`` where no GPU tells it.
     """
     from mschedx.hardware import host_target
 
     if target is None:
         return host_target()
     if not isinstance(target, Target):
+        _require_arch(target)
         target = _parse(target)
     kind = target.kind.name
     if kind == "llvm":
         _require_cores(target)
+        _require_known_cpu(target)
         if not target.attrs.get("mcpu", None):
             warnings.warn(
                 "the llvm target names no mcpu, so kernels use the oldest instruction set of the "
@@ -103,6 +109,66 @@ def _require_cores(target: Target) -> None:
     )
 
 
+def _require_known_cpu(target: Target) -> None:
+    """Refuse a CPU for which LLVM would silently generate code for any other."""
+    from tvm.target import codegen
+
+    cpu, triple = target.attrs.get("mcpu", None), target.attrs.get("mtriple", None)
+    if not cpu:
+        return
+    triple = str(triple or codegen.llvm_get_system_triple())
+    if codegen.llvm_is_valid_cpu(str(cpu), triple):
+        return
+    host = Target({"kind": "llvm", "mtriple": triple})
+    known = [str(name) for name in codegen.llvm_get_cpu_archlist(host)]
+    close = difflib.get_close_matches(str(cpu), known, 5, 0.4) or known[:5]
+    raise ValueError(
+        f"LLVM knows no mcpu {str(cpu)!r} for {triple}, and would generate code for a generic CPU; "
+        f'close to it: {", ".join(close)}; this machine is "{_host_cpu()}"'
+    )
+
+
+def _require_arch(target: dict[str, Any] | str) -> None:
+    """Refuse a GPU that is not named: without a device TVM takes it to be of 2014."""
+    config = target
+    if isinstance(target, str) and target.lstrip().startswith("{"):
+        try:
+            config = json.loads(target)
+        except ValueError:
+            return  # what is wrong with it is said where it is parsed
+    named = isinstance(config, dict) and config.get("arch")
+    is_cuda = config == "cuda" or (isinstance(config, dict) and config.get("kind") == "cuda")
+    if is_cuda and not named and not has_gpu():
+        raise ValueError(
+            'expected a cuda target with the "arch" of its GPU, since there is none here to ask: '
+            'a tag such as "nvidia/nvidia-a100" or {"kind": "cuda", "arch": "sm_80", ...}, '
+            f"got {target!r}"
+        )
+
+
+def has_gpu() -> bool:
+    """Whether there is an NVIDIA GPU that this process can use."""
+    import tvm
+
+    return bool(tvm.cuda().exist)
+
+
+def require_device(target: Target) -> None:
+    """Refuse to measure on this machine what it cannot run.
+
+    Raises
+    ------
+    ValueError
+        For a cuda target where there is no GPU.
+    """
+    if target.kind.name == "cuda" and not has_gpu():
+        raise ValueError(
+            f"the target {target.attrs.get('arch', '')} needs an NVIDIA GPU to measure on, and "
+            "this machine shows none. Run on a machine with one, or pass a runner= that reaches "
+            "one (ms.runner.RPCRunner)"
+        )
+
+
 def normalize_mod(mod: IRModule | tirx.PrimFunc) -> IRModule:
     """Give a module with the one function to tune, named "main".
 
@@ -111,7 +177,8 @@ def normalize_mod(mod: IRModule | tirx.PrimFunc) -> IRModule:
     TypeError
         For anything but a PrimFunc or an IRModule.
     ValueError
-        For a module with no or several PrimFuncs, a function without blocks, and dynamic shapes.
+        For a module with no or several PrimFuncs, scalar parameters, dynamic shapes, and a
+        function without blocks or one that is scheduled already.
     """
     if isinstance(mod, IRModule):
         prims = {g.name_hint: f for g, f in mod.functions_items() if isinstance(f, tirx.PrimFunc)}
@@ -125,8 +192,9 @@ def normalize_mod(mod: IRModule | tirx.PrimFunc) -> IRModule:
         mod = next(iter(prims.values()))
     if not isinstance(mod, tirx.PrimFunc):
         raise TypeError(f"expected a tirx.PrimFunc or an IRModule, got {type(mod).__name__}")
-    _require_blocks(mod)
     _require_static(mod)
+    _require_blocks(mod)
+    _require_unscheduled(mod)
     # The same form that TuneContext gives it, so that stock look-ups find the records.
     if not (mod.attrs and "global_symbol" in mod.attrs):
         mod = mod.with_attr("global_symbol", "main")
@@ -140,16 +208,54 @@ def _require_blocks(func: tirx.PrimFunc) -> None:
     if root is not None:
         schedule = Schedule(IRModule({"main": func}))
         root_rv = schedule.get_sblock(root.block.name_hint, func_name="main")
-        if len(schedule.get_child_blocks(root_rv)) > 0:
-            return
+        if len(schedule.get_child_blocks(root_rv)) > 0 or root.block.name_hint != "root":
+            return  # a single block that is opaque, as te.extern makes it, is the root itself
     raise ValueError(
         "the PrimFunc has no blocks, so there is nothing to schedule; it must be written with "
         "T.sblock (or te.create_prim_func) and not be lowered yet"
     )
 
 
+_SCHEDULED = {
+    tirx.ForKind.PARALLEL: "parallel",
+    tirx.ForKind.VECTORIZED: "vectorized",
+    tirx.ForKind.THREAD_BINDING: "bound to threads",
+}
+
+
+def _require_unscheduled(func: tirx.PrimFunc) -> None:
+    """Refuse loops around blocks that are parallel and so on: no search can undo them."""
+    found = [
+        f'loop "{loop.loop_var.name}" is {_SCHEDULED[loop.kind]}'
+        for loop in _loops_around_blocks(func.body)
+        if loop.kind in _SCHEDULED
+    ]
+    if found:
+        raise ValueError(
+            f"the function is scheduled already ({', '.join(found[:3])}); pass it as it was "
+            "before, its loops serial, and let the search decide about them"
+        )
+
+
+def _loops_around_blocks(node: Any) -> Iterator[Any]:
+    """Loops outside of all blocks but the root; what is inside belongs to the computation."""
+    if isinstance(node, tirx.For):
+        yield node
+        yield from _loops_around_blocks(node.body)
+    elif isinstance(node, tirx.SeqStmt):
+        for part in node.seq:
+            yield from _loops_around_blocks(part)
+    elif hasattr(node, "block") and node.block.name_hint == "root":
+        yield from _loops_around_blocks(node.block.body)
+
+
 def _require_static(func: tirx.PrimFunc) -> None:
     for param in func.params:
+        if isinstance(param.ty, PointerType):
+            raise ValueError(
+                f'parameter "{param.name}" is a bare pointer; tuning needs buffers with constant '
+                "shapes: give it one with T.match_buffer or T.Buffer"
+            )
         if not isinstance(param.ty, tirx.BufferType):
             raise ValueError(
                 f'parameter "{param.name}" is a scalar; tuning needs functions of buffers with '
@@ -164,8 +270,25 @@ def _require_static(func: tirx.PrimFunc) -> None:
             )
 
 
-def check_trials(trials: int) -> int:
-    """Check a budget of measurements."""
+def check_seconds(name: str, seconds: float | None) -> None:
+    """Check a limit of time, seconds; None for none."""
+    if seconds is None:
+        return
+    number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if not number or not math.isfinite(seconds) or seconds <= 0:
+        raise ValueError(
+            f"expected {name} as seconds above 0, or None for no limit; got {seconds!r}"
+        )
+
+
+def check_seed(seed: int) -> None:
+    """Check the seed of a run: TVM's generator wraps around beyond 31 bits."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31:
+        raise ValueError(f"expected seed as an int from 0 to 2**31 - 1, got {seed!r}")
+
+
+def check_trials(trials: int, name: str = "trials") -> int:
+    """Check a number of measurements."""
     if isinstance(trials, bool) or not isinstance(trials, int) or trials < 1:
-        raise ValueError(f"expected trials as an int of at least 1, got {trials!r}")
+        raise ValueError(f"expected {name} as an int of at least 1, got {trials!r}")
     return trials

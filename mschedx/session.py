@@ -2,87 +2,27 @@
 
 from __future__ import annotations
 
-import logging
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tvm.s_tir import meta_schedule as ms
 
 from mschedx.measure.failures import MachineTrouble, machine_trouble
+from mschedx.process_state import interruptible, numpy_seed, quiet_logging, search_log
 from mschedx.record.contents import Contents, read_contents
-from mschedx.record.rounds import AfterRound, Appended, Round
+from mschedx.record.rounds import Appended
 from mschedx.record.trials import Journal, Run, Trial, run_of, workload_number
+from mschedx.recorder import Outcome, Plan, Recorder
 
 if TYPE_CHECKING:
     from tvm import IRModule
-    from tvm.target import Target
 
     from mschedx.record.work_dir import WorkDir
     from mschedx.report.progress import Progress
 
-_LOGGER = "tvm.s_tir.meta_schedule"
 
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What one call of the tuner is asked for.
-
-    Attributes
-    ----------
-    parts : dict[str, Any]
-        space, strategy, cost_model, builder and runner, as ``ms.tune_tir`` takes them; None for
-        mschedx's own.
-    timeout_s : float | None
-        Start no further round after this many seconds since `begin` (``time.perf_counter``).
-    """
-
-    mod: IRModule
-    target: Target
-    trials: int
-    trials_per_round: int
-    seed: int
-    timeout_s: float | None
-    begin: float
-    parts: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class Outcome:
-    """How a session went; the callback and the signal handler fill it."""
-
-    measured: int = 0
-    interrupted: bool = False
-    timed_out: bool = False
-    fault: BaseException | None = None
-
-    @property
-    def stopping(self) -> bool:
-        return self.interrupted or self.timed_out
-
-    def keeping(self, function: Callable[[Round], None]) -> Callable[[Round], None]:
-        """Keep what a callback raises: TVM hands on its text only."""
-
-        def call(done: Round) -> None:
-            try:
-                function(done)
-            except Stopped:
-                raise
-            except Exception as error:
-                self.fault = error
-                raise
-
-        return call
-
-
-class Stopped(Exception):
-    """Ends ``tune_tir`` from a callback; TVM turns it into a RuntimeError on its way."""
+_NOTHING = "nothing to search"
 
 
 def recorded(work_dir: WorkDir, mod: IRModule) -> Run | None:
@@ -98,7 +38,8 @@ def _of(contents: Contents, work_dir: WorkDir, mod: IRModule) -> Run | None:
 def run_session(plan: Plan, work_dir: WorkDir, progress: Progress) -> Outcome:
     """Measure until the work_dir holds ``plan.trials`` trials of the function, or it is stopped.
 
-    Whatever stops it, all rounds that were measured are in the database and in the journal.
+    Whatever stops it, all rounds that were measured are in the database and in the journal. Where
+    the search finds nothing at all, the function as it is becomes the only trial.
 
     Raises
     ------
@@ -111,23 +52,23 @@ def run_session(plan: Plan, work_dir: WorkDir, progress: Progress) -> Outcome:
     done = before.trials if before is not None else ()
     outcome = Outcome()
     progress.start(plan.trials, done)
-    missing = plan.trials - len(done)
-    if missing <= 0:
+    if len(done) >= plan.trials:
         return outcome
     database = ms.database.JSONDatabase(work_dir=str(work_dir.path))
     new = Appended(work_dir.workloads)
     database.commit_workload(plan.mod)
     if before is None:
         new.check(1)
-    journal = Journal(work_dir.path)
-    seed = plan.seed if not done else _resumed_seed(plan.seed, len(done))
     common = Trial(
         index=len(done),
         workload=before.workload if before is not None else len(work_dir.contents.workloads),
         session=len(before.sessions) if before is not None else 0,
         round=0,
+        unscheduled=bool(done) and all(t.unscheduled for t in done),
         elapsed_s=max((t.elapsed_s or 0.0 for t in done), default=0.0),
     )
+    journal = Journal(work_dir.path)
+    seed = plan.seed if not done else _resumed_seed(plan.seed, len(done))
     journal.append(
         {
             "kind": "session",
@@ -138,100 +79,51 @@ def run_session(plan: Plan, work_dir: WorkDir, progress: Progress) -> Outcome:
             "parts": {name: _name(part) for name, part in plan.parts.items()},
         }
     )
-    # TVM's own models may answer at random.
-    forecast = None if isinstance(plan.parts.get("cost_model"), str) else _Forecast()
-    records = Appended(work_dir.records)
-    recorder = _Recorder(plan, outcome, journal, records, progress, common, forecast)
-    callbacks = [
-        AfterRound(outcome.keeping(recorder.before_records)),
-        *ms.MeasureCallback.create("default"),
-        AfterRound(outcome.keeping(recorder.after_records)),
-    ]
-    with ms.Profiler() as profiler, _interruptible(outcome), quiet_logging(), _numpy_seed(seed):
-        try:
-            ms.tune_tir(
-                plan.mod,
-                plan.target,
-                work_dir=str(work_dir.path),
-                max_trials_global=missing,
-                num_trials_per_iter=min(plan.trials_per_round, missing),
-                database=database,
-                measure_callbacks=callbacks,
-                seed=seed,
-                **_parts(plan),
-            )
-        except (Exception, KeyboardInterrupt) as error:
-            # KeyboardInterrupt and Stopped arrive as RuntimeError after passing through TVM.
-            if outcome.fault is not None:
-                raise outcome.fault from None
-            if not outcome.stopping:
-                trouble = machine_trouble(error)
-                if trouble is not None:
-                    raise MachineTrouble(trouble) from None
-                raise
+    recorder = Recorder(
+        plan, outcome, journal, Appended(work_dir.records), progress, common, database
+    )
+    with ms.Profiler() as profiler, search_log() as said, interruptible(outcome.interrupt):
+        parts = _parts(plan)
+        nothing = _search(plan, work_dir, recorder, parts, seed)
+        if not outcome.stopping and recorder.missing > 0:
+            ended = nothing or (said[-1] if said else "TVM's log says more")
+            recorder.end(ended, parts["builder"], parts["runner"])
     stages = {str(name): float(seconds) for name, seconds in profiler.get().items()}
     journal.append({"kind": "end", "workload": common.workload, "stages": stages})
     return outcome
 
 
-class _Forecast:
-    """Ask the cost model for its scores of a round before it learns how the round went."""
-
-    def __init__(self) -> None:
-        self._rounds = 0
-
-    def __call__(self, done: Round) -> list[float]:
-        self._rounds += 1
-        if self._rounds == 1:  # before the first round it has seen nothing
-            return []
-        context = done.scheduler.tasks_[done.task].ctx
-        scores = done.scheduler.cost_model_.predict(context, list(done.candidates))
-        return [float(score) for score in scores]
-
-
-class _Recorder:
-    """Write each round to the journal, show it, and end the run when it is time.
-
-    Parameters
-    ----------
-    common : Trial
-        What the trials of the next round have in common; `elapsed_s` is of earlier sessions.
-    """
-
-    def __init__(
-        self,
-        plan: Plan,
-        outcome: Outcome,
-        journal: Journal,
-        records: Appended,
-        progress: Progress,
-        common: Trial,
-        forecast: _Forecast | None,
-    ) -> None:
-        self._plan, self._outcome, self._journal = plan, outcome, journal
-        self._records, self._progress, self._forecast = records, progress, forecast
-        self._next, self._earlier_s = common, common.elapsed_s or 0.0
-        self._round: list[Trial] = []
-
-    def before_records(self, done: Round) -> None:
-        """Journal a round that TVM is about to record."""
-        elapsed = self._earlier_s + time.perf_counter() - self._plan.begin
-        scores = self._forecast(done) if self._forecast is not None else []
-        self._round = done.trials(replace(self._next, elapsed_s=elapsed), scores)
-        self._journal.trials(self._round)
-
-    def after_records(self, done: Round) -> None:
-        """Count and show a round once it is on the disk."""
-        self._records.check(len(done.candidates))
-        count = self._next.index + len(self._round)
-        self._next = replace(self._next, index=count, round=self._next.round + 1)
-        self._outcome.measured += len(self._round)
-        self._progress.update(self._round)
-        limit = self._plan.timeout_s
-        if limit is not None and time.perf_counter() - self._plan.begin >= limit:
-            self._outcome.timed_out = count < self._plan.trials
-        if self._outcome.stopping:
-            raise Stopped
+def _search(
+    plan: Plan, work_dir: WorkDir, recorder: Recorder, parts: dict[str, Any], seed: int
+) -> str | None:
+    """Let TVM's scheduler measure what is missing; say why if there is nothing to search."""
+    outcome = recorder.outcome
+    try:
+        with quiet_logging(), numpy_seed(seed):
+            ms.tune_tir(
+                plan.mod,
+                plan.target,
+                work_dir=str(work_dir.path),
+                max_trials_global=recorder.missing,
+                num_trials_per_iter=min(plan.trials_per_round, recorder.missing),
+                database=recorder.database,
+                measure_callbacks=recorder.callbacks(),
+                seed=seed,
+                **parts,
+            )
+    except (Exception, KeyboardInterrupt) as error:
+        # KeyboardInterrupt and Stopped arrive as RuntimeError after passing through TVM.
+        if outcome.fault is not None:
+            raise outcome.fault from None
+        if outcome.stopping:
+            return None
+        trouble = machine_trouble(error)
+        if trouble is not None:
+            raise MachineTrouble(trouble) from None
+        if _NOTHING in str(error) and plan.parts.get("space") is None:
+            return f"{_NOTHING}{str(error).partition(_NOTHING)[2]}".splitlines()[0]
+        raise
+    return None
 
 
 def _parts(plan: Plan) -> dict[str, Any]:
@@ -269,58 +161,3 @@ def _name(part: Any) -> str | None:
 def _resumed_seed(seed: int, done: int) -> int:
     """Give a continued run other candidates than the run that it continues."""
     return int(np.random.SeedSequence([seed, done]).generate_state(1)[0] >> 1) or 1
-
-
-@contextmanager
-def _interruptible(outcome: Outcome) -> Iterator[None]:
-    """Note Ctrl-C, since TVM makes another error of it on its way through C++."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def note(signum: int, frame: FrameType | None) -> None:
-        outcome.interrupted = True
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGINT, note)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
-
-
-@contextmanager
-def quiet_logging() -> Iterator[None]:
-    """Keep MetaSchedule's log off the console (its files stay) and undo its logging set-up.
-
-    Handlers that its logger had are put aside meanwhile: ``tune_tir`` fails on those without a
-    name, and doubles its own.
-    """
-    root = logging.getLogger(_LOGGER)
-    level, handlers, propagate = root.level, list(root.handlers), root.propagate
-    root.handlers.clear()
-    root.setLevel(logging.ERROR)
-    complains, logging.raiseExceptions = logging.raiseExceptions, False  # of a full disk
-    try:
-        yield
-    finally:
-        logging.raiseExceptions = complains
-        for name in [n for n in logging.root.manager.loggerDict if n.startswith(_LOGGER)]:
-            logger = logging.getLogger(name)
-            for handler in list(logger.handlers):
-                logger.removeHandler(handler)
-                handler.close()
-        root.handlers.extend(handlers)
-        root.setLevel(level)
-        root.propagate = propagate
-
-
-@contextmanager
-def _numpy_seed(seed: int) -> Iterator[None]:
-    """Seed NumPy's global generator, which TVM's own "xgb" warms up with, and restore it."""
-    state = np.random.get_state()  # noqa: NPY002
-    np.random.seed(seed % 2**32)  # noqa: NPY002
-    try:
-        yield
-    finally:
-        np.random.set_state(state)  # noqa: NPY002

@@ -5,21 +5,29 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvm.s_tir import meta_schedule as ms
 
 from mschedx import compat
-from mschedx.inputs import check_trials, normalize_mod, normalize_target
+from mschedx.inputs import (
+    check_seconds,
+    check_seed,
+    check_trials,
+    normalize_mod,
+    normalize_target,
+    require_device,
+)
 from mschedx.kernel import Compiled
 from mschedx.measure import start as start_workers
 from mschedx.record.contents import RECORDS
 from mschedx.record.trials import Trial, best_so_far, count_failures
 from mschedx.record.work_dir import WorkDir, best_folder, open_work_dir
+from mschedx.recorder import Outcome, Plan
 from mschedx.report.progress import Progress, make_progress
-from mschedx.session import Outcome, Plan, recorded, run_session
+from mschedx.session import recorded, run_session
 from mschedx.winner import choose_winner
 
 if TYPE_CHECKING:
@@ -40,8 +48,6 @@ class TuneResult:
         The winner; None if no candidate ran.
     history : tuple[Trial, ...]
         Every measurement of this function in the work_dir, earlier sessions included.
-    database : ms.Database
-        Stock TVM database on the work_dir.
     flops : float
         Arithmetic operations of one run.
     measured : int
@@ -52,12 +58,13 @@ class TuneResult:
         Whether Ctrl-C ended it early.
     timed_out : bool
         Whether ``timeout_s`` ended it early.
+    notes : tuple[str, ...]
+        What else there is to say: repaired files, disqualified records, why a search ended early.
     """
 
     mod: IRModule
     target: Target
     work_dir: Path
-    database: ms.Database
     latency_s: float
     schedule: Schedule | None
     best: Trial | None
@@ -71,9 +78,19 @@ class TuneResult:
     notes: tuple[str, ...] = field(default=())
 
     @property
+    def database(self) -> ms.Database:
+        """Stock TVM database on the work_dir, read when it is asked for (1 ms a record)."""
+        return ms.database.JSONDatabase(work_dir=str(self.work_dir))
+
+    @property
     def gflops(self) -> float:
         """Rate of the winner, GFLOP/s."""
         return self.flops / self.latency_s / 1e9
+
+    @property
+    def unscheduled(self) -> bool:
+        """Whether the winner is the function as it is, since nothing could be searched."""
+        return self.best is not None and self.best.unscheduled
 
     @property
     def curve(self) -> list[float]:
@@ -84,6 +101,22 @@ class TuneResult:
     def failures(self) -> dict[str, int]:
         """Failed trials by reason."""
         return count_failures(self.history)
+
+    def trials(self) -> Any:
+        """Every measurement as a table.
+
+        Returns
+        -------
+        pandas.DataFrame or list of dict
+            A row a trial, the columns those of :class:`~mschedx.record.trials.Trial`; the rows as
+            a list where pandas is not installed.
+        """
+        rows = [asdict(trial) for trial in self.history]
+        try:
+            import pandas
+        except ImportError:
+            return rows
+        return pandas.DataFrame(rows, columns=[column.name for column in fields(Trial)])
 
     def compile(self) -> Compiled:
         """Compile the winner with stock TVM.
@@ -127,8 +160,9 @@ class TuneResult:
         if self.schedule is None:
             failures = ", ".join(f"{n} × {why}" for why, n in self.failures.items()) or "no trials"
             examples = [t.error for t in self.history if t.error]
+            notes = "".join(f"; {note}" for note in self.notes)
             raise RuntimeError(
-                f"no candidate of this run could be measured ({failures})"
+                f"no candidate of this run could be measured ({failures}{notes})"
                 + (f"; for instance: {examples[-1][:500]}" if examples else "")
                 + f"; the logs are in {self.work_dir / 'logs'}"
             )
@@ -186,9 +220,13 @@ def tune(
     """
     begin = time.perf_counter()
     check_trials(trials)
-    check_trials(trials_per_round)
+    check_trials(trials_per_round, "trials_per_round")
+    check_seconds("timeout_s", timeout_s)
+    check_seed(seed)
     module, resolved = normalize_mod(mod), normalize_target(target)
     compat.check_versions()
+    if runner is None:
+        require_device(resolved)
     if builder is None or runner is None:
         start_workers()
     folder = Path(work_dir if work_dir is not None else tempfile.mkdtemp(prefix="mschedx-"))
@@ -227,7 +265,13 @@ def _result(
     run = recorded(work_dir, plan.mod)
     winner, notes = None, []
     if run is not None:
-        winner, notes = choose_winner(run, plan.mod, plan.target, work_dir, verify=verify)
+        try:
+            winner, notes = choose_winner(run, plan.mod, plan.target, work_dir, verify=verify)
+        except KeyboardInterrupt:  # checking can take longer than anybody wants to wait
+            outcome.interrupt()
+            run = recorded(work_dir, plan.mod) or run  # what was disqualified before
+            winner, notes = choose_winner(run, plan.mod, plan.target, work_dir, verify=False)
+            notes.append("the winner's output was not compared: interrupted")
     for note in notes:
         display.note(note)
     if notes:  # records that turned out wrong have failed now
@@ -236,7 +280,6 @@ def _result(
         mod=plan.mod,
         target=plan.target,
         work_dir=work_dir.path,
-        database=ms.database.JSONDatabase(work_dir=str(work_dir.path)),
         latency_s=winner.trial.latency_s or math.inf if winner else math.inf,
         schedule=winner.schedule if winner else None,
         best=winner.trial if winner else None,
@@ -247,7 +290,7 @@ def _result(
         interrupted=outcome.interrupted,
         timed_out=outcome.timed_out,
         verified=winner.verified if winner else False,
-        notes=(*work_dir.notes, *notes),
+        notes=(*work_dir.notes, *([outcome.ended] if outcome.ended else []), *notes),
     )
 
 

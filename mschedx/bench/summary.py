@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mschedx.measure.timing import numpy_dtype
 from mschedx.report.progress import describe_failures, format_seconds
 from mschedx.tuning import TuneResult
 from mschedx.workloads import Workload
@@ -70,7 +71,7 @@ def compare_rates(workload: Workload, result: TuneResult) -> dict[str, float]:
 
     arrays = inputs(workload)
     out = list(workload.func().params)[-1]
-    zeros = np.zeros([int(d) for d in out.shape], str(out.dtype))
+    zeros = np.zeros([int(d) for d in out.shape], numpy_dtype(str(out.dtype)))
     name = str(result.mod["main"].attrs["global_symbol"])
     kernels = {
         "unscheduled": bound(tvm.compile(result.mod, target=result.target)[name], [*arrays, zeros]),
@@ -84,10 +85,9 @@ def compare_rates(workload: Workload, result: TuneResult) -> dict[str, float]:
         peak = peak_kernel(result.target, steps=100_000)
         kernels["peak"] = peak.call()
     with TorchProcess() as torch:
-        if workload.dtype != "bfloat16":
-            in_numpy = numpy_call(workload, arrays)
-            others["NumPy"] = in_numpy and partial(timed, in_numpy)
-            others["torch"] = torch.timer(workload)
+        in_numpy = numpy_call(workload, arrays)
+        others["NumPy"] = in_numpy and partial(timed, in_numpy)
+        others["torch"] = torch.timer(workload)
         timings = time_all(kernels, {name: timer for name, timer in others.items() if timer})
     rates = {key: timing.min_s for key, timing in timings.items()}
     if peak is not None:

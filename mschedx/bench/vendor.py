@@ -10,16 +10,17 @@ from typing import Any
 
 import numpy as np
 
+from mschedx.measure.timing import numpy_dtype
 from mschedx.workloads import Workload, find
 
 Call = Callable[[], Any]
 
 
 def random_input(shape: tuple[int, ...], dtype: str, rng: np.random.Generator) -> np.ndarray:
-    """Small random values; bfloat16 is not NumPy's, so it becomes float32."""
+    """Small random values; bfloat16 as TVM has it in NumPy, from ml_dtypes."""
     if dtype in ("int8", "uint8"):
         return rng.integers(0, 16, shape).astype(dtype)
-    return rng.random(shape, dtype=np.float32).astype("float32" if dtype == "bfloat16" else dtype)
+    return rng.random(shape, dtype=np.float32).astype(numpy_dtype(dtype))
 
 
 def inputs(workload: Workload, seed: int = 0) -> list[np.ndarray]:
@@ -63,9 +64,10 @@ def torch_call(workload: Workload, arrays: list[np.ndarray]) -> Call | None:
     """Torch's form, in eager mode on the CPU; None where it has none."""
     import torch
 
-    tensors = [torch.from_numpy(x) for x in arrays]
-    if workload.dtype == "bfloat16":
-        tensors = [x.bfloat16() for x in tensors]
+    if workload.dtype == "bfloat16":  # which torch does not know in NumPy
+        tensors = [torch.from_numpy(x.astype(np.float32)).bfloat16() for x in arrays]
+    else:
+        tensors = [torch.from_numpy(x) for x in arrays]
     if workload.dtype == "int8":
         return _torch_int8(workload, tensors)
     if workload.dtype == "float16":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .builder import LocalBuilder
     from .config import MeasureConfig
+    from .failures import MachineTrouble
     from .pool import shutdown, start
     from .runner import LocalRunner
     from .verification import VerifyResult, verify
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "LocalBuilder",
     "LocalRunner",
+    "MachineTrouble",
     "MeasureConfig",
     "VerifyResult",
     "shutdown",
@@ -25,6 +27,7 @@ __all__ = [
 _HOME = {
     "LocalBuilder": "builder",
     "LocalRunner": "runner",
+    "MachineTrouble": "failures",
     "MeasureConfig": "config",
     "VerifyResult": "verification",
     "shutdown": "pool",

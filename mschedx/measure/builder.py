@@ -14,6 +14,7 @@ from tvm.s_tir.meta_schedule.builder import BuilderInput, BuilderResult, PyBuild
 from mschedx import compat
 
 from . import work
+from .config import require_count, require_memory, require_timeout
 from .pool import Job, Outcome, PoolConfig, carry_out, shared_pool, total_memory_bytes
 
 
@@ -69,10 +70,9 @@ class LocalBuilder(PyBuilder):
         super().__init__()
         compat.check_versions()
         workers = compat.available_cores() if max_workers is None else max_workers
-        if not isinstance(workers, int) or workers < 1:
-            raise ValueError(f"max_workers must be an integer of at least 1, got {max_workers!r}")
-        if timeout_s <= 0:
-            raise ValueError(f"timeout_s must be above 0 seconds, got {timeout_s}")
+        require_count("max_workers", workers)
+        require_timeout(timeout_s)
+        require_memory(memory_bytes)
         if memory_bytes is None:
             memory_bytes = max(1 << 30, total_memory_bytes() // (2 * workers))
         self.timeout_s = timeout_s

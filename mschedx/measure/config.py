@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+
+_LEAST_MEMORY_BYTES = 256 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,19 +51,44 @@ class MeasureConfig:
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot be carried out."""
-        if self.repeats < 1:
-            raise ValueError(f"repeats must be at least 1, got {self.repeats}")
-        if self.number is not None and self.number < 1:
-            raise ValueError(f"number must be at least 1 or None, got {self.number}")
-        if self.min_repeat_s < 0 or self.budget_s < 0:
+        require_count("repeats", self.repeats)
+        if self.number is not None:
+            require_count("number", self.number)
+        for name in ("min_repeat_s", "budget_s", "agreement"):
+            value = getattr(self, name)
+            if not is_finite(value) or value < 0:
+                raise ValueError(f"{name} must be a number and not negative, got {value!r}")
+        cutoff = self.slow_cutoff
+        if cutoff is not None and not (is_finite(cutoff) and cutoff > 1):
             raise ValueError(
-                "min_repeat_s and budget_s must not be negative, got "
-                f"{self.min_repeat_s} and {self.budget_s}"
+                f"slow_cutoff is a multiple of the best latency: above 1 or None, got {cutoff!r}"
             )
-        if self.agreement < 0:
-            raise ValueError(f"agreement must not be negative, got {self.agreement}")
-        if self.slow_cutoff is not None and self.slow_cutoff <= 1:
-            raise ValueError(
-                f"slow_cutoff is a multiple of the best latency: above 1 or None, "
-                f"got {self.slow_cutoff}"
-            )
+
+
+def require_count(name: str, value: int) -> None:
+    """Refuse what is no integer of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+
+
+def require_timeout(value: float) -> None:
+    """Refuse a limit that never, or always, is exceeded."""
+    if not is_finite(value) or value <= 0:
+        raise ValueError(f"timeout_s must be a number of seconds above 0, got {value!r}")
+
+
+def require_memory(value: int | None) -> None:
+    """Refuse a limit in which no worker fits: TVM alone takes a quarter of a GiB."""
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or value < _LEAST_MEMORY_BYTES:
+        raise ValueError(
+            f"memory_bytes must be an integer of at least {_LEAST_MEMORY_BYTES} (256 MiB) or None, "
+            f"got {value!r}"
+        )
+
+
+def is_finite(value: object) -> bool:
+    """Whether a value is a number, and neither infinite nor NaN."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and math.isfinite(value)

@@ -19,7 +19,7 @@ from mschedx import compat
 
 from . import work
 from .builder import pickled
-from .config import MeasureConfig
+from .config import MeasureConfig, require_memory, require_timeout
 from .pool import Job, Outcome, PoolConfig, carry_out, shared_pool, total_memory_bytes
 from .timing import ArgsInfo
 
@@ -68,8 +68,8 @@ class LocalRunner(PyRunner):
     ) -> None:
         super().__init__()
         compat.check_versions()
-        if timeout_s <= 0:
-            raise ValueError(f"timeout_s must be above 0 seconds, got {timeout_s}")
+        require_timeout(timeout_s)
+        require_memory(memory_bytes)
         self.config = MeasureConfig() if config is None else config
         self.timeout_s = timeout_s
         available = compat.available_cores()

@@ -31,6 +31,8 @@ _OPTIONAL: dict[str, tuple[type, ...]] = {
     "reason": (str, type(None)),
     "error": (str, type(None)),
     "task": (str,),
+    "unscheduled": (bool,),
+    "program": (int, type(None)),
 }
 
 
@@ -144,8 +146,9 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_one_of(value: Any, types: tuple[type, ...]) -> bool:
-    number = isinstance(value, int | float)
-    return isinstance(value, types) and (not number or _is_number(value))
+    if isinstance(value, bool):
+        return bool in types
+    return isinstance(value, types) and (not isinstance(value, float) or math.isfinite(value))
 
 
 def _is_instruction(value: Any) -> bool:

@@ -23,6 +23,7 @@ from mschedx.latency import latency_s
 from mschedx.measure.failures import reason
 
 from .lines import parse
+from .programs import program_hash
 from .trials import Trial
 
 _LONGEST_ERROR = 2000
@@ -38,34 +39,31 @@ class Round:
     built: Sequence[Any]
     ran: Sequence[Any]
 
-    @property
-    def next_record(self) -> int:
-        """Number of the next record that TVM writes: before its callbacks, this round's first."""
-        return len(self.scheduler.database_)
-
     def trials(self, like: Trial, scores: Sequence[float] = ()) -> list[Trial]:
-        """Give the measurements of a round that TVM has not recorded yet.
+        """Give the measurements.
 
         Parameters
         ----------
         like : Trial
-            What they have in common, and the index of the first.
+            What they have in common, and the index and record of the first.
         scores : sequence of float
             What the cost model foretold, one for each candidate; empty if it was not asked.
         """
         found = []
-        for offset, (built, ran) in enumerate(zip(self.built, self.ran)):
+        measured = zip(self.candidates, self.built, self.ran)
+        for offset, (candidate, built, ran) in enumerate(measured):
             error = built.error_msg or ran.error_msg
             latency = latency_s(ran) if not error else math.inf
             found.append(
                 replace(
                     like,
                     index=like.index + offset,
-                    record=self.next_record + offset,
+                    record=None if like.record is None else like.record + offset,
                     latency_s=latency if math.isfinite(latency) else None,
                     reason=reason(str(error)) if error else None,
                     error=str(error)[:_LONGEST_ERROR] if error else None,
                     predicted=scores[offset] if scores else None,
+                    program=program_hash(candidate.sch.mod),
                 )
             )
         return found

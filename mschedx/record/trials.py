@@ -50,6 +50,10 @@ class Trial:
         Seconds of tuning, earlier sessions included, when its round had been measured.
     predicted : float | None
         Score of the cost model before measuring, higher is better; None when not logged.
+    unscheduled : bool
+        Whether it is the function as it is, since nothing could be searched.
+    program : int | None
+        Structural hash of the scheduled module; None when not logged.
     """
 
     index: int
@@ -61,6 +65,8 @@ class Trial:
     error: str | None = None
     elapsed_s: float | None = None
     predicted: float | None = None
+    unscheduled: bool = False
+    program: int | None = None
     session: int = 0
     task: str = "main"
 

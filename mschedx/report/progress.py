@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 import time
@@ -52,6 +53,11 @@ class Progress:
         self.rounds += 1
         self._count(trials)
 
+    def exhausted(self, why: str) -> None:
+        """Say why there will be no more trials than there are."""
+        self.total = self.done
+        self.note(why)
+
     def note(self, text: str) -> None:
         """Say something that is neither progress nor an error."""
 
@@ -85,7 +91,7 @@ class PlainProgress(Progress):
 
     def __init__(self, flops: float, file: IO[str] | None = None) -> None:
         super().__init__(flops)
-        self._file = file or sys.stderr
+        self._file: IO[str] | None = file or sys.stderr
 
     def update(self, trials: Sequence[Trial]) -> None:
         super().update(trials)
@@ -99,7 +105,12 @@ class PlainProgress(Progress):
         self._print(f"note: {text}")
 
     def _print(self, text: str) -> None:
-        print(text, file=self._file, flush=True)
+        if self._file is None:
+            return
+        try:
+            print(text, file=self._file, flush=True)
+        except OSError:  # whoever read it has gone; the run goes on
+            self._file = None
 
 
 class LiveProgress(Progress):
@@ -133,13 +144,21 @@ class LiveProgress(Progress):
 
     def update(self, trials: Sequence[Trial]) -> None:
         super().update(trials)
-        self._bar.update(self._task, completed=self.done, **self._fields())
+        with contextlib.suppress(OSError):  # the terminal has gone; the run goes on
+            self._bar.update(self._task, completed=self.done, **self._fields())
+
+    def exhausted(self, why: str) -> None:
+        super().exhausted(why)
+        with contextlib.suppress(OSError):
+            self._bar.update(self._task, total=self.total, **self._fields())
 
     def note(self, text: str) -> None:
-        self._console.print(f"[dim]{text}")
+        with contextlib.suppress(OSError):
+            self._console.print(text, style="dim", markup=False)
 
     def stop(self) -> None:
-        self._bar.stop()
+        with contextlib.suppress(OSError):
+            self._bar.stop()
 
     def _fields(self) -> dict[str, Any]:
         return {
@@ -156,7 +175,11 @@ def make_progress(progress: bool | Progress, flops: float) -> Progress:
         return progress
     if not progress:
         return Progress(flops)
-    return LiveProgress(flops) if sys.stderr.isatty() else PlainProgress(flops)
+    return (
+        LiveProgress(flops)
+        if sys.stderr is not None and sys.stderr.isatty()
+        else PlainProgress(flops)
+    )
 
 
 def describe_best(progress: Progress) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mschedx.latency import latency_of
+from mschedx.record.programs import recorded_programs
 
 from .history import History
 from .points import IntArray, Points, SketchSet
@@ -46,9 +47,12 @@ def recall(
     records = _records(database, mod, target)
     points, positions = _points_of([record.trace for record in records], space)
     history.add(points, np.array([latency_of(records[i].run_secs) for i in positions]))
-    known = [_program(record, program_hash) for record in records]
-    programs |= {program for program in known if program is not None}
-    unreadable = known.count(None)
+    unreadable, recorded = 0, recorded_programs(database, mod)
+    if recorded is None:
+        known = [_program(record, program_hash) for record in records]
+        recorded = {program for program in known if program is not None}
+        unreadable = known.count(None)
+    programs |= recorded
     if unreadable:
         logger.warning("%d records of this workload do not replay and are left alone", unreadable)
     if programs:

@@ -1,13 +1,17 @@
 import importlib
+import io
 import json
 import subprocess
 import sys
 import time
 
 import pytest
-from stand_ins import Runner, quick
+from stand_ins import Runner, gemm, quick
 
 from mschedx import cli
+from mschedx.measure.failures import MachineTrouble
+from mschedx.record.errors import WorkDirError
+from mschedx.report.progress import PlainProgress
 
 tune_module = importlib.import_module("mschedx.tuning")
 
@@ -103,3 +107,59 @@ def test_target_json_reaches_tune(monkeypatch, tmp_path):
     args = ["tune", "gemm", "--shape", "8,8,8", "--target", target, "--seed", "3"]
     assert cli.main([*args, "--strategy", "evolutionary", "--work-dir", str(tmp_path)]) == 2
     assert (seen["target"], seen["seed"], seen["strategy"]) == (target, 3, "evolutionary")
+
+
+TUNE = [sys.executable, "-m", "mschedx", "tune"]
+
+
+def shell(line, **options):
+    command = f"{' '.join(TUNE)} {line}"
+    return subprocess.run(["bash", "-c", command], capture_output=True, text=True, **options)
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "says"),
+    [
+        ("list > /dev/full", 3, "mschedx: No space left on device: standard output\n"),
+        ("list >&-", 0, ""),
+        ("list 2>&-", 0, ""),
+        ("list <&- >&- 2>&-", 0, ""),
+        ("gem <&- >&-", 2, "mschedx: unknown operator 'gem'"),
+        ("gem 2> /dev/full", 2, ""),
+        ("list | true; exit ${PIPESTATUS[0]}", 0, ""),
+    ],
+)
+def test_streams_that_cannot_be_written(line, status, says):
+    done = shell(line)
+    assert (done.returncode, "Traceback" in done.stderr) == (status, False), done.stderr
+    assert done.stderr.startswith(says)
+    assert bool(done.stderr) == bool(says)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "says"),
+    [
+        (
+            OSError(28, "No space left on device", "/w/records"),
+            3,
+            "No space left on device: /w/rec",
+        ),
+        (MachineTrouble("no linker found"), 3, "machine: no linker found"),
+        (WorkDirError("is being tuned into"), 2, "is being tuned into"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
+)
+def test_each_kind_of_trouble_has_its_status_and_line(error, status, says, monkeypatch, capsys):
+    def tune(*_, **__):
+        raise error
+
+    monkeypatch.setattr(tune_module, "tune", tune)
+    assert cli.main(["tune", "gemm", "--shape", "8,8,8"]) == status
+    assert capsys.readouterr().err.startswith(f"mschedx: {says}")
+
+
+def test_a_display_that_nobody_reads_does_not_end_the_run(tmp_path):
+    with open("/dev/full", "wb", buffering=0) as full:
+        file = io.TextIOWrapper(full, write_through=True)
+        how = quick(Runner(), progress=PlainProgress(1.0, file))
+        assert tune_module.tune(gemm(), trials=8, work_dir=tmp_path, **how).measured == 8

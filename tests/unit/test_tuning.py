@@ -172,6 +172,18 @@ def test_a_wrong_winner_is_disqualified_also_for_stock_tvm(tmp_path, monkeypatch
     assert len(asked) == 2, "a checked winner is not run again"
 
 
+def test_ctrl_c_while_the_winner_is_checked_keeps_it_unchecked(tmp_path, monkeypatch):
+    def verify(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mschedx.winner.measure, "verify", verify)
+    options = {**quick(Runner([4, 1, 3, 2])), "verify": True}
+    result = tune(gemm(), trials=4, work_dir=tmp_path, **options)
+    assert (result.interrupted, result.verified) == (True, False)
+    assert result.latency_s == pytest.approx(1e-3)
+    assert any("not compared: interrupted" in note for note in result.notes)
+
+
 def test_a_winner_that_cannot_be_checked_is_kept_and_said_to_be_unchecked(tmp_path, monkeypatch):
     class Unknown:
         ok, checked, reason = False, False, "no such device"
@@ -287,3 +299,21 @@ def test_the_name_is_a_function_whatever_was_imported_before():
     code = "from mschedx.tuning import TuneResult; import mschedx; mschedx.tune(5)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "TypeError: expected a tirx.PrimFunc" in run.stderr
+
+
+def test_trials_are_a_table(tmp_path, monkeypatch):
+    result = tune(gemm(), trials=4, work_dir=tmp_path, **quick(Runner([4, None, 3, 2])))
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    rows = result.trials()
+    assert [row["latency_s"] for row in rows] == pytest.approx([4e-3, None, 3e-3, 2e-3])
+    assert rows[1]["reason"] == "timeout"
+
+    class Pandas:
+        @staticmethod
+        def DataFrame(rows, columns):
+            return "frame", rows, columns
+
+    monkeypatch.setitem(sys.modules, "pandas", Pandas)
+    kind, rows, columns = result.trials()
+    assert kind == "frame"
+    assert {"index", "latency_s", "reason", "record"} <= set(columns) == set(rows[0])

@@ -176,7 +176,8 @@ def _stock(cell: Cell, func: Any, work_dir: Path) -> None:
 
     def note(done: Round) -> None:
         """Journal when the round was known; TVM's records hold everything else."""
-        elapsed, first = time.perf_counter() - begin, done.next_record - len(done.candidates)
+        elapsed = time.perf_counter() - begin
+        first = len(done.scheduler.database_) - len(done.candidates)
         journal.trials(
             [
                 Trial(index=first + i, record=first + i, elapsed_s=elapsed)

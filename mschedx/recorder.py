@@ -1,0 +1,185 @@
+"""A session as its rounds come in: what was asked for, how it goes, and who writes it down."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from tvm.s_tir import meta_schedule as ms
+
+from mschedx.record.rounds import AfterRound, Appended, Round
+from mschedx.record.trials import Journal, Trial
+from mschedx.unscheduled import commit, measure_unscheduled
+
+if TYPE_CHECKING:
+    from tvm import IRModule
+    from tvm.target import Target
+
+    from mschedx.report.progress import Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What one call of the tuner is asked for.
+
+    Attributes
+    ----------
+    parts : dict[str, Any]
+        space, strategy, cost_model, builder and runner, as ``ms.tune_tir`` takes them; None for
+        mschedx's own.
+    timeout_s : float | None
+        Start no further round after this many seconds since `begin` (``time.perf_counter``).
+    """
+
+    mod: IRModule
+    target: Target
+    trials: int
+    trials_per_round: int
+    seed: int
+    timeout_s: float | None
+    begin: float
+    parts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How a session went; the callback and the signal handler fill it."""
+
+    measured: int = 0
+    interrupted: bool = False
+    timed_out: bool = False
+    ended: str | None = None
+    """Why the search ended before all trials were measured, if it did by itself."""
+    fault: BaseException | None = None
+
+    @property
+    def stopping(self) -> bool:
+        return self.interrupted or self.timed_out
+
+    def interrupt(self) -> None:
+        self.interrupted = True
+
+    def keeping(self, function: Callable[[Round], None]) -> Callable[[Round], None]:
+        """Keep what a callback raises: TVM hands on its text only."""
+
+        def call(done: Round) -> None:
+            try:
+                function(done)
+            except Stopped:
+                raise
+            except Exception as error:
+                self.fault = error
+                raise
+
+        return call
+
+
+class Stopped(Exception):
+    """Ends ``tune_tir`` from a callback; TVM turns it into a RuntimeError on its way."""
+
+
+class _Forecast:
+    """Ask the cost model for its scores of a round before it learns how the round went."""
+
+    def __init__(self) -> None:
+        self._rounds = 0
+
+    def __call__(self, done: Round) -> list[float]:
+        self._rounds += 1
+        if self._rounds == 1:  # before the first round it has seen nothing
+            return []
+        context = done.scheduler.tasks_[done.task].ctx
+        scores = done.scheduler.cost_model_.predict(context, list(done.candidates))
+        return [float(score) for score in scores]
+
+
+class Recorder:
+    """Write each round to the journal, show it, and end the run when it is time.
+
+    Parameters
+    ----------
+    common : Trial
+        What the trials of the next round have in common; `elapsed_s` is of earlier sessions.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        outcome: Outcome,
+        journal: Journal,
+        records: Appended,
+        progress: Progress,
+        common: Trial,
+        database: ms.Database,
+    ) -> None:
+        self.outcome, self.database = outcome, database
+        self._plan, self._journal, self._records = plan, journal, records
+        self._progress, self._next, self._earlier_s = progress, common, common.elapsed_s or 0.0
+        # TVM's own models may answer at random.
+        self._forecast = None if isinstance(plan.parts.get("cost_model"), str) else _Forecast()
+        self._round: list[Trial] = []
+
+    @property
+    def missing(self) -> int:
+        """Trials that are still to be measured."""
+        return self._plan.trials - self._next.index
+
+    def callbacks(self) -> list[ms.MeasureCallback]:
+        """TVM's own, between two of this object's."""
+        return [
+            AfterRound(self.outcome.keeping(self._before_records)),
+            *ms.MeasureCallback.create("default"),
+            AfterRound(self.outcome.keeping(self._after_records)),
+        ]
+
+    def end(self, why: str, builder: Any, runner: Any) -> None:
+        """Say why the search ended early; if it found nothing, measure the function as it is."""
+        if self._next.index and not self._next.unscheduled:
+            count = self._next.index
+            self.outcome.ended = f"the design space holds no more programs than {count}: {why}"
+            self._progress.exhausted(self.outcome.ended)
+            return
+        self.outcome.ended = f"nothing could be searched, so the function stays as it is: {why}"
+        if self._next.index:  # measured by an earlier session
+            self._progress.exhausted(self.outcome.ended)
+            return
+        measured = measure_unscheduled(self._plan.mod, self._plan.target, builder, runner)
+        error = measured.built[0].error_msg or measured.ran[0].error_msg
+        if error is None:
+            self._before_records(measured)
+            commit(measured, self.database, self._plan.mod, self._plan.target)
+            self._after_records(measured)
+        else:
+            self.outcome.ended = (
+                f"nothing could be searched: {why}; nor does it run as it is: {error}"
+            )
+        self._progress.exhausted(self.outcome.ended)
+
+    def _before_records(self, done: Round) -> None:
+        """Journal a round that TVM is about to record."""
+        elapsed = self._earlier_s + time.perf_counter() - self._plan.begin
+        searched = done.scheduler is not None
+        scores = self._forecast(done) if self._forecast is not None and searched else []
+        like = replace(
+            self._next,
+            record=len(self.database),
+            elapsed_s=elapsed,
+            unscheduled=not searched,
+        )
+        self._round = done.trials(like, scores)
+        self._journal.trials(self._round)
+
+    def _after_records(self, done: Round) -> None:
+        """Count and show a round once it is on the disk."""
+        self._records.check(len(done.candidates))
+        count = self._next.index + len(self._round)
+        self._next = replace(self._round[-1], index=count, round=self._next.round + 1)
+        self.outcome.measured += len(self._round)
+        self._progress.update(self._round)
+        limit = self._plan.timeout_s
+        if limit is not None and time.perf_counter() - self._plan.begin >= limit:
+            self.outcome.timed_out = self.missing > 0
+        if self.outcome.stopping:
+            raise Stopped

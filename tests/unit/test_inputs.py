@@ -1,0 +1,139 @@
+"""Arguments that make no sense are refused with what was expected, before anything starts."""
+
+import math
+
+import pytest
+import tvm
+from stand_ins import Runner, gemm, quick
+from tvm import te
+from tvm.s_tir import Schedule
+from tvm.script import tirx as T
+
+import mschedx.inputs
+from mschedx.inputs import normalize_mod, normalize_target
+from mschedx.measure import LocalBuilder, LocalRunner, MeasureConfig
+from mschedx.tuning import tune
+
+
+@pytest.mark.parametrize("seconds", [math.nan, math.inf, -math.inf, 0, -1, "10", True])
+def test_a_time_limit_is_seconds(seconds, tmp_path):
+    with pytest.raises(ValueError, match="expected timeout_s as seconds above 0, or None"):
+        tune(gemm(), work_dir=tmp_path, **quick(Runner(), timeout_s=seconds))
+    for make in (LocalBuilder, LocalRunner):
+        with pytest.raises(ValueError, match="timeout_s must be a number of seconds above 0"):
+            make(timeout_s=seconds)
+
+
+@pytest.mark.parametrize("count", [0, -1, 1.5, "8", True])
+def test_counts_are_integers(count, tmp_path):
+    with pytest.raises(ValueError, match="expected trials_per_round as an int of at least 1"):
+        tune(gemm(), work_dir=tmp_path, **quick(Runner(), trials_per_round=count))
+    with pytest.raises(ValueError, match="max_workers must be an integer of at least 1"):
+        LocalBuilder(max_workers=count)
+    with pytest.raises(ValueError, match="repeats must be an integer of at least 1"):
+        MeasureConfig(repeats=count)
+
+
+@pytest.mark.parametrize("seed", [-1, 0.5, "0", 2**31, None, True])
+def test_a_seed_is_an_integer(seed, tmp_path):
+    with pytest.raises(ValueError, match="expected seed as an int from 0"):
+        tune(gemm(), seed=seed, work_dir=tmp_path)
+
+
+@pytest.mark.parametrize("memory", [-1, 0, 1 << 20, 1e9, True])
+def test_memory_is_enough_for_a_worker(memory):
+    for make in (LocalBuilder, LocalRunner):
+        with pytest.raises(ValueError, match="memory_bytes must be an integer of at least"):
+            make(memory_bytes=memory)
+
+
+@pytest.mark.parametrize("name", ["min_repeat_s", "budget_s", "agreement", "slow_cutoff"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1.0, "1"])
+def test_settings_of_a_measurement_are_numbers(name, value):
+    with pytest.raises(ValueError, match=name):
+        MeasureConfig(**{name: value})
+
+
+def test_an_unknown_cpu_is_refused_with_those_like_it():
+    with pytest.raises(ValueError, match=r"no mcpu 'znver99'.*generic.*close to it: .*znver4"):
+        normalize_target({"kind": "llvm", "mcpu": "znver99", "num-cores": 2})
+    arm = {"kind": "llvm", "mcpu": "cortex-a72", "num-cores": 4}
+    triple = {"mtriple": "aarch64-linux-gnu"}
+    assert normalize_target({**arm, **triple}).attrs["mcpu"] == "cortex-a72"
+
+
+@pytest.mark.parametrize("target", ["cuda", {"kind": "cuda"}, '{"kind": "cuda"}'])
+def test_a_gpu_is_named_where_there_is_none_to_ask(target, monkeypatch):
+    monkeypatch.setattr(mschedx.inputs, "has_gpu", lambda: False)
+    with pytest.raises(ValueError, match=r'the "arch" of its GPU.*nvidia/nvidia-a100.*"sm_80"'):
+        normalize_target(target)
+
+
+def test_measuring_on_a_gpu_that_is_not_there_is_refused_before_anything_is_built(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(mschedx.inputs, "has_gpu", lambda: False)
+    with pytest.raises(ValueError, match=r"sm_80 needs an NVIDIA GPU.*runner="):
+        tune(gemm(), "nvidia/nvidia-a100", work_dir=tmp_path / "w")
+    assert not (tmp_path / "w").exists()
+
+
+def test_a_function_that_is_scheduled_already_is_refused():
+    for change, says in (
+        (lambda sch, i, j: sch.parallel(i), 'loop "i" is parallel'),
+        (lambda sch, i, j: sch.vectorize(j), 'loop "j" is vectorized'),
+        (lambda sch, i, j: sch.bind(i, "blockIdx.x"), "bound to threads"),
+    ):
+        sch = Schedule(gemm())
+        i, j, _ = sch.get_loops(sch.get_sblock("C"))
+        change(sch, i, j)
+        with pytest.raises(ValueError, match=rf"scheduled already \(.*{says}.*as it was before"):
+            normalize_mod(sch.mod)
+
+
+def external():
+    a = te.placeholder((16,), "float32", name="A")
+
+    def body(ins, outs):
+        call = tvm.tirx.call_packed("somebodys.function", ins[0].data, outs[0].data)
+        return tvm.tirx.For(
+            tvm.tirx.Var("i", "int32"), 0, 1, tvm.tirx.ForKind.PARALLEL, tvm.tirx.Evaluate(call)
+        )
+
+    out = te.extern((16,), [a], body, name="E", dtype="float32")
+    return te.create_prim_func([a, out])
+
+
+def test_functions_of_one_opaque_block_are_functions():
+    mod = normalize_mod(external())
+    assert mod["main"].body.block.name_hint == "E"
+
+
+def test_parameters_that_are_no_buffers_are_named():
+    @T.prim_func(s_tir=True)
+    def scalar(A: T.Buffer((16,), "float32"), n: T.int32, B: T.Buffer((16,), "float32")):
+        for i in range(16):
+            with T.sblock("b"):
+                v = T.axis.spatial(16, i)
+                B[v] = A[v] * T.Cast("float32", n)
+
+    with pytest.raises(ValueError, match=r'parameter "n" is a scalar.*specialize'):
+        normalize_mod(scalar)
+
+    @T.prim_func(s_tir=True)
+    def pointer(a: T.handle, B: T.Buffer((16,), "float32")):
+        for i in range(16):
+            with T.sblock("b"):
+                v = T.axis.spatial(16, i)
+                B[v] = T.float32(1)
+
+    with pytest.raises(ValueError, match=r'parameter "a" is a bare pointer.*match_buffer'):
+        normalize_mod(pointer)
+
+    @T.prim_func(s_tir=True)
+    def lowered(A: T.Buffer((16,), "float32"), n: T.int32):
+        for i in range(16):
+            A[i] = T.Cast("float32", n)
+
+    with pytest.raises(ValueError, match='parameter "n" is a scalar'):
+        normalize_mod(lowered)

@@ -1,0 +1,123 @@
+"""How a session ends by itself: the space is used up, or there was nothing to search."""
+
+import io
+import math
+
+import pytest
+from stand_ins import Runner, gemm, quick
+from tvm.ir.utils import derived_object
+from tvm.s_tir import meta_schedule as ms
+
+import mschedx
+from mschedx.report.progress import PlainProgress
+from mschedx.tuning import tune
+
+
+@derived_object
+class Refuses(ms.postproc.PyPostproc):
+    """Lets no program through."""
+
+    def _initialize_with_tune_context(self, context):
+        pass
+
+    def apply(self, sch):
+        return False
+
+    def clone(self):
+        return Refuses()
+
+
+def space(*factors, postprocs=()):
+    """Tiles of the first loop, by these numbers of parts."""
+
+    def make(sch):
+        found = []
+        for n in factors:
+            branch = sch.copy()
+            loop = branch.get_loops(branch.get_sblock("C"))[0]
+            branch.split(loop, branch.sample_perfect_tile(loop, n, 32))
+            found.append(branch)
+        return found
+
+    return ms.space_generator.ScheduleFn(make, postprocs=list(postprocs), mutator_probs={})
+
+
+def options(runner, space, **more):
+    shown = io.StringIO()
+    return shown, quick(
+        runner,
+        space=space,
+        strategy=mschedx.ConstrainedEvolution(),
+        progress=PlainProgress(2.0 * 32**3, shown),
+        **more,
+    )
+
+
+def test_a_space_that_is_used_up_says_so_and_stops_its_counter(tmp_path):
+    shown, how = options(Runner(), space(2))
+    result = tune(gemm(), trials=64, work_dir=tmp_path, **how)
+    assert result.measured == 6, "32 = a · b in six ways"
+    assert not result.unscheduled
+    (note,) = result.notes
+    assert note.startswith("the design space holds no more programs than 6: no new program")
+    assert f"note: {note}" in shown.getvalue()
+    assert how["progress"].total == 6
+    again = tune(gemm(), trials=64, work_dir=tmp_path, **options(Runner(), space(2))[1])
+    assert (again.measured, len(again.history)) == (0, 6)
+    assert "no more programs than 6" in again.notes[0]
+
+
+def test_what_cannot_be_searched_stays_as_it_is_and_says_why(tmp_path):
+    shown, how = options(Runner([5]), space(2, postprocs=[Refuses()]))
+    result = tune(gemm(), trials=8, work_dir=tmp_path, **how)
+    assert result.unscheduled
+    assert result.best.unscheduled
+    assert result.latency_s == pytest.approx(5e-3)
+    assert result.measured == len(result.history) == 1
+    (note,) = result.notes
+    assert note.startswith("nothing could be searched, so the function stays as it is: ")
+    assert "6 configs tried" in note
+    assert "PyPostproc" in note
+    assert f"note: {note}" in shown.getvalue()
+    found = ms.tir_integration.compile_tir(result.database, result.mod, result.target)
+    assert found is not None, "stock TVM looks the record up"
+    again = tune(gemm(), trials=8, work_dir=tmp_path, **how)
+    assert (again.measured, again.unscheduled) == (0, True)
+    assert again.notes[0].replace("7 trials", "8 trials") == note
+
+
+@derived_object
+class BuildsNothing(ms.builder.PyBuilder):
+    def build(self, build_inputs):
+        return [ms.builder.BuilderResult(None, "build: no such thing") for _ in build_inputs]
+
+
+def test_what_does_not_run_as_it_is_either_says_both(tmp_path):
+    _, how = options(Runner(), space(2, postprocs=[Refuses()]), builder=BuildsNothing())
+    result = tune(gemm(), trials=8, work_dir=tmp_path, **how)
+    assert result.schedule is None
+    assert math.isinf(result.latency_s)
+    assert result.history == ()
+    (note,) = result.notes
+    assert "PyPostproc" in note
+    assert note.endswith("nor does it run as it is: build: no such thing")
+    with pytest.raises(RuntimeError, match="no trials; nothing could be searched"):
+        result.compile()
+
+
+def test_a_searched_candidate_replaces_the_function_as_it_was(tmp_path):
+    tune(
+        gemm(),
+        trials=8,
+        work_dir=tmp_path,
+        **options(Runner([5]), space(2, postprocs=[Refuses()]))[1],
+    )
+    result = tune(gemm(), trials=8, work_dir=tmp_path, **options(Runner([4] * 9), space(2))[1])
+    assert not result.unscheduled
+    assert [t.unscheduled for t in result.history] == [True] + [False] * 6
+
+
+def test_an_empty_space_of_ones_own_is_an_error(tmp_path):
+    _, how = options(Runner(), ms.space_generator.ScheduleFn(lambda sch: [], postprocs=[]))
+    with pytest.raises(ValueError, match=r"nothing to search.*no design space.*space="):
+        tune(gemm(), trials=8, work_dir=tmp_path, **how)
