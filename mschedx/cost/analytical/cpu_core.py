@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .machine import CpuMachine
 from .view import AccessView, FloatArray, StatementView
@@ -34,6 +35,9 @@ rounded); index arithmetic ("int.*") is taken as free beside floating point."""
 SCALAR_CALL = 18.0
 """Cycles of a scalar call of the C library's functions."""
 
+
+COMPILER_UNROLLS = 16.0
+"""Bodies up to which LLVM unrolls loops of its own accord."""
 
 _NEAR = 4
 """Elements between neighbours up to which LLVM makes vectors by shuffling."""
@@ -61,14 +65,18 @@ class CoreTime:
 
 @dataclass(frozen=True)
 class Tile:
-    """The unrolled part of a statement at n configs.
+    """The innermost part of a statement at n configs: what is computed between two jumps.
 
     Parameters
     ----------
     unrolled : float64 array [L, n]
-        1 for loops that are unrolled or vectorised, 0 for the others.
+        1 for loops that are unrolled or run in the lanes of vectors, 0 for the others.
+    lane_loops : float64 array [L, n]
+        1 for the loop whose iterations are a vector's lanes, said so or found by the compiler.
+    lanes : float64 array [n]
+        Iterations of that loop, 1 where the statement is scalar.
     bodies : float64 array [n]
-        Vector (or scalar) bodies in a tile.
+        Vectors (or scalars) computed in a tile.
     steps : float64 array [n]
         How often each accumulator is added to within a tile.
     runs : float64 array [n]
@@ -76,9 +84,15 @@ class Tile:
     """
 
     unrolled: FloatArray
+    lane_loops: FloatArray
+    lanes: FloatArray
     bodies: FloatArray
     steps: FloatArray
     runs: FloatArray
+
+    @property
+    def is_vector(self) -> NDArray[np.bool_]:
+        return self.lanes > 1
 
     def of(self, levels: FloatArray) -> FloatArray:
         """Take what is known at every level [L + 1, n] at the tile's: [n]."""
@@ -87,62 +101,84 @@ class Tile:
             value = np.where(self.unrolled[level] > 0, levels[level], value)
         return value
 
+    def stride(self, access: AccessView) -> FloatArray:
+        """Elements between the lanes of an access; 0 where it is the same for all."""
+        found = np.zeros(len(self.lanes))
+        for position, chosen in enumerate(self.lane_loops):
+            stride = np.nan_to_num(access.strides[position], nan=1.0)
+            found = np.where(chosen > 0, stride, found)
+        return found
+
 
 def tile_of(view: StatementView, lanes: float) -> Tile:
-    """Find the unrolled loops: those said so, and those TVM unrolls up to the statement's limit."""
+    """Find what is unrolled and what runs in lanes.
+
+    Unrolled is what the schedule says, what TVM unrolls up to the statement's limit, and what the
+    compiler does of its own accord, a few bodies. A scalar statement is vectorised by the compiler
+    along the innermost loop that is left, where all its accesses are neighbours or stand still.
+    """
     loops = view.statement.loops
-    unrolled = np.zeros_like(view.extents)
-    going = np.ones(view.extents.shape[1])
-    total = np.ones_like(going)
-    vectors = np.ones_like(going)
+    n = len(view.lanes)
+    unrolled, lane_loops = np.zeros_like(view.extents), np.zeros_like(view.extents)
+    going, total, width = np.ones(n), np.ones(n), np.ones(n)
+    free = np.full(n, not view.statement.intrinsic and not view.kinds("vectorized"))
     for position in reversed(range(len(loops))):
         extent, kind = view.extents[position], loops[position].kind
-        if kind in ("vectorized", "intrinsic"):
+        if kind == "intrinsic":
             unrolled[position] = going
-            if kind == "vectorized":
-                vectors = vectors * np.ceil(extent / lanes)
             continue
-        total = total * extent
-        if kind == "unrolled":
-            fits = np.ones_like(going)
-        elif kind == "serial":
-            fits = ((total <= view.unroll) | (extent == 1)).astype(np.float64)
+        here = (extent > 1) & (width == 1)
+        if kind == "vectorized":
+            chosen = here
         else:
-            fits = np.zeros_like(going)
+            near = _neighbours(view, position) & (loops[position].role != "reduction")
+            chosen = here & free & near & (going > 0) & (total <= COMPILER_UNROLLS)
+            chosen &= kind in ("serial", "unrolled")
+        lane_loops[position] = chosen
+        width = np.where(chosen, extent, width)
+        if kind == "vectorized":
+            unrolled[position] = going
+            continue
+        # Lanes that the compiler found belong to the tile; the loop goes on over further vectors.
+        total = np.where(chosen, total * np.ceil(extent / lanes), total * extent)
+        limit = np.maximum(view.unroll, COMPILER_UNROLLS)
+        fits = (kind == "unrolled") | ((kind == "serial") & ((total <= limit) | (extent == 1)))
         going = going * fits
         unrolled[position] = going
-    vectors = vectors / _vectorised_by_compiler(view, lanes)
-    bodies, steps, runs = vectors, np.ones_like(going), np.ones_like(going)
-    alive = np.ones_like(going)
-    for position in reversed(range(len(loops))):
-        extent, loop = view.extents[position], loops[position]
+    return _counted(view, unrolled, lane_loops, width, lanes)
+
+
+def _counted(
+    view: StatementView,
+    unrolled: FloatArray,
+    lane_loops: FloatArray,
+    width: FloatArray,
+    lanes: float,
+) -> Tile:
+    n = len(view.lanes)
+    bodies, steps, runs, alive = np.ones(n), np.ones(n), np.ones(n), np.ones(n)
+    for position in reversed(range(len(view.extents))):
+        extent, loop = view.extents[position], view.statement.loops[position]
+        if loop.kind == "intrinsic":
+            continue
         inside = unrolled[position] > 0
-        if loop.kind != "vectorized" and loop.kind != "intrinsic":
-            bodies = bodies * np.where(inside, extent, 1.0)
+        count = np.where(lane_loops[position] > 0, np.ceil(extent / lanes), extent)
+        bodies = bodies * np.where(inside, count, 1.0)
         if loop.role == "reduction":
             steps = steps * np.where(inside, extent, 1.0)
             runs = runs * np.where(inside | (alive == 0), 1.0, extent)
         else:
             alive = alive * (inside | (extent == 1))
-    return Tile(unrolled, bodies, steps, runs)
+    return Tile(unrolled, lane_loops, width, bodies, steps, runs)
 
 
-def _vectorised_by_compiler(view: StatementView, lanes: float) -> FloatArray:
-    """How many bodies of a scalar statement LLVM makes one of: copies along neighbours."""
-    statement = view.statement
-    many = np.ones(len(view.lanes))
-    if statement.is_reduction or statement.intrinsic or view.kinds("vectorized"):
-        return many
-    undecided = np.ones(len(view.lanes), dtype=bool)
-    for position in reversed(range(len(view.extents))):
-        extent = view.extents[position]
-        near = np.ones(len(view.lanes), dtype=bool)
-        for access in view.accesses:
-            near &= np.nan_to_num(access.strides[position], nan=_NEAR + 1) <= _NEAR
-        here = undecided & (extent > 1)
-        many = np.where(here & near, np.clip(np.minimum(extent, lanes) / 2, 1, None), many)
-        undecided &= ~here
-    return many
+def _neighbours(view: StatementView, position: int) -> NDArray[np.bool_]:
+    """Whether every access stands still or moves to a near neighbour along a loop."""
+    near = np.ones(len(view.lanes), dtype=np.bool_)
+    limit = 1 if view.statement.is_reduction else _NEAR
+    for access in view.accesses:
+        near &= np.nan_to_num(access.strides[position], nan=limit + 1.0) <= limit
+    return near
 
 
 def core_time(view: StatementView, machine: CpuMachine, outside: int) -> CoreTime:
@@ -152,8 +188,13 @@ def core_time(view: StatementView, machine: CpuMachine, outside: int) -> CoreTim
     tile = tile_of(view, lanes)
     inside = view.extents[outside:]
     instances = inside.prod(axis=0)
-    tiles = instances / np.where(tile.unrolled[outside:] > 0, inside, 1.0).prod(axis=0)
-    vector = view.lanes > 1
+    # A loop that the compiler vectorises jumps once in a vector.
+    counted = np.where(
+        tile.unrolled[outside:] > 0,
+        inside,
+        np.where(tile.lane_loops[outside:] > 0, inside / np.ceil(inside / lanes), 1.0),
+    )
+    tiles = instances / counted.prod(axis=0)
     own = {a.access.buffer for a in view.writes}
     loads = _zeros(view)
     held = _zeros(view)
@@ -170,66 +211,76 @@ def core_time(view: StatementView, machine: CpuMachine, outside: int) -> CoreTim
         kept = written / tile.runs
         loads = loads + kept / machine.loads_per_cycle
         stores = kept
-    operations = _operations(view, machine, vector) * tile.bodies
+    operations = _operations(view, machine, tile.is_vector) * tile.bodies
     chain = _zeros(view)
     if statement.is_reduction:
-        chain = machine.fma_latency * tile.steps
+        # Accumulators that the next tile does not go on with do not make it wait.
+        chain = machine.fma_latency * tile.steps * np.where(tile.runs > 1, 1.0, 0.3)
     uops = operations * machine.fma_ports + loads * machine.loads_per_cycle + stores
     # A body that the front end does not hold decoded enters at half the rate, gradually.
     crowded = 1 + 1 / (1 + (machine.op_cache / np.maximum(uops, 1)) ** 4)
-    rolled = _rolled_iterations(view, tile, outside)
+    rolled = _rolled_iterations(view, tile, outside, lanes)
     issue = (uops * tiles + machine.loop_ops * rolled) * crowded / machine.issue_width
+    odd = _odd_vectors(view, tile, lanes, machine)
     return CoreTime(
-        operations * tiles,
-        loads * tiles,
-        stores * tiles / machine.stores_per_cycle,
+        operations * tiles * odd,
+        loads * tiles * odd,
+        stores * tiles / machine.stores_per_cycle * odd,
         chain * tiles,
-        issue,
+        issue * odd,
         spilled * tile.steps * tiles * machine.spill_cycles + rolled * machine.loop_cycles,
     )
+
+
+def _odd_vectors(view: StatementView, tile: Tile, lanes: float, machine: CpuMachine) -> FloatArray:
+    """How much longer vectors take that are no power of two: the compiler takes them apart.
+
+    Where they are accumulated in memory each is put together again at every step.
+    """
+    if not view.kinds("vectorized"):
+        return np.ones(len(view.lanes))
+    exponent = np.log2(np.maximum(view.lanes, 1))
+    odd = (np.abs(exponent - np.rint(exponent)) > 1e-6) & (view.lanes > 1)
+    worst = np.where(view.lanes > lanes, machine.odd_vector, machine.odd_vector / 2)
+    in_memory = view.statement.is_reduction & (tile.steps * tile.runs > 1) & (tile.bodies < 4)
+    return np.where(odd, np.where(in_memory, worst, 1 + worst / 4), 1.0)
 
 
 def _zeros(view: StatementView) -> FloatArray:
     return np.zeros(len(view.lanes))
 
 
-def _lane_stride(access: AccessView, view: StatementView) -> FloatArray:
-    """Elements between the lanes of a vector; 0 where the statement is scalar."""
-    found = np.zeros(len(view.lanes))
-    for position in view.kinds("vectorized"):
-        stride = access.strides[position]
-        found = np.where(view.extents[position] > 1, np.nan_to_num(stride, nan=1.0), found)
-    return found
-
-
 def _vectors(access: AccessView, view: StatementView, tile: Tile, lanes: float) -> FloatArray:
     """Registers' worth of what a tile touches of an access."""
     elements = tile.of(access.elements)
-    moving = _lane_stride(access, view) != 0
-    per_vector = np.where(moving & (view.lanes > 1), np.minimum(view.lanes, lanes), 1.0)
     if view.statement.intrinsic:
         # Whole vectors, or one broadcast of what is less than a vector.
         per_vector = np.minimum(access.elements[-1], 4 * lanes / access.access.element_bytes)
-    return np.maximum(elements / per_vector, 1.0)
+        return np.maximum(elements / per_vector, 1.0)
+    moving = tile.is_vector & (tile.stride(access) != 0)
+    by_compiler = tile.is_vector & ((tile.lane_loops * tile.unrolled).sum(axis=0) == 0)
+    width = np.minimum(tile.lanes, lanes)
+    # Of a loop that goes on over vectors, the tile's elements are those of one lane.
+    return np.maximum(np.where(moving & ~by_compiler, elements / width, elements), 1.0)
 
 
 def _loads(
     access: AccessView, view: StatementView, tile: Tile, lanes: float, machine: CpuMachine
 ) -> tuple[FloatArray, FloatArray]:
     """Load cycles of a tile, and the registers that hold what was loaded."""
-    stride = _lane_stride(access, view)
     vectors = _vectors(access, view, tile, lanes)
-    gathered = (stride > 1) & (view.lanes > 1)
-    wide = (stride == 1) & (view.lanes > 1)
+    stride = tile.stride(access)
+    wide = tile.is_vector & (stride == 1)
     if view.statement.intrinsic:
         wide = access.elements[-1] * access.access.element_bytes >= 4 * lanes
+    gathered = tile.is_vector & (stride > 1)
     per_load = np.where(wide, 1 / machine.wide_loads_per_cycle, 1 / machine.loads_per_cycle)
-    cost = np.where(gathered, vectors * machine.gather_cycles, vectors * per_load)
+    each = np.where(gathered, np.minimum(tile.lanes, lanes) * machine.gather_cycles, per_load)
     held = np.where(wide, vectors / tile.steps, 1.0)
-    return cost, held
+    return vectors * each, held
 
 
-def _operations(view: StatementView, machine: CpuMachine, vector: FloatArray) -> FloatArray:
+def _operations(view: StatementView, machine: CpuMachine, vector: NDArray[np.bool_]) -> FloatArray:
     """Cycles of the arithmetic of one body."""
     statement = view.statement
     counts = dict(statement.operations)
@@ -248,12 +299,14 @@ def _operations(view: StatementView, machine: CpuMachine, vector: FloatArray) ->
     return total
 
 
-def _rolled_iterations(view: StatementView, tile: Tile, outside: int) -> FloatArray:
+def _rolled_iterations(view: StatementView, tile: Tile, outside: int, lanes: float) -> FloatArray:
     """Iterations of every loop that stays a loop, added up."""
     trips = np.ones(len(view.lanes))
     total = _zeros(view)
     for position in range(outside, len(view.extents)):
         rolled = tile.unrolled[position] == 0
-        trips = trips * np.where(rolled, view.extents[position], 1.0)
-        total = total + np.where(rolled & (view.extents[position] > 1), trips, 0.0)
+        extent = view.extents[position]
+        count = np.where(tile.lane_loops[position] > 0, np.ceil(extent / lanes), extent)
+        trips = trips * np.where(rolled, count, 1.0)
+        total = total + np.where(rolled & (count > 1), trips, 0.0)
     return total

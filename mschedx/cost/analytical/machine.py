@@ -36,6 +36,9 @@ class CpuMachine:
         nothing overlaps with.
     spill_cycles : float
         Per vector that has no register and is stored and loaded again.
+    odd_vector : float
+        How many times longer a vector takes that is longer than a register, no power of two, and
+        accumulated in memory.
     run_cycles : tuple of float
         Waiting for the first line of a run of neighbours, from L2, L3 and memory; the prefetchers
         see to the others.
@@ -65,6 +68,7 @@ class CpuMachine:
     loop_ops: float = 3.0
     loop_cycles: float = 0.3
     spill_cycles: float = 3.0
+    odd_vector: float = 8.0
     run_cycles: tuple[float, float, float] = (2.0, 10.0, 40.0)
     l1_bytes: float
     l2_bytes: float

@@ -13,8 +13,8 @@ f6 : 1 + f0 / f3, the reuse of an element; f8 : thread blocks; f9 : threads of a
 
 References
 ----------
-Qiao et al., "Pruner: A Draft-then-Verify Exploration Mechanism to Accelerate Tensor Program Tuning",
-ASPLOS 2025, section 4; github qiaolian9/Pruner.
+Qiao et al., "Pruner: A Draft-then-Verify Exploration Mechanism to Accelerate Tensor Program
+Tuning", ASPLOS 2025, section 4; github qiaolian9/Pruner.
 """
 
 from __future__ import annotations
