@@ -21,7 +21,7 @@ from .view import FloatArray, IntArray, ProgramView, StatementView
 
 PAGE_BYTES = 4096
 
-OVERLAP = 3.0
+OVERLAP = 5.0
 """p above: how well computing and the transfers from each cache overlap; ``inf`` is perfectly."""
 
 TERMS = ("arithmetic", "loads", "stores", "chain", "issue", "serial", "L2", "L3", "DRAM", "TLB")

@@ -36,7 +36,7 @@ SCALAR_CALL = 18.0
 """Cycles of a scalar call of the C library's functions."""
 
 
-COMPILER_UNROLLS = 16.0
+COMPILER_UNROLLS = 32.0
 """Bodies up to which LLVM unrolls loops of its own accord."""
 
 _NEAR = 4
