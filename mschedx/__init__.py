@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mschedx.hardware import Hardware as Hardware
     from mschedx.measure import LocalBuilder as LocalBuilder
     from mschedx.measure import LocalRunner as LocalRunner
+    from mschedx.ranking import rank as rank
     from mschedx.search import ConstrainedEvolution as ConstrainedEvolution
     from mschedx.tuning import TuneResult as TuneResult
     from mschedx.tuning import tune as tune
@@ -27,6 +28,7 @@ _HOMES = {
     "LocalBuilder": "measure",
     "LocalRunner": "measure",
     "TuneResult": "tuning",
+    "rank": "ranking",
     "tune": "tuning",
 }
 _PACKAGES = ("cost", "measure", "search", "space")

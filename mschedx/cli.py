@@ -81,6 +81,23 @@ def _parser() -> argparse.ArgumentParser:
     tune.add_argument("--quiet", action="store_true", help="no progress")
     tune.set_defaults(command=_tune)
 
+    ranked = commands.add_parser("rank", help="the best configs of an operator, none measured")
+    ranked.add_argument("op", help="operator: gemm, conv2d, softmax, ...")
+    ranked.add_argument("--shape", type=_ints, default=None, help="sizes, e.g. 1024,1024,1024")
+    ranked.add_argument("--dtype", default="float32", help="float32 (default), float16, int8 ...")
+    ranked.add_argument("--target", default=None, help="JSON or a tag; this machine by default")
+    ranked.add_argument("--limit", type=int, default=16, help="how many (default 16)")
+    ranked.add_argument("--space", default=None, help='"post-order-apply" for TVM\'s own space')
+    ranked.add_argument("--seed", type=int, default=0)
+    ranked.set_defaults(command=_rank)
+
+    explain = commands.add_parser("explain", help="a trial's statements, predicted and measured")
+    explain.add_argument("work_dir", type=Path, help="what tune wrote")
+    explain.add_argument("trial", type=int, help="its number, from 0")
+    explain.add_argument("--workload", type=int, default=None, help="which, if there are several")
+    explain.add_argument("--space", default=None, help="the space that was tuned in")
+    explain.set_defaults(command=_explain)
+
     report = commands.add_parser("report", help="make a page of a run, or of a comparison")
     report.add_argument("work_dir", type=Path, help="what tune, compare or stock TVM wrote")
     report.add_argument("-o", "--output", type=Path, default=None, help="WORK_DIR/report.html")
@@ -136,17 +153,46 @@ def _ints(text: str) -> tuple[int, ...]:
         ) from None
 
 
+def _workload(args: argparse.Namespace) -> Any:
+    """The operator that is asked for; its sizes are checked before anything heavy is imported."""
+    from mschedx.workloads import Workload, find
+
+    operator = find(args.op)
+    if args.shape is None:
+        raise ValueError(f"{args.op} needs --shape {operator.describe()}")
+    operator.complete(args.shape)
+    return Workload(args.op, args.op, args.shape, args.dtype)
+
+
+def _rank(args: argparse.Namespace) -> int:
+    workload = _workload(args)
+
+    from mschedx.compat import without_torch
+
+    with without_torch():
+        from mschedx.ranking import rank
+    best = rank(workload.func(), args.target, args.limit, space=args.space, seed=args.seed)
+    for place, one in enumerate(best, start=1):
+        config = ", ".join(f"{name} = {value}" for name, value in one.decisions().items())
+        print(f"{place:3}  {one.latency_s * 1e6:9.4g} us predicted; {one.reasons[0]}; {config}")
+    return 0
+
+
+def _explain(args: argparse.Namespace) -> int:
+    from mschedx.bench.explain import explain
+
+    print(explain(args.work_dir, args.trial, args.workload, args.space))
+    return 0
+
+
 def _tune(args: argparse.Namespace) -> int:
-    from mschedx.workloads import OPERATORS, Workload, find
+    from mschedx.workloads import OPERATORS
 
     if args.op == "list":
         for operator in OPERATORS.values():
             print(f"{operator.name:18} --shape {operator.describe()}")
         return 0
-    operator = find(args.op)
-    if args.shape is None:
-        raise ValueError(f"{args.op} needs --shape {operator.describe()}")
-    operator.complete(args.shape)
+    workload = _workload(args)
 
     # Before TVM is imported here: the workers import theirs at the same time.
     from mschedx.compat import without_torch
@@ -156,7 +202,6 @@ def _tune(args: argparse.Namespace) -> int:
     with without_torch():  # a second; the final table has its own process for torch
         from mschedx.tuning import tune
 
-    workload = Workload(args.op, args.op, args.shape, args.dtype)
     work_dir = args.work_dir or Path(
         f"mschedx_{args.op}_{'x'.join(map(str, args.shape))}_{args.dtype}"
     )

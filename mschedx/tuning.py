@@ -58,6 +58,9 @@ class TuneResult:
         Whether Ctrl-C ended it early.
     timed_out : bool
         Whether ``timeout_s`` ended it early.
+    predicted : bool
+        Whether ``latency_s`` is a prediction and the winner the best ranked config: nothing was
+        measured (``trials=0``).
     notes : tuple[str, ...]
         What else there is to say: repaired files, disqualified records, why a search ended early.
     """
@@ -75,6 +78,7 @@ class TuneResult:
     interrupted: bool = False
     timed_out: bool = False
     verified: bool = False
+    predicted: bool = False
     notes: tuple[str, ...] = field(default=())
 
     @property
@@ -195,7 +199,8 @@ def tune(
     target : Target | dict | str, optional
         Any form that TVM knows; this machine when None.
     trials : int
-        Measurements in the work_dir when done, at least 1. Those of earlier calls count.
+        Measurements in the work_dir when done. Those of earlier calls count. 0: measure nothing
+        and return the best ranked config (`mschedx.rank`), its latency predicted.
     work_dir : str | Path, optional
         Where records go and are found again; a new temporary folder when None.
     seed : int
@@ -219,12 +224,15 @@ def tune(
         For input that cannot be tuned; the message says what to pass instead.
     """
     begin = time.perf_counter()
-    check_trials(trials)
+    if trials != 0:
+        check_trials(trials)
     check_trials(trials_per_round, "trials_per_round")
     check_seconds("timeout_s", timeout_s)
     check_seed(seed)
     module, resolved = normalize_mod(mod), normalize_target(target)
     compat.check_versions()
+    if trials == 0:
+        return _ranked(module, resolved, space, cost_model, seed, progress, begin)
     if runner is None:
         require_device(resolved)
     if builder is None or runner is None:
@@ -256,6 +264,39 @@ def tune(
             display.note(note)
         outcome = run_session(plan, opened, display)
         return _result(plan, opened, outcome, display, verify=verify)
+
+
+def _ranked(
+    mod: IRModule,
+    target: Target,
+    space: Any,
+    cost_model: Any,
+    seed: int,
+    progress: Any,
+    begin: float,
+) -> TuneResult:
+    """The best ranked config as a result; says that nothing was measured."""
+    from mschedx.ranking import rank
+
+    model = getattr(cost_model, "model", None)
+    (best,) = rank(mod, target, 1, model=model, space=space, seed=seed)
+    note = f"ranked, not measured: {best.latency_s * 1e6:.4g} us is a prediction"
+    display = make_progress(progress, estimate_flops(mod))
+    display.note(note)
+    return TuneResult(
+        mod=mod,
+        target=target,
+        work_dir=Path(tempfile.mkdtemp(prefix="mschedx-")),
+        latency_s=best.latency_s,
+        schedule=best.schedule(),
+        best=None,
+        history=(),
+        flops=estimate_flops(mod),
+        measured=0,
+        wall_s=time.perf_counter() - begin,
+        predicted=True,
+        notes=(note, *(str(reason) for reason in best.reasons)),
+    )
 
 
 def _result(

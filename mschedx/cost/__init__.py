@@ -4,8 +4,10 @@ from .adapter import TVMCostModel
 from .base import CostModel, Differentiable, HasImportance, Measured, ReadsTraces
 from .boosted_trees import Label, TreeConfig
 from .heron_xgb import HeronXGB
+from .psa import PSA
 
 __all__ = [
+    "PSA",
     "CostModel",
     "Differentiable",
     "HasImportance",

@@ -39,6 +39,9 @@ L2_BYTES_PER_CYCLE = 64.0
 SYNCHRONISATION_CYCLES = 40.0
 """Of a barrier, per round of a loop that fills shared memory."""
 
+PIPELINED = 0.4
+"""What is left to wait for of a copy that a software pipeline starts early."""
+
 _TENSOR = {"f16": 1.0, "bf16": 1.0, "tf32": 0.5, "s8": 2.0, "u8": 2.0}
 """Rate of a tensor-core operation over the dense f16 one, by what its name holds."""
 
@@ -144,9 +147,10 @@ class _Block:
 
     grid: FloatArray
     threads: FloatArray
-    vthreads: FloatArray
     registers: FloatArray
     shared_bytes: FloatArray
+    conflicts: dict[str, FloatArray]
+    overlapped: dict[str, FloatArray]
 
 
 def _block(
@@ -161,19 +165,21 @@ def _block(
     if any(v.statement.by_warp for v in views):
         threads = np.maximum(threads, np.max([_warps(v) * 32 for v in views], axis=0))
     shared, local = np.zeros(n), np.zeros(n)
+    conflicts, overlapped = {}, {}
     for one in allocations:
         if one.kernel != kernel or one.bytes is None:
             continue
         size = one.bytes(configs).astype(np.float64)
         if one.scope.startswith("shared"):
             shared = shared + size
+            conflicts[one.buffer] = _bank_conflicts(one, size, configs)
+            overlapped[one.buffer] = np.ones(n) if one.copies is None else one.copies(configs)
         elif one.scope == "local":
             local = local + size
         else:
             # A fragment belongs to a warp, whose 32 threads hold it together.
             local = local + size / 32
-    vthreads = np.max([_threads(v, "vthread") for v in views], axis=0)
-    return _Block(grid, threads, vthreads, 32 + local / 4, shared)
+    return _Block(grid, threads, 32 + local / 4, shared, conflicts, overlapped)
 
 
 def _cost(view: StatementView, block: _Block, device: _Device) -> StatementCost:
@@ -206,6 +212,8 @@ def _cost(view: StatementView, block: _Block, device: _Device) -> StatementCost:
             terms["DRAM"] = terms["DRAM"] + (fits * unique + (1 - fits) * moved) / device.dram
         elif scope.startswith("shared"):
             moved = _shared_bytes(access, view, instances)
+            if view.statement.by_warp:
+                moved = moved * block.conflicts.get(access.access.buffer, 1.0)
             terms["shared"] = terms["shared"] + moved / (device.shared * share)
     rounds = _rounds(view)
     terms["waiting"] = (
@@ -217,7 +225,24 @@ def _cost(view: StatementView, block: _Block, device: _Device) -> StatementCost:
     hidden = 1 / (1 + 4.0 / np.maximum(active * _independent(view), 1.0))
     parts = [terms["arithmetic"] + terms["tensor"], terms["shared"], terms["L2"], terms["DRAM"]]
     seconds = sum(part**OVERLAP for part in parts) ** (1 / OVERLAP) / hidden + terms["waiting"]
+    for access in view.writes:
+        # A pipeline fills the next version of a buffer while this one is read.
+        versions = block.overlapped.get(access.access.buffer, np.ones(len(seconds)))
+        seconds = np.where(versions > 1, seconds * PIPELINED, seconds)
     return StatementCost(view.statement.name, view.statement.kernel, seconds, terms)
+
+
+def _bank_conflicts(one: AllocationInfo, size: FloatArray, configs: IntArray) -> FloatArray:
+    """How many of eight neighbouring rows of a tile lie in one bank: 1 to 8."""
+    rows = [extent(configs) for extent in one.shape[:-1] if extent is not None]
+    if not rows or len(rows) < len(one.shape) - 1:
+        return np.full(len(size), 2.0)
+    versions = 1 if one.copies is None else one.copies(configs)
+    pitch = size / np.maximum(np.prod(np.stack(rows), axis=0) * versions, 1)
+    found = np.ones(len(size))
+    for bytes_apart, ways in ((32, 2.0), (64, 4.0), (128, 8.0)):
+        found = np.where(np.rint(pitch) % bytes_apart == 0, ways, found)
+    return found
 
 
 def _threads(view: StatementView, prefix: str) -> FloatArray:

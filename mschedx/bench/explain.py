@@ -1,0 +1,88 @@
+"""A measured candidate explained: what was predicted of each statement, and what was measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mschedx.cost.psa import PSAModel
+from mschedx.ranking import Reason, reasons_of
+from mschedx.record.schedules import read_record
+from mschedx.record.trials import read_run
+from mschedx.space.resolver import Resolver
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A trial and what is said of it.
+
+    Parameters
+    ----------
+    measured_s : float or None
+        None for a trial that failed.
+    predicted_s : float
+    reasons : tuple of Reason
+    program : str
+        The config as annotated loop nests.
+    """
+
+    trial: int
+    measured_s: float | None
+    predicted_s: float
+    reasons: tuple[Reason, ...]
+    program: str
+
+    def __str__(self) -> str:
+        measured = "failed" if self.measured_s is None else f"{self.measured_s * 1e6:.4g} us"
+        predicted = f"{self.predicted_s * 1e6:.4g} us"
+        lines = [f"trial {self.trial}: measured {measured}, predicted {predicted}"]
+        lines += [f"  {reason}" for reason in self.reasons]
+        return "\n".join([*lines, "", self.program])
+
+
+def explain(
+    work_dir: str | Path, trial: int, workload: int | None = None, space: Any = None
+) -> Explanation:
+    """Explain a trial of a work_dir.
+
+    Parameters
+    ----------
+    work_dir : path
+    trial : int
+        Its number, from 0.
+    workload : int, optional
+        Which, if there are several.
+    space : optional
+        The space that was tuned in, as `mschedx.space.sketches` takes it.
+
+    Raises
+    ------
+    ValueError
+        When there is no such trial, or its trace is not one of the space.
+    """
+    run = read_run(Path(work_dir), workload)
+    if not 0 <= trial < len(run.trials):
+        last = len(run.trials) - 1
+        raise ValueError(f"{work_dir}: expected a trial from 0 to {last}, got {trial}")
+    chosen = run.trials[trial]
+    if chosen.record is None:
+        raise ValueError(f"{work_dir}: trial {trial} has no record, only its failure is known")
+    from tvm.s_tir.meta_schedule.database import Workload
+
+    assert run.module is not None, "a run with records has a workload"
+    record = read_record(run.records[chosen.record], Workload.from_json(run.module))
+    resolver = Resolver.of_space(record.workload.mod, record.target, space)
+    found = resolver.resolve([record.trace])
+    config = found.configs[0]
+    if config is None:
+        raise ValueError(
+            f"{work_dir}: trial {trial} is not of this space; say with --space which it is of"
+        )
+    sketch = resolver.sketches[found.sketch[0]]
+    psa = PSAModel()
+    predicted = float(psa.latency_s(None, sketch, np.asarray(config)[None])[0])
+    reasons = reasons_of(psa, sketch, config)
+    return Explanation(trial, chosen.latency_s, predicted, reasons, sketch.describe(config))

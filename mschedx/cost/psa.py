@@ -1,0 +1,210 @@
+"""PSA, Pruner's analytical draft: latencies from statements and a device's rates, nothing lowered.
+
+Ready before anything is measured. What is measured corrects it: per task, a ridge regression of
+``log(latency / prediction)`` on what the prediction is made of, which stays near zero while there
+are few trials and never changes the scores of another task.
+
+References
+----------
+Qiao et al., "Pruner", ASPLOS 2025, section 4 (the published form: `analytical.published`).
+"""
+
+from __future__ import annotations
+
+import json
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mschedx.hardware import Hardware
+
+from .adapter import TVMCostModel
+from .analytical.costs import Costs, StatementCost
+from .analytical.cpu import cpu_costs
+from .analytical.cuda import cuda_costs
+from .analytical.machine import CpuMachine
+from .analytical.published import statement_ms, symbols
+from .analytical.view import ProgramView
+from .base import FloatArray, IntArray, Measured
+
+if TYPE_CHECKING:
+    from mschedx.space.sketch import Sketch
+    from mschedx.space.task import Task
+
+_FORMAT = 1
+FORMS = ("improved", "published")
+
+FEWEST = 8
+"""Trials of a task from which its predictions are corrected."""
+
+RIDGE = 8.0
+"""Weight of the correction's penalty, in trials."""
+
+
+@dataclass(frozen=True)
+class _Correction:
+    """``log latency = log prediction + bias + features · weights``, features centred."""
+
+    bias: float
+    centre: FloatArray
+    weights: FloatArray
+
+    def __call__(self, features: FloatArray) -> FloatArray:
+        return self.bias + (features - self.centre) @ self.weights
+
+
+class PSAModel:
+    """The analyzer as a `CostModel`. Parameters as of `PSA`."""
+
+    def __init__(self, hardware: Hardware | None = None, form: str = "improved") -> None:
+        if form not in FORMS:
+            raise ValueError(f"expected form to be one of {', '.join(FORMS)}, got {form!r}")
+        self.hardware, self.form = hardware, form
+        self._programs: weakref.WeakKeyDictionary[Sketch, ProgramView] = weakref.WeakKeyDictionary()
+        self._corrections: dict[str, _Correction] = {}
+
+    def ready(self, task: Task) -> bool:
+        del task  # always: that is what an analytical model is for
+        return True
+
+    def learn(self, task: Task, measured: Sequence[Measured]) -> None:
+        features, residuals = [], []
+        for part in measured:
+            ran = np.isfinite(part.latency_s)
+            if ran.any():
+                costs = self.costs(part.sketch, part.configs[ran])
+                features.append(_features(costs))
+                residuals.append(np.log(part.latency_s[ran] / _positive(costs.latency_s)))
+        self._corrections.pop(task.key, None)
+        if sum(map(len, residuals)) >= FEWEST:
+            widest = max(part.shape[1] for part in features)
+            if all(part.shape[1] == widest for part in features):
+                self._corrections[task.key] = _fitted(
+                    np.concatenate(features), np.concatenate(residuals)
+                )
+
+    def score(self, task: Task, asked: Sequence[tuple[Sketch, IntArray]]) -> FloatArray:
+        found = [1 / _positive(self.latency_s(task, sketch, configs)) for sketch, configs in asked]
+        return np.concatenate(found) if found else np.empty(0)
+
+    def latency_s(self, task: Task | None, sketch: Sketch, configs: IntArray) -> FloatArray:
+        """Predict seconds of configs [n, D], corrected by what was measured of the task: [n]."""
+        costs = self.costs(sketch, configs)
+        correction = None if task is None else self._corrections.get(task.key)
+        if correction is None:
+            return costs.latency_s
+        # A correction is bounded: outside of what was measured a line says anything.
+        return costs.latency_s * np.exp(np.clip(correction(_features(costs)), -2.0, 2.0))
+
+    def costs(self, sketch: Sketch, configs: IntArray) -> Costs:
+        """Predict configs [n, D] statement by statement, uncorrected.
+
+        Raises
+        ------
+        ValueError
+            When the device's rates are not known.
+        """
+        if sketch not in self._programs:
+            allocations = sketch.analysis.allocations
+            self._programs[sketch] = ProgramView(sketch.statements, allocations)
+        program = self._programs[sketch]
+        hardware = self.hardware or Hardware.from_target(sketch.design.target)
+        if self.form == "published":
+            return _published(program, hardware, configs)
+        if hardware.kind == "cpu":
+            return cpu_costs(program, CpuMachine.of(hardware), configs)
+        return cuda_costs(program, hardware, configs, sketch.analysis.allocations)
+
+    def unknown(self, sketch: Sketch) -> dict[str, str]:
+        """Statements of a sketch that are left out, and the number that has no expression."""
+        self.costs(sketch, sketch.design.default_config()[None])
+        return self._programs[sketch].unknown
+
+    def save(self, path: str) -> None:
+        tasks = {
+            key: {
+                "bias": one.bias,
+                "centre": one.centre.tolist(),
+                "weights": one.weights.tolist(),
+            }
+            for key, one in self._corrections.items()
+        }
+        with open(path, "w") as file:
+            json.dump({"model": "PSA", "format": _FORMAT, "form": self.form, "tasks": tasks}, file)
+
+    def load(self, path: str) -> None:
+        try:
+            with open(path) as file:
+                content = json.load(file)
+            if content["model"] != "PSA" or content["format"] != _FORMAT:
+                raise ValueError(f"{content['model']} of format {content['format']}")
+            self._corrections = {
+                key: _Correction(
+                    float(one["bias"]), np.array(one["centre"]), np.array(one["weights"])
+                )
+                for key, one in content["tasks"].items()
+            }
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{path}: expected a file written by PSA.save, format {_FORMAT}: {error}"
+            ) from error
+
+
+class PSA(TVMCostModel):
+    """Pruner's analyzer: ``cost_model=mschedx.cost.PSA()`` with any strategy and space.
+
+    It needs no measurement, so that the first round is ranked already, and none is needed to rank
+    at all (`mschedx.rank`).
+
+    Parameters
+    ----------
+    hardware : Hardware, optional
+        The device; that of each task's target when None.
+    form : str
+        "improved", or "published" for the paper's formulas with their weaknesses (elements instead
+        of bytes, no caches, no occupancy; for GPUs only).
+    """
+
+    model: PSAModel
+
+    def __init__(self, hardware: Hardware | None = None, form: str = "improved") -> None:
+        super().__init__(PSAModel(hardware, form))
+
+
+def _positive(seconds: FloatArray) -> FloatArray:
+    """A program without a statement that is understood is taken to last long."""
+    return np.where(np.isfinite(seconds) & (seconds > 0), seconds, 1.0)
+
+
+def _features(costs: Costs) -> FloatArray:
+    """Shares of the causes in what all statements wait for: [n, K], in log units."""
+    total = _positive(costs.latency_s)
+    shares = []
+    for name in sorted({name for one in costs.statements for name in one.terms}):
+        parts = [one.terms[name] for one in costs.statements if name in one.terms]
+        shares.append(np.log1p(sum(parts) / total))
+    return np.stack(shares, axis=1) if shares else np.empty((len(total), 0))
+
+
+def _fitted(features: FloatArray, residuals: FloatArray) -> _Correction:
+    centre, bias = features.mean(axis=0), float(residuals.mean())
+    centred = features - centre
+    scale = np.maximum(centred.std(axis=0), 0.05)
+    scaled = centred / scale
+    penalty = RIDGE * np.eye(features.shape[1])
+    weights = np.linalg.solve(scaled.T @ scaled + penalty, scaled.T @ (residuals - bias))
+    return _Correction(bias, centre, weights / scale)
+
+
+def _published(program: ProgramView, hardware: Hardware, configs: Any) -> Costs:
+    statements = []
+    for view in program(configs):
+        if view.statement.is_init:
+            continue  # one row a stored buffer: what accumulates replaces what initialises
+        seconds = statement_ms(symbols(view), hardware) / 1e3
+        name, kernel = view.statement.name, view.statement.kernel
+        statements.append(StatementCost(name, kernel, seconds, {"published": seconds}))
+    return Costs(tuple(statements), np.zeros(len(configs)))

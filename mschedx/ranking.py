@@ -1,0 +1,207 @@
+"""``rank``: the best configs of a workload with no measurement, and why they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mschedx import compat
+from mschedx.cost.psa import PSAModel
+from mschedx.inputs import check_seed, check_trials, normalize_mod, normalize_target
+from mschedx.search.moves import neighbours
+from mschedx.search.points import Points, SketchSet
+from mschedx.search.pool import Scored, gather
+from mschedx.search.scoring import ArrayScorer
+from mschedx.space.errors import EmptySpace, UnsupportedTrace
+
+if TYPE_CHECKING:
+    from tvm import IRModule, tirx
+    from tvm.s_tir import Schedule
+    from tvm.target import Target
+
+    from mschedx.cost.base import CostModel
+    from mschedx.space.sketch import Sketch
+    from mschedx.space.task import Task
+
+POOL = 2048
+"""Configs drawn at first."""
+
+GENERATIONS, PARENTS = 4, 256
+"""How often the best are moved a little, and how many of them."""
+
+
+@dataclass(frozen=True)
+class Reason:
+    """What one statement costs, and what it waits for most."""
+
+    statement: str
+    seconds: float
+    cause: str
+
+    def __str__(self) -> str:
+        return f"{self.statement} {self.seconds * 1e6:.3g} us ({self.cause})"
+
+
+@dataclass(frozen=True, eq=False)
+class Ranked:
+    """One config and what is predicted of it.
+
+    Parameters
+    ----------
+    sketch : Sketch
+    config : int64 array [D]
+    latency_s : float
+        Predicted, seconds.
+    reasons : tuple of Reason
+        By statement, the longest first.
+    """
+
+    sketch: Sketch
+    config: np.ndarray
+    latency_s: float
+    reasons: tuple[Reason, ...]
+
+    def schedule(self) -> Schedule:
+        """Materialise the config, postprocs applied."""
+        return self.sketch.schedule(self.config)
+
+    def decisions(self) -> dict[str, int]:
+        """The config by name, what is fixed left out."""
+        return {
+            d.name: int(v) for d, v in zip(self.sketch.decisions, self.config) if len(d.domain) > 1
+        }
+
+
+def rank(
+    mod: IRModule | tirx.PrimFunc,
+    target: Target | dict[str, Any] | str | None = None,
+    limit: int = 16,
+    *,
+    model: CostModel | None = None,
+    space: Any = None,
+    seed: int = 0,
+) -> list[Ranked]:
+    """Rank configs of a workload without measuring any.
+
+    Parameters
+    ----------
+    mod : IRModule or PrimFunc
+    target : Target, dict or str, optional
+        This machine when None.
+    limit : int
+        How many to return; fewer where the space has no more.
+    model : CostModel, optional
+        Anything that is ready without a measurement; PSA when None.
+    space : optional
+        As `mschedx.space.sketches` takes it.
+    seed : int
+
+    Returns
+    -------
+    list of Ranked
+        The best first; no two give the same program.
+
+    Raises
+    ------
+    ValueError
+        For input that cannot be tuned, a space without a valid config, or a model that is not
+        ready.
+    """
+    check_trials(limit, "limit")
+    check_seed(seed)
+    module, resolved = normalize_mod(mod), normalize_target(target)
+    compat.check_versions()
+    sketches = opened(module, resolved, space)
+    return best_of(sketches, limit, model, np.random.default_rng(seed))
+
+
+def opened(mod: IRModule, target: Target, space: Any = None) -> list[Sketch]:
+    """Open the sketches that have valid configs.
+
+    Raises
+    ------
+    ValueError
+        When there is none, with the reasons.
+    """
+    from mschedx.space import sketches
+
+    found, reasons = [], []
+    for sketch in sketches(mod, target, space):
+        try:
+            narrowed = sketch.narrowed(preferences=True)
+            narrowed.sample(1, np.random.default_rng(0))
+            found.append(narrowed)
+        except (EmptySpace, UnsupportedTrace) as error:  # noqa: PERF203
+            reasons.append(str(error))
+    if not found:
+        raise ValueError(f"no design space of this function has a valid config: {reasons}")
+    return found
+
+
+def best_of(
+    sketches: Sequence[Sketch],
+    limit: int,
+    model: CostModel | None,
+    rng: np.random.Generator,
+) -> list[Ranked]:
+    """Draw configs, move the best ones a little a few times, and keep the best of all."""
+    psa = model if isinstance(model, PSAModel) else PSAModel()
+    judge = psa if model is None else model
+    space = SketchSet(sketches)
+    if not judge.ready(space.task):
+        raise ValueError(
+            f"expected a model that is ready without a measurement, got {type(judge).__name__} "
+            "before it has learnt anything: load a pretrained file, or leave model out"
+        )
+    scorer = ArrayScorer(judge, space)
+    pool = Scored.by(scorer, gather(space.sample(POOL, rng)))
+    for _ in range(GENERATIONS):
+        parents = pool.best(PARENTS).points
+        moved = gather(*(neighbours(space, parents, rng) for _ in range(4)))
+        pool = pool.merged(Scored.by(scorer, moved))
+    return _distinct(pool.best(len(pool)), space, limit, psa, space.task)
+
+
+def _distinct(
+    pool: Scored, space: SketchSet, limit: int, psa: PSAModel, task: Task
+) -> list[Ranked]:
+    """Explain the first points that make different programs, as far as materialising tells."""
+    import tvm_ffi
+
+    from mschedx.space.errors import InvalidSchedule
+
+    found: list[Ranked] = []
+    programs: set[int] = set()
+    for position in range(len(pool)):
+        if len(found) == limit:
+            break
+        ranked = _explained(pool.points, position, space, psa, task)
+        try:
+            program = int(tvm_ffi.structural_hash(ranked.schedule().mod))
+        except InvalidSchedule:
+            continue
+        if program not in programs:
+            programs.add(program)
+            found.append(ranked)
+    return found
+
+
+def _explained(
+    points: Points, position: int, space: SketchSet, psa: PSAModel, task: Task
+) -> Ranked:
+    sketch = space.sketches[points.sketch[position]]
+    config = space.config(points, position)
+    latency_s = float(psa.latency_s(task, sketch, config[None])[0])
+    return Ranked(sketch, config, latency_s, reasons_of(psa, sketch, config))
+
+
+def reasons_of(psa: PSAModel, sketch: Sketch, config: np.ndarray) -> tuple[Reason, ...]:
+    """What every statement of a config costs and why, the longest first."""
+    found = []
+    for one in psa.costs(sketch, np.asarray(config)[None]).statements:
+        cause = max(one.terms, key=lambda name: float(one.terms[name][0]))
+        found.append(Reason(one.name, float(one.seconds[0]), cause))
+    return tuple(sorted(found, key=lambda reason: -reason.seconds))

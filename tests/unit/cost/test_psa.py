@@ -1,0 +1,142 @@
+"""PSA: ready at once, finite, exact in what it adds up, corrected by what is measured."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+import tvm
+from scipy.stats import spearmanr
+
+from mschedx import workloads
+from mschedx.cost import PSA, CostModel, Measured
+from mschedx.cost.analytical.caches import traffic
+from mschedx.cost.analytical.cuda import CudaLimits, balance, occupancy
+from mschedx.cost.analytical.machine import CpuMachine
+from mschedx.cost.psa import PSAModel
+from mschedx.hardware import Hardware
+from mschedx.space import sketches
+
+CPU = tvm.target.Target({"kind": "llvm", "mcpu": "znver4", "num-cores": 2})
+GPU = tvm.target.Target("nvidia/nvidia-a100")
+CASES = {
+    "gemm": ("gemm", (128, 128, 128), "float32", CPU, None),
+    "conv2d in TVM's space": ("conv2d", (1, 16, 14, 14, 32, 3, 1, 1), "float32", CPU,
+                              "post-order-apply"),
+    "int8": ("gemm", (64, 64, 64), "int8", CPU, None),
+    "softmax": ("softmax", (32, 48), "float32", CPU, None),
+    "tensor cores": ("gemm", (256, 256, 256), "float16", GPU, None),
+    "CUDA cores": ("gemm", (128, 128, 128), "float32", GPU, "post-order-apply"),
+}  # fmt: skip
+
+
+@cache
+def opened(name):
+    op, shape, dtype, target, space = CASES[name]
+    return sketches(workloads.make(op, shape, dtype), target, space)[0]
+
+
+@pytest.mark.parametrize("name", list(CASES))
+def test_every_config_gets_a_latency_and_a_cause(name):
+    sketch = opened(name)
+    configs = sketch.sample(200, np.random.default_rng(0))
+    costs = PSAModel().costs(sketch, configs)
+    assert np.isfinite(costs.latency_s).all()
+    assert (costs.latency_s > 0).all()
+    total = sum(one.seconds for one in costs.statements) + costs.fixed
+    assert np.allclose(total, costs.latency_s)
+    assert all((term >= 0).all() for one in costs.statements for term in one.terms.values())
+
+
+def test_it_is_a_model_that_is_ready_before_any_trial():
+    sketch = opened("gemm")
+    model = PSA().model
+    assert isinstance(model, CostModel)
+    assert model.ready(sketch.task)
+    configs = sketch.sample(50, np.random.default_rng(1))
+    scores = model.score(sketch.task, [(sketch, configs)])
+    alone = [model.score(sketch.task, [(sketch, one[None])])[0] for one in configs[:5]]
+    assert np.allclose(scores[:5], alone)  # whatever else is in the batch
+
+
+def test_trials_correct_one_task_and_no_other():
+    sketch, other = opened("gemm"), opened("int8")
+    rng = np.random.default_rng(2)
+    model = PSAModel()
+    configs = sketch.sample(64, rng)
+    truth = model.latency_s(None, sketch, configs) * np.where(configs[:, 2] > 1, 4.0, 1.0)
+    before = spearmanr(model.latency_s(sketch.task, sketch, configs), truth)[0]
+    elsewhere = model.score(other.task, [(other, other.sample(8, np.random.default_rng(0)))])
+    model.learn(sketch.task, [Measured(sketch, configs, truth)])
+    after = model.latency_s(sketch.task, sketch, configs)
+    assert spearmanr(after, truth)[0] > before
+    assert np.abs(np.log(after / truth)).mean() < np.log(4) / 2
+    again = model.score(other.task, [(other, other.sample(8, np.random.default_rng(0)))])
+    assert np.array_equal(elsewhere, again)
+
+
+def test_failed_trials_teach_nothing_and_break_nothing():
+    sketch = opened("gemm")
+    model = PSAModel()
+    configs = sketch.sample(20, np.random.default_rng(3))
+    before = model.latency_s(sketch.task, sketch, configs)
+    model.learn(sketch.task, [Measured(sketch, configs, np.full(20, np.inf))])
+    assert np.array_equal(model.latency_s(sketch.task, sketch, configs), before)
+
+
+def test_corrections_are_saved_without_pickle(tmp_path):
+    sketch = opened("gemm")
+    model = PSAModel()
+    configs = sketch.sample(20, np.random.default_rng(4))
+    model.learn(sketch.task, [Measured(sketch, configs, np.linspace(1e-4, 2e-4, 20))])
+    path = str(tmp_path / "psa.json")
+    model.save(path)
+    loaded = PSAModel()
+    loaded.load(path)
+    assert np.allclose(
+        loaded.latency_s(sketch.task, sketch, configs),
+        model.latency_s(sketch.task, sketch, configs),
+    )
+    (tmp_path / "other.json").write_text('{"model": "PAM", "format": 1, "tasks": {}}')
+    with pytest.raises(ValueError, match=r"PSA\.save"):
+        loaded.load(str(tmp_path / "other.json"))
+
+
+def test_a_cache_fetches_what_fits_once_and_the_rest_again():
+    """A loop of 4 around a loop of 8 over 8 KiB: 8 KiB into a large cache, 32 KiB into none."""
+    kib = 1024.0
+    footprints = [np.array([[8 * kib], [8 * kib], [1 * kib]])]
+    extents = np.array([[4.0], [8.0]])
+    large = traffic(footprints, footprints, extents, 1e9)
+    small = traffic(footprints, footprints, extents, 2 * kib)
+    assert large[0] == pytest.approx(8 * kib, rel=1e-3)
+    assert small[0] == pytest.approx(32 * kib, rel=0.05)
+
+
+def test_fact_5_improved_no_jump_where_the_grid_passes_the_multiprocessors():
+    share = balance(np.array([107.0, 108.0, 109.0]), 108)
+    assert share[1] == 1.0
+    assert abs(share[0] - share[1]) < 0.02
+
+
+def test_occupancy_is_bounded_by_threads_registers_and_shared_memory():
+    limits = CudaLimits()
+    one = np.ones(1)
+    assert occupancy(1024 * one, 32 * one, 0 * one, limits)[0] == 2
+    assert occupancy(256 * one, 255 * one, 0 * one, limits)[0] == 1
+    assert occupancy(128 * one, 32 * one, 80 * 1024 * one, limits)[0] == 2
+    assert occupancy(32 * one, 32 * one, 0 * one, limits)[0] == 32
+
+
+def test_devices_without_rates_are_named():
+    from dataclasses import replace
+
+    sketch = opened("tensor cores")
+    unknown = replace(Hardware.from_device("a100"), peak_flops=None)
+    with pytest.raises(ValueError, match="with_rates"):
+        PSAModel(unknown).costs(sketch, sketch.sample(2, np.random.default_rng(0)))
+    with pytest.raises(ValueError, match='kind "cpu"'):
+        CpuMachine.of(Hardware.from_device("a100"))
+    with pytest.raises(ValueError, match="improved, published"):
+        PSAModel(form="new")

@@ -1,0 +1,68 @@
+"""rank: the best configs with no measurement, each with its reasons."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import mschedx
+from mschedx import workloads
+
+TARGET = {"kind": "llvm", "mcpu": "znver4", "num-cores": 2}
+GEMM = ("gemm", (64, 64, 64))
+
+
+def test_ranked_configs_are_distinct_programs_with_reasons():
+    best = mschedx.rank(workloads.make(*GEMM), TARGET, limit=6)
+    assert len(best) == 6
+    latencies = [one.latency_s for one in best]
+    assert latencies == sorted(latencies)
+    programs = {one.schedule().mod.script() for one in best}
+    assert len(programs) == 6
+    for one in best:
+        assert one.reasons[0].seconds == max(reason.seconds for reason in one.reasons)
+        assert one.reasons[0].cause in str(one.reasons[0])
+        assert one.decisions()
+
+
+def test_it_is_better_than_chance_by_its_own_measure_and_repeatable():
+    func = workloads.make(*GEMM)
+    first, second = (mschedx.rank(func, TARGET, limit=3) for _ in range(2))
+    assert [one.decisions() for one in first] == [one.decisions() for one in second]
+    from mschedx.cost.psa import PSAModel
+
+    sketch = first[0].sketch
+    drawn = PSAModel().latency_s(None, sketch, sketch.sample(100, np.random.default_rng(0)))
+    assert first[0].latency_s <= drawn.min()
+
+
+def test_a_limit_beyond_the_space_returns_the_space():
+    best = mschedx.rank(workloads.make("depthwise_conv2d", (1, 16, 8, 8, 3, 1, 1)), TARGET, 500)
+    assert 0 < len(best) < 500
+
+
+def test_tune_with_no_trials_ranks_and_says_so():
+    result = mschedx.tune(workloads.make(*GEMM), TARGET, trials=0, progress=False)
+    assert result.predicted
+    assert result.measured == 0
+    assert "not measured" in result.notes[0]
+    assert result.schedule is not None
+    rng = np.random.default_rng(0)
+    a, b = (rng.random((64, 64)).astype("float32") for _ in range(2))
+    c = np.zeros((64, 64), "float32")
+    local = mschedx.tune(workloads.make(*GEMM), trials=0, progress=False)
+    local.compile()["main"](a, b, c)
+    assert np.allclose(c, a @ b, rtol=1e-4)
+
+
+@pytest.mark.parametrize("limit", [0, -1, 1.5, True])
+def test_limits_that_make_no_sense(limit):
+    with pytest.raises(ValueError, match="limit"):
+        mschedx.rank(workloads.make(*GEMM), TARGET, limit)
+
+
+def test_a_model_that_has_learnt_nothing_cannot_rank():
+    from mschedx.cost import HeronXGB
+
+    with pytest.raises(ValueError, match="ready without a measurement"):
+        mschedx.rank(workloads.make(*GEMM), TARGET, 1, model=HeronXGB().model)
