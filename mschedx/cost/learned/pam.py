@@ -19,7 +19,7 @@ from ..adapter import TVMCostModel
 from ..base import FloatArray, IntArray, Measured
 from . import weights
 from .examples import Batch, Examples
-from .features import ACCESS_NAMES, STATEMENT_NAMES, ProgramFeatures
+from .features import ACCESS_NAMES, STATEMENT_NAMES, ProgramArrays, ProgramFeatures
 from .losses import lambda_rank
 from .network import NetworkForm, ScaledNetwork, make_network
 from .replay import Replay
@@ -120,6 +120,16 @@ class PAMModel:
         self.network.eval()
         return torch.nn.functional.softplus(self.network(batch).double(), threshold=40)
 
+    def score_programs(self, programs: ProgramArrays) -> FloatArray:
+        """Score programs [n] that are features already, as `score` does; once trained or loaded."""
+        if self.network is None:
+            raise ValueError(
+                f"expected a {self.card.model} that is trained or loaded, got a new one"
+            )
+        pieces = np.split(np.arange(len(programs)), range(_PIECE, len(programs), _PIECE))
+        found = [self._logits(self.network, programs.take(piece)) for piece in pieces]
+        return positive(self._checked(np.concatenate(found)))
+
     def train(
         self, examples: Examples, held_out: Examples | None = None, *, target_kind: str | None
     ) -> Course:
@@ -218,18 +228,21 @@ class PAMModel:
 
     def _scores(self, network: ScaledNetwork, sketch: Sketch, configs: IntArray) -> FloatArray:
         features = ProgramFeatures.of(sketch)
-        logits = np.empty(len(configs))
-        for start in range(0, len(configs), _PIECE):
-            batch = Batch.of([features(configs[start : start + _PIECE])])
-            found = predict(network, batch, self.config.train).double().numpy()
-            logits[start : start + len(found)] = found
+        pieces = [configs[i : i + _PIECE] for i in range(0, len(configs), _PIECE)]
+        found = [self._logits(network, features(piece)) for piece in pieces]
+        return positive(self._checked(np.concatenate([*found, np.empty(0)])))
+
+    def _logits(self, network: ScaledNetwork, programs: ProgramArrays) -> FloatArray:
+        return predict(network, Batch.of([programs]), self.config.train).double().numpy()
+
+    def _checked(self, logits: FloatArray) -> FloatArray:
         bad = int(np.isnan(logits).sum())
         if bad:
             raise ValueError(
                 f"{self.card.model} predicted nan for {bad} of {len(logits)} programs: its weights "
                 "are damaged; load them again, or start without"
             )
-        return positive(logits)
+        return logits
 
 
 def positive(logits: FloatArray) -> FloatArray:
