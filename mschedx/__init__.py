@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mschedx.measure import LocalRunner as LocalRunner
     from mschedx.ranking import rank as rank
     from mschedx.search import ConstrainedEvolution as ConstrainedEvolution
+    from mschedx.search import DraftVerify as DraftVerify
     from mschedx.tuning import TuneResult as TuneResult
     from mschedx.tuning import tune as tune
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 # TVM takes seconds to import; `import mschedx` and `mschedx --help` should not.
 _HOMES = {
     "ConstrainedEvolution": "search",
+    "DraftVerify": "search",
     "Hardware": "hardware",
     "LocalBuilder": "measure",
     "LocalRunner": "measure",

@@ -133,7 +133,33 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("--space", default=None, help="the space that was tuned in")
     replay.add_argument("--workload", type=int, default=None, help="which, if there are several")
     replay.set_defaults(command=_replay)
+    _add_dataset(commands)
+    _add_train(commands)
     return parser
+
+
+def _add_dataset(commands: Any) -> None:
+    dataset = commands.add_parser("dataset", help="measure random configs, to train models on")
+    dataset.add_argument("file", type=Path, help="data set to write; what it has is kept")
+    dataset.add_argument("--workloads", default=None, help="groups, names or globs (suite)")
+    dataset.add_argument("--target", default=None, help="JSON or a tag; this machine by default")
+    dataset.add_argument("--space", default=None, help='"post-order-apply" for TVM\'s own space')
+    dataset.add_argument("--trials", type=int, default=256, help="of each workload (default 256)")
+    dataset.add_argument("--seed", type=int, default=0)
+    dataset.set_defaults(command=_dataset)
+
+
+def _add_train(commands: Any) -> None:
+    train = commands.add_parser("train", help="train a cost model (PAM) on data sets")
+    train.add_argument("files", type=Path, nargs="+", help="what `mschedx dataset` wrote")
+    train.add_argument("-o", "--output", type=Path, default=Path("pam.safetensors"))
+    train.add_argument(
+        "--held-out", type=float, default=0.2, help="share of the tasks to test on (default 0.2)"
+    )
+    train.add_argument("--epochs", type=int, default=None, help="passes over the data (50)")
+    train.add_argument("--published", action="store_true", help="the paper's network, unimproved")
+    train.add_argument("--seed", type=int, default=0)
+    train.set_defaults(command=_train)
 
 
 class _Version(argparse.Action):
@@ -336,6 +362,49 @@ def _replay(args: argparse.Namespace) -> int:
     Console(width=None if sys.stdout.isatty() else 120).print(
         replay_table(curves, landscape.best_s, len(landscape.points))
     )
+    return 0
+
+
+def _dataset(args: argparse.Namespace) -> int:
+    from mschedx.bench.collect import collect
+    from mschedx.bench.suite import find_workloads
+    from mschedx.inputs import normalize_target
+
+    file = collect(
+        find_workloads(args.workloads),
+        normalize_target(args.target),
+        args.file,
+        trials=args.trials,
+        space=args.space,
+        seed=args.seed,
+    )
+    for note in file.notes:
+        print(f"mschedx: {args.file}: {note}", file=sys.stderr)
+    print(args.file)
+    return 0
+
+
+def _train(args: argparse.Namespace) -> int:
+    from mschedx.bench.pretrain import pretrain
+    from mschedx.bench.pretrain_table import metrics_table
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    tested = pretrain(
+        args.files,
+        args.output,
+        held_out=args.held_out,
+        epochs=args.epochs,
+        published=args.published,
+        seed=args.seed,
+        say=say,
+    )
+    if tested:
+        from rich.console import Console
+
+        Console(width=None if sys.stdout.isatty() else 120).print(metrics_table(tested))
+    print(args.output)
     return 0
 
 

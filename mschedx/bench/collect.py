@@ -60,8 +60,8 @@ def collect(
     builder = measure.LocalBuilder()
     runner = measure.LocalRunner(initializer=undisturbed)
     for workload in workloads:
-        sketches = _opened(workload, target, space)
-        known = file.declare(_task(workload, target, space, sketches))
+        sketches = open_workload(workload, target, space)
+        known = file.declare(declared(workload, target, space, sketches))
         rng = np.random.default_rng([seed, len(known)])
         while len(known) < trials:
             wanted = min(_BATCH, trials - len(known))
@@ -77,7 +77,8 @@ def undisturbed() -> None:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
 
 
-def _opened(workload: Workload, target: Target, space: str | None) -> list[Sketch]:
+def open_workload(workload: Workload, target: Target, space: str | None) -> list[Sketch]:
+    """Open the sketches whose configs a data set holds, in the order it counts them."""
     import tvm
 
     from mschedx.space import sketches
@@ -87,9 +88,10 @@ def _opened(workload: Workload, target: Target, space: str | None) -> list[Sketc
     return [sketch for sketch in found if sketch.count() != 0]
 
 
-def _task(
+def declared(
     workload: Workload, target: Target, space: str | None, sketches: Sequence[Sketch]
 ) -> DatasetTask:
+    """Describe a workload as a task of a data set of this machine."""
     from mschedx.space.task import Task
 
     task = Task.of(sketches[0].design.mod, target)

@@ -112,9 +112,16 @@ class Contender:
 def contenders() -> dict[str, Contender]:
     """The searches that can be replayed, by name."""
     from mschedx.cost import HeronXGB
-    from mschedx.search import EvolutionConfig, GeneticConfig, Keys
+    from mschedx.search import (
+        DraftThenVerify,
+        DraftVerifyConfig,
+        EvolutionConfig,
+        GeneticConfig,
+        Keys,
+    )
     from mschedx.search.constrained_evolution import Evolution
     from mschedx.search.constrained_random import RandomSearch
+    from mschedx.search.draft_verify import draft_model
     from mschedx.search.repaired_genetic import Genetic
 
     found = (
@@ -124,10 +131,19 @@ def contenders() -> dict[str, Contender]:
             lambda: Evolution(EvolutionConfig(keys=Keys.RANDOM)),
             lambda: HeronXGB().model,
         ),
+        Contender(
+            "pruner", lambda: DraftThenVerify(draft_model(), DraftVerifyConfig()), _pam_model
+        ),
         Contender("genetic", lambda: Genetic(GeneticConfig()), lambda: HeronXGB().model),
         Contender("random", RandomSearch),
     )
     return {contender.name: contender for contender in found}
+
+
+def _pam_model() -> Any:
+    from mschedx.cost import PAM
+
+    return PAM().model
 
 
 def replay_search(

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -185,8 +185,16 @@ class DatasetFile:
         trials.add(line["sketch"], configs, np.array(seconds))
 
 
-def read_datasets(paths: Sequence[str | Path]) -> list[TaskTrials]:
+def read_datasets(
+    paths: Sequence[str | Path], say: Callable[[str], None] = lambda text: None
+) -> list[TaskTrials]:
     """Read the tasks of several files, those without trials left out.
+
+    Parameters
+    ----------
+    paths : sequence of path
+    say : callable
+        Told of the lines that were set aside.
 
     Raises
     ------
@@ -200,6 +208,8 @@ def read_datasets(paths: Sequence[str | Path]) -> list[TaskTrials]:
         file = DatasetFile(path)
         if not file.tasks:
             raise ValueError(f"{path}: expected a data set, found no task in it; {file.notes[:1]}")
+        for note in file.notes:
+            say(f"{path}: {note}")
         found += [trials for trials in file.tasks.values() if len(trials)]
     return found
 

@@ -11,15 +11,16 @@ import pytest
 import tvm
 import tvm_ffi
 from dummy import NoBuilder, NoRunner, gemm, relu, softmax, target, tune
+from first_guess import FirstGuess
 from tvm.ir.utils import derived_object
 from tvm.s_tir import meta_schedule as ms
 from tvm.s_tir.meta_schedule.cost_model import PyCostModel
 
 from mschedx import compat
-from mschedx.cost import HeronXGB
+from mschedx.cost import PAM, HeronXGB, PAMConfig, TrainConfig
 from mschedx.cost.adapter import Conversation
 from mschedx.cost.heron_xgb import HeronXGBModel
-from mschedx.search import ConstrainedEvolution, ConstrainedRandom, RepairedGenetic
+from mschedx.search import ConstrainedEvolution, ConstrainedRandom, DraftVerify, RepairedGenetic
 from mschedx.search.constrained_evolution import Evolution, EvolutionConfig
 from mschedx.search.strategy import Strategy
 from mschedx.space.target import for_target
@@ -30,6 +31,9 @@ STRATEGIES = {
     "random keys": lambda: ConstrainedEvolution(**SMALL, keys="random"),
     "constrained random": lambda: ConstrainedRandom(batch=8),
     "repaired genetic": lambda: RepairedGenetic(**SMALL),
+    "draft, verify": lambda: DraftVerify(
+        FirstGuess(), population=40, drafts=20, parents=10, batch=8, pool=48
+    ),
 }
 
 
@@ -56,6 +60,7 @@ class Foreign(PyCostModel):
 
 MODELS = {
     "HeronXGB": HeronXGB,
+    "PAM": lambda: PAM(PAMConfig(train=TrainConfig(epochs=3, warm_epochs=2))),
     "xgb": lambda: "xgb",
     "random": lambda: "random",
     "none": lambda: "none",

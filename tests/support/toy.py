@@ -67,6 +67,7 @@ class ToySketch:
         self.is_valid, self.recombine = self.sampler.is_valid, self.sampler.recombine
         # Two toys are two sketches of the toys' one task, as in a real space.
         self.task, self.key = Task("toy"), f"toy {next(_NUMBERS)}"
+        self.statements = ()
         self._broken = broken
         self.built = 0
 

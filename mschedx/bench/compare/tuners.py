@@ -69,6 +69,13 @@ def _genetic() -> dict[str, Any]:
     return {"strategy": RepairedGenetic()}
 
 
+def _pruner() -> dict[str, Any]:
+    from mschedx.cost import PAM
+    from mschedx.search import DraftVerify
+
+    return {"strategy": DraftVerify(), "cost_model": PAM()}
+
+
 def _tvm_on_our_space() -> dict[str, Any]:
     return {"strategy": "evolutionary", "cost_model": "xgb"}
 
@@ -80,6 +87,7 @@ TUNERS = {
         Tuner("heron-tvm-space", "the same on TVM's own space", _ours_on_tvm_space),
         Tuner("heron-direct", "heron with no convolution as a product with its patches", _direct),
         Tuner("heron-random-keys", "heron with keys drawn at random (its ablation)", _random_keys),
+        Tuner("pruner", "DraftVerify + PSA and PAM on mschedx's space", _pruner),
         Tuner("random", "uniform valid candidates of mschedx's space", _random),
         Tuner("genetic", "a plain genetic algorithm with repair, mschedx's space", _genetic),
         Tuner(

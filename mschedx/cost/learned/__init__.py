@@ -1,0 +1,1 @@
+"""Models that learn latencies from programs: features, training, and networks."""

@@ -1,0 +1,315 @@
+"""Pruner's two stages: an analytical model drafts, the learned one verifies.
+
+Drafting, every other round: a population evolves by the analytical model, and the best points not
+yet measured are kept as drafts, some of every niche. Verifying, every round: drafts, fresh samples
+and the fastest points so far evolve once by the learned model, and the batch is picked from all of
+them. Until the learned model knows anything, the best drafts are measured. How many drafts there
+are is decided by how the analytical model ranks what has been measured.
+
+References
+----------
+Qiao et al., "Pruner: A Draft-then-Verify Exploration Mechanism to Accelerate Tensor Program
+Tuning", ASPLOS 2025, sections 3 and 4; parameters as in github qiaolian9/Pruner.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from mschedx.cost.adapter import TVMCostModel
+from mschedx.cost.base import CostModel, checked_model
+
+from .base import logger
+from .draft_quality import DraftQuality
+from .history import History
+from .mutation import Mutation
+from .niches import Niches, spread
+from .pick import EpsilonGreedy
+from .points import Points, SketchSet
+from .pool import Scored, gather
+from .population import evolve
+from .scoring import ArrayScorer, Scorer
+from .strategy import Strategy
+
+
+@dataclass(frozen=True)
+class DraftVerifyConfig:
+    """Parameters of the two stages; the first block are the paper's.
+
+    Parameters
+    ----------
+    population : int
+        Points of a generation, in both stages.
+    draft_generations, verify_generations : int
+        Generations of each stage.
+    drafts : int
+        Drafts kept.
+    refresh : int
+        Rounds that drafts serve.
+    elite_share : float
+        Fastest points so far in the population, as a share of it, at most.
+    parents : int
+        Points drawn as parents of a generation, in proportion to their scores. The paper draws
+        each parent so, from all.
+    mutation : float
+        Probability that a child differs from its parent.
+    epsilon : float
+        Share of a batch picked by chance.
+    batch : int, optional
+        Most candidates per round; from the number of trials when None (the paper: 10).
+    seeded : bool
+        Whether drafting starts from the fastest points so far too, not from samples alone.
+    niche_share : float
+        Drafts of one niche, as a share of all, at most; 1 does not look at niches.
+    adapt : bool
+        Whether the number of drafts follows from how the draft ranks what was measured.
+    least_trials : int
+        Trials that must have run for that.
+    least_correlation : float
+        Rank correlation below which drafting stops and samples take the drafts' places.
+    pool : int
+        Most points to score in a round when scoring means materialising (TVM's models).
+    """
+
+    population: int = 1536
+    draft_generations: int = 2
+    drafts: int = 512
+    refresh: int = 2
+    verify_generations: int = 1
+    elite_share: float = 0.1
+    parents: int = 384
+    mutation: float = 0.85
+    epsilon: float = 0.1
+    batch: int | None = None
+    seeded: bool = True
+    niche_share: float = 0.125
+    adapt: bool = True
+    least_trials: int = 24
+    least_correlation: float = 0.0
+    pool: int = 256
+
+    def __post_init__(self) -> None:
+        for name in ("population", "drafts", "refresh", "parents", "batch", "least_trials", "pool"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"expected DraftVerifyConfig.{name} >= 1, got {value}")
+        for name in ("draft_generations", "verify_generations"):
+            if getattr(self, name) < 0:
+                raise ValueError(
+                    f"expected DraftVerifyConfig.{name} >= 0, got {getattr(self, name)}"
+                )
+        for name in ("elite_share", "mutation", "epsilon", "niche_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(
+                    f"expected DraftVerifyConfig.{name} in [0, 1], got {getattr(self, name)}"
+                )
+        if self.niche_share == 0:
+            raise ValueError("expected DraftVerifyConfig.niche_share > 0, got 0")
+
+    @classmethod
+    def as_published(cls) -> DraftVerifyConfig:
+        """The paper's search: as many drafts always, from samples alone, the best of any niche."""
+        return cls(batch=10, seeded=False, niche_share=1.0, adapt=False)
+
+
+class DraftThenVerify:
+    """The two stages of one task; a `Search`.
+
+    Parameters
+    ----------
+    draft : CostModel
+        Analytical, or anything else that is ready before it is measured.
+    config : DraftVerifyConfig
+    """
+
+    def __init__(self, draft: CostModel, config: DraftVerifyConfig) -> None:
+        self.config = config
+        self._model = draft
+        self._round: int | None = None
+        self._measured = 0
+        self._due = True
+        self._drafts: Scored | None = None
+        self._niches: Niches | None = None
+        self._quota = config.drafts
+
+    def propose(
+        self,
+        count: int,
+        space: SketchSet,
+        history: History,
+        scorer: Scorer,
+        rng: np.random.Generator,
+    ) -> Points:
+        config = self.config
+        # What cannot be built is asked for again within a round.
+        if self._round is None or len(history) != self._measured:
+            self._round = 0 if self._round is None else self._round + 1
+            self._measured = len(history)
+            self._due = self._round % config.refresh == 0
+        samples = space.sample(config.population, rng)
+        drafts = self._current(space, samples, history, rng).untried(history.tried)
+        if scorer.ready:
+            found = self._verified(drafts.points, samples, space, history, scorer, rng)
+            found = found.untried(history.tried)
+        else:
+            found = self._spread(drafts, space, 2 * count)
+        found = found.filled(count, space, history.tried, rng)
+        order = EpsilonGreedy(config.epsilon)(found.scores, count, rng)
+        return found.points.take(order[: 2 * count])
+
+    # Drafting.
+
+    def _current(
+        self, space: SketchSet, samples: Points, history: History, rng: np.random.Generator
+    ) -> Scored:
+        """The drafts that serve this round, made afresh when those before have served theirs."""
+        if self._drafts is None or self._due:
+            self._due = False
+            scorer = ArrayScorer(self._model, space)
+            if len(history):
+                scorer.learn(history)
+                self._judge(scorer, history, space)
+            self._drafts = self._drafted(space, samples, history, scorer, rng)
+        return self._drafts
+
+    def _drafted(
+        self,
+        space: SketchSet,
+        samples: Points,
+        history: History,
+        scorer: Scorer,
+        rng: np.random.Generator,
+    ) -> Scored:
+        config = self.config
+        if not scorer.ready:
+            logger.warning(
+                "task %s: %s has nothing to say before it is measured: no drafts for %d rounds",
+                space.task.name,
+                type(self._model).__name__,
+                config.refresh,
+            )
+        if not self._quota or not scorer.ready:
+            return Scored(space.empty(), np.empty(0))
+        elites = history.best(self._elites) if config.seeded else space.empty()
+        seen, _ = evolve(
+            Scored.by(scorer, gather(elites, samples)),
+            space,
+            scorer,
+            Mutation(config.mutation),
+            rng,
+            size=config.population,
+            generations=config.draft_generations,
+            parents=config.parents,
+            elites=0,
+        )
+        return self._spread(seen.untried(history.tried), space, self._quota)
+
+    def _spread(self, scored: Scored, space: SketchSet, count: int) -> Scored:
+        """The best, some of every niche."""
+        if self.config.niche_share == 1:
+            return scored.best(count)
+        if self._niches is None:
+            self._niches = Niches(space)
+        return spread(scored, self._niches.of(scored.points), count, self.config.niche_share)
+
+    def _judge(self, scorer: Scorer, history: History, space: SketchSet) -> None:
+        """Set the number of drafts by what has been measured, and say so when it changes."""
+        config = self.config
+        if not config.adapt or not scorer.ready:
+            return
+        quality = DraftQuality.of(history.latency_s, scorer.score(history.points))
+        before = self._quota
+        self._quota = quality.quota(
+            config.drafts, config.population, config.least_trials, config.least_correlation
+        )
+        if self._quota != before:
+            logger.info(
+                "task %s: %d drafts from now on, not %d: over %d trials the draft ranks with "
+                "correlation %.2f, and %.0f %% of them hold its fastest quarter%s",
+                space.task.name,
+                self._quota,
+                before,
+                quality.trials,
+                quality.correlation,
+                100 * quality.needed,
+                "" if self._quota else "; the search samples instead",
+            )
+
+    @property
+    def _elites(self) -> int:
+        return round(self.config.elite_share * self.config.population)
+
+    # Verifying.
+
+    def _verified(
+        self,
+        drafts: Points,
+        samples: Points,
+        space: SketchSet,
+        history: History,
+        scorer: Scorer,
+        rng: np.random.Generator,
+    ) -> Scored:
+        config = self.config
+        size, generations = config.population, config.verify_generations
+        elites = history.best(self._elites)
+        start = gather(drafts, elites, samples)
+        if scorer.capacity is not None:
+            size = max(min(scorer.capacity, config.pool) // (generations + 1), 1)
+            # The best drafts first; a few of the fastest keep their place beside them.
+            few = elites.take(np.arange(min(len(elites), size // 4)))
+            start = gather(few, drafts, samples)
+            start = start.take(np.arange(min(len(start), size)))
+        seen, _ = evolve(
+            Scored.by(scorer, start),
+            space,
+            scorer,
+            Mutation(config.mutation),
+            rng,
+            size=size,
+            generations=generations,
+            parents=config.parents,
+            elites=0,
+        )
+        return seen
+
+
+class DraftVerify(Strategy):
+    """Pruner's draft-then-verify search as a MetaSchedule strategy.
+
+    ``ms.tune_tir(..., strategy=mschedx.DraftVerify(), cost_model=mschedx.cost.PAM())`` works with
+    any space and any cost model, which verifies what the draft proposes.
+
+    Parameters
+    ----------
+    draft : TVMCostModel or CostModel, optional
+        What drafts; `mschedx.cost.PSA` when None.
+    config : DraftVerifyConfig, optional
+    **changes
+        Single parameters of `DraftVerifyConfig` to set, such as ``drafts=256``.
+    """
+
+    def __init__(
+        self, draft: Any = None, config: DraftVerifyConfig | None = None, **changes: Any
+    ) -> None:
+        self.config = replace(config or DraftVerifyConfig(), **changes)
+        self.draft = draft_model(draft)
+        make = partial(DraftThenVerify, self.draft, self.config)
+        super().__init__(make, batch=self.config.batch, pool=self.config.pool)
+
+
+def draft_model(draft: Any = None) -> CostModel:
+    """Return the cost model that drafts; of a `TVMCostModel`, what is behind it."""
+    if draft is None:
+        from mschedx import cost
+
+        if not hasattr(cost, "PSA"):
+            raise ValueError(
+                "expected draft=<a cost model that is ready before measuring>, got none"
+            )
+        draft = cost.PSA()
+    return checked_model(draft.model if isinstance(draft, TVMCostModel) else draft)

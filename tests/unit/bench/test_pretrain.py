@@ -1,0 +1,149 @@
+"""Training on data sets: from files to a model that ranks tasks it has not seen."""
+
+import json
+
+import numpy as np
+import pytest
+import tvm
+
+from mschedx import cli
+from mschedx.bench.collect import declared, open_workload
+from mschedx.bench.pretrain import open_task, pretrain, split
+from mschedx.cost import PAM
+from mschedx.cost.learned.features import ProgramFeatures
+from mschedx.record.dataset import DatasetFile, read_datasets
+from mschedx.workloads import Workload
+
+TARGET = tvm.target.Target({"kind": "llvm", "mcpu": "haswell", "num-cores": 2})
+TVM = "post-order-apply"
+SIZES = ((64, 48, 32), (32, 96, 64), (48, 48, 48), (96, 32, 32))
+
+
+def gemm(sizes):
+    return Workload("gemm", "gemm", sizes)
+
+
+def written(path, sizes=SIZES, n=40, failing=(), space=TVM):
+    """A data set of made-up latencies, longer where tiles touch more."""
+    file = DatasetFile(path)
+    for number, size in enumerate(sizes):
+        sketches = open_workload(gemm(size), TARGET, space)
+        task = declared(gemm(size), TARGET, space, sketches)
+        file.declare(task)
+        for index, sketch in enumerate(sketches):
+            configs = sketch.sample(n, np.random.default_rng(number))
+            rows = ProgramFeatures.of(sketch)(configs).statements[:, :, :60].astype(np.float64)
+            seconds = 1e-6 * np.exp2(rows.sum(axis=(1, 2)) / 40)
+            if number in failing:
+                seconds[:] = np.inf
+            file.append(task.key, index, configs, seconds)
+    return path
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    return written(tmp_path_factory.mktemp("data") / "set.jsonl")
+
+
+def test_a_model_trained_on_some_tasks_ranks_others(file, tmp_path, capsys):
+    output = tmp_path / "model"
+    args = ["train", str(file), "-o", str(output), "--held-out", "0.25", "--epochs", "15"]
+    assert cli.main(args) == 0
+    said = capsys.readouterr()
+    assert "2 tasks to train on" in said.err
+    assert "1 tasks to test on" in said.err
+    assert "held-out tasks" in said.out
+    assert "gemm" in said.out
+    card = json.loads((tmp_path / "model.json").read_text())
+    assert card["trained_on"] == {"tasks": 2, "programs": 240, "files": ["set.jsonl"]}
+    assert card["target_kind"] == "llvm"
+    assert card["metrics"]["pairwise accuracy"] > 0.6
+    assert 0 < card["metrics"]["top-5 (mean of tasks)"] <= 1
+    model = PAM(pretrained=output).model
+    sketch = open_workload(gemm((64, 64, 64)), TARGET, TVM)[0]
+    assert model.ready(sketch.task)
+    configs = sketch.sample(5, np.random.default_rng(0))
+    assert (model.score(sketch.task, [(sketch, configs)]) > 0).all()
+
+
+def test_a_cut_data_set_loses_its_last_line_only_and_it_is_said(file, tmp_path):
+    cut = tmp_path / "cut.jsonl"
+    cut.write_bytes(file.read_bytes()[:-100])
+    said = []
+    pretrain([cut], tmp_path / "m", held_out=0, epochs=1, say=said.append)
+    assert any("cut.jsonl: a line without its end" in line for line in said)
+    assert sum(map(len, read_datasets([cut]))) == 40 * 12 - 40
+
+
+def test_a_task_of_which_every_measurement_failed_is_left_out_and_named(tmp_path):
+    path = written(tmp_path / "set.jsonl", SIZES[:2], n=6, failing=(1,))
+    said = []
+    tested = pretrain([path], tmp_path / "m", epochs=1, say=said.append)
+    assert "gemm 32x96x64 float32 is left out: 0 of 18 trials ran" in said
+    assert tested == []
+    path = written(tmp_path / "failed.jsonl", SIZES[:1], n=4, failing=(0,))
+    with pytest.raises(ValueError, match="expected tasks of which at least two trials ran"):
+        pretrain([path], tmp_path / "m", say=said.append)
+
+
+def test_the_same_seed_writes_the_same_weights(file, tmp_path):
+    from safetensors.torch import load_file
+
+    found = []
+    for run, seed in enumerate((1, 1, 2)):
+        pretrain([file], tmp_path / str(run), epochs=1, seed=seed, say=lambda text: None)
+        found.append(load_file(str(tmp_path / str(run)))["network.score.weight"])
+    assert found[0].equal(found[1])
+    assert not found[0].equal(found[2])
+
+
+def test_a_space_that_has_changed_is_an_error(file, tmp_path):
+    text = file.read_text().replace('"post-order-apply"', "null", 1)
+    path = tmp_path / "other.jsonl"
+    path.write_text(text)
+    with pytest.raises(ValueError, match="the space has changed since; collect the data set again"):
+        open_task(read_datasets([path])[0])
+
+
+def test_tasks_are_put_aside_whole():
+    rng = np.random.default_rng(0)
+    tasks = list(range(10))
+    rest, aside = split(tasks, 0.2, rng)
+    assert (len(rest), len(aside)) == (8, 2)
+    assert sorted([*rest, *aside]) == tasks
+    assert split(tasks, 0.0, rng)[1] == []
+    assert split(tasks[:1], 0.5, rng) == ([0], [])
+    assert len(split(tasks[:2], 0.99, rng)[0]) == 1
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["missing.jsonl"], "missing.jsonl: expected a data set"),
+        (["FILE", "--held-out", "1"], "expected a held-out share in [0, 1), got 1.0"),
+        (["FILE", "--epochs", "0"], "TrainConfig.epochs >= 1, got 0"),
+    ],
+)
+def test_bad_requests_end_with_one_line(args, says, file, capsys):
+    assert cli.main(["train", *(str(file) if a == "FILE" else a for a in args)]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_dataset_measures_what_the_file_lacks(tmp_path, capsys, monkeypatch):
+    from mschedx.bench import collect
+
+    seen = {}
+
+    def fake(workloads, target, path, **options):
+        seen.update(names=[w.name for w in workloads], target=target, **options)
+        return DatasetFile(path)
+
+    monkeypatch.setattr(collect, "collect", fake)
+    path = str(tmp_path / "set.jsonl")
+    target = '{"kind": "llvm", "mcpu": "haswell", "num-cores": 2}'
+    args = ["dataset", path, "--workloads", "gemm", "--trials", "7", "--target", target]
+    assert cli.main(args) == 0
+    assert capsys.readouterr().out.strip() == path
+    assert seen["names"]
+    assert (seen["trials"], seen["space"], seen["seed"]) == (7, None, 0)
+    assert int(seen["target"].attrs["num-cores"]) == 2
