@@ -6,6 +6,8 @@ never touches. When it does depends on how its simplifier meets the tiles. Lower
 size it then takes; the tiles for which it happens are enclosed by limits of loop and tile extents,
 put to the test on further replays. The result is never smaller than what TVM allocates as far as
 seen; where good tiles are left inside the limits it is larger, and then it only bounds.
+
+Mirrors ``CompactBufferAllocation``; held by ``test_compaction.py``.
 """
 
 from __future__ import annotations

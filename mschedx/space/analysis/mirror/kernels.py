@@ -1,4 +1,8 @@
-"""GPU kernels: which loops are bound to which threads, and the shared memory of each."""
+"""GPU kernels: which loops are bound to which threads, and the shared memory of each.
+
+Mirrors what ``VerifyGPUCode`` counts per kernel. Extents are held by
+``test_exactness.py::test_lowered_programs``, verdicts by ``test_limits.py``.
+"""
 
 from __future__ import annotations
 

@@ -3,6 +3,8 @@
 ``RewriteCooperativeFetch`` splits the last loop of an annotated block over the threads, and
 ``RewriteParallelVectorizeUnroll`` fuses outer and inner loops of every block by their extents. Both
 choose by numbers, so the result is written with conditions rather than fitted.
+
+Held by ``test_exactness.py::test_lowered_programs`` and ``test_tensor_core``.
 """
 
 from __future__ import annotations

@@ -6,6 +6,10 @@ element type when the freed one is at least as large, only its own type when it 
 ``shared.dyn`` ``MergeSharedMemoryAllocations`` then lays the rest over each other by the same
 factor. The two-phase case, operand tiles first and one output tile after them, is exact here; other
 patterns get a lower bound.
+
+Held by ``test_heron_fact_7_shared_bytes_are_exact_and_within_the_limit`` and
+``test_shared_bytes_are_exact_where_the_result_is_staged_too``; the types that must not meet by
+``test_tensor_core_clash_is_what_the_build_rejects``.
 """
 
 from __future__ import annotations

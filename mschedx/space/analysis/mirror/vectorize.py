@@ -5,6 +5,9 @@ contiguous in every access into a vector loop of limited extent, from the outerm
 parallel until the product passes a limit. Both stop at reductions (a loop of extent 1 is none) and
 at loops that hold several statements. How many loops it takes depends on their extents, so the
 result is a product of factors that count where a condition, itself an expression, is 1.
+
+Held by ``test_exactness.py::test_lowered_programs`` and
+``test_statements_are_what_lowered_programs_execute``.
 """
 
 from __future__ import annotations
