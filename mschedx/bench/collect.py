@@ -10,15 +10,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from mschedx.latency import latency_s
 from mschedx.record.dataset import DatasetFile, DatasetTask, TaskTrials
 from mschedx.record.work_dir import target_json, versions
+from mschedx.space.errors import InvalidSchedule
 from mschedx.workloads import Workload
 
 if TYPE_CHECKING:
+    from tvm.s_tir import Schedule
     from tvm.target import Target
 
     from mschedx.space.sketch import Sketch
+
+FloatArray = NDArray[np.float64]
 
 _BATCH = 16
 
@@ -116,34 +122,44 @@ def _measure(
     runner: Any,
 ) -> int:
     """Measure some more configs; the number of those that became schedules."""
-    from tvm.s_tir.meta_schedule.arg_info import ArgInfo
-    from tvm.s_tir.meta_schedule.builder import BuilderInput
-    from tvm.s_tir.meta_schedule.runner import RunnerInput
-
-    from mschedx.latency import latency_s
-    from mschedx.space.errors import InvalidSchedule
-
     chosen = rng.integers(len(sketches), size=wanted)
     measured = 0
     for index in np.unique(chosen):
         configs = sketches[index].sample(int((chosen == index).sum()), rng)
-        made = sketches[index].schedules(configs)
-        pairs = [(c, s) for c, s in zip(configs, made) if not isinstance(s, InvalidSchedule)]
-        if not pairs:
-            continue
-        built = builder.build([BuilderInput(schedule.mod, target) for _, schedule in pairs])
-        seconds = np.full(len(pairs), np.inf)
-        ran = [i for i, result in enumerate(built) if result.error_msg is None]
-        inputs = [
-            RunnerInput(
-                built[i].artifact_path,
-                target.kind.name.replace("llvm", "cpu"),
-                ArgInfo.from_entry_func(pairs[i][1].mod, remove_preproc=True),
+        schedules = sketches[index].schedules(configs)
+        made = np.array([not isinstance(one, InvalidSchedule) for one in schedules], dtype=bool)
+        if made.any():
+            seconds = measure_schedules(
+                [one for one in schedules if not isinstance(one, InvalidSchedule)],
+                target,
+                builder,
+                runner,
             )
-            for i in ran
-        ]
-        for i, future in zip(ran, runner.run(inputs) if inputs else []):
-            seconds[i] = latency_s(future.result())
-        file.append(known.task.key, int(index), np.array([c for c, _ in pairs]), seconds)
-        measured += len(pairs)
+            file.append(known.task.key, int(index), configs[made], seconds)
+            measured += int(made.sum())
     return measured
+
+
+def measure_schedules(
+    schedules: Sequence[Schedule], target: Target, builder: Any, runner: Any
+) -> FloatArray:
+    """Build and time schedules [n]: seconds [n], ``inf`` for those that fail."""
+    from tvm.s_tir.meta_schedule.arg_info import ArgInfo
+    from tvm.s_tir.meta_schedule.builder import BuilderInput
+    from tvm.s_tir.meta_schedule.runner import RunnerInput
+
+    built = builder.build([BuilderInput(schedule.mod, target) for schedule in schedules])
+    seconds = np.full(len(schedules), np.inf)
+    ran = [i for i, result in enumerate(built) if result.error_msg is None]
+    device = "cpu" if target.kind.name == "llvm" else target.kind.name
+    inputs = [
+        RunnerInput(
+            built[i].artifact_path,
+            device,
+            ArgInfo.from_entry_func(schedules[i].mod, remove_preproc=True),
+        )
+        for i in ran
+    ]
+    for i, future in zip(ran, runner.run(inputs) if inputs else []):
+        seconds[i] = latency_s(future.result())
+    return seconds

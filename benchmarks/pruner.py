@@ -1,0 +1,185 @@
+"""Ranking with no measurement: how good the first k configs are that PSA ranks.
+
+    python benchmarks/pruner.py --output best_of_k.jsonl [--space post-order-apply]
+    python benchmarks/pruner.py --summary best_of_k.jsonl
+
+None of the shapes had a part in making PSA or in training a model. For each, random valid configs
+are measured, the first 16 that `mschedx.rank` gives, and what Heron's search finds; the fastest of
+all is the best known. Best-of-k is its latency over that of the fastest of the first k ranked; a
+random order gives the expectation over the random configs. Spearman's coefficient is between
+prediction and latency on the random configs. The runner goes before other processes where that is
+allowed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import tvm
+from scipy.stats import spearmanr
+from tvm.s_tir import meta_schedule as ms
+
+import mschedx
+from mschedx import measure
+from mschedx.bench.collect import measure_schedules, undisturbed
+from mschedx.cost.psa import PSAModel
+from mschedx.latency import latency_of
+from mschedx.ranking import best_of, opened
+from mschedx.search.points import SketchSet
+from mschedx.space.errors import InvalidSchedule
+from mschedx.workloads import Workload
+
+KS = (1, 2, 4, 8, 16)
+
+
+def _w(op: str, *shape: int, dtype: str = "float32") -> Workload:
+    return Workload(f"{op}_{'x'.join(map(str, shape))}_{dtype}", op, shape, dtype)
+
+
+JUDGED = (
+    _w("gemm", 256, 256, 256),
+    _w("gemm", 768, 512, 640),
+    _w("gemm", 1000, 1000, 1000),
+    _w("gemm", 120, 900, 333),
+    _w("gemm_nt", 512, 768, 256),
+    _w("gemm", 1, 4096, 4096),
+    _w("batch_gemm", 12, 128, 64, 128),
+    _w("batch_gemm", 4, 200, 64, 96),
+    _w("batch_gemm_nt", 12, 128, 128, 64),
+    _w("conv2d", 1, 64, 56, 56, 64, 3, 1, 1),
+    _w("conv2d", 1, 128, 28, 28, 128, 3, 1, 1),
+    _w("conv2d", 1, 256, 14, 14, 256, 3, 1, 1),
+    _w("conv2d", 1, 512, 7, 7, 512, 3, 1, 1),
+    _w("conv2d", 1, 256, 56, 56, 64, 1, 1, 0),
+    _w("conv2d", 1, 1024, 14, 14, 256, 1, 1, 0),
+    _w("conv2d", 1, 2048, 7, 7, 512, 1, 1, 0),
+    _w("conv2d", 1, 3, 224, 224, 64, 7, 2, 3),
+    _w("conv2d", 1, 128, 56, 56, 128, 3, 2, 1),
+    _w("conv2d_nhwc", 1, 28, 28, 128, 128, 3, 1, 1),
+    _w("depthwise_conv2d", 1, 128, 56, 56, 3, 1, 1),
+    _w("depthwise_conv2d", 1, 144, 28, 28, 3, 2, 1),
+    _w("gemm", 512, 512, 512, dtype="int8"),
+    _w("conv2d_nhwc", 1, 28, 28, 128, 128, 3, 1, 1, dtype="int8"),
+    _w("mean", 1024, 768),
+    _w("softmax", 128, 768),
+    _w("layer_norm", 128, 768),
+)
+
+
+def judged(workload: Workload, space: str | None, arguments: argparse.Namespace) -> dict:
+    """Measure one workload."""
+    target = mschedx.hardware.host_target()
+    mod = tvm.IRModule({"main": workload.func()})
+    sketches = opened(mod, target, space)
+    builder = measure.LocalBuilder()
+    runner = measure.LocalRunner(initializer=undisturbed)
+    rng = np.random.default_rng(arguments.seed)
+    points = SketchSet(sketches).sample(arguments.random, rng)
+    psa = PSAModel()
+    drawn, predicted = [], []
+    for s, _, configs in SketchSet(sketches).groups(points):
+        made = sketches[s].schedules(configs)
+        kept = [i for i, one in enumerate(made) if not isinstance(one, InvalidSchedule)]
+        drawn.append(measure_schedules([made[i] for i in kept], target, builder, runner))
+        predicted.append(psa.latency_s(None, sketches[s], configs)[kept])
+    random, expected = np.concatenate(drawn), np.concatenate(predicted)
+    ranked = best_of(sketches, max(KS), None, np.random.default_rng(arguments.seed))
+    schedules = [one.schedule() for one in ranked]
+    ours = measure_schedules(schedules, target, builder, runner)
+    searched = _searched(mod, target, space, arguments.trials, builder, runner)
+    best = min(random.min(), ours.min(), searched)
+    ran = np.isfinite(random)
+    return {
+        "workload": workload.name,
+        "space": space or "mschedx",
+        "best_s": best,
+        "ranked_s": [s if np.isfinite(s) else None for s in ours.tolist()],
+        "random_s": [s if np.isfinite(s) else None for s in random.tolist()],
+        "searched_s": searched,
+        "spearman": float(spearmanr(expected[ran], random[ran])[0]),
+    }
+
+
+def _searched(mod, target, space, trials, builder, runner) -> float:
+    """The best of Heron's search."""
+    if not trials:
+        return np.inf
+    with tempfile.TemporaryDirectory() as folder:
+        database = ms.tune_tir(
+            mod,
+            target,
+            work_dir=folder,
+            max_trials_global=trials,
+            space=space or mschedx.space.for_target(target),
+            strategy=mschedx.ConstrainedEvolution(),
+            cost_model=mschedx.cost.HeronXGB(),
+            builder=builder,
+            runner=runner,
+            seed=1,
+        )
+        return min(latency_of(r.run_secs) for r in database.get_all_tuning_records())
+
+
+def at_k(row: dict, k: int) -> tuple[float, float]:
+    """Best-of-k of the ranked, and expected of a random order."""
+    ranked = np.array([np.inf if s is None else s for s in row["ranked_s"]])
+    random = np.sort([np.inf if s is None else s for s in row["random_s"]])
+    n = len(random)
+    # Chance that the i-th fastest is the fastest of k drawn without replacement.
+    chance = np.ones(n)
+    for j in range(1, k):
+        chance *= np.clip((n - np.arange(n) - j) / (n - j), 0, None)
+    chance *= k / n
+    expected = float((chance * row["best_s"] / random).sum())
+    return float(row["best_s"] / ranked[:k].min()), expected
+
+
+def summary(rows: list[dict]) -> None:
+    for row in rows:
+        parts = " ".join(f"{at_k(row, k)[0]:.2f}" for k in KS)
+        print(
+            f"{row['workload']:44} rho {row['spearman']:5.2f}  best-of-{KS}: {parts}  "
+            f"random-1 {at_k(row, 1)[1]:.2f}  best {row['best_s'] * 1e3:.4g} ms"
+        )
+    for space in sorted({row["space"] for row in rows}):
+        own = [row for row in rows if row["space"] == space]
+        rho = np.median([row["spearman"] for row in own])
+        print(f"{space}: {len(own)} workloads, Spearman's coefficient {rho:.2f} in the median")
+        for k in KS:
+            both = np.array([at_k(row, k) for row in own])
+            mean, chance = np.exp(np.log(both).mean(axis=0))
+            print(
+                f"  k = {k:2}: geometric mean {mean:.3f}, 10th percentile "
+                f"{np.percentile(both[:, 0], 10):.3f}; a random order {chance:.3f}"
+            )
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--output", type=Path, help="file of JSON lines to append to, and resume")
+    options.add_argument("--summary", nargs="+", type=Path, default=[])
+    options.add_argument("--space", default=None)
+    options.add_argument("--random", type=int, default=96)
+    options.add_argument("--trials", type=int, default=64, help="of Heron's search")
+    options.add_argument("--seed", type=int, default=0)
+    arguments = options.parse_args()
+    files = [*arguments.summary, *([arguments.output] if arguments.output else [])]
+    rows = [json.loads(t) for f in files if f.exists() for t in f.read_text().splitlines()]
+    if arguments.output:
+        done = {(row["workload"], row["space"]) for row in rows}
+        for workload in JUDGED:
+            if (workload.name, arguments.space or "mschedx") in done:
+                continue
+            rows.append(judged(workload, arguments.space, arguments))
+            with arguments.output.open("a") as file:
+                file.write(json.dumps(rows[-1]) + "\n")
+            summary(rows[-1:])
+    summary(rows)
+
+
+if __name__ == "__main__":
+    main()
