@@ -200,10 +200,10 @@ class _Rounds:
 
 
 def _empty(sketch: Sketch, reasons: list[str]) -> bool:
-    """Tell whether a sketch has no valid config; if so, the sampler's reason is appended."""
+    """Tell whether a sketch has no valid config, or none that replays; the reason is appended."""
     try:
         sketch.sample(1, np.random.default_rng(0))
-    except EmptySpace as error:
+    except (EmptySpace, UnsupportedTrace) as error:
         reasons.append(str(error))
         return True
     return False

@@ -20,6 +20,7 @@ from .rules.packed_tile import PackedTile
 from .rules.remainder import Remainder, UnlessTiled
 from .rules.tensor_core_tile import TensorCoreTile
 from .rules.unless_bound import UnlessBound
+from .rules.unless_it_fails import UnlessItFails
 
 
 def for_target(
@@ -84,18 +85,22 @@ def _llvm_rules(target: Target, im2col: bool) -> list[Any]:
     # [ApplyCustomRule, InlineConstantScalars, AutoInline, AddRFactor, MultiLevelTiling,
     #  ParallelizeVectorizeUnroll, RandomComputeLocation]: the first three only prepare.
     custom, scalars, inline, *tiling = ScheduleRule.create("llvm")
-    return [
-        custom,
-        scalars,
-        KeepFunctions(inline, hardware),
+    ours = (
         DotTile(target),
         PackedTile(hardware, im2col=im2col),
         FusedStages(hardware),
         Remainder(hardware),
+    )
+    return [
+        custom,
+        scalars,
+        KeepFunctions(inline, hardware),
+        *(UnlessItFails(rule, type(rule).__name__) for rule in ours),
         *(UnlessTiled(rule) for rule in tiling),
     ]
 
 
 def _cuda_rules(target: Target, tf32: bool) -> list[Any]:
     custom, *rest = ScheduleRule.create("cuda")
-    return [custom, TensorCoreTile(target, tf32=tf32), *(UnlessBound(rule) for rule in rest)]
+    tensor_cores = UnlessItFails(TensorCoreTile(target, tf32=tf32), "TensorCoreTile")
+    return [custom, tensor_cores, *(UnlessBound(rule) for rule in rest)]

@@ -73,7 +73,7 @@ def survey(design: Design, rng: np.random.Generator, looked: Sequence[IntArray] 
             if len(own - seen) >= least and len(chosen) < _LOOKS:
                 chosen.append(config)
                 seen |= own
-    return np.array(chosen, dtype=np.int64).reshape(-1, len(design.decisions))
+    return np.array(chosen, dtype=np.int64).reshape(len(chosen), len(design.decisions))
 
 
 def constant_loops(

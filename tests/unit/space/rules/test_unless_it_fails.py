@@ -1,0 +1,45 @@
+"""Whatever a rule raises costs that rule on that block."""
+
+import logging
+
+import pytest
+import tvm
+from tvm import te
+from tvm.ir.utils import derived_object
+from tvm.s_tir import Schedule
+from tvm.s_tir.meta_schedule.schedule_rule import PyScheduleRule
+
+from mschedx.space.rules.unless_it_fails import UnlessItFails
+
+
+@derived_object
+class Raises(PyScheduleRule):
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def _initialize_with_tune_context(self, context):
+        del context
+
+    def apply(self, sch, block):
+        raise self.error("Index out of range")
+
+    def clone(self):
+        return Raises(self.error)
+
+
+def doubled():
+    a = te.placeholder((8,), "float32", name="A")
+    return tvm.IRModule({"main": te.create_prim_func([a, te.compute((8,), lambda i: a[i] * 2)])})
+
+
+@pytest.mark.parametrize("error", [IndexError, ValueError, TypeError, RuntimeError, KeyError])
+def test_the_block_is_left_to_the_next_rule_and_the_reason_logged(error, caplog):
+    schedule = Schedule(doubled())
+    before = schedule.mod.script()
+    (block,) = schedule.get_child_blocks(schedule.get_sblock("root"))
+    with caplog.at_level(logging.WARNING, "tvm.s_tir.meta_schedule.mschedx.space"):
+        left = UnlessItFails(Raises(error), "Raises").clone().apply(schedule, block)
+    assert [one.mod.script() for one in left] == [before]
+    assert "Raises does not fit block" in caplog.text
+    assert "Index out of range" in caplog.text
