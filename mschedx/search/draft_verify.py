@@ -229,17 +229,9 @@ class DraftThenVerify:
             config.drafts, config.population, config.least_trials, config.least_correlation
         )
         if self._quota != before:
-            logger.info(
-                "task %s: %d drafts from now on, not %d: over %d trials the draft ranks with "
-                "correlation %.2f, and %.0f %% of them hold its fastest quarter%s",
-                space.task.name,
-                self._quota,
-                before,
-                quality.trials,
-                quality.correlation,
-                100 * quality.needed,
-                "" if self._quota else "; the search samples instead",
-            )
+            instead = "" if self._quota else "; the search samples instead"
+            text = "task %s: %d drafts from now on, not %d: %s%s"
+            logger.info(text, space.task.name, self._quota, before, quality, instead)
 
     @property
     def _elites(self) -> int:
