@@ -47,6 +47,12 @@ class DraftQuality:
         last = int(np.searchsorted(np.cumsum(good[order]), wanted)) + 1
         return cls(len(scores), rank_correlation(latency_s, scores), last / len(scores))
 
+    def __str__(self) -> str:
+        return (
+            f"over {self.trials} trials the draft ranks with correlation {self.correlation:.2f}, "
+            f"and {self.needed:.0%} of them hold its fastest quarter"
+        )
+
     def quota(self, drafts: int, most: int, least_trials: int, least_correlation: float) -> int:
         """How many drafts to keep.
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from mschedx.cost import PSA
 from mschedx.cost.adapter import TVMCostModel
 from mschedx.cost.base import CostModel, checked_model
 
@@ -171,8 +172,9 @@ class DraftThenVerify:
             self._due = False
             scorer = ArrayScorer(self._model, space)
             if len(history):
-                scorer.learn(history)
+                # First what it says of trials it has not learnt from.
                 self._judge(scorer, history, space)
+                scorer.learn(history)
             self._drafts = self._drafted(space, samples, history, scorer, rng)
         return self._drafts
 
@@ -227,17 +229,9 @@ class DraftThenVerify:
             config.drafts, config.population, config.least_trials, config.least_correlation
         )
         if self._quota != before:
-            logger.info(
-                "task %s: %d drafts from now on, not %d: over %d trials the draft ranks with "
-                "correlation %.2f, and %.0f %% of them hold its fastest quarter%s",
-                space.task.name,
-                self._quota,
-                before,
-                quality.trials,
-                quality.correlation,
-                100 * quality.needed,
-                "" if self._quota else "; the search samples instead",
-            )
+            instead = "" if self._quota else "; the search samples instead"
+            text = "task %s: %d drafts from now on, not %d: %s%s"
+            logger.info(text, space.task.name, self._quota, before, quality, instead)
 
     @property
     def _elites(self) -> int:
@@ -305,11 +299,5 @@ class DraftVerify(Strategy):
 def draft_model(draft: Any = None) -> CostModel:
     """Return the cost model that drafts; of a `TVMCostModel`, what is behind it."""
     if draft is None:
-        from mschedx import cost
-
-        if not hasattr(cost, "PSA"):
-            raise ValueError(
-                "expected draft=<a cost model that is ready before measuring>, got none"
-            )
-        draft = cost.PSA()
+        draft = PSA()
     return checked_model(draft.model if isinstance(draft, TVMCostModel) else draft)

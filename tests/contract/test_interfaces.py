@@ -24,6 +24,7 @@ from mschedx.cost import (
     TVMCostModel,
 )
 from mschedx.cost.heron_xgb import HeronXGBModel
+from mschedx.cost.learned.pam import PAMModel
 from mschedx.search import ConstrainedEvolution, ConstrainedRandom, RepairedGenetic, Strategy
 from mschedx.search.constrained_evolution import ConstrainedCrossover, Keys
 from mschedx.search.pick import EpsilonGreedy, Greedy
@@ -243,6 +244,7 @@ def test_optional_abilities_are_told_apart():
     assert isinstance(HeronXGBModel(), HasImportance)
     assert isinstance(HeronXGBModel(), ReadsTraces)
     assert not isinstance(HeronXGBModel(), Differentiable)
+    assert isinstance(PAMModel(), Differentiable)
     with pytest.raises(TypeError, match=r"expected a differentiable .* got none"):
         NoScorer().relaxed_score(0, torch.ones(1, 1))
 
@@ -266,7 +268,7 @@ def test_nonsense_from_a_model_stops_the_run_with_its_name(strategy, answer, mes
         tune(gemm(), tmp_path, strategy, TVMCostModel(Wrong()))
 
 
-@pytest.mark.parametrize("make", [Analytical, HeronXGBModel])
+@pytest.mark.parametrize("make", [Analytical, HeronXGBModel, PAMModel])
 def test_a_model_is_saved_and_loaded_without_pickle(make, tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("pickle was used")

@@ -23,7 +23,7 @@ from .features import ACCESS_NAMES, STATEMENT_NAMES, ProgramArrays, ProgramFeatu
 from .losses import lambda_rank
 from .network import NetworkForm, ScaledNetwork, make_network
 from .replay import Replay
-from .train import Course, TrainConfig, fit, predict
+from .train import Course, TrainConfig, bounded_threads, fit, predict
 
 if TYPE_CHECKING:
     from mschedx.space.sketch import Sketch
@@ -116,9 +116,10 @@ class PAMModel:
         self._catch_up(task.key)
         if self.network is None:
             return configs.sum(dim=1) * 0 + 1
-        batch = Batch.whole(*ProgramFeatures.of(sketch).relaxed(configs))
         self.network.eval()
-        return torch.nn.functional.softplus(self.network(batch).double(), threshold=40)
+        with bounded_threads(self.config.train.threads):
+            batch = Batch.whole(*ProgramFeatures.of(sketch).relaxed(configs))
+            return torch.nn.functional.softplus(self.network(batch).double(), threshold=40)
 
     def score_programs(self, programs: ProgramArrays) -> FloatArray:
         """Score programs [n] that are features already, as `score` does; once trained or loaded."""

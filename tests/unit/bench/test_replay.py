@@ -4,6 +4,7 @@ import tvm
 from stand_ins import Runner, gemm, quick
 
 from mschedx import cli
+from mschedx.bench.compare.tuners import find_tuners
 from mschedx.bench.replay import (
     Landscape,
     compare_searches,
@@ -71,6 +72,13 @@ def test_learning_searches_beat_random_over_twenty_seeds(bowl):
     final = {name: np.log(found[:, -1]) for name, found in curves.items()}
     assert np.median(final["heron"]) < np.median(final["random"])
     assert (final["heron"] < final["random"]).sum() >= 14, "P(chance) < 6 %"
+
+
+def test_draft_then_verify_can_be_replayed_and_compared(bowl):
+    measured, _ = replay_search(bowl, contenders()["pruner"], trials=12, batch=4, seed=0)
+    assert len(measured) == 12
+    (tuner,) = find_tuners("pruner")
+    assert set(tuner.parts()) == {"strategy", "cost_model"}
 
 
 def test_command_reads_what_tune_wrote(tmp_path, capsys):

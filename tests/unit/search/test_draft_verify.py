@@ -242,3 +242,23 @@ def test_parameters_are_checked(change, message):
 def test_what_is_no_model_cannot_draft():
     with pytest.raises(TypeError, match="expected a cost model with the methods"):
         DraftVerify(object())
+
+
+def test_a_draft_is_judged_by_trials_before_it_learns_from_them():
+    asked = []
+
+    class Cribbing(FirstGuess):
+        def score(self, task, asked_for):
+            asked.append((sum(len(configs) for _, configs in asked_for), self.learnt[-1:]))
+            return super().score(task, asked_for)
+
+    rounds = Rounds(SMALL, Cribbing())
+    for _ in range(3):
+        rounds()
+    assert (20, []) in asked
+
+
+def test_by_default_the_analyzer_drafts():
+    from mschedx.cost.psa import PSAModel
+
+    assert isinstance(DraftVerify().draft, PSAModel)

@@ -1,6 +1,7 @@
 """PAM as a cost model: what it learns, what its scores are, what its files are."""
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -129,6 +130,19 @@ def test_the_same_seed_gives_the_same_scores(space):
         scores.append(model.score(TASK, asked(space, 4)))
     assert np.array_equal(scores[0], scores[1])
     assert not np.array_equal(scores[0], scores[2])
+
+
+def test_ten_thousand_configs_are_scored_in_a_second():
+    """CPU time of this process, for the machine may be busy with others: 0.8 s on one core."""
+    sketch = sketches(gemm(256, 256, 256), target())[0]
+    configs = sketch.sample(10_000, np.random.default_rng(0))
+    model = PAMModel(QUICK)
+    model.learn(TASK, [Measured(sketch, configs[:8], 1e-3 * np.arange(1.0, 9.0))])
+    model.score(TASK, [(sketch, configs[:8])])
+    start = time.process_time()
+    scores = model.score(TASK, [(sketch, configs)])
+    assert time.process_time() - start < 1.6
+    assert len(scores) == 10_000
 
 
 def test_a_task_of_which_every_measurement_failed_teaches_nothing(space):
