@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import tempfile
 from pathlib import Path
 
@@ -78,7 +79,8 @@ def judged(workload: Workload, space: str | None, arguments: argparse.Namespace)
     builder = measure.LocalBuilder()
     runner = measure.LocalRunner(initializer=undisturbed)
     rng = np.random.default_rng(arguments.seed)
-    points = SketchSet(sketches).sample(arguments.random, rng)
+    # A space of two configs is two latencies, not the luckiest of a hundred repeats.
+    points = SketchSet(sketches).sample(arguments.random, rng).distinct()
     psa = PSAModel()
     drawn, predicted = [], []
     for s, _, configs in SketchSet(sketches).groups(points):
@@ -108,6 +110,7 @@ def _searched(mod, target, space, trials, builder, runner) -> float:
     """The best of Heron's search."""
     if not trials:
         return np.inf
+    logging.getLogger("tvm.s_tir.meta_schedule").setLevel(logging.WARNING)
     with tempfile.TemporaryDirectory() as folder:
         database = ms.tune_tir(
             mod,
@@ -138,16 +141,19 @@ def at_k(row: dict, k: int) -> tuple[float, float]:
     return float(row["best_s"] / ranked[:k].min()), expected
 
 
+def line(row: dict) -> str:
+    parts = " ".join(f"{at_k(row, k)[0]:.2f}" for k in KS)
+    return (
+        f"{row['workload']:44} rho {row['spearman']:5.2f}  best-of-{KS}: {parts}  "
+        f"random-1 {at_k(row, 1)[1]:.2f}  best {row['best_s'] * 1e3:.4g} ms"
+    )
+
+
 def summary(rows: list[dict]) -> None:
-    for row in rows:
-        parts = " ".join(f"{at_k(row, k)[0]:.2f}" for k in KS)
-        print(
-            f"{row['workload']:44} rho {row['spearman']:5.2f}  best-of-{KS}: {parts}  "
-            f"random-1 {at_k(row, 1)[1]:.2f}  best {row['best_s'] * 1e3:.4g} ms"
-        )
+    print("\n".join(map(line, rows)))
     for space in sorted({row["space"] for row in rows}):
         own = [row for row in rows if row["space"] == space]
-        rho = np.median([row["spearman"] for row in own])
+        rho = np.nanmedian([row["spearman"] for row in own])
         print(f"{space}: {len(own)} workloads, Spearman's coefficient {rho:.2f} in the median")
         for k in KS:
             both = np.array([at_k(row, k) for row in own])
@@ -177,7 +183,7 @@ def main() -> None:
             rows.append(judged(workload, arguments.space, arguments))
             with arguments.output.open("a") as file:
                 file.write(json.dumps(rows[-1]) + "\n")
-            summary(rows[-1:])
+            print(line(rows[-1]), flush=True)
     summary(rows)
 
 
