@@ -6,11 +6,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .adapter import TVMCostModel
-from .base import CostModel, Differentiable, HasImportance, Measured, ReadsTraces
+from .base import Annealable, CostModel, Differentiable, HasImportance, Measured, ReadsTraces
 from .boosted_trees import Label, TreeConfig
 from .heron_xgb import HeronXGB
 
 if TYPE_CHECKING:
+    from .learned.felix_mlp import FelixMLP as FelixMLP
+    from .learned.felix_network import FelixConfig as FelixConfig
     from .learned.moa import MoA as MoA
     from .learned.moa import MoAConfig as MoAConfig
     from .learned.pam import PAM as PAM
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 # These need torch, which takes seconds to import.
 _LEARNED = {
+    "FelixConfig": "felix_network",
+    "FelixMLP": "felix_mlp",
     "MoA": "moa",
     "MoAConfig": "moa",
     "PAM": "pam",
@@ -28,8 +32,11 @@ _LEARNED = {
 
 __all__ = [
     "PAM",
+    "Annealable",
     "CostModel",
     "Differentiable",
+    "FelixConfig",
+    "FelixMLP",
     "HasImportance",
     "HeronXGB",
     "Label",
