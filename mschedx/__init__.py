@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mschedx.measure import LocalRunner as LocalRunner
     from mschedx.search import ConstrainedEvolution as ConstrainedEvolution
     from mschedx.search import DraftVerify as DraftVerify
+    from mschedx.search import GradientDescent as GradientDescent
     from mschedx.tuning import TuneResult as TuneResult
     from mschedx.tuning import tune as tune
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "ConstrainedEvolution": "search",
     "DraftVerify": "search",
+    "GradientDescent": "search",
     "Hardware": "hardware",
     "LocalBuilder": "measure",
     "LocalRunner": "measure",
