@@ -1,9 +1,11 @@
 """Felix's search: gradient descent on the cost model's own features, rounded at every step.
 
 Per round: (1) seeds are the fastest configs so far, the best predicted of fresh samples, and random
-ones; each takes its best choices, which are enumerated; (2) all go down together (`descent`); (3) every
-point on the way is rounded to a valid config and scored exactly; (4) choices of the best are
-enumerated once more; (5) the best are picked, but for a share of random ones.
+ones; each takes its best choices, which are enumerated; (2) all go down together (`descent`);
+(3) every point on the way is rounded to a valid config and scored exactly; (4) from the best of
+them one tile or choice at a time is changed for a nearby one while that improves the score, for
+the nearest config is not always the best near it; (5) the best are picked, but for a share of
+random ones.
 
 References
 ----------
@@ -65,6 +67,10 @@ class DescentConfig:
     measured_share, random_share : float
         Shares of the seeds that are the fastest configs so far, and samples whatever their score;
         the others are the best predicted samples. Each in [0, 1], together at most 1 (0, 1).
+    climbs : int
+        Most changes of one tile or choice, one after the other, of each of the best configs, >= 0.
+    nearby : int
+        Other tiles, or choices, that are tried in place of one, >= 1.
     choices : int
         Most combinations of choices (unrolling, …) that are tried of a config, >= 1.
     epsilon : float
@@ -89,6 +95,8 @@ class DescentConfig:
     samples: int = 128
     measured_share: float = 0.25
     random_share: float = 0.25
+    climbs: int = 4
+    nearby: int = 8
     choices: int = 16
     epsilon: float = 0.1
     fallback: Fallback = Fallback.ERROR
@@ -98,10 +106,15 @@ class DescentConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "fallback", Fallback(self.fallback))
-        for name in ("n_seeds", "n_steps", "samples", "choices", "batch", "pool", "threads"):
+        for name in ("n_seeds", "n_steps", "samples", "choices", "nearby", "batch", "pool"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"expected DescentConfig.{name} >= 1, got {value}")
+        for name, least in (("threads", 1), ("climbs", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(
+                    f"expected DescentConfig.{name} >= {least}, got {getattr(self, name)}"
+                )
         for name in ("learning_rate", "last_rate", "penalty"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"expected DescentConfig.{name} > 0, got {getattr(self, name)}")
@@ -208,7 +221,36 @@ class Descent:
         passed = self._passed(seeds, space, scorer, rng)
         seen = seen.merged(varied).merged(Scored.by(scorer, passed.distinct(seen.points.codes())))
         best = seen.untried(history.tried).best(count)
-        return seen.merged(self._with_best_choices(best.points, space, scorer, rng)[1])
+        return seen.merged(self.climb(best, space, scorer))
+
+    def climb(self, start: Scored, space: SketchSet, scorer: Scorer) -> Scored:
+        """Change one tile or choice at a time of every point while its score gets better.
+
+        Parameters
+        ----------
+        start : Scored
+        space, scorer
+
+        Returns
+        -------
+        Scored
+            Everything that was scored, ``start`` too.
+        """
+        seen, front = start, start
+        for _ in range(self.config.climbs):
+            near = [
+                space.lift(s, self._region(s, space).around(configs, self.config.nearby))
+                for s, _, configs in space.groups(front.points)
+            ]
+            fresh = Points.concatenate([space.empty(), *near]).distinct(seen.points.codes())
+            if not len(fresh):
+                break
+            scored = Scored.by(scorer, fresh)
+            seen = seen.merged(scored)
+            front = scored.take(scored.scores > front.scores.min()).best(len(start))
+            if not len(front):
+                break
+        return seen
 
     def _seeds(self, samples: Scored, history: History, rng: np.random.Generator) -> Points:
         config = self.config

@@ -145,6 +145,27 @@ class RelaxedSketch:
         varied = varied[fresh]
         return varied[self.sketch.is_valid(varied)]
 
+    def around(self, configs: IntArray, most: int) -> IntArray:
+        """Valid configs that differ from one of configs [n, D] in one tile or choice.
+
+        For each of these the ``most`` nearest other ones, by octaves; distinct.
+        """
+        found = [configs[:0]]
+        for columns, rows in self.sketch.sampler.tables:
+            if len(rows) < 2:
+                continue
+            own = np.log2(1.0 + np.maximum(configs[:, list(columns)], 0))
+            every = np.log2(1.0 + np.maximum(rows, 0))
+            far = np.zeros((len(configs), len(rows)))
+            for column in range(len(columns)):
+                far += np.abs(own[:, column, None] - every[None, :, column])
+            near = np.argsort(far, axis=1, kind="stable")[:, : most + 1]
+            moved = np.repeat(configs, near.shape[1], axis=0)
+            moved[:, list(columns)] = rows[near.ravel()]
+            found.append(moved)
+        distinct = np.unique(np.concatenate(found), axis=0)
+        return distinct[self.sketch.is_valid(distinct)]
+
 
 class _Table:
     def __init__(self, columns: tuple[int, ...], rows: IntArray) -> None:
