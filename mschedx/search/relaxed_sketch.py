@@ -2,7 +2,7 @@
 
 A point is ``u = log2 x``. The factors of a tile multiply to its loop's extent, so that their
 logarithms have a fixed sum; a step off that plane is taken back to the nearest point on it and in
-the box of the factors. What couples tiles is a penalty, ``Σ v²`` over constraints, with
+the box of the factors. What couples tiles is a penalty, ``Σ v²`` over them, with
 ``v = log a − log b`` for a constraint a <= b that is broken. Choices (unrolling, vector lengths of
 a fetch) are no numbers: they stay as they are and are enumerated.
 
@@ -62,10 +62,9 @@ class RelaxedSketch:
         for columns, rows in sampler.tables:
             lattice |= {c: np.unique(rows[:, i]).tolist() for i, c in enumerate(columns)}
             self._add(np.array(columns, dtype=np.int64), rows)
-        self._constraints = tuple(sampler.constraints)
-        self._tape = Tape(
-            [side for c in self._constraints for side in (c.left, c.right, c.slack)], lattice
-        )
+        # Between multiples there is a barrier, not a slope: rounding sees to those.
+        self._constraints = [c for c in sampler.constraints if c.relation is not Relation.MULTIPLE]
+        self._tape = Tape([side for c in self._constraints for side in (c.left, c.right)], lattice)
 
     def _add(self, columns: IntArray, rows: IntArray) -> None:
         if len(columns) == 1 or (rows < 1).any():
@@ -100,13 +99,13 @@ class RelaxedSketch:
         return inside
 
     def penalty(self, x: torch.Tensor, width: float) -> torch.Tensor:
-        """How much constraints are broken at points [n, D]: tensor [n], 0 where none is."""
+        """How much bounds are broken at points [n, D]: tensor [n], 0 where none is."""
         total = x.sum(dim=1).double() * 0
         if not self._constraints:
             return total
-        sides = self._tape.relaxed(x, width).reshape(len(self._constraints), 3, len(x))
-        for constraint, (left, right, slack) in zip(self._constraints, sides):
-            total = total + _broken(constraint, left, right, slack) ** 2
+        sides = self._tape.relaxed(x, width).reshape(len(self._constraints), 2, len(x))
+        for constraint, (left, right) in zip(self._constraints, sides):
+            total = total + _broken(constraint, left, right) ** 2
         return total
 
     def rounded(self, x: FloatArray, rng: np.random.Generator) -> IntArray:
@@ -172,12 +171,8 @@ class _Table:
         self.columns, self.rows = columns, rows
 
 
-def _broken(
-    constraint: Constraint, left: torch.Tensor, right: torch.Tensor, slack: torch.Tensor
-) -> torch.Tensor:
-    """How much a constraint is broken, [n], >= 0; in natural-log units but for multiples."""
-    if constraint.relation is Relation.MULTIPLE:
-        return torch.relu(-slack) / right.abs().clamp(min=1.0)
+def _broken(constraint: Constraint, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """How much a constraint is broken in natural-log units, [n], >= 0."""
     over = _log(left) - _log(right)
     if constraint.relation is Relation.EQUAL:
         return over.abs()

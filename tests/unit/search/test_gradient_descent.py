@@ -171,8 +171,8 @@ def test_projection_is_the_nearest_point_of_the_region():
     assert (nearest <= ((others[None] - wild[:, None, :3]) ** 2).sum(axis=2) + 1e-9).all()
 
 
-def test_the_penalty_is_zero_exactly_where_constraints_hold():
-    sketch = ToySketch()
+def test_the_penalty_is_zero_exactly_where_bounds_hold():
+    sketch = ToySketch(vector=(1,))
     region, rng = RelaxedSketch(sketch), np.random.default_rng(0)
     tables = sketch.design.tables
     configs = np.concatenate([t.rows[rng.integers(len(t.rows), size=300)] for t in tables], axis=1)
