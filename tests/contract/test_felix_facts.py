@@ -9,12 +9,13 @@ from tvm.s_tir import Schedule
 from tvm.s_tir import meta_schedule as ms
 from tvm.s_tir.meta_schedule.feature_extractor import PerStoreFeature
 
-from mschedx import ConstrainedEvolution, GradientDescent, workloads
+from mschedx import ConstrainedEvolution, GradientDescent, cost, workloads
 from mschedx.cost import FelixConfig, FelixMLP, HeronXGB
 from mschedx.cost.learned.felix_features import NAMES, FelixFeatures
 from mschedx.search import DescentConfig
 from mschedx.search.descent import Group, descend
 from mschedx.search.relaxed_sketch import RelaxedSketch
+from mschedx.search.scoring import WITH_GRADIENT
 from mschedx.space import for_target, sketches
 from mschedx.space.sampling.sampler import Sampler
 from mschedx.space.trace.design import DecisionKind
@@ -62,6 +63,11 @@ def test_a_model_without_gradients_stops_the_run_or_scores(model, tmp_path):
     strategy = GradientDescent(fallback="score", **SMALL)
     database, _ = tune(gemm(), tmp_path / "b", strategy, model(), trials=17)
     assert len(database) == 17
+
+
+def test_the_models_that_messages_name_have_gradients():
+    for name in WITH_GRADIENT:
+        assert isinstance(getattr(cost, name)().model, cost.Differentiable)
 
 
 def test_a_space_without_numbers_runs_until_it_is_used_up(tmp_path):

@@ -150,7 +150,12 @@ def test_failed_trials_are_the_slowest_and_a_task_that_never_succeeded_teaches_n
         model.pretrain([(sketch.task, [Measured(sketch, configs, np.full(8, np.inf))])])
 
 
-def test_weights_are_saved_and_loaded_and_then_tuned_finely(tmp_path):
+def test_weights_are_saved_and_loaded_and_then_tuned_finely(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("pickle was used")
+
+    for name in ("dump", "dumps", "load", "loads"):
+        monkeypatch.setattr(f"pickle.{name}", refuse)
     task, questions = opened()[0].task, asked()
     model, path = taught(), str(tmp_path / "felix.safetensors")
     scores = model.score(task, questions)
