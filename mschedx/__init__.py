@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mschedx.ranking import rank as rank
     from mschedx.search import ConstrainedEvolution as ConstrainedEvolution
     from mschedx.search import DraftVerify as DraftVerify
+    from mschedx.search import GradientDescent as GradientDescent
     from mschedx.tuning import TuneResult as TuneResult
     from mschedx.tuning import tune as tune
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "ConstrainedEvolution": "search",
     "DraftVerify": "search",
+    "GradientDescent": "search",
     "Hardware": "hardware",
     "LocalBuilder": "measure",
     "LocalRunner": "measure",

@@ -75,7 +75,11 @@ def _parser() -> argparse.ArgumentParser:
     tune.add_argument("--work-dir", type=Path, default=None, help="records; resumes if it exists")
     tune.add_argument("--seed", type=int, default=0)
     tune.add_argument("--space", default=None, help='"post-order-apply" for TVM\'s own space')
-    tune.add_argument("--strategy", default=None, help='a name that TVM knows: "evolutionary" ...')
+    tune.add_argument(
+        "--strategy",
+        default=None,
+        help='"gradient" (with FelixMLP), or a name that TVM knows: "evolutionary" ...',
+    )
     tune.add_argument("--cost-model", default=None, help='a name that TVM knows: "xgb" ...')
     tune.add_argument("--no-compare", action="store_true", help="leave out the final table")
     tune.add_argument("--quiet", action="store_true", help="no progress")
@@ -238,8 +242,7 @@ def _tune(args: argparse.Namespace) -> int:
         work_dir=work_dir,
         seed=args.seed,
         space=args.space,
-        strategy=args.strategy,
-        cost_model=args.cost_model,
+        **_parts(args.strategy, args.cost_model),
         timeout_s=args.timeout,
         progress=not args.quiet,
     )
@@ -254,6 +257,21 @@ def _tune(args: argparse.Namespace) -> int:
         complain(result.notes[-1])
         return NOTHING_FOUND
     return INTERRUPTED if result.interrupted else 0
+
+
+def _parts(strategy: str | None, cost_model: str | None) -> dict[str, Any]:
+    """The strategy and cost model of the names that were given."""
+    if strategy != "gradient":
+        return {"strategy": strategy, "cost_model": cost_model}
+    if cost_model is not None:
+        raise ValueError(
+            f"expected no --cost-model with --strategy gradient, got {cost_model!r}: the models "
+            "that TVM knows by name have no gradients; FelixMLP is taken"
+        )
+    from mschedx.cost import FelixMLP
+    from mschedx.search import GradientDescent
+
+    return {"strategy": GradientDescent(), "cost_model": FelixMLP()}
 
 
 def _report(args: argparse.Namespace) -> int:

@@ -113,6 +113,8 @@ def contenders() -> dict[str, Contender]:
     """The searches that can be replayed, by name."""
     from mschedx.cost import HeronXGB
     from mschedx.search import (
+        Descent,
+        DescentConfig,
         DraftThenVerify,
         DraftVerifyConfig,
         EvolutionConfig,
@@ -134,10 +136,18 @@ def contenders() -> dict[str, Contender]:
         Contender(
             "pruner", lambda: DraftThenVerify(draft_model(), DraftVerifyConfig()), _pam_model
         ),
+        Contender("felix", lambda: Descent(DescentConfig()), _felix_model),
+        Contender("felix-evolution", lambda: Evolution(EvolutionConfig()), _felix_model),
         Contender("genetic", lambda: Genetic(GeneticConfig()), lambda: HeronXGB().model),
         Contender("random", RandomSearch),
     )
     return {contender.name: contender for contender in found}
+
+
+def _felix_model() -> Any:
+    from mschedx.cost import FelixMLP
+
+    return FelixMLP().model
 
 
 def _pam_model() -> Any:

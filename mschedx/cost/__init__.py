@@ -6,12 +6,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .adapter import TVMCostModel
-from .base import CostModel, Differentiable, HasImportance, Measured, ReadsTraces
+from .base import Annealable, CostModel, Differentiable, HasImportance, Measured, ReadsTraces
 from .boosted_trees import Label, TreeConfig
 from .heron_xgb import HeronXGB
 from .psa import PSA
 
 if TYPE_CHECKING:
+    from .learned.felix_mlp import FelixMLP as FelixMLP
+    from .learned.felix_network import FelixConfig as FelixConfig
     from .learned.moa import MoA as MoA
     from .learned.moa import MoAConfig as MoAConfig
     from .learned.pam import PAM as PAM
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 # These need torch, which takes seconds to import.
 _LEARNED = {
+    "FelixConfig": "felix_network",
+    "FelixMLP": "felix_mlp",
     "MoA": "moa",
     "MoAConfig": "moa",
     "PAM": "pam",
@@ -30,8 +34,11 @@ _LEARNED = {
 __all__ = [
     "PAM",
     "PSA",
+    "Annealable",
     "CostModel",
     "Differentiable",
+    "FelixConfig",
+    "FelixMLP",
     "HasImportance",
     "HeronXGB",
     "Label",

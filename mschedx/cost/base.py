@@ -2,9 +2,9 @@
 
 A search hands a model everything it has measured (`CostModel.learn`), asks whether it can tell
 anything yet (`ready`) and asks for scores (`score`). What only some models can do is a protocol of
-its own: say which decisions matter (`HasImportance`), score relaxed configs (`Differentiable`),
-read programs of which only the trace is known (`ReadsTraces`). How a model becomes a TVM object is
-`adapter`'s business.
+its own: say which decisions matter (`HasImportance`), score relaxed configs (`Differentiable`) with
+a smoothing that can be chosen (`Annealable`), read programs of which only the trace is known
+(`ReadsTraces`). How a model becomes a TVM object is `adapter`'s business.
 """
 
 from __future__ import annotations
@@ -110,6 +110,17 @@ class Differentiable(Protocol):
 
         At a whole config it is what `CostModel.score` says, up to rounding.
         """
+        ...
+
+
+@runtime_checkable
+class Annealable(Differentiable, Protocol):
+    """A differentiable model whose smoothing can be chosen: wide first, narrow at last."""
+
+    def annealed_score(
+        self, task: Task, sketch: Sketch, configs: torch.Tensor, width: float
+    ) -> torch.Tensor:
+        """As ``relaxed_score``, with smoothings of a width in (0, 1], 1 being the smoothest."""
         ...
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from mschedx.cost.base import (
+    Annealable,
     CostModel,
     Differentiable,
     HasImportance,
@@ -50,8 +51,22 @@ class Scorer(Protocol):
         """How much each decision matters, [S, W], >= 0; None when not known."""
         ...
 
-    def relaxed_score(self, sketch: int, configs: torch.Tensor) -> torch.Tensor:
+    @property
+    def differentiable(self) -> bool:
+        """Whether `relaxed_score` has an answer."""
+        ...
+
+    def relaxed_score(
+        self, sketch: int, configs: torch.Tensor, width: float | None = None
+    ) -> torch.Tensor:
         """Score relaxed configs [n, D] of a sketch: tensor [n], differentiable in them.
+
+        Parameters
+        ----------
+        sketch : int
+        configs : torch tensor [n, D]
+        width : float, optional
+            Of the smoothings, in (0, 1], for models that can choose it; others take no notice.
 
         Raises
         ------
@@ -61,10 +76,14 @@ class Scorer(Protocol):
         ...
 
 
+WITH_GRADIENT = ("FelixMLP", "PAM")
+"""Models that are `Differentiable`, for messages."""
+
+
 def _without_gradient(model: str) -> TypeError:
     return TypeError(
         f"expected a differentiable cost model (mschedx.cost.Differentiable), got {model}, whose "
-        "scores have no gradient"
+        f"scores have no gradient; {' and '.join(WITH_GRADIENT)} of mschedx.cost have one"
     )
 
 
@@ -121,10 +140,19 @@ class ArrayScorer:
                 known = True
         return found if known else None
 
-    def relaxed_score(self, sketch: int, configs: torch.Tensor) -> torch.Tensor:
+    @property
+    def differentiable(self) -> bool:
+        return isinstance(self._model, Differentiable)
+
+    def relaxed_score(
+        self, sketch: int, configs: torch.Tensor, width: float | None = None
+    ) -> torch.Tensor:
         if not isinstance(self._model, Differentiable):
             raise _without_gradient(type(self._model).__name__)
-        return self._model.relaxed_score(self._space.task, self._space.sketches[sketch], configs)
+        asked = self._space.task, self._space.sketches[sketch], configs
+        if width is not None and isinstance(self._model, Annealable):
+            return self._model.annealed_score(*asked, width)
+        return self._model.relaxed_score(*asked)
 
 
 class CandidateScorer:
@@ -147,6 +175,7 @@ class CandidateScorer:
         capacity: int,
     ) -> None:
         self._predict, self._materialize = predict, materialize
+        self.differentiable = False
         self.capacity: int | None = capacity
         self._ready = False
 
@@ -171,7 +200,9 @@ class CandidateScorer:
     def importance(self) -> FloatArray | None:
         return None
 
-    def relaxed_score(self, sketch: int, configs: torch.Tensor) -> torch.Tensor:
+    def relaxed_score(
+        self, sketch: int, configs: torch.Tensor, width: float | None = None
+    ) -> torch.Tensor:
         raise _without_gradient("one that scores candidates")
 
 
@@ -180,6 +211,7 @@ class NoScorer:
 
     capacity: int | None = None
     ready = False
+    differentiable = False
 
     def learn(self, history: History) -> None:
         del history
@@ -190,5 +222,7 @@ class NoScorer:
     def importance(self) -> FloatArray | None:
         return None
 
-    def relaxed_score(self, sketch: int, configs: torch.Tensor) -> torch.Tensor:
+    def relaxed_score(
+        self, sketch: int, configs: torch.Tensor, width: float | None = None
+    ) -> torch.Tensor:
         raise _without_gradient("none")

@@ -109,6 +109,24 @@ def test_target_json_reaches_tune(monkeypatch, tmp_path):
     assert (seen["target"], seen["seed"], seen["strategy"]) == (target, 3, "evolutionary")
 
 
+def test_gradient_is_a_strategy_with_a_model_of_its_own(monkeypatch, tmp_path, capsys):
+    seen = {}
+
+    def tune(func, target, **options):
+        seen.update(options)
+        raise ValueError("enough")
+
+    monkeypatch.setattr(tune_module, "tune", tune)
+    args = ["tune", "gemm", "--shape", "8,8,8", "--work-dir", str(tmp_path)]
+    assert cli.main([*args, "--strategy", "gradient"]) == 2
+    assert type(seen["strategy"]).__name__ == "GradientDescent"
+    assert type(seen["cost_model"]).__name__ == "FelixMLP"
+    seen.clear()
+    assert cli.main([*args, "--strategy", "gradient", "--cost-model", "xgb"]) == 2
+    assert "expected no --cost-model with --strategy gradient" in capsys.readouterr().err
+    assert not seen
+
+
 TUNE = [sys.executable, "-m", "mschedx", "tune"]
 
 

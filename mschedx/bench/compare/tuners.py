@@ -76,6 +76,13 @@ def _pruner() -> dict[str, Any]:
     return {"strategy": DraftVerify(), "cost_model": PAM()}
 
 
+def _felix() -> dict[str, Any]:
+    from mschedx.cost import FelixMLP
+    from mschedx.search import GradientDescent
+
+    return {"strategy": GradientDescent(), "cost_model": FelixMLP()}
+
+
 def _tvm_on_our_space() -> dict[str, Any]:
     return {"strategy": "evolutionary", "cost_model": "xgb"}
 
@@ -88,6 +95,7 @@ TUNERS = {
         Tuner("heron-direct", "heron with no convolution as a product with its patches", _direct),
         Tuner("heron-random-keys", "heron with keys drawn at random (its ablation)", _random_keys),
         Tuner("pruner", "DraftVerify + PSA and PAM on mschedx's space", _pruner),
+        Tuner("felix", "GradientDescent + FelixMLP on mschedx's space", _felix),
         Tuner("random", "uniform valid candidates of mschedx's space", _random),
         Tuner("genetic", "a plain genetic algorithm with repair, mschedx's space", _genetic),
         Tuner(

@@ -52,7 +52,7 @@ class Relaxed:
         tape = self._tape
         columns = {c: x[:, c].double() for c in tape.columns}
         nearest, nearness = self._nearest(columns)
-        exact = self._exact(nearest, x)
+        exact = self._exact(nearest, len(x))
         values: list[torch.Tensor] = list(columns.values())
         for place, (operation, places, value) in enumerate(tape.steps, start=len(values)):
             if operation is None:
@@ -61,7 +61,8 @@ class Relaxed:
             smooth = operation.smooth(width, *(values[p] for p in places))
             if operation.rough:
                 with torch.no_grad():
-                    missing = exact[place] - operation.smooth(width, *(exact[p] for p in places))
+                    at, *whole = (_tensor(exact[p], x) for p in (place, *places))
+                    missing = at - operation.smooth(width, *whole)
                 smooth = smooth + _faded(nearness, self._reads[place]) * missing
             values.append(smooth)
         if not tape.wanted:
@@ -86,13 +87,18 @@ class Relaxed:
             nearness[c] = (torch.pi / 2 * t).cos() ** 2
         return nearest, nearness
 
-    def _exact(self, nearest: dict[int, Any], x: torch.Tensor) -> list[torch.Tensor]:
-        """Values of every place at the nearest lattice points."""
-        configs = np.ones((len(x), max(nearest, default=-1) + 1), dtype=np.int64)
+    def _exact(self, nearest: dict[int, Any], n: int) -> list[Any]:
+        """Values of every place at the nearest lattice points: int64 [n], scalars for constants."""
+        configs = np.ones((n, max(nearest, default=-1) + 1), dtype=np.int64)
         for c, value in nearest.items():
             configs[:, c] = value
-        shaped = (np.broadcast_to(value, len(x)) for value in self._tape.values(configs))
-        return [torch.from_numpy(value.astype(np.float64)).to(x.device) for value in shaped]
+        return self._tape.values(configs)
+
+
+def _tensor(values: Any, like: torch.Tensor) -> torch.Tensor:
+    """Exact values as a float64 tensor [n]."""
+    whole = np.broadcast_to(values, len(like)).astype(np.float64)
+    return torch.from_numpy(whole).to(like.device)
 
 
 def _on_lattice(seen: Any, lattice: Any) -> tuple[Any, Any]:

@@ -6,13 +6,16 @@ from stand_ins import Runner, gemm, quick
 from mschedx import cli
 from mschedx.bench.compare.tuners import find_tuners
 from mschedx.bench.replay import (
+    Contender,
     Landscape,
     compare_searches,
     contenders,
     load_landscape,
     replay_search,
 )
+from mschedx.cost import FelixConfig, FelixMLP
 from mschedx.inputs import normalize_mod
+from mschedx.search import Descent, DescentConfig
 from mschedx.search.points import SketchSet
 from mschedx.space import sketches
 from mschedx.tuning import tune
@@ -103,3 +106,18 @@ def test_landscape_of_a_run_holds_its_trials(tmp_path):
     assert len(landscape.points) == 6
     assert landscape.best_s == pytest.approx(result.latency_s)
     assert np.isinf(landscape.latency_s).sum() == 1
+
+
+def test_gradient_descent_beats_chance_with_the_same_trials(bowl):
+    config = FelixConfig(members=2, width=32, steps=100, later_steps=40)
+    quick = Contender(
+        "felix",
+        lambda: Descent(DescentConfig(n_seeds=8, n_steps=12, samples=64)),
+        lambda: FelixMLP(config).model,
+    )
+    assert quick.name in contenders()
+    felix, chance = (
+        [replay_search(bowl, one, trials=24, batch=8, seed=s)[0].min() for s in range(4)]
+        for one in (quick, contenders()["random"])
+    )
+    assert np.mean(np.log(felix)) < np.mean(np.log(chance))

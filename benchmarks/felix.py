@@ -1,0 +1,290 @@
+"""Felix: how fast features and descents are, and whether gradients find what other searches miss.
+
+    python benchmarks/felix.py speed
+    python benchmarks/felix.py search DATASET [DATASET …] --seeds 5
+    python benchmarks/felix.py rank DATASET [DATASET …] --held-out 3
+
+``speed`` prints microseconds a candidate of features in batches, and of what TVM does for the same
+(replay, postprocs, its C++ extractor), and the CPU seconds of a descent of 32 seeds and 64 steps.
+
+``search`` lets FelixMLP learn half of the recorded trials of each task and searches with it three
+ways: by gradient descent, by constrained evolution, and at random. All three may score the same
+number of points, relaxed ones counted; compared is the mean predicted score of the best 64 that
+each has found, paired by seed. It is a claim about searches, not about latencies.
+
+``rank`` trains FelixMLP on all tasks but some and ranks the trials of these, beside HeronXGB, which
+cannot learn from other tasks and therefore gets a quarter of the held-out task's own trials.
+
+One process, one thread; run it on a machine that does nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import tvm
+from tvm.s_tir import meta_schedule as ms
+from tvm.s_tir.meta_schedule.feature_extractor import PerStoreFeature
+
+from mschedx import workloads
+from mschedx.bench.collect import open_workload
+from mschedx.cost import FelixConfig, HeronXGB, Measured
+from mschedx.cost.learned.felix_features import FelixFeatures
+from mschedx.cost.learned.felix_mlp import FelixMLPModel
+from mschedx.cost.learned.metrics import pairwise_accuracy, top_k_mean
+from mschedx.record.dataset import TaskTrials, read_datasets
+from mschedx.search import Descent, DescentConfig
+from mschedx.search.constrained_evolution import ConstrainedCrossover, Keys
+from mschedx.search.history import History
+from mschedx.search.points import Points, SketchSet
+from mschedx.search.pool import Scored, gather
+from mschedx.search.population import evolve
+from mschedx.search.scoring import ArrayScorer
+from mschedx.space import sketches
+from mschedx.space.sketch import Sketch
+
+CPU = tvm.target.Target({"kind": "llvm", "mcpu": "znver4", "num-cores": 2})
+GPU = tvm.target.Target("nvidia/nvidia-a100")
+WORKLOADS = (
+    ("gemm", (512, 512, 512), "float32", CPU),
+    ("conv2d", (1, 64, 56, 56, 64, 3, 1, 1), "float32", CPU),
+    ("gemm", (1024, 1024, 1024), "float16", GPU),
+)
+TOP = 64
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    commands = parser.add_subparsers(required=True)
+    speed = commands.add_parser("speed")
+    speed.add_argument("--configs", type=int, default=2048)
+    speed.add_argument("--replayed", type=int, default=32)
+    speed.set_defaults(run=lambda a: [report_speed(*w, a.configs, a.replayed) for w in WORKLOADS])
+    search = commands.add_parser("search")
+    search.add_argument("datasets", nargs="+")
+    search.add_argument("--seeds", type=int, default=5)
+    search.add_argument("--tasks", type=int, default=None, help="only the first so many")
+    search.set_defaults(run=lambda a: compare_searches(opened(a.datasets, a.tasks), a.seeds))
+    rank = commands.add_parser("rank")
+    rank.add_argument("datasets", nargs="+")
+    rank.add_argument("--held-out", type=int, default=3, help="the last so many tasks")
+    rank.add_argument("--steps", type=int, default=2000)
+    rank.set_defaults(run=lambda a: compare_ranks(opened(a.datasets, None), a.held_out, a.steps))
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    arguments.run(arguments)
+
+
+# Speed.
+
+
+def report_speed(
+    op: str, shape: tuple[int, ...], dtype: str, target: tvm.target.Target, n: int, replayed: int
+) -> None:
+    """Print what one workload costs."""
+    every = sketches(workloads.make(op, shape, dtype), target)
+    sketch, rng = every[0], np.random.default_rng(0)
+    configs = sketch.sample(n, rng)
+    features = FelixFeatures.of(sketch)
+    features(configs[:2])
+    own = timed(lambda: features(configs)) / n
+    extracted(sketch, configs[:1])  # loads intrinsics, which takes seconds
+    tvm_s = timed(lambda: extracted(sketch, configs[:replayed])) / replayed
+    print(f"{op} {shape} {dtype} {target.kind.name}: {len(every)} sketches")
+    print(f"  features  {own * 1e6:9.1f} us a candidate")
+    print(f"  TVM       {tvm_s * 1e6:9.1f} us a candidate ({tvm_s / own:.0f} times as long)")
+    for chosen in ([sketch], every):
+        space = SketchSet(chosen)
+        scorer, history = taught(space, rng)
+        search = Descent(DescentConfig(n_seeds=32, n_steps=64))
+        seconds = timed(lambda: search.propose(TOP, space, history, scorer, rng))  # noqa: B023
+        print(f"  32 seeds, 64 steps, {len(chosen)} sketches: {seconds:.2f} s")
+
+
+def extracted(sketch: Sketch, configs: np.ndarray) -> None:
+    """Do what TVM does for the features of configs."""
+    context = ms.TuneContext(sketch.design.mod, target=sketch.design.target, num_threads=1)
+    schedules = [s for s in sketch.schedules(configs, 1) if isinstance(s, tvm.s_tir.Schedule)]
+    candidates = [
+        ms.MeasureCandidate(s, ms.arg_info.ArgInfo.from_entry_func(s.mod, True)) for s in schedules
+    ]
+    PerStoreFeature().extract_from(context, candidates)
+
+
+def taught(space: SketchSet, rng: np.random.Generator) -> tuple[ArrayScorer, History]:
+    """A model that has learnt latencies somebody made up; only its speed is of interest."""
+    history = History.of(space)
+    points = space.sample(64, rng).distinct()
+    away = np.abs(np.log2(1.0 + np.maximum(points.configs, 0)) - 2).sum(axis=1)
+    history.add(points, 1e-4 * np.exp(away / 8))
+    scorer = ArrayScorer(FelixMLPModel(), space)
+    scorer.learn(history)
+    scorer.score(points)
+    return scorer, history
+
+
+def timed(work: Callable[[], object]) -> float:
+    """CPU seconds of this process."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+# Recorded trials.
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A task of a data set with its sketches open."""
+
+    name: str
+    space: SketchSet
+    points: Points
+    latency_s: np.ndarray
+
+    def measured(self, which: np.ndarray) -> list[Measured]:
+        """Trials at some positions, by sketch."""
+        chosen, seconds = self.points.take(which), self.latency_s[which]
+        return [
+            Measured(self.space.sketches[s], configs, seconds[positions])
+            for s, positions, configs in self.space.groups(chosen)
+        ]
+
+
+def opened(paths: Sequence[str], most: int | None) -> list[Recorded]:
+    """Open the tasks of data sets."""
+    return [open_task(trials) for trials in read_datasets(paths)[:most]]
+
+
+def open_task(trials: TaskTrials) -> Recorded:
+    """Open the sketches of a task; ``ValueError`` where they are not those that were measured."""
+    task = trials.task
+    op, shape, dtype = task.operator
+    target = tvm.target.Target(task.target)
+    found = open_workload(workloads.Workload(op, op, shape, dtype), target, task.space)
+    if tuple(sketch.names for sketch in found) != task.decisions:
+        raise ValueError(
+            f"{op} {shape}: expected the decisions that were measured, got others: the data set "
+            "was recorded with another version; collect it again (`mschedx dataset`)"
+        )
+    space = SketchSet(found)
+    parts = [space.lift(s, configs) for s, configs in enumerate(trials.configs)]
+    points, seconds = Points.concatenate(parts), np.concatenate(trials.latency_s)
+    return Recorded(f"{op} {'x'.join(map(str, shape))} {dtype}", space, points, seconds)
+
+
+# Searches that may score the same number of points.
+
+
+class Counting(ArrayScorer):
+    """Counts the points that were scored, relaxed ones too."""
+
+    count = 0
+
+    def score(self, points: Points) -> np.ndarray:
+        self.count += len(points)
+        return super().score(points)
+
+    def relaxed_score(
+        self, sketch: int, configs: torch.Tensor, width: float | None = None
+    ) -> torch.Tensor:
+        self.count += len(configs)
+        return super().relaxed_score(sketch, configs, width)
+
+
+def compare_searches(tasks: Sequence[Recorded], seeds: int) -> None:
+    """Print, per task, how much better gradients are than the others in predicted score."""
+    print("gain of gradients in ln(latency), mean over the best 64 [least, most of the seeds]")
+    gains: dict[str, list[float]] = {"random": [], "evolution": []}
+    for task in tasks:
+        own: dict[str, list[float]] = {name: [] for name in gains}
+        for seed in range(seeds):
+            found = searched(task, seed)
+            for name, values in own.items():
+                values.append(found["gradients"] - found[name])
+        for name, values in own.items():
+            gains[name] += values
+            print(
+                f"  {task.name:36} over {name:9} {np.mean(values):+.3f} "
+                f"[{min(values):+.3f}, {max(values):+.3f}]"
+            )
+    for name, values in gains.items():
+        better = np.mean(np.array(values) > 0)
+        print(f"all: over {name:9} {np.mean(values):+.3f}, better in {better:.0%} of the pairs")
+
+
+def searched(task: Recorded, seed: int) -> dict[str, float]:
+    """Mean predicted score of the best 64 points that each search finds."""
+    rng = np.random.default_rng(seed)
+    half = rng.permutation(len(task.points))[: len(task.points) // 2]
+    model = FelixMLPModel(FelixConfig(), seed)
+    model.learn(task.space.task, task.measured(half))
+    history = History.of(task.space)
+    history.add(task.points.take(half), task.latency_s[half])
+    scorer = Counting(model, task.space)
+    search = Descent(DescentConfig(epsilon=0.0))
+    best = search.propose(TOP, task.space, history, scorer, rng).take(np.arange(TOP))
+    budget = scorer.count
+    plain = ArrayScorer(model, task.space)
+    found = {"gradients": float(plain.score(best).mean())}
+    drawn = Scored.by(plain, task.space.sample(budget, rng).distinct())
+    found["random"] = float(drawn.untried(history.tried).best(TOP).scores.mean())
+    found["evolution"] = evolved(task, history, plain, budget, rng)
+    return found
+
+
+def evolved(
+    task: Recorded,
+    history: History,
+    scorer: ArrayScorer,
+    budget: int,
+    rng: np.random.Generator,
+    size: int = 200,
+) -> float:
+    """The same of constrained evolution from the fastest trials and samples."""
+    start = gather(history.best(32), task.space.sample(size, rng))
+    seen, _ = evolve(
+        Scored.by(scorer, start),
+        task.space,
+        scorer,
+        ConstrainedCrossover(0.2, Keys.RANDOM),
+        rng,
+        size=size,
+        generations=max(1, (budget - len(start)) // size),
+        parents=100,
+        elites=20,
+    )
+    return float(seen.untried(history.tried).best(TOP).scores.mean())
+
+
+# Ranking of tasks that were held out.
+
+
+def compare_ranks(tasks: Sequence[Recorded], held_out: int, steps: int) -> None:
+    """Print pairwise accuracy, and what the best of the first k loses, of held-out tasks."""
+    if not 0 < held_out < len(tasks):
+        raise ValueError(f"expected 0 < held-out < {len(tasks)} tasks, got {held_out}")
+    model = FelixMLPModel()
+    known, asked = tasks[:-held_out], tasks[-held_out:]
+    every = [(t.space.task, t.measured(np.arange(len(t.points)))) for t in known]
+    print(f"trained on {len(known)} tasks, error {model.pretrain(every, steps):.3f}")
+    for task in asked:
+        order = np.random.default_rng(0).permutation(len(task.points))
+        quarter, rest = np.split(order, [len(order) // 4])
+        trees = HeronXGB().model
+        trees.learn(task.space.task, task.measured(quarter))
+        real = task.latency_s[rest]
+        for name, one in (("FelixMLP", model), ("HeronXGB", trees)):
+            scores = ArrayScorer(one, task.space).score(task.points.take(rest))
+            peaks = ", ".join(f"@{k} {top_k_mean([(real, scores)], k):.2f}" for k in (1, 8))
+            pairs = pairwise_accuracy(real, scores)
+            print(f"  {task.name:36} {name}: pairs {pairs:.3f}, of the best {peaks}")
+
+
+if __name__ == "__main__":
+    main()

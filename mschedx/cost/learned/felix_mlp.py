@@ -1,0 +1,271 @@
+"""FelixMLP: a learned cost model with gradients in the decisions.
+
+One ensemble serves all tasks of a run and learns while they are tuned. Scores are pessimistic, the
+mean of the networks less their deviation, so that following gradients does not lead to where there
+is no data and one network happens to promise much.
+
+References
+----------
+Zhao et al., "Felix: Optimizing Tensor Programs with Gradient Descent", ASPLOS 2024.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ..adapter import TVMCostModel
+from ..base import FloatArray, IntArray, Measured
+from . import weights
+from .felix_features import NAMES, FelixFeatures
+from .felix_network import (
+    MOST_PROGRAMS,
+    Ensemble,
+    FelixConfig,
+    Programs,
+    labels_of,
+    train,
+)
+from .train import bounded_threads
+
+if TYPE_CHECKING:
+    from mschedx.space.sketch import Sketch
+    from mschedx.space.task import Task
+
+WIDTH = 0.25
+"""Of the smoothings of a relaxed score where no other is asked for."""
+
+
+class FelixMLPModel:
+    """The ensemble and what it learns from; a `CostModel`, also `Differentiable` and `Annealable`.
+
+    Training waits until a score is asked for. Scores are predictions of ``ln(1 / latency)``, less
+    ``pessimism`` deviations.
+
+    Parameters
+    ----------
+    config : FelixConfig, optional
+    seed : int
+        Of initial weights and of the order of training.
+    """
+
+    def __init__(self, config: FelixConfig | None = None, seed: int = 0) -> None:
+        self.config = config or FelixConfig()
+        self.network: Ensemble | None = None
+        self._generator = torch.Generator().manual_seed(seed)
+        self._programs: dict[str, list[Programs]] = {}
+        self._pending: dict[str, None] = {}
+        self._loaded = False
+        self._trained_on: dict[str, Any] = {}
+
+    def ready(self, task: Task) -> bool:
+        return self._loaded or task.key in self._programs
+
+    def learn(self, task: Task, measured: Sequence[Measured]) -> None:
+        found = self._read(task, measured)
+        if found:
+            self._programs[task.key] = found
+            self._pending[task.key] = None
+
+    def score(self, task: Task, asked: Sequence[tuple[Sketch, IntArray]]) -> FloatArray:
+        return self._predicted(task, asked, self.config.pessimism)
+
+    def latency_s(self, task: Task, asked: Sequence[tuple[Sketch, IntArray]]) -> FloatArray:
+        """Predict latencies [Σ n_i] in seconds, without pessimism."""
+        return np.exp(-self._predicted(task, asked, 0.0))
+
+    def relaxed_score(self, task: Task, sketch: Sketch, configs: torch.Tensor) -> torch.Tensor:
+        return self.annealed_score(task, sketch, configs, WIDTH)
+
+    def annealed_score(
+        self, task: Task, sketch: Sketch, configs: torch.Tensor, width: float
+    ) -> torch.Tensor:
+        network = self._trained(task)
+        statements = FelixFeatures.of(sketch).relaxed(configs, width)
+        return _scored(network, statements, self.config.pessimism).double()
+
+    def pretrain(
+        self, tasks: Sequence[tuple[Task, Sequence[Measured]]], steps: int | None = None
+    ) -> float:
+        """Train new networks on trials of many tasks, before any tuning.
+
+        Parameters
+        ----------
+        tasks : sequence of (Task, sequence of Measured)
+            Those of which nothing ran are left out.
+        steps : int, optional
+            As in the configuration when None.
+
+        Returns
+        -------
+        float
+            Mean squared error at the end of training, natural-log units squared.
+
+        Raises
+        ------
+        ValueError
+            When nothing ran of any task.
+        """
+        parts = [part for task, measured in tasks for part in self._read(task, measured)]
+        if not parts:
+            raise ValueError(
+                f"expected trials that ran, got {len(tasks)} tasks of which none has any"
+            )
+        self.network = self._new(parts)
+        self._loaded = True
+        count = sum(len(part.labels) for part in parts)
+        self._trained_on = {"before": {"tasks": len({p.task for p in parts}), "programs": count}}
+        return train(
+            self.network,
+            parts,
+            self.config,
+            self._generator,
+            rate=self.config.learning_rate,
+            steps=steps or self.config.steps,
+        )
+
+    def save(self, path: str) -> None:
+        """Write the weights with their card, without the programs they were learnt from."""
+        for key in list(self._pending):
+            self._catch_up(key)
+        if self.network is None:
+            raise ValueError(
+                "expected a FelixMLP that has learnt something, got a new one: there are no "
+                "weights to write"
+            )
+        trained_on = {
+            "tasks": len(self._programs),
+            "programs": sum(len(p.labels) for some in self._programs.values() for p in some),
+        }
+        card = replace(_card(), trained_on={**self._trained_on, **trained_on})
+        weights.write(path, self.network.state_dict(), card)
+
+    def load(self, path: str | Path) -> None:
+        """Read weights; what is measured from now on adds to them."""
+        tensors, card = weights.read(path, _card())
+        try:
+            members, width, _ = tensors["last.weight"].shape
+            network = Ensemble(members, len(NAMES), width, torch.Generator())
+            network.load_state_dict(tensors)
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise ValueError(f"{path}: expected the weights of a FelixMLP: {error}") from error
+        self.network, self._loaded, self._trained_on = network, True, card.trained_on
+        self._programs, self._pending = {}, {}
+
+    # Inside.
+
+    def _read(self, task: Task, measured: Sequence[Measured]) -> list[Programs]:
+        """Trials with their features; none of a task of which nothing ran."""
+        every = np.concatenate([*(part.latency_s for part in measured), np.empty(0)])
+        ran = every[np.isfinite(every)]
+        if not len(ran):
+            return []
+        return [
+            Programs(
+                task.key,
+                torch.from_numpy(FelixFeatures.of(part.sketch)(part.configs)).float(),
+                labels_of(part.latency_s, ran.max(), self.config.failure_margin),
+            )
+            for part in measured
+            if len(part.configs)
+        ]
+
+    def _trained(self, task: Task) -> Ensemble:
+        self._catch_up(task.key)
+        if self.network is None:
+            raise ValueError(
+                f"expected a FelixMLP that is ready for task {task.name}, got one that has learnt "
+                "nothing: measure something first, or load weights"
+            )
+        return self.network
+
+    def _catch_up(self, key: str) -> None:
+        """Train on what has been measured of a task since it was last trained on."""
+        if key not in self._pending:
+            return
+        del self._pending[key]
+        parts = self._thinned(key)
+        config, steps = self.config, self.config.later_steps
+        if self.network is None:
+            self.network, steps = self._new(parts), config.steps
+        rate = config.fine_tuning_rate if self._loaded else config.learning_rate
+        train(self.network, parts, config, self._generator, rate=rate, steps=steps)
+
+    def _new(self, parts: Sequence[Programs]) -> Ensemble:
+        config = self.config
+        network = Ensemble(config.members, len(NAMES), config.width, self._generator)
+        network.offset.copy_(torch.cat([part.labels for part in parts]).mean())
+        return network
+
+    def _thinned(self, key: str) -> list[Programs]:
+        """All programs of a task, and some of each other one."""
+        own = self._programs[key]
+        others = [part for k, some in self._programs.items() if k != key for part in some]
+        room = self.config.replay - sum(len(part.labels) for part in own)
+        total = sum(len(part.labels) for part in others)
+        if room >= total:
+            return [*own, *others]
+        kept = []
+        for part in others:
+            share = max(room, 0) * len(part.labels) // total
+            which = torch.randperm(len(part.labels), generator=self._generator)[:share]
+            if share:
+                kept.append(Programs(part.task, part.statements[which], part.labels[which]))
+        return [*own, *kept]
+
+    def _predicted(
+        self, task: Task, asked: Sequence[tuple[Sketch, IntArray]], pessimism: float
+    ) -> FloatArray:
+        network = self._trained(task)
+        found = [np.empty(0)]
+        with torch.no_grad(), bounded_threads(self.config.threads):
+            for sketch, configs in asked:
+                for start in range(0, len(configs), MOST_PROGRAMS):
+                    rows = FelixFeatures.of(sketch)(configs[start : start + MOST_PROGRAMS])
+                    scores = _scored(network, torch.from_numpy(rows), pessimism)
+                    found.append(scores.double().numpy())
+        return np.concatenate(found)
+
+
+def _card() -> weights.Card:
+    return weights.Card("FelixMLP", False, None, {"statements": list(NAMES)})
+
+
+def _scored(network: Ensemble, statements: torch.Tensor, pessimism: float) -> torch.Tensor:
+    real = statements.new_ones(statements.shape[:2]).float()
+    return network.score(statements.float(), real, pessimism)
+
+
+class FelixMLP(TVMCostModel):
+    """Felix's learned model, with any strategy and any space.
+
+    ``ms.tune_tir(..., cost_model=mschedx.cost.FelixMLP())`` learns while it tunes; with
+    ``pretrained`` it is ready at once and is tuned finely. With `mschedx.GradientDescent` its
+    gradients lead the search.
+
+    Parameters
+    ----------
+    config : FelixConfig, optional
+    pretrained : path, optional
+        A file that ``save`` wrote.
+    seed : int
+        Of initial weights and of the order of training.
+    """
+
+    model: FelixMLPModel
+
+    def __init__(
+        self,
+        config: FelixConfig | None = None,
+        pretrained: str | Path | None = None,
+        seed: int = 0,
+    ) -> None:
+        model = FelixMLPModel(config, seed)
+        if pretrained is not None:
+            model.load(pretrained)
+        super().__init__(model)

@@ -1,0 +1,198 @@
+"""A sketch as a region of real numbers: where a descent may go, and the way back to configs.
+
+A point is ``u = log2 x``. The factors of a tile multiply to its loop's extent, so that their
+logarithms have a fixed sum; a step off that plane is taken back to the nearest point on it and in
+the box of the factors. What couples tiles is a penalty, ``Σ v²`` over them, with
+``v = log a − log b`` for a constraint a <= b that is broken. Choices (unrolling, vector lengths of
+a fetch) are no numbers: they stay as they are and are enumerated.
+
+Notation
+--------
+n : configs; D : decisions.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from math import prod
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mschedx.space.algebra.constraints import Constraint, Relation
+from mschedx.space.algebra.tape import Tape
+from mschedx.space.sampling.nearest import nearest
+from mschedx.space.sampling.sampler import Sampler
+
+if TYPE_CHECKING:
+    from mschedx.space.sketch import Sketch
+
+IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
+
+_HALVINGS = 40
+
+
+class RelaxedSketch:
+    """The region of a sketch.
+
+    Parameters
+    ----------
+    sketch : Sketch
+
+    Attributes
+    ----------
+    movable : bool array [D]
+        Decisions that are numbers and have more than one value: factors of tiles.
+    choices : dict of int to int64 array
+        The values of the others that have more than one, by column.
+    """
+
+    def __init__(self, sketch: Sketch) -> None:
+        self.sketch = sketch
+        sampler = sketch.sampler
+        self._snap = Sampler([_Table(*table) for table in sampler.tables], [], sampler.n_columns)
+        self.movable = np.zeros(sampler.n_columns, dtype=bool)
+        self.choices: dict[int, IntArray] = {}
+        self._low, self._high = (np.zeros(sampler.n_columns) for _ in range(2))
+        self._tiles: list[tuple[IntArray, float]] = []
+        lattice = {}
+        for columns, rows in sampler.tables:
+            lattice |= {c: np.unique(rows[:, i]).tolist() for i, c in enumerate(columns)}
+            self._add(np.array(columns, dtype=np.int64), rows)
+        # Between multiples there is a barrier, not a slope: rounding sees to those.
+        self._constraints = [c for c in sampler.constraints if c.relation is not Relation.MULTIPLE]
+        self._tape = Tape([side for c in self._constraints for side in (c.left, c.right)], lattice)
+
+    def _add(self, columns: IntArray, rows: IntArray) -> None:
+        if len(columns) == 1 or (rows < 1).any():
+            for i, c in enumerate(columns.tolist()):
+                values = np.unique(rows[:, i])
+                if len(values) > 1:
+                    self.choices[c] = values
+            return
+        self._low[columns] = np.log2(rows.min(axis=0))
+        self._high[columns] = np.log2(rows.max(axis=0))
+        self.movable[columns] = rows.min(axis=0) < rows.max(axis=0)
+        extents = np.unique(rows.prod(axis=1))
+        if len(extents) == 1:
+            self._tiles.append((columns, float(np.log2(extents[0]))))
+
+    def tangent(self, slope: FloatArray) -> FloatArray:
+        """The part of slopes [n, D] along the region: tiles keep their extent."""
+        along = np.where(self.movable, slope, 0.0)
+        for columns, _ in self._tiles:
+            free = columns[self.movable[columns]]
+            if len(free):
+                along[:, free] -= along[:, free].mean(axis=1, keepdims=True)
+        return along
+
+    def project(self, logs: FloatArray) -> FloatArray:
+        """The nearest points of the region, without what couples tiles, to points [n, D]."""
+        inside = logs.clip(self._low, self._high)
+        inside[:, ~self.movable] = logs[:, ~self.movable]
+        for columns, total in self._tiles:
+            box = self._low[columns], self._high[columns]
+            inside[:, columns] = _onto_plane(logs[:, columns], *box, total)
+        return inside
+
+    def penalty(self, x: torch.Tensor, width: float) -> torch.Tensor:
+        """How much bounds are broken at points [n, D]: tensor [n], 0 where none is."""
+        total = x.sum(dim=1).double() * 0
+        if not self._constraints:
+            return total
+        sides = self._tape.relaxed(x, width).reshape(len(self._constraints), 2, len(x))
+        for constraint, (left, right) in zip(self._constraints, sides):
+            total = total + _broken(constraint, left, right) ** 2
+        return total
+
+    def rounded(self, x: FloatArray, rng: np.random.Generator) -> IntArray:
+        """Distinct valid configs [<= n, D] near points [n, D], in their order.
+
+        Points near the same rows of all tables are one; where rows together break a constraint,
+        `Sketch.nearest` repairs them.
+        """
+        if not len(x):
+            return np.empty((0, len(self.movable)), dtype=np.int64)
+        near = nearest(self._snap, x, rng)
+        first = np.sort(np.unique(near, axis=0, return_index=True)[1])
+        found = near[first]
+        invalid = np.flatnonzero(~self.sketch.is_valid(found))
+        if len(invalid):
+            found[invalid] = self.sketch.nearest(x[first[invalid]], rng)
+        return found[np.sort(np.unique(found, axis=0, return_index=True)[1])]
+
+    def with_choices(self, configs: IntArray, most: int, rng: np.random.Generator) -> IntArray:
+        """Configs [n, D] with every combination of choices, ``most`` drawn where there are more.
+
+        Only the valid ones; distinct, none of ``configs`` itself.
+        """
+        if not self.choices or not len(configs):
+            return configs[:0]
+        columns, values = list(self.choices), list(self.choices.values())
+        if prod(len(some) for some in values) <= most:
+            combinations = np.array(list(product(*values)), dtype=np.int64)
+        else:
+            combinations = np.column_stack([rng.choice(some, size=most) for some in values])
+        varied = np.repeat(configs, len(combinations), axis=0)
+        varied[:, columns] = np.tile(combinations, (len(configs), 1))
+        varied = np.unique(varied, axis=0)
+        known = {row.tobytes() for row in configs}
+        fresh = np.array([row.tobytes() not in known for row in varied], dtype=bool)
+        varied = varied[fresh]
+        return varied[self.sketch.is_valid(varied)]
+
+    def around(self, configs: IntArray, most: int) -> IntArray:
+        """Valid configs that differ from one of configs [n, D] in one tile or choice.
+
+        For each of these the ``most`` nearest other ones, by octaves; distinct.
+        """
+        found = [configs[:0]]
+        for columns, rows in self.sketch.sampler.tables:
+            if len(rows) < 2:
+                continue
+            own = np.log2(1.0 + np.maximum(configs[:, list(columns)], 0))
+            every = np.log2(1.0 + np.maximum(rows, 0))
+            far = np.zeros((len(configs), len(rows)))
+            for column in range(len(columns)):
+                far += np.abs(own[:, column, None] - every[None, :, column])
+            near = np.argsort(far, axis=1, kind="stable")[:, : most + 1]
+            moved = np.repeat(configs, near.shape[1], axis=0)
+            moved[:, list(columns)] = rows[near.ravel()]
+            found.append(moved)
+        distinct = np.unique(np.concatenate(found), axis=0)
+        return distinct[self.sketch.is_valid(distinct)]
+
+
+class _Table:
+    def __init__(self, columns: tuple[int, ...], rows: IntArray) -> None:
+        self.columns, self.rows = columns, rows
+
+
+def _broken(constraint: Constraint, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """How much a constraint is broken in natural-log units, [n], >= 0."""
+    over = _log(left) - _log(right)
+    if constraint.relation is Relation.EQUAL:
+        return over.abs()
+    return torch.relu(over if constraint.relation is Relation.AT_MOST else -over)
+
+
+def _log(x: torch.Tensor) -> torch.Tensor:
+    """``ln x`` from 1 on, and its tangent ``x − 1`` below, where sides may be 0 or less."""
+    return torch.where(x >= 1, x.clamp(min=1.0).log(), x - 1)
+
+
+def _onto_plane(points: FloatArray, low: FloatArray, high: FloatArray, total: float) -> FloatArray:
+    """The nearest points to points [n, c] with ``low <= y <= high`` and ``Σ y = total``.
+
+    They are ``clip(points − t, low, high)`` with one ``t`` a row, found by halving.
+    """
+    least = (points - high).min(axis=1, keepdims=True)
+    most = (points - low).max(axis=1, keepdims=True)
+    for _ in range(_HALVINGS):
+        middle = (least + most) / 2
+        above = (points - middle).clip(low, high).sum(axis=1, keepdims=True) > total
+        least, most = np.where(above, middle, least), np.where(above, most, middle)
+    return (points - (least + most) / 2).clip(low, high)
