@@ -133,6 +133,7 @@ def at_k(row: dict, k: int) -> tuple[float, float]:
     random = np.sort([np.inf if s is None else s for s in row["random_s"]])
     n = len(random)
     # Chance that the i-th fastest is the fastest of k drawn without replacement.
+    k = min(k, n)
     chance = np.ones(n)
     for j in range(1, k):
         chance *= np.clip((n - np.arange(n) - j) / (n - j), 0, None)

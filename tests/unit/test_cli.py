@@ -68,7 +68,7 @@ def test_tune_ends_with_the_winner_and_its_files(instant, tmp_path, capsys):
         (["gemm"], "--shape M,N,K"),
         (["gemm", "--shape", "1,2"], "M,N,K"),
         (["gemm", "--shape", "8,8,8", "--dtype", "float"], "float32"),
-        (["gemm", "--shape", "8,8,8", "--trials", "0"], "at least 1"),
+        (["gemm", "--shape", "8,8,8", "--trials", "-1"], "at least 1"),
         (["gemm", "--shape", "8,8,8", "--target", "llvm -mcpu=haswell"], "command-line form"),
         (["gemm", "--shape", "8,8,8", "--target", '{"kind": "llvm"}'], "num-cores"),
         (["gemm", "--shape", "8,8,8", "--work-dir", "/dev/null/x"], "can be written"),
