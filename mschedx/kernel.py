@@ -58,7 +58,8 @@ class Compiled(Executable):
             str(func.attrs["global_symbol"]): parameters_of(func) for func in mod.functions.values()
         }
 
-    def __getitem__(self, name: str) -> Kernel:
+    # Called as TVM's Function is, which is all that who asks for one by name does with it.
+    def __getitem__(self, name: str) -> Kernel:  # pyright: ignore[reportIncompatibleMethodOverride]
         if name not in self._parameters:
             raise KeyError(f"there is no function {name!r}, only {', '.join(self._parameters)}")
         return Kernel(super().__getitem__(name), name, self._parameters[name], self._device)

@@ -11,7 +11,7 @@ import numpy as np
 from .reference import quick
 from .timing import numpy_dtype, random_array
 from .tolerance import Difference, compare
-from .work import choose_cuda_compiler
+from .work import choose_cuda_compiler, read_program
 
 NO_DEVICE = "no such device on this machine"
 
@@ -26,7 +26,7 @@ def run_reference(mod_json: str, target_json: str, seed: int, directory: str) ->
     """
     import tvm
 
-    mod, target = tvm.ir.load_json(mod_json), tvm.ir.load_json(target_json)
+    mod, target = read_program(mod_json, target_json)
     arguments = _arguments_of(mod)
     rng = np.random.default_rng(seed)
     built = tvm.build(quick(mod), target=_cpu_target(target))
@@ -36,7 +36,7 @@ def run_reference(mod_json: str, target_json: str, seed: int, directory: str) ->
         before = _random(arguments, rng, low=0.1)
         after = _call(built, before, tvm.cpu())
     handle, path = tempfile.mkstemp(suffix=".npz", dir=directory)
-    raw = {f"before_{i}": _bytes(array) for i, array in enumerate(before)}
+    raw: dict[str, Any] = {f"before_{i}": _bytes(array) for i, array in enumerate(before)}
     raw |= {f"after_{i}": _bytes(array) for i, array in enumerate(after)}
     with os.fdopen(handle, "wb") as file:
         np.savez(file, **raw)
@@ -53,7 +53,7 @@ def run_and_compare(mod_json: str, target_json: str, path: str, relative: float)
     """
     import tvm
 
-    mod, target = tvm.ir.load_json(mod_json), tvm.ir.load_json(target_json)
+    mod, target = read_program(mod_json, target_json)
     arguments = _arguments_of(mod)
     with np.load(path) as stored:
         before = [_restore(stored[f"before_{i}"], a) for i, a in enumerate(arguments)]
