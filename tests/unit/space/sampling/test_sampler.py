@@ -294,6 +294,7 @@ class TestHeron:
         assert np.array_equal(children[:, 1:], parents[:, 0, 1:])
         assert len(np.unique(children[:, 0])) == 6
 
+    @pytest.mark.performance
     def test_fact_11_speed(self):
         sampler = vnni_gemm(64, 64, 64).sampler()
         rng = np.random.default_rng(0)
