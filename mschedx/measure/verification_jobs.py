@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,10 @@ from .reference import quick
 from .timing import numpy_dtype, random_array
 from .tolerance import Difference, compare
 from .work import choose_cuda_compiler, read_program
+
+if TYPE_CHECKING:
+    from tvm import IRModule
+    from tvm.target import Target
 
 NO_DEVICE = "no such device on this machine"
 
@@ -69,7 +73,7 @@ def run_and_compare(mod_json: str, target_json: str, path: str, relative: float)
     return wrong[0] if wrong else max(differences, key=lambda d: d.max_error)
 
 
-def _arguments_of(mod: Any) -> list[tuple[str, tuple[int, ...]]]:
+def _arguments_of(mod: IRModule) -> list[tuple[str, tuple[int, ...]]]:
     from tvm.s_tir.meta_schedule.arg_info import ArgInfo
 
     found = []
@@ -111,7 +115,7 @@ def _restore(raw: np.ndarray, argument: tuple[str, tuple[int, ...]]) -> np.ndarr
     return raw.view(numpy_dtype(dtype)).reshape(shape).copy()
 
 
-def _cpu_target(target: Any) -> Any:
+def _cpu_target(target: Target) -> Target:
     """Return `target` if it is a CPU, else this machine's CPU."""
     import tvm
 

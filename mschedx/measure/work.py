@@ -69,7 +69,7 @@ def build_candidate(
     return path
 
 
-def _build(mod: Any, target: Any, whole_blocks: bool) -> Any:
+def _build(mod: IRModule, target: Target, whole_blocks: bool) -> Any:
     """Compile without the code that checks the caller's arguments.
 
     A runner makes them from the candidate's own argument types; compiling the checks takes 13 ms,
