@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint types bench clean
+.PHONY: demo check lint types test performance clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -19,8 +19,14 @@ $(VENV)/.installed-test: $(VENV)/.installed
 demo: $(VENV)/.installed
 	$(BIN)/mschedx tune gemm --shape 1024,1024,1024 --dtype float32 --trials 64 --work-dir demo
 
+check: lint types test
+
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m "not gpu and not slow"
+	$(BIN)/python -m pytest -m "not gpu and not slow and not performance"
+
+# On an idle machine.
+performance: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m "performance and not gpu"
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

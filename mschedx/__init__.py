@@ -37,7 +37,7 @@ _HOMES = {
 }
 _PACKAGES = ("cost", "measure", "search", "space")
 
-__all__ = ["__version__", *_HOMES, *_PACKAGES]
+__all__ = ["__version__", *_HOMES, *_PACKAGES]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:

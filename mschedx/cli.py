@@ -6,9 +6,12 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mschedx.streams import abandon, about, complain, flush, open_streams
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 BAD_REQUEST, NOTHING_FOUND, MACHINE, INTERRUPTED = 2, 1, 3, 130
 
@@ -64,7 +67,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print versions and exit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_tune(commands)
+    _add_rank(commands)
+    _add_explain(commands)
+    _add_report(commands)
+    _add_compare(commands)
+    _add_replay(commands)
+    _add_dataset(commands)
+    _add_train(commands)
+    return parser
 
+
+def _add_tune(commands: Commands) -> None:
     tune = commands.add_parser("tune", help="tune an operator and compare it with NumPy and torch")
     tune.add_argument("op", help="operator: gemm, conv2d, softmax, ... ('list' shows all)")
     tune.add_argument("--shape", type=_ints, default=None, help="sizes, e.g. 1024,1024,1024")
@@ -85,6 +99,8 @@ def _parser() -> argparse.ArgumentParser:
     tune.add_argument("--quiet", action="store_true", help="no progress")
     tune.set_defaults(command=_tune)
 
+
+def _add_rank(commands: Commands) -> None:
     ranked = commands.add_parser("rank", help="the best configs of an operator, none measured")
     ranked.add_argument("op", help="operator: gemm, conv2d, softmax, ...")
     ranked.add_argument("--shape", type=_ints, default=None, help="sizes, e.g. 1024,1024,1024")
@@ -95,6 +111,8 @@ def _parser() -> argparse.ArgumentParser:
     ranked.add_argument("--seed", type=int, default=0)
     ranked.set_defaults(command=_rank)
 
+
+def _add_explain(commands: Commands) -> None:
     explain = commands.add_parser("explain", help="a trial's statements, predicted and measured")
     explain.add_argument("work_dir", type=Path, help="what tune wrote")
     explain.add_argument("trial", type=int, help="its number, from 0")
@@ -102,6 +120,8 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--space", default=None, help="the space that was tuned in")
     explain.set_defaults(command=_explain)
 
+
+def _add_report(commands: Commands) -> None:
     report = commands.add_parser("report", help="make a page of a run, or of a comparison")
     report.add_argument("work_dir", type=Path, help="what tune, compare or stock TVM wrote")
     report.add_argument("-o", "--output", type=Path, default=None, help="WORK_DIR/report.html")
@@ -110,6 +130,8 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--no-calibrate", action="store_true", help="do not measure the peak")
     report.set_defaults(command=_report)
 
+
+def _add_compare(commands: Commands) -> None:
     compare = commands.add_parser("compare", help="tuners against each other on named workloads")
     compare.add_argument(
         "--workloads", default=None, help="groups, names or globs; 'list' shows all (default suite)"
@@ -128,6 +150,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     compare.set_defaults(command=_compare)
 
+
+def _add_replay(commands: Commands) -> None:
     replay = commands.add_parser("replay", help="searches on recorded trials, without hardware")
     replay.add_argument("work_dir", type=Path, help="records: what tune wrote, or stock TVM")
     replay.add_argument("--strategy", default="heron,random", help="comma-separated; 'list'")
@@ -137,12 +161,9 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("--space", default=None, help="the space that was tuned in")
     replay.add_argument("--workload", type=int, default=None, help="which, if there are several")
     replay.set_defaults(command=_replay)
-    _add_dataset(commands)
-    _add_train(commands)
-    return parser
 
 
-def _add_dataset(commands: Any) -> None:
+def _add_dataset(commands: Commands) -> None:
     dataset = commands.add_parser("dataset", help="measure random configs, to train models on")
     dataset.add_argument("file", type=Path, help="data set to write; what it has is kept")
     dataset.add_argument("--workloads", default=None, help="groups, names or globs (suite)")
@@ -153,7 +174,7 @@ def _add_dataset(commands: Any) -> None:
     dataset.set_defaults(command=_dataset)
 
 
-def _add_train(commands: Any) -> None:
+def _add_train(commands: Commands) -> None:
     train = commands.add_parser("train", help="train a cost model (PAM) on data sets")
     train.add_argument("files", type=Path, nargs="+", help="what `mschedx dataset` wrote")
     train.add_argument("-o", "--output", type=Path, default=Path("pam.safetensors"))

@@ -99,8 +99,8 @@ def _require_cores(target: Target) -> None:
         "kind": "llvm",
         "mcpu": str(target.attrs.get("mcpu", None) or _host_cpu()),
     }
-    if target.attrs.get("mattr", None):
-        wanted["mattr"] = [str(m) for m in target.attrs["mattr"]]
+    if features := target.attrs.get("mattr", None):
+        wanted["mattr"] = [str(feature) for feature in features]
     wanted["num-cores"] = host_cores()
     got = "no num-cores" if cores is None else f"num-cores {int(cores)}"
     raise ValueError(
@@ -196,9 +196,9 @@ def normalize_mod(mod: IRModule | tirx.PrimFunc) -> IRModule:
     _require_blocks(mod)
     _require_unscheduled(mod)
     # The same form that TuneContext gives it, so that stock look-ups find the records.
-    if not (mod.attrs and "global_symbol" in mod.attrs):
-        mod = mod.with_attr("global_symbol", "main")
-    return IRModule({"main": mod.with_attr("tirx.noalias", True)})
+    named = mod.attrs and "global_symbol" in mod.attrs
+    func = mod if named else mod.with_attr("global_symbol", "main")
+    return IRModule({"main": func.with_attr("tirx.noalias", True)})
 
 
 def _require_blocks(func: tirx.PrimFunc) -> None:

@@ -10,11 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tvm_ffi
 from tvm.runtime import Executable, cpu, device_from_target, empty
+
+if TYPE_CHECKING:
+    from tvm import IRModule
+    from tvm.target import Target
 
 _BYTES = 64  # kAllocAlignment: what TVM allocates with, and its code generators rely on
 
@@ -51,14 +55,15 @@ class Compiled(Executable):
     target : Target
     """
 
-    def __init__(self, executable: Executable, mod: Any, target: Any) -> None:
+    def __init__(self, executable: Executable, mod: IRModule, target: Target) -> None:
         super().__init__(executable.mod)
         self._device = device_from_target(target)
         self._parameters = {
             str(func.attrs["global_symbol"]): parameters_of(func) for func in mod.functions.values()
         }
 
-    def __getitem__(self, name: str) -> Kernel:
+    # Called as TVM's Function is, which is all that who asks for one by name does with it.
+    def __getitem__(self, name: str) -> Kernel:  # pyright: ignore[reportIncompatibleMethodOverride]
         if name not in self._parameters:
             raise KeyError(f"there is no function {name!r}, only {', '.join(self._parameters)}")
         return Kernel(super().__getitem__(name), name, self._parameters[name], self._device)

@@ -5,6 +5,9 @@ so nothing but the arithmetic units can limit it; TVM compiles it, so no other c
 A second kernel reads an array larger than the caches for the memory rate.
 """
 
+# pyright: reportInvalidTypeForm=none, reportMissingModuleSource=none
+# TVMScript: buffers are declared where Python has types, by a module made at run time.
+
 from __future__ import annotations
 
 import time

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tvm.s_tir import meta_schedule as ms
 
-from mschedx.record.rounds import AfterRound, Appended, Round
+from mschedx.record.rounds import Appended, Round, after_round
 from mschedx.record.trials import Journal, Trial
 from mschedx.unscheduled import commit, measure_unscheduled
 
@@ -129,9 +129,9 @@ class Recorder:
     def callbacks(self) -> list[ms.MeasureCallback]:
         """TVM's own, between two of this object's."""
         return [
-            AfterRound(self.outcome.keeping(self._before_records)),
+            after_round(self.outcome.keeping(self._before_records)),
             *ms.MeasureCallback.create("default"),
-            AfterRound(self.outcome.keeping(self._after_records)),
+            after_round(self.outcome.keeping(self._after_records)),
         ]
 
     def end(self, why: str, builder: Any, runner: Any) -> None:

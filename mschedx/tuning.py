@@ -117,7 +117,7 @@ class TuneResult:
         """
         rows = [asdict(trial) for trial in self.history]
         try:
-            import pandas
+            import pandas  # pyright: ignore[reportMissingImports]  # optional
         except ImportError:
             return rows
         return pandas.DataFrame(rows, columns=[column.name for column in fields(Trial)])

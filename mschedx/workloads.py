@@ -6,6 +6,9 @@ gives its PrimFunc, with stages as a framework would hand them over (padding, ep
 float32. Layouts: NCHW / OIHW unless the name says ``_nhwc`` (weights RSCK).
 """
 
+# pyright: reportArgumentType=none, reportCallIssue=none, reportOperatorIssue=none
+# Operators of te's tensors and axes are attached at run time, where no checker sees them.
+
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -1,8 +1,16 @@
-"""Keep TVM's logging set-up from one test to the next."""
+"""Undo TVM's logging set-up after each test; options of the suite."""
 
 import logging
 
 import pytest
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--update-golden",
+        action="store_true",
+        help="write the files of tests/golden instead of comparing with them; read the diff",
+    )
 
 
 @pytest.fixture(autouse=True)

@@ -91,7 +91,7 @@ def _torch_int8(workload: Workload, tensors: list[Any]) -> Call | None:
     if workload.op != "gemm":
         return None
     a, b = (x.to(torch.int8) for x in tensors)
-    return lambda: torch._int_mm(a, b)
+    return lambda: torch._int_mm(a, b)  # pyright: ignore[reportPrivateImportUsage]
 
 
 def _torch_quantized_conv(workload: Workload, tensors: list[Any]) -> Call:
@@ -100,8 +100,9 @@ def _torch_quantized_conv(workload: Workload, tensors: list[Any]) -> Call:
 
     *_, stride, pad = find(workload.op).complete(workload.shape)
     image, kernel = _plain_channels(workload.op, tensors)
-    image = torch._make_per_tensor_quantized_tensor(image, 1.0, 0)
-    kernel = torch._make_per_tensor_quantized_tensor(kernel.contiguous(), 1.0, 0)
+    # The integers are given; public quantize_per_tensor starts from floats.
+    quantized = torch._make_per_tensor_quantized_tensor  # pyright: ignore[reportPrivateImportUsage]
+    image, kernel = quantized(image, 1.0, 0), quantized(kernel.contiguous(), 1.0, 0)
     ops = torch.ops.quantized
     engine, torch.backends.quantized.engine = torch.backends.quantized.engine, "onednn"
     packed = ops.conv2d_prepack(kernel, None, [stride] * 2, [pad] * 2, [1, 1], 1)

@@ -90,5 +90,6 @@ def require_memory(value: int | None) -> None:
 
 def is_finite(value: object) -> bool:
     """Whether a value is a number, and neither infinite nor NaN."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value)

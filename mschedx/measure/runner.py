@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Sequence
+from typing import cast
 
 from tvm.ir.utils import derived_object
 from tvm.s_tir.meta_schedule.runner import (
@@ -103,7 +104,8 @@ class LocalRunner(PyRunner):
             batch.run()
         else:
             threading.Thread(target=batch.run, name="mschedx-runner", daemon=True).start()
-        return [_Future(batch, index) for index in range(len(runner_inputs))]
+        futures = [_Future(batch, index) for index in range(len(runner_inputs))]
+        return cast("list[RunnerFuture]", futures)  # what derived_object makes of them
 
 
 class _RunBatch:

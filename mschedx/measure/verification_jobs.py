@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import tempfile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .reference import quick
 from .timing import numpy_dtype, random_array
 from .tolerance import Difference, compare
-from .work import choose_cuda_compiler
+from .work import choose_cuda_compiler, read_program
+
+if TYPE_CHECKING:
+    from tvm import IRModule
+    from tvm.target import Target
 
 NO_DEVICE = "no such device on this machine"
 
@@ -26,7 +30,7 @@ def run_reference(mod_json: str, target_json: str, seed: int, directory: str) ->
     """
     import tvm
 
-    mod, target = tvm.ir.load_json(mod_json), tvm.ir.load_json(target_json)
+    mod, target = read_program(mod_json, target_json)
     arguments = _arguments_of(mod)
     rng = np.random.default_rng(seed)
     built = tvm.build(quick(mod), target=_cpu_target(target))
@@ -36,7 +40,7 @@ def run_reference(mod_json: str, target_json: str, seed: int, directory: str) ->
         before = _random(arguments, rng, low=0.1)
         after = _call(built, before, tvm.cpu())
     handle, path = tempfile.mkstemp(suffix=".npz", dir=directory)
-    raw = {f"before_{i}": _bytes(array) for i, array in enumerate(before)}
+    raw: dict[str, Any] = {f"before_{i}": _bytes(array) for i, array in enumerate(before)}
     raw |= {f"after_{i}": _bytes(array) for i, array in enumerate(after)}
     with os.fdopen(handle, "wb") as file:
         np.savez(file, **raw)
@@ -53,7 +57,7 @@ def run_and_compare(mod_json: str, target_json: str, path: str, relative: float)
     """
     import tvm
 
-    mod, target = tvm.ir.load_json(mod_json), tvm.ir.load_json(target_json)
+    mod, target = read_program(mod_json, target_json)
     arguments = _arguments_of(mod)
     with np.load(path) as stored:
         before = [_restore(stored[f"before_{i}"], a) for i, a in enumerate(arguments)]
@@ -69,7 +73,7 @@ def run_and_compare(mod_json: str, target_json: str, path: str, relative: float)
     return wrong[0] if wrong else max(differences, key=lambda d: d.max_error)
 
 
-def _arguments_of(mod: Any) -> list[tuple[str, tuple[int, ...]]]:
+def _arguments_of(mod: IRModule) -> list[tuple[str, tuple[int, ...]]]:
     from tvm.s_tir.meta_schedule.arg_info import ArgInfo
 
     found = []
@@ -111,7 +115,7 @@ def _restore(raw: np.ndarray, argument: tuple[str, tuple[int, ...]]) -> np.ndarr
     return raw.view(numpy_dtype(dtype)).reshape(shape).copy()
 
 
-def _cpu_target(target: Any) -> Any:
+def _cpu_target(target: Target) -> Target:
     """Return `target` if it is a CPU, else this machine's CPU."""
     import tvm
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import tempfile
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from mschedx import compat
 
@@ -14,8 +14,21 @@ from .failures import MachineTrouble
 from .link import link_shared
 from .timing import ArgsInfo, Arguments, Timing, time_candidate
 
+if TYPE_CHECKING:
+    from tvm import IRModule
+    from tvm.runtime import Module
+    from tvm.target import Target
+
 LIBRARY = "candidate.so"
 _arguments = Arguments()
+
+
+def read_program(mod_json: str, target_json: str) -> tuple[IRModule, Target]:
+    """Read a module and a target that ``tvm.ir.save_json`` wrote in the parent process."""
+    import tvm
+
+    mod, target = tvm.ir.load_json(mod_json), tvm.ir.load_json(target_json)
+    return cast("IRModule", mod), cast("Target", target)  # to load_json they are objects
 
 
 def build_candidate(
@@ -37,11 +50,9 @@ def build_candidate(
         Whether LLVM schedules blocks of any length as a whole; see
         :func:`mschedx.compat.bounded_scheduling`.
     """
-    import tvm
     from tvm.s_tir.transform import RemoveWeightLayoutRewriteBlock
 
-    mod = tvm.ir.load_json(mod_json)
-    target = tvm.ir.load_json(target_json)
+    mod, target = read_program(mod_json, target_json)
     if target.kind.name == "cuda":
         choose_cuda_compiler()
     mod = RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(mod)
@@ -58,7 +69,7 @@ def build_candidate(
     return path
 
 
-def _build(mod: Any, target: Any, whole_blocks: bool) -> Any:
+def _build(mod: IRModule, target: Target, whole_blocks: bool) -> Any:
     """Compile without the code that checks the caller's arguments.
 
     A runner makes them from the candidate's own argument types; compiling the checks takes 13 ms,
@@ -124,7 +135,7 @@ def run_candidate(
         raise RuntimeError(f"no {device_type.upper()} device on this machine")
     if not os.path.exists(path):
         raise MachineTrouble(f"the built candidate {path} is gone: who cleans up there?")
-    module = tvm.runtime.load_module(path)
+    module = cast("Module", tvm.runtime.load_module(path))  # registered as such by TVM
     args = _arguments.get(info, device)
 
     def evaluator(number: int, repeat: int) -> Any:

@@ -82,8 +82,10 @@ def read_contents(path: Path, tvm: TVMReader | None = None) -> Contents:
         TRIALS: [(line, entry) for line, entry in zip(entries, agreeing) if entry is not None],
     }
     return Contents(
-        *([content for _, content in lines] for lines in files.values()),
-        left_out,
+        workloads=[content for _, content in files[WORKLOADS]],
+        records=[content for _, content in files[RECORDS]],
+        journal=[content for _, content in files[TRIALS]],
+        left_out=left_out,
         changed={
             name: [_text(line, content) for line, content in lines]
             for name, lines in files.items()

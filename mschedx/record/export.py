@@ -17,6 +17,7 @@ from mschedx import compat
 
 from .intrinsics import intrinsics_of
 from .lines import write_atomic
+from .schedules import trace_of
 
 if TYPE_CHECKING:
     from tvm import IRModule
@@ -117,7 +118,7 @@ def save_schedule(
     """
     import tvm
 
-    trace = _plain(schedule.trace.as_json())
+    trace = _plain(trace_of(schedule).as_json())
     names = sorted(intrinsics_of(trace))
     texts = {
         "unscheduled": ("unscheduled.json", tvm.ir.save_json(mod)),
@@ -139,7 +140,7 @@ def _schedule(
 ) -> str:
     from .work_dir import versions
 
-    lines = "".join(f"    {line}\n" for line in schedule.trace.as_python())
+    lines = "".join(f"    {line}\n" for line in trace_of(schedule).as_python())
     runs = _runs(lines, mod, schedule)
     about = _ABOUT_INTRINSICS.format(names=", ".join(names)) if names else ""
     return _SCHEDULE.format(
@@ -158,7 +159,7 @@ def _runs(lines: str, mod: IRModule, schedule: Schedule) -> bool:
     """Whether the lines of a schedule do what its trace does."""
     import tvm_ffi
     from tvm.s_tir import Schedule
-    from tvm.script import tirx
+    from tvm.script import tirx  # pyright: ignore[reportMissingModuleSource]  # made at run time
     from tvm.tirx import FloatImm, IntImm
 
     scope: dict[str, Any] = {"T": tirx, "IntImm": IntImm, "FloatImm": FloatImm}
@@ -197,11 +198,12 @@ def _intrinsics(names: list[str]) -> dict[str, list[str]]:
     import tvm
     from tvm.s_tir import TensorIntrin
 
-    found = {name: TensorIntrin.get(name) for name in names}
-    return {
-        name: [tvm.ir.save_json(intrinsic.desc), tvm.ir.save_json(intrinsic.impl)]
-        for name, intrinsic in found.items()
-    }
+    found = {}
+    for name in names:
+        intrinsic = TensorIntrin.get(name)
+        assert intrinsic is not None, "get raises where there is none"
+        found[name] = [tvm.ir.save_json(intrinsic.desc), tvm.ir.save_json(intrinsic.impl)]
+    return found
 
 
 def _plain(value: Any) -> Any:

@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tvm.ir.utils import derived_object
 from tvm.s_tir import meta_schedule as ms
@@ -94,6 +94,11 @@ class AfterRound(ms.measure_callback.PyMeasureCallback):
         self._function(
             Round(task_scheduler, task_id, measure_candidates, builder_results, runner_results)
         )
+
+
+def after_round(function: Callable[[Round], None]) -> ms.MeasureCallback:
+    """Give :class:`AfterRound` as what ``derived_object`` makes of it: one of TVM's callbacks."""
+    return cast("ms.MeasureCallback", AfterRound(function))
 
 
 class Appended:

@@ -14,6 +14,7 @@ from .trials import Run
 
 if TYPE_CHECKING:
     from tvm import IRModule
+    from tvm.s_tir import Trace
 
 
 def read_record(content: list[Any], workload: ms.database.Workload) -> ms.database.TuningRecord:
@@ -26,6 +27,12 @@ def read_record(content: list[Any], workload: ms.database.Workload) -> ms.databa
     """
     require_intrinsics(intrinsics_of(content[0]))
     return ms.database.TuningRecord.from_json(content, workload)
+
+
+def trace_of(schedule: Schedule) -> Trace:
+    """Give a schedule's trace, which every schedule made in Python keeps."""
+    assert schedule.trace is not None
+    return schedule.trace
 
 
 def load_database(run: Run) -> ms.database.MemoryDatabase:

@@ -166,9 +166,8 @@ def read_run(path: str | Path, workload: int | None = None) -> Run:
 
 def run_of(directory: Path, contents: Contents, workload: int | None = None) -> Run:
     """Say what the contents of a work_dir tell about one workload, as `read_run` does."""
-    if workload is None:
-        used = [record[0] for record in contents.records] or [0]
-        workload = max(set(used), key=used.count)
+    used: list[int] = [record[0] for record in contents.records] or [0]
+    workload = max(set(used), key=used.count) if workload is None else workload
     lines = [entry for entry in contents.journal if entry.get("workload", 0) == workload]
 
     def of_kind(kind: str) -> list[dict[str, Any]]:

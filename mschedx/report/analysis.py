@@ -130,7 +130,7 @@ def _module(run: Run) -> Any:
 def _scheduled(module: Any, record: list[Any]) -> tuple[str, list[str]]:
     from tvm.s_tir.meta_schedule.database import Workload
 
-    from mschedx.record.schedules import read_record, replay
+    from mschedx.record.schedules import read_record, replay, trace_of
 
     try:
         schedule = replay(read_record(record, Workload(module)).trace, module)
@@ -138,7 +138,7 @@ def _scheduled(module: Any, record: list[Any]) -> tuple[str, list[str]]:
         # A record of another version, or of somebody's intrinsics that are not registered here.
         lines = str(error).strip().splitlines()
         return "", [f"# this record does not replay here: {lines[-1] if lines else error!r}"]
-    return schedule.mod.script(), [str(line) for line in schedule.trace.as_python()]
+    return schedule.mod.script(), [str(line) for line in trace_of(schedule).as_python()]
 
 
 def _flops(module: Any) -> float:
@@ -168,7 +168,7 @@ def _hardware(target: dict[str, Any], calibrate: bool) -> Hardware | None:
         return hardware
     rates = None
     host = host_target()
-    if calibrate and str(host.attrs["mcpu"]) == target.get("mcpu"):
+    if calibrate and str(host.attrs.get("mcpu", None)) == target.get("mcpu"):
         same = Target(config)
         rates = {
             "peak_flops": measure_peak_flops(same),

@@ -1,5 +1,8 @@
 """Draw charts as PNG files, with matplotlib (the optional extra ``report``)."""
 
+# pyright: reportMissingImports=none
+# matplotlib is optional.
+
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -111,7 +114,9 @@ def _layer(axes: Any, layer: Layer) -> None:
 
 
 def _bars(axes: Any, bars: Bars) -> None:
-    names, lengths, texts = ([row[i] for row in bars.rows] for i in range(3))
+    names = [name for name, _, _ in bars.rows]
+    lengths = [length for _, length, _ in bars.rows]
+    texts = [text for _, _, text in bars.rows]
     places = range(len(bars.rows))
     drawn = axes.barh(places, lengths, color=bars.color, height=0.7)
     axes.bar_label(drawn, texts, padding=4, fontsize=8, color="#566170")

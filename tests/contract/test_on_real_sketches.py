@@ -62,6 +62,7 @@ def test_local_moves_are_valid(space):
     assert space.is_valid(moved).all()
 
 
+@pytest.mark.performance
 def test_a_round_of_1248_candidates_takes_less_than_a_second(space):
     """Fact 11; CPU time of this process, for the machine may be busy with others."""
     rng = np.random.default_rng(0)

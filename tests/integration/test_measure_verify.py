@@ -1,5 +1,7 @@
 """Verification finds wrong schedules and only those."""
 
+import time
+
 import numpy as np
 import pytest
 import tvm
@@ -96,9 +98,8 @@ def test_something_that_is_no_program_is_refused():
         verify(3, add_one, TARGET)
 
 
+@pytest.mark.performance
 def test_a_naive_reference_of_a_large_gemm_is_quick_enough():
-    import time
-
     mod = gemm(1024)
     verify(module(add_one), module(add_one), TARGET)
     start = time.monotonic()

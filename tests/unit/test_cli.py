@@ -3,7 +3,6 @@ import io
 import json
 import subprocess
 import sys
-import time
 
 import pytest
 from stand_ins import Runner, gemm, quick
@@ -29,16 +28,14 @@ def instant(monkeypatch):
     return real
 
 
-def test_help_starts_quickly_and_imports_nothing_heavy():
+def test_help_imports_nothing_heavy():
     code = (
         "import sys, mschedx.cli\n"
         "try:\n mschedx.cli.main(['--help'])\n"
         "except SystemExit: pass\n"
         "assert not {'tvm', 'torch', 'numpy', 'rich'} & set(sys.modules), 'heavy import'"
     )
-    begin = time.perf_counter()
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-    assert time.perf_counter() - begin < 5, "0.1 s on an idle machine"
 
 
 def test_list_names_every_operator(capsys):

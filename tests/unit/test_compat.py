@@ -120,7 +120,8 @@ def test_fast_script_parses_the_same_and_is_undone():
     assert out.split() == ["True", "True"]
 
 
-def test_all_intrinsics_load_in_time_and_completely():
+@pytest.mark.performance
+def test_all_intrinsics_load_in_four_seconds_and_completely():
     out = run_python(
         """
         import time
@@ -139,17 +140,15 @@ def test_all_intrinsics_load_in_time_and_completely():
     assert float(out) < 4.0
 
 
-def test_one_kind_loads_in_time_and_the_package_is_complete_later():
-    out = run_python(
+def test_one_kind_loads_alone_and_the_package_is_complete_later():
+    run_python(
         """
-        import sys, time
+        import sys
         from mschedx import compat
         with compat.without_torch():
             import tvm
         from tvm.s_tir import TensorIntrin
-        start = time.process_time()
         compat.load_tensor_intrinsics("x86")
-        seconds = time.process_time() - start
         x86 = sys.modules["tvm.s_tir.tensor_intrin.x86"]
         TensorIntrin.get("dot_16x4_vnni")
         assert TensorIntrin.get("wmma_sync_16x16x16_f16f16f32", allow_missing=True) is None
@@ -158,34 +157,30 @@ def test_one_kind_loads_in_time_and_the_package_is_complete_later():
             import tvm.s_tir.tensor_intrin as package
         assert package.x86 is x86 and package.__file__.endswith("__init__.py")
         TensorIntrin.get("wmma_sync_16x16x16_f16f16f32")
-        print(seconds)
         """
     )
-    assert float(out) < 1.0
 
 
-def test_a_tune_context_pays_only_for_its_target():
-    out = run_python(
+def test_a_tune_context_loads_the_intrinsics_of_its_target_alone():
+    run_python(
         """
-        import sys, time
+        import sys
         from mschedx import compat
         with compat.without_torch():
             import tvm
         from tvm.s_tir import TensorIntrin, meta_schedule as ms
         target = tvm.target.Target({"kind": "llvm", "mcpu": "cascadelake", "num-cores": 2})
-        start = time.process_time()
         with compat.only_intrinsics(target):
             ms.TuneContext(target=target)
+            for kind in ("cuda", "hexagon", "rocm", "metal"):
+                assert f"tvm.s_tir.tensor_intrin.{kind}" not in sys.modules
             # another submodule is still there for who asks
             import tvm.s_tir.tensor_intrin
             assert tvm.s_tir.tensor_intrin.x86.dot_product_16x4_u8i8i32_vnni is not None
-        seconds = time.process_time() - start
         assert "tvm.s_tir.tensor_intrin" not in sys.modules
         assert not hasattr(tvm.s_tir, "tensor_intrin")
-        print(seconds)
         """
     )
-    assert float(out) < 1.5
 
 
 def test_our_cuda_space_uses_none_of_tvms_intrinsics():
@@ -211,6 +206,7 @@ def test_our_cuda_space_uses_none_of_tvms_intrinsics():
     assert any(map(int, out.split())), "there must be tensor cores for it to show anything"
 
 
+@pytest.mark.performance
 def test_a_direct_user_of_our_space_does_not_wait_for_tvms_intrinsics():
     out = run_python(
         """
@@ -351,6 +347,7 @@ def test_two_cores_are_really_used():
     assert cores_to_run_on >= 2
 
 
+@pytest.mark.performance
 def test_check_versions_is_cheap():
     compat.check_versions.cache_clear()
     start = time.process_time()

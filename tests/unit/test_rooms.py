@@ -1,11 +1,7 @@
 """Imports between rooms go one way; docs/architecture.md draws it."""
 
-import ast
-from pathlib import Path
-
 import pytest
-
-PACKAGE = Path(__file__).parents[2] / "mschedx"
+from house import imported, working_tree
 
 # A room may import itself, those named with it, and what those may import.
 ALLOWED = {
@@ -68,30 +64,8 @@ WITHIN_ANALYSIS = {
 }
 
 
-def _modules():
-    for path in sorted(PACKAGE.rglob("*.py")):
-        parts = ("mschedx", *path.relative_to(PACKAGE).with_suffix("").parts)
-        yield (".".join(parts[:-1]) if parts[-1] == "__init__" else ".".join(parts)), path
-
-
-MODULES = dict(_modules())
-
-
-def _imports(module, path):
-    """Modules of ours that a module imports, wherever in it."""
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            above = package.split(".")[: len(package.split(".")) - node.level + 1]
-            base = ".".join([*above, node.module or ""] if node.level else [node.module or ""])
-            base = base.rstrip(".")
-            submodules = [f"{base}.{alias.name}" for alias in node.names]
-            names = [name if name in MODULES else base for name in submodules]
-        else:
-            continue
-        yield from (name for name in names if name in MODULES)
+MODULES = working_tree()
+NAMES = [module.name for module in MODULES]
 
 
 def _reachable(allowed):
@@ -125,10 +99,10 @@ def _room(module, inside):
 def test_no_import_runs_up(inside, allowed):
     closed = _reachable(allowed)
     wrong = [
-        f"{module} imports {name}"
-        for module, path in MODULES.items()
-        for name in _imports(module, path)
-        if (room := _room(module, inside)) and (other := _room(name, inside))
+        f"{module.name} imports {name}"
+        for module in MODULES
+        for name in imported(module, NAMES)
+        if (room := _room(module.name, inside)) and (other := _room(name, inside))
         if other not in closed[room]
     ]
     assert not wrong
@@ -140,5 +114,5 @@ def test_every_module_has_a_room():
         ("mschedx.space", WITHIN_SPACE),
         ("mschedx.space.analysis", WITHIN_ANALYSIS),
     ):
-        rooms = {_room(module, inside) for module in MODULES} - {None}
+        rooms = {_room(name, inside) for name in NAMES} - {None}
         assert rooms == set(allowed)

@@ -169,7 +169,7 @@ def _stock(cell: Cell, func: Any, work_dir: Path) -> None:
     from tvm.s_tir import meta_schedule as ms
 
     from mschedx.hardware import host_target
-    from mschedx.record.rounds import AfterRound, Round
+    from mschedx.record.rounds import Round, after_round
     from mschedx.record.trials import Journal, Trial
 
     journal, begin = Journal(work_dir), time.perf_counter()
@@ -190,7 +190,7 @@ def _stock(cell: Cell, func: Any, work_dir: Path) -> None:
         host_target(),
         str(work_dir),
         cell.trials,
-        measure_callbacks=[*ms.MeasureCallback.create("default"), AfterRound(note)],
+        measure_callbacks=[*ms.MeasureCallback.create("default"), after_round(note)],
         seed=cell.seed,
     )
 

@@ -1,7 +1,6 @@
 """Every x86 dot product compiles to its instruction and computes what it describes."""
 
 import re
-import time
 
 import ml_dtypes
 import numpy as np
@@ -152,11 +151,12 @@ def test_saturating_forms_only_on_demand():
     assert {one.name for one in extra} == {"mschedx_dot_8x4_u8s8s32_avx2_maddubs"}
 
 
-def test_registering_again_is_cheap_and_changes_nothing():
+def test_registering_again_registers_nothing(monkeypatch):
     before = TensorIntrin.get(EXACT[0].name).desc
-    start = time.process_time()
+    again = []
+    monkeypatch.setattr(TensorIntrin, "register", lambda name, *_, **__: again.append(name))
     x86.register()
-    assert time.process_time() - start < 0.1
+    assert not again
     assert TensorIntrin.get(EXACT[0].name).desc.same_as(before)
 
 

@@ -132,6 +132,7 @@ def test_the_same_seed_gives_the_same_scores(space):
     assert not np.array_equal(scores[0], scores[2])
 
 
+@pytest.mark.performance
 def test_ten_thousand_configs_are_scored_in_a_second():
     """CPU time of this process, for the machine may be busy with others: 0.8 s on one core."""
     sketch = sketches(gemm(256, 256, 256), target())[0]

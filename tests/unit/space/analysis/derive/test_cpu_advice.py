@@ -1,5 +1,7 @@
 """Preferences of a CPU: what they say, and that no shape is left without configs."""
 
+import itertools
+
 import numpy as np
 import pytest
 import tvm
@@ -27,15 +29,26 @@ def test_formulas_name_the_tile_and_the_machine():
         ]
 
 
-def test_narrowed_configs_obey_and_are_valid():
-    sketch = opened("matmul", 64, 128, 32)[0]
-    narrowed = sketch.narrowed(preferences=True)
-    configs = narrowed.sample(500, np.random.default_rng(0))
-    assert all(p.holds(configs).all() for p in sketch.analysis.preferences)
-    assert sketch.is_valid(configs).all()
-    brute = sketch.sample(20_000, np.random.default_rng(1))
-    kept = np.all([p.holds(brute) for p in sketch.analysis.preferences], axis=0)
-    assert narrowed.count() == len(np.unique(brute[kept], axis=0))
+def every_config(sketch):
+    """All combinations of rows of the tables, valid or not."""
+    tables = sketch.design.tables
+    picks = itertools.product(*(table.rows for table in tables))
+    order = np.argsort(np.concatenate([table.columns for table in tables]))
+    return np.array([np.concatenate(rows) for rows in picks])[:, order]
+
+
+@pytest.mark.parametrize("shape", [(64, 128, 32), (16, 32, 8), (32, 48, 6)])
+def test_narrowed_keeps_the_valid_configs_that_obey_and_no_others(shape):
+    for sketch in opened("matmul", *shape):
+        every = every_config(sketch)
+        wanted = sketch.is_valid(every)
+        for preference in sketch.analysis.preferences:
+            wanted &= preference.holds(every)
+        narrowed = sketch.narrowed(preferences=True)
+        kept = np.concatenate(list(narrowed.sampler.every()))
+        assert 0 < wanted.sum() < len(every)
+        assert narrowed.count() == len(kept) == wanted.sum()
+        assert set(map(tuple, kept.tolist())) == set(map(tuple, every[wanted].tolist()))
 
 
 @pytest.mark.parametrize("shape", [(1, 16, 8), (1, 64, 1), (2, 16, 4)])

@@ -20,7 +20,7 @@ from mschedx.space.algebra.expression import (
     where_divides,
 )
 from mschedx.space.analysis.fit.integers import Solver
-from mschedx.space.analysis.read.affine import Affine, Division, NotAffine, evaluate, sweep
+from mschedx.space.analysis.read.affine import Affine, Division, evaluate, sweep
 
 
 def tiles(extent: int, parts: int) -> np.ndarray:
@@ -77,13 +77,32 @@ def test_solver_composes_and_never_guesses(solver, configs):
     assert solver.solve(values) == window  # remembered
 
 
-def test_solver_wants_evidence(solver, configs):
-    mask = np.zeros(len(configs), dtype=bool)
-    assert solver.solve(np.zeros(len(configs)), mask) is None
-    mask[:4] = True
-    values = np.where(mask, configs[:, 1] * configs[:, 4], 0)
-    found = solver.solve(values, mask)
-    assert found is None or (found(configs)[mask] == values[mask]).all()
+@pytest.mark.parametrize("observations", range(1, 20))
+@pytest.mark.parametrize(
+    ("expression", "wanted"),
+    [
+        # Five unknowns (two free factors a tile, the lanes), a coefficient, six to spare.
+        (monomial(1, {1: 1, 4: 1}), 12),
+        # One tile's two free factors, a coefficient, six to spare.
+        (monomial(3, {2: 2}), 9),
+    ],
+    ids=str,
+)
+def test_solver_finds_as_soon_as_there_is_evidence(configs, expression, wanted, observations):
+    varied = configs[np.argsort(expression(configs) == expression(configs)[0], kind="stable")]
+    solver = Solver(varied, [(0, 1, 2), (3, 4, 5)], [6])
+    mask = np.arange(len(varied)) < observations
+    found = solver.solve(np.where(mask, expression(varied), 0), mask)
+    if observations >= wanted:
+        assert found is not None
+        np.testing.assert_array_equal(found(varied), expression(varied))
+    elif len(set(expression(varied)[mask])) > 1:
+        assert found is None
+
+
+def test_solver_finds_nothing_where_nothing_is_seen(solver, configs):
+    nowhere = np.zeros(len(configs), dtype=bool)
+    assert solver.solve(np.zeros(len(configs)), nowhere) is None
 
 
 @settings(max_examples=60, deadline=None)
@@ -95,14 +114,11 @@ def test_solver_wants_evidence(solver, configs):
     st.sets(st.integers(0, 2)),
 )
 def test_sweep_equals_enumeration(extents, coefficients, divisor, remainder, free):
-    """Where sweep answers, it is the widest range over all places of the fixed loops."""
+    """The widest range over all places of the fixed loops; so few loops it can always tell."""
     inner = Affine(0, tuple((i, c) for i, c in enumerate(coefficients) if c))
     form = Affine(0, ((Division(inner, divisor, remainder), 1),))
     sizes = dict(enumerate(extents))
-    try:
-        got = sweep(form, sizes, frozenset(free))
-    except NotAffine:
-        return
+    got = sweep(form, sizes, frozenset(free))
     fixed = [i for i in range(3) if i not in free]
     widths = []
     for place in itertools.product(*(range(extents[i]) for i in fixed)):

@@ -1,0 +1,85 @@
+"""The figures of benchmarks/house.py on packages of a few lines."""
+
+import subprocess
+
+import pytest
+from house import (
+    Module,
+    imported,
+    in_cycles,
+    long_functions,
+    open_types,
+    revision,
+    room_graph,
+    sizes,
+    summary,
+    working_tree,
+)
+
+FILES = {
+    "mschedx/__init__.py": "from mschedx.top import f\n",
+    "mschedx/top.py": "def f():\n    from . import low\n    return low\n",
+    "mschedx/low/__init__.py": "from .inner import *\nimport numpy\n",
+    "mschedx/low/inner.py": "from ..other import deep\nimport mschedx.other.deep as d\n",
+    "mschedx/other/__init__.py": "",
+    "mschedx/other/deep.py": "from mschedx import low\n",
+}
+
+
+@pytest.fixture
+def modules():
+    return [Module.of(path, text) for path, text in FILES.items()]
+
+
+def test_imports_are_found_however_they_are_written(modules):
+    names = [module.name for module in modules]
+    found = {module.name: list(imported(module, names)) for module in modules}
+    assert found == {
+        "mschedx": ["mschedx.top"],
+        "mschedx.top": ["mschedx.low"],
+        "mschedx.low": ["mschedx.low.inner"],
+        "mschedx.low.inner": ["mschedx.other.deep", "mschedx.other.deep"],
+        "mschedx.other": [],
+        "mschedx.other.deep": ["mschedx.low"],
+    }
+
+
+def test_a_cycle_is_found_and_who_only_leads_to_it_is_not_in_it(modules):
+    graph = room_graph(modules)
+    assert graph == {"__init__": {"top"}, "top": {"low"}, "low": {"other"}, "other": {"low"}}
+    assert in_cycles(graph) == ["low", "other"]
+
+
+def test_any_is_counted_where_it_is_said_and_not_where_it_is_imported():
+    text = "from typing import Any\ndef f(x: Any) -> dict[str, Any]:\n    y: Any = 1\n"
+    assert open_types(Module.of("mschedx/a.py", text)) == 3
+
+
+def test_a_docstring_makes_no_function_long():
+    text = 'def f():\n    """Say.\n\n    More.\n    """\n    return 1\n'
+    module = Module.of("mschedx/a.py", text)
+    assert list(long_functions(module, 1)) == [("mschedx.a.f", 2)]
+    assert list(long_functions(module, 2)) == []
+
+
+def test_sizes_are_lines(modules):
+    assert sizes(modules) == [0, 1, 1, 2, 2, 3]
+    assert summary(modules)["lines of a module: p50 / p90 / max"] == "2 / 2 / 3"
+
+
+def test_a_revision_reads_what_was_committed(tmp_path):
+    def git(*words):
+        identity = ("-c", "user.name=a", "-c", "user.email=a@b")
+        subprocess.run(["git", "-C", tmp_path, *identity, *words], check=True, capture_output=True)
+
+    for path, text in FILES.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "first")
+    committed = {module.name: module.text for module in working_tree(tmp_path)}
+    (tmp_path / "mschedx/top.py").write_text("changed = 1\n")
+    assert {module.name: module.text for module in revision("HEAD", tmp_path)} == committed
+    with pytest.raises(SystemExit, match="expected a revision with mschedx/, got 'nowhere'"):
+        revision("nowhere", tmp_path)
