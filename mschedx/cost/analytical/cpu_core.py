@@ -195,22 +195,7 @@ def core_time(view: StatementView, machine: CpuMachine, outside: int) -> CoreTim
         np.where(tile.lane_loops[outside:] > 0, inside / np.ceil(inside / lanes), 1.0),
     )
     tiles = instances / counted.prod(axis=0)
-    own = {a.access.buffer for a in view.writes}
-    loads = _zeros(view)
-    held = _zeros(view)
-    for access in view.reads:
-        if access.access.buffer in own and statement.is_reduction:
-            continue
-        cost, registers = _loads(access, view, tile, lanes, machine)
-        loads, held = loads + cost, np.maximum(held, registers)
-    written = sum((_vectors(a, view, tile, lanes) for a in view.writes), _zeros(view))
-    stores = written
-    spilled = _zeros(view)
-    if statement.is_reduction:
-        spilled = np.maximum(written + held + 1 - machine.vector_registers, 0.0)
-        kept = written / tile.runs
-        loads = loads + kept / machine.loads_per_cycle
-        stores = kept
+    loads, stores, spilled = _moved(view, tile, lanes, machine)
     operations = _operations(view, machine, tile.is_vector) * tile.bodies
     chain = _zeros(view)
     if statement.is_reduction:
@@ -230,6 +215,25 @@ def core_time(view: StatementView, machine: CpuMachine, outside: int) -> CoreTim
         issue * odd,
         spilled * tile.steps * tiles * machine.spill_cycles + rolled * machine.loop_cycles,
     )
+
+
+def _moved(
+    view: StatementView, tile: Tile, lanes: float, machine: CpuMachine
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Load cycles and stores of a tile, and the accumulators that find no register."""
+    own = {a.access.buffer for a in view.writes}
+    loads, held = _zeros(view), _zeros(view)
+    for access in view.reads:
+        if access.access.buffer in own and view.statement.is_reduction:
+            continue  # the accumulator itself
+        cost, registers = _loads(access, view, tile, lanes, machine)
+        loads, held = loads + cost, np.maximum(held, registers)
+    written = sum((_vectors(a, view, tile, lanes) for a in view.writes), _zeros(view))
+    if not view.statement.is_reduction:
+        return loads, written, _zeros(view)
+    kept = written / tile.runs
+    spilled = np.maximum(written + held + 1 - machine.vector_registers, 0.0)
+    return loads + kept / machine.loads_per_cycle, kept, spilled
 
 
 def _odd_vectors(view: StatementView, tile: Tile, lanes: float, machine: CpuMachine) -> FloatArray:
@@ -282,15 +286,13 @@ def _loads(
 
 def _operations(view: StatementView, machine: CpuMachine, vector: NDArray[np.bool_]) -> FloatArray:
     """Cycles of the arithmetic of one body."""
-    statement = view.statement
-    counts = dict(statement.operations)
-    if statement.intrinsic:
-        return np.full(len(view.lanes), machine.intrinsic_cycles(statement.intrinsic, counts))
-    multiply_adds = max(counts.pop("float.mul", 0), counts.pop("float.add", 0)) / machine.fma_ports
-    multiply_adds += (
-        max(counts.pop("int.mul", 0), counts.pop("int.add", 0) * 0.0) / machine.fma_ports
-    )
-    total = np.full(len(view.lanes), multiply_adds)
+    counts = dict(view.statement.operations)
+    if view.statement.intrinsic:
+        cycles = machine.intrinsic_cycles(view.statement.intrinsic, counts)
+        return np.full(len(view.lanes), cycles)
+    # A product and a sum are one instruction.
+    fused = max(counts.pop("float.mul", 0), counts.pop("float.add", 0)) + counts.pop("int.mul", 0)
+    total = np.full(len(view.lanes), fused / machine.fma_ports)
     for kind, count in counts.items():
         cycles = CYCLES.get(kind, 0.0 if kind.startswith("int.") else 1.0)
         if kind.startswith("call."):
