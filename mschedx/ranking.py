@@ -54,7 +54,7 @@ class Ranked:
     sketch : Sketch
     config : int64 array [D]
     latency_s : float
-        Predicted, seconds.
+        Predicted by PSA, seconds; another model decides the order only.
     reasons : tuple of Reason
         By statement, the longest first.
     """

@@ -44,6 +44,10 @@ RIDGE = 8.0
 """Weight of the correction's penalty, in trials."""
 
 
+NOT_UNDERSTOOD_S = 1.0
+"""Added, for scores, to programs of which a statement has no expression."""
+
+
 @dataclass(frozen=True)
 class _Correction:
     """``log latency = log prediction + bias + features · weights``, features centred."""
@@ -87,8 +91,13 @@ class PSAModel:
                 )
 
     def score(self, task: Task, asked: Sequence[tuple[Sketch, IntArray]]) -> FloatArray:
-        found = [1 / _positive(self.latency_s(task, sketch, configs)) for sketch, configs in asked]
+        found = [self._scored(task, sketch, configs) for sketch, configs in asked]
         return np.concatenate(found) if found else np.empty(0)
+
+    def _scored(self, task: Task, sketch: Sketch, configs: IntArray) -> FloatArray:
+        seconds = _positive(self.latency_s(task, sketch, configs))
+        # What is left out costs time too: such a sketch comes behind those that are understood.
+        return 1 / (seconds + (NOT_UNDERSTOOD_S if self._programs[sketch].unknown else 0.0))
 
     def latency_s(self, task: Task | None, sketch: Sketch, configs: IntArray) -> FloatArray:
         """Predict seconds of configs [n, D], corrected by what was measured of the task: [n]."""

@@ -39,6 +39,7 @@ from mschedx.space.algebra.expression import Expression, constant
 from mschedx.space.algebra.tape import Tape
 from mschedx.space.statements import LoopLevel, Statement
 
+from .columns import OPERATIONS
 from .felix_layout import (
     MOST_SLOTS,
     Rows,
@@ -59,22 +60,6 @@ FloatArray = NDArray[np.float64]
 logger = logging.getLogger("tvm.s_tir.meta_schedule.mschedx.cost")
 
 LINE_BYTES = 64
-
-OPERATIONS = (
-    "float.add",
-    "float.mul",
-    "float.div",
-    "float.compare",
-    "int.add",
-    "int.mul",
-    "int.div",
-    "int.compare",
-    "int.logic",
-    "select",
-    "cast",
-    "call",
-)
-"""Kinds of operations that are counted; "call" is any function."""
 
 GROUPS = ("vectorized", "unrolled", "parallel")
 """Kinds of loops of which number, product and innermost extent are given."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -130,7 +131,6 @@ def test_occupancy_is_bounded_by_threads_registers_and_shared_memory():
 
 
 def test_devices_without_rates_are_named():
-    from dataclasses import replace
 
     sketch = opened("tensor cores")
     unknown = replace(Hardware.from_device("a100"), peak_flops=None)
@@ -140,3 +140,26 @@ def test_devices_without_rates_are_named():
         CpuMachine.of(Hardware.from_device("a100"))
     with pytest.raises(ValueError, match="improved, published"):
         PSAModel(form="new")
+
+
+class Veiled:
+    """A sketch whose main statement has a loop without an expression."""
+
+    def __init__(self, sketch):
+        self.analysis, self.design, self.task = sketch.analysis, sketch.design, sketch.task
+        self.statements = tuple(
+            replace(one, loops=(replace(one.loops[0], extent=None), *one.loops[1:]))
+            if one.is_reduction
+            else one
+            for one in sketch.statements
+        )
+
+
+def test_a_sketch_that_is_not_understood_is_not_taken_for_fast():
+    sketch = opened("gemm")
+    veiled, model = Veiled(sketch), PSAModel()
+    configs = sketch.sample(20, np.random.default_rng(0))
+    hidden = model.score(sketch.task, [(veiled, configs)])
+    assert model.unknown(veiled)
+    assert (model.latency_s(None, veiled, configs) < model.latency_s(None, sketch, configs)).all()
+    assert hidden.max() < model.score(sketch.task, [(sketch, configs)]).min()

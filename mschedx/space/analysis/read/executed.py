@@ -46,11 +46,7 @@ def executed(program: Program, statement: Statement) -> dict[str, int]:
     }
     if statement.intrinsic:
         del found["lanes"]
-    levels = {"body": len(loops)}
-    if "parallel" in kinds:
-        levels["task"] = len(kinds) - kinds[::-1].index("parallel")
-    if "vectorized" in kinds:
-        levels["vector"] = kinds.index("vectorized")
+    levels = _levels(kinds)
     accesses = _matching(block, statement)
     for name, level in levels.items():
         running = frozenset(loops[level:])
@@ -63,7 +59,10 @@ def executed(program: Program, statement: Statement) -> dict[str, int]:
 
 def levels_of(statement: Statement) -> Mapping[str, int]:
     """Where the levels "task", "vector" and "body" of `executed` are among a statement's loops."""
-    kinds = [loop.kind for loop in statement.loops]
+    return _levels([loop.kind for loop in statement.loops])
+
+
+def _levels(kinds: list[str]) -> dict[str, int]:
     levels = {"body": len(kinds)}
     if "parallel" in kinds:
         levels["task"] = len(kinds) - kinds[::-1].index("parallel")
