@@ -6,9 +6,10 @@ import contextlib
 import math
 from typing import Any
 
-from .tolerance import Precision
+from .tolerance import Precision, epsilon
 
 _REDUCE = 2  # tirx.IterVar.CommReduce
+_LONG = 1 / 32  # from this product of terms and epsilon on, errors of one sign are to be expected
 
 
 def precision(mod: Any) -> Precision:
@@ -29,6 +30,60 @@ def precision(mod: Any) -> Precision:
     for function in mod.functions.values():
         tvm_ffi.structural_walk(function.body, (SBlock, visit))
     return Precision(tuple(reductions), tuple(dtypes))
+
+
+def blocked(mod: Any) -> Any | None:
+    """Return the same program with its long sums added up in blocks; None if it has none.
+
+    A float sum of K terms one after the other may be off by K rounding errors of one sign, as that
+    of equal terms is as soon as they fall below the last place of the sum. In blocks of about the
+    root of K it is off by twice that root at most, which is less than what
+    :mod:`mschedx.measure.tolerance` allows (Higham, section 4.2).
+
+    Rewrite
+    -------
+    ``for k < K: C += A[k]``  →
+    ``for p < P: for q < K/P: B[p] += A[p·K/P + q]``; ``for p < P: C += B[p]``
+    """
+    from tvm.s_tir import Schedule
+    from tvm.s_tir.schedule import ScheduleError
+
+    sch, changed = Schedule(mod, error_render_level="none"), False
+    for global_var in mod.get_global_vars():
+        sch.work_on(global_var.name_hint)
+        for block in sch.get_child_blocks(sch.get_sblock("root")):
+            parts = _parts_of_sum(sch, block)
+            if parts is None:
+                continue
+            attempt = sch.copy()
+            with contextlib.suppress(ScheduleError):  # a reduction of another kind
+                _, reduce = _loops(attempt, block)
+                loop = attempt.fuse(*reduce) if len(reduce) > 1 else reduce[0]
+                outer, _ = attempt.split(loop, [parts, None])
+                attempt.rfactor(outer, 0)
+                sch, changed = attempt, True
+    return sch.mod if changed else None
+
+
+def _parts_of_sum(sch: Any, block: Any) -> int | None:
+    """In how many parts to sum, the divisor of K next to its root; None where K is short."""
+    body = sch.get(block)
+    if len(sch.get_loops(block)) != len(body.iter_vars):
+        return None
+    terms = math.prod(int(v.dom.extent) for v in body.iter_vars if int(v.iter_type) == _REDUCE)
+    unit = max((epsilon(str(region.source.dtype)) for region in body.writes), default=0.0)
+    if terms * unit < _LONG:
+        return None
+    root = math.isqrt(terms)
+    parts = next(d for d in range(root, 0, -1) if terms % d == 0)
+    return parts if parts > 1 else None
+
+
+def _loops(sch: Any, block: Any) -> tuple[list[Any], list[Any]]:
+    """The spatial and the reduction loops of a block that has one loop for each of its axes."""
+    pairs = list(zip(sch.get_loops(block), sch.get(block).iter_vars, strict=True))
+    spatial = [loop for loop, axis in pairs if int(axis.iter_type) != _REDUCE]
+    return spatial, [loop for loop, axis in pairs if int(axis.iter_type) == _REDUCE]
 
 
 def quick(mod: Any) -> Any:
@@ -52,11 +107,9 @@ def quick(mod: Any) -> Any:
 
 def _hurry(sch: Any, block: Any) -> None:
     loops = sch.get_loops(block)
-    kinds = [int(v.iter_type) for v in sch.get(block).iter_vars]
-    if not loops or len(loops) != len(kinds):
+    if not loops or len(loops) != len(sch.get(block).iter_vars):
         return
-    reduce = [loop for loop, kind in zip(loops, kinds, strict=True) if kind == _REDUCE]
-    spatial = [loop for loop, kind in zip(loops, kinds, strict=True) if kind != _REDUCE]
+    spatial, reduce = _loops(sch, block)
     if spatial:
         sch.parallel(spatial[0])
     if reduce and len(spatial) > 1:
