@@ -39,6 +39,24 @@ class Parameter:
         return f"{self.name}: {self.dtype} {list(self.shape)}"
 
 
+def packed_ahead(mod: IRModule) -> tuple[str, ...]:
+    """Name the buffers that a scheduled module packs in blocks TVM takes out and performs ahead.
+
+    Candidates are measured without those blocks; :class:`Compiled` performs them at every call.
+    """
+    from tvm.s_tir import SBlock
+
+    names: list[str] = []
+
+    def visit(block: Any) -> None:
+        if "meta_schedule.layout_rewrite_preproc" in block.annotations:
+            names.extend(str(region.source.name) for region in block.reads)
+
+    for function in mod.functions.values():
+        tvm_ffi.structural_walk(function.body, (SBlock, visit))
+    return tuple(names)
+
+
 class Compiled(Executable):
     """What ``tvm.compile`` gives, whose functions check their arguments.
 

@@ -20,7 +20,7 @@ from mschedx.inputs import (
     normalize_target,
     require_device,
 )
-from mschedx.kernel import Compiled
+from mschedx.kernel import Compiled, packed_ahead
 from mschedx.measure import start as start_workers
 from mschedx.record.contents import RECORDS
 from mschedx.record.trials import Trial, best_so_far, count_failures
@@ -313,10 +313,16 @@ def _result(
             run = recorded(work_dir, plan.mod) or run  # what was disqualified before
             winner, notes = choose_winner(run, plan.mod, plan.target, work_dir, verify=False)
             notes.append("the winner's output was not compared: interrupted")
-    for note in notes:
-        display.note(note)
     if notes:  # records that turned out wrong have failed now
         run = recorded(work_dir, plan.mod)
+    ahead = packed_ahead(winner.schedule.mod) if winner else ()
+    if ahead:
+        notes.append(
+            f"{', '.join(ahead)} may lie in any layout and is packed ahead of all calls: latencies "
+            "are without that, compile() packs at every call"
+        )
+    for note in notes:
+        display.note(note)
     return TuneResult(
         mod=plan.mod,
         target=plan.target,

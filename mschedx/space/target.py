@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tvm.s_tir.meta_schedule.mutator import Mutator
+from tvm.s_tir.meta_schedule.postproc import Postproc
 from tvm.s_tir.meta_schedule.schedule_rule import ScheduleRule
 from tvm.s_tir.meta_schedule.space_generator import PostOrderApply, SpaceGenerator
 from tvm.target import Target
@@ -66,7 +67,11 @@ def for_target(
     if kind in ("llvm", "cuda"):
         compat.load_tensor_intrinsics()
     if kind == "llvm":
-        return PostOrderApply(sch_rules=_llvm_rules(target, im2col))
+        return PostOrderApply(
+            sch_rules=_llvm_rules(target, im2col),
+            postprocs=_llvm_postprocs(),
+            mutator_probs=Mutator.create("llvm"),
+        )
     if kind == "cuda":
         # Anything left out makes TVM build its default rules too, which need its intrinsics.
         return PostOrderApply(
@@ -98,6 +103,15 @@ def _llvm_rules(target: Target, im2col: bool) -> list[Any]:
         *(UnlessItFails(rule, type(rule).__name__) for rule in ours),
         *(UnlessTiled(rule) for rule in tiling),
     ]
+
+
+def _llvm_postprocs() -> list[Postproc]:
+    """TVM's without ``RewriteLayout``: our rules lay free weights out themselves, as they read them.
+
+    It would rewrite a layout by the loops of each config, and refuses every copy of a weight that
+    does not go element by element.
+    """
+    return [p for p in Postproc.create("llvm") if "RewriteLayout" not in str(p)]
 
 
 def _cuda_rules(target: Target, tf32: bool) -> list[Any]:

@@ -16,6 +16,7 @@ from mschedx.intrinsics.x86 import X86Intrinsic, intrinsics_for
 
 from . import register_tile as tile
 from .contraction import Contraction, Operand, match_contraction
+from .free_layouts import is_free, mark_ahead
 
 
 def dot_tiles(sch: Any, block: Any, target: Target) -> list[Schedule]:
@@ -34,9 +35,10 @@ def dot_tiles(sch: Any, block: Any, target: Target) -> list[Schedule]:
         if max(factors) > 1:
             sch = tile.pad(sch.copy(), block, factors)
             contraction = contraction.padded(factors)
+        places = (False,) if is_free(sch, block, contraction.panel) else (False, True)
         return [
             _tile(sch.copy(), block, contraction, axis, intrinsic, limits, pack_at_panel, stage)
-            for pack_at_panel, stage in product((False, True), repeat=2)
+            for pack_at_panel, stage in product(places, (False, True))
         ]
     return []
 
@@ -79,6 +81,7 @@ def _tile(
 ) -> Schedule:
     broadcast = contraction.broadcast
     contiguous = broadcast.plain[-1] == axis
+    free = is_free(sch, block, contraction.panel)
     panel = tile.copy_of(sch, block, contraction.panel, True)
     staged = tile.copy_of(sch, block, broadcast, stage or not contiguous)
     if staged is not None and not contiguous:
@@ -94,6 +97,8 @@ def _tile(
     _order_packing(
         sch, panel, contraction.panel, contraction.vector, axis, intrinsic, pack_at_panel
     )
+    if free:
+        mark_ahead(sch, panel)
     tile.place_copy(sch, staged, loops.parallel if stage else None, limits.lanes)
     start = sch.decompose_reduction(block, loops.reduction)
     sch.vectorize(sch.get_loops(start)[-1])
@@ -151,7 +156,8 @@ class DotTile(PyScheduleRule):
 
     The structure is :class:`~mschedx.space.rules.packed_tile.PackedTile`'s, with the innermost
     lanes and reduction steps replaced by an intrinsic, and the panel operand always packed
-    interleaved: all of it first and on all cores, or panel by panel.
+    interleaved: all of it first and on all cores, or panel by panel. Weights whose layout is free
+    are interleaved ahead of all calls.
 
     Rewrite
     -------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from enum import Enum
 from itertools import product
 from math import prod
 from typing import Any
@@ -15,6 +16,7 @@ from mschedx.hardware import Hardware
 
 from . import register_tile as tile
 from .contraction import Contraction, match_contraction
+from .free_layouts import is_free, pack_ahead, panels_of_vectors
 from .im2col import patch_matrix
 
 
@@ -35,23 +37,34 @@ def packed_tiles(
     if length is None:
         return []
     limits = replace(limits, lanes=length)
-    packings = _packings(sch, block, contraction, limits)
-    designs = product(packings, _stagings(sch, block, contraction))
+    designs = product(
+        _packings(sch, block, contraction, limits), _stagings(sch, block, contraction)
+    )
     spaces = [
-        _tile(sch.copy(), block, contraction, limits, pack_panel, stage_broadcast)
-        for pack_panel, stage_broadcast in designs
+        _tile(sch.copy(), block, contraction, limits, packing, stage_broadcast)
+        for packing, stage_broadcast in designs
     ]
     gathered = _tile_patches(sch.copy(), block, contraction, hardware) if im2col else None
     return spaces if gathered is None else [*spaces, gathered]
 
 
+class Packing(Enum):
+    """Where the panel operand is read from."""
+
+    IN_PLACE = "in place"
+    BY_PANEL = "packed panel by panel"
+    AHEAD = "packed ahead of all calls"
+
+
 def _packings(
     sch: Any, block: Any, contraction: Contraction, limits: tile.TileLimits
-) -> tuple[bool, ...]:
-    """Whether to pack the panel operand; never in place where every vector would be gathered."""
+) -> tuple[Packing, ...]:
+    """How to read the panel operand; never in place where every vector would be gathered."""
+    if is_free(sch, block, contraction.panel):
+        return (Packing.AHEAD,)
     copied = tile.producer_of(sch, block, contraction.panel) is not None
     gathers = not copied and tile.transpose_of(contraction, limits.lanes) is not None
-    return (True,) if gathers else (False, True)
+    return (Packing.BY_PANEL,) if gathers else (Packing.IN_PLACE, Packing.BY_PANEL)
 
 
 def _stagings(sch: Any, block: Any, contraction: Contraction) -> tuple[bool, ...]:
@@ -71,22 +84,28 @@ def _tile(
     block: Any,
     contraction: Contraction,
     limits: tile.TileLimits,
-    pack_panel: bool,
+    packing: Packing,
     stage_broadcast: bool,
 ) -> Schedule:
     operand = contraction.panel
     copied = tile.producer_of(sch, block, operand) is not None
     transpose = None if copied else tile.transpose_of(contraction, limits.lanes)
-    panel = tile.copy_of(sch, block, operand, pack_panel)
+    panel = tile.copy_of(sch, block, operand, packing is not Packing.IN_PLACE)
     staged = tile.copy_of(sch, block, contraction.broadcast, stage_broadcast)
-    if panel is not None:
-        dim = operand.dim_of(contraction.vector)
+    dim = operand.dim_of(contraction.vector)
+    if packing is Packing.AHEAD and dim is not None:
+        panels_of_vectors(sch, block, operand, dim, limits.lanes)
+    elif panel is not None:
         tile.permute_last(sch, block, ("read", operand.index), len(operand.dims), dim)
     write_back = tile.add_write_back(sch, block, contraction)
     loops = tile.split_and_reorder(sch, block, contraction, limits)
     sch.vectorize(loops.innermost[-1])
     tile.attach_write_back(sch, write_back, contraction, limits, loops)
-    tile.place_copy(sch, panel, loops.panel if pack_panel else None, limits.lanes, transpose)
+    if packing is Packing.AHEAD:
+        pack_ahead(sch, panel)
+    else:
+        where = loops.panel if packing is Packing.BY_PANEL else None
+        tile.place_copy(sch, panel, where, limits.lanes, transpose)
     tile.place_copy(sch, staged, loops.parallel if stage_broadcast else None, limits.lanes)
     sch.decompose_reduction(block, loops.reduction)
     return sch
@@ -121,7 +140,8 @@ class PackedTile(PyScheduleRule):
     The rule gives one design space for each staging: panel operand read in place or packed per
     panel, broadcast operand read in place or staged per parallel task. Tile factors are sampled.
     Panels of operands that lie the other way round (``B[j, k]``, weights ``[O, I, H, W]``) are
-    always packed, by transposing copies in registers.
+    always packed, by transposing copies in registers. Weights whose layout is free are packed
+    ahead, ``B'[J/16, K, 16]``, and by nothing else (:mod:`.free_layouts`).
 
     Rewrite
     -------

@@ -45,5 +45,7 @@ def test_a_candidate_of_either_order_is_right_and_one_that_drops_a_row_is_not():
     assert verify(blocked(mod), mod, TARGET).ok
     kept = verify(mod, mod, TARGET)
     assert kept.ok, kept.reason
-    dropped = total((1024, 4096), combine=lambda x: topi.sum(topi.strided_slice(x, [0, 0], [1000, 4096])))
+    dropped = total(
+        (1024, 4096), combine=lambda x: topi.sum(topi.strided_slice(x, [0, 0], [1000, 4096]))
+    )
     assert not verify(dropped, mod, TARGET).ok

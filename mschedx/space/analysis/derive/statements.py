@@ -30,7 +30,7 @@ from ...algebra.expression import (
 from ...statements import BufferAccess, LoopLevel, Statement
 from ..fit.symbolic import SymbolicProgram
 from ..mirror.kernels import WARP_EXECUTION, top_of, tops
-from ..mirror.postprocs import FETCH
+from ..mirror.postprocs import AHEAD, FETCH
 from ..model import AccessInfo, KernelInfo, VectorInfo
 from ..read.program import Block, Program
 from ..read.tensorized import described_operations
@@ -49,6 +49,8 @@ def statements(
     tensorized: Mapping[str, str],
 ) -> tuple[Statement, ...]:
     """Compose the statements of a program, in program order.
+
+    A copy of a weight that is performed ahead of all calls is no part of it.
 
     Parameters
     ----------
@@ -70,7 +72,7 @@ def statements(
     for b, block in enumerate(found.template.blocks):
         own = accesses[position : position + len(block.accesses)]
         position += len(block.accesses)
-        if block.leaf:
+        if block.leaf and AHEAD not in dict(block.annotations):
             result += composer.block(b, own)
     return _with_producers(result)
 

@@ -1,0 +1,76 @@
+"""Weights whose layout is free: packed once ahead of all calls, into the panels a tile reads.
+
+``layout_free_buffers`` of a function names parameters that are constant between calls. Whoever
+compiles it may store them in any order (Relax does, with ``cpu_weight_prepack``), and TVM measures
+candidates with such a copy taken out (``RemoveWeightLayoutRewriteBlock``).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .contraction import Operand
+from .register_tile import producer_of
+
+AHEAD = "meta_schedule.layout_rewrite_preproc"
+"""TVM's annotation of a block at the root that is taken out and performed ahead of the calls."""
+
+
+def is_free(sch: Any, block: Any, operand: Operand) -> bool:
+    """Whether an operand is a parameter that the function leaves the layout of to us, or its padding.
+
+    One that several blocks read is not: each would ask for a layout of its own.
+    """
+    source = sch.get(block).reads[operand.index].source
+    padding = producer_of(sch, block, operand)
+    if padding is not None:
+        if len(sch.get(padding).reads) != 1:
+            return False
+        source = sch.get(padding).reads[0].source
+    for function in sch.mod.functions.values():
+        attributes = function.attrs or {}
+        for position in attributes.get("layout_free_buffers", ()):
+            if function.params[int(position)].same_as(source):
+                return _readers(function, source) == 1
+    return False
+
+
+def _readers(function: Any, buffer: Any) -> int:
+    import tvm_ffi
+    from tvm.s_tir import SBlock
+
+    count = 0
+
+    def visit(block: Any) -> None:
+        nonlocal count
+        count += any(region.source.same_as(buffer) for region in block.reads)
+
+    # The root block holds the others and reads nothing by itself.
+    tvm_ffi.structural_walk(function.body.block.body, (SBlock, visit))
+    return count
+
+
+def pack_ahead(sch: Any, copy: Any) -> None:
+    """Mark a copy at the root as one that is performed ahead, and let it use all cores."""
+    sch.parallel(sch.fuse(*sch.get_loops(copy)[:-1]))
+    mark_ahead(sch, copy)
+
+
+def mark_ahead(sch: Any, copy: Any) -> None:
+    """Annotate a copy as one that TVM takes out."""
+    sch.annotate(copy, AHEAD, True)
+
+
+def panels_of_vectors(sch: Any, block: Any, operand: Operand, dim: int, lanes: int) -> None:
+    """Lay a copied operand out as vectors along ``dim``, one below the other.
+
+    Rewrite
+    -------
+    ``W[j, k]``  →  ``W[j // lanes, k, j % lanes]``
+    """
+
+    def layout(*index: Any) -> list[Any]:
+        others = [i for d, i in enumerate(index) if d != dim]
+        return [index[dim] // lanes, *others, index[dim] % lanes]
+
+    sch.transform_layout(block, ("read", operand.index), layout)
