@@ -178,7 +178,7 @@ def normalize_mod(mod: IRModule | tirx.PrimFunc) -> IRModule:
         For anything but a PrimFunc or an IRModule.
     ValueError
         For a module with no or several PrimFuncs, scalar parameters, dynamic shapes, and a
-        function without blocks or one that is scheduled already.
+        function without blocks.
     """
     if isinstance(mod, IRModule):
         prims = {g.name_hint: f for g, f in mod.functions_items() if isinstance(f, tirx.PrimFunc)}
@@ -194,7 +194,6 @@ def normalize_mod(mod: IRModule | tirx.PrimFunc) -> IRModule:
         raise TypeError(f"expected a tirx.PrimFunc or an IRModule, got {type(mod).__name__}")
     _require_static(mod)
     _require_blocks(mod)
-    _require_unscheduled(mod)
     # The same form that TuneContext gives it, so that stock look-ups find the records.
     named = mod.attrs and "global_symbol" in mod.attrs
     func = mod if named else mod.with_attr("global_symbol", "main")
@@ -223,18 +222,23 @@ _SCHEDULED = {
 }
 
 
-def _require_unscheduled(func: tirx.PrimFunc) -> None:
-    """Refuse loops around blocks that are parallel and so on: no search can undo them."""
+def scheduled_already(mod: IRModule) -> str:
+    """Say which loops around blocks are parallel and so on, which no search can undo; "" if none.
+
+    Such a function is measured as it is.
+    """
+    func = mod["main"]
     found = [
         f'loop "{loop.loop_var.name}" is {_SCHEDULED[loop.kind]}'
         for loop in _loops_around_blocks(func.body)
         if loop.kind in _SCHEDULED
     ]
-    if found:
-        raise ValueError(
-            f"the function is scheduled already ({', '.join(found[:3])}); pass it as it was "
-            "before, its loops serial, and let the search decide about them"
-        )
+    if not found:
+        return ""
+    return (
+        f"the function is scheduled already ({', '.join(found[:3])}), so that there is little to "
+        "search; pass it as it was before, its loops serial, and the search decides about them"
+    )
 
 
 def _loops_around_blocks(node: Any) -> Iterator[Any]:

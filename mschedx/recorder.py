@@ -11,6 +11,7 @@ from tvm.s_tir import meta_schedule as ms
 
 from mschedx.record.rounds import Appended, Round, after_round
 from mschedx.record.trials import Journal, Trial
+from mschedx.search.as_it_is import is_unscheduled
 from mschedx.unscheduled import commit, measure_unscheduled
 
 if TYPE_CHECKING:
@@ -142,16 +143,13 @@ class Recorder:
             self._progress.exhausted(self.outcome.ended)
             return
         self.outcome.ended = f"nothing could be searched, so the function stays as it is: {why}"
-        if self._next.index:  # measured by an earlier session
-            self._progress.exhausted(self.outcome.ended)
-            return
-        measured = measure_unscheduled(self._plan.mod, self._plan.target, builder, runner)
-        error = measured.built[0].error_msg or measured.ran[0].error_msg
-        if error is None:
+        if not self._next.index:  # a strategy of TVM's, which does not propose it
+            measured = measure_unscheduled(self._plan.mod, self._plan.target, builder, runner)
             self._before_records(measured)
             commit(measured, self.database, self._plan.mod, self._plan.target)
             self._after_records(measured)
-        else:
+        error = next((trial.error for trial in self._round if trial.error), None)
+        if error is not None:
             self.outcome.ended = (
                 f"nothing could be searched: {why}; nor does it run as it is: {error}"
             )
@@ -166,7 +164,7 @@ class Recorder:
             self._next,
             record=len(self.database),
             elapsed_s=elapsed,
-            unscheduled=not searched,
+            unscheduled=all(is_unscheduled(c.sch.trace) for c in done.candidates),
         )
         self._round = done.trials(like, scores)
         self._journal.trials(self._round)

@@ -19,6 +19,7 @@ from mschedx.inputs import (
     normalize_mod,
     normalize_target,
     require_device,
+    scheduled_already,
 )
 from mschedx.kernel import Compiled, packed_ahead
 from mschedx.measure import start as start_workers
@@ -260,10 +261,12 @@ def tune(
     kinds = compat.own_space_kinds(resolved) if ours else None
     intrinsics = compat.only_intrinsics(resolved, kinds)
     with intrinsics, open_work_dir(folder, resolved) as opened, display:
-        for note in opened.notes:
+        scheduled = scheduled_already(module)
+        notes = (*opened.notes, *([scheduled] if scheduled else []))
+        for note in notes:
             display.note(note)
         outcome = run_session(plan, opened, display)
-        return _result(plan, opened, outcome, display, verify=verify)
+        return _result(plan, opened, outcome, display, notes, verify=verify)
 
 
 def _ranked(
@@ -300,7 +303,13 @@ def _ranked(
 
 
 def _result(
-    plan: Plan, work_dir: WorkDir, outcome: Outcome, display: Progress, *, verify: bool
+    plan: Plan,
+    work_dir: WorkDir,
+    outcome: Outcome,
+    display: Progress,
+    before: tuple[str, ...],
+    *,
+    verify: bool,
 ) -> TuneResult:
     """Choose the winner among all trials of the work_dir."""
     run = recorded(work_dir, plan.mod)
@@ -337,7 +346,7 @@ def _result(
         interrupted=outcome.interrupted,
         timed_out=outcome.timed_out,
         verified=winner.verified if winner else False,
-        notes=(*work_dir.notes, *([outcome.ended] if outcome.ended else []), *notes),
+        notes=(*before, *([outcome.ended] if outcome.ended else []), *notes),
     )
 
 

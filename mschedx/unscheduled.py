@@ -1,29 +1,18 @@
-"""The function as it is, as a candidate: what is measured where nothing can be searched."""
+"""The function as it is, measured where there is no search that could propose it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from tvm.runtime import device_from_target
-from tvm.s_tir import Schedule
 from tvm.s_tir import meta_schedule as ms
 
 from mschedx.record.rounds import Round
+from mschedx.search.as_it_is import unscheduled_candidate
 
 if TYPE_CHECKING:
     from tvm import IRModule
     from tvm.target import Target
-
-
-def unscheduled_candidate(mod: IRModule) -> ms.MeasureCandidate:
-    """Give the function without any change.
-
-    Its trace looks up a block: TVM passes over records whose trace is empty.
-    """
-    schedule = Schedule(mod)
-    root = mod["main"].body.block.name_hint
-    schedule.get_sblock(root, func_name="main")
-    return ms.MeasureCandidate(schedule, ms.arg_info.ArgInfo.from_entry_func(mod, True))
 
 
 def measure_unscheduled(mod: IRModule, target: Target, builder: Any, runner: Any) -> Round:

@@ -29,8 +29,8 @@ def run_reference(mod_json: str, target_json: str, seed: int, directory: str) ->
     Returns
     -------
     str
-        An ``.npz`` file: raw bytes ``before_i`` and ``after_i`` of each argument, and ``off_i``, how
-        far the unscheduled program is off.
+        An ``.npz`` file: raw bytes ``before_i`` and ``after_i`` of each argument, and ``off_i``,
+        how far the unscheduled program is off.
     """
     import tvm
 

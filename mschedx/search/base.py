@@ -167,6 +167,11 @@ class TaskSearch:
         self._in_flight: list[Candidate] = []
         self._learnt = 0
 
+    @property
+    def nothing_found(self) -> bool:
+        """Whether there is no program at all, neither of this run nor of an earlier one."""
+        return not self._programs
+
     def next_batch(self) -> list[Candidate] | None:
         """Return the next candidates, at least one; None when trials or space are used up."""
         self.learn()
@@ -222,12 +227,12 @@ class TaskSearch:
         return found
 
     def _explain_end(self) -> None:
-        measured, tried = len(self.history), len(self.history.tried)
-        logger.info(
+        logger.log(
+            logging.WARNING if self.nothing_found else logging.INFO,
             "no new program with %d trials left: %d measured, %d configs tried, not materialised: "
             "%s",
             self._left,
-            measured,
-            tried,
+            len(self.history),
+            len(self.history.tried),
             dict(self.materialize.failures) or "none",
         )

@@ -23,6 +23,7 @@ from mschedx.latency import latency_s
 from mschedx.space.errors import EmptySpace, UnsupportedTrace
 from mschedx.space.task import Task
 
+from .as_it_is import unscheduled_candidate
 from .base import Candidate, Materializer, Search, TaskSearch, logger
 from .points import Points, SketchSet
 from .scoring import ArrayScorer, CandidateScorer, NoScorer, Scorer, measured_by_sketch
@@ -77,6 +78,7 @@ class _Rounds:
     def __init__(self, make_search: Callable[[], Search], batch: int | None, pool: int) -> None:
         self._make_search, self._round, self._pool = make_search, batch, pool
         self._running: TaskSearch | None = None
+        self._as_it_is = False
         self._conversation: Conversation | None = None
 
     def initialize(self, context: Any) -> None:
@@ -102,6 +104,7 @@ class _Rounds:
         space = self._open(design_spaces)
         history, programs = recall(database, self._mod, self._target, space, _program_hash)
         materialize = Materializer(space, _program_hash)
+        self._as_it_is = False
         scorer = self._scorer(cost_model, space, materialize)
         self._running = TaskSearch(
             space,
@@ -118,13 +121,23 @@ class _Rounds:
             self._conversation.begin(space.task, space.sketches, driver=scorer)
 
     def generate_measure_candidates(self) -> list[MeasureCandidate] | None:
-        batch = self._task().next_batch()
-        return None if batch is None else [_measurable(candidate) for candidate in batch]
+        task = self._task()
+        if self._as_it_is:
+            return None
+        batch = task.next_batch()
+        if batch is not None:
+            return [_measurable(candidate) for candidate in batch]
+        if not task.nothing_found:
+            return None
+        self._as_it_is = True
+        return [unscheduled_candidate(self._mod)]
 
     def notify_runner_results(
         self, measure_candidates: Sequence[Any], results: Sequence[Any]
     ) -> None:
         del measure_candidates  # the batch just generated, in its order
+        if self._as_it_is:  # no point of the space
+            return
         self._task().tell(np.array([latency_s(result) for result in results]))
 
     def post_tuning(self) -> None:

@@ -106,7 +106,7 @@ def _llvm_rules(target: Target, im2col: bool) -> list[Any]:
 
 
 def _llvm_postprocs() -> list[Postproc]:
-    """TVM's without ``RewriteLayout``: our rules lay free weights out themselves, as they read them.
+    """TVM's without ``RewriteLayout``: our rules lay free weights out themselves.
 
     It would rewrite a layout by the loops of each config, and refuses every copy of a weight that
     does not go element by element.

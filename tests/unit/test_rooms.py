@@ -23,7 +23,7 @@ ALLOWED = {
     "winner": ("record",),
     "process_state": (),
     "streams": (),
-    "unscheduled": ("record",),
+    "unscheduled": ("record", "search"),
     "recorder": ("unscheduled", "report"),
     "session": ("search", "recorder", "process_state"),
     "ranking": ("search", "inputs"),

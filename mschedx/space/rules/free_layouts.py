@@ -17,7 +17,7 @@ AHEAD = "meta_schedule.layout_rewrite_preproc"
 
 
 def is_free(sch: Any, block: Any, operand: Operand) -> bool:
-    """Whether an operand is a parameter that the function leaves the layout of to us, or its padding.
+    """Whether an operand is a parameter of free layout, or the padding of one.
 
     One that several blocks read is not: each would ask for a layout of its own.
     """

@@ -1,4 +1,4 @@
-"""Inlining that leaves alone what can be computed in vectors only as a block of its own."""
+"""Inlining that leaves alone what is fast only as a block of its own."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ from .contraction import match_contraction
 
 @derived_object
 class KeepFunctions(PyScheduleRule):
-    """Apply a rule that inlines, unless a vector function would be lost.
+    """Apply a rule that inlines, unless a vector function or a contraction would be lost.
 
     Rewrite
     -------
     None of its own. ``s[i] = sigmoid(x[i]); y[i] = x[i] * s[i]`` stays two blocks, for
     ``x[i] * sigmoid(x[i])`` is no form of :mod:`mschedx.intrinsics.vector_math`, while
     ``z[i] = x[i] + b[i]; s[i] = sigmoid(z[i])`` becomes ``sigmoid(x[i] + b[i])``, which is one.
-    Functions with a contraction are inlined as before: their epilogue is one block.
+    Functions with a contraction keep no such blocks: their epilogue is one block. But
+    ``p[i, j] = e[i, j] / s[i]; o[i, k] += p[i, j] * v[j, k]`` stays two blocks, for otherwise every
+    quotient would be computed for every k, and no rule tiles a product of three.
 
     Parameters
     ----------
@@ -43,14 +45,18 @@ class KeepFunctions(PyScheduleRule):
 
     def apply(self, sch: Schedule, block: Any) -> list[Schedule]:
         blocks = _leaves(sch)
-        kept = {name for name, leaf in blocks.items() if self._has_function(leaf)}
-        if not kept or any(match_contraction(leaf) for leaf in blocks.values()):
+        keeps = match_contraction
+        kept = {name for name, leaf in blocks.items() if match_contraction(leaf)}
+        if not kept:
+            keeps = self._has_function
+            kept = {name for name, leaf in blocks.items() if self._has_function(leaf)}
+        if not kept:
             return list(self.rule.apply(sch, block))
         # The rule may change what it is given.
         found = list(self.rule.apply(sch.copy(), block))
         for inlined in found:
             after = _leaves(inlined)
-            if any(name not in after or not self._has_function(after[name]) for name in kept):
+            if any(name not in after or not keeps(after[name]) for name in kept):
                 return [sch]
         return found
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+from tvm import tirx
+from tvm.ir import Call, TensorLoad
+
 from mschedx.hardware import Hardware
 from mschedx.intrinsics.x86_transpose import Transpose, find_transpose
 
@@ -192,11 +195,16 @@ def copy_of(sch: Any, block: Any, operand: Operand, wanted: bool) -> Any | None:
 def place_copy(
     sch: Any, copy: Any | None, loop: Any | None, lanes: int, transpose: Transpose | None = None
 ) -> None:
-    """Compute a copy inside ``loop``, or in parallel at the root when there is none."""
+    """Compute a copy inside ``loop``, or in parallel at the root when there is none.
+
+    A block that computes what it hands on (the quotients of a softmax) stays as it is at the root:
+    it belongs to the blocks before it, and :class:`~.remainder.Remainder` looks after these.
+    """
     if copy is None:
         return
     if loop is None:
-        parallelise_copy(sch, copy, lanes)
+        if is_copy(sch.get(copy)):
+            parallelise_copy(sch, copy, lanes)
         return
     sch.compute_at(copy, loop, preserve_unit_loops=True)
     if transpose is not None:
@@ -251,6 +259,19 @@ def producer_of(sch: Any, block: Any, operand: Operand) -> Any | None:
         if body.writes[0].source.same_as(source) and body.init is None:
             return candidate
     return None
+
+
+def is_copy(block: Any) -> bool:
+    """Whether a block moves elements, padded or cast perhaps, and computes nothing."""
+
+    def moves(value: Any) -> bool:
+        if isinstance(value, tirx.Cast):
+            return moves(value.value)
+        if isinstance(value, Call) and str(value.op.name).endswith("if_then_else"):
+            return all(moves(choice) for choice in value.args[1:])
+        return isinstance(value, (TensorLoad, tirx.IntImm, tirx.FloatImm))
+
+    return isinstance(block.body, tirx.BufferStore) and moves(block.body.value)
 
 
 def permute_last(sch: Any, block: Any, buffer: tuple[str, int], rank: int, dim: int | None) -> None:

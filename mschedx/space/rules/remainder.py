@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from tvm.ir.utils import derived_object
-from tvm.s_tir import Schedule
+from tvm.s_tir import Schedule, ScheduleError
 from tvm.s_tir.meta_schedule.schedule_rule import PyScheduleRule, ScheduleRule
 from tvm.tirx import ForKind, IterVar
 
 from mschedx.hardware import Hardware
 
 from .elementwise import parallelise_copy
+from .fused_rows import fuse_rows
+from .stages import common_rows, stage_of
 
 
 def is_tiled(sch: Schedule) -> bool:
@@ -24,6 +27,18 @@ def is_tiled(sch: Schedule) -> bool:
         for block in _blocks(sch)
         for loop in sch.get_loops(block)
     )
+
+
+def accumulates_in_place(block: Any) -> bool:
+    """Whether a block reads what it writes and never initialises it.
+
+    TVM's schedule primitives take it for neither a complete nor a reduction block: they refuse, or
+    (``cache_write``) make programs that read what was never written.
+    """
+    written = [region.source for region in block.writes]
+    reads = [region.source for region in block.reads]
+    reduces = any(iv.iter_type == IterVar.CommReduce for iv in block.iter_vars)
+    return block.init is None and reduces and any(r.same_as(w) for r in reads for w in written)
 
 
 def _blocks(sch: Schedule) -> list[Any]:
@@ -42,7 +57,8 @@ class UnlessTiled(PyScheduleRule):
     """Apply one of TVM's rules only to functions that no rule of ours has tiled.
 
     Two tilings of one block are not a space anybody asked for, and annotations that a postproc
-    turns into loops, by the extents it finds, would make one design space many structures.
+    turns into loops, by the extents it finds, would make one design space many structures. Blocks
+    that accumulate in place are left as they are, and so is the root around them.
     """
 
     def __init__(self, rule: ScheduleRule) -> None:
@@ -53,10 +69,20 @@ class UnlessTiled(PyScheduleRule):
         self.rule._initialize_with_tune_context(context)
 
     def apply(self, sch: Schedule, block: Any) -> list[Schedule]:
-        return [sch] if is_tiled(sch) else list(self.rule.apply(sch, block))
+        body: Any = sch.get(block)
+        inside = [sch.get(child) for child in _blocks(sch)] if is_root(sch, block) else [body]
+        if is_tiled(sch) or any(accumulates_in_place(one) for one in inside):
+            return [sch]
+        return list(self.rule.apply(sch, block))
 
     def clone(self) -> Any:
         return UnlessTiled(self.rule.clone())
+
+
+def is_root(sch: Schedule, block: Any) -> bool:
+    """Whether the block is the one that holds all others."""
+    function = next(iter(sch.mod.functions.values()))
+    return bool(sch.get(block).same_as(function.body.block))
 
 
 @derived_object
@@ -66,28 +92,90 @@ class Remainder(PyScheduleRule):
     Rewrite
     -------
     ``for i, j: X[i, j] = ...``  →  ``parallel i: for j0: vectorise j1: X[i, j] = ...``, for blocks
-    without a reduction; a reduction keeps its order and gets its first spatial loop parallel.
+    without a reduction. Neighbouring blocks of which some reduce (the softmax between the two
+    products of attention) are fused along their common rows (:func:`fuse_rows`); what does not fit
+    keeps its order and gets its first spatial loop parallel.
     """
 
     def __init__(self, hardware: Hardware) -> None:
         super().__init__()
         self.hardware = hardware
+        self.mod: Any = None
 
     def _initialize_with_tune_context(self, context: Any) -> None:
-        pass
+        self.mod = context.mod
 
     def apply(self, sch: Schedule, block: Any) -> list[Schedule]:
-        loops = sch.get_loops(block)
-        serial = bool(loops) and all(_kind(sch, loop) == ForKind.SERIAL for loop in loops)
-        if not serial or not is_tiled(sch):
+        if not is_root(sch, block) or not is_tiled(sch):
             return [sch]
-        body: Any = sch.get(block)
-        if all(iv.iter_type == IterVar.DataPar for iv in body.iter_vars):
-            lanes = self.hardware.lanes(str(body.writes[0].source.dtype))
-            parallelise_copy(sch, block, lanes)
-        elif body.iter_vars[0].iter_type == IterVar.DataPar:
-            sch.parallel(loops[0])
+        for names in _serial_runs(sch):
+            sch = self._fused(sch, names) or self._each(sch, names)
         return [sch]
+
+    def _fused(self, sch: Schedule, names: Sequence[str]) -> Schedule | None:
+        """The blocks as stages under one loop; None where none reduces or they do not fit."""
+        if not _needed_by_last_only(sch, names):
+            return None
+        sch = self._copy(sch)
+        stages = [stage_of(sch, sch.get_sblock(name)) for name in names]
+        whole = [stage for stage in stages if stage is not None]
+        if len(whole) < len(stages) or not any(stage.reductions for stage in whole):
+            return None
+        rows = common_rows(whole)
+        if rows is None:
+            return None
+        try:
+            fuse_rows(sch, whole, rows, self.hardware)
+        except ScheduleError:
+            return None
+        return sch
+
+    def _copy(self, sch: Schedule) -> Schedule:
+        """The schedule anew: ``Schedule.copy`` fails once a lane has been tensorised."""
+        fresh = Schedule(self.mod)
+        sch.trace.apply_to_schedule(fresh, remove_postproc=True)
+        return fresh
+
+    def _each(self, sch: Schedule, names: Sequence[str]) -> Schedule:
+        """Every block by itself."""
+        for name in names:
+            fused = self._fused(sch, [name])
+            if fused is not None:
+                sch = fused
+                continue
+            block = sch.get_sblock(name)
+            body: Any = sch.get(block)
+            if all(iv.iter_type == IterVar.DataPar for iv in body.iter_vars):
+                parallelise_copy(sch, block, self.hardware.lanes(str(body.writes[0].source.dtype)))
+            elif body.iter_vars[0].iter_type == IterVar.DataPar and not accumulates_in_place(body):
+                sch.parallel(sch.get_loops(block)[0])
+        return sch
 
     def clone(self) -> Any:
         return Remainder(self.hardware)
+
+
+def _needed_by_last_only(sch: Schedule, names: Sequence[str]) -> bool:
+    """Whether nothing outside reads what the blocks before the last one make.
+
+    Otherwise they cannot move below its loops, and a primitive that fails half way may leave the
+    original of a copied schedule unusable.
+    """
+    readers = {
+        str(sch.get(reader).name_hint)
+        for name in names[:-1]
+        for reader in sch.get_consumers(sch.get_sblock(name))
+    }
+    return readers <= set(names)
+
+
+def _serial_runs(sch: Schedule) -> list[list[str]]:
+    """Names of the blocks whose loops are serial, those without another between them together."""
+    runs: list[list[str]] = [[]]
+    for block in _blocks(sch):
+        loops = sch.get_loops(block)
+        if loops and all(_kind(sch, loop) == ForKind.SERIAL for loop in loops):
+            runs[-1].append(str(sch.get(block).name_hint))
+        else:
+            runs.append([])
+    return [run for run in runs if run]

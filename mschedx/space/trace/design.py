@@ -35,6 +35,7 @@ from .instructions import (
     sampling_instructions,
     searched_part,
     signature,
+    touch,
     with_decisions,
 )
 from .locations import MAX_COMBINATIONS, Choice, combinations
@@ -286,6 +287,8 @@ class Design:
         if self.postprocs is None:
             self.postprocs = Postprocs.of_target(self.mod, self.target)
         schedule = self.replay(config)
+        if not self.trace.insts:
+            touch(schedule)
         self.postprocs.apply(schedule)
         return schedule
 

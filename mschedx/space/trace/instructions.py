@@ -82,6 +82,13 @@ def searched_part(schedule_or_trace: Schedule | Trace) -> Trace:
     return trace.simplified(remove_postproc=True)
 
 
+def touch(schedule: Schedule) -> None:
+    """Look up the root block: TVM passes over records whose trace has no instruction."""
+    (variable,) = schedule.mod.get_global_vars()
+    root = schedule.mod[variable].body.block.name_hint
+    schedule.get_sblock(root, func_name=variable.name_hint)
+
+
 def sampling_instructions(trace: Trace) -> list[int]:
     """List the indices of the sampling instructions.
 

@@ -1,0 +1,68 @@
+"""What cannot be searched is measured as it is, under TVM's tuner and under ours alike."""
+
+import pytest
+import tvm
+from tvm import te
+from tvm.s_tir import Schedule
+from tvm.s_tir import meta_schedule as ms
+from tvm.script import tirx as T
+
+import mschedx
+from mschedx.hardware import host_target
+
+
+@T.prim_func(s_tir=True)
+def accumulates(
+    a: T.Buffer((16, 16), "float32"),
+    b: T.Buffer((16, 16), "float32"),
+    c: T.Buffer((16, 16), "float32"),
+):
+    """A product that adds to what its argument holds."""
+    T.func_attr({"global_symbol": "main"})
+    for i, j, k in T.grid(16, 16, 16):
+        with T.sblock("C"):
+            vi, vj, vk = T.axis.remap("SSR", [i, j, k])
+            c[vi, vj] = c[vi, vj] + a[vi, vk] * b[vk, vj]
+
+
+def scheduled():
+    a = te.placeholder((16, 16), name="A")
+    k = te.reduce_axis((0, 16), name="k")
+    sch = Schedule(
+        te.create_prim_func([a, te.compute((16,), lambda i: te.sum(a[i, k], k), name="C")])
+    )
+    (block,) = sch.get_child_blocks(sch.get_sblock("root"))
+    i, k = sch.get_loops(block)
+    sch.parallel(i)
+    sch.decompose_reduction(block, k)
+    return sch.mod["main"].with_attr("global_symbol", "main")
+
+
+FUNCTIONS = {
+    "no initialisation": (accumulates, "nothing could be searched"),
+    "scheduled already": (scheduled(), "scheduled already"),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_one_way_for_both_flows(name, tmp_path):
+    function, note = FUNCTIONS[name]
+    target = host_target()
+    database = ms.tune_tir(
+        function, target, work_dir=str(tmp_path / "tvm"), max_trials_global=4,
+        num_trials_per_iter=4,
+        space=mschedx.space.for_target(target), strategy=mschedx.ConstrainedEvolution(),
+        cost_model=mschedx.cost.HeronXGB(), builder=mschedx.LocalBuilder(),
+        runner=mschedx.LocalRunner(), seed=1,
+    )  # fmt: skip
+    (record,) = database.get_all_tuning_records()
+    assert float(record.run_secs[0]) < 1
+    assert ms.tir_integration.compile_tir(database, function, target) is not None
+
+    result = mschedx.tune(function, target, trials=4, work_dir=tmp_path / "ours", progress=False)
+    assert result.schedule is not None
+    assert result.measured == 1
+    assert any(note in one for one in result.notes)
+    again = mschedx.tune(function, target, trials=4, work_dir=tmp_path / "ours", progress=False)
+    assert (again.measured, again.latency_s) == (0, result.latency_s)
+    assert tvm.ir.structural_equal(again.schedule.mod, result.schedule.mod)
