@@ -10,7 +10,7 @@ from tvm.s_tir import meta_schedule as ms
 
 from mschedx.measure.failures import MachineTrouble, machine_trouble
 from mschedx.process_state import interruptible, numpy_seed, quiet_logging, search_log
-from mschedx.record.contents import Contents, read_contents
+from mschedx.record.contents import Contents
 from mschedx.record.rounds import Appended
 from mschedx.record.trials import Journal, Run, Trial, run_of, workload_number
 from mschedx.recorder import Outcome, Plan, Recorder
@@ -27,7 +27,7 @@ _NOTHING = "nothing to search"
 
 def recorded(work_dir: WorkDir, mod: IRModule) -> Run | None:
     """Read what the work_dir knows of this function now; None if it is new there."""
-    return _of(read_contents(work_dir.path), work_dir, mod)
+    return _of(work_dir.read(), work_dir, mod)
 
 
 def _of(contents: Contents, work_dir: WorkDir, mod: IRModule) -> Run | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 from mschedx.latency import latency_of
 
 from .formats import TVMReader, entry_fault, record_fault, workload_fault
-from .lines import Line, ends_whole, read_lines
+from .lines import Line, Reader, ends_whole
 
 WORKLOADS = "database_workload.json"
 RECORDS = "database_tuning_record.json"
@@ -48,7 +48,9 @@ class Contents:
     changed: dict[str, list[str]]
 
 
-def read_contents(path: Path, tvm: TVMReader | None = None) -> Contents:
+def read_contents(
+    path: Path, tvm: TVMReader | None = None, reader: Reader | None = None
+) -> Contents:
     """Read a work_dir; a file that is not there is empty.
 
     Parameters
@@ -56,10 +58,16 @@ def read_contents(path: Path, tvm: TVMReader | None = None) -> Contents:
     path : Path
     tvm : TVMReader, optional
         Leave out what this TVM cannot load, too.
+    reader : Reader, optional
+        One that has read the folder before and parses only what is new.
     """
+    reader = reader or Reader()
     left_out: dict[str, list[str]] = {}
     workloads = _usable(
-        path / WORKLOADS, left_out, lambda c: workload_fault(c) or (tvm and tvm.workload(c))
+        reader.lines(path / WORKLOADS),
+        WORKLOADS,
+        left_out,
+        lambda c: workload_fault(c) or (tvm and tvm.workload(c)),
     )
     place = {line.number: i for i, line in enumerate(workloads)}
     last = max(place, default=-1)
@@ -70,10 +78,10 @@ def read_contents(path: Path, tvm: TVMReader | None = None) -> Contents:
             why = f"its workload, line {content[0] + 1} of {WORKLOADS}, is broken"
         return why or (tvm and tvm.record(content, workloads[place[content[0]]].content))
 
-    records = _usable(path / RECORDS, left_out, fault_of_record)
+    records = _usable(reader.lines(path / RECORDS), RECORDS, left_out, fault_of_record)
     kept = [(line, _with_workload(line.content, place)) for line in records]
     record_place = {line.number: i for i, line in enumerate(records)}
-    entries = _usable(path / TRIALS, left_out, entry_fault)
+    entries = _usable(reader.lines(path / TRIALS), TRIALS, left_out, entry_fault)
     moved = [_renumbered(line.content, place, record_place) for line in entries]
     agreeing = _agreeing(moved, [record for _, record in kept])
     files: dict[str, list[tuple[Line, Any]]] = {
@@ -95,18 +103,21 @@ def read_contents(path: Path, tvm: TVMReader | None = None) -> Contents:
 
 
 def _usable(
-    path: Path, left_out: dict[str, list[str]], fault: Callable[[Any], str | None]
+    lines: Sequence[Line],
+    name: str,
+    left_out: dict[str, list[str]],
+    fault: Callable[[Any], str | None],
 ) -> list[Line]:
-    """Read the lines without fault; the others are noted in `left_out`."""
+    """Keep the lines without fault; the others are noted in `left_out`."""
     kept, odd = [], []
-    for line in read_lines(path):
+    for line in lines:
         why = "not whole JSON" if line.content is None else fault(line.content)
         if why is None:
             kept.append(line)
         else:
             odd.append(f"line {line.number + 1}: {why}")
     if odd:
-        left_out[path.name] = odd
+        left_out[name] = odd
     return kept
 
 

@@ -24,16 +24,39 @@ class Line:
     content: Any
 
 
+class Reader:
+    """Reads files that mostly grow, parsing only what was added since the last time."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, tuple[bytes, list[Line]]] = {}
+
+    def lines(self, path: Path) -> list[Line]:
+        """As :func:`read_lines`; the contents are shared between calls and must not be changed."""
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            self._known.pop(path, None)
+            return []
+        before, lines = self._known.get(path, (b"", []))
+        if not data.startswith(before):
+            before, lines = b"", []
+        lines = lines + _lines(data[len(before) :], len(lines))
+        whole = data.rfind(b"\n") + 1  # what follows may still get an end
+        kept = lines if whole == len(data) else lines[:-1]
+        self._known[path] = (data[:whole], kept)
+        return lines
+
+
 def read_lines(path: Path) -> list[Line]:
     """Read a JSON-lines file, broken lines included; empty when there is no file."""
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        return []
+    return Reader().lines(path)
+
+
+def _lines(data: bytes, first: int) -> list[Line]:
     texts = (text for text in data.split(b"\n") if text.strip())
     return [
         Line(number, text.decode(errors="replace"), parse(text))
-        for number, text in enumerate(texts)
+        for number, text in enumerate(texts, first)
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,26 @@ def program_hash(mod: Any) -> int:
     return int(tvm_ffi.structural_hash(mod))
 
 
-def recorded_programs(database: Any, mod: Any) -> set[int] | None:
-    """Give the hashes of all programs of one function that a database holds records of.
+@dataclass(frozen=True, slots=True)
+class RecordedTrial:
+    """A record of one function, as its file keeps it.
 
-    A record holds a trace, whose replay takes 2 to 20 ms. The journal beside it holds the hash.
+    Attributes
+    ----------
+    content : list
+        ``[trace, seconds, target, arguments]``.
+    program : int or None
+        Hash of the scheduled module; None where the journal has none.
+    """
+
+    content: list[Any]
+    program: int | None
+
+
+def recorded_trials(database: Any, mod: Any) -> list[RecordedTrial] | None:
+    """Read the records of one function from a database's own files.
+
+    As objects of TVM a record takes 2 ms to compare and 2 to 20 ms to replay.
 
     Parameters
     ----------
@@ -31,8 +48,8 @@ def recorded_programs(database: Any, mod: Any) -> set[int] | None:
 
     Returns
     -------
-    set of int, or None
-        None where a record has no hash beside it: a database in memory, or records of stock TVM.
+    list of RecordedTrial, or None
+        None for a database in memory, or in files of other names than a work_dir's.
     """
     if not isinstance(database, ms.database.JSONDatabase):
         return None
@@ -43,5 +60,6 @@ def recorded_programs(database: Any, mod: Any) -> set[int] | None:
     number = workload_number(contents, ms.database.Workload(mod).as_json()[0])
     if number is None:
         return None
-    found = {trial.program for trial in run_of(path.parent, contents, number).trials}
-    return None if None in found else {program for program in found if program is not None}
+    run = run_of(path.parent, contents, number)
+    programs = {trial.record: trial.program for trial in run.trials}
+    return [RecordedTrial(content, programs.get(line)) for line, content in run.records.items()]

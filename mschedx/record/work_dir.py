@@ -19,7 +19,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from .contents import RECORDS, TRIALS, WORKLOADS, Contents, read_contents
 from .errors import WorkDirError as WorkDirError
 from .errors import WorkDirWarning as WorkDirWarning
 from .formats import TVMReader, workload_fault
-from .lines import parse, read_lines, write_atomic, write_lines
+from .lines import Reader, parse, read_lines, write_atomic, write_lines
 
 MANIFEST = "mschedx_manifest.json"
 LOCK = "mschedx.lock"
@@ -43,6 +43,12 @@ class WorkDir:
     notes: tuple[str, ...]
     contents: Contents
     """As it was when it was opened, repaired."""
+    reader: Reader = field(default_factory=Reader)
+    """Parses what was added since."""
+
+    def read(self) -> Contents:
+        """Read the folder as it is now."""
+        return read_contents(self.path, reader=self.reader)
 
     @property
     def workloads(self) -> Path:
@@ -91,17 +97,17 @@ def open_work_dir(path: str | os.PathLike[str], target: Any) -> Iterator[WorkDir
     _make(directory)
     with _locked(directory):
         manifest = read_manifest(directory)
-        reader = TVMReader()
-        contents = read_contents(directory, reader)
+        tvm, reader = TVMReader(), Reader()
+        contents = read_contents(directory, tvm, reader)
         _check_target(directory, contents, target)
-        notes = _retire_foreign(directory, manifest, contents, reader)
+        notes = _retire_foreign(directory, manifest, contents, tvm)
         if notes:
             contents = read_contents(directory)
         else:
             notes = _repair(directory, contents)
         for note in notes:
             warnings.warn(f"{directory}: {note}", WorkDirWarning, stacklevel=3)
-        opened = WorkDir(directory, tuple(notes), contents)
+        opened = WorkDir(directory, tuple(notes), contents, reader)
         opened.write_manifest(**versions(), target=target_json(target))
         yield opened
 

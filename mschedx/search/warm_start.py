@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -9,10 +10,15 @@ from typing import Any
 import numpy as np
 
 from mschedx.latency import latency_of
-from mschedx.record.programs import recorded_programs
+from mschedx.record.programs import recorded_trials
+from mschedx.record.work_dir import target_json
+from mschedx.space.resolver import Resolved
 
 from .history import History
-from .points import IntArray, Points, SketchSet
+from .points import FloatArray, IntArray, Points, SketchSet
+
+Known = tuple[Points, FloatArray, set[int], int]
+"""Points, their latencies, hashes of programs, and how many records could not be read."""
 
 logger = logging.getLogger("tvm.s_tir.meta_schedule.mschedx.search")
 
@@ -44,20 +50,46 @@ def recall(
     programs: set[int] = set()
     if database is None or not database.has_workload(mod):
         return history, programs
-    records = _records(database, mod, target)
-    points, positions = _points_of([record.trace for record in records], space)
-    history.add(points, np.array([latency_of(records[i].run_secs) for i in positions]))
-    unreadable, recorded = 0, recorded_programs(database, mod)
-    if recorded is None:
-        known = [_program(record, program_hash) for record in records]
-        recorded = {program for program in known if program is not None}
-        unreadable = known.count(None)
+    found = _from_files(database, mod, target, space)
+    points, latency_s, recorded, unreadable = found or _from_tvm(
+        database, mod, target, space, program_hash
+    )
+    history.add(points, latency_s)
     programs |= recorded
     if unreadable:
         logger.warning("%d records of this workload do not replay and are left alone", unreadable)
     if programs:
         logger.info("%d programs measured before, %d in this space", len(programs), len(history))
     return history, programs
+
+
+def _from_files(database: Any, mod: Any, target: Any, space: SketchSet) -> Known | None:
+    """What the files of a work_dir tell without TVM; None where they do not tell all."""
+    trials = recorded_trials(database, mod)
+    if trials is None:
+        return None
+    wanted = target_json(target)
+    trials = [one for one in trials if target_json(json.dumps(one.content[2])) == wanted]
+    programs = {one.program for one in trials if one.program is not None}
+    if any(one.program is None for one in trials):
+        return None
+    resolved = space.resolver.resolve_records([one.content[0] for one in trials])
+    points, positions = _points_of(resolved, space)
+    seconds = [latency_of(trials[i].content[1]) for i in positions]
+    return points, np.array(seconds), programs, 0
+
+
+def _from_tvm(
+    database: Any, mod: Any, target: Any, space: SketchSet, program_hash: Callable[[Any], int]
+) -> Known:
+    """What any database of TVM tells; records are replayed for their programs."""
+    records = _records(database, mod, target)
+    resolved = space.resolver.resolve([record.trace for record in records])
+    points, positions = _points_of(resolved, space)
+    seconds = [latency_of(records[i].run_secs) for i in positions]
+    known = [_program(record, program_hash) for record in records]
+    programs = {program for program in known if program is not None}
+    return points, np.array(seconds), programs, known.count(None)
 
 
 def _program(record: Any, program_hash: Callable[[Any], int]) -> int | None:
@@ -82,9 +114,8 @@ def _records(database: Any, mod: Any, target: Any) -> list[Any]:
     ]
 
 
-def _points_of(traces: list[Any], space: SketchSet) -> tuple[Points, IntArray]:
-    """Read the valid points [m] among traces, and the position of each; in the traces' order."""
-    resolved = space.resolver.resolve(traces)
+def _points_of(resolved: Resolved, space: SketchSet) -> tuple[Points, IntArray]:
+    """The valid points [m] among what traces are, and the position of each; in their order."""
     positions, parts = [np.empty(0, dtype=np.int64)], [space.empty()]
     for s in np.unique(resolved.sketch[resolved.sketch >= 0]):
         of_sketch, configs = resolved.of(int(s))

@@ -7,8 +7,9 @@ apart. Both are looked up, so that time grows with the traces and not with the s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from .design_spaces import generate
 from .errors import EmptySpace, InvalidSchedule, UnsupportedTrace
 from .sampling.unique_rows import RowIndex
 from .sketch import Sketch, sketches_from
-from .trace.instructions import decision_of, searched_part, signature
+from .trace.instructions import Raw, as_raw, decision_of, plain, searched_part, signature
 
 IntArray = NDArray[np.int64]
 Locations = tuple[int, ...]
@@ -97,12 +98,41 @@ class Resolver:
         have, or with a decision that its sampling instruction would not return. That a config is
         one of its sketch does not say that the sketch's constraints hold.
         """
-        owners = np.full(len(traces), -1, dtype=np.int64)
-        configs: list[IntArray | None] = [None] * len(traces)
-        for position, trace in enumerate(traces):
+
+        def read(trace: Trace) -> tuple[str, Callable[[int], Raw | None]]:
             searched = searched_part(trace)
-            owner = self._owner(searched)
-            config = None if owner is None else self.sketches[owner].design.decided(searched)
+            decisions = searched.decisions
+            return signature(searched), lambda index: decision_of(searched, index, decisions)
+
+        return self._resolve(map(read, traces), len(traces))
+
+    def resolve_records(self, traces: Sequence[Any]) -> Resolved:
+        """As :meth:`resolve`, of traces as files keep them, ``[instructions, decisions]`` in JSON.
+
+        Nothing of TVM is asked, so that thousands take a second. A trace with instructions that
+        nothing uses is not found.
+        """
+        known: dict[str, str] = {}
+
+        def read(trace: Any) -> tuple[str, Callable[[int], Raw | None]]:
+            instructions = list(takewhile(lambda inst: inst[0] != "EnterPostproc", trace[0]))
+            text = repr(instructions)
+            if text not in known:
+                known[text] = repr(plain(instructions))
+            decisions = {index: value for index, value in trace[1]}
+            return known[text], lambda index: as_raw(decisions.get(index))
+
+        return self._resolve(map(read, traces), len(traces))
+
+    def _resolve(
+        self, read: Iterable[tuple[str, Callable[[int], Raw | None]]], count: int
+    ) -> Resolved:
+        """Find sketches and configs from structures and functions that give decisions."""
+        owners = np.full(count, -1, dtype=np.int64)
+        configs: list[IntArray | None] = [None] * count
+        for position, (structure, decision) in enumerate(read):
+            owner = self._owner(structure, decision)
+            config = None if owner is None else self.sketches[owner].design.decided_by(decision)
             if owner is not None and config is not None:
                 owners[position], configs[position] = owner, config
         for owner in np.unique(owners[owners >= 0]):
@@ -116,13 +146,11 @@ class Resolver:
         """Return the trace of a config [D] of a sketch, without postprocs."""
         return self.sketches[sketch].design.trace_for(config)
 
-    def _owner(self, trace: Trace) -> int | None:
-        structure = signature(trace)
+    def _owner(self, structure: str, decision: Callable[[int], Raw | None]) -> int | None:
         spots = self._spots.get(structure)
         if spots is None:
             return None
-        decisions = trace.decisions
-        raw = [decision_of(trace, spot, decisions) for spot in spots]
+        raw = [decision(spot) for spot in spots]
         codes = tuple(code[0] for code in raw if code is not None)
         return self._found.get((structure, codes))
 

@@ -1,7 +1,7 @@
 """What cannot be searched is measured as it is, under TVM's tuner and under ours alike."""
 
 import pytest
-import tvm
+import tvm_ffi
 from tvm import te
 from tvm.s_tir import Schedule
 from tvm.s_tir import meta_schedule as ms
@@ -65,4 +65,4 @@ def test_one_way_for_both_flows(name, tmp_path):
     assert any(note in one for one in result.notes)
     again = mschedx.tune(function, target, trials=4, work_dir=tmp_path / "ours", progress=False)
     assert (again.measured, again.latency_s) == (0, result.latency_s)
-    assert tvm.ir.structural_equal(again.schedule.mod, result.schedule.mod)
+    assert tvm_ffi.structural_equal(again.schedule.mod, result.schedule.mod)

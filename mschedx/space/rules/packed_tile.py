@@ -72,9 +72,13 @@ def _stagings(sch: Any, block: Any, contraction: Contraction) -> tuple[bool, ...
 
     Staging compacts rows that a task reads along the reduction. Images whose channels lie apart
     (``[N, C, H, W]``) are read in place, unless they are padded: there the copy exists anyway.
+    What is computed just before (the quotients of a softmax) stays with what computes it.
     """
     broadcast = contraction.broadcast
-    copied = tile.producer_of(sch, block, broadcast) is not None
+    producer = tile.producer_of(sch, block, broadcast)
+    if producer is not None and not tile.is_copy(sch.get(producer)):
+        return (False,)
+    copied = producer is not None
     along = broadcast.plain[-1] in contraction.reductions
     return (False, True) if copied or along else (False,)
 

@@ -47,6 +47,11 @@ def _blocks(sch: Schedule) -> list[Any]:
     return list(sch.get_child_blocks(root))
 
 
+def _name(sch: Schedule, block: Any) -> str:
+    body: Any = sch.get(block)
+    return str(body.name_hint)
+
+
 def _kind(sch: Schedule, loop: Any) -> int:
     statement: Any = sch.get(loop)
     return int(statement.kind)
@@ -82,7 +87,8 @@ class UnlessTiled(PyScheduleRule):
 def is_root(sch: Schedule, block: Any) -> bool:
     """Whether the block is the one that holds all others."""
     function = next(iter(sch.mod.functions.values()))
-    return bool(sch.get(block).same_as(function.body.block))
+    body: Any = sch.get(block)
+    return bool(body.same_as(function.body.block))
 
 
 @derived_object
@@ -133,7 +139,8 @@ class Remainder(PyScheduleRule):
     def _copy(self, sch: Schedule) -> Schedule:
         """The schedule anew: ``Schedule.copy`` fails once a lane has been tensorised."""
         fresh = Schedule(self.mod)
-        sch.trace.apply_to_schedule(fresh, remove_postproc=True)
+        trace: Any = sch.trace
+        trace.apply_to_schedule(fresh, remove_postproc=True)
         return fresh
 
     def _each(self, sch: Schedule, names: Sequence[str]) -> Schedule:
@@ -162,7 +169,7 @@ def _needed_by_last_only(sch: Schedule, names: Sequence[str]) -> bool:
     original of a copied schedule unusable.
     """
     readers = {
-        str(sch.get(reader).name_hint)
+        _name(sch, reader)
         for name in names[:-1]
         for reader in sch.get_consumers(sch.get_sblock(name))
     }
@@ -175,7 +182,7 @@ def _serial_runs(sch: Schedule) -> list[list[str]]:
     for block in _blocks(sch):
         loops = sch.get_loops(block)
         if loops and all(_kind(sch, loop) == ForKind.SERIAL for loop in loops):
-            runs[-1].append(str(sch.get(block).name_hint))
+            runs[-1].append(_name(sch, block))
         else:
             runs.append([])
     return [run for run in runs if run]

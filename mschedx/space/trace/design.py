@@ -15,6 +15,7 @@ Notation: D is the number of decisions, the columns of a config.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -315,10 +316,14 @@ class Design:
 
         None where the trace leaves one open, or has another number of values than the columns.
         """
-        config = np.empty(len(self.decisions), dtype=np.int64)
         decisions = trace.decisions
+        return self.decided_by(lambda index: decision_of(trace, index, decisions))
+
+    def decided_by(self, decision: Callable[[int], Raw | None]) -> IntArray | None:
+        """As :meth:`decided`, of a function that gives the decision of an instruction."""
+        config = np.empty(len(self.decisions), dtype=np.int64)
         for table in self.tables:
-            raw = decision_of(trace, table.instruction, decisions)
+            raw = decision(table.instruction)
             row = raw and self._row(table, raw)
             if row is None:
                 return None

@@ -122,10 +122,14 @@ def decision_of(trace: Trace, index: int, decisions: Any = None) -> Raw | None:
     ``decisions`` are the trace's, for who reads many: asking the trace for them copies them.
     """
     decisions = trace.decisions if decisions is None else decisions
-    value = decisions.get(trace.insts[index], None)
-    if value is None:
+    return as_raw(decisions.get(trace.insts[index], None))
+
+
+def as_raw(decision: Any) -> Raw | None:
+    """Give a decision as TVM or JSON has it as a tuple; None for none."""
+    if decision is None:
         return None
-    value = plain(value)
+    value = plain(decision)
     return value if isinstance(value, tuple) else (value,)
 
 

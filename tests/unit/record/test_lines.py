@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from mschedx.record import lines
 from mschedx.record.lines import append_lines, parse, read_lines, write_atomic
 
 
@@ -57,3 +58,25 @@ def test_a_file_that_cannot_be_replaced_stays(tmp_path, monkeypatch):
     with pytest.raises(OSError, match=f"No space left on device: '{file}'"):
         write_atomic(file, "new")
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+
+
+def test_a_reader_parses_what_was_added_and_notices_what_was_changed(tmp_path, monkeypatch):
+    path, parsed = tmp_path / "x.jsonl", []
+    whole = lines.parse
+    monkeypatch.setattr(lines, "parse", lambda text: parsed.append(text) or whole(text))
+    reader = lines.Reader()
+    assert reader.lines(path) == []
+    path.write_text("1\n2\n")
+    assert [line.content for line in reader.lines(path)] == [1, 2]
+    with path.open("a") as file:
+        file.write("3\n[4")
+    found = reader.lines(path)
+    assert [(line.number, line.content) for line in found] == [(0, 1), (1, 2), (2, 3), (3, None)]
+    with path.open("a") as file:
+        file.write("]\n")
+    assert [line.content for line in reader.lines(path)] == [1, 2, 3, [4]]
+    assert parsed == [b"1", b"2", b"3", b"[4", b"[4]"]
+    path.write_text("2\n3\n")
+    assert [line.content for line in reader.lines(path)] == [2, 3]
+    path.unlink()
+    assert reader.lines(path) == []

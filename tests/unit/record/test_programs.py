@@ -5,7 +5,7 @@ from tvm.s_tir import meta_schedule as ms
 
 from mschedx.inputs import normalize_mod
 from mschedx.record.contents import TRIALS
-from mschedx.record.programs import program_hash, recorded_programs
+from mschedx.record.programs import program_hash, recorded_trials
 from mschedx.tuning import tune
 
 
@@ -16,16 +16,21 @@ def test_the_journal_knows_the_programs_that_replaying_would_give(tmp_path):
         program_hash(record.as_measure_candidate().sch.mod)
         for record in database.get_all_tuning_records()
     }
-    assert recorded_programs(database, normalize_mod(gemm())) == replayed
-    assert recorded_programs(database, normalize_mod(gemm(64))) is None
+    found = recorded_trials(database, normalize_mod(gemm()))
+    assert {one.program for one in found} == replayed
+    assert len(found) == len(database)
+    assert recorded_trials(database, normalize_mod(gemm(64))) is None
 
 
-def test_a_record_without_its_hash_makes_the_answer_unknown(tmp_path):
+def test_a_record_without_its_hash_is_told_apart(tmp_path):
     result = tune(gemm(), trials=4, work_dir=tmp_path, **quick(Runner()))
     entries = [json.loads(line) for line in (tmp_path / TRIALS).read_text().splitlines()]
     del next(e for e in entries if e["kind"] == "trial")["program"]
     (tmp_path / TRIALS).write_text("".join(json.dumps(e) + "\n" for e in entries))
-    assert recorded_programs(result.database, normalize_mod(gemm())) is None
+    found = [one.program for one in recorded_trials(result.database, normalize_mod(gemm()))]
+    assert found[0] is None
+    assert None not in found[1:]
     (tmp_path / TRIALS).unlink()
-    assert recorded_programs(result.database, normalize_mod(gemm())) is None
-    assert recorded_programs(ms.database.MemoryDatabase(), normalize_mod(gemm())) is None
+    found = recorded_trials(result.database, normalize_mod(gemm()))
+    assert [one.program for one in found] == [None] * 4
+    assert recorded_trials(ms.database.MemoryDatabase(), normalize_mod(gemm())) is None

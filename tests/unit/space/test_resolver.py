@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from dummy import gemm, softmax, target
@@ -34,6 +36,38 @@ def test_every_trace_leads_to_its_sketch_and_config_and_back(found):
     positions, configs = resolved.of(1)
     assert positions.tolist() == [3, 4, 5]
     assert np.array_equal(configs, [config for s, config, _ in wanted if s == 1])
+
+
+def test_traces_as_files_keep_them_lead_to_the_same(found):
+    resolver = Resolver(found)
+    traces = [trace for _, _, trace in drawn(found)]
+    texts = [json.dumps(plain_json(trace.as_json(remove_postproc=False))) for trace in traces]
+    resolved = resolver.resolve(traces)
+    recorded = resolver.resolve_records([json.loads(text) for text in texts])
+    assert np.array_equal(recorded.sketch, resolved.sketch)
+    assert (resolved.sketch >= 0).all()
+    for one, other in zip(recorded.configs, resolved.configs):
+        assert np.array_equal(one, other)
+    instructions, decisions = json.loads(texts[0])
+    odd = [[cut(instructions), decisions], [instructions, decisions[:-1]], [[], []]]
+    assert resolver.resolve_records(odd).sketch.tolist() == [-1, -1, -1]
+
+
+def cut(instructions):
+    """Without the last instruction before the postprocs."""
+    end = next(i for i, inst in enumerate(instructions) if inst[0] == "EnterPostproc")
+    return instructions[: end - 1] + instructions[end:]
+
+
+def plain_json(value):
+    """FFI arrays and numbers as JSON has them."""
+    if isinstance(value, (str, bool, float)) or value is None:
+        return value
+    if hasattr(value, "value"):
+        return value.value
+    if isinstance(value, int):
+        return value
+    return [plain_json(item) for item in value]
 
 
 def test_compute_locations_tell_sketches_of_one_structure_apart():

@@ -193,7 +193,7 @@ class _Composer:
             known = info.serial is not None and info.vector is not None
             return self._fetched(b, len(own.loops), info) if known else self._unknown(b)
         if info.in_vector:
-            return self._fused(b, info)
+            return self._fused(b, info, "meta_schedule.auto_tensorize" in notes)
         if not self.kernels and info.vector is None:
             return self._unknown(b)
         return self._plain(b, len(own.loops) if "meta_schedule.auto_tensorize" in notes else None)
@@ -233,13 +233,19 @@ class _Composer:
             lambda strides: [None, *strides, None],
         )
 
-    def _fused(self, b: int, info: VectorInfo) -> _Nest:
-        """Outer loops fused into a parallel loop, inner ones into a vector loop."""
+    def _fused(self, b: int, info: VectorInfo, tensorized: bool) -> _Nest:
+        """Outer loops fused into a parallel loop, inner ones into a vector loop.
+
+        Loops inside the block that the postproc looked at stay as they are.
+        """
         chain = self.program.blocks[b].loops
         whole = info.whole or _NO
+        own = len(info.in_vector)
+        inner = (_NO,) * (len(chain) - own)
+        in_parallel, in_vector = (*info.in_parallel, *inner), (*info.in_vector, *inner)
         rest = []
-        for loop, parallel, vector in zip(chain, info.in_parallel, info.in_vector):
-            level = self._loop(b, loop)
+        for position, (loop, parallel, vector) in enumerate(zip(chain, in_parallel, in_vector)):
+            level = self._loop(b, loop, "intrinsic" if tensorized and position >= own else None)
             gone = _either(whole, _either(parallel, vector))
             extent = level.extent and _where(gone, _YES, level.extent)
             rest.append(replace(level, extent=extent))
@@ -252,9 +258,9 @@ class _Composer:
         def retold(levels: Levels, counts: bool) -> Levels:
             inside: list[Expression | None] = list(levels)
             for j in reversed(range(len(chain))):
-                inside[j] = _choose(info.in_parallel[j], inside[j + 1], levels[j])
+                inside[j] = _choose(in_parallel[j], inside[j + 1], levels[j])
             for j in range(1, len(chain) + 1):
-                inside[j] = _choose(info.in_vector[j - 1], inside[j - 1], inside[j])
+                inside[j] = _choose(in_vector[j - 1], inside[j - 1], inside[j])
             extents = [self.found.extents[loop] for loop in chain]
             touched = _whole_vector(levels, extents, info.vector) if counts else info.vector
             told = [_choose(whole, touched, value) for value in inside]

@@ -1,0 +1,99 @@
+"""Every block of a function with several gets the rule it deserves."""
+
+import numpy as np
+import pytest
+import tvm
+from tvm import te, topi
+from tvm.s_tir import Schedule
+from tvm.script import tirx as T
+from tvm.target import Target
+
+from mschedx.measure import verify
+from mschedx.space import sketches
+from mschedx.space.rules.remainder import accumulates_in_place
+
+TARGET = Target({"kind": "llvm", "mcpu": "cascadelake", "num-cores": 2})
+
+
+def product(a, b, name, transposed=False):
+    r = te.reduce_axis((0, a.shape[-1]), "r" + name)
+    *batch, m, _ = a.shape
+    n = b.shape[-2] if transposed else b.shape[-1]
+
+    def body(*i):
+        *rest, row, column = i
+        right = b(*rest, column, r) if transposed else b(*rest, r, column)
+        return te.sum(a(*rest, row, r) * right, r)
+
+    return te.compute((*batch, m, n), body, name=name)
+
+
+def attention(heads=2, length=32, depth=16):
+    q, k, v = (te.placeholder((heads, length, depth), name=name) for name in "QKV")
+    weights = topi.nn.softmax(product(q, k, "S", transposed=True))
+    return [q, k, v, product(weights, v, "O")]
+
+
+def two_products():
+    a, b, c = (te.placeholder((32, 32), name=name) for name in "ABC")
+    return [a, b, c, product(product(a, b, "P"), c, "O")]
+
+
+def scaled_rows_then_product():
+    a, b = (te.placeholder((32, 32), name=name) for name in "AB")
+    r = te.reduce_axis((0, 32), "r")
+    norm = te.compute((32,), lambda i: te.sum(a[i, r] * a[i, r], r), name="N")
+    scaled = te.compute((32, 32), lambda i, j: a[i, j] / te.sqrt(norm[i]), name="R")
+    return [a, b, product(scaled, b, "O")]
+
+
+FUNCTIONS = {f.__name__: f for f in (attention, two_products, scaled_rows_then_product)}
+
+
+def schedules(name):
+    function = te.create_prim_func(FUNCTIONS[name]()).with_attr("global_symbol", "main")
+    mod = tvm.IRModule({"main": function})
+    rng = np.random.default_rng(0)
+    return mod, [s.schedule(s.sample(1, rng)[0]) for s in sketches(mod, TARGET)]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_product_is_tiled_and_nothing_stays_serial(name):
+    mod, found = schedules(name)
+    products = {"attention": "SO", "two_products": "PO"}.get(name, "O")
+    for sch in found:
+        for one in products:
+            (vector,) = sch.get_loops(sch.get_sblock(f"{one}_update"))[-1:]
+            assert sch.get(vector).kind == tvm.tirx.ForKind.VECTORIZED
+        root = sch.get_sblock("root")
+        for block in sch.get_child_blocks(root):
+            outermost = sch.get(sch.get_loops(block)[0])
+            assert outermost.kind == tvm.tirx.ForKind.PARALLEL, sch.get(block).name_hint
+        assert verify(sch, mod, TARGET).ok
+
+
+def test_a_softmax_between_products_is_one_loop_nest():
+    for sch in schedules("attention")[1]:
+        nests = []
+        for block in sch.get_child_blocks(sch.get_sblock("root")):
+            outermost = sch.get(sch.get_loops(block)[0])
+            if not any(outermost.same_as(nest) for nest in nests):
+                nests.append(outermost)
+        assert len(nests) == 3  # scores, softmax, output
+
+
+@T.prim_func(s_tir=True)
+def in_place(a: T.Buffer((8, 8), "float32"), c: T.Buffer((8,), "float32")):
+    for i, j in T.grid(8, 8):
+        with T.sblock("C"):
+            vi, vj = T.axis.remap("SR", [i, j])
+            c[vi] = c[vi] + a[vi, vj]
+
+
+def test_what_accumulates_in_place_is_left_alone():
+    mod = tvm.IRModule({"main": in_place.with_attr("global_symbol", "main")})
+    sch = Schedule(mod)
+    assert accumulates_in_place(sch.get(sch.get_sblock("C")))
+    for sketch in sketches(mod, TARGET):
+        made = sketch.schedule(sketch.sample(1, np.random.default_rng(0))[0])
+        assert verify(made, mod, TARGET).ok
