@@ -21,8 +21,9 @@ demo: $(VENV)/.installed
 
 check: lint types test
 
+# Two processes, a file to each at a time: TVM starts slowly, and half of the time tests wait.
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m "not gpu and not slow and not performance"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not gpu and not slow and not performance"
 
 # On an idle machine.
 performance: $(VENV)/.installed-test
