@@ -31,6 +31,7 @@ from .felix_network import (
     labels_of,
     train,
 )
+from .shipped import weights_path
 from .train import bounded_threads
 
 if TYPE_CHECKING:
@@ -251,8 +252,8 @@ class FelixMLP(TVMCostModel):
     Parameters
     ----------
     config : FelixConfig, optional
-    pretrained : path, optional
-        A file that ``save`` wrote.
+    pretrained : str or path, optional
+        A model that comes with the package, by name, or a file that ``save`` wrote.
     seed : int
         Of initial weights and of the order of training.
     """
@@ -267,5 +268,5 @@ class FelixMLP(TVMCostModel):
     ) -> None:
         model = FelixMLPModel(config, seed)
         if pretrained is not None:
-            model.load(pretrained)
+            model.load(weights_path(pretrained))
         super().__init__(model)

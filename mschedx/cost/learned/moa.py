@@ -28,6 +28,7 @@ from ..adapter import TVMCostModel
 from ..base import Measured
 from .network import ScaledNetwork
 from .pam import PAMConfig, PAMModel
+from .shipped import weights_path
 
 if TYPE_CHECKING:
     from mschedx.space.task import Task
@@ -129,8 +130,9 @@ class MoA(TVMCostModel):
 
     Parameters
     ----------
-    pretrained : path
-        A file that `PAM.save` or ``mschedx train`` wrote.
+    pretrained : str or path
+        A model that comes with the package, by name, or a file that `PAM.save` or
+        ``mschedx train`` wrote.
     config : MoAConfig, optional
     seed : int
         Of the order of training.
@@ -142,5 +144,5 @@ class MoA(TVMCostModel):
         self, pretrained: str | Path, config: MoAConfig | None = None, seed: int = 0
     ) -> None:
         model = MoAModel(config, seed)
-        model.load(pretrained)
+        model.load(weights_path(pretrained))
         super().__init__(model)

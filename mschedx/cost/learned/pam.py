@@ -23,6 +23,7 @@ from .features import ACCESS_NAMES, STATEMENT_NAMES, ProgramArrays, ProgramFeatu
 from .losses import lambda_rank
 from .network import NetworkForm, ScaledNetwork, make_network
 from .replay import Replay
+from .shipped import weights_path
 from .train import Course, TrainConfig, bounded_threads, fit, predict
 
 if TYPE_CHECKING:
@@ -260,8 +261,9 @@ class PAM(TVMCostModel):
     Parameters
     ----------
     config : PAMConfig, optional
-    pretrained : path, optional
-        A file that `save` or ``mschedx train`` wrote.
+    pretrained : str or path, optional
+        A model that comes with the package, by name, or a file that `save` or ``mschedx train``
+        wrote.
     seed : int
     """
 
@@ -275,5 +277,5 @@ class PAM(TVMCostModel):
     ) -> None:
         model = PAMModel(config, seed)
         if pretrained is not None:
-            model.load(pretrained)
+            model.load(weights_path(pretrained))
         super().__init__(model)
