@@ -57,7 +57,9 @@ def compiler() -> str:
     """
     path = shutil.which("g++")
     if path is None:
-        raise RuntimeError("no g++ on the path: the emulator compiles kernels with it (12 or newer)")
+        raise RuntimeError(
+            "no g++ on the path: the emulator compiles kernels with it (12 or newer)"
+        )
     version = subprocess.run([path, "-dumpversion"], capture_output=True, text=True, check=True)
     if int(version.stdout.split(".")[0]) < 12:
         raise RuntimeError(f"expected g++ 12 or newer, got {version.stdout.strip()} ({path})")
@@ -94,7 +96,9 @@ def runtime() -> Path:
     sources = sorted(RUNTIME.glob("*.cc"))
     everything = sorted([*RUNTIME.glob("*"), *INCLUDE.glob("*")])
     key = hashlib.sha256(b"".join(path.read_bytes() for path in everything if path.is_file()))
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mschedx" / "emulator"
+    cache = (
+        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mschedx" / "emulator"
+    )
     path = cache / f"runtime-{key.hexdigest()[:16]}.so"
     if not path.exists():
         cache.mkdir(parents=True, exist_ok=True)

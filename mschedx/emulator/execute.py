@@ -96,7 +96,9 @@ def execute(
         return run(library, arrays, options)
 
 
-def run(library: Library, arrays: Sequence[np.ndarray], options: Options | None = None) -> Execution:
+def run(
+    library: Library, arrays: Sequence[np.ndarray], options: Options | None = None
+) -> Execution:
     """Execute a compiled program; see :func:`execute`."""
     options = options or Options()
     memory = _memory(library.program, arrays)

@@ -84,8 +84,10 @@ class Fault:
             )
         text = f"{who} {did} {self.size_bytes} bytes, {where}, {self.line}"
         if self.kind is Kind.RACE:
-            other = "a copy not yet waited for" if self.asynchronous else (
-                "a write" if self.other_write else "a read"
+            other = (
+                "a copy not yet waited for"
+                if self.asynchronous
+                else ("a write" if self.other_write else "a read")
             )
             return f"race: {text}; unordered with {other} by thread {self.other_thread}, {self.other_line}"
         return f"{self.kind.name.lower().replace('_', ' ')}: {text}"

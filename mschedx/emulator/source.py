@@ -180,5 +180,3 @@ def _constant(value: Any, what: str) -> int:
     if not isinstance(value, tvm.tirx.IntImm):
         raise ValueError(f"expected a constant for {what}, got {value}; bind dynamic shapes first")
     return int(value.value)
-
-

@@ -96,8 +96,7 @@ def _entry(name: str, parameters: str) -> str:
             )
         arguments.append(f"static_cast<{declared}>(arguments[{i}])")
     return (
-        f'extern "C" void emulated_{name}(void** arguments) '
-        f"{{ {name}({', '.join(arguments)}); }}\n"
+        f'extern "C" void emulated_{name}(void** arguments) {{ {name}({", ".join(arguments)}); }}\n'
     )
 
 
@@ -150,7 +149,9 @@ def _characters(text: str, start: int = 0) -> Iterator[tuple[int, str, int]]:
 
 
 def _closing(text: str, start: int) -> int:
-    return next(i for i, character, depth in _characters(text, start) if depth < 0 and character == ")")
+    return next(
+        i for i, character, depth in _characters(text, start) if depth < 0 and character == ")"
+    )
 
 
 def _split(text: str, separator: str) -> list[str]:
