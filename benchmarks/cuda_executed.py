@@ -28,15 +28,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import tvm
 from cuda_workloads import TARGET, WORKLOADS, product
 from gpu_stages import Budget, Journal, Record, Stage, advance
+from tvm.target import Target
 
 from mschedx.emulator import CompilationError, Kind, Options, UnsupportedSource
 from mschedx.emulator.build import build
 from mschedx.emulator.check import Checked, Reference, check, reference
 from mschedx.emulator.execute import run
-from mschedx.emulator.source import generate
-from mschedx.space import InvalidSchedule, Sketch
+from mschedx.emulator.source import Program, generate
+from mschedx.space import InvalidSchedule, Sketch, sketches
 
 BATCH = 8
 CRASHES = 3
@@ -121,8 +123,6 @@ def _note_crash(name: str, args: argparse.Namespace, status: int) -> None:
 
 def _work(name: str, args: argparse.Namespace) -> int:
     """Execute what is left of one workload, in this process."""
-    from tvm.target import Target
-
     budget = Budget(args.budget)
     workload, target = WORKLOADS[name], Target(TARGET)
     expected = reference(workload.module(), np.random.default_rng(0))
@@ -157,7 +157,7 @@ def _as_many(sketch: Sketch, count: int, rng: np.random.Generator) -> np.ndarray
 
 
 def _record(
-    sketch: Sketch, config: np.ndarray, target: object, expected: Reference, folder: Path
+    sketch: Sketch, config: np.ndarray, target: Target, expected: Reference, folder: Path
 ) -> Record:
     outcome = sketch.schedules(config[None])[0]
     if isinstance(outcome, InvalidSchedule):
@@ -225,12 +225,7 @@ def _speed(seconds: float) -> int:
 
 
 def time_launches(seconds: float) -> None:
-    """Launch 16 × 32 × 64 products over and over in this process; print how many a minute."""
-    import tvm
-    from tvm.target import Target
-
-    from mschedx.space import sketches
-
+    """Launch 32 × 32 × 32 products over and over in this process; print how many a minute."""
     target = Target(TARGET)
     for dtype in ("float16", "float32"):
         mod = tvm.IRModule({"main": product(32, 32, 32, dtype)})
@@ -247,7 +242,7 @@ def time_launches(seconds: float) -> None:
         print(f"{dtype} 32x32x32, one block of 64 threads: {rate:.0f} launches a minute a process")
 
 
-def _one_block_of_64(found: list[Sketch], target: object) -> object:
+def _one_block_of_64(found: list[Sketch], target: Target) -> Program:
     rng = np.random.default_rng(0)
     for sketch in found:
         for outcome in sketch.schedules(sketch.sample(64, rng)):

@@ -208,6 +208,12 @@ def _all(function: Any, kind: type) -> list[Any]:
     return [kind.from_buffer_copy(found[i]) for i in range(count)]
 
 
+def _statement(text: list[str], number: int) -> str:
+    """Give a line, and of an asm statement the next, where the instruction stands."""
+    one = text[number - 1 : number + 1]
+    return (one[-1] if "asm" in one[0] else one[0]).strip()
+
+
 def _lines(machine: ctypes.CDLL, library: Library, addresses: set[int]) -> dict[int, Line]:
     """Find the lines of return addresses, in the kernel rather than in what was inlined there."""
     lines = dict.fromkeys(addresses, Line(0, ""))
@@ -225,5 +231,5 @@ def _lines(machine: ctypes.CDLL, library: Library, addresses: set[int]) -> dict[
         numbers = re.findall(r"\.cc:(\d+)", block)
         if numbers:
             number = int(numbers[-1])
-            lines[address] = Line(number, text[number - 1].strip() if number <= len(text) else "")
+            lines[address] = Line(number, _statement(text, number))
     return lines

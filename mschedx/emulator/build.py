@@ -1,4 +1,4 @@
-"""From source to a library: the host's C++ compiler, called for the runtime once and for kernels."""
+"""From source to a library by the host's C++ compiler: the runtime once, kernels each."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def reference(mod: tvm.IRModule, rng: np.random.Generator) -> Reference:
     """
     (function,) = mod.functions.values()
     before = [_argument(buffer, rng) for buffer in function.params]
-    built = tvm.compile(mod, target="llvm")
+    built = tvm.compile(mod, target=Target("llvm"))
     tensors = [tvm.runtime.tensor(array) for array in before]
     built(*tensors)
     after = tuple(_as(tensor.numpy(), like) for tensor, like in zip(tensors, before, strict=True))

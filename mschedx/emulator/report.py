@@ -69,9 +69,6 @@ class Fault:
     count: int
 
     def __str__(self) -> str:
-        did = "writes" if self.write else "reads"
-        where = f"{self.array} at byte {self.offset_bytes}"
-        who = f"thread {self.thread} of block {self.block}"
         if self.kind is Kind.SHARED_SIZE:
             return (
                 f"{self.offset_bytes} bytes of shared memory, more than the {self.size_bytes} "
@@ -82,15 +79,18 @@ class Fault:
                 f"thread {self.thread} waits at {self.line}, "
                 f"thread {self.other_thread} at {self.other_line}: they never meet"
             )
-        text = f"{who} {did} {self.size_bytes} bytes, {where}, {self.line}"
-        if self.kind is Kind.RACE:
-            other = (
-                "a copy not yet waited for"
-                if self.asynchronous
-                else ("a write" if self.other_write else "a read")
-            )
-            return f"race: {text}; unordered with {other} by thread {self.other_thread}, {self.other_line}"
-        return f"{self.kind.name.lower().replace('_', ' ')}: {text}"
+        did = "writes" if self.write else "reads"
+        text = (
+            f"{self.kind.name.lower().replace('_', ' ')}: thread {self.thread} of block "
+            f"{self.block} {did} {self.size_bytes} bytes of {self.array} at byte "
+            f"{self.offset_bytes}, {self.line}"
+        )
+        if self.kind is not Kind.RACE:
+            return text
+        other = "a write" if self.other_write else "a read"
+        if self.asynchronous:
+            other = "a copy not yet waited for"
+        return f"{text}; unordered with {other} by thread {self.other_thread}, {self.other_line}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,6 +84,9 @@ def generate(mod: tvm.IRModule, target: Target) -> Program:
     """
     if target.kind.name != "cuda":
         raise ValueError(f'expected a target of kind "cuda", got "{target.kind.name}"')
+    shared_limit_bytes = int(target.attrs.get("max_shared_memory_per_block", 0))
+    if shared_limit_bytes == 0:
+        raise ValueError("the target has no max_shared_memory_per_block; state it, or use a tag")
     if len(mod.functions) != 1:
         names = [var.name_hint for var in mod.functions]
         raise ValueError(f"expected a module of one function, got {names}; pass one task at a time")
@@ -96,7 +99,7 @@ def generate(mod: tvm.IRModule, target: Target) -> Program:
         source=built.mod.imports[0].inspect_source(),
         arrays=arrays,
         launches=launches,
-        shared_limit_bytes=int(target.attrs["max_shared_memory_per_block"]),
+        shared_limit_bytes=shared_limit_bytes,
     )
 
 
