@@ -291,7 +291,10 @@ inline void hook(const void* address, unsigned bytes, bool write, const void* pc
   Thread& thread = *machine.current;
   if (machine.counting)
     thread.log.push_back({uint64_t(pc), uint64_t(address), bytes, write, is_shared(address)});
-  if (size_t(address) % bytes != 0) report_misaligned(thread, address, bytes, write, pc);
+  if (size_t(address) % bytes != 0) {
+    report_misaligned(thread, address, bytes, write, pc);
+    give_up();  // a device traps, and so may the host
+  }
   access(thread, address, bytes, write, pc);
 }
 
