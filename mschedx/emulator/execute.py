@@ -57,8 +57,8 @@ class Execution:
     arrays : list[numpy.ndarray]
         The program's arguments afterwards; unchanged from the kernel on that was given up.
     finished : bool
-        False if a kernel was given up: a misaligned access, one far out of bounds, threads that wait
-        for ever.
+        False if a kernel was given up: at a misaligned access, at one far out of bounds, or when
+        its threads wait for ever.
     faults : tuple[Fault, ...]
     counts : Counts or None
         None unless asked for.

@@ -34,12 +34,14 @@ void release_barrier() {
     if (machine.threads[i].state == State::at_barrier) make_runnable(machine.threads[i]);
 }
 
-// Lanes of a warp that wait with the same call.
+// Lanes of a warp that wait with the same call; one that waits for nobody in particular, by its
+// mask of 0, goes with those at the same place.
 unsigned callers(const Thread* lanes, int size, const WarpCall& call) {
   unsigned found = 0;
   for (int i = 0; i < size; ++i)
     if (lanes[i].state == State::in_warp_call && lanes[i].call.body == call.body &&
-        lanes[i].call.mask == call.mask && lanes[i].call.name == call.name)
+        lanes[i].call.mask == call.mask && lanes[i].call.name == call.name &&
+        (call.mask != 0 || lanes[i].call.pc == call.pc))
       found |= 1u << i;
   return found;
 }

@@ -72,7 +72,9 @@ def test_shared_memory_that_nobody_wrote():
 
 
 def test_a_block_does_not_see_what_another_left():
-    body = "if (blockIdx.x == {0}) s[t] = A[t]; __syncthreads(); if (blockIdx.x != {0}) D[t] = s[t];"
+    body = (
+        "if (blockIdx.x == {0}) s[t] = A[t]; __syncthreads(); if (blockIdx.x != {0}) D[t] = s[t];"
+    )
     for first in (0, 1):
         done = executed(body.format(first), STATIC, grid=(2, 1, 1))
         assert {f.kind for f in done.faults} == {Kind.UNINITIALISED}

@@ -9,7 +9,8 @@ from mschedx.emulator import Kind, Options
 SHARED = "__shared__ alignas(64) int s[256];"
 COPY = """
   asm volatile("cp.async.ca.shared.global [%0], [%1], 4;"
-               :: "r"((unsigned)__cvta_generic_to_shared(s + {to})), "l"(__cvta_generic_to_global(A + t))
+               :: "r"((unsigned)__cvta_generic_to_shared(s + {to})),
+                  "l"(__cvta_generic_to_global(A + t))
                : "memory");"""
 COMMIT = 'asm volatile("cp.async.commit_group;" :  : );'
 WAIT = 'asm volatile("cp.async.wait_group {n};" :  :  : "memory");'
@@ -18,9 +19,14 @@ RIGHT = {
     "barrier": "s[t] = A[t]; __syncthreads(); D[t] = s[63 - t];",
     "own": "s[t] = A[t]; D[t] = s[t];",
     "readers": "if (t == 0) s[0] = A[0]; __syncthreads(); D[t] = s[0];",
-    "reuse": "s[t] = A[t]; __syncthreads(); int x = s[63 - t]; __syncthreads(); s[t] = x; D[t] = s[t];",
+    "reuse": (
+        "s[t] = A[t]; __syncthreads(); int x = s[63 - t]; __syncthreads(); s[t] = x; D[t] = s[t];"
+    ),
     "warp": "s[t] = A[t]; __syncwarp(); D[t] = s[t ^ 1];",
-    "copied": COPY.format(to="t") + COMMIT + WAIT.format(n=0) + "__syncthreads(); D[t] = s[63 - t];",
+    "copied": COPY.format(to="t")
+    + COMMIT
+    + WAIT.format(n=0)
+    + "__syncthreads(); D[t] = s[63 - t];",
     "copied for itself": COPY.format(to="t") + COMMIT + WAIT.format(n=0) + "D[t] = s[t];",
     "two groups": COPY.format(to="t")
     + COMMIT
@@ -33,16 +39,28 @@ WRONG = {
     "write then read": "s[t] = A[t]; D[t] = s[63 - t];",
     "read then write": "s[t] = A[t]; __syncthreads(); int x = s[63 - t]; s[t] = x; D[t] = x;",
     "two writers": "s[t / 2] = A[t]; __syncthreads(); D[t] = s[t / 2];",
-    "one late writer": "s[t] = A[t]; __syncthreads(); int x = s[0]; if (t == 5) s[0] = x + 1; D[t] = x;",
+    "one late writer": (
+        "s[t] = A[t]; __syncthreads(); int x = s[0]; if (t == 5) s[0] = x + 1; D[t] = x;"
+    ),
     "other warp": "s[t] = A[t]; __syncwarp(); D[t] = s[t ^ 32];",
     "shuffles order nothing": (
         "s[t] = A[t]; int x = __shfl_sync(0xffffffffu, t, 0, 32); D[t] = s[t ^ 1] + x;"
     ),
     "no wait": COPY.format(to="t") + COMMIT + "__syncthreads(); D[t] = s[t];",
     "no commit": COPY.format(to="t") + WAIT.format(n=0) + "__syncthreads(); D[t] = s[t];",
-    "a group short": COPY.format(to="t") + COMMIT + WAIT.format(n=1) + "__syncthreads(); D[t] = s[t];",
-    "no barrier after the wait": COPY.format(to="t") + COMMIT + WAIT.format(n=0) + "D[t] = s[63 - t];",
-    "written under a copy": COPY.format(to="t") + COMMIT + "s[t] = 1;" + WAIT.format(n=0) + "D[t] = s[t];",
+    "a group short": COPY.format(to="t")
+    + COMMIT
+    + WAIT.format(n=1)
+    + "__syncthreads(); D[t] = s[t];",
+    "no barrier after the wait": COPY.format(to="t")
+    + COMMIT
+    + WAIT.format(n=0)
+    + "D[t] = s[63 - t];",
+    "written under a copy": COPY.format(to="t")
+    + COMMIT
+    + "s[t] = 1;"
+    + WAIT.format(n=0)
+    + "D[t] = s[t];",
     "copied under a reader": (
         "s[t] = A[t]; __syncthreads(); D[t] = s[63 - t];"
         + COPY.format(to="t")
