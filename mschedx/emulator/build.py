@@ -17,12 +17,17 @@ from .translate import INCLUDE, translate
 RUNTIME = Path(__file__).parent / "runtime"
 
 # The instrumentation calls functions of ours; the sanitizer's own library is not linked.
-_INSTRUMENTED = (
+_KERNEL = (
+    "-O1",
+    "-g1",
+    "-w",
     "-fsanitize=thread",
     "--param=tsan-instrument-func-entry-exit=0",
     "-fno-tree-sra",  # keeps vectors whole: one access each
     "-fno-strict-aliasing",
     "-fno-exceptions",
+    "-I",
+    str(INCLUDE),
 )
 _COMMON = ("-std=c++20", "-fPIC", "-ffp-contract=off", "-U_FORTIFY_SOURCE")
 
@@ -81,9 +86,9 @@ def build(program: Program, folder: Path) -> Library:
     source, library = folder / f"{name}.cc", folder / f"{name}.so"
     if not library.exists():
         source.write_text(text, encoding="utf-8")
-        options = ("-O1", "-g1", "-w", *_INSTRUMENTED, "-I", str(INCLUDE), "-include", "emulator.h")
         partial = folder / f"{name}.o"
-        _compile(*_COMMON, *options, "-c", str(source), "-o", str(partial))
+        prefix = ("-I", str(prepared()), "-include", "prefix.h")
+        _compile(*_COMMON, *_KERNEL, *prefix, "-c", str(source), "-o", str(partial))
         # Linked apart, without -fsanitize: nothing of the sanitizer's comes in.
         _compile("-shared", str(partial), "-o", str(library))
         partial.unlink()
@@ -91,22 +96,35 @@ def build(program: Program, folder: Path) -> Library:
 
 
 @functools.cache
-def runtime() -> Path:
-    """Compile the runtime, once for every state of its sources, into the user's cache."""
-    sources = sorted(RUNTIME.glob("*.cc"))
-    everything = sorted([*RUNTIME.glob("*"), *INCLUDE.glob("*")])
-    key = hashlib.sha256(b"".join(path.read_bytes() for path in everything if path.is_file()))
+def prepared() -> Path:
+    """Compile what all kernels share, once for every state of its sources, into the user's cache.
+
+    Returns
+    -------
+    Path
+        A folder with ``runtime.so``, and ``prefix.h``, the headers of a kernel, precompiled.
+    """
+    sources = sorted(path for path in (*RUNTIME.iterdir(), *INCLUDE.iterdir()) if path.is_file())
+    key = hashlib.sha256(repr((compiler(), _COMMON, _KERNEL)).encode())
+    for path in sources:
+        key.update(path.read_bytes())
     cache = (
         Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mschedx" / "emulator"
     )
-    path = cache / f"runtime-{key.hexdigest()[:16]}.so"
-    if not path.exists():
+    folder = cache / key.hexdigest()[:16]
+    if not folder.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(suffix=".so", dir=cache)
-        os.close(handle)
-        _compile(*_COMMON, "-O2", "-shared", *map(str, sources), "-o", partial)
-        os.replace(partial, path)  # whole, or not there
-    return path
+        partial = Path(tempfile.mkdtemp(dir=cache))
+        runtime = [str(path) for path in sources if path.suffix == ".cc"]
+        _compile(*_COMMON, "-O2", "-shared", *runtime, "-o", str(partial / "runtime.so"))
+        prefix = partial / "prefix.h"
+        prefix.write_text('#include "emulator.h"\n#include "mma.h"\n', encoding="utf-8")
+        _compile(*_COMMON, *_KERNEL, "-x", "c++-header", str(prefix), "-o", f"{prefix}.gch")
+        try:
+            os.replace(partial, folder)  # whole, or not there
+        except OSError:  # another process was first
+            shutil.rmtree(partial)
+    return folder
 
 
 def _compile(*options: str) -> None:

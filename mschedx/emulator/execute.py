@@ -21,7 +21,7 @@ from tvm.target import Target
 from mschedx.measure.timing import numpy_dtype
 
 from . import bindings
-from .build import Library, build, runtime
+from .build import Library, build, prepared
 from .report import Counts, Fault, merged
 from .source import Launch, Program, generate
 
@@ -142,7 +142,7 @@ def _memory(program: Program, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 @functools.cache
 def _machine() -> ctypes.CDLL:
-    return bindings.declare(ctypes.CDLL(str(runtime()), mode=ctypes.RTLD_GLOBAL))
+    return bindings.declare(ctypes.CDLL(str(prepared() / "runtime.so"), mode=ctypes.RTLD_GLOBAL))
 
 
 @contextmanager

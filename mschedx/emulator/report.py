@@ -132,8 +132,8 @@ class Counts:
     Attributes
     ----------
     instructions : dict[str, int]
-        Warp-wide instructions by warp (``mma``, ``ldmatrix``, ``wmma.load`` …); ``barrier``,
-        ``cp.async``, ``cp.async.wait`` and ``dp4a`` by thread.
+        Warp-wide instructions by warp (``mma.m16n8k16``, ``ldmatrix``, ``wmma.load``,
+        ``wmma.mma.k16`` …); ``barrier``, ``cp.async``, ``cp.async.wait``, ``dp4a`` by thread.
     requests : tuple[Requests, ...]
     """
 

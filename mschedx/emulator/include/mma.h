@@ -111,7 +111,7 @@ __forceinline__ void mma_sync(fragment<accumulator, m, n, k, D>& d,
                               fragment<matrix_b, m, n, k, T, LB>& b,
                               fragment<accumulator, m, n, k, C>& c) {
   emulator::TileProduct product{a.tile(), b.tile(), c.tile(), d.tile()};
-  emulator::warp_call("wmma.mma", emulator::multiply_tiles, ~0u, &product);
+  emulator::warp_call(k == 8 ? "wmma.mma.k8" : "wmma.mma.k16", emulator::multiply_tiles, ~0u, &product);
 }
 
 }  // namespace nvcuda::wmma

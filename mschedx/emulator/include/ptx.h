@@ -17,6 +17,16 @@ constexpr int c_registers(Multiply m) {
   return m == Multiply::k16_f16_f16 || m == Multiply::k8_f16_f16 ? 2 : 4;
 }
 
+constexpr const char* multiply_name(Multiply m) {
+  switch (m) {
+    case Multiply::k4_f32_tf32: return "mma.m16n8k4";
+    case Multiply::k8_f32_f16: case Multiply::k8_f16_f16: case Multiply::k8_f32_bf16:
+    case Multiply::k8_f32_tf32: return "mma.m16n8k8";
+    case Multiply::k32_s32_s8: case Multiply::k32_s32_u8: return "mma.m16n8k32";
+    default: return "mma.m16n8k16";
+  }
+}
+
 template <typename T>
 __forceinline__ unsigned to_bits(T value) { return __builtin_bit_cast(unsigned, value); }
 template <typename T>
@@ -31,7 +41,7 @@ __forceinline__ MultiplyOperands multiply_call(Inputs... inputs) {
   for (int j = 0; j < a_registers(m); ++j) operands.a[j] = words[i++];
   for (int j = 0; j < a_registers(m) / 2; ++j) operands.b[j] = words[i++];
   for (int j = 0; j < c_registers(m); ++j) operands.c[j] = words[i++];
-  warp_call("mma", multiply<m>, ~0u, &operands);
+  warp_call(multiply_name(m), multiply<m>, ~0u, &operands);
   return operands;
 }
 
