@@ -153,7 +153,10 @@ def launch(machine: ctypes.CDLL, kernel: Any, described: _Launch) -> Outcome:
     outcome = Outcome(machine.emulator_launch(ctypes.cast(kernel, c_void_p), byref(described)))
     if outcome is Outcome.TOO_LARGE:
         total = sum(described.bytes[i] for i in range(described.arrays))
-        raise MemoryError(f"{described.arrays} arrays of {total} bytes: emulate smaller shapes")
+        raise MemoryError(
+            "expected at most 64 arrays, 2 GiB together, "
+            f"got {described.arrays} of {total} bytes: emulate smaller shapes"
+        )
     return outcome
 
 

@@ -30,7 +30,7 @@ extern "C" int32_t emulator_launch(Kernel kernel, const Launch* launch) {
     memcpy(arguments[i], launch->data[i], launch->bytes[i]);
   clear_report(), clear_counts();
   machine.random = launch->seed * 0x9e3779b97f4a7c15ull + 1;
-  machine.counting = launch->counting, machine.in_warp_body = false;
+  machine.counting = launch->counting;
   machine.preempt_mean = launch->preempt_mean;
   machine.preempt_left = launch->preempt_mean == 0 ? 0 : draw() % (2 * launch->preempt_mean);
   machine.dynamic_bytes = launch->dynamic_bytes, machine.shared_limit = launch->shared_limit;

@@ -86,8 +86,10 @@ struct Machine {
   uint32_t epoch, block_start, launch_start;
   uint64_t random;
   uint64_t preempt_mean, preempt_left;  // accesses between pre-emptions; 0: none
-  bool counting, in_warp_body;
+  bool counting;
   size_t dynamic_bytes, shared_limit;
+  char* memory;  // of the device, with its margins
+  size_t memory_bytes;
 };
 
 extern Machine machine;

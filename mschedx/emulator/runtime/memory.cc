@@ -41,8 +41,6 @@ struct Array {
   size_t offset, bytes;  // in the global region
 };
 
-char* reservation;
-size_t reserved_bytes;
 Region shared, global;
 Array arrays[kMaxArrays];
 int array_count;
@@ -171,16 +169,16 @@ void touch(Region& region, size_t offset, unsigned bytes, bool write, const Thre
 }  // namespace
 
 void reserve_memory() {
-  if (reservation != nullptr) return;
-  for (size_t margin = kMargin; reservation == nullptr && margin >= kMargin >> 8; margin /= 2) {
+  if (machine.memory != nullptr) return;
+  for (size_t margin = kMargin; machine.memory == nullptr && margin >= kMargin >> 8; margin /= 2) {
     void* memory = mmap(nullptr, 2 * margin + kMargin / 8, PROT_NONE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) continue;
-    reservation = static_cast<char*>(memory);
-    reserved_bytes = 2 * margin + kMargin / 8;
-    shared.base = reservation + margin;
+    machine.memory = static_cast<char*>(memory);
+    machine.memory_bytes = 2 * margin + kMargin / 8;
+    shared.base = machine.memory + margin;
   }
-  if (reservation == nullptr) abort();
+  if (machine.memory == nullptr) abort();
   mprotect(shared.base - kGap, kMaxShared + 2 * kGap, PROT_READ | PROT_WRITE);
   global.base = shared.base + 2 * kMaxShared;
 }
@@ -278,60 +276,5 @@ intptr_t shared_offset(const void* pointer) {
 }
 
 void* shared_pointer(intptr_t offset) { return shared.base + offset; }
-
-namespace {
-
-// Everything else that a kernel touches is its own: registers, stacks, constants.
-inline void hook(const void* address, unsigned bytes, bool write, const void* pc) {
-  if (size_t(static_cast<const char*>(address) - reservation) >= reserved_bytes) return;
-  if (machine.preempt_mean != 0 && machine.preempt_left-- == 0) {
-    machine.preempt_left = draw() % (2 * machine.preempt_mean);
-    pre_empt();
-  }
-  Thread& thread = *machine.current;
-  if (machine.counting)
-    thread.log.push_back({uint64_t(pc), uint64_t(address), bytes, write, is_shared(address)});
-  if (size_t(address) % bytes != 0) {
-    report_misaligned(thread, address, bytes, write, pc);
-    give_up();  // a device traps, and so may the host
-  }
-  access(thread, address, bytes, write, pc);
-}
-
-}  // namespace
-
-// What the compiler's instrumentation calls.
-extern "C" {
-#define EMULATOR_HOOKS(n)                                                                   \
-  void __tsan_read##n(void* a) { hook(a, n, false, __builtin_return_address(0)); }          \
-  void __tsan_write##n(void* a) { hook(a, n, true, __builtin_return_address(0)); }
-#define EMULATOR_UNALIGNED(n)                                                                \
-  void __tsan_unaligned_read##n(void* a) { hook(a, n, false, __builtin_return_address(0)); } \
-  void __tsan_unaligned_write##n(void* a) { hook(a, n, true, __builtin_return_address(0)); }
-EMULATOR_HOOKS(1)
-EMULATOR_HOOKS(2)
-EMULATOR_HOOKS(4)
-EMULATOR_HOOKS(8)
-EMULATOR_HOOKS(16)
-EMULATOR_UNALIGNED(2)
-EMULATOR_UNALIGNED(4)
-EMULATOR_UNALIGNED(8)
-EMULATOR_UNALIGNED(16)
-
-// Aggregates of other sizes have no vector instruction: element by element, of 4 bytes at most.
-void __tsan_read_range(void* a, size_t bytes) {
-  const size_t step = (size_t(a) | bytes) % 4 == 0 ? 4 : (size_t(a) | bytes) % 2 == 0 ? 2 : 1;
-  for (size_t i = 0; i < bytes; i += step)
-    hook(static_cast<char*>(a) + i, unsigned(step), false, __builtin_return_address(0));
-}
-void __tsan_write_range(void* a, size_t bytes) {
-  const size_t step = (size_t(a) | bytes) % 4 == 0 ? 4 : (size_t(a) | bytes) % 2 == 0 ? 2 : 1;
-  for (size_t i = 0; i < bytes; i += step)
-    hook(static_cast<char*>(a) + i, unsigned(step), true, __builtin_return_address(0));
-}
-void __tsan_init() {}
-void __tsan_func_entry(void*) {}
-void __tsan_func_exit() {}
-}
 
 }  // namespace emulator

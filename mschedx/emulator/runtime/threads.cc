@@ -52,9 +52,7 @@ void perform(Warp& warp, Thread* lanes, unsigned who) {
     if (who >> i & 1) operands[i] = lanes[i].call.operands;
   const WarpCall& call = lanes[__builtin_ctz(who)].call;
   count_instruction(call.name);
-  machine.in_warp_body = true;
   call.body(operands);
-  machine.in_warp_body = false;
   for (int i = 0; i < warp.size; ++i)
     if (who >> i & 1) make_runnable(lanes[i]);
 }
@@ -212,7 +210,6 @@ bool run_block(Kernel run, void** with) {
 void forget_stacks() { made = 0; }
 
 void give_up() {
-  machine.in_warp_body = false;
   _longjmp(launcher, 2);
 }
 

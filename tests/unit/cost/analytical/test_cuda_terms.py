@@ -1,4 +1,4 @@
-"""Terms of the CUDA model that hold for every device; counts are held in test_counts_and_statements."""
+"""Terms of the CUDA model that hold on every device; test_counts_and_statements has counts."""
 
 import numpy as np
 import pytest
