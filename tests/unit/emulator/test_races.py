@@ -146,6 +146,20 @@ def test_interruptions_show_in_the_numbers_what_a_race_does():
     assert all(done.faults for done in (calm, restless))
 
 
+def test_the_same_seed_is_the_same_execution():
+    body = (
+        "int t = threadIdx.x; for (int i = 0; i < 50; ++i) { int x = D[t % 3]; D[t % 3] = x + t; }"
+    )
+    source = kernel(body, "int* D")
+
+    def run(seed):
+        options = Options(seed=seed, preempt_every=5)
+        return execute_kernel(source, [np.zeros(3, "int32")], options).arrays[0].tolist()
+
+    assert run(1) == run(1)
+    assert len({tuple(run(seed)) for seed in range(5)}) > 1
+
+
 def happens_before_races(programs):
     """Whether any two accesses of different threads clash in one epoch, one a write."""
     touched = {}
