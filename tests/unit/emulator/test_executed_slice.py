@@ -11,7 +11,6 @@ from mschedx.space import InvalidSchedule
 SLICE = (
     "f16",
     "f16_100x72x40",
-    "f16_bias_relu",
     "s8_nt",
     "tf32",
     "conv_3x3_s8",
