@@ -24,7 +24,8 @@ __forceinline__ __device__ void mschedx_mma_store(T* target, int pitch, const T*
   for (int i = 0; i < 4; ++i) {
     T* to = target + (row + i % 2 * 8) * pitch + column + i / 2 * 8;
     if (pitch % 2 == 0) {
-      *reinterpret_cast<Pair*>(to) = Pair{registers[2 * i], registers[2 * i + 1]};
+      const Pair pair{registers[2 * i], registers[2 * i + 1]};
+      *reinterpret_cast<Pair*>(to) = pair;
     } else {
       to[0] = registers[2 * i];
       to[1] = registers[2 * i + 1];

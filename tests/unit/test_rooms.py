@@ -18,6 +18,7 @@ ALLOWED = {
     "cost": ("space", "latency", "hardware"),
     "search": ("cost", "record"),
     "measure": ("compat",),
+    "emulator": ("measure",),
     "record": ("measure", "intrinsics", "latency", "version"),
     "report": ("record", "hardware", "peak"),
     "winner": ("record",),

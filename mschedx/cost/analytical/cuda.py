@@ -196,9 +196,10 @@ def _cost(view: StatementView, block: _Block, device: _Device) -> StatementCost:
     each = view.statement.flops + sum(
         16.0 * count for kind, count in view.statement.operations.items() if "call" in kind
     )
-    if view.statement.by_warp and view.statement.flops:
+    by_tensor_cores = _multiply_adds(view) if view.statement.by_warp else 0
+    if by_tensor_cores:
         speed = next((s for key, s in _TENSOR.items() if key in view.statement.intrinsic), 1.0)
-        terms["tensor"] = instances * view.statement.flops / (device.tensor_flops * speed * share)
+        terms["tensor"] = instances * by_tensor_cores / (device.tensor_flops * speed * share)
         # A multiprocessor issues its tensor operations from four warps at least.
         terms["tensor"] = terms["tensor"] / np.minimum(active / 4, 1.0)
     elif each:
@@ -243,6 +244,12 @@ def _bank_conflicts(one: AllocationInfo, size: FloatArray, configs: IntArray) ->
     for bytes_apart, ways in ((32, 2.0), (64, 4.0), (128, 8.0)):
         found = np.where(np.rint(pitch) % bytes_apart == 0, ways, found)
     return found
+
+
+def _multiply_adds(view: StatementView) -> int:
+    """Additions and products of one instance, of floats or integers."""
+    operations = view.statement.operations.items()
+    return sum(count for kind, count in operations if kind.endswith((".add", ".mul")))
 
 
 def _threads(view: StatementView, prefix: str) -> FloatArray:

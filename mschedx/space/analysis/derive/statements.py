@@ -38,6 +38,8 @@ from ..read.tensorized import described_operations
 Levels = Sequence[Expression | None]
 
 _YES, _NO = constant(1), constant(0)
+_FRAGMENTS = ("wmma.", "m16n8k8.")
+"""Scopes of what a warp's threads hold together begin so."""
 
 
 def statements(
@@ -114,10 +116,11 @@ class _Composer:
         top = top_of(self.program, b)
         written = [access for access in accesses if access.is_write]
         is_init = not intrinsic and self._initialises(b)
+        touched = tuple(self._access(access, nest) for access in accesses)
         main = Statement(
             name=block.name,
             loops=nest.loops,
-            accesses=tuple(self._access(access, nest) for access in accesses),
+            accesses=touched,
             operations=described_operations(intrinsic) if intrinsic else dict(block.operations),
             intrinsic=intrinsic or str(notes.get("meta_schedule.auto_tensorize", "")),
             lanes=_YES if intrinsic else _lanes(nest.loops),
@@ -126,7 +129,7 @@ class _Composer:
             is_init=is_init or block.name.endswith("_init"),
             is_reduction=any(kind == "reduce" for _, kind, _ in block.iters),
             predicated=any(p.blocks[b].predicated for p in self.programs),
-            by_warp=WARP_EXECUTION in notes,
+            by_warp=WARP_EXECUTION in notes or (bool(intrinsic) and _has_fragment(touched)),
         )
         if not (block.initializes and main.is_reduction):
             return [main]
@@ -420,6 +423,11 @@ def _lane_stride(strides: Levels, extents: Levels, info: VectorInfo) -> Expressi
             moves = multiply(_either(info.whole or _NO, taken), where_at_most(extent, 1, 0, 1))
             lanes = _either(moves, lanes)
     return lanes
+
+
+def _has_fragment(accesses: Sequence[BufferAccess]) -> bool:
+    """Whether one is of a buffer that the threads of a warp hold together."""
+    return any(access.scope.startswith(_FRAGMENTS) for access in accesses)
 
 
 def _initialisation(main: Statement, writes: Sequence[BufferAccess]) -> Statement:

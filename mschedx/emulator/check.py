@@ -1,0 +1,138 @@
+"""Whether a schedule computes what its unscheduled program does, executed without a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tvm
+from tvm.target import Target
+
+from mschedx.measure.reference import precision
+from mschedx.measure.timing import numpy_dtype
+from mschedx.measure.tolerance import compare
+
+from .build import build
+from .execute import Execution, Options, run
+from .source import generate
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Arguments of a program before and after, and how exact a schedule must be.
+
+    Attributes
+    ----------
+    before, after : tuple[numpy.ndarray, ...]
+    relative_tolerance : float
+        See :mod:`mschedx.measure.tolerance`.
+    """
+
+    before: tuple[np.ndarray, ...]
+    after: tuple[np.ndarray, ...]
+    relative_tolerance: float
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What an execution says of a schedule.
+
+    Attributes
+    ----------
+    wrong : str
+        How the numbers differ; empty if they agree.
+    execution : Execution
+        With the faults.
+    """
+
+    wrong: str
+    execution: Execution
+
+    @property
+    def ok(self) -> bool:
+        """Whether numbers agree and nothing is at fault."""
+        return not self.wrong and not self.execution.faults
+
+
+def reference(mod: tvm.IRModule, rng: np.random.Generator) -> Reference:
+    """Run the unscheduled program on the CPU.
+
+    Floats are whole numbers from -2 to 2, so that sums of products have no rounding in any type as
+    long as they stay below the type's significand; integers are any. Arguments that the program
+    writes start with all bits set.
+    """
+    (function,) = mod.functions.values()
+    before = [_argument(buffer, rng) for buffer in function.params]
+    built = tvm.compile(mod, target=Target("llvm"))
+    tensors = [tvm.runtime.tensor(array) for array in before]
+    built(*tensors)
+    after = tuple(_as(tensor.numpy(), like) for tensor, like in zip(tensors, before, strict=True))
+    poisoned = tuple(
+        array if np.array_equal(_bits(array), _bits(done)) else _poison(array)
+        for array, done in zip(before, after, strict=True)
+    )
+    return Reference(poisoned, after, precision(mod).relative_tolerance())
+
+
+def check(
+    mod: tvm.IRModule,
+    target: Target,
+    expected: Reference,
+    folder: Path,
+    options: Options | None = None,
+) -> Checked:
+    """Execute a scheduled module on the reference's arguments.
+
+    Parameters
+    ----------
+    mod : IRModule
+    target : Target
+        Of kind cuda.
+    expected : Reference
+    folder : Path
+        Where the compiled kernels go while they are needed.
+    options : Options or None
+
+    Raises
+    ------
+    ValueError, UnsupportedSource, CompilationError
+        As :func:`mschedx.emulator.execute` does.
+    """
+    library = build(generate(mod, target), folder)
+    execution = run(library, expected.before, options)
+    library.path.unlink()
+    if not execution.finished:
+        return Checked("given up", execution)
+    wrong = _difference(execution.arrays, expected)
+    return Checked(wrong, execution)
+
+
+def _difference(arrays: Sequence[np.ndarray], expected: Reference) -> str:
+    for found, wanted in zip(arrays, expected.after, strict=True):
+        if reason := compare(found, wanted, expected.relative_tolerance).reason:
+            return reason
+    return ""
+
+
+def _argument(buffer: tvm.tirx.Buffer, rng: np.random.Generator) -> np.ndarray:
+    dtype = numpy_dtype(str(buffer.dtype))
+    shape = tuple(int(extent) for extent in buffer.shape)
+    if dtype.kind in "iu" and dtype.itemsize == 1:
+        limits = np.iinfo(dtype)
+        return rng.integers(limits.min, limits.max + 1, shape).astype(dtype)
+    return rng.integers(-2, 3, shape).astype(dtype)
+
+
+def _bits(array: np.ndarray) -> np.ndarray:
+    return np.frombuffer(array.tobytes(), np.uint8)
+
+
+def _as(array: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """TVM gives back bfloat16 as its bits."""
+    return array if array.dtype == like.dtype else array.view(like.dtype)
+
+
+def _poison(array: np.ndarray) -> np.ndarray:
+    return np.full(array.nbytes, 0xFF, np.uint8).view(array.dtype).reshape(array.shape)

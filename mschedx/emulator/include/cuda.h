@@ -1,0 +1,1 @@
+// Stands in for CUDA's header; emulator.h has what kernels need of it.

@@ -1,0 +1,25 @@
+"""What statements and the analytical model say of tensor-core products is what is executed."""
+
+import numpy as np
+import pytest
+from cuda_counts import ratios
+from cuda_workloads import TARGET, WORKLOADS
+from tvm.target import Target
+
+from mschedx.emulator.check import reference
+
+
+@pytest.mark.parametrize("name", ["f16", "s8_nt"])
+def test_operations_bytes_and_passes(name):
+    workload, target = WORKLOADS[name], Target(TARGET)
+    expected = reference(workload.module(), np.random.default_rng(0))
+    found = ratios(workload.sketches(target), target, expected, 4)
+    for quantity in (
+        "operations of tensor cores",
+        "sectors of L2",
+        "bytes that warps load",
+        "passes of warps' loads",
+    ):
+        np.testing.assert_allclose(found[quantity], 1, err_msg=quantity)
+    # Threads beyond what there is to copy count as copying.
+    assert min(found["bytes written to shared memory"]) == 1
