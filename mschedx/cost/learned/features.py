@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from mschedx.space.algebra.expression import Expression, constant
@@ -36,6 +35,8 @@ from .columns import (
 )
 
 if TYPE_CHECKING:
+    import torch
+
     from mschedx.space.sketch import Sketch
 
 IntArray = NDArray[np.int64]
@@ -154,6 +155,8 @@ class ProgramFeatures:
         accesses : float64 tensor [n, R, G]
             Differentiable in x; at a config, what a call gives, up to rounding.
         """
+        import torch
+
         logs = torch.log2(1.0 + self._tape.relaxed(x, width).clamp(min=0)).T
         return self._statements.relaxed(logs), self._accesses.relaxed(logs)
 
@@ -191,6 +194,8 @@ class _Rows:
         out.reshape(len(out), -1)[:, self._targets] = logs[:, self._sources]
 
     def relaxed(self, logs: torch.Tensor) -> torch.Tensor:
+        import torch
+
         flat = torch.tensor(self._constant.ravel(), dtype=logs.dtype, device=logs.device)
         flat = flat.expand(len(logs), -1).clone()
         targets = torch.from_numpy(self._targets)

@@ -1,0 +1,131 @@
+"""Pruner's improved network in NumPy: what ranks without importing PyTorch.
+
+It reads the files that :class:`~.pam.PAMModel` writes and computes what :mod:`.network` does, for
+programs of one sketch at a time, which need no padding.
+
+Notation
+--------
+n : programs; S, R : their statements and accesses; F, G : columns of these; E : width of attention.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from .features import ACCESS_NAMES, STATEMENT_NAMES, ProgramArrays
+
+Array = NDArray[np.float32]
+
+_HEADS = 4
+_PIECE = 1024
+
+
+class NumpyNetwork:
+    """A trained network that scores; nothing here learns.
+
+    Parameters
+    ----------
+    tensors : mapping of str to float32 array
+        The state of a `ScaledNetwork` in the improved form.
+    """
+
+    def __init__(self, tensors: Mapping[str, Array]) -> None:
+        self._tensors = dict(tensors)
+
+    @classmethod
+    def load(cls, path: str | Path) -> NumpyNetwork:
+        """Read what `PAMModel.save` wrote.
+
+        Raises
+        ------
+        ValueError
+            When the file is none of these, of the published form, or has other columns.
+        """
+        try:
+            with safe_open(str(path), framework="np") as file:
+                card = json.loads((file.metadata() or {})["card"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, KeyError, OSError, json.JSONDecodeError) as error:
+            raise ValueError(f"{path}: expected weights that PAM.save wrote: {error!r}") from error
+        columns = {"statements": list(STATEMENT_NAMES), "accesses": list(ACCESS_NAMES)}
+        if card.get("model") != "PAM" or card.get("published") or card.get("columns") != columns:
+            raise ValueError(
+                f"{path}: expected a PAM of the improved form with the columns of this version, got "
+                f"{card.get('model')}; train it again (`mschedx train`)"
+            )
+        return cls(tensors)
+
+    def __call__(self, programs: ProgramArrays) -> NDArray[np.float64]:
+        """Logits of programs [n], higher is better."""
+        pieces = np.split(np.arange(len(programs)), range(_PIECE, len(programs), _PIECE))
+        found = [self._logits(programs.take(piece)) for piece in pieces if len(piece)]
+        return np.concatenate([*found, np.empty(0)]).astype(np.float64)
+
+    def _logits(self, programs: ProgramArrays) -> Array:
+        both = np.concatenate(
+            [self._statements(programs.statements), self._accesses(programs.accesses)], axis=1
+        )
+        hidden = self._normal("network.norm", _relu(self._linear("network.fuse.0", both)))
+        for layer in range(2):
+            hidden = hidden + _relu(self._linear(f"network.residuals.{layer}.0", hidden))
+        return self._linear("network.score", hidden)[:, 0]
+
+    def _statements(self, rows: Array) -> Array:
+        """Programs [n, S, F] to [n, H]: a gated sum over statements."""
+        hidden = self._two("network.statements", self._scaled("statement_scaling", rows))
+        gate = 1 / (1 + np.exp(-self._linear("network.statement_weight", hidden)))
+        return (gate * hidden).sum(axis=1)
+
+    def _accesses(self, rows: Array) -> Array:
+        """Programs [n, R, G] to [n, E]: attention among accesses, then a weighted mean."""
+        hidden = self._two("network.accesses", self._scaled("access_scaling", rows))
+        if not hidden.shape[1]:
+            return np.zeros((len(hidden), hidden.shape[2]), dtype=np.float32)
+        hidden = hidden + self._tensors["network.positions.weight"][: hidden.shape[1]]
+        hidden = hidden + self._attention(self._normal("network.access_norm", hidden))
+        weight = _softmax(self._linear("network.access_weight", hidden)[..., 0])
+        return (weight[..., None] * hidden).sum(axis=1)
+
+    def _attention(self, seen: Array) -> Array:
+        """Every access [n, R, E] looks at all of its program's."""
+        name = "network.attention"
+        three = seen @ self._tensors[f"{name}.in_proj_weight"].T
+        three = three + self._tensors[f"{name}.in_proj_bias"]
+        count, rows, width = seen.shape
+        each = width // _HEADS
+        asks, keys, values = (
+            part.reshape(count, rows, _HEADS, each).swapaxes(1, 2)
+            for part in np.split(three, 3, axis=2)
+        )
+        share = _softmax(asks @ keys.swapaxes(2, 3) / np.sqrt(np.float32(each)))
+        mixed = (share @ values).swapaxes(1, 2).reshape(count, rows, width)
+        return self._linear(f"{name}.out_proj", mixed)
+
+    def _two(self, name: str, rows: Array) -> Array:
+        return _relu(self._linear(f"{name}.2", _relu(self._linear(f"{name}.0", rows))))
+
+    def _linear(self, name: str, rows: Array) -> Array:
+        return rows @ self._tensors[f"{name}.weight"].T + self._tensors[f"{name}.bias"]
+
+    def _scaled(self, name: str, rows: Array) -> Array:
+        return (rows - self._tensors[f"{name}.shift"]) / self._tensors[f"{name}.scale"]
+
+    def _normal(self, name: str, rows: Array) -> Array:
+        centred = rows - rows.mean(axis=-1, keepdims=True)
+        spread = np.sqrt((centred**2).mean(axis=-1, keepdims=True) + np.float32(1e-5))
+        return centred / spread * self._tensors[f"{name}.weight"] + self._tensors[f"{name}.bias"]
+
+
+def _relu(rows: Array) -> Array:
+    return np.maximum(rows, 0)
+
+
+def _softmax(rows: Array) -> Array:
+    powers = np.exp(rows - rows.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)

@@ -1,0 +1,68 @@
+"""The network in NumPy computes what PyTorch does, and imports none of it."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from dummy import gemm, softmax, target
+
+from mschedx.cost import Measured, PAMConfig, TrainConfig
+from mschedx.cost.learned.examples import Batch
+from mschedx.cost.learned.features import ProgramArrays, ProgramFeatures
+from mschedx.cost.learned.numpy_network import NumpyNetwork
+from mschedx.cost.learned.pam import PAMModel
+from mschedx.cost.learned.train import predict
+from mschedx.space import Task, sketches
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    (sketch, *_) = sketches(gemm(), target())
+    configs = sketch.sample(60, np.random.default_rng(0))
+    model = PAMModel(PAMConfig(train=TrainConfig(epochs=5)))
+    model.learn(Task("t"), [Measured(sketch, configs, 1e-5 + 1e-8 * configs.sum(axis=1))])
+    path = tmp_path_factory.mktemp("weights") / "pam.safetensors"
+    model.save(str(path))
+    return model, path
+
+
+@pytest.mark.parametrize("mod", [gemm(), softmax()], ids=["gemm", "softmax"])
+@pytest.mark.parametrize("space", [None, "post-order-apply"], ids=["ours", "tvm"])
+def test_logits_are_those_of_the_network_in_pytorch(trained, mod, space):
+    model, path = trained
+    network = NumpyNetwork.load(path)
+    for sketch in sketches(mod, target(), space)[:3]:
+        programs = ProgramFeatures.of(sketch)(sketch.sample(50, np.random.default_rng(1)))
+        wanted = predict(model.network, Batch.of([programs]), model.config.train).double().numpy()
+        np.testing.assert_allclose(network(programs), wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_programs_without_accesses_or_statements_have_a_score(trained):
+    model, path = trained
+    columns = model.network.network.form
+    empty = ProgramArrays(
+        np.zeros((3, 0, columns.statement_columns), np.float32),
+        np.zeros((3, 0, columns.access_columns), np.float32),
+    )
+    wanted = predict(model.network, Batch.of([empty]), model.config.train).numpy()
+    np.testing.assert_allclose(NumpyNetwork.load(path)(empty), wanted, rtol=1e-4, atol=1e-4)
+    assert NumpyNetwork.load(path)(empty.take(np.arange(0))).shape == (0,)
+
+
+def test_files_that_are_no_such_weights_are_refused(trained, tmp_path):
+    odd = tmp_path / "odd.safetensors"
+    odd.write_bytes(b"x")
+    with pytest.raises(ValueError, match="expected weights that PAM.save wrote"):
+        NumpyNetwork.load(odd)
+    published = PAMModel(PAMConfig(published=True))
+    published.network = published._made(torch.Generator().manual_seed(0))
+    published.save(str(odd))
+    with pytest.raises(ValueError, match="expected a PAM of the improved form"):
+        NumpyNetwork.load(odd)
+
+
+def test_it_needs_no_pytorch():
+    text = "import sys; sys.modules['torch'] = None; import mschedx.cost.learned.numpy_network"
+    subprocess.run([sys.executable, "-c", text], check=True)
