@@ -56,8 +56,8 @@ class NumpyNetwork:
         columns = {"statements": list(STATEMENT_NAMES), "accesses": list(ACCESS_NAMES)}
         if card.get("model") != "PAM" or card.get("published") or card.get("columns") != columns:
             raise ValueError(
-                f"{path}: expected a PAM of the improved form with the columns of this version, got "
-                f"{card.get('model')}; train it again (`mschedx train`)"
+                f"{path}: expected a PAM of the improved form with the columns of this version, "
+                f"got {card.get('model')}; train it again (`mschedx train`)"
             )
         return cls(tensors)
 
