@@ -108,6 +108,9 @@ def _add_rank(commands: Commands) -> None:
     ranked.add_argument("--target", default=None, help="JSON or a tag; this machine by default")
     ranked.add_argument("--limit", type=int, default=16, help="how many (default 16)")
     ranked.add_argument("--space", default=None, help='"post-order-apply" for TVM\'s own space')
+    ranked.add_argument(
+        "--model", default=None, help='a second opinion: "cpu", or what `mschedx train` wrote'
+    )
     ranked.add_argument("--seed", type=int, default=0)
     ranked.set_defaults(command=_rank)
 
@@ -222,7 +225,8 @@ def _rank(args: argparse.Namespace) -> int:
 
     with without_torch():
         from mschedx.ranking import rank
-    best = rank(workload.func(), args.target, args.limit, space=args.space, seed=args.seed)
+    options = {"model": args.model, "space": args.space, "seed": args.seed}
+    best = rank(workload.func(), args.target, args.limit, **options)
     for place, one in enumerate(best, start=1):
         config = ", ".join(f"{name} = {value}" for name, value in one.decisions().items())
         print(f"{place:3}  {one.latency_s * 1e6:9.4g} us predicted; {one.reasons[0]}; {config}")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mschedx import compat
+from mschedx.cost.consensus import ConsensusModel
 from mschedx.cost.psa import PSAModel
 from mschedx.inputs import check_seed, check_trials, normalize_mod, normalize_target
 from mschedx.search.moves import neighbours
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 
 POOL = 2048
 """Configs drawn at first."""
+
+VERIFIED = 512
+"""How many of the best the second opinion is asked about, where there is one."""
 
 GENERATIONS, PARENTS = 4, 256
 """How often the best are moved a little, and how many of them."""
@@ -80,7 +85,7 @@ def rank(
     target: Target | dict[str, Any] | str | None = None,
     limit: int = 16,
     *,
-    model: CostModel | None = None,
+    model: CostModel | str | Path | None = None,
     space: Any = None,
     seed: int = 0,
 ) -> list[Ranked]:
@@ -93,8 +98,10 @@ def rank(
         This machine when None.
     limit : int
         How many to return; fewer where the space has no more.
-    model : CostModel, optional
-        Anything that is ready without a measurement; PSA when None.
+    model : CostModel, str or path, optional
+        Anything that is ready without a measurement; PSA when None. The name of a model that comes
+        with the package, or a file that ``mschedx train`` wrote: the best by PSA are ordered by
+        both (`mschedx.cost.Consensus`).
     space : optional
         As `mschedx.space.sketches` takes it.
     seed : int
@@ -114,8 +121,9 @@ def rank(
     check_seed(seed)
     module, resolved = normalize_mod(mod), normalize_target(target)
     compat.check_versions()
+    judge = ConsensusModel(model) if isinstance(model, (str, Path)) else model
     sketches = opened(module, resolved, space)
-    return best_of(sketches, limit, model, np.random.default_rng(seed))
+    return best_of(sketches, limit, judge, np.random.default_rng(seed))
 
 
 def opened(mod: IRModule, target: Target, space: Any = None) -> list[Sketch]:
@@ -150,6 +158,9 @@ def best_of(
     """Draw configs, move the best ones a little a few times, and keep the best of all."""
     psa = model if isinstance(model, PSAModel) else PSAModel()
     judge = psa if model is None else model
+    second = judge if isinstance(judge, ConsensusModel) else None
+    if second is not None:
+        psa = judge = second.psa
     space = SketchSet(sketches)
     if not judge.ready(space.task):
         raise ValueError(
@@ -162,6 +173,9 @@ def best_of(
         parents = pool.best(PARENTS).points
         moved = gather(*(neighbours(space, parents, rng) for _ in range(4)))
         pool = pool.merged(Scored.by(scorer, moved))
+    if second is not None:
+        best = pool.best(VERIFIED).points
+        pool = Scored.by(ArrayScorer(second, space), best)
     return _distinct(pool.best(len(pool)), space, limit, psa, space.task)
 
 

@@ -12,6 +12,7 @@ from .heron_xgb import HeronXGB
 from .psa import PSA
 
 if TYPE_CHECKING:
+    from .consensus import Consensus as Consensus
     from .learned.felix_mlp import FelixMLP as FelixMLP
     from .learned.felix_network import FelixConfig as FelixConfig
     from .learned.moa import MoA as MoA
@@ -20,21 +21,23 @@ if TYPE_CHECKING:
     from .learned.pam import PAMConfig as PAMConfig
     from .learned.train import TrainConfig as TrainConfig
 
-# These need torch, which takes seconds to import.
-_LEARNED = {
-    "FelixConfig": "felix_network",
-    "FelixMLP": "felix_mlp",
-    "MoA": "moa",
-    "MoAConfig": "moa",
-    "PAM": "pam",
-    "PAMConfig": "pam",
-    "TrainConfig": "train",
+# Most of these need torch, which takes seconds to import.
+_LAZY = {
+    "Consensus": "consensus",
+    "FelixConfig": "learned.felix_network",
+    "FelixMLP": "learned.felix_mlp",
+    "MoA": "learned.moa",
+    "MoAConfig": "learned.moa",
+    "PAM": "learned.pam",
+    "PAMConfig": "learned.pam",
+    "TrainConfig": "learned.train",
 }
 
 __all__ = [
     "PAM",
     "PSA",
     "Annealable",
+    "Consensus",
     "CostModel",
     "Differentiable",
     "FelixConfig",
@@ -54,8 +57,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LEARNED:
+    if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.learned.{_LEARNED[name]}"), name)
+    value = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
     globals()[name] = value
     return value

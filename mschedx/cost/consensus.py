@@ -1,0 +1,77 @@
+"""Two opinions on a config where nothing was measured: the analyzer's and a trained network's.
+
+They err differently. PSA knows the machine and no compiler; a network knows what the compiler made
+of other programs, and no more of this one than its columns say. The sum of their logarithmic
+scores ranks better than either (``benchmarks/pretraining.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .adapter import TVMCostModel
+from .base import FloatArray, IntArray, Measured
+from .learned.features import ProgramFeatures
+from .learned.numpy_network import NumpyNetwork
+from .learned.shipped import weights_path
+from .psa import PSAModel
+
+if TYPE_CHECKING:
+    from mschedx.space.sketch import Sketch
+    from mschedx.space.task import Task
+
+WEIGHT = 1.0
+"""Of ln(1 / PSA's seconds), beside the network's logits."""
+
+
+class ConsensusModel:
+    """PSA and a pretrained PAM as one `CostModel`; parameters as of `Consensus`.
+
+    PSA goes on learning from what is measured, the network does not.
+    """
+
+    def __init__(self, pretrained: str | Path, weight: float = WEIGHT) -> None:
+        if not weight >= 0:
+            raise ValueError(f"expected a weight >= 0, got {weight}")
+        self.psa, self.weight = PSAModel(), weight
+        self.network = NumpyNetwork.load(weights_path(pretrained))
+
+    def ready(self, task: Task) -> bool:
+        del task
+        return True
+
+    def learn(self, task: Task, measured: Sequence[Measured]) -> None:
+        self.psa.learn(task, measured)
+
+    def score(self, task: Task, asked: Sequence[tuple[Sketch, IntArray]]) -> FloatArray:
+        prior = np.log(self.psa.score(task, asked))
+        logits = [self.network(ProgramFeatures.of(sketch)(configs)) for sketch, configs in asked]
+        return np.concatenate([*logits, np.empty(0)]) + self.weight * prior
+
+    def save(self, path: str) -> None:
+        self.psa.save(path)
+
+    def load(self, path: str) -> None:
+        self.psa.load(path)
+
+
+class Consensus(TVMCostModel):
+    """PSA and a pretrained PAM together, with any strategy and any space.
+
+    Parameters
+    ----------
+    pretrained : str or path
+        A model that comes with the package, by name, or a file that `PAM.save` or
+        ``mschedx train`` wrote.
+    weight : float
+        Of PSA's opinion, >= 0.
+    """
+
+    model: ConsensusModel
+
+    def __init__(self, pretrained: str | Path = "cpu", weight: float = WEIGHT) -> None:
+        super().__init__(ConsensusModel(pretrained, weight))
