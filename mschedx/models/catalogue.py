@@ -95,9 +95,7 @@ CATALOGUE = {
         _floats((1, 3, 32, 32)),
     ),
     "bert_base": Entry(Bert, _tokens(128, 30522), _small_bert, _tokens(8, 50)),
-    "llama_prefill": Entry(
-        LlamaBlock, _floats((1, 100, 4096)), _small_llama, _floats((1, 10, 32))
-    ),
+    "llama_prefill": Entry(LlamaBlock, _floats((1, 100, 4096)), _small_llama, _floats((1, 10, 32))),
     "llama_decode": Entry(
         LlamaBlock,
         _floats((1, 1, 4096), (1, 32, 100, 128), (1, 32, 100, 128)),

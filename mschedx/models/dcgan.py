@@ -6,7 +6,7 @@ from torch import nn
 
 
 def dcgan_generator(noise: int = 100, width: int = 128, doublings: int = 3) -> nn.Sequential:
-    """Build a generator of images of ``4 · 2 ** (doublings + 1)`` pixels from noise [N, noise, 1, 1].
+    """Build a generator from noise [N, noise, 1, 1] to images of ``8 · 2 ** doublings`` pixels.
 
     Parameters
     ----------

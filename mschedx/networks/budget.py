@@ -1,12 +1,12 @@
 """Which tasks of a network are measured next: a floor for each, then where it pays most.
 
-A task's expected gain per trial is that of Ansor's scheduler: what its last round brought, and what
-it would bring if its latency went on falling as ``1 / trials``,
+A task's expected gain per trial is that of Ansor's scheduler: what each trial of its last round
+brought, and what one would bring if its latency went on falling as ``1 / trials``,
 
-    w · (α · (previous − best) / trials of the last round + (1 − α) · min(best / trials, best − bound))
+    w · (α · (previous − best) / last + (1 − α) · min(best / trials, best − bound))
 
-with `w` the calls of the network per run, and `bound` the task's operations at the best rate that
-any task of the network has reached.
+with `w` the calls in a run of the network, `last` the trials of the last round, and `bound` the
+task's operations at the best rate that any task of the network has reached.
 
 References
 ----------
@@ -103,7 +103,7 @@ def next_tasks(standings: Sequence[Standing], budget: Budget, count: int) -> lis
     if starved:
         return starved[:count]
     rate = best_rate(standings)
-    gains = sorted(((-gain(standings[i], rate), i) for i in open_))
+    gains = sorted((-gain(standings[i], rate), i) for i in open_)
     return [i for _, i in gains[:count]]
 
 

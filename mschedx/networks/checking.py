@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +14,14 @@ from tvm.runtime import device_from_target
 from tvm.target import Target
 
 from mschedx import compat
+from mschedx.kernel import Parameter
 from mschedx.measure.reference import precision, quick
 from mschedx.measure.tolerance import compare
 
 from .assembly import compiled
 from .choices import Choice, Origin
 from .importing import Imported
+from .machines import flat, machine_of
 from .tasks import Tasks
 
 
@@ -66,14 +69,12 @@ def check_output(
     """
     if target.kind.name != "llvm" and not device_from_target(target).exist:
         return Check.nothing("there is no such device here")
-    arrays = random_inputs(imported, np.random.default_rng(seed))
+    arrays = random_arrays(imported.signature.inputs, np.random.default_rng(seed))
     expected = _expected(imported, fused, tasks, arrays, target)
     found = run(executable, arrays, target)
     if len(found) != len(expected):
         return Check(True, True, math.nan, math.nan, f"{len(found)} outputs, not {len(expected)}")
-    relative = sum(
-        task.weight * precision(task.mod).relative_tolerance() for task in tasks.tunable
-    )
+    relative = sum(task.weight * precision(task.mod).relative_tolerance() for task in tasks.tunable)
     worst = Check(True, False, 0.0, 0.0, "")
     for number, (one, other) in enumerate(zip(found, expected)):
         if one.shape != other.shape:
@@ -88,10 +89,10 @@ def check_output(
     return worst
 
 
-def random_inputs(imported: Imported, rng: np.random.Generator) -> list[np.ndarray]:
-    """Inputs for a check or a profile: floats in [-1, 1), integers 0 and 1 (they may be indices)."""
+def random_arrays(inputs: Sequence[Parameter], rng: np.random.Generator) -> list[np.ndarray]:
+    """Inputs for a check or a profile: floats in [-1, 1); integers, maybe indices, 0 and 1."""
     arrays = []
-    for parameter in imported.signature.inputs:
+    for parameter in inputs:
         if parameter.dtype.startswith(("float", "bfloat")):
             values = rng.uniform(-1, 1, parameter.shape)
             arrays.append(values.astype(_numpy_dtype(parameter.dtype)))
@@ -105,9 +106,9 @@ def run(executable: relax.VMExecutable, arrays: list[np.ndarray], target: Target
 
     def call() -> list[Any]:
         device = device_from_target(target)
-        machine = relax.VirtualMachine(executable, device)
+        machine = machine_of(executable, device)
         outputs = machine["main"](*(tvm.runtime.tensor(array, device) for array in arrays))
-        return [output.numpy() for output in _flat(outputs)]
+        return [output.numpy() for output in flat(outputs)]
 
     return compat.on_cores(None, call)
 
@@ -119,16 +120,8 @@ def _expected(
         import torch
 
         return imported.reference([torch.from_numpy(array) for array in arrays])
-    plain = [
-        Choice(task, quick(task.mod), Origin.UNSCHEDULED, math.inf) for task in tasks.tunable
-    ]
+    plain = [Choice(task, quick(task.mod), Origin.UNSCHEDULED, math.inf) for task in tasks.tunable]
     return run(compiled(fused, plain, target), arrays, target)
-
-
-def _flat(outputs: Any) -> list[Any]:
-    if isinstance(outputs, tvm.runtime.Tensor):
-        return [outputs]
-    return [tensor for output in outputs for tensor in _flat(output)]
 
 
 def _numpy_dtype(dtype: str) -> Any:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, cast
 
 import tvm
 from tvm.target import Target
@@ -137,11 +137,16 @@ def _ranked_apart(
     found: list[tuple[tvm.IRModule, float] | str] = []
     for outcome in carry_out(config, jobs, kind="build", timeout_s=300.0):
         answer = outcome.value if outcome.error is None else outcome.error
-        found.append(answer if isinstance(answer, str) else (tvm.ir.load_json(answer[0]), answer[1]))
+        found.append(answer if isinstance(answer, str) else (_module(answer[0]), answer[1]))
     return found
 
 
 def _rank_job(mod: str, target: str, seed: int) -> tuple[str, float] | str:
     """In a worker process: rank one function; modules travel as TVM's JSON."""
-    answer = _ranked(tvm.ir.load_json(mod), Target(tvm.ir.load_json(target)), None, None, seed)
+    resolved = cast("Target", tvm.ir.load_json(target))
+    answer = _ranked(_module(mod), resolved, None, None, seed)
     return answer if isinstance(answer, str) else (tvm.ir.save_json(answer[0]), answer[1])
+
+
+def _module(text: str) -> tvm.IRModule:
+    return cast("tvm.IRModule", tvm.ir.load_json(text))

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import tvm_ffi
 from tvm import relax
-from tvm.runtime import Device, Tensor
+from tvm.runtime import Tensor
 
 from mschedx import compat
-from mschedx.kernel import Kernel
+from mschedx.kernel import Kernel, Parameter
 
+from .machines import flat, machine_of
 from .signature import Signature
 
 
@@ -40,7 +41,7 @@ class CompiledNetwork:
         self,
         executable: relax.VMExecutable,
         signature: Signature,
-        device: Device,
+        device: Any,
         cores: int | None = None,
     ) -> None:
         self.executable, self.signature = executable, signature
@@ -61,13 +62,14 @@ class CompiledNetwork:
             For another shape than it was tuned for, or a tensor on another device.
         """
         given = self.signature.tensors(args, kwargs)
-        tensors = [
-            self._check.prepare(tensor, parameter)[0]
-            for tensor, parameter in zip(given, self.signature.inputs)
-        ]
-        outputs = self._run(tensors)
+        pairs = zip(given, self.signature.inputs)
+        outputs = self._run([self.prepared(tensor, parameter) for tensor, parameter in pairs])
         kind = given[0] if given else None
         return self.signature.unflatten([_like(kind, output) for output in outputs])
+
+    def prepared(self, tensor: Any, parameter: Parameter) -> Tensor:
+        """Give an input as a tensor that kernels may read; a copy where it cannot be used as is."""
+        return self._check.prepare(tensor, parameter)[0]
 
     def machine(self) -> relax.VirtualMachine | None:
         """The calling thread's machine; None where its pool of threads is too small."""
@@ -77,13 +79,13 @@ class CompiledNetwork:
             except RuntimeError:  # this thread has run kernels on fewer cores before
                 self._local.machine = None
             else:
-                self._local.machine = relax.VirtualMachine(self.executable, self._device)
+                self._local.machine = machine_of(self.executable, self._device)
         return self._local.machine
 
     def _run(self, tensors: list[Any]) -> list[Tensor]:
         machine = self.machine()
         if machine is not None:
-            return _flat(machine["main"](*tensors))
+            return flat(machine["main"](*tensors))
         with self._lock:
             if self._apart is None:
                 self._apart = ThreadPoolExecutor(1, "mschedx-network")
@@ -93,13 +95,7 @@ class CompiledNetwork:
         machine = self.machine()
         if machine is None:
             raise RuntimeError("a new thread's pool of threads is too small; set TVM_NUM_THREADS")
-        return _flat(machine["main"](*tensors))
-
-
-def _flat(outputs: Any) -> list[Tensor]:
-    if isinstance(outputs, Tensor):
-        return [outputs]
-    return [tensor for output in outputs for tensor in _flat(output)]
+        return flat(machine["main"](*tensors))
 
 
 def _like(given: Any, output: Tensor) -> Any:

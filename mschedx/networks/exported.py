@@ -22,8 +22,10 @@ def is_exported(model: Any) -> bool:
 
 def is_module(model: Any) -> bool:
     """Whether it is an ``nn.Module``."""
-    return any(f"{c.__module__}.{c.__name__}" == "torch.nn.modules.module.Module"
-               for c in type(model).__mro__)
+    return any(
+        f"{c.__module__}.{c.__name__}" == "torch.nn.modules.module.Module"
+        for c in type(model).__mro__
+    )
 
 
 def import_torch(model: Any, example_inputs: Any, *, fix_shapes: bool = False) -> Imported:
@@ -64,14 +66,26 @@ def import_exported(
     UnsupportedOperators
         With their names.
     NetworkError
-        For dynamic shapes, and outputs that are no tensors.
+        For dynamic shapes, outputs that are no tensors, and programs that write to their inputs.
     """
     tensors, signature = _signature(exported, example_inputs)
+    _require_pure(exported)
     mod = to_relax(_of_tensors(exported, tensors, signature))
     mod = fixed_shapes(mod, tensors, fix_shapes)
     signature = replace(signature, inputs=parameters(mod["main"]))
     weights = {**dict(exported.named_parameters()), **dict(exported.named_buffers())}
     return Imported(mod, signature, _reference(exported, signature), _watch(weights), "exported")
+
+
+def _require_pure(exported: Any) -> None:
+    """Refuse a program that writes to its inputs or buffers, which the importer leaves out."""
+    graph = exported.graph_signature
+    written = {**graph.buffers_to_mutate, **graph.user_inputs_to_mutate}
+    if written:
+        raise NetworkError(
+            "expected a network that leaves its inputs and buffers as they are, got one that "
+            f"writes to {', '.join(sorted(set(written.values())))}; return the new values instead"
+        )
 
 
 def _of_tensors(exported: Any, tensors: list[Any], signature: Signature) -> Any:

@@ -126,7 +126,7 @@ def fixed_shapes(mod: tvm.IRModule, tensors: list[Any], fix: bool) -> tvm.IRModu
     NetworkError
         If the example inputs do not say how large it is.
     """
-    found: dict[str, int | None] = {}
+    found: dict[Any, Any] = {}
     dimensions = []
     for place, parameter in enumerate(mod["main"].params):
         for axis, extent in enumerate(_extents(parameter)):

@@ -7,7 +7,6 @@ from typing import Any
 
 import tvm
 
-
 from .errors import NetworkError, UnsupportedOperators
 
 
@@ -48,7 +47,5 @@ def _package() -> Any:
     try:
         import onnx  # pyright: ignore[reportMissingImports]  # optional
     except ImportError:
-        raise NetworkError(
-            "reading ONNX files needs the onnx package: pip install onnx"
-        ) from None
+        raise NetworkError("reading ONNX files needs the onnx package: pip install onnx") from None
     return onnx

@@ -97,7 +97,7 @@ def tasks_of(mod: tvm.IRModule, target: Target) -> Tasks:
     return Tasks(tuple(tasks), tuple(fixed))
 
 
-def as_task(func: tirx.PrimFunc) -> tvm.IRModule:
+def as_task(func: Any) -> tvm.IRModule:
     """Give a function of a network as what is tuned: the same in all networks that have it.
 
     Raises
@@ -110,7 +110,7 @@ def as_task(func: tirx.PrimFunc) -> tvm.IRModule:
     return normalize_mod(func.with_attr("global_symbol", "main"))
 
 
-def _calls(main: relax.Function) -> Counter[str]:
+def _calls(main: Any) -> Counter[str]:
     """How often "main" calls each function of the module."""
     counts: Counter[str] = Counter()
 

@@ -234,7 +234,7 @@ def _result(
     if job.verify and not outcome.interrupted:
         check = check_output(job.imported, job.fused, job.tasks, executable, job.target, job.seed)
         if check.wrong:
-            notes.append(f"the network's output was wrong ({check.reason}); its records are checked")
+            notes.append(f"the network's output was wrong, its records are checked: {check.reason}")
             choices, more = _choices(job, work_dir, verify=True)
             executable = compiled(job.fused, choices, job.target, prepack=job.prepack)
             check = check_output(

@@ -29,10 +29,12 @@ ALLOWED = {
     "session": ("search", "recorder", "process_state"),
     "ranking": ("search", "inputs"),
     "tuning": ("session", "winner", "inputs", "kernel", "ranking"),
-    "bench": ("tuning", "workloads"),
-    "cli": ("bench", "tuning", "streams"),
+    "models": (),
+    "networks": ("tuning",),
+    "bench": ("networks", "models", "workloads"),
+    "cli": ("bench", "networks", "streams"),
     "__main__": ("cli",),
-    "__init__": ("tuning",),
+    "__init__": ("networks", "models"),
 }
 WITHIN_SPACE = {
     "errors": (),

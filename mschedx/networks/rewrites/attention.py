@@ -27,8 +27,8 @@ class _SplitAttention(Rewriter):
         name = op_name(call)
         if name not in ("relax.nn.attention", "relax.nn.attention_bias"):
             return call
-        shapes = [shape_of(arg) for arg in call.args]
-        if call.attrs.window_size is not None or any(shape is None for shape in shapes):
+        shapes = [shape for arg in call.args if (shape := shape_of(arg)) is not None]
+        if call.attrs.window_size is not None or len(shapes) < len(call.args):
             return call
         heads_first = [self._heads_first(arg) for arg in call.args[:3]]
         query, key, value = heads_first

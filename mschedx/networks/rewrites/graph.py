@@ -32,6 +32,11 @@ def shape_of(expr: Any) -> tuple[int, ...] | None:
     return tuple(int(extent) for extent in values)
 
 
+def reshaped(expr: Any, shape: tuple[int, ...]) -> Any:
+    """A reshape, not emitted yet."""
+    return relax.op.reshape(expr, list(shape))  # pyright: ignore[reportArgumentType]
+
+
 def uses(func: relax.Function) -> Counter[Any]:
     """How often each variable of a function is read."""
     counts: Counter[Any] = Counter()
@@ -53,8 +58,8 @@ class Rewriter(PyExprMutator):
     def __init__(self, mod: tvm.IRModule) -> None:
         super().__init__(mod)
 
-    def visit_call_(self, call: Any) -> Any:
-        call = self.visit_expr_post_order(call)
+    def visit_call_(self, op: Any) -> Any:
+        call = self.visit_expr_post_order(op)
         return self.rewrite(call) if isinstance(call, relax.Call) else call
 
     def rewrite(self, call: Any) -> Any:

@@ -16,7 +16,7 @@ import tvm
 from tvm import relax
 from tvm.relax.expr_functor import mutator
 
-from .graph import Rewriter, constant, op_name, rewrite_main, shape_of
+from .graph import Rewriter, constant, op_name, reshaped, rewrite_main, shape_of
 
 Shape = tuple[int, ...]
 
@@ -29,7 +29,8 @@ _UNARY = {
     )
 }
 _BINARY = {
-    f"relax.{name}" for name in ("add", "divide", "maximum", "minimum", "multiply", "power", "subtract")
+    f"relax.{name}"
+    for name in ("add", "divide", "maximum", "minimum", "multiply", "power", "subtract")
 }
 # Along the last axis, however many axes there are before it.
 _NORMALISATIONS: dict[str, Callable[..., Any]] = {
@@ -47,7 +48,7 @@ _REDUCTIONS: dict[str, Callable[..., Any]] = {
 
 
 def sink_reshapes(mod: tvm.IRModule) -> tvm.IRModule:
-    """Move the reshapes of "main" towards its end, and join those, and transpositions, that meet."""
+    """Move the reshapes of "main" towards its end; join reshapes, and transpositions, that meet."""
     sunk = rewrite_main(mod, _SinkReshapes(mod))
     return relax.transform.CanonicalizeBindings()(sunk)
 
@@ -75,7 +76,7 @@ class _SinkReshapes(Rewriter):
         inner = self._source(call.args[0])
         if shape_of(inner) == shape:
             return inner
-        return relax.op.reshape(inner, shape)
+        return reshaped(inner, shape)
 
     def _turned(self, call: Any, rank: int) -> Any:
         """One transposition in place of two, and none where they undo each other."""
@@ -93,7 +94,7 @@ class _SinkReshapes(Rewriter):
         source = self._source(call.args[0])
         if source.same_as(call.args[0]):
             return call
-        return relax.op.reshape(self.with_args(call, [source, *call.args[1:]]), shape)
+        return reshaped(self.with_args(call, [source, *call.args[1:]]), shape)
 
     def _along_last(self, call: Any, name: str, shape: Shape) -> Any:
         """A normalisation or reduction of the last axis, if the reshape left that as it is."""
@@ -110,7 +111,7 @@ class _SinkReshapes(Rewriter):
             found = _REDUCTIONS[name](source, axis=-1, keepdims=True)
         else:
             found = _NORMALISATIONS[name]([source, *call.args[1:]], attrs)
-        return relax.op.reshape(self.emit(found), shape)
+        return reshaped(self.emit(found), shape)
 
     def _binary(self, call: Any, shape: Shape) -> Any:
         """Both sides on the shape from which one of them was reshaped, where they fit there."""
@@ -125,7 +126,7 @@ class _SinkReshapes(Rewriter):
             if other is None:
                 continue
             args = [source, other] if here == 0 else [other, source]
-            return relax.op.reshape(self.with_args(call, args), shape)
+            return reshaped(self.with_args(call, args), shape)
         return call
 
     def _fitting(self, other: Any, shape: Shape, before: Shape) -> Any:
@@ -133,8 +134,9 @@ class _SinkReshapes(Rewriter):
         extents = shape_of(other)
         if extents is None:
             return None
-        if math.prod(extents) == 1 and constant(other) is not None:
-            return relax.const(constant(other).reshape(()), str(other.ty.dtype))
+        array = constant(other)
+        if math.prod(extents) == 1 and array is not None:
+            return relax.const(array.reshape(()), str(other.ty.dtype))
         source = self._source(other)
         if shape_of(source) == before and extents == shape:
             return source
@@ -142,7 +144,7 @@ class _SinkReshapes(Rewriter):
         if len(extents) <= kept:
             return other
         if extents == shape and _without_units(shape) == _without_units(before):
-            return self.emit(relax.op.reshape(other, before))
+            return self.emit(reshaped(other, before))
         return None
 
     def _source(self, expr: Any) -> Any:

@@ -17,9 +17,7 @@ from tvm.relax.expr_functor import mutator
 
 from .graph import Rewriter, constant, op_name, rewrite_main, shape_of, uses
 
-_CONVOLUTIONS = tuple(
-    f"relax.nn.conv{n}d{kind}" for n in (1, 2, 3) for kind in ("", "_transpose")
-)
+_CONVOLUTIONS = tuple(f"relax.nn.conv{n}d{kind}" for n in (1, 2, 3) for kind in ("", "_transpose"))
 
 
 def fold_scales(mod: tvm.IRModule) -> tvm.IRModule:
@@ -51,8 +49,8 @@ class _FoldScales(Rewriter):
 
     def _batch_norm(self, call: Any) -> Any:
         data, *parameters = call.args
-        arrays = [constant(parameter) for parameter in parameters]
-        if any(array is None for array in arrays) or call.attrs.training:
+        arrays = [array for p in parameters if (array := constant(p)) is not None]
+        if len(arrays) < 4 or call.attrs.training:
             return call
         gamma, beta, mean, variance = (array.astype(np.float64) for array in arrays)
         scale = 1 / np.sqrt(variance + float(call.attrs.epsilon))
@@ -142,9 +140,7 @@ def _scaled_weight(call: Any, scale: np.ndarray) -> Any:
     return relax.const(scaled.astype(weight.dtype), str(weight.dtype))
 
 
-def _per_channel(
-    array: np.ndarray, shape: tuple[int, ...] | None, axis: int
-) -> np.ndarray | None:
+def _per_channel(array: np.ndarray, shape: tuple[int, ...] | None, axis: int) -> np.ndarray | None:
     """A constant as float64 [C], if it varies along one axis of a shape only; None otherwise."""
     if shape is None or array.ndim > len(shape) or array.dtype.kind != "f":
         return None
