@@ -158,8 +158,18 @@ def tune_model(
     with intrinsics, open_work_dir(folder, resolved) as opened, display:
         for note in opened.notes:
             display.note(note)
+        _note_network(job, opened)
         outcome = _measured(job, opened, display)
         return _result(job, opened, outcome, display)
+
+
+def _note_network(job: _Job, work_dir: WorkDir) -> None:
+    """Keep in the manifest how often the network calls each workload, for reports."""
+    calls = {
+        str(ms.database.Workload(task.mod).as_json()[0]): task.weight for task in job.tasks.tunable
+    }
+    known = work_dir.manifest().get("networks", {})
+    work_dir.write_manifest(networks={**known, job.imported.name: calls})
 
 
 def _measured(job: _Job, work_dir: WorkDir, display: NetworkProgress) -> Outcome:
