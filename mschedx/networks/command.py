@@ -27,7 +27,7 @@ def tune_from_command(args: argparse.Namespace) -> NetworkResult:
         seed=args.seed,
         timeout_s=args.timeout,
         fix_shapes=args.fix_shapes,
-        prepack=args.prepack,
+        prepack=False if args.no_prepack else None,
         progress=not args.quiet,
     )
     print(describe(result))

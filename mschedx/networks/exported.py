@@ -69,7 +69,6 @@ def import_exported(
         For dynamic shapes, outputs that are no tensors, and programs that write to their inputs.
     """
     tensors, signature = _signature(exported, example_inputs)
-    _require_pure(exported)
     mod = to_relax(_of_tensors(exported, tensors, signature))
     mod = fixed_shapes(mod, tensors, fix_shapes)
     signature = replace(signature, inputs=parameters(mod["main"]))
@@ -78,7 +77,7 @@ def import_exported(
 
 
 def _require_pure(exported: Any) -> None:
-    """Refuse a program that writes to its inputs or buffers, which the importer leaves out."""
+    """Refuse a decomposed program that writes to its inputs or buffers: TVM would leave it out."""
     graph = exported.graph_signature
     written = {**graph.buffers_to_mutate, **graph.user_inputs_to_mutate}
     if written:
@@ -132,6 +131,7 @@ def to_relax(exported: Any) -> tvm.IRModule:
     table.pop(torch.ops.aten.scaled_dot_product_attention.default, None)
     with torch.no_grad(), quiet_export():
         exported = exported.run_decompositions(table)
+        _require_pure(exported)
         try:
             return from_exported_program(exported, run_ep_decomposition=False)
         except (AssertionError, NotImplementedError, KeyError, ValueError) as error:

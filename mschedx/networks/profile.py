@@ -22,6 +22,7 @@ from mschedx.report.progress import format_seconds
 
 from .choices import Choice, Origin
 from .machines import machine_of
+from .rewrites.pipeline import PACKED
 
 if TYPE_CHECKING:
     from .result import NetworkResult
@@ -124,7 +125,8 @@ def profile_network(result: NetworkResult, args: Sequence[Any], runs: int) -> Pr
     medians = {name: statistics.median(part.get(name, 0.0) for part in parts) for name in names}
     operators = []
     for choice in result.tasks:
-        seconds = sum(medians.pop(name, 0.0) for name in choice.task.functions)
+        names = [f"{name}{end}" for name in choice.task.functions for end in ("", PACKED)]
+        seconds = sum(medians.pop(name, 0.0) for name in names)
         operators.append(Operator(choice, seconds))
     operators.sort(key=lambda one: -one.in_place_s)
     return Profile(tuple(operators), medians, statistics.median(whole))

@@ -72,7 +72,7 @@ def tune_model(
     progress: Any = True,
     timeout_s: float | None = None,
     fix_shapes: bool = False,
-    prepack: bool = False,
+    prepack: bool | None = None,
     verify: bool = True,
 ) -> NetworkResult:
     """Tune a whole network.
@@ -106,8 +106,9 @@ def tune_model(
         Measure nothing more after this many seconds.
     fix_shapes : bool
         Give dynamic dimensions the sizes of the example inputs.
-    prepack : bool
-        Let schedules choose the layout of constant weights, which is then made at compile time.
+    prepack : bool, optional
+        Let schedules choose the layout of constant weights, which is then made at compile time;
+        on CPUs when None. Records with it and without are different tasks.
     verify : bool
         Compare the network's output with the framework's. Where it differs, the records are
         checked one by one and wrong ones disqualified.
@@ -129,6 +130,7 @@ def tune_model(
     if builder is None or runner is None:
         start_workers()
     imported = import_network(model, example_inputs, fix_shapes=fix_shapes)
+    prepack = resolved.kind.name == "llvm" if prepack is None else prepack
     fused = fuse(simplify(imported.mod), resolved, prepack=prepack)
     job = _Job(
         imported=imported,

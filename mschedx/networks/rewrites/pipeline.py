@@ -13,6 +13,9 @@ from .scales import fold_scales
 
 _transform = relax.transform
 
+PACKED = "_prepacked"
+"""What TVM appends to the name of a function of which the weights are laid out beforehand."""
+
 
 def simplify(mod: tvm.IRModule) -> tvm.IRModule:
     """Rewrite "main" for inference; the result computes the same, rounding apart.
