@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import tvm
-from networks import TARGET, quick, two
+from tiny_networks import TARGET, quick, two
 
 from mschedx import compat, tune_model
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 import tvm
-from networks import two
+from tiny_networks import two
 from tvm import relax
 
 from mschedx.networks.errors import DynamicShape, NetworkError, UnsupportedOperators

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from networks import quick, two
+from tiny_networks import quick, two
 
 from mschedx import cli
 from mschedx.networks import command

@@ -1,5 +1,5 @@
 import torch
-from networks import TARGET, two
+from tiny_networks import TARGET, two
 from tvm.target import Target
 
 from mschedx.networks.importing import import_network

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from networks import TARGET, quick, two
+from tiny_networks import TARGET, quick, two
 from stand_ins import Runner
 
 from mschedx import tune_model

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from networks import relax_outputs
+from tiny_networks import relax_outputs
 from tvm import relax
 
 from mschedx.models import CATALOGUE, make

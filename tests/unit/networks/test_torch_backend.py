@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from networks import quick, two
+from tiny_networks import quick, two
 
 from mschedx.networks import torch_backend
 from mschedx.networks.torch_backend import backend
