@@ -6,8 +6,8 @@ import re
 import numpy as np
 import pytest
 import torch
-from tiny_networks import TARGET, quick, two
 from stand_ins import Runner
+from tiny_networks import TARGET, quick, two
 
 from mschedx import tune_model
 from mschedx.measure.failures import MachineTrouble
