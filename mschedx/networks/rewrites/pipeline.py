@@ -10,6 +10,7 @@ from .attention import split_attention
 from .constants import fold_constants
 from .reshapes import sink_reshapes
 from .scales import fold_scales
+from .transposed import split_phases
 
 _transform = relax.transform
 
@@ -26,7 +27,7 @@ def simplify(mod: tvm.IRModule) -> tvm.IRModule:
         One Relax function "main" of operators, its weights constants.
     """
     mod = _transform.CanonicalizeBindings()(mod)
-    for rewrite in (fold_constants, fold_scales, split_attention, sink_reshapes):
+    for rewrite in (fold_constants, fold_scales, split_phases, split_attention, sink_reshapes):
         mod = rewrite(mod)
     return mod
 

@@ -55,7 +55,7 @@ def test_small_networks_compute_the_same(name):
         (
             [torch.nn.ConvTranspose2d(3, 4, 3, bias=False), torch.nn.BatchNorm2d(4)],
             (1, 3, 6, 6),
-            ["conv2d_transpose", "add"],
+            ["conv2d", "add"],
         ),
         ([torch.nn.Linear(6, 4), torch.nn.BatchNorm1d(4)], (5, 6), ["matmul", "add"]),
         ([torch.nn.BatchNorm2d(3)], (1, 3, 4, 4), ["multiply", "add"]),
@@ -119,6 +119,37 @@ def test_masked_attention():
     q, k, v = torch.randn(3, 1, 2, 5, 4, generator=generator)
     mask = torch.randn(1, 2, 5, 5, generator=generator)
     assert simplified(Attention(), q, k, v, mask).count("matmul") == 2
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "first"),
+    [
+        (torch.nn.ConvTranspose2d(3, 4, 4, 2, 1), (2, 3, 5, 6), "conv2d"),
+        (torch.nn.ConvTranspose2d(3, 4, 3, 2, 1, output_padding=1), (1, 3, 5, 5), "conv2d"),
+        (torch.nn.ConvTranspose2d(3, 4, 5, 3, 2), (1, 3, 4, 4), "conv2d"),
+        (torch.nn.ConvTranspose2d(3, 4, (2, 5), (2, 1)), (1, 3, 4, 4), "conv2d"),
+        (torch.nn.ConvTranspose2d(3, 4, 3, 1, 1), (1, 3, 4, 4), "conv2d"),
+        (torch.nn.ConvTranspose1d(3, 4, 4, 2, 1), (1, 3, 7), "conv1d"),
+        (torch.nn.ConvTranspose2d(3, 4, 4), (2, 3, 1, 1), "reshape"),
+    ],
+)
+def test_a_transposed_convolution_multiplies_no_zeros(layer, shape, first):
+    found = simplified(layer, torch.rand(shape))
+    assert found[0] == first
+    assert not any("transpose" in name for name in found)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        torch.nn.ConvTranspose2d(4, 4, 3, 2, groups=2),
+        torch.nn.ConvTranspose2d(4, 4, 3, 2, dilation=2),
+        torch.nn.ConvTranspose2d(4, 4, 1, 2, 3),
+    ],
+    ids=["groups", "dilation", "cropped"],
+)
+def test_other_transposed_convolutions_stay(layer):
+    assert simplified(layer, torch.rand(1, 4, 9, 9))[0] == "conv2d_transpose"
 
 
 def test_reshapes_that_meet_become_one():
