@@ -30,11 +30,11 @@ ALLOWED = {
     "ranking": ("search", "inputs"),
     "tuning": ("session", "winner", "inputs", "kernel", "ranking"),
     "models": (),
-    "networks": ("tuning",),
-    "bench": ("networks", "models", "workloads"),
+    "networks": ("tuning", "models"),
+    "bench": ("networks", "workloads"),
     "cli": ("bench", "networks", "streams"),
     "__main__": ("cli",),
-    "__init__": ("networks", "models"),
+    "__init__": ("networks",),
 }
 WITHIN_SPACE = {
     "errors": (),

@@ -8,6 +8,7 @@ from tvm.target import Target
 
 from .attention import split_attention
 from .constants import fold_constants
+from .free_layouts import free_layouts
 from .reshapes import sink_reshapes
 from .scales import fold_scales
 from .transposed import split_phases
@@ -56,10 +57,9 @@ def fuse(mod: tvm.IRModule, target: Target, *, prepack: bool = False) -> tvm.IRM
         _transform.RewriteDataflowReshape(),
         _transform.DeadCodeElimination(["main"]),
     ]
-    if prepack:
-        passes.append(_transform.AttachAttrLayoutFreeBuffers())
     with target:
-        return tvm.transform.Sequential(passes)(mod)
+        mod = tvm.transform.Sequential(passes)(mod)
+    return free_layouts(mod) if prepack else mod
 
 
 def packed(mod: tvm.IRModule) -> tvm.IRModule:

@@ -60,3 +60,34 @@ def test_two_layers_are_two_tasks_with_their_epilogues():
     assert len(names) == 2
     assert all("matmul" in name and "add" in name for name in names)
     assert sum("relu" in name for name in names) == 1
+
+
+def test_weights_are_of_free_layout_and_vectors_are_not():
+    target = Target(TARGET)
+    simple = simplify(import_network(*two()).mod)
+    plain, marked = fuse(simple, target), fuse(simple, target, prepack=True)
+    names = {g.name_hint for g in plain.get_global_vars()}
+    assert {g.name_hint for g in marked.get_global_vars()} == names
+    for task in tasks_of(marked, target).tunable:
+        (position,) = task.mod["main"].attrs["layout_free_buffers"]
+        assert len(task.mod["main"].params[int(position)].shape) == 2
+    assert all(
+        "layout_free_buffers" not in task.mod["main"].attrs
+        for task in tasks_of(plain, target).tunable
+    )
+
+
+def test_a_parameter_that_is_an_input_somewhere_is_not_free():
+    class Both(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.rand(8, 8))
+
+        def forward(self, x, y):
+            return (x @ self.weight) @ y
+
+    target = Target(TARGET)
+    mod = import_network(Both().eval(), (torch.rand(8, 8), torch.rand(8, 8))).mod
+    (task,) = tasks_of(fuse(simplify(mod), target, prepack=True), target).tunable
+    assert task.weight == 2
+    assert "layout_free_buffers" not in task.mod["main"].attrs
