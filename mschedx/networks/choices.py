@@ -13,7 +13,7 @@ from tvm.target import Target
 
 from mschedx.measure.pool import Job, PoolConfig, carry_out, total_memory_bytes
 from mschedx.measure.reference import quick
-from mschedx.record.contents import read_contents
+from mschedx.record.contents import Contents
 from mschedx.record.trials import Run, run_of, workload_number
 from mschedx.record.work_dir import WorkDir
 from mschedx.winner import choose_winner
@@ -56,10 +56,21 @@ class Choice:
 
 
 def tuned_choice(
-    task: NetworkTask, work_dir: WorkDir, target: Target, *, verify: bool
+    task: NetworkTask, contents: Contents, work_dir: WorkDir, target: Target, *, verify: bool
 ) -> tuple[Choice | None, list[str]]:
-    """The fastest record of a task, and what there is to say about others; None where none ran."""
-    run = recorded(work_dir, task)
+    """The fastest record of a task, and what there is to say about others; None where none ran.
+
+    Parameters
+    ----------
+    task : NetworkTask
+    contents : Contents
+        Of the work_dir, now.
+    work_dir : WorkDir
+    target : Target
+    verify : bool
+        Compare its output with the unscheduled function's, and disqualify what differs.
+    """
+    run = recorded(work_dir, contents, task)
     if run is None:
         return None, []
     winner, notes = choose_winner(run, task.mod, target, work_dir, verify=verify)
@@ -70,11 +81,10 @@ def tuned_choice(
     return Choice(task, winner.schedule.mod, origin, latency_s, len(run.trials)), notes
 
 
-def recorded(work_dir: WorkDir, task: NetworkTask) -> Run | None:
-    """What the work_dir knows of a task now; None if it is new there."""
+def recorded(work_dir: WorkDir, contents: Contents, task: NetworkTask) -> Run | None:
+    """What a work_dir of these contents knows of a task; None if it is new there."""
     from tvm.s_tir.meta_schedule.database import Workload
 
-    contents = read_contents(work_dir.path)
     number = workload_number(contents, Workload(task.mod).as_json()[0])
     return None if number is None else run_of(work_dir.path, contents, number)
 

@@ -20,13 +20,13 @@ from tvm.target import Target
 from mschedx.latency import FAILED_S
 from mschedx.measure.failures import MachineTrouble, machine_trouble
 from mschedx.process_state import interruptible, numpy_seed, quiet_logging
-from mschedx.record.contents import read_contents
 from mschedx.record.rounds import Appended, Round
-from mschedx.record.trials import Journal, Trial, run_of, workload_number
+from mschedx.record.trials import Journal, Trial
 from mschedx.record.work_dir import WorkDir
 from mschedx.recorder import Outcome
 
-from .budget import Budget, next_tasks
+from .budget import Budget, Standing, next_tasks
+from .choices import recorded
 from .progress import NetworkProgress
 from .running import Parts, RunningTask
 from .tasks import NetworkTask
@@ -54,6 +54,18 @@ class Session:
     timeout_s: float | None
     begin: float
     names: dict[str, str | None] = field(default_factory=dict)
+
+
+def is_done(tasks: Sequence[NetworkTask], trials_per_task: int, work_dir: WorkDir) -> int | None:
+    """How many trials the work_dir holds, if a session would measure nothing; None if it would."""
+    runs = [recorded(work_dir, work_dir.contents, task) for task in tasks]
+    standings = [
+        Standing(task.weight, task.flops, 0 if run is None else len(run.trials))
+        for task, run in zip(tasks, runs)
+    ]
+    if next_tasks(standings, Budget(trials_per_task, len(tasks)), 1):
+        return None
+    return sum(one.trials for one in standings)
 
 
 def run_session(
@@ -168,15 +180,16 @@ class _Records:
         self.measured = 0
         self.known: list[tuple[Trial, ...]] = []
         self._next: dict[str, Trial] = {}
-        contents = read_contents(work_dir.path)
+        contents = work_dir.contents
         new = Appended(work_dir.workloads)
         fresh = 0
         for task in session.tasks:
-            number = workload_number(contents, ms.database.Workload(task.mod).as_json()[0])
+            run = recorded(work_dir, contents, task)
             database.commit_workload(task.mod)
-            run = None if number is None else run_of(work_dir.path, contents, number)
-            if number is None:
+            if run is None:
                 number, fresh = len(contents.workloads) + fresh, fresh + 1
+            else:
+                number = run.workload
             known = () if run is None else run.trials
             self.known.append(known)
             self._next[task.key] = Trial(

@@ -19,7 +19,7 @@ from mschedx.inputs import (
     require_device,
 )
 from mschedx.measure import start as start_workers
-from mschedx.record.contents import RECORDS
+from mschedx.record.contents import RECORDS, read_contents
 from mschedx.record.work_dir import WorkDir, open_work_dir
 from mschedx.recorder import Outcome
 
@@ -31,7 +31,7 @@ from .progress import NetworkProgress, make_network_progress
 from .result import NetworkResult
 from .rewrites.pipeline import fuse, simplify
 from .running import Parts
-from .session import Session, run_session
+from .session import Session, is_done, run_session
 from .tasks import NetworkTask, Tasks, tasks_of
 
 if TYPE_CHECKING:
@@ -178,6 +178,10 @@ def _measured(job: _Job, work_dir: WorkDir, display: NetworkProgress) -> Outcome
     """Measure what is missing."""
     if not job.trials_per_task or not job.tasks.tunable:
         return Outcome()
+    known = is_done(job.tasks.tunable, job.trials_per_task, work_dir)
+    if known is not None:
+        display.note(f"all {known} trials are in the work_dir already")
+        return Outcome()
     session = Session(
         tasks=job.tasks.tunable,
         target=job.target,
@@ -286,8 +290,9 @@ def _choices(job: _Job, work_dir: WorkDir, *, verify: bool) -> tuple[list[Choice
     chosen: dict[str, Choice] = {}
     notes: list[str] = []
     missing: list[NetworkTask] = []
+    contents = read_contents(work_dir.path)
     for task in job.tasks.tunable:
-        choice, about = tuned_choice(task, work_dir, job.target, verify=verify)
+        choice, about = tuned_choice(task, contents, work_dir, job.target, verify=verify)
         notes += [f"{task.name}: {note}" for note in about]
         if choice is None:
             missing.append(task)

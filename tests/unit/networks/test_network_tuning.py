@@ -59,12 +59,14 @@ def test_a_second_call_measures_nothing_and_finds_the_same(network, tmp_path):
     )
     assert again.measured == 0
     assert again.latency_s == first.latency_s
-    assert noting.notes[0].startswith(f"{first.measured} of ")
+    assert noting.notes == [f"all {first.measured} trials are in the work_dir already"]
 
 
 def test_more_trials_go_on_from_what_there_is(network, tmp_path):
     first = tune_model(*network, trials_per_task=2, work_dir=tmp_path, **quick())
-    more = tune_model(*network, trials_per_task=4, work_dir=tmp_path, **quick())
+    noting = Noting()
+    more = tune_model(*network, trials_per_task=4, work_dir=tmp_path, **quick(progress=noting))
+    assert noting.notes[0] == f"{first.measured} of 8 trials are in the work_dir already"
     total = sum(len(read_run(tmp_path, n).trials) for n in (0, 1))
     assert first.measured + more.measured == total
     assert {c.trials for c in more.tasks} == {len(read_run(tmp_path, n).trials) for n in (0, 1)}
