@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-import tvm_ffi
 from tvm import relax
 from tvm.runtime import Tensor
 
@@ -106,4 +105,4 @@ def _like(given: Any, output: Tensor) -> Any:
         import torch
 
         return torch.from_dlpack(output)
-    return tvm_ffi.from_dlpack(output) if given is None else output
+    return output

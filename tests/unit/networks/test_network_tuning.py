@@ -1,5 +1,6 @@
 """``tune_model`` with invented latencies: budget, records, resuming, notes, checks."""
 
+import io
 import json
 import re
 
@@ -13,7 +14,11 @@ from mschedx import tune_model
 from mschedx.measure.failures import MachineTrouble
 from mschedx.networks import Origin
 from mschedx.networks import tuning as tuning_module
-from mschedx.networks.progress import NetworkProgress, PlainNetworkProgress
+from mschedx.networks.progress import (
+    LiveNetworkProgress,
+    NetworkProgress,
+    PlainNetworkProgress,
+)
 from mschedx.record.trials import read_run
 
 
@@ -189,3 +194,15 @@ def test_plain_progress_says_how_far_it_is(network, capsys):
     lines = [line for line in capsys.readouterr().err.splitlines() if "trials, best" in line]
     assert len(lines) >= 4
     assert re.search(r"4/4 trials, network .* 0 s left", lines[-1])
+
+
+def test_the_live_table_shows_every_task_and_the_network(network):
+    from rich.console import Console
+
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=140)
+    result = tune_model(*network, trials_per_task=2, **quick(progress=LiveNetworkProgress(console)))
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen.getvalue())
+    assert all(choice.task.name in shown for choice in result.tasks)
+    assert "of network" in shown
+    assert "4/4 trials" in shown

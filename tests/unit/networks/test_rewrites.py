@@ -167,3 +167,10 @@ def test_a_sum_along_another_axis_waits_for_its_shape():
             return x.reshape(2, 6).sum(0, keepdim=True)
 
     assert simplified(Sums(), torch.rand(3, 4)) == ["reshape", "sum"]
+
+
+def test_an_index_out_of_bounds_reads_the_last_row():
+    table = torch.nn.Embedding(5, 3).eval()
+    found = simplify(import_network(table, torch.tensor([0])).mod)
+    (rows,) = relax_outputs(found, [np.array([99], dtype=np.int64)])
+    np.testing.assert_array_equal(rows, table.weight[-1:].detach().numpy())
