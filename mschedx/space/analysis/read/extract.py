@@ -2,8 +2,8 @@
 
 `extract` walks the body of a PrimFunc in schedulable form (blocks kept) once and returns a
 `Program`: its structure, which configs of one sketch share, and its named integers, which differ.
-The walk crosses into TVM once per node; all arithmetic afterwards is Python's. TVM's arrays are read
-by slices (``array[:]``): iterating over one asks for its length with every element.
+The walk crosses into TVM once per node; all arithmetic afterwards is Python's. TVM's arrays are
+read by slices (``array[:]``): iterating over one asks for its length with every element.
 """
 
 from __future__ import annotations
