@@ -280,16 +280,23 @@ def killed(name: str, trials_per_task: int, work_dir: Path, times: int) -> str:
         "tune_model(*make(sys.argv[1]), trials_per_task=int(sys.argv[2]), work_dir=sys.argv[3])"
     )
     command = [sys.executable, "-c", code, name, str(trials_per_task), str(work_dir)]
+
+    def whole() -> int:
+        lines = read_lines(work_dir / RECORDS) if (work_dir / RECORDS).exists() else []
+        return sum(line.content is not None for line in lines)
+
     rng, kept = np.random.default_rng(0), 0
     for _ in range(times):
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        time.sleep(rng.uniform(10, 40))
+        while process.poll() is None and whole() == kept:
+            time.sleep(0.05)
+        time.sleep(rng.uniform(0, 10))
         process.send_signal(signal.SIGKILL)
         process.wait()
-        lines = [line for line in read_lines(work_dir / RECORDS) if line.content is not None]
-        if len(lines) < kept:
-            return f"{name}: LOST {kept - len(lines)} records"
-        kept = len(lines)
+        found = whole()
+        if found < kept:
+            return f"{name}: LOST {kept - found} records"
+        kept = found
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
     records = [line.content for line in read_lines(work_dir / RECORDS)]
     different = {json.dumps([workload, record[0]]) for workload, record in records}
