@@ -10,11 +10,14 @@ from mschedx.version import VERSION as __version__
 if TYPE_CHECKING:
     from mschedx import cost as cost
     from mschedx import measure as measure
+    from mschedx import models as models
     from mschedx import search as search
     from mschedx import space as space
     from mschedx.hardware import Hardware as Hardware
     from mschedx.measure import LocalBuilder as LocalBuilder
     from mschedx.measure import LocalRunner as LocalRunner
+    from mschedx.networks import NetworkResult as NetworkResult
+    from mschedx.networks import tune_model as tune_model
     from mschedx.ranking import rank as rank
     from mschedx.search import ConstrainedEvolution as ConstrainedEvolution
     from mschedx.search import DraftVerify as DraftVerify
@@ -31,11 +34,13 @@ _HOMES = {
     "Hardware": "hardware",
     "LocalBuilder": "measure",
     "LocalRunner": "measure",
+    "NetworkResult": "networks",
     "TuneResult": "tuning",
     "rank": "ranking",
     "tune": "tuning",
+    "tune_model": "networks",
 }
-_PACKAGES = ("cost", "measure", "search", "space")
+_PACKAGES = ("cost", "measure", "models", "search", "space")
 
 __all__ = ["__version__", *_HOMES, *_PACKAGES]  # pyright: ignore[reportUnsupportedDunderAll]
 

@@ -68,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version, nargs=0, help="print versions and exit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_tune(commands)
+    _add_tune_model(commands)
     _add_rank(commands)
     _add_explain(commands)
     _add_report(commands)
@@ -98,6 +99,28 @@ def _add_tune(commands: Commands) -> None:
     tune.add_argument("--no-compare", action="store_true", help="leave out the final table")
     tune.add_argument("--quiet", action="store_true", help="no progress")
     tune.set_defaults(command=_tune)
+
+
+def _add_tune_model(commands: Commands) -> None:
+    tune = commands.add_parser("tune-model", help="tune a whole network")
+    tune.add_argument(
+        "model",
+        help="an ONNX file, MODULE:FACTORY or FILE.py:FACTORY, or a name of mschedx.models",
+    )
+    tune.add_argument(
+        "--input", action="append", default=None, help="1,3,224,224 or 1,128:int64; once for each"
+    )
+    tune.add_argument("--target", default=None, help="JSON or a tag; this machine by default")
+    tune.add_argument("--trials-per-task", type=int, default=16, help="0 measures nothing")
+    tune.add_argument("--timeout", type=float, default=None, help="stop after this many seconds")
+    tune.add_argument("--work-dir", type=Path, default=None, help="records; resumes if it exists")
+    tune.add_argument("--seed", type=int, default=0)
+    tune.add_argument("--fix-shapes", action="store_true", help="dynamic sizes as those of --input")
+    tune.add_argument("--no-prepack", action="store_true", help="weights stay as they lie")
+    tune.add_argument("--export", type=Path, default=None, help="a library that TVM alone runs")
+    tune.add_argument("--profile", action="store_true", help="each operator, timed in its place")
+    tune.add_argument("--quiet", action="store_true", help="no progress")
+    tune.set_defaults(command=_tune_model)
 
 
 def _add_rank(commands: Commands) -> None:
@@ -284,6 +307,13 @@ def _tune(args: argparse.Namespace) -> int:
     return INTERRUPTED if result.interrupted else 0
 
 
+def _tune_model(args: argparse.Namespace) -> int:
+    from mschedx.networks.command import tune_from_command
+
+    result = tune_from_command(args)
+    return INTERRUPTED if result.interrupted else 0
+
+
 def _parts(strategy: str | None, cost_model: str | None) -> dict[str, Any]:
     """The strategy and cost model of the names that were given."""
     if strategy != "gradient":
@@ -302,12 +332,16 @@ def _parts(strategy: str | None, cost_model: str | None) -> dict[str, Any]:
 def _report(args: argparse.Namespace) -> int:
     from mschedx.report.analysis import analyse_run
     from mschedx.report.figures import run_figures
+    from mschedx.report.network import analyse_folder, count_workloads, write_folder_page
     from mschedx.report.page import write_page
     from mschedx.report.png import write_pngs
 
     output = args.output or args.work_dir / "report.html"
     if (args.work_dir / "cells.jsonl").exists():
         return _report_comparison(args.work_dir, output, args.png)
+    if args.workload is None and count_workloads(args.work_dir) > 1:
+        print(write_folder_page(analyse_folder(args.work_dir), output))
+        return 0
     report = analyse_run(args.work_dir, args.workload, calibrate=not args.no_calibrate)
     print(write_page(report, output))
     if args.png:

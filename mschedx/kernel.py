@@ -124,13 +124,13 @@ class Kernel:
                 f"{self.name} takes {len(self.parameters)} arrays "
                 f"({', '.join(map(str, self.parameters))}), outputs included; got {len(args)}"
             )
-        prepared = [self._prepare(arg, p) for arg, p in zip(args, self.parameters)]
+        prepared = [self.prepare(arg, p) for arg, p in zip(args, self.parameters)]
         self.function(*(tensor for tensor, _ in prepared))
         for (_, copy_back), parameter in zip(prepared, self.parameters):
             if copy_back is not None and parameter.written:
                 copy_back()
 
-    def _prepare(self, arg: Any, parameter: Parameter) -> tuple[Any, CopyBack | None]:
+    def prepare(self, arg: Any, parameter: Parameter) -> tuple[Any, CopyBack | None]:
         """Give a tensor that the function may use; where that is a copy, also the way back."""
         wrong = f"{self.name} expects {parameter}; got "
         if not isinstance(arg, np.ndarray) and not hasattr(arg, "__dlpack__"):

@@ -14,8 +14,9 @@ def blocks(language):
 
 
 def fewer(text):
-    """The same with four trials."""
-    return re.sub(r"(trials(?:_global)?(?:=| ))[1-9]\d*", r"\g<1>4", text)
+    """The same with four trials, and one for each task of a network."""
+    text = re.sub(r"(trials(?:_global)?(?:=| ))[1-9]\d*", r"\g<1>4", text)
+    return re.sub(r"(trials_per_task\"?(?:=|: ))[1-9]\d*", r"\g<1>1", text)
 
 
 def test_the_python_blocks_run_in_their_order(tmp_path):
@@ -30,6 +31,8 @@ def test_the_python_blocks_run_in_their_order(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     assert "decisions" in done.stdout
     assert list((tmp_path / "w" / "best").glob("*/schedule.py"))
+    assert (tmp_path / "network.so").exists()
+    assert "in place" in done.stdout
 
 
 def test_the_shell_commands_run_and_end_in_their_table(tmp_path):

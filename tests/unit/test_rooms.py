@@ -29,10 +29,12 @@ ALLOWED = {
     "session": ("search", "recorder", "process_state"),
     "ranking": ("search", "inputs"),
     "tuning": ("session", "winner", "inputs", "kernel", "ranking"),
-    "bench": ("tuning", "workloads"),
-    "cli": ("bench", "tuning", "streams"),
+    "models": (),
+    "networks": ("tuning", "models"),
+    "bench": ("networks", "workloads"),
+    "cli": ("bench", "networks", "streams"),
     "__main__": ("cli",),
-    "__init__": ("tuning",),
+    "__init__": ("networks",),
 }
 WITHIN_SPACE = {
     "errors": (),

@@ -2,7 +2,8 @@
 
 `extract` walks the body of a PrimFunc in schedulable form (blocks kept) once and returns a
 `Program`: its structure, which configs of one sketch share, and its named integers, which differ.
-The walk crosses into TVM once per node; all arithmetic afterwards is Python's.
+The walk crosses into TVM once per node; all arithmetic afterwards is Python's. TVM's arrays are
+read by slices (``array[:]``): iterating over one asks for its length with every element.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class _Walker:
     def buffer(self, buffer: Any, parameter: bool = False) -> str:
         key = hash(buffer)
         if key not in self.buffers:
-            shape = tuple(_constant(extent, "a buffer's shape") for extent in buffer.shape)
+            shape = tuple(_constant(extent, "a buffer's shape") for extent in buffer.shape[:])
             self.buffers[key] = Buffer(
                 self.unique("buffer", buffer.name),
                 buffer.scope(),
@@ -75,7 +76,7 @@ class _Walker:
         elif kind == "SBlockRealize":
             self.block(stmt)
         elif kind == "SeqStmt":
-            for part in stmt.seq:
+            for part in stmt.seq[:]:
                 self.statement(part)
         elif kind == "IfThenElse":
             self.statement(stmt.then_case)
@@ -106,8 +107,9 @@ class _Walker:
 
     def block(self, realize: Any) -> None:
         block = realize.block
+        variables = block.iter_vars[:]
         iters, bindings = [], []
-        for variable, value in zip(block.iter_vars, realize.iter_values):
+        for variable, value in zip(variables, realize.iter_values[:]):
             form = _try_parse(value, self.environment)
             bindings.append(form)
             extent = _constant(variable.dom.extent, f"the extent of {variable.var.name}")
@@ -116,12 +118,12 @@ class _Walker:
             )
             if form is not None:
                 self.environment[hash(variable.var)] = form
-        for buffer in block.alloc_buffers:
+        for buffer in block.alloc_buffers[:]:
             self.buffer(buffer)
-        own = {hash(v.var): Affine(0, ((i, 1),)) for i, v in enumerate(block.iter_vars)}
-        accesses = [self.access(region, False, own, bindings) for region in block.reads]
-        accesses += [self.access(region, True, own, bindings) for region in block.writes]
-        if not block.iter_vars and not self.chain and not self.blocks and self.parent_block == ROOT:
+        own = {hash(v.var): Affine(0, ((i, 1),)) for i, v in enumerate(variables)}
+        accesses = [self.access(region, False, own, bindings) for region in block.reads[:]]
+        accesses += [self.access(region, True, own, bindings) for region in block.writes[:]]
+        if not variables and not self.chain and not self.blocks and self.parent_block == ROOT:
             # The root block is where allocations and annotations hang, not a computation.
             accesses = []
         index = len(self.blocks)
@@ -154,7 +156,7 @@ class _Walker:
         bindings: Sequence[Affine | None],
     ) -> Access:
         offsets, local, lengths, problem = [], [], [], ""
-        for bounds in region.region:
+        for bounds in region.region[:]:
             inner = _try_parse(bounds.min, own)
             local.append(inner)
             try:
@@ -212,6 +214,8 @@ def _plain(value: Any) -> Value:
 
 def _annotations(mapping: Any) -> Annotations:
     """Return annotations sorted by key."""
+    if not mapping:
+        return ()
     found = [(str(key), _plain(value)) for key, value in mapping.items()]
     return tuple(sorted(found, key=lambda item: item[0]))
 

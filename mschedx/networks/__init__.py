@@ -1,0 +1,23 @@
+"""Whole networks: imported, rewritten, cut into tasks, tuned under one budget, compiled."""
+
+from .choices import Choice, Origin
+from .compiled import CompiledNetwork
+from .errors import DynamicShape, NetworkError, UnsupportedOperators
+from .profile import Operator, Profile
+from .result import NetworkResult
+from .tasks import NetworkTask
+from .tuning import tune_model
+
+__all__ = [
+    "Choice",
+    "CompiledNetwork",
+    "DynamicShape",
+    "NetworkError",
+    "NetworkResult",
+    "NetworkTask",
+    "Operator",
+    "Origin",
+    "Profile",
+    "UnsupportedOperators",
+    "tune_model",
+]

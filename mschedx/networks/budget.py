@@ -1,0 +1,131 @@
+"""Which tasks of a network are measured next: a floor for each, then where it pays most.
+
+A task's expected gain per trial is that of Ansor's scheduler: what each trial of its last round
+brought, and what one would bring if its latency went on falling as ``1 / trials``,
+
+    w · (α · (previous − best) / last + (1 − α) · min(best / trials, best − bound))
+
+with `w` the calls in a run of the network, `last` the trials of the last round, and `bound` the
+task's operations at the best rate that any task of the network has reached.
+
+References
+----------
+Zheng et al., "Ansor", OSDI 2020, section 6 and appendix A; α as in TVM's ``GradientBased``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+ALPHA = 0.2
+MOST = 4
+"""Largest multiple of the trials per task that one task may take."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How many trials a network may take.
+
+    Parameters
+    ----------
+    trials_per_task : int
+        Mean over the tasks, >= 1.
+    tasks : int
+        >= 1.
+    """
+
+    trials_per_task: int
+    tasks: int
+
+    @property
+    def total(self) -> int:
+        return self.trials_per_task * self.tasks
+
+    @property
+    def floor(self) -> int:
+        """What every task gets before any gets more."""
+        return max(1, self.trials_per_task // 2)
+
+    @property
+    def most(self) -> int:
+        """What one task may get."""
+        return MOST * self.trials_per_task
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a task stands.
+
+    Parameters
+    ----------
+    weight : int
+        Calls in one run of the network.
+    flops : float
+        Of one call.
+    trials : int
+        Measured so far, failed ones too.
+    best_s : float
+        Best latency, seconds; inf where none ran.
+    previous_s : float
+        Best latency before the last round; inf where there was none.
+    last : int
+        Trials of the last round.
+    ended : bool
+        Whether there is nothing left to measure.
+    """
+
+    weight: int
+    flops: float
+    trials: int = 0
+    best_s: float = math.inf
+    previous_s: float = math.inf
+    last: int = 0
+    ended: bool = False
+
+
+def next_tasks(standings: Sequence[Standing], budget: Budget, count: int) -> list[int]:
+    """Choose the tasks of the next wave, by their position; none when the budget is used up.
+
+    Parameters
+    ----------
+    standings : sequence of Standing
+    budget : Budget
+    count : int
+        Most tasks to choose, >= 1.
+    """
+    left = budget.total - sum(one.trials for one in standings)
+    if left <= 0:
+        return []
+    open_ = [i for i, one in enumerate(standings) if not one.ended and one.trials < budget.most]
+    starved = [i for i in open_ if standings[i].trials < budget.floor]
+    if starved:
+        return starved[:count]
+    rate = best_rate(standings)
+    gains = sorted((-gain(standings[i], rate), i) for i in open_)
+    return [i for _, i in gains[:count]]
+
+
+def gain(one: Standing, rate: float) -> float:
+    """Seconds of a run of the network that a further trial of a task should save.
+
+    Parameters
+    ----------
+    one : Standing
+    rate : float
+        Best rate of any task, FLOP/s.
+    """
+    if math.isinf(one.best_s):
+        return math.inf if one.trials == 0 else 0.0
+    backward = 0.0
+    if one.last and math.isfinite(one.previous_s):
+        backward = (one.previous_s - one.best_s) / one.last
+    bound = one.flops / rate if rate > 0 else 0.0
+    forward = max(0.0, min(one.best_s / max(1, one.trials), one.best_s - bound))
+    return one.weight * (ALPHA * backward + (1 - ALPHA) * forward)
+
+
+def best_rate(standings: Sequence[Standing]) -> float:
+    """Best rate that any task has reached, FLOP/s; 0 where none ran."""
+    return max((one.flops / one.best_s for one in standings if one.best_s > 0), default=0.0)

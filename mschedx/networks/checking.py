@@ -1,0 +1,132 @@
+"""Whether a compiled network computes what the framework does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tvm
+from tvm import relax
+from tvm.runtime import device_from_target
+from tvm.target import Target
+
+from mschedx import compat
+from mschedx.kernel import Parameter
+from mschedx.measure.reference import precision, quick
+from mschedx.measure.tolerance import compare
+
+from .assembly import compiled
+from .choices import Choice, Origin
+from .importing import Imported
+from .machines import flat, machine_of
+from .tasks import Tasks
+
+
+@dataclass(frozen=True)
+class Check:
+    """How a network's output compares.
+
+    Parameters
+    ----------
+    done : bool
+        Whether anything was compared.
+    wrong : bool
+        Whether an output differs by more than rounding explains.
+    max_error, tolerance : float
+        Of the output that is nearest to its limit; NaN where nothing was compared.
+    reason : str
+        Why it is wrong, or was not compared.
+    """
+
+    done: bool
+    wrong: bool
+    max_error: float
+    tolerance: float
+    reason: str
+
+    @classmethod
+    def nothing(cls, reason: str = "") -> Check:
+        """Nothing was compared."""
+        return cls(False, False, math.nan, math.nan, reason)
+
+
+def check_output(
+    imported: Imported,
+    fused: tvm.IRModule,
+    tasks: Tasks,
+    executable: relax.VMExecutable,
+    target: Target,
+    seed: int,
+) -> Check:
+    """Run the network and its framework on the same random inputs, and compare.
+
+    Where it came from no framework, the reference is the network as it was before scheduling. The
+    tolerance is the sum, over the functions that one run calls, of what
+    :mod:`mschedx.measure.tolerance` allows each.
+    """
+    if target.kind.name != "llvm" and not device_from_target(target).exist:
+        return Check.nothing("there is no such device here")
+    arrays = random_arrays(imported.signature.inputs, np.random.default_rng(seed))
+    expected = _expected(imported, fused, tasks, arrays, target)
+    found = run(executable, arrays, target)
+    if len(found) != len(expected):
+        return Check(True, True, math.nan, math.nan, f"{len(found)} outputs, not {len(expected)}")
+    relative = sum(task.weight * precision(task.mod).relative_tolerance() for task in tasks.tunable)
+    worst = Check(True, False, 0.0, 0.0, "")
+    for number, (one, other) in enumerate(zip(found, expected)):
+        if one.shape != other.shape:
+            why = f"output {number} has shape {one.shape}, not {other.shape}"
+            return Check(True, True, math.nan, math.nan, why)
+        difference = compare(one, other, relative)
+        if difference.reason:
+            why = f"output {number}: {difference.reason}"
+            return Check(True, True, difference.max_error, difference.tolerance, why)
+        if difference.max_error >= worst.max_error:
+            worst = Check(True, False, difference.max_error, difference.tolerance, "")
+    return worst
+
+
+def random_arrays(inputs: Sequence[Parameter], rng: np.random.Generator) -> list[np.ndarray]:
+    """Inputs for a check or a profile: floats in [-1, 1); integers, maybe indices, 0 and 1."""
+    arrays = []
+    for parameter in inputs:
+        if parameter.dtype.startswith(("float", "bfloat")):
+            values = rng.uniform(-1, 1, parameter.shape)
+            arrays.append(values.astype(_numpy_dtype(parameter.dtype)))
+        else:
+            arrays.append(rng.integers(0, 2, parameter.shape).astype(parameter.dtype))
+    return arrays
+
+
+def run(executable: relax.VMExecutable, arrays: list[np.ndarray], target: Target) -> list[Any]:
+    """Outputs of a compiled network, as arrays."""
+
+    def call() -> list[Any]:
+        device = device_from_target(target)
+        machine = machine_of(executable, device)
+        outputs = machine["main"](*(tvm.runtime.tensor(array, device) for array in arrays))
+        return [output.numpy() for output in flat(outputs)]
+
+    return compat.on_cores(None, call)
+
+
+def _expected(
+    imported: Imported, fused: tvm.IRModule, tasks: Tasks, arrays: list[np.ndarray], target: Target
+) -> list[Any]:
+    if imported.reference is not None:
+        import torch
+
+        return imported.reference([torch.from_numpy(array) for array in arrays])
+    plain = [Choice(task, quick(task.mod), Origin.UNSCHEDULED, math.inf) for task in tasks.tunable]
+    return run(compiled(fused, plain, target), arrays, target)
+
+
+def _numpy_dtype(dtype: str) -> Any:
+    if dtype == "bfloat16":
+        import ml_dtypes
+
+        return ml_dtypes.bfloat16
+    return dtype

@@ -1,0 +1,162 @@
+"""Which schedule each task of a network gets: its fastest record, or the best ranked config."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, cast
+
+import tvm
+from tvm.target import Target
+
+from mschedx.measure.pool import Job, PoolConfig, carry_out, total_memory_bytes
+from mschedx.measure.reference import quick
+from mschedx.record.contents import Contents
+from mschedx.record.trials import Run, run_of, workload_number
+from mschedx.record.work_dir import WorkDir
+from mschedx.winner import choose_winner
+
+from .tasks import NetworkTask
+
+
+class Origin(str, Enum):
+    """Where a schedule comes from."""
+
+    TUNED = "tuned"
+    RANKED = "ranked"
+    UNSCHEDULED = "unscheduled"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The program that a task becomes.
+
+    Parameters
+    ----------
+    task : NetworkTask
+    mod : IRModule
+        Scheduled; its function is "main".
+    origin : Origin
+    latency_s : float
+        Measured where it is tuned, predicted where it is ranked; inf where nothing is known.
+    trials : int
+        Measured in the work_dir.
+    why : str
+        Why it is not tuned; empty where it is.
+    """
+
+    task: NetworkTask
+    mod: tvm.IRModule
+    origin: Origin
+    latency_s: float
+    trials: int = 0
+    why: str = ""
+
+
+def tuned_choice(
+    task: NetworkTask, contents: Contents, work_dir: WorkDir, target: Target, *, verify: bool
+) -> tuple[Choice | None, list[str]]:
+    """The fastest record of a task, and what there is to say about others; None where none ran.
+
+    Parameters
+    ----------
+    task : NetworkTask
+    contents : Contents
+        Of the work_dir, now.
+    work_dir : WorkDir
+    target : Target
+    verify : bool
+        Compare its output with the unscheduled function's, and disqualify what differs.
+    """
+    run = recorded(work_dir, contents, task)
+    if run is None:
+        return None, []
+    winner, notes = choose_winner(run, task.mod, target, work_dir, verify=verify)
+    if winner is None:
+        return None, notes
+    latency_s = winner.trial.latency_s or math.inf
+    origin = Origin.UNSCHEDULED if winner.trial.unscheduled else Origin.TUNED
+    return Choice(task, winner.schedule.mod, origin, latency_s, len(run.trials)), notes
+
+
+def recorded(work_dir: WorkDir, contents: Contents, task: NetworkTask) -> Run | None:
+    """What a work_dir of these contents knows of a task; None if it is new there."""
+    from tvm.s_tir.meta_schedule.database import Workload
+
+    number = workload_number(contents, Workload(task.mod).as_json()[0])
+    return None if number is None else run_of(work_dir.path, contents, number)
+
+
+def ranked_choices(
+    tasks: Sequence[NetworkTask],
+    target: Target,
+    why: str,
+    *,
+    space: Any = None,
+    model: Any = None,
+    seed: int = 0,
+) -> list[Choice]:
+    """The best ranked config of each task, with no measurement.
+
+    With the default space and model, as many processes rank as there are cores.
+    """
+    if space is None and model is None and len(tasks) > 1:
+        found = _ranked_apart(tasks, target, seed)
+    else:
+        found = [_ranked(task.mod, target, space, model, seed) for task in tasks]
+    return [_choice(task, answer, why) for task, answer in zip(tasks, found)]
+
+
+def _choice(task: NetworkTask, answer: tuple[Any, float] | str, why: str) -> Choice:
+    if isinstance(answer, str):
+        reason = f"{why}, and it cannot be ranked: {answer}"
+        return Choice(task, quick(task.mod), Origin.UNSCHEDULED, math.inf, why=reason)
+    return Choice(task, answer[0], Origin.RANKED, answer[1], why=why)
+
+
+def _ranked(
+    mod: tvm.IRModule, target: Target, space: Any, model: Any, seed: int
+) -> tuple[tvm.IRModule, float] | str:
+    """The scheduled module and its predicted seconds; a text where there is no valid config."""
+    from mschedx.ranking import rank
+    from mschedx.space.errors import UnsupportedTrace
+
+    try:
+        (best,) = rank(mod, target, 1, model=model, space=space, seed=seed)
+        return best.schedule().mod, best.latency_s
+    except (ValueError, UnsupportedTrace) as error:
+        return str(error).splitlines()[0]
+
+
+def _ranked_apart(
+    tasks: Sequence[NetworkTask], target: Target, seed: int
+) -> list[tuple[tvm.IRModule, float] | str]:
+    from mschedx import compat
+
+    cores = compat.available_cores()
+    config = PoolConfig(
+        workers=cores, cores=1, memory_bytes=max(1 << 30, total_memory_bytes() // (2 * cores))
+    )
+    text = tvm.ir.save_json(target)
+    # The largest first, so that no core is left with one at the end.
+    jobs = [
+        lambda task=task: Job(_rank_job, (tvm.ir.save_json(task.mod), text, seed)) for task in tasks
+    ]
+    found: list[tuple[tvm.IRModule, float] | str] = []
+    for outcome in carry_out(config, jobs, kind="build", timeout_s=300.0):
+        answer = outcome.value if outcome.error is None else outcome.error
+        found.append(answer if isinstance(answer, str) else (_module(answer[0]), answer[1]))
+    return found
+
+
+def _rank_job(mod: str, target: str, seed: int) -> tuple[str, float] | str:
+    """In a worker process: rank one function; modules travel as TVM's JSON."""
+    resolved = cast("Target", tvm.ir.load_json(target))
+    answer = _ranked(_module(mod), resolved, None, None, seed)
+    return answer if isinstance(answer, str) else (tvm.ir.save_json(answer[0]), answer[1])
+
+
+def _module(text: str) -> tvm.IRModule:
+    return cast("tvm.IRModule", tvm.ir.load_json(text))

@@ -1,0 +1,125 @@
+"""``mschedx tune-model``: a network named on the command line, tuned, exported, profiled."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import runpy
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .errors import NetworkError
+from .result import NetworkResult
+from .tuning import tune_model
+
+
+def tune_from_command(args: argparse.Namespace) -> NetworkResult:
+    """Tune what the command line names, and print what was found."""
+    model, inputs = network_of(args.model, args.input)
+    result = tune_model(
+        model,
+        inputs,
+        args.target,
+        trials_per_task=args.trials_per_task,
+        work_dir=args.work_dir,
+        seed=args.seed,
+        timeout_s=args.timeout,
+        fix_shapes=args.fix_shapes,
+        prepack=False if args.no_prepack else None,
+        progress=not args.quiet,
+    )
+    print(describe(result))
+    if args.profile:
+        print(result.profile().table())
+    if args.export is not None:
+        print(result.export(args.export))
+    return result
+
+
+def describe(result: NetworkResult) -> str:
+    """What a run found, in a few lines."""
+    kinds: dict[str, int] = {}
+    for choice in result.tasks:
+        kinds[choice.origin.value] = kinds.get(choice.origin.value, 0) + 1
+    counted = ", ".join(f"{count} {kind}" for kind, count in kinds.items()) or "none"
+    checked = (
+        f"output checked (off by {result.max_error:.2g}, {result.tolerance:.2g} allowed)"
+        if result.verified
+        else "output not checked"
+    )
+    return (
+        f"{result.name}: {result.latency_s * 1e3:.4g} ms by its tasks ({counted}), {checked}\n"
+        f"{result.measured} trials measured now, {result.wall_s:.0f} s; records in "
+        f"{result.work_dir}"
+    )
+
+
+def network_of(name: str, inputs: Sequence[str] | None) -> tuple[Any, Any]:
+    """Find a network and its inputs.
+
+    Parameters
+    ----------
+    name : str
+        A name of `mschedx.models`, the path of an ONNX file, or ``MODULE:FACTORY`` (also
+        ``FILE.py:FACTORY``), whose factory returns a module, or a module and its inputs.
+    inputs : sequence of str, optional
+        Shape and dtype of each input, as ``1,3,224,224`` or ``1,128:int64``.
+
+    Raises
+    ------
+    ValueError
+        For what cannot be found or called.
+    """
+    given = tuple(_tensor(text) for text in inputs or ()) or None
+    if name.endswith(".onnx"):
+        return Path(name), given
+    if ":" not in name:
+        from mschedx.models import make
+
+        model, example = make(name)
+        return model, given or example
+    place, _, attribute = name.rpartition(":")
+    made = _factory(place, attribute)()
+    if isinstance(made, tuple):
+        model, example = made
+        return model, given or example
+    return made, given
+
+
+def _factory(place: str, attribute: str) -> Any:
+    if place.endswith(".py"):
+        if not Path(place).exists():
+            raise FileNotFoundError(f"expected a Python file, got {place!r}: not there")
+        found = runpy.run_path(place).get(attribute)
+    else:
+        sys.path.insert(0, "")  # as `python -m` finds modules of the folder it is started in
+        try:
+            found = getattr(importlib.import_module(place), attribute, None)
+        except ModuleNotFoundError as error:
+            raise NetworkError(f"expected MODULE:FACTORY, got {place!r}: {error}") from None
+        finally:
+            sys.path.remove("")
+    if not callable(found):
+        raise NetworkError(f"expected a function {attribute!r} in {place}, got {found!r}")
+    return found
+
+
+def _tensor(text: str) -> Any:
+    """An input of random floats, or of zeros and ones, from ``SHAPE[:DTYPE]``."""
+    import torch
+
+    shape, _, dtype = text.partition(":")
+    kind = getattr(torch, dtype or "float32", None)
+    try:
+        extents = [int(extent) for extent in shape.replace("x", ",").split(",")]
+    except ValueError:
+        kind = None
+        extents = []
+    if not isinstance(kind, torch.dtype):
+        raise NetworkError(f"expected an input as 1,3,224,224 or 1,128:int64, got {text!r}")
+    generator = torch.Generator().manual_seed(0)
+    if kind.is_floating_point:
+        return torch.randn(extents, generator=generator).to(kind)
+    return torch.randint(0, 2, extents, generator=generator).to(kind)

@@ -1,0 +1,108 @@
+"""A compiled network that any thread may call with anybody's tensors."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from tvm import relax
+from tvm.runtime import Tensor
+
+from mschedx import compat
+from mschedx.kernel import Kernel, Parameter
+
+from .machines import flat, machine_of
+from .signature import Signature
+
+
+class CompiledNetwork:
+    """A network as a function of torch or TVM tensors, or NumPy arrays.
+
+    Tensors that are contiguous and begin on 64 bytes are used where they lie, others are copied.
+    Outputs are of the first input's kind, and new with every call.
+
+    TVM's virtual machine keeps the state of a call, and its pools of threads belong to the thread
+    that calls. So every calling thread gets a machine of its own, which shares the weights; where
+    its pool was started with fewer cores before, calls go through a thread that has them all.
+
+    Parameters
+    ----------
+    executable : relax.VMExecutable
+    signature : Signature
+    device : Device
+    cores : int, optional
+        That kernels use; all of this process when None.
+    """
+
+    def __init__(
+        self,
+        executable: relax.VMExecutable,
+        signature: Signature,
+        device: Any,
+        cores: int | None = None,
+    ) -> None:
+        self.executable, self.signature = executable, signature
+        self._device, self._cores = device, cores
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._apart: ThreadPoolExecutor | None = None
+        self._check = Kernel(None, "the network", signature.inputs, device)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the network.
+
+        Raises
+        ------
+        TypeError
+            For other arguments, another dtype, or what is no array.
+        ValueError
+            For another shape than it was tuned for, or a tensor on another device.
+        """
+        given = self.signature.tensors(args, kwargs)
+        pairs = zip(given, self.signature.inputs)
+        outputs = self._run([self.prepared(tensor, parameter) for tensor, parameter in pairs])
+        kind = given[0] if given else None
+        return self.signature.unflatten([_like(kind, output) for output in outputs])
+
+    def prepared(self, tensor: Any, parameter: Parameter) -> Tensor:
+        """Give an input as a tensor that kernels may read; a copy where it cannot be used as is."""
+        return self._check.prepare(tensor, parameter)[0]
+
+    def machine(self) -> relax.VirtualMachine | None:
+        """The calling thread's machine; None where its pool of threads is too small."""
+        if not hasattr(self._local, "machine"):
+            try:
+                compat.use_cores(self._cores)
+            except RuntimeError:  # this thread has run kernels on fewer cores before
+                self._local.machine = None
+            else:
+                self._local.machine = machine_of(self.executable, self._device)
+        return self._local.machine
+
+    def _run(self, tensors: list[Any]) -> list[Tensor]:
+        machine = self.machine()
+        if machine is not None:
+            return flat(machine["main"](*tensors))
+        with self._lock:
+            if self._apart is None:
+                self._apart = ThreadPoolExecutor(1, "mschedx-network")
+        return self._apart.submit(self._run_apart, tensors).result()
+
+    def _run_apart(self, tensors: list[Any]) -> list[Tensor]:
+        machine = self.machine()
+        if machine is None:
+            raise RuntimeError("a new thread's pool of threads is too small; set TVM_NUM_THREADS")
+        return flat(machine["main"](*tensors))
+
+
+def _like(given: Any, output: Tensor) -> Any:
+    """An output as what the caller works with."""
+    if isinstance(given, np.ndarray):
+        return output.numpy()
+    if type(given).__module__.partition(".")[0] == "torch":
+        import torch
+
+        return torch.from_dlpack(output)
+    return output

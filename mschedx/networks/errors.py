@@ -1,0 +1,46 @@
+"""What can be wrong with a network before anything is tuned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class NetworkError(ValueError):
+    """A network that cannot be imported or tuned as it is; the message says what to do."""
+
+
+class DynamicShape(NetworkError):
+    """An input with a dimension that is not known.
+
+    Attributes
+    ----------
+    dimensions : tuple of str
+        ``"input[axis] = symbol"`` each.
+    """
+
+    def __init__(self, dimensions: Sequence[str]) -> None:
+        self.dimensions = tuple(dimensions)
+        super().__init__(
+            "expected a network whose shapes are constant, got the dynamic dimensions "
+            f"{', '.join(dimensions)}; pass fix_shapes=True to take the sizes of example_inputs, "
+            "or export it without dynamic shapes, once for each size that matters"
+        )
+
+
+class UnsupportedOperators(NetworkError):
+    """Operators that TVM's importer does not know.
+
+    Attributes
+    ----------
+    operators : tuple of str
+    """
+
+    def __init__(self, operators: Sequence[str], why: str = "") -> None:
+        self.operators = tuple(operators)
+        listed = ", ".join(operators) or "(not named)"
+        super().__init__(
+            f"TVM cannot import the operators {listed} of this network"
+            + (f" ({why})" if why else "")
+            + "; write them with others, or use torch.compile(model, backend='mschedx'), which "
+            "leaves the part of the graph that holds them to torch"
+        )

@@ -1,0 +1,203 @@
+"""Networks of torch: exported, imported with their weights bound, and compared with."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import tvm
+
+from .errors import NetworkError, UnsupportedOperators
+from .importing import Imported, as_call, fixed_shapes, parameters
+from .signature import Signature
+
+
+def is_exported(model: Any) -> bool:
+    """Whether it is a ``torch.export.ExportedProgram``; torch is not imported to find out."""
+    return type(model).__name__ == "ExportedProgram" and type(model).__module__.startswith("torch")
+
+
+def is_module(model: Any) -> bool:
+    """Whether it is an ``nn.Module``."""
+    return any(
+        f"{c.__module__}.{c.__name__}" == "torch.nn.modules.module.Module"
+        for c in type(model).__mro__
+    )
+
+
+def import_torch(model: Any, example_inputs: Any, *, fix_shapes: bool = False) -> Imported:
+    """Export a module for its example inputs and import it.
+
+    Raises
+    ------
+    NetworkError
+        For a module in training mode, missing inputs, and what `import_exported` refuses.
+    """
+    import torch
+
+    if example_inputs is None:
+        raise NetworkError(
+            "expected example_inputs, which say the shapes to tune for: a tuple of tensors for "
+            "positional arguments, a dict for keyword arguments"
+        )
+    if model.training:
+        raise NetworkError(
+            "expected a module in inference mode, got one whose dropout and batch norms are still "
+            "training; call model.eval() first"
+        )
+    args, kwargs = as_call(example_inputs)
+    with torch.no_grad(), quiet_export():
+        exported = torch.export.export(model, args, kwargs)
+    found = import_exported(exported, example_inputs, fix_shapes=fix_shapes)
+    weights = dict(model.state_dict(keep_vars=True))
+    return replace(found, changed=_watch(weights), name=type(model).__name__)
+
+
+def import_exported(
+    exported: Any, example_inputs: Any = None, *, fix_shapes: bool = False
+) -> Imported:
+    """Import an exported program.
+
+    Raises
+    ------
+    UnsupportedOperators
+        With their names.
+    NetworkError
+        For dynamic shapes, outputs that are no tensors, and programs that write to their inputs.
+    """
+    tensors, signature = _signature(exported, example_inputs)
+    mod = to_relax(_of_tensors(exported, tensors, signature))
+    mod = fixed_shapes(mod, tensors, fix_shapes)
+    signature = replace(signature, inputs=parameters(mod["main"]))
+    weights = {**dict(exported.named_parameters()), **dict(exported.named_buffers())}
+    return Imported(mod, signature, _reference(exported, signature), _watch(weights), "exported")
+
+
+def _require_pure(exported: Any) -> None:
+    """Refuse a decomposed program that writes to its inputs or buffers: TVM would leave it out."""
+    graph = exported.graph_signature
+    written = {**graph.buffers_to_mutate, **graph.user_inputs_to_mutate}
+    if written:
+        raise NetworkError(
+            "expected a network that leaves its inputs and buffers as they are, got one that "
+            f"writes to {', '.join(sorted(set(written.values())))}; return the new values instead"
+        )
+
+
+def _of_tensors(exported: Any, tensors: list[Any], signature: Signature) -> Any:
+    """The same program without arguments that are no tensors, which TVM's importer refuses."""
+    import torch
+
+    if not signature.constants:
+        return exported
+
+    class OfTensors(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.whole = exported.module()
+
+        def forward(self, *given: torch.Tensor) -> Any:
+            args, kwargs = _unflattened(exported, signature, list(given))
+            return self.whole(*args, **kwargs)
+
+    with torch.no_grad(), quiet_export():
+        return torch.export.export(OfTensors(), tuple(tensors))
+
+
+def _unflattened(exported: Any, signature: Signature, tensors: list[Any]) -> Any:
+    """Positional and keyword arguments of a call with these tensors."""
+    from torch.utils import _pytree as pytree
+
+    leaves = list(tensors)
+    for place, value in sorted(signature.constants.items()):
+        leaves.insert(place, value)
+    return pytree.tree_unflatten(leaves, exported.call_spec.in_spec)
+
+
+def to_relax(exported: Any) -> tvm.IRModule:
+    """Translate to a Relax module with weights as constants, attention left in one piece.
+
+    Raises
+    ------
+    UnsupportedOperators
+    """
+    import torch
+    from tvm.relax.frontend.torch import from_exported_program
+
+    table = torch.export.default_decompositions()
+    table.pop(torch.ops.aten.scaled_dot_product_attention.default, None)
+    with torch.no_grad(), quiet_export():
+        exported = exported.run_decompositions(table)
+        _require_pure(exported)
+        try:
+            return from_exported_program(exported, run_ep_decomposition=False)
+        except (AssertionError, NotImplementedError, KeyError, ValueError) as error:
+            raise UnsupportedOperators(*_unsupported(str(error))) from error
+
+
+@contextmanager
+def quiet_export() -> Iterator[None]:
+    """Keep torch's warnings about its own internals off the console meanwhile."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _unsupported(message: str) -> tuple[list[str], str]:
+    """The operators that the importer names, and its reason where it names none."""
+    _, found, rest = message.partition("Unsupported function types")
+    names = [name.strip(" '\"[]") for name in rest.split(",")] if found else []
+    return [name for name in names if name], "" if found else message.strip()[:300]
+
+
+def _signature(exported: Any, example_inputs: Any) -> tuple[list[Any], Signature]:
+    """Example tensors in the order of the graph, and the signature but for its parameters."""
+    import torch
+    from torch.utils import _pytree as pytree
+
+    in_spec, out_spec = exported.call_spec.in_spec, exported.call_spec.out_spec
+    if example_inputs is None:
+        args, kwargs = exported.example_inputs or ((), {})
+    else:
+        args, kwargs = as_call(example_inputs)
+
+    def flatten(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+        ordered = {name: kwargs[name] for name in exported_names if name in kwargs}
+        leaves, spec = pytree.tree_flatten((args, {**ordered, **kwargs}))
+        if spec != in_spec:
+            raise ValueError(f"expected the structure {in_spec}, got {spec}")
+        return leaves
+
+    exported_names = list(in_spec.children()[1].context or []) if in_spec else []
+    leaves = flatten(args, kwargs)
+    constants = {i: leaf for i, leaf in enumerate(leaves) if not isinstance(leaf, torch.Tensor)}
+    if out_spec is None or len(exported.graph_signature.user_outputs) != out_spec.num_leaves:
+        raise NetworkError("expected a network whose outputs are tensors")
+
+    def unflatten(outputs: list[Any]) -> Any:
+        return pytree.tree_unflatten(outputs, out_spec)
+
+    tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+    return tensors, Signature((), flatten, unflatten, constants)
+
+
+def _reference(exported: Any, signature: Signature) -> Callable[[list[Any]], list[Any]]:
+    def run(tensors: list[Any]) -> list[Any]:
+        import torch
+        from torch.utils import _pytree as pytree
+
+        args, kwargs = _unflattened(exported, signature, tensors)
+        with torch.no_grad():
+            outputs = exported.module()(*args, **kwargs)
+        return [leaf.numpy() for leaf in pytree.tree_leaves(outputs)]
+
+    return run
+
+
+def _watch(weights: dict[str, Any]) -> Callable[[], list[str]]:
+    """Tell which tensors are written to from now on, by the versions that torch counts."""
+    before = {name: tensor._version for name, tensor in weights.items()}
+    return lambda: [name for name, tensor in weights.items() if tensor._version != before[name]]

@@ -1,0 +1,51 @@
+"""Networks from ONNX files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import tvm
+
+from .errors import NetworkError, UnsupportedOperators
+
+
+def import_onnx(path: Path) -> tvm.IRModule:
+    """Read an ONNX file as a Relax module with its weights bound.
+
+    Raises
+    ------
+    FileNotFoundError
+    NetworkError
+        For a file that is no ONNX model, or where the onnx package is missing.
+    UnsupportedOperators
+        For operators that TVM does not know.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"expected the path of an ONNX file, got {str(path)!r}: not there")
+    onnx = _package()
+    try:
+        proto = onnx.load(str(path))
+    except Exception as error:  # whatever protobuf raises
+        raise NetworkError(f"expected an ONNX model, got {str(path)!r}: {error}") from error
+    return import_proto(proto)
+
+
+def import_proto(proto: Any) -> tvm.IRModule:
+    """Import an ``onnx.ModelProto``."""
+    _package()
+    from tvm.relax.frontend.onnx import from_onnx
+
+    try:
+        mod = from_onnx(proto, keep_params_in_input=False)
+    except (NotImplementedError, tvm.error.OpNotImplemented) as error:
+        raise UnsupportedOperators([], str(error).strip().splitlines()[-1][:300]) from error
+    return mod
+
+
+def _package() -> Any:
+    try:
+        import onnx  # pyright: ignore[reportMissingImports]  # optional
+    except ImportError:
+        raise NetworkError("reading ONNX files needs the onnx package: pip install onnx") from None
+    return onnx

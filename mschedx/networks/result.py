@@ -1,0 +1,142 @@
+"""What tuning a network found."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tvm import relax
+from tvm.runtime import device_from_target
+
+from .choices import Choice, Origin
+from .compiled import CompiledNetwork
+from .signature import Signature
+
+if TYPE_CHECKING:
+    from tvm import IRModule
+    from tvm.target import Target
+
+    from .profile import Profile
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkResult:
+    """What tuning a network found.
+
+    Attributes
+    ----------
+    tasks : tuple of Choice
+        What every task became; the one that takes most of the network's time first.
+    fixed : tuple of (str, str)
+        Functions that are no tasks, and why.
+    latency_s : float
+        Sum over the tasks of calls times latency, seconds: measured for those that are tuned,
+        predicted for those that are ranked.
+    measured : int
+        Trials that this call measured.
+    wall_s : float
+        Seconds that this call took.
+    verified : bool
+        Whether the network's output was compared with that of the framework (of the unscheduled
+        network, where it came from none) and found right.
+    max_error, tolerance : float
+        Largest difference of an output, and the largest allowed; NaN where nothing was compared.
+    notes : tuple of str
+        What else there is to say: tasks that are not tuned, repaired files, disqualified records.
+    """
+
+    name: str
+    fused: IRModule
+    target: Target
+    work_dir: Path
+    tasks: tuple[Choice, ...]
+    fixed: tuple[tuple[str, str], ...]
+    measured: int
+    wall_s: float
+    interrupted: bool = False
+    timed_out: bool = False
+    verified: bool = False
+    max_error: float = math.nan
+    tolerance: float = math.nan
+    notes: tuple[str, ...] = ()
+    signature: Signature = field(repr=False)
+    executable: relax.VMExecutable = field(repr=False)
+    changed: Callable[[], list[str]] = field(repr=False, default=list)
+
+    @property
+    def latency_s(self) -> float:
+        return sum(choice.task.weight * choice.latency_s for choice in self.tasks)
+
+    @property
+    def untuned(self) -> tuple[Choice, ...]:
+        """Tasks without a record that ran."""
+        return tuple(choice for choice in self.tasks if choice.origin is not Origin.TUNED)
+
+    def compile(self, cores: int | None = None) -> CompiledNetwork:
+        """Give the network as a function.
+
+        It computes with the weights that it was tuned with. Where the framework's have changed
+        since, a warning says so; tuning again then measures nothing that is recorded.
+
+        Parameters
+        ----------
+        cores : int, optional
+            That kernels use; all of this process when None.
+        """
+        changed = self.changed()
+        if changed:
+            more = ", ..." if len(changed) > 3 else ""
+            warnings.warn(
+                f"{len(changed)} weights have changed since the network was tuned "
+                f"({', '.join(changed[:3])}{more}); this computes with the earlier ones. Call "
+                "tune_model again with the same work_dir: its records are used, nothing is "
+                "measured twice",
+                stacklevel=2,
+            )
+        device = device_from_target(self.target)
+        return CompiledNetwork(self.executable, self.signature, device, cores)
+
+    def export(self, path: str | Path) -> Path:
+        """Write the network as one shared library that needs TVM alone.
+
+        It holds the code, the weights and the program of TVM's virtual machine; load it with
+        ``relax.VirtualMachine(tvm.runtime.load_module(path), tvm.cpu())["main"]``.
+
+        Parameters
+        ----------
+        path : str or Path
+            Ends in ``.so`` (``.dll``, ``.dylib``).
+
+        Raises
+        ------
+        ValueError
+            For a path with another ending.
+        OSError
+            If it cannot be written.
+        """
+        place = Path(path)
+        if place.suffix not in (".so", ".dll", ".dylib"):
+            raise ValueError(
+                f"expected the path of a shared library (.so, .dll, .dylib), got {str(path)!r}"
+            )
+        place.parent.mkdir(parents=True, exist_ok=True)
+        self.executable.export_library(str(place))
+        return place
+
+    def profile(self, *args: object, runs: int = 10) -> Profile:
+        """Measure every operator of the compiled network in its place.
+
+        Parameters
+        ----------
+        args
+            Inputs of the network; random ones when there are none.
+        runs : int
+            Runs of the network, of which each operator's median is taken.
+        """
+        from .profile import profile_network
+
+        return profile_network(self, args, runs)

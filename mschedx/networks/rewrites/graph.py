@@ -1,0 +1,97 @@
+"""What the rewrites share: constants, shapes, uses, and a mutator that sees bound values."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import tvm
+from tvm import relax
+from tvm.ir import Op
+from tvm.relax.expr_functor import PyExprMutator
+
+
+def op_name(expr: Any) -> str:
+    """Name of the operator that an expression calls; empty where it calls none."""
+    called = isinstance(expr, relax.Call) and isinstance(expr.op, Op)
+    return str(expr.op.name) if called else ""
+
+
+def constant(expr: Any) -> np.ndarray | None:
+    """The array of a constant tensor; None for any other expression."""
+    return expr.value.numpy() if isinstance(expr, tvm.ir.GenericConst) else None
+
+
+def shape_of(expr: Any) -> tuple[int, ...] | None:
+    """Constant shape of a tensor; None where it is none or not known."""
+    shape = getattr(expr.ty, "shape", None)
+    values = None if shape is None else getattr(shape, "values", shape)
+    if values is None or not all(hasattr(extent, "value") for extent in values):
+        return None
+    return tuple(int(extent) for extent in values)
+
+
+def reshaped(expr: Any, shape: tuple[int, ...]) -> Any:
+    """A reshape, not emitted yet."""
+    return relax.op.reshape(expr, list(shape))  # pyright: ignore[reportArgumentType]
+
+
+def uses(func: relax.Function) -> Counter[Any]:
+    """How often each variable of a function is read."""
+    counts: Counter[Any] = Counter()
+
+    def visit(expr: Any) -> None:
+        if isinstance(expr, relax.Var):
+            counts[expr] += 1
+
+    relax.analysis.post_order_visit(func, visit)
+    return counts
+
+
+class Rewriter(PyExprMutator):
+    """A mutator of one function that reads what variables stand for.
+
+    A subclass, decorated with ``relax.expr_functor.mutator``, overrides `rewrite`.
+    """
+
+    def __init__(self, mod: tvm.IRModule) -> None:
+        super().__init__(mod)
+
+    def visit_call_(self, op: Any) -> Any:
+        call = self.visit_expr_post_order(op)
+        return self.rewrite(call) if isinstance(call, relax.Call) else call
+
+    def rewrite(self, call: Any) -> Any:
+        """Give what takes the place of a call whose arguments have been rewritten."""
+        return call
+
+    def value(self, expr: Any) -> Any:
+        """What a variable is bound to; the expression itself otherwise."""
+        while True:
+            if isinstance(expr, relax.Var):
+                bound = self.lookup_binding(expr)
+                if bound is None:
+                    return expr
+                expr = bound
+            elif isinstance(expr, relax.TupleGetItem):
+                whole = self.value(expr.tuple_value)
+                if not isinstance(whole, relax.Tuple):
+                    return expr
+                expr = whole.fields[expr.index]
+            else:
+                return expr
+
+    def emit(self, expr: Any) -> Any:
+        return self.builder_.emit(expr)
+
+    def with_args(self, call: Any, args: list[Any]) -> Any:
+        """The same operator with other arguments."""
+        return self.emit(relax.Call(call.op, args, call.attrs, call.ty_args))
+
+
+def rewrite_main(mod: tvm.IRModule, rewriter: Any) -> tvm.IRModule:
+    """Rewrite the function "main", and drop what nothing reads any more."""
+    name = mod.get_global_var("main")
+    rewriter.builder_.update_func(name, rewriter.visit_expr(mod["main"]))
+    return relax.transform.DeadCodeElimination(["main"])(rewriter.builder_.get())

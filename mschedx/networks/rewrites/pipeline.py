@@ -1,0 +1,87 @@
+"""From an imported network to one of fused functions, in the order in which the rewrites serve."""
+
+from __future__ import annotations
+
+import tvm
+from tvm import relax
+from tvm.target import Target
+
+from .attention import split_attention
+from .constants import fold_constants
+from .free_layouts import free_layouts
+from .reshapes import sink_reshapes
+from .scales import fold_scales
+from .transposed import split_phases
+
+_transform = relax.transform
+
+PACKED = "_prepacked"
+"""What TVM appends to the name of a function of which the weights are laid out beforehand."""
+
+
+def simplify(mod: tvm.IRModule) -> tvm.IRModule:
+    """Rewrite "main" for inference; the result computes the same, rounding apart.
+
+    Parameters
+    ----------
+    mod : IRModule
+        One Relax function "main" of operators, its weights constants.
+    """
+    mod = _transform.CanonicalizeBindings()(mod)
+    for rewrite in (fold_constants, fold_scales, split_phases, split_attention, sink_reshapes):
+        mod = rewrite(mod)
+    return mod
+
+
+def fuse(mod: tvm.IRModule, target: Target, *, prepack: bool = False) -> tvm.IRModule:
+    """Lower operators to PrimFuncs and fuse them: what tasks are cut from.
+
+    Parameters
+    ----------
+    mod : IRModule
+        What `simplify` returned.
+    target : Target
+    prepack : bool
+        Mark the weights of every PrimFunc as of free layout, so that schedules may choose one; it
+        is made when the network is compiled (`packed`).
+    """
+    passes = [
+        relax.backend.DispatchSampling(),
+        relax.backend.DispatchSortScan(),
+        _transform.DecomposeOpsForInference(),
+        _transform.LegalizeOps(),
+        _transform.AnnotateTIROpPattern(),
+        _transform.FoldConstant(),
+        _transform.FuseOps(),
+        _transform.FuseTIR(),
+        _transform.RewriteDataflowReshape(),
+        _transform.DeadCodeElimination(["main"]),
+    ]
+    with target:
+        mod = tvm.transform.Sequential(passes)(mod)
+    return free_layouts(mod) if prepack else mod
+
+
+def packed(mod: tvm.IRModule) -> tvm.IRModule:
+    """Move the layout changes that schedules ask for out of the functions, and do them now."""
+    passes = [
+        _transform.SplitLayoutRewritePreproc(),
+        _transform.LiftTransformParams(),
+        _transform.FoldConstant(),
+    ]
+    return tvm.transform.Sequential(passes)(mod)
+
+
+def executable(mod: tvm.IRModule, target: Target) -> relax.VMExecutable:
+    """Compile a network whose functions are scheduled."""
+    passes = [
+        _transform.ToNonDataflow(),
+        _transform.RemovePurityChecking(),
+        _transform.CallTIRRewrite(),
+        *relax.pipeline.finalize_passes(target),
+    ]
+    with target:
+        lowered = tvm.transform.Sequential(passes)(mod)
+    found = tvm.compile(lowered, target, relax_pipeline=tvm.transform.Sequential([]))
+    assert isinstance(found, relax.VMExecutable)
+    return found

@@ -1,0 +1,151 @@
+"""One task of a network as it is tuned: its search, its trials, its standing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tvm.s_tir import meta_schedule as ms
+from tvm.target import Target
+
+from mschedx.record.rounds import Round
+from mschedx.record.trials import Trial
+from mschedx.unscheduled import unscheduled_candidate
+
+from .budget import Standing
+from .tasks import NetworkTask
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What all tasks of a network share, as ``ms.tune_tasks`` takes them."""
+
+    space: Any
+    strategy: Any
+    cost_model: Any
+    builder: Any
+    runner: Any
+    database: ms.Database
+
+
+class RunningTask:
+    """A task's conversation with a search; begins with the first batch that is asked for.
+
+    Parameters
+    ----------
+    task : NetworkTask
+    target : Target
+    parts : Parts
+    seed : int
+    history : sequence of Trial
+        What the work_dir holds of it.
+    """
+
+    def __init__(
+        self, task: NetworkTask, target: Target, parts: Parts, seed: int, history: Sequence[Trial]
+    ) -> None:
+        self.task, self._target, self._parts, self._seed = task, target, parts, seed
+        self.trials = list(history)
+        best = _best_s(self.trials)
+        self.standing = Standing(task.weight, task.flops, len(self.trials), best, best)
+        self.why_ended: str | None = None
+        self._context: ms.TuneContext | None = None
+        self._rounds = 0
+
+    @property
+    def best_s(self) -> float:
+        return self.standing.best_s
+
+    def propose(self, most: int, per_round: int) -> list[ms.MeasureCandidate]:
+        """Search the next batch; empty, and the task ended, when there is none.
+
+        Parameters
+        ----------
+        most : int
+            Trials that the task may still take.
+        per_round : int
+            Largest batch.
+        """
+        if self._context is None:
+            nothing = self._begin(most, per_round)
+            if nothing is not None:
+                return self._as_it_is(nothing)
+        assert self._context is not None
+        strategy = self._context.search_strategy
+        assert strategy is not None
+        batch = strategy.generate_measure_candidates()
+        if not batch:
+            self._end("the design space holds no more programs")
+        return list(batch or ())
+
+    def _begin(self, most: int, per_round: int) -> str | None:
+        """Open the search; the reason where there is nothing to search."""
+        parts = self._parts
+        context = ms.TuneContext(
+            self.task.mod,
+            target=self._target,
+            space_generator=parts.space,
+            search_strategy=parts.strategy,
+            task_name=self.task.name,
+            rand_state=self._seed,
+            num_threads=1,
+        ).clone()
+        assert context.search_strategy is not None
+        try:
+            spaces = list(context.generate_design_space())
+            context.search_strategy.pre_tuning(
+                most, per_round, spaces, parts.database, parts.cost_model
+            )
+        except ValueError as error:
+            if "nothing to search" not in str(error):
+                raise
+            return str(error).splitlines()[0]
+        self._context = context
+        return None
+
+    def _as_it_is(self, why: str) -> list[ms.MeasureCandidate]:
+        """Measure the function unscheduled, once, where nothing can be searched."""
+        self._end(f"nothing could be searched, so it stays as it is: {why}")
+        return [] if self.trials else [unscheduled_candidate(self.task.mod)]
+
+    def forecast(self, candidates: Sequence[Any]) -> list[float]:
+        """Scores of a batch before it is measured; none in the first round, or without a model."""
+        model = self._parts.cost_model
+        if model is None or self._context is None or self._rounds == 0:
+            return []
+        return [float(score) for score in model.predict(self._context, list(candidates))]
+
+    def take_in(self, done: Round, trials: Sequence[Trial]) -> None:
+        """Tell the search and the model how a round went, and count it."""
+        if self._context is not None:
+            strategy, model = self._context.search_strategy, self._parts.cost_model
+            assert strategy is not None
+            candidates, ran = list(done.candidates), list(done.ran)
+            strategy.notify_runner_results(candidates, ran)
+            if model is not None:
+                model.update(self._context, candidates, ran)
+        self.trials += trials
+        self._rounds += 1
+        self.standing = replace(
+            self.standing,
+            trials=len(self.trials),
+            previous_s=self.standing.best_s,
+            best_s=_best_s(self.trials),
+            last=len(trials),
+        )
+
+    def close(self) -> None:
+        """End the search."""
+        if self._context is not None and self._context.search_strategy is not None:
+            self._context.search_strategy.post_tuning()
+        self._context = None
+
+    def _end(self, why: str) -> None:
+        self.why_ended = why
+        self.standing = replace(self.standing, ended=True)
+
+
+def _best_s(trials: Sequence[Trial]) -> float:
+    return min((t.latency_s for t in trials if t.latency_s is not None), default=math.inf)

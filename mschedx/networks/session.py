@@ -1,0 +1,251 @@
+"""Measure the tasks of a network, in waves: search and build together, then run undisturbed.
+
+While one core searches the next tasks, the builder compiles those before; kernels are timed when
+both are done. A wave's results are on the disk, journal first, before the next one begins.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from tvm.runtime import device_from_target
+from tvm.s_tir import meta_schedule as ms
+from tvm.target import Target
+
+from mschedx.latency import FAILED_S
+from mschedx.measure.failures import MachineTrouble, machine_trouble
+from mschedx.process_state import interruptible, numpy_seed, quiet_logging
+from mschedx.record.rounds import Appended, Round
+from mschedx.record.trials import Journal, Trial
+from mschedx.record.work_dir import WorkDir
+from mschedx.recorder import Outcome
+
+from .budget import Budget, Standing, next_tasks
+from .choices import recorded
+from .progress import NetworkProgress
+from .running import Parts, RunningTask
+from .tasks import NetworkTask
+
+_WAVE, _ROUND = 8, 8
+"""Tasks that are searched and built before any of them runs, and most trials of each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """What one call of `tune_model` may measure.
+
+    Parameters
+    ----------
+    tasks : sequence of NetworkTask
+        At least one.
+    timeout_s : float or None
+        Begin no further wave after this many seconds since `begin` (``time.perf_counter``).
+    """
+
+    tasks: Sequence[NetworkTask]
+    target: Target
+    trials_per_task: int
+    seed: int
+    timeout_s: float | None
+    begin: float
+    names: dict[str, str | None] = field(default_factory=dict)
+
+
+def is_done(tasks: Sequence[NetworkTask], trials_per_task: int, work_dir: WorkDir) -> int | None:
+    """How many trials the work_dir holds, if a session would measure nothing; None if it would."""
+    runs = [recorded(work_dir, work_dir.contents, task) for task in tasks]
+    standings = [
+        Standing(task.weight, task.flops, 0 if run is None else len(run.trials))
+        for task, run in zip(tasks, runs)
+    ]
+    if next_tasks(standings, Budget(trials_per_task, len(tasks)), 1):
+        return None
+    return sum(one.trials for one in standings)
+
+
+def run_session(
+    session: Session, parts: Parts, work_dir: WorkDir, progress: NetworkProgress
+) -> tuple[list[RunningTask], Outcome]:
+    """Measure until the budget is used up, or it is stopped; what was measured is kept.
+
+    Raises
+    ------
+    MachineTrouble
+        If this machine can build or run nothing at present.
+    OSError
+        If the work_dir can no longer be written.
+    """
+    outcome = Outcome()
+    records = _Records(session, parts.database, work_dir)
+    running = [
+        RunningTask(task, session.target, parts, _seed(session.seed, place), known)
+        for place, (task, known) in enumerate(zip(session.tasks, records.known))
+    ]
+    budget = Budget(session.trials_per_task, len(running))
+    progress.start(running, budget.total)
+    builds = ThreadPoolExecutor(1, "mschedx-builds")
+    try:
+        with quiet_logging(), numpy_seed(session.seed), interruptible(outcome.interrupt):
+            while wave := next_tasks([one.standing for one in running], budget, _WAVE):
+                _wave([running[i] for i in wave], session, parts, budget, records, builds, progress)
+                spent = time.perf_counter() - session.begin
+                if session.timeout_s is not None and spent >= session.timeout_s:
+                    outcome.timed_out = True
+                    break
+    except (Exception, KeyboardInterrupt) as error:
+        # KeyboardInterrupt arrives as RuntimeError after passing through TVM.
+        if not outcome.interrupted:
+            trouble = machine_trouble(error)
+            if trouble is not None:
+                raise MachineTrouble(trouble) from None
+            raise
+    finally:
+        builds.shutdown(cancel_futures=True)
+        outcome.measured = records.measured
+        for one in running:
+            one.close()
+    return running, outcome
+
+
+def _wave(
+    wave: Sequence[RunningTask],
+    session: Session,
+    parts: Parts,
+    budget: Budget,
+    records: _Records,
+    builds: ThreadPoolExecutor,
+    progress: NetworkProgress,
+) -> None:
+    """Search and build a batch of each task, then run them one after the other."""
+    left = budget.total - records.trials
+    batches: list[tuple[RunningTask, list[Any], Future[list[Any]]]] = []
+    for one in wave:
+        if left <= 0:
+            break
+        progress.searching(one)
+        candidates = one.propose(budget.most - one.standing.trials, min(_ROUND, budget.floor))
+        if not candidates:
+            continue
+        left -= len(candidates)
+        built = builds.submit(_build, candidates, session.target, parts.builder)
+        batches.append((one, candidates, built))
+    ready = [(one, candidates, future.result()) for one, candidates, future in batches]
+    for one, candidates, built in ready:
+        progress.running(one)
+        ran = _run(candidates, built, session.target, parts.runner)
+        done = Round(None, 0, candidates, built, ran)
+        trials = records.write(one, done)
+        one.take_in(done, trials)
+        progress.update(one, trials)
+
+
+def _build(candidates: Sequence[Any], target: Target, builder: Any) -> list[Any]:
+    return list(builder.build([ms.builder.BuilderInput(c.sch.mod, target) for c in candidates]))
+
+
+def _run(candidates: Sequence[Any], built: Sequence[Any], target: Target, runner: Any) -> list[Any]:
+    """Results in the candidates' order; those that did not build carry the builder's error."""
+    device = str(device_from_target(target)).partition(":")[0]
+    whole = [i for i, result in enumerate(built) if result.error_msg is None]
+    inputs = [
+        ms.runner.RunnerInput(built[i].artifact_path, device, candidates[i].args_info)
+        for i in whole
+    ]
+    futures = dict(zip(whole, runner.run(inputs) if inputs else []))
+    return [
+        futures[i].result() if i in futures else ms.runner.RunnerResult(None, result.error_msg)
+        for i, result in enumerate(built)
+    ]
+
+
+class _Records:
+    """What is known of the tasks in the work_dir, and the writer of what is new.
+
+    Attributes
+    ----------
+    known : list of tuple of Trial
+        By task, at the beginning.
+    measured : int
+        Trials of this session.
+    """
+
+    def __init__(self, session: Session, database: ms.Database, work_dir: WorkDir) -> None:
+        self._session, self._database = session, database
+        self._journal = Journal(work_dir.path)
+        self.measured = 0
+        self.known: list[tuple[Trial, ...]] = []
+        self._next: dict[str, Trial] = {}
+        contents = work_dir.contents
+        new = Appended(work_dir.workloads)
+        fresh = 0
+        for task in session.tasks:
+            run = recorded(work_dir, contents, task)
+            database.commit_workload(task.mod)
+            if run is None:
+                number, fresh = len(contents.workloads) + fresh, fresh + 1
+            else:
+                number = run.workload
+            known = () if run is None else run.trials
+            self.known.append(known)
+            self._next[task.key] = Trial(
+                index=len(known),
+                workload=number,
+                session=0 if run is None else len(run.sessions),
+                round=0,
+                elapsed_s=max((t.elapsed_s or 0.0 for t in known), default=0.0),
+                task=task.name,
+            )
+        new.check(fresh)
+        self._records = Appended(work_dir.records)
+        self._begun: set[str] = set()
+
+    @property
+    def trials(self) -> int:
+        """All trials of the tasks in the work_dir."""
+        return sum(map(len, self.known)) + self.measured
+
+    def write(self, one: RunningTask, done: Round) -> list[Trial]:
+        """Journal a round, then commit its records, as TVM would."""
+        key, session = one.task.key, self._session
+        like = self._next[key]
+        if key not in self._begun:
+            self._begun.add(key)
+            self._journal.append(
+                {
+                    "kind": "session",
+                    "workload": like.workload,
+                    "time": time.time(),
+                    "seed": session.seed,
+                    "trials": session.trials_per_task,
+                    "parts": session.names,
+                }
+            )
+        elapsed = (like.elapsed_s or 0.0) + time.perf_counter() - session.begin
+        scores = one.forecast(done.candidates)
+        unscheduled = one.why_ended is not None and one.standing.ended
+        found = replace(
+            like, record=len(self._database), elapsed_s=elapsed, unscheduled=unscheduled
+        )
+        trials = done.trials(found, scores)
+        self._journal.trials(trials)
+        workload = self._database.commit_workload(one.task.mod)
+        for candidate, ran in zip(done.candidates, done.ran):
+            seconds = ran.run_secs if ran.error_msg is None else [FAILED_S]
+            record = ms.database.TuningRecord(
+                candidate.sch.trace, workload, seconds, session.target, candidate.args_info
+            )
+            self._database.commit_tuning_record(record)
+        self._records.check(len(trials))
+        self._next[key] = replace(like, index=like.index + len(trials), round=like.round + 1)
+        self.measured += len(trials)
+        return trials
+
+
+def _seed(seed: int, place: int) -> int:
+    """A seed for each task: equal ones would draw alike."""
+    return int(np.random.SeedSequence([seed, place]).generate_state(1)[0] >> 1) or 1

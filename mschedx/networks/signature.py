@@ -1,0 +1,73 @@
+"""How a network is called: which tensors it takes, and in what its outputs come back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mschedx.kernel import Parameter
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Inputs of a network, and the way from a call's arguments to them and back.
+
+    Parameters
+    ----------
+    inputs : tuple of Parameter
+        The tensors, in the order of the Relax function's parameters.
+    flatten : callable
+        ``(args, kwargs)`` to the leaves of a call: the tensors, and whatever else it was made with.
+    constants : mapping of int to object
+        Leaves that are no tensors, and which value the network was exported with.
+    unflatten : callable
+        Outputs as a flat list to what the call returns.
+    """
+
+    inputs: tuple[Parameter, ...]
+    flatten: Callable[[tuple[Any, ...], dict[str, Any]], Sequence[Any]]
+    unflatten: Callable[[list[Any]], Any]
+    constants: dict[int, Any] = field(default_factory=dict)
+
+    def tensors(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+        """Pick the tensors out of a call's arguments.
+
+        Raises
+        ------
+        TypeError
+            For another number or structure of arguments.
+        ValueError
+            For another value of an argument that is no tensor.
+        """
+        try:
+            leaves = list(self.flatten(args, kwargs))
+        except (ValueError, KeyError) as error:
+            raise TypeError(f"{self.describe()}; got other arguments: {error}") from None
+        if len(leaves) != len(self.inputs) + len(self.constants):
+            raise TypeError(f"{self.describe()}; got {len(leaves)} arguments")
+        for place, value in self.constants.items():
+            if leaves[place] != value:
+                raise ValueError(
+                    f"argument {place} was {value!r} when the network was exported, which is part "
+                    f"of it now; got {leaves[place]!r}: tune it again with that value"
+                )
+        return [leaf for place, leaf in enumerate(leaves) if place not in self.constants]
+
+    def describe(self) -> str:
+        """Say what is expected."""
+        return f"the network takes {', '.join(map(str, self.inputs)) or 'nothing'}"
+
+
+def positional(inputs: tuple[Parameter, ...], *, single: bool) -> Signature:
+    """Give the signature of a function of tensors, returning one or a tuple of them."""
+
+    def flatten(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sequence[Any]:
+        if kwargs:
+            raise ValueError(f"unexpected keyword arguments {', '.join(kwargs)}")
+        return args
+
+    def unflatten(outputs: list[Any]) -> Any:
+        return outputs[0] if single else tuple(outputs)
+
+    return Signature(inputs, flatten, unflatten)

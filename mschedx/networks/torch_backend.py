@@ -1,0 +1,212 @@
+"""``torch.compile(model, backend="mschedx")``: each graph that torch captures, tuned and compiled.
+
+Torch hands over a graph with its weights as arguments. They are taken for constants, as with its
+own freezing; a call with other weights, or with weights that were written to, makes a new artefact
+from the same records. There is one artefact for each combination of input shapes, up to a bound;
+beyond it, and for what cannot be tuned, torch runs the graph itself, and a warning says so.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from mschedx.measure.failures import MachineTrouble
+
+from .tuning import tune_model
+
+_KNOWN = ("cost_model", "progress", "runner", "seed", "space", "strategy", "target", "timeout_s")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What ``options={...}`` may hold.
+
+    Parameters
+    ----------
+    trials_per_task : int
+        0 measures nothing.
+    work_dir : path, optional
+        One folder for all graphs; a new one for each when None.
+    max_artefacts : int
+        Combinations of shapes and weights to compile, for each graph.
+    tuning : dict
+        Any of the other arguments of `tune_model` that are named in `_KNOWN`.
+    """
+
+    trials_per_task: int = 16
+    work_dir: Any = None
+    max_artefacts: int = 8
+    tuning: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, given: dict[str, Any] | None) -> Options:
+        """Read the options.
+
+        Raises
+        ------
+        ValueError
+            For one that is not known.
+        """
+        rest = dict(given or {})
+        own = {name: rest.pop(name) for name in tuple(rest) if name in _OWN}
+        unknown = [name for name in rest if name not in _KNOWN]
+        if unknown:
+            raise ValueError(
+                f"expected options of the mschedx backend among {', '.join((*_OWN, *_KNOWN))}, "
+                f"got {', '.join(unknown)}"
+            )
+        return cls(**own, tuning=rest)
+
+
+_OWN = ("trials_per_task", "work_dir", "max_artefacts")
+
+
+def backend(
+    graph: torch.fx.GraphModule,
+    example_inputs: Sequence[Any],
+    *,
+    options: dict[str, Any] | None = None,
+    mode: str | None = None,
+) -> Callable[..., Any]:
+    """Give a function in the place of a captured graph; it is tuned when it is first called.
+
+    Parameters
+    ----------
+    graph : torch.fx.GraphModule
+    example_inputs : sequence
+        One for each placeholder: weights, inputs, and symbolic sizes.
+    options : dict, optional
+        See `Options`.
+    mode : str, optional
+        Torch's word for effort, of which this backend knows none.
+
+    Raises
+    ------
+    ValueError
+        For options that are not known.
+    """
+    if mode not in (None, "default"):
+        raise ValueError(f"the mschedx backend has options but no modes, got mode={mode!r}")
+    placeholders = [node for node in graph.graph.nodes if node.op == "placeholder"]
+    fixed = [
+        isinstance(example, torch.nn.Parameter) or _is_static(node)
+        for node, example in zip(placeholders, example_inputs)
+    ]
+    return _Dispatch(graph, fixed, Options.of(options))
+
+
+def _is_static(node: torch.fx.Node) -> bool:
+    """Whether torch marks a placeholder as a weight or buffer of a module."""
+    return "_dynamo_static_input_type" in (node.meta.get("tensor_dict") or {})
+
+
+class _Dispatch:
+    """One captured graph: an artefact for each combination of shapes and weights."""
+
+    def __init__(self, graph: torch.fx.GraphModule, fixed: list[bool], options: Options) -> None:
+        self._graph, self._fixed, self._options = graph, fixed, options
+        self._artefacts: dict[Any, Callable[..., Any] | None] = {}
+        self._weights: list[torch.Tensor] = []  # alive, so that no other takes an id of theirs
+        self._lock = threading.Lock()
+        self._warned: set[str] = set()
+
+    def __call__(self, *args: Any) -> Any:
+        if _needs_gradients(args):
+            self._warn("gradients are asked for; call it under torch.no_grad() to use the artefact")
+            return self._graph(*args)
+        weights = [arg for arg, fixed in zip(args, self._fixed) if fixed]
+        inputs = [arg for arg, fixed in zip(args, self._fixed) if not fixed]
+        key = (
+            tuple((id(weight), weight._version) for weight in weights),
+            tuple(_kind(value) for value in inputs),
+        )
+        with self._lock:
+            if key not in self._artefacts:
+                self._artefacts[key] = self._made(args, inputs)
+                self._weights += weights
+            artefact = self._artefacts[key]
+        if artefact is None:
+            return self._graph(*args)
+        return artefact(*(value for value in inputs if isinstance(value, torch.Tensor)))
+
+    def _made(self, args: Sequence[Any], inputs: Sequence[Any]) -> Callable[..., Any] | None:
+        """Tune and compile for these inputs; None, and a warning, where that is not possible."""
+        count = sum(artefact is not None for artefact in self._artefacts.values())
+        if count >= self._options.max_artefacts:
+            self._warn(
+                f"it has {count} artefacts, one for each combination of shapes and weights, and "
+                "max_artefacts allows no more"
+            )
+            return None
+        tensors = tuple(value for value in inputs if isinstance(value, torch.Tensor))
+        frozen = _Frozen(self._graph, self._fixed, args).eval()
+        try:
+            result = tune_model(
+                frozen,
+                tensors,
+                trials_per_task=self._options.trials_per_task,
+                work_dir=self._options.work_dir,
+                **{"progress": False, **self._options.tuning},
+            )
+            return result.compile()
+        except MachineTrouble:
+            raise
+        except Exception as error:  # of torch.export and of TVM's importer there are many kinds
+            self._warn(f"{type(error).__name__}: {str(error).strip().splitlines()[0][:500]}")
+            return None
+
+    def _warn(self, why: str) -> None:
+        if why in self._warned:
+            return
+        self._warned.add(why)
+        calls = [node for node in self._graph.graph.nodes if node.op.startswith("call")]
+        first = f" beginning with {calls[0].name}" if calls else ""
+        warnings.warn(
+            f"a graph of {len(calls)} operators{first} is left to torch: {why}", stacklevel=3
+        )
+
+
+class _Frozen(torch.nn.Module):
+    """A captured graph as a module of its input tensors; weights and sizes are part of it."""
+
+    def __init__(
+        self, graph: torch.fx.GraphModule, fixed: Sequence[bool], args: Sequence[Any]
+    ) -> None:
+        super().__init__()
+        self.graph_module = graph
+        self._plan: list[Any] = []
+        for place, (arg, is_fixed) in enumerate(zip(args, fixed)):
+            if is_fixed:
+                self.register_buffer(f"weight_{place}", arg.detach())
+                self._plan.append(f"weight_{place}")
+            else:
+                self._plan.append(None if isinstance(arg, torch.Tensor) else arg)
+
+    def forward(self, *tensors: torch.Tensor) -> Any:
+        given = iter(tensors)
+        args = []
+        for planned in self._plan:
+            if planned is None:
+                args.append(next(given))
+            else:
+                args.append(getattr(self, planned) if isinstance(planned, str) else planned)
+        return self.graph_module(*args)
+
+
+def _needs_gradients(args: Sequence[Any]) -> bool:
+    return torch.is_grad_enabled() and any(
+        isinstance(arg, torch.Tensor) and arg.requires_grad for arg in args
+    )
+
+
+def _kind(value: Any) -> Any:
+    """What an artefact depends on of an input."""
+    if isinstance(value, torch.Tensor):
+        return tuple(value.shape), value.dtype, value.device
+    return int(value) if isinstance(value, torch.SymInt) else value

@@ -1,0 +1,329 @@
+"""``tune_model``: from a framework's network to a compiled one, in one call."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tvm.s_tir import meta_schedule as ms
+
+from mschedx import compat
+from mschedx.inputs import (
+    check_seconds,
+    check_seed,
+    check_trials,
+    normalize_target,
+    require_device,
+)
+from mschedx.measure import start as start_workers
+from mschedx.record.contents import RECORDS, read_contents
+from mschedx.record.work_dir import WorkDir, open_work_dir
+from mschedx.recorder import Outcome
+
+from .assembly import compiled
+from .checking import Check, check_output
+from .choices import Choice, Origin, ranked_choices, tuned_choice
+from .importing import Imported, import_network
+from .progress import NetworkProgress, make_network_progress
+from .result import NetworkResult
+from .rewrites.pipeline import fuse, simplify
+from .running import Parts
+from .session import Session, is_done, run_session
+from .tasks import NetworkTask, Tasks, tasks_of
+
+if TYPE_CHECKING:
+    from tvm import IRModule
+    from tvm.target import Target
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """What one call is asked for, and what was imported for it."""
+
+    imported: Imported
+    fused: IRModule
+    tasks: Tasks
+    target: Target
+    trials_per_task: int
+    seed: int
+    timeout_s: float | None
+    begin: float
+    prepack: bool
+    verify: bool
+    parts: dict[str, Any]
+
+
+def tune_model(
+    model: Any,
+    example_inputs: Any = None,
+    target: Target | dict[str, Any] | str | None = None,
+    *,
+    trials_per_task: int = 16,
+    work_dir: str | Path | None = None,
+    seed: int = 0,
+    space: Any = None,
+    strategy: Any = None,
+    cost_model: Any = None,
+    builder: Any = None,
+    runner: Any = None,
+    progress: Any = True,
+    timeout_s: float | None = None,
+    fix_shapes: bool = False,
+    prepack: bool | None = None,
+    verify: bool = True,
+) -> NetworkResult:
+    """Tune a whole network.
+
+    It is imported, rewritten for inference, fused and cut into tasks; equal tasks are one. Every
+    task gets a floor of trials, then those that should save most of the network's time get more.
+    A task for which nothing ran gets the best ranked config and is named in the result's notes.
+
+    Parameters
+    ----------
+    model : nn.Module, ExportedProgram, Relax IRModule, or path of an ONNX file
+    example_inputs : tensor, tuple or dict, optional
+        As the model is called: a tuple of positional arguments (or a single tensor), or a dict of
+        keyword arguments. An ``nn.Module`` needs them; others are checked with them.
+    target : Target | dict | str, optional
+        Any form that TVM knows; this machine when None.
+    trials_per_task : int
+        Measurements per task in the work_dir when done, in the mean; those of earlier calls and of
+        other networks with the same tasks count. The last round may exceed it by 7 in all. 0:
+        measure nothing, and give every task its best ranked config.
+    work_dir : str | Path, optional
+        Where records go and are found again; a new temporary folder when None.
+    seed : int
+        Same seed, same candidates, in an uninterrupted run.
+    space, strategy, cost_model, builder, runner : optional
+        Whatever ``ms.tune_tasks`` takes, names included; mschedx's own when None. One cost model
+        serves all tasks.
+    progress : bool | NetworkProgress
+        Show a table of the tasks (plain lines when not on a terminal), or a display of one's own.
+    timeout_s : float, optional
+        Measure nothing more after this many seconds.
+    fix_shapes : bool
+        Give dynamic dimensions the sizes of the example inputs.
+    prepack : bool, optional
+        Let schedules choose the layout of constant weights, which is then made at compile time;
+        on CPUs when None. Records with it and without are different tasks.
+    verify : bool
+        Compare the network's output with the framework's. Where it differs, the records are
+        checked one by one and wrong ones disqualified.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For input that cannot be tuned; the message says what to pass instead.
+    """
+    begin = time.perf_counter()
+    if trials_per_task != 0:
+        check_trials(trials_per_task, "trials_per_task")
+    check_seconds("timeout_s", timeout_s)
+    check_seed(seed)
+    resolved = normalize_target(target)
+    compat.check_versions()
+    if trials_per_task and runner is None:
+        require_device(resolved)
+    if builder is None or runner is None:
+        start_workers()
+    imported = import_network(model, example_inputs, fix_shapes=fix_shapes)
+    prepack = resolved.kind.name == "llvm" if prepack is None else prepack
+    fused = fuse(simplify(imported.mod), resolved, prepack=prepack)
+    job = _Job(
+        imported=imported,
+        fused=fused,
+        tasks=tasks_of(fused, resolved),
+        target=resolved,
+        trials_per_task=trials_per_task,
+        seed=seed,
+        timeout_s=timeout_s,
+        begin=begin,
+        prepack=prepack,
+        verify=verify,
+        parts={
+            "space": space,
+            "strategy": strategy,
+            "cost_model": cost_model,
+            "builder": builder,
+            "runner": runner,
+        },
+    )
+    folder = Path(work_dir if work_dir is not None else tempfile.mkdtemp(prefix="mschedx-"))
+    # Records of earlier runs may be of other spaces, whose intrinsics are TVM's.
+    ours = space is None and not (folder / RECORDS).exists()
+    kinds = compat.own_space_kinds(resolved) if ours else None
+    intrinsics = compat.only_intrinsics(resolved, kinds)
+    display = make_network_progress(progress)
+    with intrinsics, open_work_dir(folder, resolved) as opened, display:
+        for note in opened.notes:
+            display.note(note)
+        _note_network(job, opened)
+        outcome = _measured(job, opened, display)
+        return _result(job, opened, outcome, display)
+
+
+def _note_network(job: _Job, work_dir: WorkDir) -> None:
+    """Keep in the manifest how often the network calls each workload, for reports."""
+    calls = {
+        str(ms.database.Workload(task.mod).as_json()[0]): task.weight for task in job.tasks.tunable
+    }
+    known = work_dir.manifest().get("networks", {})
+    work_dir.write_manifest(networks={**known, job.imported.name: calls})
+
+
+def _measured(job: _Job, work_dir: WorkDir, display: NetworkProgress) -> Outcome:
+    """Measure what is missing."""
+    if not job.trials_per_task or not job.tasks.tunable:
+        return Outcome()
+    known = is_done(job.tasks.tunable, job.trials_per_task, work_dir)
+    if known is not None:
+        display.note(f"all {known} trials are in the work_dir already")
+        return Outcome()
+    session = Session(
+        tasks=job.tasks.tunable,
+        target=job.target,
+        trials_per_task=job.trials_per_task,
+        seed=job.seed,
+        timeout_s=job.timeout_s,
+        begin=job.begin,
+        names={name: _name(part) for name, part in job.parts.items()},
+    )
+    running, outcome = run_session(session, _parts(job, work_dir), work_dir, display)
+    for one in running:
+        if one.why_ended is not None:
+            display.note(f"{one.task.name}: {one.why_ended}")
+    return outcome
+
+
+def _parts(job: _Job, work_dir: WorkDir) -> Parts:
+    """Fill in mschedx's own parts; builder and runner first, since their workers start apart."""
+    given = job.parts
+    builder, runner = given["builder"], given["runner"]
+    if builder is None:
+        from mschedx.measure import LocalBuilder
+
+        builder = LocalBuilder()
+    if runner is None:
+        from mschedx.measure import LocalRunner
+
+        runner = LocalRunner()
+    space, strategy, cost_model = given["space"], given["strategy"], given["cost_model"]
+    if space is None:
+        from mschedx.space import for_target
+
+        space = for_target(job.target)
+    if strategy is None:
+        from mschedx.search import DraftVerify
+
+        strategy = DraftVerify()
+    if cost_model is None:
+        from mschedx.cost import HeronXGB
+
+        cost_model = HeronXGB()
+    return Parts(
+        space=space,
+        strategy=strategy,
+        cost_model=_made(ms.CostModel, cost_model),
+        builder=_made(ms.Builder, builder),
+        runner=_made(ms.Runner, runner),
+        database=ms.database.JSONDatabase(work_dir=str(work_dir.path)),
+    )
+
+
+def _made(kind: Any, part: Any) -> Any:
+    """A part of TVM's by name; "none" for no cost model."""
+    if not isinstance(part, str):
+        return part
+    return None if part == "none" else kind.create(part)
+
+
+def _result(
+    job: _Job, work_dir: WorkDir, outcome: Outcome, display: NetworkProgress
+) -> NetworkResult:
+    """Choose, compile and check; where the output is wrong, choose again among checked records."""
+    choices, notes = _choices(job, work_dir, verify=False)
+    executable = compiled(job.fused, choices, job.target, prepack=job.prepack)
+    check = Check.nothing()
+    if job.verify and not outcome.interrupted:
+        check = check_output(job.imported, job.fused, job.tasks, executable, job.target, job.seed)
+        if check.wrong:
+            notes.append(f"the network's output was wrong, its records are checked: {check.reason}")
+            choices, more = _choices(job, work_dir, verify=True)
+            executable = compiled(job.fused, choices, job.target, prepack=job.prepack)
+            check = check_output(
+                job.imported, job.fused, job.tasks, executable, job.target, job.seed
+            )
+            notes += more
+        if check.wrong:
+            notes.append(f"the network's output is not the framework's: {check.reason}")
+        elif not check.done:
+            notes.append(f"the network's output could not be compared: {check.reason}")
+    for note in notes:
+        display.note(note)
+    order = sorted(choices, key=lambda one: (-one.task.weight * one.latency_s, one.task.name))
+    return NetworkResult(
+        name=job.imported.name,
+        fused=job.fused,
+        target=job.target,
+        work_dir=work_dir.path,
+        tasks=tuple(order),
+        fixed=job.tasks.fixed,
+        measured=outcome.measured,
+        wall_s=time.perf_counter() - job.begin,
+        interrupted=outcome.interrupted,
+        timed_out=outcome.timed_out,
+        verified=check.done and not check.wrong,
+        max_error=check.max_error,
+        tolerance=check.tolerance,
+        notes=(*work_dir.notes, *notes),
+        signature=job.imported.signature,
+        executable=executable,
+        changed=job.imported.changed,
+    )
+
+
+def _choices(job: _Job, work_dir: WorkDir, *, verify: bool) -> tuple[list[Choice], list[str]]:
+    """A program for every task, and a line on each that is not tuned."""
+    chosen: dict[str, Choice] = {}
+    notes: list[str] = []
+    missing: list[NetworkTask] = []
+    contents = read_contents(work_dir.path)
+    for task in job.tasks.tunable:
+        choice, about = tuned_choice(task, contents, work_dir, job.target, verify=verify)
+        notes += [f"{task.name}: {note}" for note in about]
+        if choice is None:
+            missing.append(task)
+        else:
+            chosen[task.key] = choice
+    why = "no record of it ran" if job.trials_per_task else "nothing was measured"
+    model = getattr(job.parts["cost_model"], "model", None) if not job.trials_per_task else None
+    ranked = ranked_choices(
+        missing, job.target, why, space=job.parts["space"], model=model, seed=job.seed
+    )
+    chosen.update((choice.task.key, choice) for choice in ranked)
+    choices = [chosen[task.key] for task in job.tasks.tunable]
+    notes += _about_untuned(choices, job)
+    return choices, notes
+
+
+def _about_untuned(choices: list[Choice], job: _Job) -> list[str]:
+    notes = [f"{name} is no task and stays as it is: {why}" for name, why in job.tasks.fixed]
+    ranked = [one for one in choices if one.origin is Origin.RANKED]
+    if ranked and len(ranked) == len(choices):
+        notes.append(f"all {len(ranked)} tasks have their best ranked config: nothing was measured")
+    else:
+        notes += [f"{one.task.name} has its best ranked config: {one.why}" for one in ranked]
+    return notes + [
+        f"{one.task.name} stays unscheduled: {one.why or 'no program of its space is faster'}"
+        for one in choices
+        if one.origin is Origin.UNSCHEDULED
+    ]
+
+
+def _name(part: Any) -> str | None:
+    if part is None or isinstance(part, str):
+        return part
+    return type(part).__name__

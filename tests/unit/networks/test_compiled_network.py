@@ -1,0 +1,152 @@
+"""A compiled network as a function: kinds of tensors, threads, files, profile, bad arguments."""
+
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+import torch
+import tvm
+from tiny_networks import TARGET, quick, two
+
+from mschedx import compat, tune_model
+
+LOADS = """
+import sys
+sys.modules["torch"] = None  # which TVM imports if it can
+import numpy as np, tvm
+from tvm import relax
+machine = relax.VirtualMachine(tvm.runtime.load_module(sys.argv[1]), tvm.cpu())
+output = machine["main"](tvm.runtime.tensor(np.load(sys.argv[2])))
+np.save(sys.argv[3], (output if isinstance(output, tvm.runtime.Tensor) else output[0]).numpy())
+assert not any(name.partition(".")[0] == "mschedx" for name in sys.modules)
+"""
+
+
+@pytest.fixture(scope="module")
+def tuned():
+    model, inputs = two()
+    result = tune_model(model, inputs, trials_per_task=1, **quick())
+    with torch.no_grad():
+        return model, inputs[0], result, model(*inputs)
+
+
+@pytest.mark.parametrize("kind", ["torch", "numpy", "tvm"])
+def test_outputs_are_of_the_kind_of_the_inputs(tuned, kind):
+    _, x, result, expected = tuned
+    given = {"torch": x, "numpy": x.numpy(), "tvm": tvm.runtime.tensor(x.numpy())}[kind]
+    output = result.compile()(given)
+    assert isinstance(output, type(given))
+    found = output.numpy() if kind != "numpy" else output
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_outputs_of_two_calls_are_apart(tuned):
+    _, x, result, expected = tuned
+    network = result.compile()
+    first, second = network(x), network(x + 1)
+    np.testing.assert_allclose(first, expected, rtol=1e-5, atol=1e-6)
+    assert not torch.equal(first, second)
+
+
+def test_inputs_that_do_not_lie_right_are_copied(tuned):
+    _, x, result, expected = tuned
+    room = torch.zeros(3 * 8 + 1)
+    shifted = room[1:].view(3, 8)
+    shifted.copy_(x)
+    turned = x.t().contiguous().t()
+    for given in (shifted, turned):
+        np.testing.assert_allclose(result.compile()(given), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_any_thread_may_call_it(tuned):
+    model, _, result, _ = tuned
+    network = result.compile()
+    wrong = []
+
+    def work(seed):
+        generator = torch.Generator().manual_seed(seed)
+        for _ in range(20):
+            x = torch.randn(3, 8, generator=generator)
+            with torch.no_grad():
+                if not torch.allclose(network(x), model(x), atol=1e-5):
+                    wrong.append(seed)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_a_thread_with_a_small_pool_is_served_by_another(tuned, monkeypatch):
+    _, x, result, expected = tuned
+    network, main = result.compile(), threading.current_thread()
+    real = compat.use_cores
+
+    def use_cores(cores):
+        if threading.current_thread() is main:
+            raise RuntimeError("the pool cannot grow")
+        return real(cores)
+
+    monkeypatch.setattr(compat, "use_cores", use_cores)
+    np.testing.assert_allclose(network(x), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("args", "error", "says"),
+    [
+        ((torch.rand(4, 8),), ValueError, r"expects x: float32 \[3, 8\]; got shape \[4, 8\]"),
+        ((torch.rand(3, 8).double(),), TypeError, "float64"),
+        ((torch.rand(3, 8), torch.rand(3, 8)), TypeError, "the network takes x"),
+        ((), TypeError, "the network takes x"),
+        ((torch.rand(3, 8, device="meta"),), ValueError, "cannot be shared|on meta"),
+        (([1.0],), TypeError, "the network takes x|no array"),
+    ],
+)
+def test_other_arguments_than_it_was_tuned_for(tuned, args, error, says):
+    with pytest.raises(error, match=says):
+        tuned[2].compile()(*args)
+
+
+def test_an_exported_file_needs_tvm_alone(tuned, tmp_path):
+    _, x, result, expected = tuned
+    path = result.export(tmp_path / "deep" / "network.so")
+    np.save(tmp_path / "x.npy", x.numpy())
+    names = [str(path), str(tmp_path / "x.npy"), str(tmp_path / "y.npy")]
+    subprocess.run([sys.executable, "-c", LOADS, *names], check=True, cwd=tmp_path)
+    np.testing.assert_allclose(np.load(tmp_path / "y.npy"), expected, rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="shared library"):
+        result.export(tmp_path / "network.txt")
+
+
+def test_a_profile_has_every_task_and_the_whole(tuned):
+    _, x, result, _ = tuned
+    profile = result.profile(x, runs=3)
+    assert {one.choice.task.key for one in profile.operators} == {
+        choice.task.key for choice in result.tasks
+    }
+    assert all(one.in_place_s > 0 for one in profile.operators)
+    assert profile.alone_s == pytest.approx(result.latency_s)
+    assert profile.whole_s > 0
+    lines = profile.table().splitlines()
+    assert lines[0].split()[0] == "operator"
+    assert lines[-1].startswith("whole")
+    assert len(result.profile(runs=1).operators) == 2  # random inputs
+    with pytest.raises(ValueError, match="runs"):
+        result.profile(x, runs=0)
+
+
+def test_changed_weights_are_said(tmp_path):
+    model, inputs = two(seed=3)
+    result = tune_model(
+        model, inputs, trials_per_task=1, work_dir=tmp_path, **{**quick(), "target": TARGET}
+    )
+    with torch.no_grad():
+        before = model(*inputs)
+        model.first.weight.mul_(2)
+    with pytest.warns(UserWarning, match=r"1 weights have changed.*first\.weight"):
+        network = result.compile()
+    np.testing.assert_allclose(network(*inputs), before, rtol=1e-5, atol=1e-6)

@@ -1,0 +1,131 @@
+import numpy as np
+import pytest
+import torch
+import tvm
+from tiny_networks import two
+from tvm import relax
+
+from mschedx.networks.errors import DynamicShape, NetworkError, UnsupportedOperators
+from mschedx.networks.importing import import_network
+from mschedx.workloads import make
+
+
+class Mixed(torch.nn.Module):
+    """Keyword arguments, one that is no tensor, and outputs in a dict and a tuple."""
+
+    def forward(self, a, *, b, k=2):
+        return {"sum": a + b * k, "more": (a - b,)}
+
+
+class Buffered(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("count", torch.zeros(2))
+
+    def forward(self, x):
+        self.count.add_(1)
+        return x + self.count
+
+
+class Singular(torch.nn.Module):
+    def forward(self, x):
+        return torch.linalg.svd(x)[1]
+
+
+def test_a_module_knows_its_inputs_and_its_outputs():
+    model, inputs = two()
+    found = import_network(model, inputs)
+    assert found.signature.describe() == "the network takes x: float32 [3, 8]"
+    (output,) = found.reference(list(inputs))
+    np.testing.assert_array_equal(output, model(*inputs).detach().numpy())
+
+
+def test_nested_arguments_and_outputs_keep_their_structure():
+    a, b = torch.ones(2), torch.full((2,), 3.0)
+    found = import_network(Mixed().eval(), {"a": a, "b": b, "k": 5})
+    assert [p.shape for p in found.signature.inputs] == [(2,), (2,)]
+    assert found.signature.tensors((), {"b": b, "k": 5, "a": a}) == [a, b]
+    assert found.signature.unflatten([1, 2]) == {"sum": 1, "more": (2,)}
+    with pytest.raises(ValueError, match="was 5 when the network was exported"):
+        found.signature.tensors((), {"a": a, "b": b, "k": 6})
+    with pytest.raises(TypeError, match="the network takes"):
+        found.signature.tensors((a,), {})
+    np.testing.assert_array_equal(found.reference([a, b])[0], [16.0, 16.0])
+
+
+def test_weights_that_are_written_to_are_noticed():
+    model, inputs = two()
+    found = import_network(model, inputs)
+    assert found.changed() == []
+    with torch.no_grad():
+        model.second.bias.add_(1)
+    assert found.changed() == ["second.bias"]
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs", "error", "says"),
+    [
+        (Singular().eval(), torch.rand(3, 3), UnsupportedOperators, "_linalg_svd"),
+        (torch.nn.Dropout(), torch.rand(3), NetworkError, "call model.eval"),
+        (torch.nn.ReLU().eval(), None, NetworkError, "expected example_inputs"),
+        (Buffered().eval(), torch.rand(2), NetworkError, "writes to count"),
+        (7, None, TypeError, "expected a torch.nn.Module"),
+        ("absent.onnx", None, FileNotFoundError, "absent.onnx"),
+        (tvm.IRModule({"main": make("gemm", (8, 8, 8))}), None, NetworkError, "mschedx.tune"),
+    ],
+)
+def test_bad_input_is_told_what_to_do(model, inputs, error, says):
+    with pytest.raises(error, match=says):
+        import_network(model, inputs)
+
+
+def test_dynamic_dimensions_are_named_and_can_be_fixed():
+    model, inputs = two()
+    sizes = ({0: torch.export.Dim("rows", min=2, max=64)},)
+    exported = torch.export.export(model, inputs, dynamic_shapes=sizes)
+    with pytest.raises(DynamicShape, match=r"x\[0\] = .*fix_shapes=True") as caught:
+        import_network(exported)
+    assert len(caught.value.dimensions) == 1
+    found = import_network(exported, torch.rand(5, 8), fix_shapes=True)
+    assert found.signature.inputs[0].shape == (5, 8)
+
+
+def test_a_relax_module_needs_no_examples():
+    model, inputs = two()
+    mod = import_network(model, inputs).mod
+    found = import_network(mod)
+    assert found.reference is None
+    assert found.signature.inputs[0].shape == (3, 8)
+    with pytest.raises(NetworkError, match="by position"):
+        import_network(mod, {"x": inputs[0]})
+
+
+def test_relax_inputs_must_be_tensors():
+    builder = relax.BlockBuilder()
+    shape = relax.Var("s", relax.ShapeType([2, 3]))
+    with builder.function("main", [shape]):
+        builder.emit_func_output(builder.emit(relax.op.zeros(shape, "float32")))
+    with pytest.raises(NetworkError, match="expected tensors as the inputs"):
+        import_network(builder.get())
+
+
+def test_an_onnx_file(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    from onnx import TensorProto, helper, numpy_helper
+
+    weight = np.arange(12, dtype=np.float32).reshape(3, 4)
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"]), helper.make_node("Relu", ["y"], ["z"])],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 3])],
+        [helper.make_tensor_value_info("z", TensorProto.FLOAT, [2, 4])],
+        [numpy_helper.from_array(weight, "w")],
+    )
+    path = tmp_path / "net.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
+    found = import_network(path)
+    assert found.name == "net"
+    assert [p.shape for p in found.signature.inputs] == [(2, 3)]
+    (tmp_path / "no.onnx").write_bytes(b"\xff not a model")
+    with pytest.raises(NetworkError, match="expected an ONNX model"):
+        import_network(tmp_path / "no.onnx")

@@ -1,0 +1,86 @@
+import pytest
+import torch
+from tiny_networks import quick, two
+
+from mschedx import cli
+from mschedx.networks import command
+
+
+@pytest.fixture
+def invented(monkeypatch):
+    real = command.tune_model
+
+    def tune(model, inputs, target, **options):
+        assert target is None
+        return real(model, inputs, **{**options, **quick()})
+
+    monkeypatch.setattr(command, "tune_model", tune)
+
+
+@pytest.fixture
+def factory(tmp_path):
+    path = tmp_path / "nets.py"
+    path.write_text(
+        "import torch\n"
+        "def both():\n    return torch.nn.Linear(8, 4).eval(), (torch.rand(3, 8),)\n"
+        "def alone():\n    return torch.nn.Linear(8, 4).eval()\n"
+        "number = 3\n"
+    )
+    return path
+
+
+def test_a_network_of_a_file_is_tuned_exported_and_profiled(invented, factory, tmp_path, capsys):
+    library = tmp_path / "net.so"
+    args = ["tune-model", f"{factory}:both", "--trials-per-task", "1", "--profile"]
+    work = ["--work-dir", str(tmp_path / "w"), "--export", str(library)]
+    assert cli.main([*args, *work]) == 0
+    out = capsys.readouterr().out
+    assert "Linear: " in out
+    assert "output checked" in out
+    assert "in place" in out
+    assert library.exists()
+
+
+def test_shapes_come_from_the_command_line(invented, factory, capsys):
+    args = ["tune-model", f"{factory}:alone", "--trials-per-task", "1", "--quiet"]
+    assert cli.main([*args, "--input", "5,8"]) == 0
+    assert cli.main(args) == 2
+    assert "expected example_inputs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs", "says"),
+    [
+        ("resnet19", None, "did you mean 'resnet18'"),
+        ("absent.onnx", None, "absent.onnx"),
+        ("absent.py:f", None, "absent.py"),
+        ("no_such_module:f", None, "no_such_module"),
+        ("math:absent", None, "expected a function 'absent'"),
+        ("math:sqrt", ["a,b"], "expected an input as"),
+        ("math:sqrt", ["2:float33"], "expected an input as"),
+    ],
+)
+def test_bad_names_are_told_apart(name, inputs, says, capsys):
+    given = [word for text in inputs or () for word in ("--input", text)]
+    assert cli.main(["tune-model", name, "--trials-per-task", "1", *given]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_inputs_have_the_dtype_that_is_asked_for():
+    _, (floats, tokens) = command.network_of("resnet.onnx", ["2,3", "1x4:int64"])
+    assert (floats.dtype, tuple(floats.shape)) == (torch.float32, (2, 3))
+    assert (tokens.dtype, tuple(tokens.shape)) == (torch.int64, (1, 4))
+
+
+def test_a_folder_of_several_tasks_has_a_page(tmp_path, capsys):
+    from mschedx import tune_model
+
+    model, inputs = two()
+    result = tune_model(model, inputs, trials_per_task=2, work_dir=tmp_path, **quick())
+    assert cli.main(["report", str(tmp_path), "--no-calibrate"]) == 0
+    page = (tmp_path / "report.html").read_text()
+    assert "<h2>Two</h2>" in page
+    assert all(choice.task.name in page for choice in result.tasks)
+    assert page.count("<section>") == page.count("</section>")
+    assert cli.main(["report", str(tmp_path), "--no-calibrate", "--workload", "1"]) == 0
+    assert "Tuning curve" in (tmp_path / "report.html").read_text()

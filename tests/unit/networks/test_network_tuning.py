@@ -1,0 +1,208 @@
+"""``tune_model`` with invented latencies: budget, records, resuming, notes, checks."""
+
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from stand_ins import Runner
+from tiny_networks import TARGET, quick, two
+
+from mschedx import tune_model
+from mschedx.measure.failures import MachineTrouble
+from mschedx.networks import Origin
+from mschedx.networks import tuning as tuning_module
+from mschedx.networks.progress import (
+    LiveNetworkProgress,
+    NetworkProgress,
+    PlainNetworkProgress,
+)
+from mschedx.record.trials import read_run
+
+
+class Noting(NetworkProgress):
+    def __init__(self):
+        super().__init__()
+        self.notes, self.updates = [], []
+
+    def note(self, text):
+        self.notes.append(text)
+
+    def update(self, one, trials):
+        super().update(one, trials)
+        self.updates.append((one.task.name, len(trials)))
+
+
+@pytest.fixture(scope="module")
+def network():
+    return two()
+
+
+def test_every_task_is_tuned_and_the_output_checked(network, tmp_path):
+    result = tune_model(*network, trials_per_task=4, work_dir=tmp_path, **quick())
+    assert [choice.origin for choice in result.tasks] == [Origin.TUNED, Origin.TUNED]
+    assert result.measured >= 8
+    assert result.verified
+    assert result.max_error <= result.tolerance < 1e-3
+    assert result.notes == ()
+    assert result.latency_s == pytest.approx(sum(choice.latency_s for choice in result.tasks))
+    for number in (0, 1):
+        run = read_run(tmp_path, number)
+        assert [trial.index for trial in run.trials] == list(range(len(run.trials)))
+        assert {trial.task for trial in run.trials} < {c.task.name for c in result.tasks}
+        assert len(run.sessions) == 1
+        assert all(trial.program is not None for trial in run.trials)
+
+
+def test_a_second_call_measures_nothing_and_finds_the_same(network, tmp_path):
+    first = tune_model(*network, trials_per_task=2, work_dir=tmp_path, **quick())
+    noting = Noting()
+    again = tune_model(
+        *network, trials_per_task=2, work_dir=tmp_path, **quick(progress=noting, runner=None)
+    )
+    assert again.measured == 0
+    assert again.latency_s == first.latency_s
+    assert noting.notes == [f"all {first.measured} trials are in the work_dir already"]
+
+
+def test_more_trials_go_on_from_what_there_is(network, tmp_path):
+    first = tune_model(*network, trials_per_task=2, work_dir=tmp_path, **quick())
+    noting = Noting()
+    more = tune_model(*network, trials_per_task=4, work_dir=tmp_path, **quick(progress=noting))
+    assert noting.notes[0] == f"{first.measured} of 8 trials are in the work_dir already"
+    total = sum(len(read_run(tmp_path, n).trials) for n in (0, 1))
+    assert first.measured + more.measured == total
+    assert {c.trials for c in more.tasks} == {len(read_run(tmp_path, n).trials) for n in (0, 1)}
+
+
+def test_no_trials_rank_every_task(network):
+    result = tune_model(*network, trials_per_task=0, **quick(space=None, cost_model=None))
+    assert result.measured == 0
+    assert {choice.origin for choice in result.tasks} == {Origin.RANKED}
+    assert 0 < result.latency_s < 1
+    assert result.verified
+    assert "all 2 tasks have their best ranked config" in result.notes[-1]
+
+
+def test_a_task_that_never_ran_is_ranked_and_named(network, tmp_path):
+    runner = Runner([1.0] + [None] * 100)
+    result = tune_model(*network, trials_per_task=2, work_dir=tmp_path, **quick(runner, space=None))
+    origins = {choice.task.name: choice.origin for choice in result.tasks}
+    assert sorted(origins.values()) == [Origin.RANKED, Origin.TUNED]
+    (ranked,) = [name for name, origin in origins.items() if origin is Origin.RANKED]
+    assert any(ranked in note and "no record of it ran" in note for note in result.notes)
+    assert result.untuned[0].task.name == ranked
+
+
+def test_ctrl_c_keeps_what_was_measured(network, tmp_path):
+    runner = Runner(interrupt_after=2)
+    result = tune_model(*network, trials_per_task=2, work_dir=tmp_path, **quick(runner))
+    assert result.interrupted
+    assert result.measured == sum(c.trials for c in result.tasks) > 0
+    resumed = tune_model(*network, trials_per_task=2, work_dir=tmp_path, **quick())
+    assert not resumed.interrupted
+    assert {choice.origin for choice in resumed.tasks} == {Origin.TUNED}
+
+
+def test_time_ends_it_between_waves(network):
+    result = tune_model(*network, trials_per_task=64, timeout_s=0.01, **quick())
+    assert result.timed_out
+    assert result.measured < 128
+
+
+def test_a_machine_that_cannot_run_is_no_candidate_failure(network, tmp_path):
+    class Broken(Runner):
+        def run(self, runner_inputs):
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises((MachineTrouble, OSError), match="space"):
+        tune_model(*network, trials_per_task=2, work_dir=tmp_path, **quick(Broken()))
+
+
+def test_records_of_one_network_serve_another(network, tmp_path):
+    tune_model(*network, trials_per_task=2, work_dir=tmp_path, **quick())
+
+    class Longer(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = two(seed=1)[0]
+
+        def forward(self, x):
+            return self.inner(x).tanh()
+
+    result = tune_model(
+        Longer().eval(), network[1], trials_per_task=2, work_dir=tmp_path, **quick()
+    )
+    known = [choice for choice in result.tasks if "relu" in choice.task.name]
+    assert len(known) == 1
+    assert known[0].trials >= 2
+    manifest = json.loads((tmp_path / "mschedx_manifest.json").read_text())
+    assert set(manifest["networks"]) == {"Two", "Longer"}
+
+
+def test_a_wrong_output_has_its_records_checked(network, monkeypatch, tmp_path):
+    """The first check sees a wrong network; then the records are verified and it is right."""
+    real, seen = tuning_module.check_output, []
+
+    def once_wrong(*args):
+        found = real(*args)
+        seen.append(found)
+        if len(seen) > 1:
+            return found
+        return type(found)(True, True, 1.0, 0.1, "output 0: 3 of 4 values differ")
+
+    monkeypatch.setattr(tuning_module, "check_output", once_wrong)
+    result = tune_model(*network, trials_per_task=2, work_dir=tmp_path, **quick())
+    assert len(seen) == 2
+    assert result.verified
+    assert any("records are checked" in note for note in result.notes)
+    assert read_run(tmp_path, 0).verified
+
+
+def test_a_network_of_nothing_to_tune():
+    class Flat(torch.nn.Module):
+        def forward(self, x):
+            return x.reshape(6, 4)
+
+    x = torch.rand(2, 3, 4)
+    result = tune_model(Flat().eval(), x, trials_per_task=2, **quick())
+    assert result.tasks == ()
+    assert result.latency_s == 0
+    np.testing.assert_array_equal(result.compile()(x), x.reshape(6, 4))
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"trials_per_task": -1}, "trials_per_task"),
+        ({"trials_per_task": 2.5}, "trials_per_task"),
+        ({"seed": -1}, "seed"),
+        ({"timeout_s": 0}, "timeout_s"),
+        ({"target": "opencl"}, "llvm"),
+        ({"target": {"kind": "llvm", "mcpu": "haswell"}}, "num-cores"),
+    ],
+)
+def test_bad_requests_are_refused_before_anything_is_imported(options, says):
+    with pytest.raises(ValueError, match=says):
+        tune_model(object(), **{"target": TARGET, **options})
+
+
+def test_plain_progress_says_how_far_it_is(network, capsys):
+    tune_model(*network, trials_per_task=2, **quick(progress=PlainNetworkProgress()))
+    lines = [line for line in capsys.readouterr().err.splitlines() if "trials, best" in line]
+    assert len(lines) >= 4
+    assert re.search(r"4/4 trials, network .* 0 s left", lines[-1])
+
+
+def test_the_live_table_shows_every_task_and_the_network(network):
+    from rich.console import Console
+
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=140)
+    result = tune_model(*network, trials_per_task=2, **quick(progress=LiveNetworkProgress(console)))
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen.getvalue())
+    assert all(choice.task.name in shown for choice in result.tasks)
+    assert "of network" in shown
+    assert "4/4 trials" in shown

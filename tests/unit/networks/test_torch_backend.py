@@ -1,0 +1,115 @@
+import re
+import warnings
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_networks import quick, two
+
+from mschedx.networks import torch_backend
+from mschedx.networks.torch_backend import backend
+
+OPTIONS = {"trials_per_task": 1}
+
+
+@pytest.fixture(autouse=True)
+def invented(monkeypatch):
+    """Measure invented latencies, and count the artefacts."""
+    real, calls = torch_backend.tune_model, []
+
+    def tune(model, inputs, **options):
+        calls.append([tuple(x.shape) for x in inputs])
+        return real(model, inputs, **{**quick(), "verify": False, **options})
+
+    monkeypatch.setattr(torch_backend, "tune_model", tune)
+    torch._dynamo.reset()
+    return calls
+
+
+def same(compiled, model, *inputs):
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(*inputs), model(*inputs), rtol=1e-5, atol=1e-5)
+
+
+def test_torch_finds_it_by_its_entry_point():
+    text = (Path(__file__).parents[3] / "pyproject.toml").read_text()
+    found = re.search(r'\[project.entry-points.torch_dynamo_backends\]\nmschedx = "(.*)"', text)
+    assert EntryPoint("mschedx", found[1], "torch_dynamo_backends").load() is backend
+
+
+def test_one_artefact_for_each_shape(invented):
+    model, _ = two()
+    compiled = torch.compile(model, backend=backend, options=OPTIONS)
+    for rows in (3, 5, 7, 5, 7):
+        same(compiled, model, torch.rand(rows, 8))
+    assert invented == [[(3, 8)], [(5, 8)], [(7, 8)]]
+
+
+def test_a_graph_break_makes_two_graphs(invented):
+    class Broken(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = torch.nn.Linear(8, 8), torch.nn.Linear(8, 4)
+
+        def forward(self, x):
+            x = self.first(x).relu()
+            torch._dynamo.graph_break()
+            return self.second(x)
+
+    model = Broken().eval()
+    same(torch.compile(model, backend=backend, options=OPTIONS), model, torch.rand(3, 8))
+    assert len(invented) == 2
+
+
+def test_what_cannot_be_tuned_is_left_to_torch(invented):
+    def singular(x):
+        return torch.linalg.svd(x)[1] * 2
+
+    compiled = torch.compile(singular, backend=backend, options=OPTIONS)
+    with pytest.warns(UserWarning, match="left to torch: UnsupportedOperators.*_linalg_svd"):
+        same(compiled, singular, torch.rand(3, 3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        same(compiled, singular, torch.rand(3, 3))  # said once
+    assert len(invented) == 1
+
+
+def test_artefacts_are_bounded(invented):
+    model, _ = two()
+    compiled = torch.compile(model, backend=backend, options={**OPTIONS, "max_artefacts": 1})
+    for rows in (3, 5):  # torch captures a graph of this size, then one of any
+        same(compiled, model, torch.rand(rows, 8))
+    with pytest.warns(UserWarning, match="max_artefacts allows no more"):
+        same(compiled, model, torch.rand(7, 8))
+    assert len(invented) == 2
+
+
+def test_weights_that_change_make_a_new_artefact(invented):
+    model, inputs = two()
+    compiled = torch.compile(model, backend=backend, options=OPTIONS)
+    same(compiled, model, *inputs)
+    with torch.no_grad():
+        model.second.bias.add_(1)
+    same(compiled, model, *inputs)
+    assert len(invented) == 2
+
+
+def test_gradients_are_torchs(invented):
+    model, inputs = two()
+    compiled = torch.compile(model, backend=backend, options=OPTIONS)
+    with pytest.warns(UserWarning, match="torch.no_grad"):
+        loss = compiled(*inputs).sum()
+    loss.backward()
+    assert model.first.weight.grad is not None
+    assert invented == []
+
+
+@pytest.mark.parametrize(
+    ("options", "mode", "says"),
+    [({"trails_per_task": 1}, None, "got trails_per_task"), (None, "max-autotune", "no modes")],
+)
+def test_bad_requests(options, mode, says):
+    graph = torch.fx.symbolic_trace(torch.nn.ReLU())
+    with pytest.raises(ValueError, match=says):
+        backend(graph, [torch.rand(2)], options=options, mode=mode)
