@@ -40,7 +40,7 @@ def vectorise_innermost(sch: Any, block: Any, lanes: int) -> None:
     """
     innermost = sch.get_loops(block)[-1]
     extent = sch.get(innermost).extent
-    if not isinstance(extent, IntImm) or int(extent) % lanes:
+    if lanes == 1 or not isinstance(extent, IntImm) or int(extent) % lanes:
         return
     _, inner = sch.split(innermost, [None, lanes])
     vectorise(sch, block, inner)

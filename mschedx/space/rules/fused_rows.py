@@ -11,6 +11,7 @@ from .elementwise import vectorise
 from .inner_loops import longest_divisor, moves_by_one, own_loops, partial_sums, vectorise_inside
 from .register_tile import vector_length
 from .stages import Stage
+from .typical import sample_tile
 
 MOST_PARTIAL_SUMS = 8
 """Vectors of partial sums of a reduction: more than any latency times any throughput."""
@@ -122,7 +123,7 @@ def _fuse_vectors(
         sch.split(loops[vector_axis], [None, length]) if whole else [loops[vector_axis]]
     )
     most = hw.vector_registers // 2 if whole else -1
-    tile = sch.sample_perfect_tile(vectors, 2, max_innermost_factor=most)
+    tile = sample_tile(sch, vectors, 2, most)
     tasks, inside = sch.split(vectors, tile)
     sch.reorder(*outer, tasks, *rest, inside, *lane)
     task = sch.fuse(*outer, tasks)

@@ -18,6 +18,7 @@ from tvm_ffi import Array
 
 from .elementwise import vectorise
 from .register_tile import vector_length
+from .typical import sample_tile
 
 _MOST_UNROLLED = 8
 _WINDOW = 32
@@ -163,7 +164,7 @@ def _order_window(
     tile: list[Any] = []
     if inner and outer and (extent_of(sch.get(outer[-1]).extent) or 1) > 1:
         # Neighbouring rows share what they load.
-        factors = sch.sample_perfect_tile(outer[-1], 2, max_innermost_factor=_WINDOW_ROWS)
+        factors = sample_tile(sch, outer[-1], 2, _WINDOW_ROWS)
         outer[-1], row = sch.split(outer[-1], factors)
         tile = [row]
     sch.reorder(*outer, *vectors, *sums, *tile, *inner)
@@ -194,7 +195,7 @@ def partial_sums(sch: Any, block: Any, lanes: int, most: int) -> list[tuple[Any,
     dims = len(sch.get(block).writes[0].region)
     *_, axis = sch.get_loops(block)
     vectors, lane = sch.split(axis, [None, lanes])
-    _, unrolled = sch.split(vectors, sch.sample_perfect_tile(vectors, 2, max_innermost_factor=most))
+    _, unrolled = sch.split(vectors, sample_tile(sch, vectors, 2, most))
     blocks = [(sch.rfactor(sch.fuse(unrolled, lane), dims), lanes)]
     while lanes > 2 and lanes % 4 == 0:
         *_, axis = sch.get_loops(block)

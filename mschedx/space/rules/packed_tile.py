@@ -110,7 +110,9 @@ def _tile(
     else:
         where = loops.panel if packing is Packing.BY_PANEL else None
         tile.place_copy(sch, panel, where, limits.lanes, transpose)
-    tile.place_copy(sch, staged, loops.parallel if stage_broadcast else None, limits.lanes)
+    whole = contraction.broadcast.dims[-1] <= set(contraction.reductions)
+    lanes = limits.lanes if whole or not stage_broadcast else 1
+    tile.place_copy(sch, staged, loops.parallel if stage_broadcast else None, lanes)
     sch.decompose_reduction(block, loops.reduction)
     return sch
 

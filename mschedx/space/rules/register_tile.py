@@ -15,6 +15,7 @@ from mschedx.intrinsics.x86_transpose import Transpose, find_transpose
 
 from .contraction import Contraction, Operand
 from .elementwise import parallelise_copy, vectorise_innermost
+from .typical import sample_tile
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +166,7 @@ def split_and_reorder(
 
 
 def _sample_split(sch: Any, loop: Any, parts: int, innermost: int) -> list[Any]:
-    factors = sch.sample_perfect_tile(loop, parts, max_innermost_factor=innermost)
+    factors = sample_tile(sch, loop, parts, innermost)
     return sch.split(loop, factors)
 
 
@@ -196,6 +197,9 @@ def place_copy(
     sch: Any, copy: Any | None, loop: Any | None, lanes: int, transpose: Transpose | None = None
 ) -> None:
     """Compute a copy inside ``loop``, or in parallel at the root when there is none.
+
+    ``lanes`` is 1 for a copy whose rows are as long as a config makes them: whether vectors divide
+    them would be decided by the config that a space happens to be made with.
 
     A block that computes what it hands on (the quotients of a softmax) stays as it is at the root:
     it belongs to the blocks before it, and :class:`~.remainder.Remainder` looks after these.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from mschedx.hardware import Hardware
@@ -9,6 +10,7 @@ from mschedx.hardware import Hardware
 from .inner_loops import moves_by_one, own_loops
 from .register_tile import vector_length
 from .stages import Stage, stage_of
+from .typical import sample_tile
 
 MOST_STREAMS = 16
 """Rows read side by side: what prefetchers follow at once."""
@@ -31,7 +33,7 @@ def split_reduction(sch: Any, stage: Stage) -> tuple[Stage, Stage]:
     """
     axis = max(stage.reductions, key=lambda a: stage.extents[a])
     loop = sch.get_loops(stage.block)[axis]
-    parts, _ = sch.split(loop, sch.sample_perfect_tile(loop, 2, max_innermost_factor=-1))
+    parts, _ = sch.split(loop, sample_tile(sch, loop, 2))
     part = sch.rfactor(parts, 0)
     loops = sch.get_loops(part)
     spatial = [loops[a] for a in stage.spatial]
@@ -43,7 +45,29 @@ def split_reduction(sch: Any, stage: Stage) -> tuple[Stage, Stage]:
     first, second = stage_of(sch, part), stage_of(sch, stage.block)
     assert first is not None
     assert second is not None
-    return first, second
+    inner = first.reductions[stage.reductions.index(axis)]
+    extent = stage.extents[axis]
+    return (
+        _left_open(first, {first.spatial[0], inner}, extent),
+        _left_open(second, set(second.reductions), extent),
+    )
+
+
+def _left_open(part: Stage, both: set[int], extent: int) -> Stage:
+    """Forget how a sampled split happens to fall: as 1 it would make its other half look whole.
+
+    What is decided by a stage's extents and accesses must hold for every config.
+    """
+    extents = tuple(extent if axis in both else e for axis, e in enumerate(part.extents))
+    reads = tuple(
+        replace(
+            read,
+            plain=tuple(None if axes & both else p for p, axes in zip(read.plain, read.axes)),
+            axes=tuple(axes | both if axes & both else axes for axes in read.axes),
+        )
+        for read in part.reads
+    )
+    return replace(part, extents=extents, reads=reads)
 
 
 def stream_columns(sch: Any, part: Stage, hw: Hardware) -> None:
@@ -70,9 +94,7 @@ def stream_columns(sch: Any, part: Stage, hw: Hardware) -> None:
     first, *spatial = [axis for axis in part.spatial if axis != column]
     *reduced, long = part.reductions
     most = MOST_STREAMS
-    steps, streams = sch.split(
-        loops[long], sch.sample_perfect_tile(loops[long], 2, max_innermost_factor=most)
-    )
+    steps, streams = sch.split(loops[long], sample_tile(sch, loops[long], 2, most))
     length = vector_length(part.extents[column], hw.lanes(part.dtype))
     vectors, lane = [loops[column]], []
     if length is not None and moves_by_one(sch, part.block, column):

@@ -20,6 +20,7 @@ from .async_copies import ASYNC, STAGES
 from .contraction import match_contraction
 from .einsum import MatrixProduct, Reindexed
 from .staging import Copy, Fragment
+from .typical import sample_tile
 
 MAX_THREADS = 512
 """Threads that can each have the 128 registers that accumulators alone may take."""
@@ -204,7 +205,7 @@ def _loops(sch: Any, block: Any, plan: TensorCoreTiling) -> Loops:
     (m0, mw, *mf), (n0, nw, *nf) = (
         _split(sch, loop, plan.unit[d], plan.intrinsic.shape[d]) for d, loop in enumerate((m, n))
     )
-    k0, k1 = sch.split(k, sch.sample_perfect_tile(k, 2, max_innermost_factor=8))
+    k0, k1 = sch.split(k, sample_tile(sch, k, 2, 8))
     sch.reorder(*batch, m0, n0, mw, nw, k0, k1, *mf, *nf)
     # Unfused, the grid leaves no quotients in the indices, which would slow every replay down.
     for loop, tag in zip((*batch, m0, n0)[::-1], ("x", "y", "z")):
@@ -221,7 +222,7 @@ def _split(sch: Any, tiles: Any, unit: int, size: int) -> list[Any]:
     """Split an axis of tiles for blocks, warps and fragments, in units of what a warp takes."""
     units, *rest = sch.split(tiles, [None, unit // size]) if unit > size else [tiles]
     most = max(1, _WARP_TILE // unit)
-    factors = sch.sample_perfect_tile(units, 3, max_innermost_factor=most)
+    factors = sample_tile(sch, units, 3, most)
     return [*sch.split(units, factors), *rest]
 
 

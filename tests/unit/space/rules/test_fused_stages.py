@@ -169,6 +169,25 @@ def test_every_space_computes_the_same(name):
                 np.testing.assert_allclose(array, right, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("shape", "axes"),
+    [((8, 4), [0, 1]), ((4, 8), [0, 1]), ((1, 8, 4), [1, 2]), ((1, 4, 1, 8), [1, 3]), ((64,), [0])],
+)
+def test_sums_in_parts_are_right_however_the_parts_fall(shape, axes):
+    """A part of one row, or one part of all rows, must not decide the lanes for the others."""
+    mod = tvm.IRModule({"main": reduced(shape, axes).with_attr("global_symbol", "main")})
+    rng = np.random.default_rng(0)
+    inputs = arrays(mod, rng)
+    expected = run(mod, inputs)
+    parts = set()
+    for sketch in sketches(mod, TARGET):
+        for config in np.unique(sketch.sample(24, rng), axis=0):
+            parts.add(int(config[0]))
+            found = run(sketch.schedule(config).mod, inputs)
+            np.testing.assert_allclose(found[-1], expected[-1], rtol=1e-4, atol=1e-4)
+    assert len(parts) > 2
+
+
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_the_rule_opens_it_itself(name):
     sch = Schedule(tvm.IRModule({"main": FUNCTIONS[name]}))
