@@ -1,11 +1,12 @@
 """Ranking with no measurement: how good the first k configs are that PSA ranks.
 
-    python benchmarks/pruner.py --output best_of_k.jsonl [--space post-order-apply]
+    python benchmarks/pruner.py --output best_of_k.jsonl [--space post-order-apply] [--model cpu]
     python benchmarks/pruner.py --summary best_of_k.jsonl
 
 None of the shapes had a part in making PSA or in training a model. For each, random valid configs
 are measured, the first 16 that `mschedx.rank` gives, and what Heron's search finds; the fastest of
-all is the best known. Best-of-k is its latency over that of the fastest of the first k ranked; a
+all is the best known. With ``--model`` the order by PSA and that model together is measured beside
+it. Best-of-k is its latency over that of the fastest of the first k ranked; a
 random order gives the expectation over the random configs. Spearman's coefficient is between
 prediction and latency on the random configs. The runner goes before other processes where that is
 allowed.
@@ -21,12 +22,14 @@ from pathlib import Path
 
 import numpy as np
 import tvm
+import tvm_ffi
 from scipy.stats import spearmanr
 from tvm.s_tir import meta_schedule as ms
 
 import mschedx
 from mschedx import measure
 from mschedx.bench.collect import measure_schedules, undisturbed
+from mschedx.cost.consensus import ConsensusModel
 from mschedx.cost.psa import PSAModel
 from mschedx.latency import latency_of
 from mschedx.ranking import best_of, opened
@@ -35,6 +38,7 @@ from mschedx.space.errors import InvalidSchedule
 from mschedx.workloads import Workload
 
 KS = (1, 2, 4, 8, 16)
+RANKINGS = {"ranked_s": "PSA", "with_model_s": "PSA and the model"}
 
 
 def _w(op: str, *shape: int, dtype: str = "float32") -> Workload:
@@ -90,20 +94,39 @@ def judged(workload: Workload, space: str | None, arguments: argparse.Namespace)
         predicted.append(psa.latency_s(None, sketches[s], configs)[kept])
     random, expected = np.concatenate(drawn), np.concatenate(predicted)
     ranked = best_of(sketches, max(KS), None, np.random.default_rng(arguments.seed))
-    schedules = [one.schedule() for one in ranked]
-    ours = measure_schedules(schedules, target, builder, runner)
+    rankings = {"ranked_s": ranked}
+    if arguments.model:
+        rng = np.random.default_rng(arguments.seed)
+        rankings["with_model_s"] = best_of(sketches, max(KS), ConsensusModel(arguments.model), rng)
+    measured = _in_turn(rankings, target, builder, runner)
     searched = _searched(mod, target, space, arguments.trials, builder, runner)
-    best = min(random.min(), ours.min(), searched)
+    best = min(random.min(), searched, *(ours.min() for ours in measured.values()))
     ran = np.isfinite(random)
     return {
         "workload": workload.name,
         "space": space or "mschedx",
         "best_s": best,
-        "ranked_s": [s if np.isfinite(s) else None for s in ours.tolist()],
+        **{
+            name: [s if np.isfinite(s) else None for s in o.tolist()]
+            for name, o in measured.items()
+        },
         "random_s": [s if np.isfinite(s) else None for s in random.tolist()],
         "searched_s": searched,
         "spearman": float(spearmanr(expected[ran], random[ran])[0]),
     }
+
+
+def _in_turn(rankings: dict, target, builder, runner) -> dict:
+    """Latencies of several rankings; a program that two of them name is measured once."""
+    schedules: dict[int, object] = {}
+    hashes: dict[str, list[int]] = {}
+    for name, ranked in rankings.items():
+        made = [one.schedule() for one in ranked]
+        hashes[name] = [int(tvm_ffi.structural_hash(schedule.mod)) for schedule in made]
+        schedules |= dict(zip(hashes[name], made))
+    seconds = measure_schedules(list(schedules.values()), target, builder, runner)
+    latency = dict(zip(schedules, seconds))
+    return {name: np.array([latency[h] for h in own]) for name, own in hashes.items()}
 
 
 def _searched(mod, target, space, trials, builder, runner) -> float:
@@ -127,9 +150,9 @@ def _searched(mod, target, space, trials, builder, runner) -> float:
         return min(latency_of(r.run_secs) for r in database.get_all_tuning_records())
 
 
-def at_k(row: dict, k: int) -> tuple[float, float]:
+def at_k(row: dict, k: int, ranking: str = "ranked_s") -> tuple[float, float]:
     """Best-of-k of the ranked, and expected of a random order."""
-    ranked = np.array([np.inf if s is None else s for s in row["ranked_s"]])
+    ranked = np.array([np.inf if s is None else s for s in row[ranking]])
     random = np.sort([np.inf if s is None else s for s in row["random_s"]])
     n = len(random)
     # Chance that the i-th fastest is the fastest of k drawn without replacement.
@@ -143,9 +166,10 @@ def at_k(row: dict, k: int) -> tuple[float, float]:
 
 
 def line(row: dict) -> str:
-    parts = " ".join(f"{at_k(row, k)[0]:.2f}" for k in KS)
+    rankings = [name for name in RANKINGS if name in row]
+    parts = [" ".join(f"{at_k(row, k, name)[0]:.2f}" for k in KS) for name in rankings]
     return (
-        f"{row['workload']:44} rho {row['spearman']:5.2f}  best-of-{KS}: {parts}  "
+        f"{row['workload']:44} rho {row['spearman']:5.2f}  best-of-{KS}: {'; '.join(parts)}  "
         f"random-1 {at_k(row, 1)[1]:.2f}  best {row['best_s'] * 1e3:.4g} ms"
     )
 
@@ -156,13 +180,18 @@ def summary(rows: list[dict]) -> None:
         own = [row for row in rows if row["space"] == space]
         rho = np.nanmedian([row["spearman"] for row in own])
         print(f"{space}: {len(own)} workloads, Spearman's coefficient {rho:.2f} in the median")
-        for k in KS:
-            both = np.array([at_k(row, k) for row in own])
-            mean, chance = np.exp(np.log(both).mean(axis=0))
-            print(
-                f"  k = {k:2}: geometric mean {mean:.3f}, 10th percentile "
-                f"{np.percentile(both[:, 0], 10):.3f}; a random order {chance:.3f}"
-            )
+        for ranking, title in RANKINGS.items():
+            those = [row for row in own if ranking in row]
+            if not those:
+                continue
+            print(f"  {title}, {len(those)} workloads")
+            for k in KS:
+                both = np.array([at_k(row, k, ranking) for row in those])
+                mean, chance = np.exp(np.log(both).mean(axis=0))
+                print(
+                    f"    k = {k:2}: geometric mean {mean:.3f}, 10th percentile "
+                    f"{np.percentile(both[:, 0], 10):.3f}; a random order {chance:.3f}"
+                )
 
 
 def main() -> None:
@@ -170,6 +199,7 @@ def main() -> None:
     options.add_argument("--output", type=Path, help="file of JSON lines to append to, and resume")
     options.add_argument("--summary", nargs="+", type=Path, default=[])
     options.add_argument("--space", default=None)
+    options.add_argument("--model", default=None, help="a shipped model's name, or a file")
     options.add_argument("--random", type=int, default=96)
     options.add_argument("--trials", type=int, default=64, help="of Heron's search")
     options.add_argument("--seed", type=int, default=0)
