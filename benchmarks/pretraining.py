@@ -1,7 +1,8 @@
 """The data set that the shipped CPU model is trained on, and its training.
 
-    python benchmarks/pretraining.py collect --output cpu.jsonl [--trials 96] [--space NAME]
-    python benchmarks/pretraining.py train cpu.jsonl --output cpu.safetensors
+    python benchmarks/pretraining.py collect --output cpu.jsonl [--seed 2] [--trials 96]
+    python benchmarks/pretraining.py crossvalidate cpu.jsonl ...
+    python benchmarks/pretraining.py train cpu.jsonl ... --output cpu.safetensors
 
 The shapes are drawn at random, odd sizes among them; none is one of those that
 ``benchmarks/pruner.py`` judges. Collecting goes on where it was cut short.
@@ -10,14 +11,25 @@ The shapes are drawn at random, odd sizes among them; none is one of those that
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
 
 import numpy as np
 from pruner import JUDGED
+from tvm.target import Target
 
-from mschedx.bench.collect import collect
-from mschedx.bench.pretrain import pretrain
+from mschedx.bench.collect import collect, open_workload
+from mschedx.bench.pretrain import OpenedTask, open_task, pretrain
+from mschedx.cost import PAMConfig, TrainConfig
+from mschedx.cost.consensus import WEIGHT
+from mschedx.cost.learned.examples import Examples
+from mschedx.cost.learned.pam import PAMModel
+from mschedx.cost.psa import PSAModel
 from mschedx.hardware import host_target
+from mschedx.record.dataset import read_datasets
 from mschedx.workloads import Workload
+
+EPOCHS = 40
+KS = (1, 2, 4, 8)
 
 
 def _any(rng: np.random.Generator, low: int, high: int) -> int:
@@ -91,6 +103,74 @@ def training_workloads(seed: int = 2) -> list[Workload]:
     return [kind[i] for i in range(longest) for kind in kinds if i < len(kind)]
 
 
+@dataclass(frozen=True)
+class Opened:
+    """A task with PSA's opinion of its trials.
+
+    Parameters
+    ----------
+    task : OpenedTask
+    prior : float64 array [n]
+        ln(1 / PSA's seconds), sketch after sketch.
+    latency_s : float64 array [n]
+        Ten times the slowest for a trial that failed.
+    """
+
+    task: OpenedTask
+    prior: np.ndarray
+    latency_s: np.ndarray
+
+
+def open_all(paths: list[str]) -> list[Opened]:
+    """Read data sets, with PSA's opinion beside the features."""
+    found = []
+    for trials in read_datasets(paths, print):
+        task = open_task(trials)
+        if task.ran < 2:
+            continue
+        op, sizes, dtype = trials.task.operator
+        workload = Workload(task.name, op, sizes, dtype)
+        sketches = open_workload(workload, Target(trials.task.target), trials.task.space)
+        psa = PSAModel()
+        pairs = [(s, c) for s, c in zip(sketches, trials.configs) if len(c)]
+        prior = np.concatenate([-np.log(psa.latency_s(None, s, c)) for s, c in pairs])
+        seconds = np.concatenate([part.latency_s for part in task.parts])
+        slowest = seconds[np.isfinite(seconds)].max()
+        found.append(Opened(task, prior, np.where(np.isfinite(seconds), seconds, 10 * slowest)))
+    return found
+
+
+def crossvalidate(paths: list[str], folds: int = 3) -> None:
+    """Print how PSA, a network that has not seen the task, and both rank the trials of tasks."""
+    opened = open_all(paths)
+    order = np.random.default_rng(0).permutation(len(opened))
+    rows: dict[str, list[list[float]]] = {}
+    for fold in range(folds):
+        tests = set(order[fold::folds].tolist())
+        model = PAMModel(PAMConfig(train=TrainConfig(epochs=EPOCHS)), 0)
+        parts = [p for i, one in enumerate(opened) if i not in tests for p in one.task.parts]
+        model.train(Examples(parts), None, target_kind=opened[0].task.kind)
+        for i in sorted(tests):
+            one = opened[i]
+            network = np.concatenate([model.score_programs(p.programs) for p in one.task.parts])
+            opinions = {"PSA": one.prior, "network": network}
+            opinions["both"] = network + WEIGHT * one.prior
+            for name, score in opinions.items():
+                rows.setdefault(name, []).append(best_of_first(score, one.latency_s))
+    print(f"{len(opened)} tasks; best of the first {KS} of their trials, geometric mean")
+    for name, table in rows.items():
+        array = np.array(table)
+        mean = np.exp(np.log(array).mean(axis=0))
+        tenth = np.percentile(array[:, 0], 10)
+        print(f"{name:8} {' '.join(f'{x:.3f}' for x in mean)}; 10th percentile at 1: {tenth:.3f}")
+
+
+def best_of_first(score: np.ndarray, latency_s: np.ndarray) -> list[float]:
+    """The best latency over that of the best of the first k, for every k of `KS`."""
+    order = np.argsort(-score, kind="stable")
+    return [float(latency_s.min() / latency_s[order[:k]].min()) for k in KS]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -100,13 +180,16 @@ def main() -> None:
     collecting.add_argument("--output", required=True)
     collecting.add_argument("--trials", type=int, default=96)
     collecting.add_argument("--space")
+    collecting.add_argument("--seed", type=int, default=2, help="another gives other shapes")
+    validating = actions.add_parser("crossvalidate")
+    validating.add_argument("datasets", nargs="+")
     training = actions.add_parser("train")
     training.add_argument("datasets", nargs="+")
     training.add_argument("--output", required=True)
     arguments = parser.parse_args()
     if arguments.action == "collect":
         collect(
-            training_workloads(),
+            training_workloads(arguments.seed),
             host_target(),
             arguments.output,
             trials=arguments.trials,
@@ -114,8 +197,10 @@ def main() -> None:
             say=lambda text: print(text, flush=True),
         )
         return
-    for row in pretrain(arguments.datasets, arguments.output):
-        print(row)
+    if arguments.action == "crossvalidate":
+        crossvalidate(arguments.datasets)
+        return
+    pretrain(arguments.datasets, arguments.output, held_out=0, epochs=EPOCHS)
 
 
 if __name__ == "__main__":

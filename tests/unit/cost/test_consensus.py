@@ -1,0 +1,61 @@
+"""PSA and a pretrained network together."""
+
+import numpy as np
+import pytest
+from dummy import gemm
+
+import mschedx
+from mschedx.cost import Consensus, CostModel
+from mschedx.cost.consensus import ConsensusModel
+from mschedx.cost.learned.shipped import shipped, weights_path
+from mschedx.cost.psa import PSAModel
+from mschedx.hardware import host_target
+from mschedx.space import Task, sketches
+
+TASK = Task("t")
+
+
+@pytest.fixture(scope="module")
+def asked():
+    rng = np.random.default_rng(0)
+    return [(sketch, sketch.sample(30, rng)) for sketch in sketches(gemm(), host_target())]
+
+
+def test_a_model_for_cpus_comes_with_the_package():
+    assert "cpu" in shipped()
+    assert weights_path("cpu").stat().st_size <= 5 << 20
+    assert weights_path("cpu").with_suffix(".safetensors.json").exists()
+
+
+def test_it_is_ready_at_once_and_its_scores_are_finite(asked):
+    model = ConsensusModel("cpu")
+    assert isinstance(model, CostModel)
+    assert model.ready(TASK)
+    scores = model.score(TASK, asked)
+    assert scores.shape == (sum(len(configs) for _, configs in asked),)
+    assert np.isfinite(scores).all()
+
+
+def test_a_large_weight_is_psas_order_and_none_the_networks(asked):
+    psa = PSAModel().score(TASK, asked)
+    heavy = ConsensusModel("cpu", weight=1e9).score(TASK, asked)
+    np.testing.assert_allclose(psa[np.argsort(-heavy)], np.sort(psa)[::-1], rtol=1e-6)
+    alone = ConsensusModel("cpu", weight=0).score(TASK, asked)
+    assert (alone > 0).all()
+    assert not np.array_equal(np.argsort(-alone), np.argsort(-psa))
+
+
+def test_what_is_no_model_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"name of a model.*\"cpu\""):
+        Consensus(tmp_path / "none")
+    with pytest.raises(ValueError, match="weight >= 0"):
+        Consensus(weight=-1)
+
+
+def test_rank_takes_it_by_name():
+    alone = mschedx.rank(gemm(), limit=4)
+    both = mschedx.rank(gemm(), limit=4, model="cpu")
+    assert len(both) == len(alone) == 4
+    assert all(one.latency_s > 0 for one in both)
+    with pytest.raises(FileNotFoundError, match="expected a file of weights"):
+        mschedx.rank(gemm(), limit=1, model="gpu")
