@@ -95,6 +95,9 @@ def _add_tune(commands: Commands) -> None:
         default=None,
         help='"gradient" (with FelixMLP), or a name that TVM knows: "evolutionary" ...',
     )
+    tune.add_argument(
+        "--patience", type=int, default=None, help="end once so many trials brought nothing faster"
+    )
     tune.add_argument("--cost-model", default=None, help='a name that TVM knows: "xgb" ...')
     tune.add_argument("--no-compare", action="store_true", help="leave out the final table")
     tune.add_argument("--quiet", action="store_true", help="no progress")
@@ -290,6 +293,7 @@ def _tune(args: argparse.Namespace) -> int:
         work_dir=work_dir,
         seed=args.seed,
         space=args.space,
+        patience=args.patience,
         **_parts(args.strategy, args.cost_model),
         timeout_s=args.timeout,
         progress=not args.quiet,

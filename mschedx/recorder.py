@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,10 @@ class Plan:
         mschedx's own.
     timeout_s : float | None
         Start no further round after this many seconds since `begin` (``time.perf_counter``).
+    patience : int | None
+        Start no further round once so many trials in a row have brought nothing faster.
+    on_round : callable | None
+        Called with the trials of each round once they are on the disk; true ends the run.
     """
 
     mod: IRModule
@@ -41,6 +46,8 @@ class Plan:
     seed: int
     timeout_s: float | None
     begin: float
+    patience: int | None = None
+    on_round: Callable[[tuple[Trial, ...]], Any] | None = None
     parts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -51,13 +58,15 @@ class Outcome:
     measured: int = 0
     interrupted: bool = False
     timed_out: bool = False
+    stopped: bool = False
+    """Whether it ended early as it was asked to: a plateau, or the caller's word."""
     ended: str | None = None
     """Why the search ended before all trials were measured, if it did by itself."""
     fault: BaseException | None = None
 
     @property
     def stopping(self) -> bool:
-        return self.interrupted or self.timed_out
+        return self.interrupted or self.timed_out or self.stopped
 
     def interrupt(self) -> None:
         self.interrupted = True
@@ -79,6 +88,21 @@ class Outcome:
 
 class Stopped(Exception):
     """Ends ``tune_tir`` from a callback; TVM turns it into a RuntimeError on its way."""
+
+
+class Plateau:
+    """Counts trials in a row that have brought nothing faster; those of earlier sessions too."""
+
+    def __init__(self, done: Sequence[Trial] = ()) -> None:
+        self.best_s, self.since = math.inf, 0
+        self.note(done)
+
+    def note(self, trials: Sequence[Trial]) -> None:
+        """Take note of trials in their order."""
+        for trial in trials:
+            self.since += 1
+            if trial.latency_s is not None and trial.latency_s < self.best_s:
+                self.best_s, self.since = trial.latency_s, 0
 
 
 class _Forecast:
@@ -103,6 +127,8 @@ class Recorder:
     ----------
     common : Trial
         What the trials of the next round have in common; `elapsed_s` is of earlier sessions.
+    plateau : Plateau
+        That has noted the trials of earlier sessions.
     """
 
     def __init__(
@@ -114,8 +140,9 @@ class Recorder:
         progress: Progress,
         common: Trial,
         database: ms.Database,
+        plateau: Plateau,
     ) -> None:
-        self.outcome, self.database = outcome, database
+        self.outcome, self.database, self._plateau = outcome, database, plateau
         self._plan, self._journal, self._records = plan, journal, records
         self._progress, self._next, self._earlier_s = progress, common, common.elapsed_s or 0.0
         # TVM's own models may answer at random.
@@ -179,5 +206,21 @@ class Recorder:
         limit = self._plan.timeout_s
         if limit is not None and time.perf_counter() - self._plan.begin >= limit:
             self.outcome.timed_out = self.missing > 0
+        self._stop_early()
         if self.outcome.stopping:
             raise Stopped
+
+    def _stop_early(self) -> None:
+        """End the run on a plateau, or where the caller says so."""
+        done = tuple(self._round)
+        self._plateau.note(done)
+        asked = self._plan.on_round is not None and bool(self._plan.on_round(done))
+        patience, since = self._plan.patience, self._plateau.since
+        idle = patience is not None and since >= patience
+        if (asked or idle) and self.missing > 0:
+            why = "on_round said so" if asked else f"nothing faster in the last {since}"
+            self.outcome.stopped = True
+            self.outcome.ended = (
+                f"stopped after {self._next.index} of {self._plan.trials} trials: {why}"
+            )
+            self._progress.exhausted(self.outcome.ended)

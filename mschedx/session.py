@@ -13,7 +13,7 @@ from mschedx.process_state import interruptible, numpy_seed, quiet_logging, sear
 from mschedx.record.contents import Contents
 from mschedx.record.rounds import Appended
 from mschedx.record.trials import Journal, Run, Trial, run_of, workload_number
-from mschedx.recorder import Outcome, Plan, Recorder
+from mschedx.recorder import Outcome, Plan, Plateau, Recorder
 
 if TYPE_CHECKING:
     from tvm import IRModule
@@ -80,7 +80,14 @@ def run_session(plan: Plan, work_dir: WorkDir, progress: Progress) -> Outcome:
         }
     )
     recorder = Recorder(
-        plan, outcome, journal, Appended(work_dir.records), progress, common, database
+        plan,
+        outcome,
+        journal,
+        Appended(work_dir.records),
+        progress,
+        common,
+        database,
+        Plateau(done),
     )
     with ms.Profiler() as profiler, search_log() as said, interruptible(outcome.interrupt):
         parts = _parts(plan)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -189,6 +190,8 @@ def tune(
     progress: Any = True,
     timeout_s: float | None = None,
     trials_per_round: int = 16,
+    patience: int | None = None,
+    on_round: Callable[[tuple[Trial, ...]], Any] | None = None,
     verify: bool = True,
 ) -> TuneResult:
     """Tune one function.
@@ -215,6 +218,11 @@ def tune(
         Start no further round after this many seconds.
     trials_per_round : int
         Measurements between two looks of the search at the results.
+    patience : int, optional
+        End early once so many trials in a row have brought nothing faster.
+    on_round : callable, optional
+        Called with the trials of each round once they are recorded; what it returns as true ends
+        the run, what it raises too.
     verify : bool
         Compare the winner's output with the unscheduled program's before it is called the winner;
         one that differs is disqualified and the next best is checked.
@@ -228,6 +236,10 @@ def tune(
     if trials != 0:
         check_trials(trials)
     check_trials(trials_per_round, "trials_per_round")
+    if patience is not None:
+        check_trials(patience, "patience")
+    if on_round is not None and not callable(on_round):
+        raise TypeError(f"expected on_round to be callable, got {type(on_round).__name__}")
     check_seconds("timeout_s", timeout_s)
     check_seed(seed)
     module, resolved = normalize_mod(mod), normalize_target(target)
@@ -247,6 +259,8 @@ def tune(
         seed=seed,
         timeout_s=timeout_s,
         begin=begin,
+        patience=patience,
+        on_round=on_round,
         parts={
             "space": space,
             "strategy": strategy,

@@ -122,3 +122,41 @@ def test_an_empty_space_of_ones_own_is_an_error(tmp_path):
     _, how = options(Runner(), ms.space_generator.ScheduleFn(lambda sch: [], postprocs=[]))
     with pytest.raises(ValueError, match=r"nothing to search.*no design space.*space="):
         tune(gemm(), trials=8, work_dir=tmp_path, **how)
+
+
+def test_a_plateau_ends_the_run_and_says_so(tmp_path):
+    latencies = [5, 4, 3] + [6] * 40
+    how = quick(Runner(latencies), trials_per_round=4)
+    result = tune(gemm(), trials=40, work_dir=tmp_path, patience=8, **how)
+    assert result.measured == 12, "the third is the best; eight more are not; rounds of four"
+    assert result.latency_s == pytest.approx(3e-3)
+    assert result.notes[-1] == "stopped after 12 of 40 trials: nothing faster in the last 9"
+    again = tune(gemm(), trials=40, work_dir=tmp_path, patience=8, **how)
+    assert again.measured == 4, "earlier trials count"
+
+
+def test_the_caller_sees_every_round_and_may_end_the_run(tmp_path):
+    seen = []
+    how = quick(Runner(), trials_per_round=4)
+
+    def watch(trials):
+        seen.append([trial.index for trial in trials])
+        return len(seen) == 2
+
+    result = tune(gemm(), trials=40, work_dir=tmp_path, on_round=watch, **how)
+    assert seen == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert "on_round said so" in result.notes[-1]
+
+    def fails(trials):
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        tune(gemm(), trials=40, work_dir=tmp_path, on_round=fails, **how)
+    kept = tune(gemm(), trials=12, work_dir=tmp_path, **how)
+    assert len(kept.history) == 12, "the round before what was raised is recorded"
+
+
+@pytest.mark.parametrize(("name", "value"), [("patience", 0), ("on_round", "print")])
+def test_senseless_ways_to_stop_are_refused(name, value):
+    with pytest.raises((ValueError, TypeError), match=name):
+        tune(gemm(), trials=4, **{name: value})
