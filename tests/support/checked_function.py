@@ -64,7 +64,12 @@ class Report:
 
 
 def check(
-    function: Function, seed: int, target: tvm.target.Target, *, configs: int = 2, tune: bool = False
+    function: Function,
+    seed: int,
+    target: tvm.target.Target,
+    *,
+    configs: int = 2,
+    tune: bool = False,
 ) -> Report:
     """Open the spaces of a function, sample, build, run and compare; tune it too if asked to."""
     report = Report()

@@ -227,9 +227,7 @@ _EXACT = {
 # What errors of the arguments become, where that is not their sum.
 _ERRORS = {
     "mul": lambda x, y, dx, dy: np.abs(x) * dy + np.abs(y) * dx + dx * dy,
-    "truediv": lambda x, y, dx, dy: (
-        (dx + np.abs(x / y) * dy) / np.maximum(np.abs(y) - dy, 1e-30)
-    ),
+    "truediv": lambda x, y, dx, dy: (dx + np.abs(x / y) * dy) / np.maximum(np.abs(y) - dy, 1e-30),
     "exp": lambda x, dx: np.exp(x) * np.expm1(dx),
     "sqrt": lambda x, dx: np.sqrt(x + dx) - np.sqrt(np.maximum(x - dx, 0)),
 }

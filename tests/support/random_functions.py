@@ -149,7 +149,9 @@ class _Draft:
             return self.cast(value)
         if roll < 0.6:
             other = self.along(extents, dtype)
-            return Op(str(self.rng.choice(["add", "sub", "mul", "max", "min"])), (value, other), dtype)
+            return Op(
+                str(self.rng.choice(["add", "sub", "mul", "max", "min"])), (value, other), dtype
+            )
         return self.unary(value)
 
     def unary(self, value: Expr) -> Expr:
@@ -215,8 +217,8 @@ class _Draft:
         reduce = tuple(source.shape[p] for p in reduced)
         if self.chance(0.4):
             body = self.operation(body, (*spatial, *reduce))
-        kinds = ["sum", "sum", "max", "min"]
-        kinds += ["prod"] if prod(reduce) <= 8 else []
+        kinds = ["sum"] if body.dtype == "bool" else ["sum", "sum", "max", "min"]
+        kinds += ["prod"] if prod(reduce) <= 8 and body.dtype != "bool" else []
         kind = str(self.rng.choice(kinds)) if reduced else "map"
         return self.made(kind, spatial, reduce, self.widened(body) if kind == "sum" else body)
 
@@ -229,8 +231,8 @@ class _Draft:
 
     def argmax(self, source: Tensor) -> Block:
         block = self.reduction(source)
-        plain = block.kind in ("max", "min", "sum") and source.dtype != "bool"
-        if not plain or source.dtype in ("bfloat16", "uint8"):
+        dtype = block.body.dtype
+        if block.kind in ("map", "prod") or dtype in ("bool", "bfloat16", "uint8"):
             return block
         return replace(block, kind="argmax")
 
@@ -254,7 +256,9 @@ class _Draft:
         total = WIDER.get(source.dtype, source.dtype)
         if dtype == source.dtype and self.chance(0.2):
             total = dtype
-        factors = [Op("cast", (one,), total) if one.dtype != total else one for one in (left, right)]
+        factors = [
+            Op("cast", (one,), total) if one.dtype != total else one for one in (left, right)
+        ]
         if self.chance(0.5):
             factors.reverse()
         return self.made("sum", spatial, (k,), Op("mul", tuple(factors), total))

@@ -41,6 +41,11 @@ def accumulates_in_place(block: Any) -> bool:
     return block.init is None and reduces and any(r.same_as(w) for r in reads for w in written)
 
 
+def runs_never(block: Any) -> bool:
+    """Whether an axis has no points: TVM's rules raise where they meet its loop."""
+    return any(int(getattr(iv.dom.extent, "value", 1)) == 0 for iv in block.iter_vars)
+
+
 def _blocks(sch: Schedule) -> list[Any]:
     function = next(iter(sch.mod.functions.values()))
     root = sch.get_sblock(function.body.block.name_hint)
@@ -63,7 +68,7 @@ class UnlessTiled(PyScheduleRule):
 
     Two tilings of one block are not a space anybody asked for, and annotations that a postproc
     turns into loops, by the extents it finds, would make one design space many structures. Blocks
-    that accumulate in place are left as they are, and so is the root around them.
+    that accumulate in place or never run are left as they are, and so is the root around them.
     """
 
     def __init__(self, rule: ScheduleRule) -> None:
@@ -76,7 +81,8 @@ class UnlessTiled(PyScheduleRule):
     def apply(self, sch: Schedule, block: Any) -> list[Schedule]:
         body: Any = sch.get(block)
         inside = [sch.get(child) for child in _blocks(sch)] if is_root(sch, block) else [body]
-        if is_tiled(sch) or any(accumulates_in_place(one) for one in inside):
+        odd = any(accumulates_in_place(one) or runs_never(one) for one in inside)
+        if is_tiled(sch) or odd:
             return [sch]
         return list(self.rule.apply(sch, block))
 

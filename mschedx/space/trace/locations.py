@@ -260,9 +260,14 @@ def _consumer_loops(schedule: Any, block: Any) -> tuple[tuple[int, ...], tuple[b
         for variable, value in zip(realize.block.iter_vars, realize.iter_values):
             if variable.iter_type != tirx.IterVar.DataPar:
                 reduced += undefined_vars(value)
-    extents = tuple(int(loop.extent) for loop in loops)
+    extents = tuple(map(_extent, loops))
     kinds = tuple(any(loop.loop_var.same_as(v) for v in reduced) for loop in loops)
     return extents, kinds
+
+
+def _extent(loop: Any) -> int:
+    """The extent of a loop; of one that varies, any that TVM takes for no unit loop."""
+    return int(loop.extent) if isinstance(loop.extent, tirx.IntImm) else 2
 
 
 def _realize(statement: Any, block: Any) -> Any:
