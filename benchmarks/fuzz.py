@@ -171,8 +171,8 @@ def table(rows: list[dict[str, Any]]) -> str:
     first = sorted(row["first_s"] for row in rows if row.get("first_s") is not None)
     lines = [f"functions        {len(rows)}", *(f"{k:<16} {v}" for k, v in sums.items())]
     lines.append("functions with")
-    for kind in ("crash", "wrong", "failed", "allowed", "silent", "refused", "unscheduled"):
-        lines.append(f"  {kind:<14} {kinds[kind]}")
+    names = ("crash", "wrong", "failed", "allowed", "silent", "refused", "unscheduled")
+    lines += [f"  {kind:<14} {kinds[kind]}" for kind in names]
     if first:
         ninety = first[int(0.9 * (len(first) - 1))]
         lines.append(

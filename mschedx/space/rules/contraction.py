@@ -140,7 +140,7 @@ def match_contraction(
 
 
 def find_contraction(sch: Any, rv: Any, vector_bytes: int = 64) -> Contraction | None:
-    """:func:`match_contraction` of a block that lies in loops of its own; None where it does not."""
+    """:func:`match_contraction` of a block in loops of its own; None for any other."""
     matched = match_contraction(sch.get(rv), vector_bytes)
     return matched if matched is not None and has_own_loops(sch, rv) else None
 

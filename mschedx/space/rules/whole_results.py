@@ -56,7 +56,8 @@ def _iterations(sch: Schedule) -> dict[str, int]:
     counts: dict[str, int] = {}
     for block in sch.get_child_blocks(root):
         body: Any = sch.get(block)
-        extents = [getattr(sch.get(loop), "extent", None) for loop in sch.get_loops(block)]
+        loops: list[Any] = [sch.get(loop) for loop in sch.get_loops(block)]
+        extents: list[Any] = [loop.extent for loop in loops]
         if all(isinstance(extent, IntImm) for extent in extents):
             counts[str(body.name_hint)] = prod(int(extent) for extent in extents)
     return counts
