@@ -117,7 +117,7 @@ def _candidates(
         try:
             drawn = sketch.sample(configs, rng)
             outcomes = sketch.schedules(drawn, threads=1)
-        except EmptySpace as error:
+        except (EmptySpace, UnsupportedTrace) as error:
             report.add("refused", error)
             continue
         except Exception as error:  # whatever it is, it is what is looked for

@@ -226,9 +226,15 @@ def _offers(
             # What comes after the spot is no concern here.
             continue
         steady = len({offer.extents for offer in seen}) < 2
-        if steady and len(seen) >= _FEW:
+        if steady and len(seen) >= _FEW and _vary_alike([o.config for o in seen], draws):
             break
     return seen
+
+
+def _vary_alike(seen: list[IntArray], draws: list[tuple[dict[int, Raw], IntArray]]) -> bool:
+    """Whether each decision that varies among the draws varies among those seen so far."""
+    whole = np.ptp([config for _, config in draws], axis=0) > 0
+    return not np.any(whole & (np.ptp(seen, axis=0) == 0))
 
 
 def _offered(schedule: Any, block: Any) -> frozenset[int]:
