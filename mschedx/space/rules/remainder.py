@@ -14,6 +14,7 @@ from mschedx.hardware import Hardware
 
 from .elementwise import parallelise_copy
 from .fused_rows import fuse_rows
+from .register_tile import is_parameter
 from .stages import common_rows, stage_of
 
 
@@ -132,6 +133,10 @@ class Remainder(PyScheduleRule):
         stages = [stage_of(sch, sch.get_sblock(name)) for name in names]
         whole = [stage for stage in stages if stage is not None]
         if len(whole) < len(stages) or not any(stage.reductions for stage in whole):
+            return None
+        last = whole[-1]
+        # TVM's cache_write does not survive a result of the function that is read again.
+        if is_parameter(sch, last.writes[0]) and sch.get_consumers(last.block):
             return None
         rows = common_rows(whole)
         if rows is None:

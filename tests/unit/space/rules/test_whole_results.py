@@ -133,6 +133,26 @@ with compat.fast_script():
                 vi = T.axis.spatial(4, i)
                 z[vi] = T.float32(1)
 
+    @T.prim_func(s_tir=True)
+    def maximum_is_an_output(
+        x: T.Buffer((2, 64, 8), "float32"),
+        w: T.Buffer((31, 8), "float32"),
+        m: T.Buffer((64, 8), "float32"),
+        y: T.Buffer((64, 31), "float32"),
+    ):
+        for i, j, k in T.grid(64, 8, 2):
+            with T.sblock("m"):
+                vi, vj, vk = T.axis.remap("SSR", [i, j, k])
+                with T.init():
+                    m[vi, vj] = T.min_value("float32")
+                m[vi, vj] = T.max(m[vi, vj], x[vk, vi, vj])
+        for i, j, k in T.grid(64, 31, 8):
+            with T.sblock("y"):
+                vi, vj, vk = T.axis.remap("SSR", [i, j, k])
+                with T.init():
+                    y[vi, vj] = T.float32(0)
+                y[vi, vj] = y[vi, vj] + m[vi, vk] * w[vj, vk]
+
 
 FUNCTIONS = {
     "a product that is an output itself": product_is_an_output,
@@ -141,6 +161,7 @@ FUNCTIONS = {
     "a concatenation behind a minimum": behind_a_minimum,
     "a repetition, turned around": turned_around,
     "an axis of two loops and a predicate": axis_of_two_loops,
+    "a maximum that is an output and an operand": maximum_is_an_output,
     "an axis without points": nothing_at_all,
 }
 
