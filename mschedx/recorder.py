@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tvm.s_tir import meta_schedule as ms
 
+from mschedx.record.checks import written_entry
 from mschedx.record.rounds import Appended, Round, after_round
 from mschedx.record.trials import Journal, Trial
 from mschedx.search.as_it_is import is_unscheduled
@@ -198,7 +199,11 @@ class Recorder:
 
     def _after_records(self, done: Round) -> None:
         """Count and show a round once it is on the disk."""
-        self._records.check(len(done.candidates))
+        first = self._round[0].record or 0
+        written = self._records.check(len(done.candidates))
+        self._journal.append(
+            *(written_entry(number, content) for number, content in enumerate(written, first))
+        )
         count = self._next.index + len(self._round)
         self._next = replace(self._round[-1], index=count, round=self._next.round + 1)
         self.outcome.measured += len(self._round)

@@ -10,6 +10,7 @@ from tvm.s_tir import meta_schedule as ms
 
 from mschedx.measure.failures import MachineTrouble, machine_trouble
 from mschedx.process_state import interruptible, numpy_seed, quiet_logging, search_log
+from mschedx.record.checks import workload_entry
 from mschedx.record.contents import Contents
 from mschedx.record.rounds import Appended
 from mschedx.record.trials import Journal, Run, Trial, run_of, workload_number
@@ -68,6 +69,7 @@ def run_session(plan: Plan, work_dir: WorkDir, progress: Progress) -> Outcome:
         elapsed_s=max((t.elapsed_s or 0.0 for t in done), default=0.0),
     )
     journal = Journal(work_dir.path)
+    _remember(plan.mod, common.workload, work_dir.contents, journal)
     seed = plan.seed if not done else _resumed_seed(plan.seed, len(done))
     journal.append(
         {
@@ -98,6 +100,13 @@ def run_session(plan: Plan, work_dir: WorkDir, progress: Progress) -> Outcome:
     stages = {str(name): float(seconds) for name, seconds in profiler.get().items()}
     journal.append({"kind": "end", "workload": common.workload, "stages": stages})
     return outcome
+
+
+def _remember(mod: IRModule, number: int, contents: Contents, journal: Journal) -> None:
+    """Keep the workload in the journal, too: without it its records are of no use."""
+    known = [e["workload"] for e in contents.journal if e["kind"] == "workload"]
+    if number not in known:
+        journal.append(workload_entry(number, ms.database.Workload(mod).as_json()))
 
 
 def _search(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tvm.s_tir import Schedule
 from tvm.s_tir import meta_schedule as ms
 
 from mschedx import measure
 from mschedx.latency import FAILED_S
+from mschedx.record.checks import written_entry
 from mschedx.record.lines import read_lines, write_lines
 from mschedx.record.schedules import read_record, replay
 from mschedx.record.trials import Journal, Run, Trial
@@ -77,14 +78,16 @@ def choose_winner(
                 "error": result.reason,
             }
         )
-        _fail_record(work_dir, line)
+        journal.append(written_entry(line, _fail_record(work_dir, line)))
     return None, notes
 
 
-def _fail_record(work_dir: WorkDir, record: int) -> None:
-    """Mark a record as failed, by the number that it has in an opened work_dir."""
+def _fail_record(work_dir: WorkDir, record: int) -> list[Any]:
+    """Mark a record as failed, by the number that it has in an opened work_dir; return it."""
     lines = read_lines(work_dir.records)
     workload, (trace, _, *rest) = lines[record].content
     texts = [line.text for line in lines]
-    texts[record] = json.dumps([workload, [trace, [FAILED_S], *rest]])
+    failed = [workload, [trace, [FAILED_S], *rest]]
+    texts[record] = json.dumps(failed)
     write_lines(work_dir.records, texts)
+    return failed

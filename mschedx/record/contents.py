@@ -1,9 +1,10 @@
 """What a work_dir holds, read once: the lines that can be used, and what was left out.
 
 Records name their workload, and the journal its records, by line number. Leaving a line out moves
-those behind it up, so all numbers are given anew here, in one place: `read_contents` is what
-tuning, reports and replays all read, and what :func:`mschedx.record.work_dir.open_work_dir`
-writes back where anything was left out.
+those behind it up, and lines may have been moved about, so all numbers are given anew here, from
+what the journal knows of the other files (:mod:`mschedx.record.checks`), in one place:
+`read_contents` is what tuning, reports and replays all read, and what
+:func:`mschedx.record.work_dir.open_work_dir` writes back where anything was left out.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ from typing import Any
 
 from mschedx.latency import latency_of
 
+from .checks import checked, is_spoilt, is_written
 from .formats import TVMReader, entry_fault, record_fault, workload_fault
 from .lines import Line, Reader, ends_whole
 
 WORKLOADS = "database_workload.json"
 RECORDS = "database_tuning_record.json"
 TRIALS = "mschedx_trials.jsonl"
+
+_ANY_WORKLOAD = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,29 +67,31 @@ def read_contents(
     """
     reader = reader or Reader()
     left_out: dict[str, list[str]] = {}
-    workloads = _usable(
-        reader.lines(path / WORKLOADS),
-        WORKLOADS,
-        left_out,
-        lambda c: workload_fault(c) or (tvm and tvm.workload(c)),
-    )
-    place = {line.number: i for i, line in enumerate(workloads)}
-    last = max(place, default=-1)
+    entries = _usable(reader.lines(path / TRIALS), TRIALS, left_out, entry_fault)
 
-    def fault_of_record(content: Any) -> str | None:
-        why = record_fault(content, last + 1)
+    def fault_of_workload(content: Any) -> str | None:
+        return workload_fault(content) or (tvm and tvm.workload(content))
+
+    own = _usable(reader.lines(path / WORKLOADS), WORKLOADS, left_out, fault_of_workload)
+    workloads, place = _placed_workloads(own, entries, fault_of_workload)
+    last = max(place, default=-1)
+    lines = reader.lines(path / RECORDS)
+    known = _written(lines, entries)
+
+    def fault_of_record(line: Line) -> str | None:
+        content = line.content
+        why = record_fault(content, last + 1) or known.fault(line)
         if why is None and content[0] not in place:
             why = f"its workload, line {content[0] + 1} of {WORKLOADS}, is broken"
-        return why or (tvm and tvm.record(content, workloads[place[content[0]]].content))
+        return why or (tvm and tvm.record(content, workloads[place[content[0]]][1]))
 
-    records = _usable(reader.lines(path / RECORDS), RECORDS, left_out, fault_of_record)
+    records = _usable(lines, RECORDS, left_out, fault_of_record, whole_lines=True)
     kept = [(line, _with_workload(line.content, place)) for line in records]
-    record_place = {line.number: i for i, line in enumerate(records)}
-    entries = _usable(reader.lines(path / TRIALS), TRIALS, left_out, entry_fault)
+    record_place = known.places(records)
     moved = [_renumbered(line.content, place, record_place) for line in entries]
     agreeing = _agreeing(moved, [record for _, record in kept])
     files: dict[str, list[tuple[Line, Any]]] = {
-        WORKLOADS: [(line, line.content) for line in workloads],
+        WORKLOADS: workloads,
         RECORDS: kept,
         TRIALS: [(line, entry) for line, entry in zip(entries, agreeing) if entry is not None],
     }
@@ -107,11 +113,17 @@ def _usable(
     name: str,
     left_out: dict[str, list[str]],
     fault: Callable[[Any], str | None],
+    *,
+    whole_lines: bool = False,
 ) -> list[Line]:
     """Keep the lines without fault; the others are noted in `left_out`."""
     kept, odd = [], []
     for line in lines:
-        why = "not whole JSON" if line.content is None else fault(line.content)
+        why = (
+            "not whole JSON"
+            if line.content is None
+            else fault(line if whole_lines else line.content)
+        )
         if why is None:
             kept.append(line)
         else:
@@ -119,6 +131,92 @@ def _usable(
     if odd:
         left_out[name] = odd
     return kept
+
+
+def _placed_workloads(
+    lines: Sequence[Line], entries: Sequence[Line], fault: Callable[[Any], str | None]
+) -> tuple[list[tuple[Line, Any]], dict[int, int]]:
+    """The workloads, each once, and the place of each number that a record may name.
+
+    A number means the workload that the journal has for it; one whose line is gone is put back.
+    """
+    kept: list[tuple[Line, Any]] = []
+    place_of: dict[str, int] = {}
+    own = {line.number: line for line in lines}
+    for line in lines:
+        if line.content[0] not in place_of:
+            place_of[line.content[0]] = len(kept)
+            kept.append((line, line.content))
+    place = {number: place_of[line.content[0]] for number, line in own.items()}
+    meant: dict[int, list[Any]] = {}
+    for entry in (line.content for line in entries if line.content["kind"] == "workload"):
+        meant.setdefault(entry["workload"], []).append(entry["content"])
+    for number, contents in meant.items():
+        here = own[number].content[0] if number in own else None
+        content = next((c for c in contents if c[0] == here), contents[0])
+        if content[0] not in place_of:
+            if fault(content) is not None:
+                continue
+            place_of[content[0]] = len(kept)
+            kept.append((Line(len(kept), json.dumps(content), None), content))
+        place[number] = place_of[content[0]]
+    return kept, place
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """Which line holds which record of the journal's.
+
+    Attributes
+    ----------
+    entries : dict of int to dict
+        By the record's number, what the journal says was written.
+    lines : dict of int to int
+        Of these, the line on which each is found.
+    taken : frozenset of int
+        Those lines.
+    """
+
+    entries: dict[int, dict[str, Any]]
+    lines: dict[int, int]
+    taken: frozenset[int]
+
+    def fault(self, line: Line) -> str | None:
+        """Say what is wrong with a line of the records' shape."""
+        if line.number in self.taken:
+            return None
+        entry = self.entries.get(line.number)
+        if entry is not None and line.number not in self.lines and is_spoilt(entry, line.content):
+            return "not what was written there"
+        for number, other in self.entries.items():
+            if is_written(other, line.content):
+                return f"a copy of line {self.lines[number] + 1}"
+        return None
+
+    def places(self, records: Sequence[Line]) -> dict[int, int]:
+        """From the numbers that entries give to those that records get."""
+        place = {line.number: i for i, line in enumerate(records)}
+        found = {k: place[line] for k, line in self.lines.items() if line in place}
+        rest = {k: i for k, i in place.items() if k not in self.entries and k not in self.taken}
+        return {**found, **rest}
+
+
+def _written(lines: Sequence[Line], entries: Sequence[Line]) -> _Written:
+    """Find the records of the journal wherever they stand, in their own place first."""
+    said = {e.content["record"]: e.content for e in entries if e.content["kind"] == "written"}
+    whole = {
+        line.number: line for line in lines if record_fault(line.content, _ANY_WORKLOAD) is None
+    }
+    found = {n: n for n, e in said.items() if n in whole and is_written(e, whole[n].content)}
+    free = {n: line for n, line in whole.items() if n not in found}
+    for number, entry in said.items():
+        if number in found:
+            continue
+        at = next((n for n, line in free.items() if is_written(entry, line.content)), None)
+        if at is not None:
+            found[number] = at
+            del free[at]
+    return _Written(said, found, frozenset(found.values()))
 
 
 def _text(line: Line, content: Any) -> str:
@@ -153,7 +251,9 @@ def _renumbered(
             return None
         if record_place[entry["record"]] != entry["record"]:
             moved["record"] = record_place[entry["record"]]
-    return {**entry, **moved} if moved else entry
+    if not moved:
+        return entry
+    return checked({**entry, **moved}) if "check" in entry else {**entry, **moved}
 
 
 def _agreeing(

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from .checks import CHECKED, holds
 from .intrinsics import intrinsics_of, require_intrinsics
 
 _ENTRIES: dict[str, dict[str, tuple[type, ...]]] = {
@@ -20,6 +21,8 @@ _ENTRIES: dict[str, dict[str, tuple[type, ...]]] = {
     "disqualified": {"record": (int,)},
     "verified": {"record": (int,)},
     "end": {"stages": (dict,)},
+    "workload": {"workload": (int,), "content": (list,)},
+    "written": {"workload": (int,), "record": (int,), "digest": (int,), "seconds": (list,)},
 }
 _OPTIONAL: dict[str, tuple[type, ...]] = {
     "workload": (int,),
@@ -77,6 +80,8 @@ def entry_fault(content: Any) -> str | None:
     for key, types in _OPTIONAL.items():
         if key in content and not _is_one_of(content[key], types):
             return f"{key!r} is {content[key]!r}"
+    if content["kind"] in CHECKED and not holds(content):
+        return "its check does not hold"
     if content["kind"] == "end" and not all(map(_is_number, content["stages"].values())):
         return "seconds of a stage are no number"
     return None
@@ -93,6 +98,7 @@ class TVMReader:
         self._known: dict[str, str | None] = {}
 
         self._workloads: dict[str, Any] = {}
+        self._arguments: dict[str, list[Any]] = {}
         self._intrinsics: set[str] = set()
 
     def workload(self, content: list[Any]) -> str | None:
@@ -117,9 +123,23 @@ class TVMReader:
         (instructions, _), _, target, arguments = content[1]
         key = [instructions, target, arguments]
         owner = self._workloads[workload[1]]
+        if [a[1:] for a in arguments] != self._parameters(workload):
+            return "its arguments are not those of its workload"
         require_intrinsics(intrinsics_of(content[1][0]) - self._intrinsics)
         self._intrinsics |= intrinsics_of(content[1][0])
         return self._tried(key, lambda: TuningRecord.from_json(content[1], owner))
+
+    def _parameters(self, workload: list[Any]) -> list[Any]:
+        """Dtype and shape of a workload's parameters."""
+        from tvm.s_tir.meta_schedule.arg_info import ArgInfo
+
+        if workload[1] not in self._arguments:
+            infos = ArgInfo.from_entry_func(self._workloads[workload[1]].mod, False)
+            self._arguments[workload[1]] = [
+                [str(dtype), [int(extent) for extent in shape]]
+                for _, dtype, shape in (info.as_json() for info in infos)
+            ]
+        return self._arguments[workload[1]]
 
     def _tried(self, key: Any, load: Callable[[], Any]) -> str | None:
         text = json.dumps(key)

@@ -114,8 +114,8 @@ class Appended:
         self._path = path
         self._size = path.stat().st_size if path.exists() else 0
 
-    def check(self, lines: int) -> None:
-        """Make sure that so many lines have been added since the last call.
+    def check(self, lines: int) -> list[Any]:
+        """Make sure that so many lines have been added since the last call; return what they hold.
 
         Raises
         ------
@@ -135,6 +135,7 @@ class Appended:
             os.truncate(self._path, self._size + whole)
             raise self._why(arrived, lines)
         self._size += whole
+        return [parse(text) for text in rest[:-1]]
 
     def _why(self, arrived: int, lines: int) -> OSError:
         free = shutil.disk_usage(self._path).free

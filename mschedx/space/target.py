@@ -22,6 +22,7 @@ from .rules.remainder import Remainder, UnlessTiled
 from .rules.tensor_core_tile import TensorCoreTile
 from .rules.unless_bound import UnlessBound
 from .rules.unless_it_fails import UnlessItFails
+from .rules.whole_results import ForwardQuotients, WholeResults
 
 
 def for_target(
@@ -99,10 +100,17 @@ def _llvm_rules(target: Target, im2col: bool) -> list[Any]:
     return [
         custom,
         scalars,
-        KeepFunctions(inline, hardware),
+        KeepFunctions(_guarded(inline), hardware),
         *(UnlessItFails(rule, type(rule).__name__) for rule in ours),
-        *(UnlessTiled(rule) for rule in tiling),
+        *(UnlessTiled(_guarded(rule)) for rule in tiling),
     ]
+
+
+def _guarded(rule: Any) -> Any:
+    """One of TVM's rules, kept from what its primitives or passes get wrong."""
+    if "AutoInline" in str(rule):
+        return ForwardQuotients(rule)
+    return WholeResults(rule) if "MultiLevelTiling" in str(rule) else rule
 
 
 def _llvm_postprocs() -> list[Postproc]:
@@ -117,4 +125,4 @@ def _llvm_postprocs() -> list[Postproc]:
 def _cuda_rules(target: Target, tf32: bool) -> list[Any]:
     custom, *rest = ScheduleRule.create("cuda")
     tensor_cores = UnlessItFails(TensorCoreTile(target, tf32=tf32), "TensorCoreTile")
-    return [custom, tensor_cores, *(UnlessBound(rule) for rule in rest)]
+    return [custom, tensor_cores, *(UnlessBound(_guarded(rule)) for rule in rest)]

@@ -115,6 +115,8 @@ def match_contraction(
     axes: dict[Any, int] = {iv.var: position for position, iv in enumerate(block.iter_vars)}
     if not all(isinstance(iv.dom.extent, tirx.IntImm) for iv in block.iter_vars):
         return None
+    if any(int(iv.dom.extent) == 0 for iv in block.iter_vars):
+        return None
     loads = _factors(store)
     output = tuple(axes.get(index) for index in store.indices)
     if loads is None or None in output:
@@ -135,6 +137,32 @@ def match_contraction(
     lanes = vector_bytes * 8 // DataType(dtype).bits
     wanted = output if vector is None else (vector,)
     return _assign_roles(block, operands, output, tuple(sorted(reduction)), dtype, lanes, wanted)
+
+
+def find_contraction(sch: Any, rv: Any, vector_bytes: int = 64) -> Contraction | None:
+    """:func:`match_contraction` of a block in loops of its own; None for any other."""
+    matched = match_contraction(sch.get(rv), vector_bytes)
+    return matched if matched is not None and has_own_loops(sch, rv) else None
+
+
+def has_own_loops(sch: Any, rv: Any) -> bool:
+    """Whether a block lies in one loop for each of its axes, in their order, without a predicate.
+
+    Rules take the loops of a block for its axes; where an axis is made of two loops, or two of one,
+    they would tile something else.
+    """
+    axes = sch.get(rv).iter_vars
+    loops = [sch.get(loop) for loop in sch.get_loops(rv)]
+    if len(loops) != len(axes) or not loops:
+        return False
+    realize = loops[-1].body
+    values = getattr(realize, "iter_values", ())
+    always = isinstance(realize.predicate, tirx.IntImm) if values else False
+    return (
+        always
+        and len(values) == len(loops)
+        and all(value.same_as(loop.loop_var) for value, loop in zip(values, loops))
+    )
 
 
 def _factors(store: Any) -> tuple[Any, Any] | None:

@@ -15,14 +15,14 @@ from mschedx.hardware import Hardware
 from mschedx.intrinsics.x86 import X86Intrinsic, intrinsics_for
 
 from . import register_tile as tile
-from .contraction import Contraction, Operand, match_contraction
+from .contraction import Contraction, Operand, find_contraction
 from .free_layouts import is_free, mark_ahead
 
 
 def dot_tiles(sch: Any, block: Any, target: Target) -> list[Schedule]:
     """Return the design spaces of :class:`DotTile` for one block; empty when it has none."""
     hardware = Hardware.from_target(target)
-    contraction = match_contraction(sch.get(block), hardware.vector_bytes)
+    contraction = find_contraction(sch, block, hardware.vector_bytes)
     axis = None if contraction is None else tile.shared_reduction(contraction)
     if contraction is None or axis is None:
         return []

@@ -10,6 +10,7 @@ from typing import Any
 from tvm.tirx import IndexMap
 
 from .contraction import Contraction, match_contraction
+from .register_tile import is_parameter, reads_in_place
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,4 +161,7 @@ def _index_map(sch: Any, block: Any, fuse: Callable[..., list[Any]], rank: int) 
 
 def _same_axes(sch: Any, one: Any, other: Any) -> bool:
     first, second = ([int(iv.dom.extent) for iv in sch.get(b).iter_vars] for b in (one, other))
-    return sch.get(other).init is None and first == second and not sch.get_consumers(other)
+    output = sch.get(one).writes[0].source
+    in_place = reads_in_place(sch, other, output) and not is_parameter(sch, output)
+    ends = sch.get(other).init is None and not sch.get_consumers(other)
+    return in_place and ends and first == second

@@ -15,7 +15,7 @@ from tvm.s_tir.meta_schedule.schedule_rule import PyScheduleRule
 from mschedx.hardware import Hardware
 
 from . import register_tile as tile
-from .contraction import Contraction, match_contraction
+from .contraction import Contraction, find_contraction
 from .free_layouts import is_free, pack_ahead, panels_of_vectors
 from .im2col import patch_matrix
 
@@ -24,7 +24,7 @@ def packed_tiles(
     sch: Any, block: Any, hardware: Hardware, *, im2col: bool = True
 ) -> list[Schedule]:
     """Return the design spaces of :class:`PackedTile` for one block; empty when it has none."""
-    contraction = match_contraction(sch.get(block), hardware.vector_bytes)
+    contraction = find_contraction(sch, block, hardware.vector_bytes)
     if contraction is None or prod(contraction.extents[row] for row in contraction.rows) == 1:
         # Without rows nothing of the panel is used twice: a stream, and no panel.
         return []

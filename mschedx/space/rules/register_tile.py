@@ -256,12 +256,18 @@ def _transpose_blocks(sch: Any, copy: Any, transpose: Transpose) -> None:
 
 
 def producer_of(sch: Any, block: Any, operand: Operand) -> Any | None:
-    """The block that writes the operand inside this function, if it is a mere copy (padding)."""
+    """The block that makes the operand for this block alone; None where there is none.
+
+    A result of the function, or what another block reads too, stays where and as it is.
+    """
     source = sch.get(block).reads[operand.index].source
+    if is_parameter(sch, source):
+        return None
     for candidate in sch.get_producers(block):
         body: Any = sch.get(candidate)
-        if body.writes[0].source.same_as(source) and body.init is None:
-            return candidate
+        writes = any(region.source.same_as(source) for region in body.writes)
+        if writes and body.init is None:
+            return candidate if len(sch.get_consumers(candidate)) == 1 else None
     return None
 
 
@@ -289,15 +295,52 @@ def permute_last(sch: Any, block: Any, buffer: tuple[str, int], rank: int, dim: 
 def add_write_back(sch: Any, block: Any, contraction: Contraction) -> Any:
     """Give the result tile a reader of its own: the fused epilogue, or a copy."""
     consumers = sch.get_consumers(block)
-    fits = len(consumers) == 1 and _is_elementwise(sch, consumers[0], contraction)
+    output = sch.get(block).writes[0].source
+    # A result that the caller gets, too, keeps its layout.
+    fits = (
+        len(consumers) == 1
+        and not is_parameter(sch, output)
+        and reads_in_place(sch, consumers[0], output)
+        and _is_inside(sch, consumers[0], contraction)
+    )
     reader = consumers[0] if fits else sch.cache_write(block, 0, "global")
     dim = contraction.output_plain.index(contraction.vector)
     permute_last(sch, block, ("write", 0), len(contraction.output_plain), dim)
     return reader
 
 
-def _is_elementwise(sch: Any, consumer: Any, contraction: Contraction) -> bool:
-    """Whether the consumer visits the output point by point, in the output's own order."""
+def is_parameter(sch: Any, buffer: Any) -> bool:
+    """Whether a buffer comes from the caller."""
+    function = next(iter(sch.mod.functions.values()))
+    return any(buffer.same_as(parameter) for parameter in function.params)
+
+
+def reads_in_place(sch: Any, consumer: Any, buffer: Any) -> bool:
+    """Whether a block reads of a buffer the very element that it is at, and no other.
+
+    One that shifts or turns what it reads must not be computed tile by tile: TVM visits those of
+    its points only that read the tile (``reverse_compute_at``), and of ``i > 0 ? x[i - 1] : 0``
+    the first would never be.
+    """
+    body: Any = sch.get(consumer)
+    own = list(body.iter_vars)
+    reads = [region.region for region in body.reads if region.source.same_as(buffer)]
+    return all(
+        len(region) == len(own) and all(_is_axis(bounds, iv) for bounds, iv in zip(region, own))
+        for region in reads
+    )
+
+
+def _is_axis(bounds: Any, axis: Any) -> bool:
+    """Whether one dimension of a region is the one element at which an axis is."""
+    if not (isinstance(bounds.extent, tirx.IntImm) and int(bounds.extent) == 1):
+        return False
+    only = isinstance(axis.dom.extent, tirx.IntImm) and int(axis.dom.extent) == 1
+    return bounds.min.same_as(axis.var) or (only and isinstance(bounds.min, tirx.IntImm))
+
+
+def _is_inside(sch: Any, consumer: Any, contraction: Contraction) -> bool:
+    """Whether the consumer visits points of the output only, and ends there."""
     body: Any = sch.get(consumer)
     extents = [int(iv.dom.extent) for iv in body.iter_vars]
     output = [contraction.extents[axis] for axis in contraction.output_plain]

@@ -14,6 +14,7 @@ from mschedx.hardware import Hardware
 
 from .elementwise import parallelise_copy
 from .fused_rows import fuse_rows
+from .register_tile import is_parameter
 from .stages import common_rows, stage_of
 
 
@@ -41,6 +42,11 @@ def accumulates_in_place(block: Any) -> bool:
     return block.init is None and reduces and any(r.same_as(w) for r in reads for w in written)
 
 
+def runs_never(block: Any) -> bool:
+    """Whether an axis has no points: TVM's rules raise where they meet its loop."""
+    return any(int(getattr(iv.dom.extent, "value", 1)) == 0 for iv in block.iter_vars)
+
+
 def _blocks(sch: Schedule) -> list[Any]:
     function = next(iter(sch.mod.functions.values()))
     root = sch.get_sblock(function.body.block.name_hint)
@@ -63,7 +69,7 @@ class UnlessTiled(PyScheduleRule):
 
     Two tilings of one block are not a space anybody asked for, and annotations that a postproc
     turns into loops, by the extents it finds, would make one design space many structures. Blocks
-    that accumulate in place are left as they are, and so is the root around them.
+    that accumulate in place or never run are left as they are, and so is the root around them.
     """
 
     def __init__(self, rule: ScheduleRule) -> None:
@@ -76,7 +82,8 @@ class UnlessTiled(PyScheduleRule):
     def apply(self, sch: Schedule, block: Any) -> list[Schedule]:
         body: Any = sch.get(block)
         inside = [sch.get(child) for child in _blocks(sch)] if is_root(sch, block) else [body]
-        if is_tiled(sch) or any(accumulates_in_place(one) for one in inside):
+        odd = any(accumulates_in_place(one) or runs_never(one) for one in inside)
+        if is_tiled(sch) or odd:
             return [sch]
         return list(self.rule.apply(sch, block))
 
@@ -126,6 +133,10 @@ class Remainder(PyScheduleRule):
         stages = [stage_of(sch, sch.get_sblock(name)) for name in names]
         whole = [stage for stage in stages if stage is not None]
         if len(whole) < len(stages) or not any(stage.reductions for stage in whole):
+            return None
+        last = whole[-1]
+        # TVM's cache_write does not survive a result of the function that is read again.
+        if is_parameter(sch, last.writes[0]) and sch.get_consumers(last.block):
             return None
         rows = common_rows(whole)
         if rows is None:

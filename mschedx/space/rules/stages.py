@@ -17,6 +17,8 @@ from tvm import tirx
 from tvm.sym import Analyzer
 from tvm.tirx import IntImm, IterVar
 
+from .contraction import has_own_loops
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StageAccess:
@@ -127,19 +129,15 @@ def stages_of(sch: Any) -> list[Stage] | None:
 
 
 def stage_of(sch: Any, rv: Any) -> Stage | None:
-    """Read a block as a stage; None if it is dynamic, opaque, or not in loops of its own."""
+    """Read a block as a stage; None if it is dynamic, opaque, empty, or not in loops of its own."""
     block = sch.get(rv)
     kinds = [iv.iter_type for iv in block.iter_vars]
-    if not all(isinstance(iv.dom.extent, IntImm) for iv in block.iter_vars):
+    if not all(isinstance(iv.dom.extent, IntImm) and int(iv.dom.extent) for iv in block.iter_vars):
         return None
     if not kinds or not set(kinds) <= {IterVar.DataPar, IterVar.CommReduce}:
         return None
-    loops = [sch.get(loop) for loop in sch.get_loops(rv)]
     # A reduction of tuples (arg max) is left to rules that know its combination.
-    if len(loops) != len(kinds) or len(block.writes) != 1:
-        return None
-    values = getattr(loops[-1].body, "iter_values", ())
-    if not all(value.same_as(loop.loop_var) for value, loop in zip(values, loops)):
+    if len(block.writes) != 1 or not has_own_loops(sch, rv):
         return None
     positions = {iv.var: position for position, iv in enumerate(block.iter_vars)}
     analyzer = Analyzer()

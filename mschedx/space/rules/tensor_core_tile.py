@@ -17,7 +17,7 @@ from mschedx.intrinsics.cuda_copy import has_async_copies
 
 from . import einsum, staging
 from .async_copies import ASYNC, STAGES
-from .contraction import match_contraction
+from .contraction import find_contraction
 from .einsum import MatrixProduct, Reindexed
 from .staging import Copy, Fragment
 from .typical import sample_tile
@@ -58,7 +58,7 @@ def tensor_core_tiles(
     sch: Any, block: Any, target: Target, *, tf32: bool = False
 ) -> list[Schedule]:
     """Return the design spaces of :class:`TensorCoreTile` for one block; empty when it has none."""
-    contraction = match_contraction(sch.get(block))
+    contraction = find_contraction(sch, block)
     product = None if contraction is None else einsum.as_product(contraction)
     if product is None:
         return []

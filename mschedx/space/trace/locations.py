@@ -226,9 +226,15 @@ def _offers(
             # What comes after the spot is no concern here.
             continue
         steady = len({offer.extents for offer in seen}) < 2
-        if steady and len(seen) >= _FEW:
+        if steady and len(seen) >= _FEW and _vary_alike([o.config for o in seen], draws):
             break
     return seen
+
+
+def _vary_alike(seen: list[IntArray], draws: list[tuple[dict[int, Raw], IntArray]]) -> bool:
+    """Whether each decision that varies among the draws varies among those seen so far."""
+    whole = np.ptp([config for _, config in draws], axis=0) > 0
+    return not np.any(whole & (np.ptp(seen, axis=0) == 0))
 
 
 def _offered(schedule: Any, block: Any) -> frozenset[int]:
@@ -260,9 +266,14 @@ def _consumer_loops(schedule: Any, block: Any) -> tuple[tuple[int, ...], tuple[b
         for variable, value in zip(realize.block.iter_vars, realize.iter_values):
             if variable.iter_type != tirx.IterVar.DataPar:
                 reduced += undefined_vars(value)
-    extents = tuple(int(loop.extent) for loop in loops)
+    extents = tuple(map(_extent, loops))
     kinds = tuple(any(loop.loop_var.same_as(v) for v in reduced) for loop in loops)
     return extents, kinds
+
+
+def _extent(loop: Any) -> int:
+    """The extent of a loop; of one that varies, any that TVM takes for no unit loop."""
+    return int(loop.extent) if isinstance(loop.extent, tirx.IntImm) else 2
 
 
 def _realize(statement: Any, block: Any) -> Any:

@@ -108,9 +108,73 @@ def test_readers_see_what_tuning_sees(tuned, base):
         assert [t.latency_s for t in retune(tuned, 3).history] == [t.latency_s for t in run.trials]
 
 
+def forget_workloads(path):
+    """A journal of a version that kept no copies."""
+    entries = [line for line in lines(path / TRIALS) if json.loads(line)["kind"] != "workload"]
+    (path / TRIALS).write_text("\n".join(entries) + "\n")
+
+
+def test_a_broken_workload_is_put_back_from_the_journal(tuned):
+    retune(tuned, func=gemm(64))
+    text = lines(tuned / WORKLOADS)
+    (tuned / WORKLOADS).write_text("\n".join([text[0][:50], text[1]]) + "\n")
+    with pytest.warns(WorkDirWarning, match=f"{WORKLOADS}: set 1 broken"):
+        result = retune(tuned)
+    assert result.measured == 0
+    assert [t.latency_s for t in result.history] == pytest.approx([4e-3, 1e-3, 3e-3, 2e-3])
+    assert retune(tuned, func=gemm(64)).measured == 0
+    hashes = [{json.loads(line)[0] for line in one} for one in (lines(tuned / WORKLOADS), text)]
+    assert hashes[0] == hashes[1]
+
+
+def test_workloads_that_changed_places_keep_their_records(tuned):
+    retune(tuned, func=gemm(64))
+    (tuned / WORKLOADS).write_text("\n".join(reversed(lines(tuned / WORKLOADS))) + "\n")
+    assert retune(tuned).latency_s == pytest.approx(1e-3)
+    assert retune(tuned, func=gemm(64)).latency_s == pytest.approx(9e-3)
+
+
+@pytest.mark.parametrize("part", ["decision", "seconds", "target"])
+def test_a_record_that_was_changed_is_not_believed(tuned, part):
+    content = json.loads(lines(tuned / RECORDS)[1])
+    if part == "decision":
+        content[1][0][1][0][1] = [1, 1, 1, 32]
+    elif part == "seconds":
+        content[1][1] = [1e-6]
+    else:
+        content[1][2]["mcpu"] = "znver4"
+    text = lines(tuned / RECORDS)
+    text[1] = json.dumps(content)
+    (tuned / RECORDS).write_text("\n".join(text) + "\n")
+    with pytest.warns(WorkDirWarning, match="line 2: not what was written there"):
+        result = retune(tuned)
+    assert result.measured == 1
+    assert result.latency_s == pytest.approx(2e-3)
+
+
+def test_records_that_changed_places_or_are_there_twice_are_counted_once(tuned):
+    text = lines(tuned / RECORDS)
+    (tuned / RECORDS).write_text("\n".join([text[2], *text, text[0]]) + "\n")
+    with pytest.warns(WorkDirWarning, match=r"line 4: a copy of line 1; line 6: a copy of line 2"):
+        result = retune(tuned)
+    assert result.measured == 0
+    assert [t.latency_s for t in result.history] == pytest.approx([3e-3, 4e-3, 1e-3, 2e-3])
+    assert [t.round for t in result.history] == [0] * 4
+
+
+def test_a_record_of_another_function_is_set_aside(tuned):
+    other = json.loads(lines(tuned / RECORDS)[0])
+    other[1][3][0][2] = [64, 64]
+    with (tuned / RECORDS).open("a") as file:
+        file.write(json.dumps(other) + "\n")
+    with pytest.warns(WorkDirWarning, match="its arguments are not those of its workload"):
+        assert len(retune(tuned).history) == 4
+
+
 def test_a_broken_workload_takes_its_own_records_only(tuned):
     retune(tuned, func=gemm(64))
     retune(tuned, func=gemm(48))
+    forget_workloads(tuned)
     text = lines(tuned / WORKLOADS)
     (tuned / WORKLOADS).write_text("\n".join([text[0], text[1][:50], text[2]]) + "\n")
     with pytest.warns(WorkDirWarning, match=r"its workload, line 2 of .*, is broken"):
