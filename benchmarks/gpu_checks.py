@@ -128,6 +128,7 @@ class Checker:
         handle, path = tempfile.mkstemp(suffix=".npz", dir=self.folder)
         raw = {f"before_{i}": _bytes(array) for i, array in enumerate(before)}
         raw |= {f"after_{i}": _bytes(array) for i, array in enumerate(after)}
+        raw |= {f"off_{i}": np.float64(0) for i in range(len(after))}
         with os.fdopen(handle, "wb") as file:
             np.savez(file, **raw)
         return path

@@ -87,6 +87,13 @@ def entry_fault(content: Any) -> str | None:
     return None
 
 
+def free_parameters(mod: Any) -> frozenset[int]:
+    """Positions of the parameters that a function leaves the layout of open."""
+    (function,) = mod.functions.values()
+    attributes = function.attrs or {}
+    return frozenset(int(position) for position in attributes.get("layout_free_buffers", ()))
+
+
 class TVMReader:
     """Whether this TVM reads workloads and records; what repeats is tried once.
 
@@ -123,11 +130,25 @@ class TVMReader:
         (instructions, _), _, target, arguments = content[1]
         key = [instructions, target, arguments]
         owner = self._workloads[workload[1]]
-        if [a[1:] for a in arguments] != self._parameters(workload):
+        if not self._fit(arguments, workload):
             return "its arguments are not those of its workload"
         require_intrinsics(intrinsics_of(content[1][0]) - self._intrinsics)
         self._intrinsics |= intrinsics_of(content[1][0])
         return self._tried(key, lambda: TuningRecord.from_json(content[1], owner))
+
+    def _fit(self, arguments: list[Any], workload: list[Any]) -> bool:
+        """Whether arguments have the dtypes and shapes of a workload's parameters.
+
+        A parameter of free layout is an argument in the layout that the record gave it.
+        """
+        wanted = self._parameters(workload)
+        if len(arguments) != len(wanted):
+            return False
+        free = free_parameters(self._workloads[workload[1]].mod)
+        return all(
+            found[1] == dtype and (position in free or found[2] == shape)
+            for position, (found, (dtype, shape)) in enumerate(zip(arguments, wanted))
+        )
 
     def _parameters(self, workload: list[Any]) -> list[Any]:
         """Dtype and shape of a workload's parameters."""

@@ -106,3 +106,12 @@ def test_a_result_says_what_its_latency_leaves_out(tmp_path):
     c = np.zeros((40, 48), "float32")
     result.compile()["main"](a, w, c)
     np.testing.assert_allclose(c, a @ w.T, rtol=1e-4, atol=1e-4)
+
+
+def test_records_of_packed_weights_are_resumed(tmp_path):
+    """Their arguments have the layout that the weights were given."""
+    mod = free(CASES["dense"])
+    first = mschedx.tune(mod, trials=3, work_dir=tmp_path, progress=False)
+    again = mschedx.tune(mod, trials=3, work_dir=tmp_path, progress=False)
+    assert (again.measured, again.latency_s) == (0, first.latency_s)
+    assert len(again.history) == 3
