@@ -426,3 +426,16 @@ def bounded_scheduling(target: Any) -> Any:
         return target
     limit = f"-{_SCHEDULER_LIMIT}:uint={_SCHEDULED_TOGETHER}"
     return tvm.target.Target({**dict(target.export()), "cl-opt": [*options, limit]})
+
+
+PERFORMED_AHEAD = "meta_schedule.layout_rewrite_preproc"
+"""TVM's annotation of a block at the root that is taken out and performed ahead of all calls."""
+
+FREE_LAYOUTS = "layout_free_buffers"
+"""TVM's attribute of a function: positions of parameters that may be stored in any layout."""
+
+
+def free_layouts(function: Any) -> frozenset[int]:
+    """Positions of the parameters that a PrimFunc leaves the layout of open."""
+    attributes = function.attrs or {}
+    return frozenset(int(position) for position in attributes.get(FREE_LAYOUTS, ()))

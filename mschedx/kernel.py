@@ -16,6 +16,8 @@ import numpy as np
 import tvm_ffi
 from tvm.runtime import Executable, cpu, device_from_target, empty
 
+from mschedx.compat import PERFORMED_AHEAD
+
 if TYPE_CHECKING:
     from tvm import IRModule
     from tvm.target import Target
@@ -49,7 +51,7 @@ def packed_ahead(mod: IRModule) -> tuple[str, ...]:
     names: list[str] = []
 
     def visit(block: Any) -> None:
-        if "meta_schedule.layout_rewrite_preproc" in block.annotations:
+        if PERFORMED_AHEAD in block.annotations:
             names.extend(str(region.source.name) for region in block.reads)
 
     for function in mod.functions.values():

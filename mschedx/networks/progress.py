@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import IO, Any
 
 from mschedx.record.trials import Trial
-from mschedx.report.progress import format_left, format_seconds
+from mschedx.report.progress import LineWriter, format_left, format_seconds
 
 from .running import RunningTask
 
@@ -84,7 +84,7 @@ class PlainNetworkProgress(NetworkProgress):
 
     def __init__(self, file: IO[str] | None = None) -> None:
         super().__init__()
-        self._file: IO[str] | None = file or sys.stderr
+        self._print = LineWriter(file)
 
     def update(self, one: RunningTask, trials: Sequence[Trial]) -> None:
         super().update(one, trials)
@@ -93,14 +93,6 @@ class PlainNetworkProgress(NetworkProgress):
 
     def note(self, text: str) -> None:
         self._print(f"note: {text}")
-
-    def _print(self, text: str) -> None:
-        if self._file is None:
-            return
-        try:
-            print(text, file=self._file, flush=True)
-        except OSError:  # whoever read it has gone; the run goes on
-            self._file = None
 
 
 class LiveNetworkProgress(NetworkProgress):

@@ -12,6 +12,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from mschedx import compat
+
 from .checks import CHECKED, holds
 from .intrinsics import intrinsics_of, require_intrinsics
 
@@ -87,13 +89,6 @@ def entry_fault(content: Any) -> str | None:
     return None
 
 
-def free_parameters(mod: Any) -> frozenset[int]:
-    """Positions of the parameters that a function leaves the layout of open."""
-    (function,) = mod.functions.values()
-    attributes = function.attrs or {}
-    return frozenset(int(position) for position in attributes.get("layout_free_buffers", ()))
-
-
 class TVMReader:
     """Whether this TVM reads workloads and records; what repeats is tried once.
 
@@ -144,7 +139,8 @@ class TVMReader:
         wanted = self._parameters(workload)
         if len(arguments) != len(wanted):
             return False
-        free = free_parameters(self._workloads[workload[1]].mod)
+        (function,) = self._workloads[workload[1]].mod.functions.values()
+        free = compat.free_layouts(function)
         return all(
             found[1] == dtype and (position in free or found[2] == shape)
             for position, (found, (dtype, shape)) in enumerate(zip(arguments, wanted))

@@ -86,12 +86,33 @@ class Progress:
                 self.failures[trial.reason] = self.failures.get(trial.reason, 0) + 1
 
 
+class LineWriter:
+    """Prints lines as long as somebody reads them.
+
+    Parameters
+    ----------
+    file : IO[str], optional
+        Standard error when None.
+    """
+
+    def __init__(self, file: IO[str] | None = None) -> None:
+        self._file: IO[str] | None = file or sys.stderr
+
+    def __call__(self, text: str) -> None:
+        if self._file is None:
+            return
+        try:
+            print(text, file=self._file, flush=True)
+        except OSError:  # whoever read it has gone; the run goes on
+            self._file = None
+
+
 class PlainProgress(Progress):
     """One line a round, for logs and pipes."""
 
     def __init__(self, flops: float, file: IO[str] | None = None) -> None:
         super().__init__(flops)
-        self._file: IO[str] | None = file or sys.stderr
+        self._print = LineWriter(file)
 
     def update(self, trials: Sequence[Trial]) -> None:
         super().update(trials)
@@ -103,14 +124,6 @@ class PlainProgress(Progress):
 
     def note(self, text: str) -> None:
         self._print(f"note: {text}")
-
-    def _print(self, text: str) -> None:
-        if self._file is None:
-            return
-        try:
-            print(text, file=self._file, flush=True)
-        except OSError:  # whoever read it has gone; the run goes on
-            self._file = None
 
 
 class LiveProgress(Progress):

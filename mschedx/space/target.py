@@ -15,6 +15,7 @@ from mschedx.hardware import Hardware
 
 from .rules.async_copies import cuda_postprocs
 from .rules.dot_tile import DotTile
+from .rules.forward_quotients import ForwardQuotients
 from .rules.fused_stages import FusedStages
 from .rules.keep_functions import KeepFunctions
 from .rules.packed_tile import PackedTile
@@ -22,7 +23,7 @@ from .rules.remainder import Remainder, UnlessTiled
 from .rules.tensor_core_tile import TensorCoreTile
 from .rules.unless_bound import UnlessBound
 from .rules.unless_it_fails import UnlessItFails
-from .rules.whole_results import ForwardQuotients, WholeResults
+from .rules.whole_results import WholeResults
 
 
 def for_target(

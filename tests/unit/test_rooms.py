@@ -7,7 +7,7 @@ from house import imported, working_tree
 ALLOWED = {
     "version": (),
     "latency": (),
-    "kernel": (),
+    "kernel": ("compat",),
     "compat": (),
     "intrinsics": (),
     "hardware": ("compat",),

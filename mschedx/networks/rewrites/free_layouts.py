@@ -7,10 +7,9 @@ from typing import Any
 import tvm
 from tvm import relax, tirx
 
-from .graph import shape_of
+from mschedx.compat import FREE_LAYOUTS
 
-ATTRIBUTE = "layout_free_buffers"
-"""What TVM, and the rules that pack weights, look for: positions of parameters."""
+from .graph import shape_of
 
 
 def free_layouts(mod: tvm.IRModule) -> tvm.IRModule:
@@ -25,7 +24,7 @@ def free_layouts(mod: tvm.IRModule) -> tvm.IRModule:
         func = mod[name]
         if positions and isinstance(func, tirx.PrimFunc):
             place = marked.get_global_var(name)
-            marked.update_func(place, func.with_attr(ATTRIBUTE, sorted(positions)))
+            marked.update_func(place, func.with_attr(FREE_LAYOUTS, sorted(positions)))
     return marked
 
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from mschedx import compat
+
 from .contraction import Operand
 from .register_tile import producer_of
-
-AHEAD = "meta_schedule.layout_rewrite_preproc"
-"""TVM's annotation of a block at the root that is taken out and performed ahead of the calls."""
 
 
 def is_free(sch: Any, block: Any, operand: Operand) -> bool:
@@ -28,9 +27,8 @@ def is_free(sch: Any, block: Any, operand: Operand) -> bool:
             return False
         source = sch.get(padding).reads[0].source
     for function in sch.mod.functions.values():
-        attributes = function.attrs or {}
-        for position in attributes.get("layout_free_buffers", ()):
-            if function.params[int(position)].same_as(source):
+        for position in compat.free_layouts(function):
+            if function.params[position].same_as(source):
                 return _readers(function, source) == 1
     return False
 
@@ -58,7 +56,7 @@ def pack_ahead(sch: Any, copy: Any) -> None:
 
 def mark_ahead(sch: Any, copy: Any) -> None:
     """Annotate a copy as one that TVM takes out."""
-    sch.annotate(copy, AHEAD, True)
+    sch.annotate(copy, compat.PERFORMED_AHEAD, True)
 
 
 def panels_of_vectors(sch: Any, block: Any, operand: Operand, dim: int, lanes: int) -> None:

@@ -20,6 +20,8 @@ from math import gcd
 
 import numpy as np
 
+from mschedx.compat import PERFORMED_AHEAD
+
 from ...algebra.expression import (
     Expression,
     constant,
@@ -30,7 +32,7 @@ from ...algebra.expression import (
 from ...statements import BufferAccess, LoopLevel, Statement
 from ..fit.symbolic import SymbolicProgram
 from ..mirror.kernels import WARP_EXECUTION, top_of, tops
-from ..mirror.postprocs import AHEAD, FETCH
+from ..mirror.postprocs import FETCH
 from ..model import AccessInfo, KernelInfo, VectorInfo
 from ..read.program import Block, Program
 from ..read.tensorized import described_operations
@@ -74,7 +76,7 @@ def statements(
     for b, block in enumerate(found.template.blocks):
         own = accesses[position : position + len(block.accesses)]
         position += len(block.accesses)
-        if block.leaf and AHEAD not in dict(block.annotations):
+        if block.leaf and PERFORMED_AHEAD not in dict(block.annotations):
             result += composer.block(b, own)
     return _with_producers(result)
 

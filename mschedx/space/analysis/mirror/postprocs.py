@@ -20,8 +20,6 @@ from ..model import VectorInfo
 from ..read.program import Block, Program, dtype_bytes
 
 FETCH = "meta_schedule.cooperative_fetch"
-AHEAD = "meta_schedule.layout_rewrite_preproc"
-"""Of a block that is taken out of the program and performed ahead of all calls."""
 
 
 def annotation(
