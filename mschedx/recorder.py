@@ -18,6 +18,7 @@ from mschedx.unscheduled import commit, measure_unscheduled
 
 if TYPE_CHECKING:
     from tvm import IRModule
+    from tvm.s_tir import Schedule, Trace
     from tvm.target import Target
 
     from mschedx.report.progress import Progress
@@ -38,6 +39,8 @@ class Plan:
         Start no further round once so many trials in a row have brought nothing faster.
     on_round : callable | None
         Called with the trials of each round once they are on the disk; true ends the run.
+    start : tuple of Schedule or Trace
+        What to measure first.
     """
 
     mod: IRModule
@@ -49,6 +52,7 @@ class Plan:
     begin: float
     patience: int | None = None
     on_round: Callable[[tuple[Trial, ...]], Any] | None = None
+    start: tuple[Schedule | Trace, ...] = ()
     parts: dict[str, Any] = field(default_factory=dict)
 
 

@@ -165,7 +165,27 @@ def _parts(plan: Plan) -> dict[str, Any]:
         from mschedx.cost import HeronXGB
 
         parts["cost_model"] = HeronXGB()
-    return parts
+    return _restricted(plan, parts)
+
+
+def _restricted(plan: Plan, parts: dict[str, Any]) -> dict[str, Any]:
+    """Tell the search of the sketches that the space consists of, and of what to start from."""
+    from mschedx.search.strategy import Strategy
+    from mschedx.space.design_spaces import generator_of
+    from mschedx.space.sketch import given_sketches, sketches
+
+    given = given_sketches(parts["space"])
+    if given is None and not plan.start:
+        return parts
+    if not isinstance(parts["strategy"], Strategy):
+        raise TypeError(
+            "expected a strategy of mschedx with sketches as space= or with start=, got "
+            f"{_name(parts['strategy'])}: TVM's own know neither"
+        )
+    own = [] if given is None else sketches(plan.mod, plan.target, given)
+    strategy = parts["strategy"].restricted(own, plan.start)
+    space = generator_of([one.design.trace for one in own]) if own else parts["space"]
+    return {**parts, "strategy": strategy, "space": space}
 
 
 def _name(part: Any) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +34,7 @@ from mschedx.winner import choose_winner
 
 if TYPE_CHECKING:
     from tvm import IRModule, tirx
-    from tvm.s_tir import Schedule
+    from tvm.s_tir import Schedule, Trace
     from tvm.target import Target
 
 
@@ -192,6 +192,7 @@ def tune(
     trials_per_round: int = 16,
     patience: int | None = None,
     on_round: Callable[[tuple[Trial, ...]], Any] | None = None,
+    start: Sequence[Schedule | Trace] = (),
     verify: bool = True,
 ) -> TuneResult:
     """Tune one function.
@@ -211,7 +212,8 @@ def tune(
         Same seed, same candidates, in an uninterrupted run of mschedx's strategies (TVM's own
         draw on several threads and are not repeatable).
     space, strategy, cost_model, builder, runner : optional
-        Whatever ``ms.tune_tir`` takes, names included; mschedx's own when None.
+        Whatever ``ms.tune_tir`` takes, names included; mschedx's own when None. ``space`` may be a
+        `mschedx.space.Sketch` or a list of them, for instance ``sketch.fix(unroll=16)``.
     progress : bool | Progress
         Show a live display (plain lines when not on a terminal), or a display of one's own.
     timeout_s : float, optional
@@ -223,6 +225,9 @@ def tune(
     on_round : callable, optional
         Called with the trials of each round once they are recorded; what it returns as true ends
         the run, what it raises too.
+    start : sequence of Schedule or Trace
+        Programs of the space to measure first, such as another run's ``result.schedule`` or those
+        that `mschedx.rank` gives.
     verify : bool
         Compare the winner's output with the unscheduled program's before it is called the winner;
         one that differs is disqualified and the next best is checked.
@@ -261,6 +266,7 @@ def tune(
         begin=begin,
         patience=patience,
         on_round=on_round,
+        start=tuple(start),
         parts={
             "space": space,
             "strategy": strategy,

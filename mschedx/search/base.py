@@ -141,6 +141,9 @@ class TaskSearch:
         Points measured before, in another run.
     programs : iterable of int
         Structural hashes measured before, known points or not.
+    first : Points, optional
+        Points to measure before the search is asked. Those that are not valid in ``space`` are
+        measured, too; the search does not learn of them.
     """
 
     def __init__(
@@ -155,6 +158,7 @@ class TaskSearch:
         rng: np.random.Generator,
         history: History | None = None,
         programs: Sequence[int] = (),
+        first: Points | None = None,
     ) -> None:
         for name, value in (("trials", trials), ("batch", batch)):
             if value < 1:
@@ -164,6 +168,7 @@ class TaskSearch:
         self._search, self._rng = search, rng
         self._left, self._batch = trials, batch
         self._programs = set(programs)
+        self._first = space.empty() if first is None else first
         self._in_flight: list[Candidate] = []
         self._learnt = 0
 
@@ -180,7 +185,7 @@ class TaskSearch:
         idle = 0
         while len(batch) < wanted and idle < _PATIENCE:
             missing = wanted - len(batch)
-            points = self._search.propose(missing, self.space, self.history, self.scorer, self._rng)
+            points = self._next_points(missing)
             if not len(points):
                 break
             found = self._admit(points, missing)
@@ -203,7 +208,8 @@ class TaskSearch:
         if not self._in_flight:
             return
         points = Points.concatenate([candidate.point for candidate in self._in_flight])
-        self.history.add(points, latency_s)
+        valid = self.space.is_valid(points)
+        self.history.add(points.take(valid), np.asarray(latency_s)[valid])
         self._in_flight = []
 
     def learn(self) -> None:
@@ -211,6 +217,15 @@ class TaskSearch:
         if len(self.history) > self._learnt:
             self.scorer.learn(self.history)
             self._learnt = len(self.history)
+
+    def _next_points(self, count: int) -> Points:
+        """What to measure first, then what the search proposes."""
+        waiting = self._first.distinct(self.history.tried)
+        if len(waiting):
+            order = np.arange(len(waiting))
+            self._first = waiting.take(order[count:])
+            return waiting.take(order[:count])
+        return self._search.propose(count, self.space, self.history, self.scorer, self._rng)
 
     def _admit(self, points: Points, missing: int) -> list[Candidate]:
         """Materialise points in order until ``missing`` new programs are found."""

@@ -11,6 +11,8 @@ A new search is one file: the algorithm, and a subclass of `Strategy` that says 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from mschedx.cost.adapter import Conversation, conversation_behind
 from mschedx.latency import latency_s
 from mschedx.space.errors import EmptySpace, UnsupportedTrace
 from mschedx.space.task import Task
+from mschedx.space.trace.instructions import searched_part
 
 from .as_it_is import unscheduled_candidate
 from .base import Candidate, Materializer, Search, TaskSearch, logger
@@ -30,6 +33,8 @@ from .scoring import ArrayScorer, CandidateScorer, NoScorer, Scorer, measured_by
 from .warm_start import recall
 
 if TYPE_CHECKING:
+    from tvm.s_tir import Schedule, Trace
+
     from mschedx.space.sketch import Sketch
 
 
@@ -50,33 +55,90 @@ class Strategy(_PySearchStrategy):
         ``num_trials_per_iter`` is the other bound.
     pool : int
         Most candidates to materialise per round for a cost model that cannot score arrays.
+    given : Given, optional
+        What the user knows of the task, see `restricted`.
     """
 
     __slots__ = ("__dict__", "__weakref__")
 
     def __init__(
-        self, make_search: Callable[[], Search], *, batch: int | None = None, pool: int = 1
+        self,
+        make_search: Callable[[], Search],
+        *,
+        batch: int | None = None,
+        pool: int = 1,
+        given: Given | None = None,
     ) -> None:
         for name, value in (("batch", batch), ("pool", pool)):
             if value is not None and value < 1:
                 raise ValueError(f"expected {name} >= 1, got {value}")
+        given = Given() if given is None else given
+        self._with = partial(Strategy, make_search, batch=batch, pool=pool)
         # TVM keeps these callbacks: were they methods of this object, it would keep itself alive.
-        rounds = _Rounds(make_search, batch, pool)
+        rounds = _Rounds(make_search, batch, pool, given)
         super().__init__(
             rounds.initialize,
             rounds.pre_tuning,
             rounds.post_tuning,
             rounds.generate_measure_candidates,
             rounds.notify_runner_results,
-            lambda: Strategy(make_search, batch=batch, pool=pool),
+            partial(self._with, given=given),
         )
+
+    def restricted(
+        self, sketches: Sequence[Sketch] = (), start: Sequence[Schedule | Trace] = ()
+    ) -> Strategy:
+        """Return this search with fewer sketches, or with programs to measure first.
+
+        Parameters
+        ----------
+        sketches : sequence of Sketch
+            Search these instead of the design spaces that TVM hands over. They are of one task;
+            others are searched as always.
+        start : sequence of Schedule or Trace
+            Measure these first, in this order. Programs that no sketch holds raise ``ValueError``
+            when tuning begins.
+        """
+        return self._with(given=Given(tuple(sketches), tuple(start)))
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the user knows of a task; parameters as of `Strategy.restricted`."""
+
+    sketches: tuple[Sketch, ...] = ()
+    start: tuple[Schedule | Trace, ...] = ()
+
+    def spaces(self, task: Task) -> SketchSet | None:
+        """The sketches of a task, those without valid configs left out; None if there are none."""
+        own = [sketch for sketch in self.sketches if sketch.task.key == task.key]
+        kept = [sketch.narrowed(preferences=True) for sketch in own]
+        kept = [sketch for sketch in kept if not _empty(sketch, [])]
+        return SketchSet(kept, None, task) if kept else None
+
+    def first(self, space: SketchSet) -> Points:
+        """The points to measure first."""
+        traces = [searched_part(one) for one in self.start]
+        found = space.resolver.resolve(traces)
+        points = [space.empty()]
+        for number, (sketch, config) in enumerate(zip(found.sketch, found.configs)):
+            if config is None:
+                raise ValueError(
+                    f"expected programs of the {len(space)} sketches of {space.task.name} to start "
+                    f"from, got another at position {number} of start"
+                )
+            points.append(space.lift(int(sketch), config[None]))
+        return Points.concatenate(points)
 
 
 class _Rounds:
     """One task's conversation with TVM; parameters as of `Strategy`."""
 
-    def __init__(self, make_search: Callable[[], Search], batch: int | None, pool: int) -> None:
+    def __init__(
+        self, make_search: Callable[[], Search], batch: int | None, pool: int, given: Given
+    ) -> None:
         self._make_search, self._round, self._pool = make_search, batch, pool
+        self._given = given
         self._running: TaskSearch | None = None
         self._as_it_is = False
         self._conversation: Conversation | None = None
@@ -101,7 +163,8 @@ class _Rounds:
         ):
             if value < 1:
                 raise ValueError(f"task {self._name}: expected {name} >= 1, got {value}")
-        space = self._open(design_spaces)
+        task = Task.of(self._mod, self._target, self._name)
+        space = self._given.spaces(task) or self._open(design_spaces, task)
         history, programs = recall(database, self._mod, self._target, space, _program_hash)
         materialize = Materializer(space, _program_hash)
         self._as_it_is = False
@@ -116,6 +179,7 @@ class _Rounds:
             rng=np.random.default_rng(self._seed),
             history=history,
             programs=tuple(programs),
+            first=self._given.first(space) if self._given.start else None,
         )
         if self._conversation is not None:
             self._conversation.begin(space.task, space.sketches, driver=scorer)
@@ -154,7 +218,7 @@ class _Rounds:
             raise RuntimeError("expected pre_tuning before the first round and after post_tuning")
         return self._running
 
-    def _open(self, design_spaces: Sequence[Any]) -> SketchSet:
+    def _open(self, design_spaces: Sequence[Any], task: Task) -> SketchSet:
         """Analyse the design spaces, leaving out those that are empty or not understood."""
         sketches: list[Sketch] = []
         families: list[int] = []
@@ -174,7 +238,7 @@ class _Rounds:
                 f"task {self._name}: nothing to search for target {self._target.kind.name}: "
                 f"{reasons}. Check that space= suits this workload and target."
             )
-        return SketchSet(sketches, families, Task.of(self._mod, self._target, self._name))
+        return SketchSet(sketches, families, task)
 
     def _analyse(self, schedule: Any) -> list[Sketch] | str:
         """The sketches of one design space, or why there is none."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import tvm
-from tvm.s_tir import Schedule
+from tvm.s_tir import Schedule, Trace
 from tvm.s_tir import meta_schedule as ms
 
 from mschedx import compat
@@ -61,6 +61,18 @@ def generate(
     postprocs = context.space_generator.postprocs
     own = None if postprocs is None else Postprocs(postprocs, context)
     return schedules, context.mod, own
+
+
+def generator_of(traces: Sequence[Trace]) -> ms.SpaceGenerator:
+    """Make a space generator whose design spaces are these traces, all of one function."""
+
+    def design_spaces(schedule: Schedule) -> list[Schedule]:
+        found = [schedule.copy() for _ in traces]
+        for copy, trace in zip(found, traces):
+            trace.apply_to_schedule(copy, remove_postproc=True)
+        return found
+
+    return ms.space_generator.ScheduleFn(design_spaces)
 
 
 def shared_postprocs(

@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from tvm.s_tir import Schedule, Trace
 from tvm.s_tir import meta_schedule as ms
 
-from .algebra.constraints import Constraint
+from .algebra.constraints import Constraint, equal
 from .algebra.expression import Expression, column
 from .algebra.tape import Tape
 from .describe import loop_nests
@@ -161,14 +161,52 @@ class Sketch:
         """
         if self._on_cpu and not self._says_its_loops:
             return self
-        extra = [*self._extra]
-        extra += self.analysis.canonical if canonical else ()
-        narrowed = Sketch(self.design, self.analysis, extra)
+        narrowed = Sketch(self.design, self.analysis, self._extra)
+        if canonical:
+            narrower = Sketch(self.design, self.analysis, [*self._extra, *self.analysis.canonical])
+            # Of several configs of one program, a fixed decision may leave the other ones.
+            narrowed = narrowed if self._extra and narrower.count() == 0 else narrower
         for preference in self.analysis.preferences if preferences else ():
             narrower = Sketch(self.design, self.analysis, [*narrowed._extra, preference])
             if narrower.count() != 0:
                 narrowed = narrower
         return narrowed
+
+    def fix(self, values: Mapping[str, int] | None = None, /, **named: int) -> Sketch:
+        """Return this sketch with some decisions made: ``sketch.fix({"m.2": 8}, unroll=16)``.
+
+        Parameters
+        ----------
+        values : mapping of str to int, optional
+            Value of each decision by its name in `names`.
+        **named : int
+            The same, for names that are Python identifiers.
+
+        Raises
+        ------
+        ValueError
+            For a name that is no decision's, or a value that the decision never takes.
+        EmptySpace
+            When no valid config has these values together.
+        """
+        wanted = {**(values or {}), **named}
+        origin = "fixed by the user"
+        fixed = [equal(column(self._column(name, v)), v, origin) for name, v in wanted.items()]
+        sketch = Sketch(self.design, self.__dict__.get("analysis"), (*self._extra, *fixed))
+        sketch.sample(1, np.random.default_rng(0))
+        return sketch
+
+    def _column(self, name: str, value: int) -> int:
+        """Find a decision that may take a value."""
+        if name not in self.names:
+            raise ValueError(f"expected one of the decisions {list(self.names)}, got {name!r}")
+        found = self.names.index(name)
+        domain = self.decisions[found].domain
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+            raise ValueError(f"expected a whole number for {name}, got {value!r}")
+        if value not in domain:
+            raise ValueError(f"expected {name} to be one of {list(domain)}, got {value}")
+        return found
 
     @property
     def quantities(self) -> Mapping[str, Expression]:
@@ -373,10 +411,44 @@ def sketches(
     target : tvm.target.Target
     space : optional
         Our space for the target when None; otherwise an ``ms.SpaceGenerator``, its name such as
-        ``"post-order-apply"``, a schedule function, or a list of traced schedules.
+        ``"post-order-apply"``, a schedule function, or a list of traced schedules. A sketch or a
+        list of them, such as :meth:`Sketch.fix` makes, is taken as it is.
+
+    Raises
+    ------
+    ValueError
+        For sketches of another workload or target.
     """
+    given = given_sketches(space)
+    if given is not None:
+        mod = mod if isinstance(mod, tvm.IRModule) else tvm.IRModule({"main": mod})
+        return _of_task(given, Task.of(mod, target))
     schedules, mod, postprocs = generate(mod, target, space)
     return sketches_from(schedules, mod, target, postprocs)
+
+
+def given_sketches(space: object) -> list[Sketch] | None:
+    """Return the sketches that a space consists of; None for what is no list of sketches."""
+    if isinstance(space, Sketch):
+        return [space]
+    if not isinstance(space, (list, tuple)):
+        return None
+    found = [one for one in space if isinstance(one, Sketch)]
+    if found and len(found) < len(space):
+        other = next(one for one in space if not isinstance(one, Sketch))
+        raise TypeError(f"expected a list of sketches, got a {type(other).__name__} among them")
+    return found or None
+
+
+def _of_task(given: list[Sketch], task: Task) -> list[Sketch]:
+    for sketch in given:
+        if sketch.task.key != task.key:
+            raise ValueError(
+                f"expected sketches of {task.name} for {task.target}, got one of another workload "
+                f"or target, {sketch.task.name} for {sketch.task.target}: open them with "
+                "mschedx.space.sketches(mod, target)"
+            )
+    return given
 
 
 def sketches_from(

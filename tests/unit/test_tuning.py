@@ -16,7 +16,10 @@ import mschedx.winner
 from mschedx.compat import only_intrinsics
 from mschedx.inputs import normalize_mod, normalize_target
 from mschedx.record.lines import read_lines
+from mschedx.search import ConstrainedRandom
 from mschedx.tuning import tune
+
+HASWELL = Target({"kind": "llvm", "mcpu": "haswell", "num-cores": 2})
 
 
 def test_measures_the_trials_asked_for_and_gives_the_fastest(tmp_path):
@@ -317,3 +320,43 @@ def test_trials_are_a_table(tmp_path, monkeypatch):
     kind, rows, columns = result.trials()
     assert kind == "frame"
     assert {"index", "latency_s", "reason", "record"} <= set(columns) == set(rows[0])
+
+
+def sketch_and_fixed():
+    """A sketch of the function, and the same with its first tile factor fixed."""
+    from mschedx.space import sketches
+
+    sketch = sketches(gemm(), HASWELL)[0]
+    decision = next(d for d in sketch.decisions if len(d.domain) > 2)
+    return sketch, sketch.fix({decision.name: decision.domain[1]}), decision
+
+
+def test_a_sketch_as_space_measures_only_its_configs(tmp_path):
+    sketch, fixed, decision = sketch_and_fixed()
+    parts = quick(Runner(), space=fixed, strategy=ConstrainedRandom(), cost_model="none")
+    result = tune(gemm(), trials=12, work_dir=tmp_path, **parts)
+    configs = [sketch.config_of(r.trace) for r in result.database.get_all_tuning_records()]
+    assert len(configs) == 12
+    assert {int(config[decision.column]) for config in configs} == {decision.domain[1]}
+
+
+def test_start_is_measured_first_and_taken_into_account(tmp_path):
+    sketch, _, _ = sketch_and_fixed()
+    known = [sketch.schedule(c) for c in sketch.sample(3, np.random.default_rng(5))]
+    parts = quick(Runner(), space=None, strategy=ConstrainedRandom(), cost_model=None)
+    result = tune(gemm(), trials=8, work_dir=tmp_path, start=known, **parts)
+    # TVM's database is in the order of latencies, and each candidate here is faster than the last.
+    records = list(result.database.get_all_tuning_records())[::-1][:3]
+    assert [sketch.config_of(r.trace).tolist() for r in records] == [
+        sketch.config_of(s.trace).tolist() for s in known
+    ]
+    other = tvm.s_tir.Schedule(normalize_mod(gemm()))
+    with pytest.raises(ValueError, match=r"another at position 0 of start"):
+        tune(gemm(), trials=8, start=[other], **parts)
+
+
+def test_strategies_of_tvm_are_refused_where_they_would_search_more(tmp_path):
+    _, fixed, _ = sketch_and_fixed()
+    parts = quick(Runner(), space=fixed, strategy="evolutionary")
+    with pytest.raises(TypeError, match="expected a strategy of mschedx with sketches as space="):
+        tune(gemm(), trials=2, work_dir=tmp_path, **parts)

@@ -234,3 +234,47 @@ def test_candidates_do_not_depend_on_the_hash_seed():
     }
     assert len(outputs) == 1
     assert "[" in outputs.pop()
+
+
+class TestFirst:
+    """Points to measure before the search is asked."""
+
+    def test_they_come_first_once_and_the_search_goes_on(self):
+        space = SketchSet([ToySketch(), ToySketch(m=8)])
+        known = space.sample(5, np.random.default_rng(7)).distinct()
+        task = TaskSearch(
+            space,
+            RandomSearch(),
+            NoScorer(),
+            Materializer(space, hash),
+            trials=20,
+            batch=3,
+            rng=np.random.default_rng(0),
+            first=known,
+        )
+        batches = []
+        while batch := task.next_batch():
+            batches.append([candidate.point.codes()[0] for candidate in batch])
+            task.tell(np.ones(len(batch)))
+        flat = [code for batch in batches for code in batch]
+        assert flat[: len(known)] == known.codes()
+        assert len(flat) == len(set(flat)) == 20
+
+    def test_one_that_is_not_valid_is_measured_but_not_learnt_from(self):
+        space = SketchSet([ToySketch()])
+        invalid = space.sample(1, np.random.default_rng(7))
+        invalid.configs[0, 7] = 3
+        task = TaskSearch(
+            space,
+            RandomSearch(),
+            NoScorer(),
+            Materializer(space, hash),
+            trials=4,
+            batch=2,
+            rng=np.random.default_rng(0),
+            first=invalid,
+        )
+        batch = task.next_batch()
+        assert batch[0].point.codes() == invalid.codes()
+        task.tell(np.ones(2))
+        assert len(task.history) == 1

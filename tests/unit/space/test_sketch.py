@@ -13,7 +13,7 @@ from tvm.s_tir.meta_schedule.testing import te_workload
 
 import mschedx.space as space
 from mschedx import compat
-from mschedx.space import InvalidSchedule, Sketch, sketches, sketches_from
+from mschedx.space import EmptySpace, InvalidSchedule, Sketch, sketches, sketches_from
 from mschedx.space.algebra.constraints import at_least, at_most
 from mschedx.space.algebra.expression import column
 from mschedx.space.analysis import analyse
@@ -258,3 +258,61 @@ def test_loops_of_varying_extent_are_ruled_out_on_a_cpu():
     assert "DisallowDynamicLoop" not in [reason for _, reason in refused]
     anything = random_configs(sketch.design, 200, np.random.default_rng(1))
     assert not sketch.is_valid(anything).all()
+
+
+@pytest.fixture(scope="module")
+def all_configs(gemm) -> np.ndarray:
+    return np.unique(gemm[-1].sample(20_000, np.random.default_rng(0)), axis=0)
+
+
+class TestFix:
+    """Decisions that a user makes: every config that is left has them, and none is lost."""
+
+    def test_keeps_exactly_the_configs_with_these_values(self, gemm, all_configs):
+        sketch = gemm[-1]
+        name, value = sketch.names[0], int(all_configs[0, 0])
+        fixed = sketch.fix({name: value})
+        assert fixed.key == sketch.key
+        np.testing.assert_array_equal(
+            fixed.is_valid(all_configs), sketch.is_valid(all_configs) & (all_configs[:, 0] == value)
+        )
+        assert (fixed.sample(100, np.random.default_rng(1))[:, 0] == value).all()
+        assert "fixed by the user" in fixed.describe()
+
+    def test_fixed_again_keeps_what_was_fixed(self, gemm, all_configs):
+        sketch = gemm[-1]
+        first, second = sketch.names[:2]
+        both = sketch.fix({first: int(all_configs[0, 0])}).fix({second: int(all_configs[0, 1])})
+        drawn = both.narrowed(preferences=True).sample(50, np.random.default_rng(0))
+        assert (drawn[:, :2] == all_configs[0, :2]).all()
+
+    def test_a_whole_config_leaves_it_alone(self):
+        sketch = sketches(matmul(64, 64, 64), LLVM)[0]
+        for config in sketch.sample(5, np.random.default_rng(3)):
+            one = sketch.fix(dict(zip(sketch.names, config.tolist())))
+            assert one.count() == 1
+            np.testing.assert_array_equal(
+                one.narrowed().sample(1, np.random.default_rng(0))[0], config
+            )
+
+    def test_what_cannot_be_is_refused(self, gemm):
+        sketch = gemm[-1]
+        name = sketch.names[0]
+        with pytest.raises(ValueError, match=r"expected one of the decisions .*got 'tile'"):
+            sketch.fix(tile=4)
+        with pytest.raises(ValueError, match=rf"expected {name} to be one of .*, got 7"):
+            sketch.fix({name: 7})
+        with pytest.raises(ValueError, match=r"expected a whole number for .*, got 2.5"):
+            sketch.fix({name: 2.5})
+        tile = [n for n in sketch.names if n.startswith("C.i.")]
+        with pytest.raises(EmptySpace, match="fixed by the user"):
+            sketch.fix(dict.fromkeys(tile, 64))
+
+    def test_a_space_may_be_sketches(self, gemm):
+        mod = matmul(64, 128, 32)
+        assert sketches(mod, LLVM, gemm[0]) == [gemm[0]]
+        assert sketches(mod, LLVM, gemm[:2]) == gemm[:2]
+        with pytest.raises(ValueError, match="another workload"):
+            sketches(matmul(64, 64, 64), LLVM, gemm)
+        with pytest.raises(TypeError, match="list of sketches, got a Schedule"):
+            sketches(mod, LLVM, [gemm[0], Schedule(module(mod))])
