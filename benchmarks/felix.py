@@ -32,7 +32,7 @@ from tvm.s_tir import meta_schedule as ms
 from tvm.s_tir.meta_schedule.feature_extractor import PerStoreFeature
 
 from mschedx import workloads
-from mschedx.bench.collect import open_workload
+from mschedx.bench import pretrain
 from mschedx.cost import FelixConfig, HeronXGB, Measured
 from mschedx.cost.learned.felix_features import FelixFeatures
 from mschedx.cost.learned.felix_mlp import FelixMLPModel
@@ -163,19 +163,10 @@ def opened(paths: Sequence[str], most: int | None) -> list[Recorded]:
 
 def open_task(trials: TaskTrials) -> Recorded:
     """Open the sketches of a task; ``ValueError`` where they are not those that were measured."""
-    task = trials.task
-    op, shape, dtype = task.operator
-    target = tvm.target.Target(task.target)
-    found = open_workload(workloads.Workload(op, op, shape, dtype), target, task.space)
-    if tuple(sketch.names for sketch in found) != task.decisions:
-        raise ValueError(
-            f"{op} {shape}: expected the decisions that were measured, got others: the data set "
-            "was recorded with another version; collect it again (`mschedx dataset`)"
-        )
-    space = SketchSet(found)
-    parts = [space.lift(s, configs) for s, configs in enumerate(trials.configs)]
-    points, seconds = Points.concatenate(parts), np.concatenate(trials.latency_s)
-    return Recorded(f"{op} {'x'.join(map(str, shape))} {dtype}", space, points, seconds)
+    task = pretrain.open_task(trials)
+    space = SketchSet([one.sketch for one in task.measured])
+    parts = [space.lift(s, one.configs) for s, one in enumerate(task.measured)]
+    return Recorded(task.name, space, Points.concatenate(parts), task.latency_s)
 
 
 # Searches that may score the same number of points.

@@ -15,14 +15,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from pruner import JUDGED
-from tvm.target import Target
 
-from mschedx.bench.collect import collect, open_workload
-from mschedx.bench.pretrain import OpenedTask, open_task, pretrain
-from mschedx.cost import PAMConfig, TrainConfig
+from mschedx.bench.collect import collect
+from mschedx.bench.pretrain import OpenedTask, fitted, new_model, open_task, pretrain
 from mschedx.cost.consensus import WEIGHT
-from mschedx.cost.learned.examples import Examples
-from mschedx.cost.learned.pam import PAMModel
+from mschedx.cost.learned.metrics import rank_correlation
 from mschedx.cost.psa import PSAModel
 from mschedx.hardware import host_target
 from mschedx.record.dataset import read_datasets
@@ -128,41 +125,48 @@ def open_all(paths: list[str]) -> list[Opened]:
         task = open_task(trials)
         if task.ran < 2:
             continue
-        op, sizes, dtype = trials.task.operator
-        workload = Workload(task.name, op, sizes, dtype)
-        sketches = open_workload(workload, Target(trials.task.target), trials.task.space)
         psa = PSAModel()
-        pairs = [(s, c) for s, c in zip(sketches, trials.configs) if len(c)]
-        prior = np.concatenate([-np.log(psa.latency_s(None, s, c)) for s, c in pairs])
-        seconds = np.concatenate([part.latency_s for part in task.parts])
+        found_s = [psa.latency_s(None, one.sketch, one.configs) for one in task.measured]
+        prior, seconds = -np.log(np.concatenate(found_s)), task.latency_s
         slowest = seconds[np.isfinite(seconds)].max()
         found.append(Opened(task, prior, np.where(np.isfinite(seconds), seconds, 10 * slowest)))
     return found
 
 
-def crossvalidate(paths: list[str], folds: int = 3) -> None:
-    """Print how PSA, a network that has not seen the task, and both rank the trials of tasks."""
+def crossvalidate(paths: list[str], models: list[str], epochs: int, folds: int = 3) -> None:
+    """Print how PSA and networks that have not seen the task rank the trials of tasks."""
     opened = open_all(paths)
     order = np.random.default_rng(0).permutation(len(opened))
     rows: dict[str, list[list[float]]] = {}
     for fold in range(folds):
-        tests = set(order[fold::folds].tolist())
-        model = PAMModel(PAMConfig(train=TrainConfig(epochs=EPOCHS)), 0)
-        parts = [p for i, one in enumerate(opened) if i not in tests for p in one.task.parts]
-        model.train(Examples(parts), None, target_kind=opened[0].task.kind)
-        for i in sorted(tests):
-            one = opened[i]
-            network = np.concatenate([model.score_programs(p.programs) for p in one.task.parts])
-            opinions = {"PSA": one.prior, "network": network}
-            opinions["both"] = network + WEIGHT * one.prior
+        tests = sorted(set(order[fold::folds].tolist()))
+        others = [one.task for i, one in enumerate(opened) if i not in tests]
+        trained = {}
+        for name in models:
+            one_form = name == "felix"
+            model = new_model(name, epochs=None if one_form else epochs, published=False, seed=0)
+            print(f"fold {fold}, {name}: {fitted(model, others)}", flush=True)
+            trained[name] = model
+        for one in (opened[i] for i in tests):
+            opinions = {"PSA": one.prior, "random": np.random.default_rng(0).random(len(one.prior))}
+            for name, model in trained.items():
+                opinions[name] = one.task.scores(model)
+                if name == "pam":
+                    opinions["PSA and pam"] = opinions[name] + WEIGHT * one.prior
             for name, score in opinions.items():
-                rows.setdefault(name, []).append(best_of_first(score, one.latency_s))
+                correlation = rank_correlation(one.latency_s, score)
+                rows.setdefault(name, []).append(
+                    [*best_of_first(score, one.latency_s), correlation]
+                )
     print(f"{len(opened)} tasks; best of the first {KS} of their trials, geometric mean")
     for name, table in rows.items():
         array = np.array(table)
-        mean = np.exp(np.log(array).mean(axis=0))
+        mean = np.exp(np.log(array[:, :-1]).mean(axis=0))
         tenth = np.percentile(array[:, 0], 10)
-        print(f"{name:8} {' '.join(f'{x:.3f}' for x in mean)}; 10th percentile at 1: {tenth:.3f}")
+        print(
+            f"{name:12} {' '.join(f'{x:.3f}' for x in mean)}; 10th percentile at 1: {tenth:.3f}; "
+            f"Spearman, median: {np.nanmedian(array[:, -1]):.2f}"
+        )
 
 
 def best_of_first(score: np.ndarray, latency_s: np.ndarray) -> list[float]:
@@ -183,6 +187,8 @@ def main() -> None:
     collecting.add_argument("--seed", type=int, default=2, help="another gives other shapes")
     validating = actions.add_parser("crossvalidate")
     validating.add_argument("datasets", nargs="+")
+    validating.add_argument("--models", default="pam,tlp,one-shot,felix")
+    validating.add_argument("--epochs", type=int, default=EPOCHS)
     training = actions.add_parser("train")
     training.add_argument("datasets", nargs="+")
     training.add_argument("--output", required=True)
@@ -198,7 +204,7 @@ def main() -> None:
         )
         return
     if arguments.action == "crossvalidate":
-        crossvalidate(arguments.datasets)
+        crossvalidate(arguments.datasets, arguments.models.split(","), arguments.epochs)
         return
     pretrain(arguments.datasets, arguments.output, held_out=0, epochs=EPOCHS)
 

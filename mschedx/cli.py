@@ -204,9 +204,10 @@ def _add_dataset(commands: Commands) -> None:
 
 
 def _add_train(commands: Commands) -> None:
-    train = commands.add_parser("train", help="train a cost model (PAM) on data sets")
+    train = commands.add_parser("train", help="train a cost model on data sets")
     train.add_argument("files", type=Path, nargs="+", help="what `mschedx dataset` wrote")
-    train.add_argument("-o", "--output", type=Path, default=Path("pam.safetensors"))
+    train.add_argument("--model", default="pam", help="pam, tlp, one-shot or felix")
+    train.add_argument("-o", "--output", type=Path, default=None, help="MODEL.safetensors")
     train.add_argument(
         "--held-out", type=float, default=0.2, help="share of the tasks to test on (default 0.2)"
     )
@@ -472,9 +473,11 @@ def _train(args: argparse.Namespace) -> int:
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
+    output = args.output or Path(f"{args.model}.safetensors")
     tested = pretrain(
         args.files,
-        args.output,
+        output,
+        model=args.model,
         held_out=args.held_out,
         epochs=args.epochs,
         published=args.published,
@@ -485,7 +488,7 @@ def _train(args: argparse.Namespace) -> int:
         from rich.console import Console
 
         Console(width=None if sys.stdout.isatty() else 120).print(metrics_table(tested))
-    print(args.output)
+    print(output)
     return 0
 
 

@@ -10,41 +10,66 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mschedx.cost.base import CostModel, Measured
 from mschedx.record.dataset import TaskTrials, read_datasets
+from mschedx.space.task import Task
 from mschedx.workloads import Workload
 
 from .collect import open_workload
 
 if TYPE_CHECKING:
-    from mschedx.cost.learned.examples import Part
+    from mschedx.cost.learned.felix_mlp import FelixMLPModel
+    from mschedx.cost.learned.one_shot import OneShotModel
     from mschedx.cost.learned.pam import PAMModel
+    from mschedx.cost.learned.tlp import TLPModel
+
+    Pretrained = PAMModel | TLPModel | OneShotModel | FelixMLPModel
+
+MODELS = ("pam", "tlp", "one-shot", "felix")
+"""What can be trained."""
 
 TOP = (1, 5)
-"""k for which the best of the first k is reported."""
+"""k for which the best of the first k, and the k-th best of a draft, are reported."""
+
+DRAFT = 4
+"""A draft keeps one trial in so many."""
 
 
 @dataclass(frozen=True)
 class OpenedTask:
-    """A task of a data set, its programs as a model reads them.
+    """A task of a data set with its sketches.
 
     Parameters
     ----------
     name : str
         Operator, sizes and dtype.
-    kind : str
-        Of its target.
-    parts : list of Part
+    task : Task
+    measured : list of Measured
         One per sketch that has trials.
     """
 
     name: str
-    kind: str
-    parts: list[Part]
+    task: Task
+    measured: list[Measured]
+
+    @property
+    def kind(self) -> str:
+        """Kind of its target."""
+        return str(self.task.target.kind.name)
+
+    @property
+    def latency_s(self) -> np.ndarray:
+        """Seconds of all trials [n], sketch after sketch; ``inf`` for one that failed."""
+        return np.concatenate([one.latency_s for one in self.measured])
 
     @property
     def ran(self) -> int:
         """Trials that gave a latency."""
-        return sum(int(np.isfinite(part.latency_s).sum()) for part in self.parts)
+        return int(np.isfinite(self.latency_s).sum())
+
+    def scores(self, model: CostModel) -> np.ndarray:
+        """What a model says of all trials [n], sketch after sketch."""
+        return model.score(self.task, [(one.sketch, one.configs) for one in self.measured])
 
 
 @dataclass(frozen=True)
@@ -61,6 +86,8 @@ class Ranking:
         Spearman's; the mean over tasks.
     top_mean, top_sum : tuple of float
         Best of the first k of `TOP`, as a mean over tasks and as a ratio of sums; the same of one.
+    best : tuple of float
+        Best-k, the k-th best of a draft of a quarter of the trials, for k of `TOP`.
     """
 
     name: str
@@ -69,31 +96,36 @@ class Ranking:
     correlation: float
     top_mean: tuple[float, ...]
     top_sum: tuple[float, ...]
+    best: tuple[float, ...]
 
 
 def pretrain(
     paths: Sequence[str | Path],
     output: str | Path,
     *,
+    model: str = "pam",
     held_out: float = 0.2,
     epochs: int | None = None,
     published: bool = False,
     seed: int = 0,
     say: Callable[[str], None] = print,
 ) -> list[Ranking]:
-    """Train PAM, write its file and its card beside it as JSON.
+    """Train a model, write its file and its card beside it as JSON.
 
     Parameters
     ----------
     paths : sequence of path
         Data sets, of one kind of target.
     output : path
+    model : str
+        One of `MODELS`.
     held_out : float
         Share of the tasks that are tested on, in [0, 1): none where that is 0 or there is one
         task, at least one otherwise. Which weights are kept is decided by some of the others.
     epochs : int, optional
+        Passes over the data; the model's own when None.
     published : bool
-        The paper's network, see `mschedx.cost.PAMConfig`.
+        The network as its paper has it, see `mschedx.cost.PAMConfig`.
     seed : int
     say : callable
         Told what goes on.
@@ -108,37 +140,80 @@ def pretrain(
     ValueError
         When nothing can be learnt from the data sets, or their spaces have changed.
     """
-    from mschedx.cost.learned.examples import Examples
-    from mschedx.cost.learned.pam import PAMConfig, PAMModel
-    from mschedx.cost.learned.train import TrainConfig
-
     if not 0 <= held_out < 1:
         raise ValueError(f"expected a held-out share in [0, 1), got {held_out}")
+    made = new_model(model, epochs=epochs, published=published, seed=seed)
     tasks = _usable(read_datasets(paths, say), say)
     rest, tests = split(tasks, held_out, np.random.default_rng(seed))
     train, validation = split(rest, held_out / 2, np.random.default_rng(seed + 1))
     for name, group in (("train", train), ("choose weights", validation), ("test", tests)):
         say(f"{len(group)} tasks to {name} on: {', '.join(task.name for task in group) or 'none'}")
-    config = TrainConfig() if epochs is None else TrainConfig(epochs=epochs)
-    model = PAMModel(PAMConfig(published=published, train=config), seed)
-    course = model.train(
-        Examples([part for task in train for part in task.parts]),
-        Examples([part for task in validation for part in task.parts]) if validation else None,
-        target_kind=tasks[0].kind,
-    )
-    say(f"{len(course.losses)} epochs, loss {course.losses[0]:.4g} to {course.losses[-1]:.4g}")
-    tested = evaluate(model, tests) if tests else []
+    say(fitted(made, train, validation))
+    tested = evaluate(made, tests) if tests else []
     metrics = _metrics(tested[-1]) if tested else {}
     files = [Path(path).name for path in paths]
-    about = {**model.card.trained_on, "files": files}
-    model.card = replace(model.card, metrics=metrics, trained_on=about)
-    model.save(str(output))
-    Path(f"{output}.json").write_text(json.dumps(asdict(model.card), indent=1) + "\n")
+    about = {**made.card.trained_on, "files": files}
+    made.card = replace(made.card, metrics=metrics, trained_on=about)
+    made.save(str(output))
+    Path(f"{output}.json").write_text(json.dumps(asdict(made.card), indent=1) + "\n")
     return tested
 
 
+def new_model(name: str, *, epochs: int | None, published: bool, seed: int) -> Pretrained:
+    """Make an untrained model of `MODELS`.
+
+    Raises
+    ------
+    ValueError
+        For another name, or parameters that the model does not have.
+    """
+    from mschedx.cost.learned.felix_mlp import FelixMLPModel
+    from mschedx.cost.learned.one_shot import OneShotConfig, OneShotModel
+    from mschedx.cost.learned.pam import PAMConfig, PAMModel
+    from mschedx.cost.learned.tlp import TLPConfig, TLPModel
+
+    if name == "felix":
+        if epochs is not None or published:
+            raise ValueError(
+                "expected neither epochs nor published with felix: it has one form, and trains "
+                "for FelixConfig.steps steps"
+            )
+        return FelixMLPModel(seed=seed)
+    classes = {
+        "pam": (PAMModel, PAMConfig),
+        "tlp": (TLPModel, TLPConfig),
+        "one-shot": (OneShotModel, OneShotConfig),
+    }
+    if name not in classes:
+        raise ValueError(f"expected a model of {', '.join(MODELS)}, got {name!r}")
+    model, settings = classes[name]
+    config = settings(published=published)
+    if epochs is not None:
+        config = replace(config, train=replace(config.train, epochs=epochs))
+    return model(config, seed)
+
+
+def fitted(
+    model: Pretrained, train: Sequence[OpenedTask], validation: Sequence[OpenedTask] = ()
+) -> str:
+    """Train a model on tasks, some of which decide which weights are kept; say how it went."""
+    from mschedx.cost.learned.ranking_model import RankingModel
+
+    pairs = [(task.task, task.measured) for task in train]
+    others = [(task.task, task.measured) for task in validation]
+    if not isinstance(model, RankingModel):
+        error = model.pretrain([*pairs, *others])
+        return f"mean squared error {error:.4g} of ln(latency)"
+    course = model.train(
+        model.examples_of(pairs),
+        model.examples_of(others) if others else None,
+        target_kind=train[0].kind,
+    )
+    return f"{len(course.losses)} epochs, loss {course.losses[0]:.4g} to {course.losses[-1]:.4g}"
+
+
 def open_task(trials: TaskTrials) -> OpenedTask:
-    """Open the sketches of a task again and read its programs.
+    """Open the sketches of a task again.
 
     Raises
     ------
@@ -147,27 +222,24 @@ def open_task(trials: TaskTrials) -> OpenedTask:
     """
     from tvm.target import Target
 
-    from mschedx.cost.learned.examples import Part
-    from mschedx.cost.learned.features import ProgramFeatures
-
-    task = trials.task
-    op, sizes, dtype = task.operator
+    declared = trials.task
+    op, sizes, dtype = declared.operator
     name = f"{op} {'x'.join(map(str, sizes))} {dtype}"
-    target = Target(task.target)
-    sketches = open_workload(Workload(name, op, sizes, dtype), target, task.space)
+    target = Target(declared.target)
+    sketches = open_workload(Workload(name, op, sizes, dtype), target, declared.space)
     names = tuple(sketch.names for sketch in sketches)
-    if names != task.decisions:
+    if names != declared.decisions:
         raise ValueError(
-            f"{name}: expected a space of {len(task.decisions)} sketches with the decisions that "
-            f"were recorded, got {len(names)} that differ: the space has changed since; collect "
-            "the data set again (`mschedx dataset`)"
+            f"{name}: expected a space of {len(declared.decisions)} sketches with the decisions "
+            f"that were recorded, got {len(names)} that differ: the space has changed since; "
+            "collect the data set again (`mschedx dataset`)"
         )
-    parts = [
-        Part(task.key, ProgramFeatures.of(sketch)(configs), latency_s)
+    measured = [
+        Measured(sketch, configs, latency_s)
         for sketch, configs, latency_s in zip(sketches, trials.configs, trials.latency_s)
         if len(configs)
     ]
-    return OpenedTask(name, str(target.kind.name), parts)
+    return OpenedTask(name, Task(declared.key, name, target), measured)
 
 
 def split(
@@ -182,15 +254,12 @@ def split(
     )
 
 
-def evaluate(model: PAMModel, tasks: Sequence[OpenedTask]) -> list[Ranking]:
+def evaluate(model: CostModel, tasks: Sequence[OpenedTask]) -> list[Ranking]:
     """Test a model on every task, then on all together."""
     from mschedx.cost.learned import metrics
 
-    ranked = []
-    for task in tasks:
-        latency_s = np.concatenate([part.latency_s for part in task.parts])
-        scores = np.concatenate([model.score_programs(part.programs) for part in task.parts])
-        ranked.append((latency_s, scores))
+    ranked = [(task.latency_s, task.scores(model)) for task in tasks]
+    draft = max(1, min(len(latency_s) for latency_s, _ in ranked) // DRAFT)
 
     def ranking(name: str, chosen: list[metrics.Ranked]) -> Ranking:
         return Ranking(
@@ -200,6 +269,7 @@ def evaluate(model: PAMModel, tasks: Sequence[OpenedTask]) -> list[Ranking]:
             float(np.mean([metrics.rank_correlation(*one) for one in chosen])),
             tuple(metrics.top_k_mean(chosen, k) for k in TOP),
             tuple(metrics.top_k_sum(chosen, k) for k in TOP),
+            tuple(metrics.best_k(chosen, draft, min(k, draft)) for k in TOP),
         )
 
     single = [ranking(task.name, [one]) for task, one in zip(tasks, ranked)]
@@ -228,6 +298,7 @@ def _usable(trials: Sequence[TaskTrials], say: Callable[[str], None]) -> list[Op
 
 def _metrics(overall: Ranking) -> dict[str, float]:
     found = {"pairwise accuracy": overall.pairs, "rank correlation": overall.correlation}
-    for k, mean, total in zip(TOP, overall.top_mean, overall.top_sum):
+    for k, mean, total, best in zip(TOP, overall.top_mean, overall.top_sum, overall.best):
         found |= {f"top-{k} (mean of tasks)": mean, f"top-{k} (ratio of sums)": total}
+        found[f"best-{k} of a quarter"] = best
     return {name: value for name, value in found.items() if np.isfinite(value)}

@@ -17,8 +17,12 @@ if TYPE_CHECKING:
     from .learned.felix_network import FelixConfig as FelixConfig
     from .learned.moa import MoA as MoA
     from .learned.moa import MoAConfig as MoAConfig
+    from .learned.one_shot import OneShotConfig as OneShotConfig
+    from .learned.one_shot import OneShotTuner as OneShotTuner
     from .learned.pam import PAM as PAM
     from .learned.pam import PAMConfig as PAMConfig
+    from .learned.tlp import TLP as TLP
+    from .learned.tlp import TLPConfig as TLPConfig
     from .learned.train import TrainConfig as TrainConfig
 
 # Most of these need torch, which takes seconds to import.
@@ -28,14 +32,19 @@ _LAZY = {
     "FelixMLP": "learned.felix_mlp",
     "MoA": "learned.moa",
     "MoAConfig": "learned.moa",
+    "OneShotConfig": "learned.one_shot",
+    "OneShotTuner": "learned.one_shot",
     "PAM": "learned.pam",
     "PAMConfig": "learned.pam",
+    "TLP": "learned.tlp",
+    "TLPConfig": "learned.tlp",
     "TrainConfig": "learned.train",
 }
 
 __all__ = [
     "PAM",
     "PSA",
+    "TLP",
     "Annealable",
     "Consensus",
     "CostModel",
@@ -48,8 +57,11 @@ __all__ = [
     "Measured",
     "MoA",
     "MoAConfig",
+    "OneShotConfig",
+    "OneShotTuner",
     "PAMConfig",
     "ReadsTraces",
+    "TLPConfig",
     "TVMCostModel",
     "TrainConfig",
     "TreeConfig",

@@ -184,6 +184,13 @@ class Examples:
             order = torch.cat([chunks[i] for i in shuffled])
         yield from order.split(size)
 
+    def balanced_batches(self, size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
+        """Draw as many programs as there are, ``size`` at a time, tenths of the labels alike."""
+        tenth = (self.labels * 10).long().clamp(max=9)
+        weights = 1 / torch.bincount(tenth, minlength=10)[tenth]
+        drawn = torch.multinomial(weights, len(self), replacement=True, generator=generator)
+        yield from drawn.split(size)
+
 
 def _padded(parts: Sequence[NDArray[np.float32]]) -> tuple[torch.Tensor, torch.Tensor]:
     # Attention needs a row to look at, if only padding.

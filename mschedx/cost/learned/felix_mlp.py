@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -62,7 +62,7 @@ class FelixMLPModel:
         self._programs: dict[str, list[Programs]] = {}
         self._pending: dict[str, None] = {}
         self._loaded = False
-        self._trained_on: dict[str, Any] = {}
+        self.card = weights.Card("FelixMLP", False, None, {"statements": list(NAMES)})
 
     def ready(self, task: Task) -> bool:
         return self._loaded or task.key in self._programs
@@ -120,7 +120,8 @@ class FelixMLPModel:
         self.network = self._new(parts)
         self._loaded = True
         count = sum(len(part.labels) for part in parts)
-        self._trained_on = {"before": {"tasks": len({p.task for p in parts}), "programs": count}}
+        trained_on = {"tasks": len({part.task for part in parts}), "programs": count}
+        self.card = replace(self.card, trained_on=trained_on)
         return train(
             self.network,
             parts,
@@ -139,23 +140,23 @@ class FelixMLPModel:
                 "expected a FelixMLP that has learnt something, got a new one: there are no "
                 "weights to write"
             )
-        trained_on = {
-            "tasks": len(self._programs),
-            "programs": sum(len(p.labels) for some in self._programs.values() for p in some),
-        }
-        card = replace(_card(), trained_on={**self._trained_on, **trained_on})
+        card = self.card
+        if self._programs:
+            programs = sum(len(p.labels) for some in self._programs.values() for p in some)
+            online = {"tasks": len(self._programs), "programs": programs}
+            card = replace(card, trained_on={**card.trained_on, "online": online})
         weights.write(path, self.network.state_dict(), card)
 
     def load(self, path: str | Path) -> None:
         """Read weights; what is measured from now on adds to them."""
-        tensors, card = weights.read(path, _card())
+        tensors, card = weights.read(path, self.card)
         try:
             members, width, _ = tensors["last.weight"].shape
             network = Ensemble(members, len(NAMES), width, torch.Generator())
             network.load_state_dict(tensors)
         except (KeyError, ValueError, RuntimeError) as error:
             raise ValueError(f"{path}: expected the weights of a FelixMLP: {error}") from error
-        self.network, self._loaded, self._trained_on = network, True, card.trained_on
+        self.network, self._loaded, self.card = network, True, card
         self._programs, self._pending = {}, {}
 
     # Inside.
@@ -231,10 +232,6 @@ class FelixMLPModel:
                     scores = _scored(network, torch.from_numpy(rows), pessimism)
                     found.append(scores.double().numpy())
         return np.concatenate(found)
-
-
-def _card() -> weights.Card:
-    return weights.Card("FelixMLP", False, None, {"statements": list(NAMES)})
 
 
 def _scored(network: Ensemble, statements: torch.Tensor, pessimism: float) -> torch.Tensor:

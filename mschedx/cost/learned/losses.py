@@ -72,3 +72,16 @@ def _discounts(values: torch.Tensor, together: torch.Tensor) -> torch.Tensor:
         (values[None, :] == values[:, None]) & (order[None, :] < order[:, None])
     )
     return torch.log2(2 + (before & together).sum(dim=1).to(values.dtype))
+
+
+def squared_error(
+    scores: torch.Tensor, labels: torch.Tensor, groups: torch.Tensor | None = None
+) -> torch.Tensor:
+    """``Σ (s − y)²`` over programs, whatever their tasks; scores and labels are tensors [n]."""
+    del groups
+    if scores.ndim != 1 or scores.shape != labels.shape:
+        raise ValueError(
+            f"expected scores [n] and labels [n], got {tuple(scores.shape)} and "
+            f"{tuple(labels.shape)}"
+        )
+    return ((scores - labels) ** 2).sum()

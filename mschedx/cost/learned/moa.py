@@ -26,8 +26,8 @@ from torch import nn
 
 from ..adapter import TVMCostModel
 from ..base import Measured
-from .network import ScaledNetwork
 from .pam import PAMConfig, PAMModel
+from .ranking_model import RankingNetwork
 from .shipped import weights_path
 
 if TYPE_CHECKING:
@@ -62,17 +62,17 @@ class MoAModel(PAMModel):
 
     Attributes
     ----------
-    slow : ScaledNetwork or None
+    slow : RankingNetwork or None
         φ; None until weights are loaded.
     updates : int
         Rounds learnt so far.
     """
 
-    config: MoAConfig
-
     def __init__(self, config: MoAConfig | None = None, seed: int = 0) -> None:
-        super().__init__(config or MoAConfig(), seed)
-        self.slow: ScaledNetwork | None = None
+        config = config or MoAConfig()
+        super().__init__(config, seed)
+        self.momentum, self.every = config.momentum, config.every
+        self.slow: RankingNetwork | None = None
         self.updates = 0
 
     def load(self, path: str | Path) -> None:
@@ -86,7 +86,7 @@ class MoAModel(PAMModel):
             return
         self.updates += 1
         examples = self._replay.examples()
-        if self.updates % self.config.every == 0 and len(examples) >= 2:
+        if self.updates % self.every == 0 and len(examples) >= 2:
             self._refit(task.key)
 
     def _refit(self, task: str) -> None:
@@ -102,7 +102,7 @@ class MoAModel(PAMModel):
         self._fit(trained, self._thinned(examples, task))
         self.network = trained
         # As published, φ keeps the statistics of its normalisation over batches.
-        average(self.slow, trained, self.config.momentum, buffers=not self.config.published)
+        average(self.slow, trained, self.momentum, buffers=not self.config.published)
 
 
 def average(slow: nn.Module, new: nn.Module, momentum: float, *, buffers: bool) -> None:

@@ -23,6 +23,7 @@ from torch import nn
 
 from .examples import Batch, Examples
 from .features import ACCESS_NAMES, MOST_ROWS, STATEMENT_NAMES
+from .ranking_model import RankingNetwork, seeded
 from .scaling import Scaling
 
 _HIDDEN = 256
@@ -119,7 +120,7 @@ class AttentionNetwork(nn.Module):
         return hidden + mixed
 
 
-class ScaledNetwork(nn.Module):
+class ScaledNetwork(RankingNetwork):
     """A network with the scaling of its columns, which is stored with its weights.
 
     Parameters
@@ -157,7 +158,4 @@ class ScaledNetwork(nn.Module):
 
 def make_network(form: NetworkForm, generator: torch.Generator) -> AttentionNetwork:
     """Make a network with PyTorch's own initial weights, drawn from ``generator`` alone."""
-    seed = int(torch.randint(2**31, (1,), generator=generator))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return AttentionNetwork(form)
+    return seeded(lambda: AttentionNetwork(form), generator)

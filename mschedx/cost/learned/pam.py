@@ -17,24 +17,17 @@ import torch
 
 from ..adapter import TVMCostModel
 from ..base import FloatArray, IntArray, Measured
-from . import weights
 from .examples import Batch, Examples
-from .features import ACCESS_NAMES, STATEMENT_NAMES, ProgramArrays, ProgramFeatures
-from .losses import lambda_rank
+from .features import ACCESS_NAMES, STATEMENT_NAMES, ProgramFeatures
 from .network import NetworkForm, ScaledNetwork, make_network
+from .ranking_model import RankingModel
 from .replay import Replay
 from .shipped import weights_path
-from .train import Course, TrainConfig, bounded_threads, fit, predict
+from .train import TrainConfig, bounded_threads
 
 if TYPE_CHECKING:
     from mschedx.space.sketch import Sketch
     from mschedx.space.task import Task
-
-_PIECE = 1024
-"""Programs scored at a time."""
-
-_LEAST = -700.0
-"""Logit below which a float64 could not tell its score from 0."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +56,7 @@ class PAMConfig:
             object.__setattr__(self, "train", replace(self.train, by_task=False))
 
 
-class PAMModel:
+class PAMModel(RankingModel[PAMConfig]):
     """The network and what it learns from; a `CostModel`, also `Differentiable`.
 
     Training waits until a score is asked for.
@@ -73,28 +66,23 @@ class PAMModel:
     config : PAMConfig, optional
     seed : int
         Of initial weights and of the order of training.
-
-    Attributes
-    ----------
-    network : ScaledNetwork or None
-        None until it is trained or loaded.
-    card : weights.Card
-        What is known of the weights.
     """
 
+    name = "PAM"
+
     def __init__(self, config: PAMConfig | None = None, seed: int = 0) -> None:
-        self.config = config or PAMConfig()
-        self.network: ScaledNetwork | None = None
-        self.card = weights.Card(
-            "PAM",
-            self.config.published,
-            None,
-            {"statements": list(STATEMENT_NAMES), "accesses": list(ACCESS_NAMES)},
-        )
-        self._generator = torch.Generator().manual_seed(seed)
+        super().__init__(config or PAMConfig(), seed)
         self._replay = Replay()
         self._pending: list[str] = []
-        self._pretrained = False
+
+    def columns(self) -> dict[str, list[str]]:
+        return {"statements": list(STATEMENT_NAMES), "accesses": list(ACCESS_NAMES)}
+
+    def reader(self, sketch: Sketch) -> ProgramFeatures:
+        return ProgramFeatures.of(sketch)
+
+    def make(self, generator: torch.Generator) -> ScaledNetwork:
+        return ScaledNetwork(make_network(NetworkForm(self.config.published), generator))
 
     def ready(self, task: Task) -> bool:
         self._check_kind(task)
@@ -107,11 +95,7 @@ class PAMModel:
 
     def score(self, task: Task, asked: Sequence[tuple[Sketch, IntArray]]) -> FloatArray:
         self._catch_up(task.key)
-        if self.network is None:
-            # Of a single program there is no order to learn.
-            return np.ones(sum(len(configs) for _, configs in asked))
-        found = [self._scores(self.network, sketch, configs) for sketch, configs in asked]
-        return np.concatenate([*found, np.empty(0)])
+        return super().score(task, asked)
 
     def relaxed_score(self, task: Task, sketch: Sketch, configs: torch.Tensor) -> torch.Tensor:
         self._catch_up(task.key)
@@ -122,72 +106,18 @@ class PAMModel:
             batch = Batch.whole(*ProgramFeatures.of(sketch).relaxed(configs))
             return torch.nn.functional.softplus(self.network(batch).double(), threshold=40)
 
-    def score_programs(self, programs: ProgramArrays) -> FloatArray:
-        """Score programs [n] that are features already, as `score` does; once trained or loaded."""
-        if self.network is None:
-            raise ValueError(
-                f"expected a {self.card.model} that is trained or loaded, got a new one"
-            )
-        pieces = np.split(np.arange(len(programs)), range(_PIECE, len(programs), _PIECE))
-        found = [self._logits(self.network, programs.take(piece)) for piece in pieces]
-        return positive(self._checked(np.concatenate(found)))
-
-    def train(
-        self, examples: Examples, held_out: Examples | None = None, *, target_kind: str | None
-    ) -> Course:
-        """Train on measured programs of many tasks, before any tuning.
-
-        Parameters
-        ----------
-        examples, held_out : Examples
-            Of different tasks.
-        target_kind : str or None
-            Kind of the tasks' targets.
-        """
-        self.network, course = self._new(examples, held_out)
-        self._pretrained = True
-        trained_on = {"tasks": len(examples.tasks), "programs": len(examples)}
-        self.card = replace(self.card, target_kind=target_kind, trained_on=trained_on)
-        return course
-
     def save(self, path: str) -> None:
         """Write the weights with their card, without the programs they were learnt from."""
         for key in list(self._pending):
             self._catch_up(key)
-        if self.network is None:
-            raise ValueError(
-                f"expected a {self.card.model} that has learnt from two programs or more, got a "
-                "new one: there are no weights to write"
-            )
-        weights.write(path, self.network.state_dict(), self.card)
+        super().save(path)
 
     def load(self, path: str | Path) -> None:
         """Read weights; what is measured from now on adds to them."""
-        tensors, card = weights.read(path, self.card)
-        network = self._made(torch.Generator().manual_seed(0))
-        try:
-            network.load_state_dict(tensors)
-        except RuntimeError as error:
-            raise ValueError(f"{path}: expected the weights of {card.model}: {error}") from error
-        self.network, self.card = network.eval(), card
-        self._pretrained, self._replay, self._pending = True, Replay(), []
+        super().load(path)
+        self._replay, self._pending = Replay(), []
 
     # Inside.
-
-    def _made(self, generator: torch.Generator) -> ScaledNetwork:
-        return ScaledNetwork(make_network(NetworkForm(self.config.published), generator))
-
-    def _check_kind(self, task: Task) -> None:
-        if task.target is None:
-            return
-        kind = task.target.kind.name
-        if self.card.target_kind is None:
-            self.card = replace(self.card, target_kind=kind)
-        if kind != self.card.target_kind:
-            raise ValueError(
-                f"expected tasks for {self.card.target_kind}, for which this {self.card.model} "
-                f"was made, got {task.name} for {kind}: use a model for each kind of target"
-            )
 
     def _catch_up(self, key: str) -> None:
         """Train on what has been measured of a task since it was last trained on."""
@@ -207,49 +137,6 @@ class PAMModel:
 
     def _thinned(self, examples: Examples, task: str) -> Examples:
         return examples.thinned(task, self.config.replay, self._generator)
-
-    def _new(
-        self, examples: Examples, held_out: Examples | None = None
-    ) -> tuple[ScaledNetwork, Course]:
-        network = self._made(self._generator)
-        network.scale_to(examples)
-        return network, self._fit(network, examples, held_out=held_out)
-
-    def _fit(
-        self,
-        network: ScaledNetwork,
-        examples: Examples,
-        *,
-        warm: bool = False,
-        held_out: Examples | None = None,
-    ) -> Course:
-        config = self.config.train
-        return fit(
-            network, examples, lambda_rank, config, self._generator, warm=warm, held_out=held_out
-        )
-
-    def _scores(self, network: ScaledNetwork, sketch: Sketch, configs: IntArray) -> FloatArray:
-        features = ProgramFeatures.of(sketch)
-        pieces = [configs[i : i + _PIECE] for i in range(0, len(configs), _PIECE)]
-        found = [self._logits(network, features(piece)) for piece in pieces]
-        return positive(self._checked(np.concatenate([*found, np.empty(0)])))
-
-    def _logits(self, network: ScaledNetwork, programs: ProgramArrays) -> FloatArray:
-        return predict(network, Batch.of([programs]), self.config.train).double().numpy()
-
-    def _checked(self, logits: FloatArray) -> FloatArray:
-        bad = int(np.isnan(logits).sum())
-        if bad:
-            raise ValueError(
-                f"{self.card.model} predicted nan for {bad} of {len(logits)} programs: its weights "
-                "are damaged; load them again, or start without"
-            )
-        return logits
-
-
-def positive(logits: FloatArray) -> FloatArray:
-    """``ln(1 + e^x)`` [n]: in the order of the logits, and above 0 as shares of a wheel must be."""
-    return np.logaddexp(0.0, np.maximum(logits, _LEAST))
 
 
 class PAM(TVMCostModel):

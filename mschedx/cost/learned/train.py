@@ -45,6 +45,11 @@ class TrainConfig:
         Weight of the past in the running mean of the training loss.
     by_task : bool
         Compare only programs of one task. The published form compares all.
+    cosine : bool
+        Whether the learning rate falls to 0 along a cosine over the epochs.
+    balanced : bool
+        Draw programs with replacement so that slow and fast ones come equally often (by tenths of
+        the labels), instead of going through all of them.
     threads : int
         Most threads of PyTorch while it trains or predicts. One: networks of this size gain little
         from more, and threads that wait for each other take seconds where the cores are busy
@@ -61,6 +66,8 @@ class TrainConfig:
     patience: float = 1 / 3
     smoothing: float = 0.95
     by_task: bool = True
+    cosine: bool = False
+    balanced: bool = False
     threads: int = 1
 
     def __post_init__(self) -> None:
@@ -141,11 +148,14 @@ def fit(
     optimiser = torch.optim.Adam(
         network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
+    falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs)
     course, best = Course(), _Best(max(1, round(config.patience * epochs)))
     smoothed = math.nan
     with bounded_threads(config.threads):
         for _ in range(epochs):
             course.losses.append(_epoch(network, examples, loss, config, optimiser, generator))
+            if config.cosine:
+                falling.step()
             if held_out is None:
                 now = course.losses[-1]
                 past = now if math.isnan(smoothed) else smoothed
@@ -196,7 +206,12 @@ def _epoch(
 ) -> float:
     network.train()
     total = 0.0
-    for which in examples.batches(config.batch, config.by_task, generator):
+    batches = (
+        examples.balanced_batches(config.batch, generator)
+        if config.balanced
+        else examples.batches(config.batch, config.by_task, generator)
+    )
+    for which in batches:
         if len(which) < 2:
             continue  # nothing to compare, and no batch to normalise over
         batch, labels, groups = examples.batch(which)

@@ -35,7 +35,7 @@ from .mirror.vectorize import rewrite
 from .model import AccessInfo, AllocationInfo, Analysis, KernelInfo, LoopInfo, VectorInfo
 from .read.probe import Probes
 from .read.program import Program, dtype_bytes
-from .read.tensorized import tensorized
+from .read.tensorized import left_as_loops, tensorized
 
 if TYPE_CHECKING:
     from ..trace.design import Design
@@ -84,7 +84,8 @@ def compose(design: Design, evidence: Evidence, rng: np.random.Generator) -> Ana
     vectors = _vectors(programs, found, solver, nests)
     loops, reached = _loops(found), accesses(found)
     by_block = {info.block: info for info in vectors}
-    composed = statements(programs, found, reached, nests, by_block, tensorized(design))
+    left = left_as_loops(design, found.template)
+    composed = statements(programs, found, reached, nests, by_block, tensorized(design), left)
     constraints, canonical, preferences = _constraints(
         design, evidence, limits, nests, vectors, allocations, composed, rng
     )

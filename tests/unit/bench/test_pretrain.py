@@ -66,6 +66,17 @@ def test_a_model_trained_on_some_tasks_ranks_others(file, tmp_path, capsys):
     assert (model.score(sketch.task, [(sketch, configs)]) > 0).all()
 
 
+@pytest.mark.parametrize("name", ["tlp", "one-shot", "felix"])
+def test_every_model_can_be_trained(file, tmp_path, capsys, name):
+    output = tmp_path / "model"
+    args = ["train", str(file), "-o", str(output), "--model", name, "--held-out", "0.25"]
+    assert cli.main([*args, *([] if name == "felix" else ["--epochs", "2"])]) == 0
+    assert "held-out tasks" in capsys.readouterr().out
+    card = json.loads((tmp_path / "model.json").read_text())
+    assert card["trained_on"]["files"] == ["set.jsonl"]
+    assert {"pairwise accuracy", "best-1 of a quarter"} <= set(card["metrics"])
+
+
 def test_a_cut_data_set_loses_its_last_line_only_and_it_is_said(file, tmp_path):
     cut = tmp_path / "cut.jsonl"
     cut.write_bytes(file.read_bytes()[:-100])
@@ -122,6 +133,7 @@ def test_tasks_are_put_aside_whole():
         (["missing.jsonl"], "missing.jsonl: expected a data set"),
         (["FILE", "--held-out", "1"], "expected a held-out share in [0, 1), got 1.0"),
         (["FILE", "--epochs", "0"], "TrainConfig.epochs >= 1, got 0"),
+        (["FILE", "--model", "x"], "expected a model of pam, tlp, one-shot, felix, got 'x'"),
     ],
 )
 def test_bad_requests_end_with_one_line(args, says, file, capsys):

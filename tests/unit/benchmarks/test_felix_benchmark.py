@@ -41,5 +41,5 @@ def test_searches_are_compared_at_one_number_of_scored_points(trials, monkeypatc
 def test_a_data_set_of_another_space_is_refused(trials):
     names = (*trials.task.decisions[:-1], ("other",))
     task = DatasetTask("t", ("gemm", SHAPE, "float32"), TARGET, None, {}, names)
-    with pytest.raises(ValueError, match="collect it again"):
+    with pytest.raises(ValueError, match="collect the data set again"):
         felix.open_task(TaskTrials(task))

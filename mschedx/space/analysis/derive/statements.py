@@ -35,7 +35,7 @@ from ..mirror.kernels import WARP_EXECUTION, top_of, tops
 from ..mirror.postprocs import FETCH
 from ..model import AccessInfo, KernelInfo, VectorInfo
 from ..read.program import Block, Program
-from ..read.tensorized import described_operations
+from ..read.tensorized import AUTO_TENSORIZE, described_operations
 
 Levels = Sequence[Expression | None]
 
@@ -51,6 +51,7 @@ def statements(
     kernels: Sequence[KernelInfo],
     vectors: Mapping[str, VectorInfo],
     tensorized: Mapping[str, str],
+    left_as_loops: frozenset[str] = frozenset(),
 ) -> tuple[Statement, ...]:
     """Compose the statements of a program, in program order.
 
@@ -69,8 +70,10 @@ def statements(
         What postprocs make of a block, by name.
     tensorized : mapping of str to str
         The intrinsic of every block that the trace tensorises.
+    left_as_loops : frozenset of str
+        Blocks whose annotation names an intrinsic that does not perform them.
     """
-    composer = _Composer(programs, found, kernels, vectors, tensorized)
+    composer = _Composer(programs, found, kernels, vectors, tensorized, left_as_loops)
     result: list[Statement] = []
     position = 0
     for b, block in enumerate(found.template.blocks):
@@ -101,10 +104,12 @@ class _Composer:
         kernels: Sequence[KernelInfo],
         vectors: Mapping[str, VectorInfo],
         tensorized: Mapping[str, str],
+        left_as_loops: frozenset[str],
     ) -> None:
         self.programs, self.found, self.kernels = programs, found, kernels
         self.program = found.template
         self.vectors, self.tensorized = vectors, tensorized
+        self.left_as_loops = left_as_loops
         self.tops = tops(self.program)
 
     def block(self, b: int, accesses: Sequence[AccessInfo]) -> list[Statement]:
@@ -124,7 +129,7 @@ class _Composer:
             loops=nest.loops,
             accesses=touched,
             operations=described_operations(intrinsic) if intrinsic else dict(block.operations),
-            intrinsic=intrinsic or str(notes.get("meta_schedule.auto_tensorize", "")),
+            intrinsic=intrinsic or str(notes.get(AUTO_TENSORIZE, "")),
             lanes=_YES if intrinsic else _lanes(nest.loops),
             unroll=info.unroll,
             kernel=None if top is None else self.tops.index(top),
@@ -145,9 +150,12 @@ class _Composer:
 
     def _notes(self, b: int) -> dict[str, object]:
         notes: dict[str, object] = {}
+        left_as_loops = self.program.blocks[b].name in self.left_as_loops
         while b >= 0:
             notes = {**dict(self.program.blocks[b].annotations), **notes}
             b = self.program.blocks[b].parent
+        if left_as_loops:
+            notes.pop(AUTO_TENSORIZE, None)
         return notes
 
     def _initialises(self, b: int) -> bool:
@@ -194,14 +202,17 @@ class _Composer:
     def _nest(self, b: int, owner: int, info: VectorInfo) -> _Nest:
         own = self.program.blocks[owner]
         notes = dict(own.annotations)
+        tensorized = AUTO_TENSORIZE in notes and self.program.blocks[b].name not in (
+            self.left_as_loops
+        )
         if self.kernels and FETCH in notes:
             known = info.serial is not None and info.vector is not None
             return self._fetched(b, len(own.loops), info) if known else self._unknown(b)
         if info.in_vector:
-            return self._fused(b, info, "meta_schedule.auto_tensorize" in notes)
+            return self._fused(b, info, tensorized)
         if not self.kernels and info.vector is None:
             return self._unknown(b)
-        return self._plain(b, len(own.loops) if "meta_schedule.auto_tensorize" in notes else None)
+        return self._plain(b, len(own.loops) if tensorized else None)
 
     def _plain(self, b: int, tensorized_from: int | None) -> _Nest:
         """Loops as they are; a thread tag that is bound again is the same thread."""
@@ -241,14 +252,14 @@ class _Composer:
     def _fused(self, b: int, info: VectorInfo, tensorized: bool) -> _Nest:
         """Outer loops fused into a parallel loop, inner ones into a vector loop.
 
-        Loops inside the block that the postproc looked at stay as they are.
+        Loops inside the block that the postproc looked at stay as they are, inside the vector.
         """
         chain = self.program.blocks[b].loops
         whole = info.whole or _NO
         own = len(info.in_vector)
         inner = (_NO,) * (len(chain) - own)
         in_parallel, in_vector = (*info.in_parallel, *inner), (*info.in_vector, *inner)
-        rest = []
+        rest: list[LoopLevel] = []
         for position, (loop, parallel, vector) in enumerate(zip(chain, in_parallel, in_vector)):
             level = self._loop(b, loop, "intrinsic" if tensorized and position >= own else None)
             gone = _either(whole, _either(parallel, vector))
@@ -256,23 +267,25 @@ class _Composer:
             rest.append(replace(level, extent=extent))
         loops = (
             LoopLevel("parallel", info.parallel, "parallel", "spatial"),
-            *rest,
+            *rest[:own],
             LoopLevel("vector", info.vector, "vectorized", "spatial"),
+            *rest[own:],
         )
+        extents = [self.found.extents[loop] for loop in chain]
 
         def retold(levels: Levels, counts: bool) -> Levels:
-            inside: list[Expression | None] = list(levels)
-            for j in reversed(range(len(chain))):
+            inside: list[Expression | None] = list(levels[: own + 1])
+            for j in reversed(range(own)):
                 inside[j] = _choose(in_parallel[j], inside[j + 1], levels[j])
-            for j in range(1, len(chain) + 1):
+            for j in range(1, own + 1):
                 inside[j] = _choose(in_vector[j - 1], inside[j - 1], inside[j])
-            extents = [self.found.extents[loop] for loop in chain]
             touched = _whole_vector(levels, extents, info.vector) if counts else info.vector
-            told = [_choose(whole, touched, value) for value in inside]
-            return [levels[0], *told, levels[-1]]
+            told = [_choose(whole, None if inner else touched, value) for value in inside]
+            return [levels[0], *told, *levels[own:]]
 
-        def strides(own: Levels) -> Levels:
-            return [None, *own, _lane_stride(own, [self.found.extents[i] for i in chain], info)]
+        def strides(moves: Levels) -> Levels:
+            lane = _lane_stride(moves, extents, info, _YES if not inner else None)
+            return [None, *moves[:own], lane, *moves[own:]]
 
         return _Nest(loops, retold, strides)
 
@@ -415,15 +428,21 @@ def _whole_vector(levels: Levels, extents: Levels, lanes: Expression | None) -> 
     return minimum(whole, 1 + worst // once)
 
 
-def _lane_stride(strides: Levels, extents: Levels, info: VectorInfo) -> Expression | None:
-    """Elements between lanes, 0 or 1: a postproc makes vectors of what is contiguous only."""
+def _lane_stride(
+    strides: Levels, extents: Levels, info: VectorInfo, contiguous: Expression | None
+) -> Expression | None:
+    """Elements between lanes: 0, or 1 as a postproc makes vectors of what is contiguous only.
+
+    Where a lane is a block of more loops (``contiguous`` is None), it is that of the innermost
+    loop that became part of the vector.
+    """
     lanes: Expression = _NO
     for stride, extent, taken in zip(strides, extents, info.in_vector):
         if stride is None or extent is None:
             return None
         if stride != _NO:
             moves = multiply(_either(info.whole or _NO, taken), where_at_most(extent, 1, 0, 1))
-            lanes = _either(moves, lanes)
+            lanes = _where(moves, contiguous or stride, lanes)
     return lanes
 
 

@@ -32,6 +32,7 @@ from ...algebra.expression import (
 )
 from ..model import AllocationInfo
 from ..read.program import Program
+from ..read.tensorized import AUTO_TENSORIZE
 from .memory import users
 
 _REACH = 16
@@ -174,8 +175,7 @@ def _where_takes_over(
 
 def _has_intrinsics(program: Program, buffer: str) -> bool:
     return any(
-        "meta_schedule.auto_tensorize" in dict(program.blocks[b].annotations)
-        for b, _ in users(program, buffer)
+        AUTO_TENSORIZE in dict(program.blocks[b].annotations) for b, _ in users(program, buffer)
     )
 
 

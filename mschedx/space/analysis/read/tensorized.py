@@ -14,11 +14,16 @@ from typing import TYPE_CHECKING, Any
 from tvm import tirx
 from tvm.s_tir import TensorIntrin
 
+from ...errors import InvalidSchedule
 from ...trace.instructions import replay
 from .extract import extract
+from .program import Block, Program
 
 if TYPE_CHECKING:
     from ...trace.design import Design
+
+AUTO_TENSORIZE = "meta_schedule.auto_tensorize"
+"""Annotation of a block that a postproc shall tensorise; its value is the intrinsic."""
 
 
 def tensorized(design: Design) -> dict[str, str]:
@@ -38,6 +43,44 @@ def tensorized(design: Design) -> dict[str, str]:
 
     replay(design.mod, design.trace_for(design.default_config()), provider)
     return found
+
+
+def left_as_loops(design: Design, program: Program) -> frozenset[str]:
+    """Name the blocks that a postproc was asked to tensorise, and could not.
+
+    It passes over a block that its intrinsic does not match, in silence; the block then stays.
+
+    Parameters
+    ----------
+    design : Design
+    program : Program
+        A replay without postprocs.
+
+    Returns
+    -------
+    frozenset of str
+        Leaf blocks; none where no config could be materialised.
+    """
+    asked = {block.name for block in program.blocks if block.leaf and _asked(program, block)}
+    for config in (design.default_config(), design.base) if asked else ():
+        try:
+            schedule = design.materialize(config)
+        except InvalidSchedule:
+            continue
+        (variable,) = schedule.mod.get_global_vars()
+        lowered = extract(schedule.mod[variable])
+        return frozenset(asked & {block.name for block in lowered.blocks if block.leaf})
+    return frozenset()
+
+
+def _asked(program: Program, block: Block) -> bool:
+    """Whether a block that holds this one names an intrinsic."""
+    parent = block.parent
+    while parent > 0:
+        if AUTO_TENSORIZE in dict(program.blocks[parent].annotations):
+            return True
+        parent = program.blocks[parent].parent
+    return False
 
 
 def _block_name(place: Any) -> str:

@@ -57,7 +57,7 @@ def test_files_that_are_no_such_weights_are_refused(trained, tmp_path):
     with pytest.raises(ValueError, match="expected weights that PAM"):
         NumpyNetwork.load(odd)
     published = PAMModel(PAMConfig(published=True))
-    published.network = published._made(torch.Generator().manual_seed(0))
+    published.network = published.make(torch.Generator().manual_seed(0))
     published.save(str(odd))
     with pytest.raises(ValueError, match="expected a PAM of the improved form"):
         NumpyNetwork.load(odd)

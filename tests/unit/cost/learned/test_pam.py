@@ -14,7 +14,8 @@ from mschedx.cost import PAM, Differentiable, Measured, PAMConfig, TrainConfig, 
 from mschedx.cost.learned.examples import Examples
 from mschedx.cost.learned.features import ProgramFeatures
 from mschedx.cost.learned.metrics import rank_correlation
-from mschedx.cost.learned.pam import PAMModel, positive
+from mschedx.cost.learned.pam import PAMModel
+from mschedx.cost.learned.ranking_model import positive
 from mschedx.space import Task, sketches
 
 QUICK = PAMConfig(train=TrainConfig(epochs=10, warm_epochs=4, learning_rate=2e-3))

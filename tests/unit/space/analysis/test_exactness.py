@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import tvm
 from analysed import analysed, designs, draws, satisfying
+from tvm import te
 
+from mschedx.space import sketches
 from mschedx.space.algebra.tape import Tape
 from mschedx.space.analysis import analyse
 from mschedx.space.analysis.exactness import check
@@ -14,6 +17,23 @@ from mschedx.space.analysis.fit.symbolic import NOT_FOUND
 from mschedx.space.analysis.policy import AnalysisPolicy
 from mschedx.space.analysis.read.extract import entry, extract
 from mschedx.space.analysis.read.probe import corner_configs, extreme_configs
+
+VNNI = tvm.target.Target({"kind": "llvm", "mcpu": "cascadelake", "num-cores": 2})
+
+
+def int8_gemm(transposed: bool):
+    a = te.placeholder((128, 256), "uint8", name="A")
+    b = te.placeholder((64, 256) if transposed else (256, 64), "int8", name="B")
+    k = te.reduce_axis((0, 256), name="k")
+    c = te.compute(
+        (128, 64),
+        lambda i, j: te.sum(
+            a[i, k].astype("int32") * (b[j, k] if transposed else b[k, j]).astype("int32"), axis=k
+        ),
+        name="C",
+    )
+    return tvm.IRModule({"main": te.create_prim_func([a, b, c])})
+
 
 CASES = [
     ("gemm", "llvm"),
@@ -110,3 +130,18 @@ def test_values_are_the_quantities():
     assert values.keys() == analysis.quantities.keys()
     for name, expression in analysis.quantities.items():
         np.testing.assert_array_equal(values[name], expression(configs))
+
+
+@pytest.mark.parametrize(("transposed", "performed"), [(True, True), (False, False)])
+def test_an_intrinsic_that_the_postproc_cannot_match(transposed, performed):
+    """TVM asks for VNNI's dot product whenever types fit; it matches transposed weights only."""
+    for sketch in sketches(int8_gemm(transposed), VNNI, "post-order-apply"):
+        design, analysis = sketch.design, sketch.analysis
+        configs = np.concatenate([draws(design, 6), corner_configs(design)])
+        assert check(design, analysis, configs, lowering=len(configs)).wrong == {}
+        (main,) = [s for s in sketch.statements if s.name == "C"]
+        assert main.intrinsic == ("dot_16x4_vnni" if performed else "")
+        kinds = [loop.kind for loop in main.loops]
+        assert ("intrinsic" in kinds) == performed
+        times = main.instances(configs)
+        assert (times * (64 if performed else 1) == 128 * 64 * 256).all()

@@ -1,0 +1,250 @@
+"""A network that scores programs, trained before tuning: what PAM, TLP and One-Shot Tuner share.
+
+A model says how it reads the programs of a sketch, what network it has and what training
+minimises. `PAMModel` learns while tuning as well; an `OfflineModel` never does.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..base import FloatArray, IntArray, Measured
+from . import weights
+from .examples import Batch, Examples, Part
+from .features import ProgramArrays
+from .losses import lambda_rank
+from .train import Course, TrainConfig, fit, predict
+
+if TYPE_CHECKING:
+    from mschedx.space.sketch import Sketch
+    from mschedx.space.task import Task
+
+Module = TypeVar("Module", bound=nn.Module)
+
+Reader = Callable[[IntArray], ProgramArrays]
+"""The programs of a sketch's configs [n, D]."""
+
+_PIECE = 1024
+"""Programs scored at a time."""
+
+_LEAST = -700.0
+"""Logit below which a float64 could not tell its score from 0."""
+
+
+class RankingNetwork(nn.Module):
+    """A network that scores a `Batch` of n programs [n], higher is better."""
+
+    def scale_to(self, examples: Examples) -> None:
+        """Take the scaling of its inputs from these programs, where it has one."""
+
+
+class ModelConfig(Protocol):
+    """What every model's parameters hold."""
+
+    @property
+    def published(self) -> bool:
+        """Whether it is as in the paper's repository."""
+        ...
+
+    @property
+    def train(self) -> TrainConfig: ...
+
+
+Config = TypeVar("Config", bound=ModelConfig)
+
+
+class RankingModel(ABC, Generic[Config]):
+    """A network and its training; most of a `CostModel`.
+
+    Parameters
+    ----------
+    config : ModelConfig
+    seed : int
+        Of initial weights and of the order of training.
+
+    Attributes
+    ----------
+    network : RankingNetwork or None
+        None until it is trained or loaded.
+    card : weights.Card
+        What is known of the weights.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, config: Config, seed: int = 0) -> None:
+        self.config = config
+        self.network: RankingNetwork | None = None
+        self.card = weights.Card(self.name, config.published, None, self.columns())
+        self._generator = torch.Generator().manual_seed(seed)
+        self._pretrained = False
+
+    @staticmethod
+    def loss(
+        scores: torch.Tensor, labels: torch.Tensor, groups: torch.Tensor | None
+    ) -> torch.Tensor:
+        """What training minimises, see `losses`."""
+        return lambda_rank(scores, labels, groups)
+
+    @abstractmethod
+    def columns(self) -> dict[str, list[str]]:
+        """What each input of the network is, by branch."""
+
+    @abstractmethod
+    def reader(self, sketch: Sketch) -> Reader:
+        """Return how the programs of a sketch are read."""
+
+    @abstractmethod
+    def make(self, generator: torch.Generator) -> RankingNetwork:
+        """Make a network whose initial weights come from ``generator`` alone."""
+
+    def score(self, task: Task, asked: Sequence[tuple[Sketch, IntArray]]) -> FloatArray:
+        del task
+        if self.network is None:
+            # Of a single program there is no order to learn.
+            return np.ones(sum(len(configs) for _, configs in asked))
+        found = [self._scores(self.network, sketch, configs) for sketch, configs in asked]
+        return np.concatenate([*found, np.empty(0)])
+
+    def score_programs(self, programs: ProgramArrays) -> FloatArray:
+        """Score programs [n] that are read already, as `score` does; once trained or loaded."""
+        if self.network is None:
+            raise ValueError(
+                f"expected a {self.card.model} that is trained or loaded, got a new one"
+            )
+        pieces = np.split(np.arange(len(programs)), range(_PIECE, len(programs), _PIECE))
+        found = [self._logits(self.network, programs.take(piece)) for piece in pieces]
+        return positive(self._checked(np.concatenate(found)))
+
+    def examples_of(self, tasks: Sequence[tuple[Task, Sequence[Measured]]]) -> Examples:
+        """Read measured trials of tasks as this model sees them."""
+        return Examples([
+            Part(task.key, self.reader(one.sketch)(one.configs), one.latency_s)
+            for task, measured in tasks
+            for one in measured
+            if len(one.configs)
+        ])  # fmt: skip
+
+    def train(
+        self, examples: Examples, held_out: Examples | None = None, *, target_kind: str | None
+    ) -> Course:
+        """Train on measured programs of many tasks, before any tuning.
+
+        Parameters
+        ----------
+        examples, held_out : Examples
+            Of different tasks.
+        target_kind : str or None
+            Kind of the tasks' targets.
+        """
+        self.network, course = self._new(examples, held_out)
+        self._pretrained = True
+        trained_on = {"tasks": len(examples.tasks), "programs": len(examples)}
+        self.card = replace(self.card, target_kind=target_kind, trained_on=trained_on)
+        return course
+
+    def save(self, path: str) -> None:
+        """Write the weights with their card, without the programs they were learnt from."""
+        if self.network is None:
+            raise ValueError(
+                f"expected a {self.card.model} that has learnt from two programs or more, got a "
+                "new one: there are no weights to write"
+            )
+        weights.write(path, self.network.state_dict(), self.card)
+
+    def load(self, path: str | Path) -> None:
+        """Read weights that `save` or ``mschedx train`` wrote."""
+        tensors, card = weights.read(path, self.card)
+        network = self.make(torch.Generator().manual_seed(0))
+        try:
+            network.load_state_dict(tensors)
+        except RuntimeError as error:
+            raise ValueError(f"{path}: expected the weights of {card.model}: {error}") from error
+        self.network, self.card = network.eval(), card
+        self._pretrained = True
+
+    # Inside.
+
+    def _check_kind(self, task: Task) -> None:
+        if task.target is None:
+            return
+        kind = task.target.kind.name
+        if self.card.target_kind is None:
+            self.card = replace(self.card, target_kind=kind)
+        if kind != self.card.target_kind:
+            raise ValueError(
+                f"expected tasks for {self.card.target_kind}, for which this {self.card.model} "
+                f"was made, got {task.name} for {kind}: use a model for each kind of target"
+            )
+
+    def _new(
+        self, examples: Examples, held_out: Examples | None = None
+    ) -> tuple[RankingNetwork, Course]:
+        network = self.make(self._generator)
+        network.scale_to(examples)
+        return network, self._fit(network, examples, held_out=held_out)
+
+    def _fit(
+        self,
+        network: RankingNetwork,
+        examples: Examples,
+        *,
+        warm: bool = False,
+        held_out: Examples | None = None,
+    ) -> Course:
+        config = self.config.train
+        return fit(
+            network, examples, self.loss, config, self._generator, warm=warm, held_out=held_out
+        )
+
+    def _scores(self, network: RankingNetwork, sketch: Sketch, configs: IntArray) -> FloatArray:
+        read = self.reader(sketch)
+        pieces = [configs[i : i + _PIECE] for i in range(0, len(configs), _PIECE)]
+        found = [self._logits(network, read(piece)) for piece in pieces]
+        return positive(self._checked(np.concatenate([*found, np.empty(0)])))
+
+    def _logits(self, network: RankingNetwork, programs: ProgramArrays) -> FloatArray:
+        return predict(network, Batch.of([programs]), self.config.train).double().numpy()
+
+    def _checked(self, logits: FloatArray) -> FloatArray:
+        bad = int(np.isnan(logits).sum())
+        if bad:
+            raise ValueError(
+                f"{self.card.model} predicted nan for {bad} of {len(logits)} programs: its weights "
+                "are damaged; load them again, or start without"
+            )
+        return logits
+
+
+class OfflineModel(RankingModel[Config]):
+    """A model that is trained once and learns nothing while tuning; a `CostModel`."""
+
+    def ready(self, task: Task) -> bool:
+        self._check_kind(task)
+        return self._pretrained
+
+    def learn(self, task: Task, measured: Sequence[Measured]) -> None:
+        """Ignore what was measured: that is what the paper is about."""
+        del measured
+        self._check_kind(task)
+
+
+def positive(logits: FloatArray) -> FloatArray:
+    """``ln(1 + e^x)`` [n]: in the order of the logits, and above 0 as shares of a wheel must be."""
+    return np.logaddexp(0.0, np.maximum(logits, _LEAST))
+
+
+def seeded(make: Callable[[], Module], generator: torch.Generator) -> Module:
+    """Make a network with PyTorch's own initial weights, drawn from ``generator`` alone."""
+    seed = int(torch.randint(2**31, (1,), generator=generator))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make()
