@@ -33,7 +33,7 @@ Ratios = dict[str, list[float]]
 def predicted(sketch: Sketch, config: np.ndarray) -> dict[str, float]:
     """What the statements and the model say of one config."""
     configs = config[None]
-    views = ProgramView(sketch.statements, sketch.analysis.allocations)(configs)
+    views = ProgramView(sketch.statements, sketch.analysis.allocations)(configs).statements
     kernel = next(v.statement.kernel for v in views if v.statement.kernel is not None)
     block = cuda._block(views, sketch.analysis.allocations, kernel, configs)
     found: dict[str, float] = defaultdict(float)

@@ -15,7 +15,7 @@ import json
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,10 +27,12 @@ from .analytical.cpu import cpu_costs
 from .analytical.cuda import cuda_costs
 from .analytical.machine import CpuMachine
 from .analytical.published import statement_ms, symbols
-from .analytical.view import ProgramView
+from .analytical.view import ProgramAt, ProgramView
 from .base import FloatArray, IntArray, Measured
 
 if TYPE_CHECKING:
+    import torch
+
     from mschedx.space.sketch import Sketch
     from mschedx.space.task import Task
 
@@ -43,6 +45,9 @@ FEWEST = 8
 RIDGE = 8.0
 """Weight of the correction's penalty, in trials."""
 
+
+WIDTH = 0.25
+"""Octaves that a relaxed score's slope is averaged over where no other number is asked for."""
 
 NOT_UNDERSTOOD_S = 1.0
 """Added, for scores, to programs of which a statement has no expression."""
@@ -61,7 +66,7 @@ class _Correction:
 
 
 class PSAModel:
-    """The analyzer as a `CostModel`. Parameters as of `PSA`."""
+    """The analyzer as a `CostModel`, also `Annealable`. Parameters as of `PSA`."""
 
     def __init__(self, hardware: Hardware | None = None, form: str = "improved") -> None:
         if form not in FORMS:
@@ -95,13 +100,39 @@ class PSAModel:
         return np.concatenate(found) if found else np.empty(0)
 
     def _scored(self, task: Task, sketch: Sketch, configs: IntArray) -> FloatArray:
-        seconds = _positive(self.latency_s(task, sketch, configs))
+        return self._rate(sketch, self.latency_s(task, sketch, configs))
+
+    def _rate(self, sketch: Sketch, seconds: FloatArray) -> FloatArray:
         # What is left out costs time too: such a sketch comes behind those that are understood.
-        return 1 / (seconds + (NOT_UNDERSTOOD_S if self._programs[sketch].unknown else 0.0))
+        unknown = self._program(sketch).unknown
+        return 1 / (_positive(seconds) + (NOT_UNDERSTOOD_S if unknown else 0.0))
+
+    def relaxed_score(self, task: Task, sketch: Sketch, configs: torch.Tensor) -> torch.Tensor:
+        return self.annealed_score(task, sketch, configs, WIDTH)
+
+    def annealed_score(
+        self, task: Task, sketch: Sketch, configs: torch.Tensor, width: float
+    ) -> torch.Tensor:
+        """Score relaxed configs [n, D]; the gradient is that of the mean score around each.
+
+        See `analytical.averaged`: the analyzer's formulas have corners and steps, which an average
+        over ``width`` octaves does not.
+        """
+        from .analytical.averaged import with_average_slope
+
+        program = self._program(sketch)
+
+        def scores(relaxed: FloatArray) -> FloatArray:
+            costs = self._costs(sketch, program.relaxed(relaxed, width))
+            return self._rate(sketch, self._corrected(task, costs))
+
+        return with_average_slope(configs, scores, width)
 
     def latency_s(self, task: Task | None, sketch: Sketch, configs: IntArray) -> FloatArray:
         """Predict seconds of configs [n, D], corrected by what was measured of the task: [n]."""
-        costs = self.costs(sketch, configs)
+        return self._corrected(task, self.costs(sketch, configs))
+
+    def _corrected(self, task: Task | None, costs: Costs) -> FloatArray:
         correction = None if task is None else self._corrections.get(task.key)
         if correction is None:
             return costs.latency_s
@@ -116,21 +147,26 @@ class PSAModel:
         ValueError
             When the device's rates are not known.
         """
+        return self._costs(sketch, self._program(sketch)(configs))
+
+    def _program(self, sketch: Sketch) -> ProgramView:
         if sketch not in self._programs:
-            allocations = sketch.analysis.allocations
-            self._programs[sketch] = ProgramView(sketch.statements, allocations)
-        program = self._programs[sketch]
+            self._programs[sketch] = ProgramView(
+                sketch.statements, sketch.analysis.allocations, sketch.design.lattice
+            )
+        return self._programs[sketch]
+
+    def _costs(self, sketch: Sketch, program: ProgramAt) -> Costs:
         hardware = self.hardware or Hardware.from_target(sketch.design.target)
         if self.form == "published":
-            return _published(program, hardware, configs)
+            return _published(program, hardware)
         if hardware.kind == "cpu":
-            return cpu_costs(program, CpuMachine.of(hardware), configs)
-        return cuda_costs(program, hardware, configs, sketch.analysis.allocations)
+            return cpu_costs(program, CpuMachine.of(hardware))
+        return cuda_costs(program, hardware)
 
     def unknown(self, sketch: Sketch) -> dict[str, str]:
         """Statements of a sketch that are left out, and the number that has no expression."""
-        self.costs(sketch, sketch.design.default_config()[None])
-        return self._programs[sketch].unknown
+        return self._program(sketch).unknown
 
     def save(self, path: str) -> None:
         tasks = {
@@ -208,12 +244,12 @@ def _fitted(features: FloatArray, residuals: FloatArray) -> _Correction:
     return _Correction(bias, centre, weights / scale)
 
 
-def _published(program: ProgramView, hardware: Hardware, configs: Any) -> Costs:
+def _published(program: ProgramAt, hardware: Hardware) -> Costs:
     statements = []
-    for view in program(configs):
+    for view in program.statements:
         if view.statement.is_init:
             continue  # one row a stored buffer: what accumulates replaces what initialises
         seconds = statement_ms(symbols(view), hardware) / 1e3
         name, kernel = view.statement.name, view.statement.kernel
         statements.append(StatementCost(name, kernel, seconds, {"published": seconds}))
-    return Costs(tuple(statements), np.zeros(len(configs)))
+    return Costs(tuple(statements), np.zeros(program.count))

@@ -76,14 +76,14 @@ class Scorer(Protocol):
         ...
 
 
-WITH_GRADIENT = ("FelixMLP", "PAM")
+WITH_GRADIENT = ("FelixMLP", "PAM", "PSA")
 """Models that are `Differentiable`, for messages."""
 
 
 def _without_gradient(model: str) -> TypeError:
     return TypeError(
         f"expected a differentiable cost model (mschedx.cost.Differentiable), got {model}, whose "
-        f"scores have no gradient; {' and '.join(WITH_GRADIENT)} of mschedx.cost have one"
+        f"scores have no gradient; those of {', '.join(WITH_GRADIENT)} in mschedx.cost have one"
     )
 
 

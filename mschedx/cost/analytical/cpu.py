@@ -17,7 +17,7 @@ from .caches import lines, traffic
 from .costs import Costs, StatementCost
 from .cpu_core import core_time
 from .machine import CpuMachine
-from .view import FloatArray, IntArray, ProgramView, StatementView
+from .view import FloatArray, ProgramAt, StatementView
 
 PAGE_BYTES = 4096
 
@@ -28,11 +28,10 @@ TERMS = ("arithmetic", "loads", "stores", "chain", "issue", "serial", "L2", "L3"
 """What a statement may wait for."""
 
 
-def cpu_costs(program: ProgramView, machine: CpuMachine, configs: IntArray) -> Costs:
-    """Predict what the statements cost at configs [n, D]."""
-    views = program(configs)
-    statements = tuple(_cost(view, machine) for view in views)
-    return Costs(statements, _forks(views, machine, len(configs)))
+def cpu_costs(program: ProgramAt, machine: CpuMachine) -> Costs:
+    """Predict what the statements of a program cost at n configs."""
+    statements = tuple(_cost(view, machine) for view in program.statements)
+    return Costs(statements, _forks(program.statements, machine, program.count))
 
 
 def _forks(views: Sequence[StatementView], machine: CpuMachine, n: int) -> FloatArray:

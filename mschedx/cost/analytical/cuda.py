@@ -24,10 +24,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from mschedx.hardware import Hardware
-from mschedx.space.analysis.model import AllocationInfo
 
 from .costs import Costs, StatementCost
-from .view import AccessView, FloatArray, IntArray, ProgramView, StatementView
+from .view import AccessView, AllocationView, FloatArray, ProgramAt, StatementView
 
 OVERLAP = 3.0
 LAUNCH_S = 3e-6
@@ -90,13 +89,8 @@ def balance(grid: FloatArray, multiprocessors: int) -> FloatArray:
     return np.where(load < 1, load, (1 + uneven) / 2 * np.where(load < 1, load, 1))
 
 
-def cuda_costs(
-    program: ProgramView,
-    hardware: Hardware,
-    configs: IntArray,
-    allocations: Sequence[AllocationInfo] = (),
-) -> Costs:
-    """Predict what the statements cost at configs [n, D].
+def cuda_costs(program: ProgramAt, hardware: Hardware) -> Costs:
+    """Predict what the statements of a program cost at n configs.
 
     Raises
     ------
@@ -108,15 +102,15 @@ def cuda_costs(
             f"expected hardware with peak_flops and dram_bytes_per_s, got {hardware.name} without: "
             "take a device of the table (Hardware.from_device) or set them with with_rates"
         )
-    views = program(configs)
+    views = program.statements
     device = _Device(hardware)
     kernels = sorted({v.statement.kernel for v in views if v.statement.kernel is not None})
     costs: list[StatementCost] = []
     for kernel in kernels:
         own = [v for v in views if v.statement.kernel == kernel]
-        block = _block(own, allocations, kernel, configs)
+        block = _block(own, program.allocations, kernel)
         costs += [_cost(view, block, device) for view in own]
-    launches = np.full(len(configs), LAUNCH_S * max(len(kernels), 1))
+    launches = np.full(program.count, LAUNCH_S * max(len(kernels), 1))
     return Costs(tuple(costs), launches)
 
 
@@ -154,26 +148,23 @@ class _Block:
 
 
 def _block(
-    views: Sequence[StatementView],
-    allocations: Sequence[AllocationInfo],
-    kernel: int,
-    configs: IntArray,
+    views: Sequence[StatementView], allocations: Sequence[AllocationView], kernel: int
 ) -> _Block:
-    n = len(configs)
+    n = len(views[0].lanes)
     grid = np.max([_threads(v, "blockIdx") for v in views], axis=0)
     threads = np.max([_threads(v, "threadIdx") for v in views], axis=0)
     if any(v.statement.by_warp for v in views):
         threads = np.maximum(threads, np.max([_warps(v) * 32 for v in views], axis=0))
     shared, local = np.zeros(n), np.zeros(n)
     conflicts, overlapped = {}, {}
-    for one in allocations:
-        if one.kernel != kernel or one.bytes is None:
+    for view in allocations:
+        one, size = view.allocation, view.bytes
+        if one.kernel != kernel or size is None:
             continue
-        size = one.bytes(configs).astype(np.float64)
         if one.scope.startswith("shared"):
             shared = shared + size
-            conflicts[one.buffer] = _bank_conflicts(one, size, configs)
-            overlapped[one.buffer] = np.ones(n) if one.copies is None else one.copies(configs)
+            conflicts[one.buffer] = _bank_conflicts(view, size)
+            overlapped[one.buffer] = view.copies
         elif one.scope == "local":
             local = local + size
         else:
@@ -233,13 +224,13 @@ def _cost(view: StatementView, block: _Block, device: _Device) -> StatementCost:
     return StatementCost(view.statement.name, view.statement.kernel, seconds, terms)
 
 
-def _bank_conflicts(one: AllocationInfo, size: FloatArray, configs: IntArray) -> FloatArray:
+def _bank_conflicts(one: AllocationView, size: FloatArray) -> FloatArray:
     """How many of eight neighbouring rows of a tile lie in one bank: 1 to 8."""
-    rows = [extent(configs) for extent in one.shape[:-1] if extent is not None]
-    if not rows or len(rows) < len(one.shape) - 1:
+    shape = one.allocation.shape
+    if len(shape) < 2 or None in shape[:-1]:
         return np.full(len(size), 2.0)
-    versions = 1 if one.copies is None else one.copies(configs)
-    pitch = size / np.maximum(np.prod(np.stack(rows), axis=0) * versions, 1)
+    rows = one.shape[: len(shape) - 1]
+    pitch = size / np.maximum(np.prod(np.stack(rows), axis=0) * one.copies, 1)
     found = np.ones(len(size))
     for bytes_apart, ways in ((32, 2.0), (64, 4.0), (128, 8.0)):
         found = np.where(np.rint(pitch) % bytes_apart == 0, ways, found)

@@ -8,7 +8,7 @@ L : number of loops of a statement, outermost first; level j is as in `mschedx.s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,6 +81,42 @@ class StatementView:
         return [i for i, loop in enumerate(self.statement.loops) if loop.kind in kinds]
 
 
+@dataclass(frozen=True)
+class AllocationView:
+    """An allocation at n configs.
+
+    Parameters
+    ----------
+    allocation : AllocationInfo
+    bytes, copies : float64 arrays [n]
+        ``bytes`` is None where it has no expression; ``copies`` 1 without a software pipeline.
+    shape : tuple of float64 arrays [n]
+        The extents that have an expression.
+    """
+
+    allocation: AllocationInfo
+    bytes: FloatArray | None
+    copies: FloatArray
+    shape: tuple[FloatArray, ...]
+
+
+@dataclass(frozen=True)
+class ProgramAt:
+    """A program at n configs.
+
+    Parameters
+    ----------
+    statements : list of StatementView
+    allocations : list of AllocationView
+    count : int
+        n.
+    """
+
+    statements: list[StatementView]
+    allocations: list[AllocationView]
+    count: int
+
+
 class ProgramView:
     """The statements of a sketch, ready to be evaluated at many configs.
 
@@ -88,6 +124,8 @@ class ProgramView:
     ----------
     statements : sequence of Statement
     allocations : sequence of AllocationInfo
+    lattice : mapping of int to sequence of int, optional
+        The values that decisions can take, by column, see `Tape`; only `relaxed` needs them.
 
     Attributes
     ----------
@@ -96,21 +134,42 @@ class ProgramView:
     """
 
     def __init__(
-        self, statements: Sequence[Statement], allocations: Sequence[AllocationInfo]
+        self,
+        statements: Sequence[Statement],
+        allocations: Sequence[AllocationInfo],
+        lattice: Mapping[int, Sequence[int]] | None = None,
     ) -> None:
         self.unknown: dict[str, str] = {}
+        self.allocations = list(allocations)
         self._sizes = {one.buffer: one.bytes for one in allocations}
         self._allocated = {one.buffer for one in allocations}
         self.statements = [s for s in statements if self._is_known(s)]
-        wanted = [e for s in self.statements for e in self._expressions(s) if e is not None]
-        self._formulas = list(dict.fromkeys(wanted))
+        wanted = [e for s in self.statements for e in self._expressions(s)]
+        wanted += [e for one in self.allocations for e in (one.bytes, one.copies, *one.shape)]
+        self._formulas = list(dict.fromkeys(e for e in wanted if e is not None))
         self._rows = {expression: row for row, expression in enumerate(self._formulas)}
-        self._tape = Tape(self._formulas)
+        self._tape = Tape(self._formulas, lattice)
 
-    def __call__(self, configs: IntArray) -> list[StatementView]:
-        """Evaluate on configs [n, D]."""
-        values = self._tape(configs).astype(np.float64)
-        return [self._view(statement, values, len(configs)) for statement in self.statements]
+    def __call__(self, configs: IntArray) -> ProgramAt:
+        """Evaluate exactly on configs [n, D]."""
+        return self._at(self._tape(configs).astype(np.float64), len(configs))
+
+    def relaxed(self, configs: FloatArray, width: float) -> ProgramAt:
+        """Evaluate on real-valued configs [n, D], see `Tape.relaxed`."""
+        import torch
+
+        with torch.no_grad():
+            values = self._tape.relaxed(torch.from_numpy(configs), width).numpy()
+        return self._at(values, len(configs))
+
+    def _at(self, values: FloatArray, n: int) -> ProgramAt:
+        statements = [self._view(statement, values, n) for statement in self.statements]
+        return ProgramAt(statements, [self._sized(a, values, n) for a in self.allocations], n)
+
+    def _sized(self, one: AllocationInfo, values: FloatArray, n: int) -> AllocationView:
+        size = None if one.bytes is None else self._value(one.bytes, values, n, np.nan)
+        shape = tuple(self._value(e, values, n, np.nan) for e in one.shape if e is not None)
+        return AllocationView(one, size, self._value(one.copies, values, n, 1.0), shape)
 
     def _is_known(self, statement: Statement) -> bool:
         needed = {loop.name: loop.extent for loop in statement.loops}

@@ -7,16 +7,21 @@ from functools import cache
 
 import numpy as np
 import pytest
+import torch
 import tvm
 from scipy.stats import spearmanr
 
 from mschedx import workloads
-from mschedx.cost import PSA, CostModel, Measured
+from mschedx.cost import PSA, Annealable, CostModel, Measured
 from mschedx.cost.analytical.caches import traffic
 from mschedx.cost.analytical.cuda import CudaLimits, balance, occupancy
 from mschedx.cost.analytical.machine import CpuMachine
 from mschedx.cost.psa import PSAModel
 from mschedx.hardware import Hardware
+from mschedx.search import Descent, DescentConfig
+from mschedx.search.history import History
+from mschedx.search.points import SketchSet
+from mschedx.search.scoring import ArrayScorer
 from mschedx.space import sketches
 
 CPU = tvm.target.Target({"kind": "llvm", "mcpu": "znver4", "num-cores": 2})
@@ -163,3 +168,41 @@ def test_a_sketch_that_is_not_understood_is_not_taken_for_fast():
     assert model.unknown(veiled)
     assert (model.latency_s(None, veiled, configs) < model.latency_s(None, sketch, configs)).all()
     assert hidden.max() < model.score(sketch.task, [(sketch, configs)]).min()
+
+
+@pytest.mark.parametrize("name", list(CASES))
+def test_relaxed_scores_are_the_scores_at_configs_and_have_finite_slopes(name):
+    sketch, model = opened(name), PSAModel()
+    assert isinstance(model, Annealable)
+    configs = sketch.sample(12, np.random.default_rng(4))
+    x = torch.tensor(configs, dtype=torch.float64, requires_grad=True)
+    scores = model.relaxed_score(sketch.task, sketch, x)
+    wanted = model.score(sketch.task, [(sketch, configs)])
+    np.testing.assert_allclose(scores.detach().numpy(), wanted, rtol=1e-6)
+    torch.log(scores).sum().backward()
+    assert torch.isfinite(x.grad).all()
+    assert (x.grad != 0).any(dim=1).float().mean() > 0.9
+
+
+@pytest.mark.parametrize("name", ["gemm", "conv2d in TVM's space", "CUDA cores"])
+def test_gradients_find_better_predictions_than_as_many_samples(name):
+    """PSA is an objective before anything is measured."""
+    sketch, model = opened(name), PSAModel()
+    space = SketchSet([sketch])
+    scored = [0]
+
+    class Counting(ArrayScorer):
+        def score(self, points):
+            scored[0] += len(points)
+            return super().score(points)
+
+    scorer = Counting(model, space)
+    assert scorer.differentiable
+    search = Descent(DescentConfig(n_seeds=8, n_steps=12, samples=48, epsilon=0.0))
+    found = search.propose(8, space, History.of(space), scorer, np.random.default_rng(0))
+    best = model.score(sketch.task, [(sketch, found.configs[:8])]).max()
+    drawn = sketch.sample(scored[0], np.random.default_rng(1))
+    by_chance = model.score(sketch.task, [(sketch, drawn)]).max()
+    assert best > 0.98 * by_chance
+    few = sketch.sample(48, np.random.default_rng(2))
+    assert best > model.score(sketch.task, [(sketch, few)]).max()

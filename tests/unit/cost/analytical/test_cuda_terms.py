@@ -15,9 +15,8 @@ def test_products_take_tensor_cores_time_and_fragments_shared_memorys(name):
     target = Target(TARGET)
     for sketch in WORKLOADS[name].sketches(target):
         configs = sketch.sample(8, np.random.default_rng(0))
-        allocations = sketch.analysis.allocations
-        program = ProgramView(sketch.statements, allocations)
-        costs = cuda_costs(program, Hardware.from_device("a100"), configs, allocations)
+        program = ProgramView(sketch.statements, sketch.analysis.allocations)
+        costs = cuda_costs(program(configs), Hardware.from_device("a100"))
         multiply = [one for one in costs.statements if one.name == "C_o_update"]
         loads = [one for one in costs.statements if "_reindex_shared.dyn_" in one.name]
         assert len(multiply) == 1

@@ -51,7 +51,7 @@ def large(sketch):
 def test_fact_1_symbols_and_latency_of_a_gemm(gemm):
     config = large(gemm)
     view = ProgramView(gemm.statements, gemm.analysis.allocations)
-    views = {v.statement.name: v for v in view(config[None])}
+    views = {v.statement.name: v for v in view(config[None]).statements}
     main = next(v for v in views.values() if v.statement.is_reduction)
     found = symbols(main)
     assert float(found.f1[0]) == 2.0**31
