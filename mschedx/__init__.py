@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mschedx.measure import LocalRunner as LocalRunner
     from mschedx.networks import NetworkResult as NetworkResult
     from mschedx.networks import tune_model as tune_model
+    from mschedx.peak import calibrate as calibrate
     from mschedx.ranking import rank as rank
     from mschedx.search import ConstrainedEvolution as ConstrainedEvolution
     from mschedx.search import DraftVerify as DraftVerify
@@ -36,6 +37,7 @@ _HOMES = {
     "LocalRunner": "measure",
     "NetworkResult": "networks",
     "TuneResult": "tuning",
+    "calibrate": "peak",
     "rank": "ranking",
     "tune": "tuning",
     "tune_model": "networks",

@@ -10,9 +10,14 @@ A second kernel reads an array larger than the caches for the memory rate.
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -89,13 +94,69 @@ def measure_dram_bytes_per_s(target: Target | None = None, seconds: float = 0.5)
     return source.nbytes / _fastest(PeakKernel(kernel, (source, sums), 0.0), seconds)
 
 
-def calibrate(target: Target | None = None) -> Hardware:
-    """Give this machine's :class:`Hardware` with measured rates; takes about a second."""
+def calibrate(target: Target | None = None, *, again: bool = False) -> Hardware:
+    """Give this machine's :class:`Hardware` with measured rates.
+
+    They are measured once, in about a second, and remembered in `remembered_in`; what a busy
+    machine measures is too low, so of several measurements the greatest counts.
+
+    Parameters
+    ----------
+    target : Target, optional
+        An llvm target for this machine; all cores of it when None.
+    again : bool
+        Measure although there are remembered rates.
+    """
     target = target or host_target()
-    return Hardware.from_target(target).with_rates(
-        peak_flops=measure_peak_flops(target),
-        dram_bytes_per_s=measure_dram_bytes_per_s(target),
-    )
+    hardware = Hardware.from_target(target)
+    key = f"{_cpu_model()}, {hardware.name}, {hardware.cores} cores"
+    known = _remembered()
+    rates = known.get(key)
+    if rates is None or again:
+        flops, bytes_per_s = rates or (0.0, 0.0)
+        rates = (
+            max(flops, measure_peak_flops(target)),
+            max(bytes_per_s, measure_dram_bytes_per_s(target)),
+        )
+        _remember({**known, key: rates})
+    peak_flops, dram_bytes_per_s = rates
+    return hardware.with_rates(peak_flops=peak_flops, dram_bytes_per_s=dram_bytes_per_s)
+
+
+def remembered_in() -> Path:
+    """The file of measured rates: ``$XDG_CACHE_HOME/mschedx/rates.json``, or below ``~/.cache``."""
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "mschedx" / "rates.json"
+
+
+def _remembered() -> dict[str, tuple[float, float]]:
+    """Rates by machine; none where the file is missing or not one of ours."""
+    try:
+        content = json.loads(remembered_in().read_text())
+        found = {str(key): (float(a), float(b)) for key, (a, b) in content.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+    return {key: rates for key, rates in found.items() if min(rates) > 0}
+
+
+def _remember(rates: dict[str, tuple[float, float]]) -> None:
+    """Write the file, whole or not at all; a home that cannot be written is no reason to stop."""
+    path = remembered_in()
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = path.with_suffix(f".{os.getpid()}")
+        new.write_text(json.dumps(rates, indent=1) + "\n")
+        new.replace(path)
+
+
+def _cpu_model() -> str:
+    """What the system calls this machine's CPU."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in text.splitlines() if "model name" in line]
+    return names[0] if names else platform.machine()
 
 
 def _compiled(func: Any, target: Target) -> Any:

@@ -157,7 +157,7 @@ def _hardware(target: dict[str, Any], calibrate: bool) -> Hardware | None:
     from tvm.target import Target
 
     from mschedx.hardware import host_target
-    from mschedx.peak import measure_dram_bytes_per_s, measure_peak_flops
+    from mschedx.peak import calibrate as measured
 
     kind = target.get("kind")
     if kind not in ("llvm", "cuda"):
@@ -166,12 +166,5 @@ def _hardware(target: dict[str, Any], calibrate: bool) -> Hardware | None:
     hardware = Hardware.from_target(target.get("tag") or config)
     if kind == "cuda":
         return hardware
-    rates = None
-    host = host_target()
-    if calibrate and str(host.attrs.get("mcpu", None)) == target.get("mcpu"):
-        same = Target(config)
-        rates = {
-            "peak_flops": measure_peak_flops(same),
-            "dram_bytes_per_s": measure_dram_bytes_per_s(same),
-        }
-    return hardware.with_rates(**rates) if rates else None
+    here = str(host_target().attrs.get("mcpu", None)) == target.get("mcpu")
+    return measured(Target(config)) if calibrate and here else None

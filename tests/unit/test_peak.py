@@ -1,8 +1,11 @@
+import json
 import re
 
 import numpy as np
+import pytest
 import tvm
 
+from mschedx import peak
 from mschedx.hardware import Hardware, host_target
 from mschedx.peak import _fma_kernel, _read_kernel, measure_peak_flops, peak_kernel
 
@@ -42,3 +45,40 @@ def test_peak_lies_between_a_slow_core_and_what_no_machine_has():
     peak = measure_peak_flops(seconds=0.1)
     cores = Hardware.from_target(host_target()).cores
     assert 1e8 * cores < peak < 1e12 * cores
+
+
+class TestRemembered:
+    """Rates are measured once a machine."""
+
+    @pytest.fixture(autouse=True)
+    def measured(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        rates = [(3e11, 2e10), (4e11, 1e10)]
+        monkeypatch.setattr(peak, "measure_peak_flops", lambda target: rates[0][0])
+        monkeypatch.setattr(peak, "measure_dram_bytes_per_s", lambda target: rates.pop(0)[1])
+        return rates
+
+    def test_once_and_the_greatest_of_several(self, measured):
+        first = peak.calibrate()
+        assert (first.peak_flops, first.dram_bytes_per_s) == (3e11, 2e10)
+        assert peak.calibrate() == first
+        assert len(measured) == 1
+        again = peak.calibrate(again=True)
+        assert (again.peak_flops, again.dram_bytes_per_s) == (4e11, 2e10)
+        assert peak.calibrate() == again
+
+    @pytest.mark.parametrize(
+        "content", ["", "[1]", '{"a": 1}', '{"a": ["x", 2]}', '{"a": [-1, 2]}']
+    )
+    def test_a_file_that_is_not_ours_is_measured_over(self, content):
+        path = peak.remembered_in()
+        path.parent.mkdir(parents=True)
+        path.write_text(content)
+        assert peak.calibrate().peak_flops == 3e11
+        assert list(json.loads(path.read_text()).values()) == [[3e11, 2e10]]
+
+    def test_where_nothing_can_be_written_it_is_measured_each_time(self, tmp_path, monkeypatch):
+        (tmp_path / "file").write_text("")
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+        assert peak.calibrate().peak_flops == 3e11
+        assert peak.calibrate().dram_bytes_per_s == 1e10
