@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +26,12 @@ from mschedx.inputs import (
 from mschedx.kernel import Compiled, packed_ahead
 from mschedx.measure import start as start_workers
 from mschedx.record.contents import RECORDS
-from mschedx.record.trials import Trial, best_so_far, count_failures
+from mschedx.record.trials import Trial, best_so_far, count_failures, read_run
 from mschedx.record.work_dir import WorkDir, best_folder, open_work_dir
 from mschedx.recorder import Outcome, Plan
-from mschedx.report.progress import Progress, make_progress
+from mschedx.report.decisions import decision_values
+from mschedx.report.progress import Progress, describe_failures, format_seconds, make_progress
+from mschedx.report.result_text import result_text
 from mschedx.session import recorded, run_session
 from mschedx.winner import choose_winner
 
@@ -38,7 +41,7 @@ if TYPE_CHECKING:
     from tvm.target import Target
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class TuneResult:
     """What a tuning run found.
 
@@ -114,15 +117,44 @@ class TuneResult:
         Returns
         -------
         pandas.DataFrame or list of dict
-            A row a trial, the columns those of :class:`~mschedx.record.trials.Trial`; the rows as
-            a list where pandas is not installed.
+            A row a trial: the columns of :class:`~mschedx.record.trials.Trial`, then the decisions
+            by name (missing where a trial's design has others). The rows as a list where pandas is
+            not installed.
         """
-        rows = [asdict(trial) for trial in self.history]
+        if not self.history:
+            records = {}
+        else:
+            records = read_run(self.work_dir, self.history[0].workload).records
+        decisions = {line: decision_values(content[0]) for line, content in records.items()}
+        rows = [
+            asdict(t) | decisions.get(-1 if t.record is None else t.record, {})
+            for t in self.history
+        ]
         try:
             import pandas  # pyright: ignore[reportMissingImports]  # optional
         except ImportError:
             return rows
-        return pandas.DataFrame(rows, columns=[column.name for column in fields(Trial)])
+        known = [column.name for column in fields(Trial)]
+        more = dict.fromkeys(name for row in rows for name in row if name not in known)
+        return pandas.DataFrame(rows, columns=[*known, *more])
+
+    def __repr__(self) -> str:
+        facts = {
+            "trials": f"{len(self.history)}, {self.measured} of them measured by this call"
+            f"{describe_failures(self.failures)}",
+            "took": format_seconds(self.wall_s),
+            "target": str(self.target.attrs.get("mcpu", None) or self.target.kind.name),
+            "work_dir": str(self.work_dir),
+        }
+        said = "not measured" if self.predicted else "checked" if self.verified else "not checked"
+        if self.interrupted or self.timed_out:
+            facts["ended"] = "by Ctrl-C" if self.interrupted else "by timeout_s"
+        found = f"{format_seconds(self.latency_s)}, {self.gflops:.1f} GFLOP/s, output {said}"
+        return result_text("TuneResult", found, facts, self.notes)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return f"<pre>{escape(repr(self))}</pre>"
 
     def compile(self) -> Compiled:
         """Compile the winner with stock TVM.

@@ -6,11 +6,15 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tvm import relax
 from tvm.runtime import device_from_target
+
+from mschedx.report.progress import format_seconds
+from mschedx.report.result_text import result_text
 
 from .choices import Choice, Origin
 from .compiled import CompiledNetwork
@@ -23,7 +27,7 @@ if TYPE_CHECKING:
     from .profile import Profile
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class NetworkResult:
     """What tuning a network found.
 
@@ -75,6 +79,25 @@ class NetworkResult:
     def untuned(self) -> tuple[Choice, ...]:
         """Tasks without a record that ran."""
         return tuple(choice for choice in self.tasks if choice.origin is not Origin.TUNED)
+
+    def __repr__(self) -> str:
+        tuned = len(self.tasks) - len(self.untuned)
+        facts = {
+            "tasks": f"{len(self.tasks)}, {tuned} of them tuned; {self.measured} trials measured",
+            "took": format_seconds(self.wall_s),
+            "slowest": ", ".join(
+                f"{one.task.name} {format_seconds(one.task.weight * one.latency_s)}"
+                for one in self.tasks[:3]
+            ),
+            "work_dir": str(self.work_dir),
+        }
+        said = "checked" if self.verified else "not checked"
+        found = f"{self.name}, {format_seconds(self.latency_s)} in all tasks, output {said}"
+        return result_text("NetworkResult", found, facts, self.notes)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return f"<pre>{escape(repr(self))}</pre>"
 
     def compile(self, cores: int | None = None) -> CompiledNetwork:
         """Give the network as a function.

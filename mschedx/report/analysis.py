@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from mschedx.hardware import Hardware
 from mschedx.record.contents import WORKLOADS
 from mschedx.record.trials import Run, read_run
 
-from .decisions import Importance, importances
+from .decisions import Importance, decision_values, importances
 
 _STAGES = {
     "SendToBuilder": "build",
@@ -40,6 +40,8 @@ class Report:
         dtype and shape of each parameter.
     unscheduled, scheduled : str
         TVMScript; empty where TVM cannot replay the record.
+    decisions : dict[int, dict[str, int]]
+        Of each record, by its line.
     """
 
     run: Run
@@ -53,6 +55,7 @@ class Report:
     unscheduled: str
     scheduled: str
     trace: list[str]
+    decisions: dict[int, dict[str, int]] = field(default_factory=dict)
 
 
 def analyse_run(path: str | Path, workload: int | None = None, *, calibrate: bool = True) -> Report:
@@ -99,6 +102,7 @@ def analyse_run(path: str | Path, workload: int | None = None, *, calibrate: boo
         unscheduled=module.script(),
         scheduled=scheduled,
         trace=trace,
+        decisions={line: decision_values(content[0]) for line, content in records.items()},
     )
 
 

@@ -15,6 +15,7 @@ def run_figures(report: Report) -> list[Figure]:
     """Draw what there is to show of a run, in the order of the page."""
     found = (
         curve(report),
+        curve_by_time(report),
         time_spent(report),
         failures(report.run.trials),
         prediction(report.run.trials),
@@ -55,6 +56,32 @@ def curve(report: Report) -> Figure:
     winner = report.run.best
     found = f"The best came with trial {winner.index + 1}. " if winner else ""
     return Figure("curve", title, f"{found}Hover a dot for its trial.", chart)
+
+
+def curve_by_time(report: Report) -> Figure | None:
+    """The best so far against seconds of tuning; None where times are not known."""
+    timed = [(t.elapsed_s, t) for t in report.run.trials if t.elapsed_s is not None]
+    best, points = math.inf, []
+    for seconds, trial in sorted(timed, key=lambda pair: (pair[0], pair[1].index)):
+        best = min(best, trial.latency_s or math.inf)
+        if math.isfinite(best):
+            points.append((seconds, best * 1e3))
+    if not points or points[-1][0] <= 0:
+        return None
+    xs, ys = [x for x, _ in points], [y for _, y in points]
+    chart = Chart(
+        (0.0, xs[-1] * 1.02),
+        padded(ys),
+        "seconds of tuning",
+        "best latency, ms",
+        "Best so far against time",
+        height=200,
+        log_y=True,
+    )
+    chart.steps(xs, ys, ORANGE)
+    labels = [f"after {format_seconds(x)}: {y:.4g} ms" for x, y in points]
+    chart.points(xs, ys, ORANGE, labels)
+    return Figure("curve_by_time", "Against time", "A dot is a round's end.", chart)
 
 
 def _describe(trial: Trial, flops: float) -> str:

@@ -13,6 +13,7 @@ from .analysis import Report
 from .figures import run_figures
 from .html import document, figure_section, section, tiles
 from .progress import format_seconds
+from .trials_table import trials_section
 
 
 def build_page(report: Report) -> str:
@@ -26,8 +27,20 @@ def build_page(report: Report) -> str:
     )
     more = {"failures": _examples(run.trials)}
     parts = [figure_section(figure, more.get(figure.name, "")) for figure in run_figures(report)]
-    body = f"{_tiles(report)}{''.join(parts)}{_winner(report)}"
+    head = _failed(report) or _tiles(report)
+    body = f"{head}{''.join(parts)}{trials_section(report)}{_winner(report)}"
     return document(f"Tuning {names} ({report.flops / 1e6:.4g} MFLOP)", under, body)
+
+
+def _failed(report: Report) -> str:
+    """Say first that nothing ran, where that is so."""
+    run = report.run
+    if run.best is not None:
+        return ""
+    counts = sorted(run.failures().items(), key=lambda item: -item[1])
+    reasons = ", ".join(f"{count} × {why}" for why, count in counts)
+    text = f"None of {len(run.trials)} trials gave a latency: {reasons or 'no reason recorded'}."
+    return section("No kernel was found", text, _examples(run.trials), failed=True)
 
 
 def write_page(report: Report, path: Path) -> Path:

@@ -6,7 +6,8 @@ import contextlib
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from html import escape
 from typing import IO, Any
 
 from mschedx.record.trials import Trial
@@ -182,12 +183,63 @@ class LiveProgress(Progress):
         }
 
 
+class NotebookProgress(Progress):
+    """One display in a notebook's cell that is replaced round by round, notes below it."""
+
+    def __init__(self, flops: float, display: Callable[..., Any] | None = None) -> None:
+        super().__init__(flops)
+        self._display = _display() if display is None else display
+        self._shown, self._notes = False, list[str]()
+
+    def start(self, total: int, done: Sequence[Trial]) -> None:
+        super().start(total, done)
+        self._draw()
+
+    def update(self, trials: Sequence[Trial]) -> None:
+        super().update(trials)
+        self._draw()
+
+    def exhausted(self, why: str) -> None:
+        super().exhausted(why)
+        self._draw()
+
+    def note(self, text: str) -> None:
+        self._notes.append(text)
+        self._draw()
+
+    def _draw(self) -> None:
+        said = (
+            f"{self.done}/{self.total} trials, {describe_best(self)}"
+            f"{describe_failures(self.failures)}, {format_left(self.seconds_left())}"
+        )
+        bar = f'<progress value="{self.done}" max="{max(self.total, 1)}"></progress>'
+        notes = "".join(f"<div><small>{escape(note)}</small></div>" for note in self._notes)
+        content = {"text/html": f"{bar} {escape(said)}{notes}", "text/plain": said}
+        self._display(content, raw=True, display_id=f"mschedx-{id(self)}", update=self._shown)
+        self._shown = True
+
+
+def _display() -> Callable[..., Any]:
+    from IPython.display import display  # pyright: ignore[reportMissingImports]
+
+    return display
+
+
+def in_notebook() -> bool:
+    """Whether cells of a notebook show what is displayed."""
+    shell = sys.modules.get("IPython")
+    found = None if shell is None else shell.get_ipython()
+    return found is not None and hasattr(found, "kernel")
+
+
 def make_progress(progress: bool | Progress, flops: float) -> Progress:
     """Give the display for `progress`: none, the one for this output, or the caller's own."""
     if isinstance(progress, Progress):
         return progress
     if not progress:
         return Progress(flops)
+    if in_notebook():
+        return NotebookProgress(flops)
     return (
         LiveProgress(flops)
         if sys.stderr is not None and sys.stderr.isatty()

@@ -9,6 +9,7 @@ from mschedx.record.trials import Run, Trial
 from mschedx.report.analysis import Report, analyse_run, group_stages
 from mschedx.report.figures import rank_correlation
 from mschedx.report.page import build_page
+from mschedx.report.trials_table import config_text
 from mschedx.tuning import tune
 
 
@@ -25,7 +26,7 @@ def headings(page):
 
 def test_page_shows_the_run_and_fetches_nothing(tuned):
     page = build_page(analyse_run(tuned, calibrate=False))
-    assert headings(page)[:3] == ["Tuning curve", "Where time went", "Failures"]
+    assert headings(page)[:4] == ["Tuning curve", "Against time", "Where time went", "Failures"]
     assert "Which decisions mattered" in page
     assert "1.1 ms" in page
     assert "took too long" in page
@@ -50,6 +51,8 @@ def test_a_folder_without_records_is_a_bad_request(tmp_path, capsys):
 def test_a_run_where_all_failed_has_a_page(tmp_path):
     tune(gemm(), trials=4, work_dir=tmp_path, **quick(Runner([None] * 4)))
     page = build_page(analyse_run(tmp_path, calibrate=False))
+    assert headings(page)[0] == "No kernel was found"
+    assert "None of 4 trials gave a latency: 4 × timeout." in page
     assert "No trial ran" in page
     assert "4 of 4 trials failed" in page
 
@@ -75,6 +78,39 @@ def test_thousands_of_trials_are_quick_and_small(tmp_path):
     page = build_page(report)
     assert len(page) < 3e6
     assert "Predicted and measured" in headings(page)
+
+
+def test_trials_are_a_table_that_can_be_sorted(tuned):
+    page = build_page(analyse_run(tuned, calibrate=False))
+    table = page[page.index('<table class="sortable">') :]
+    rows = re.findall(r"<tr>(.*?)</tr>", table[: table.index("</table>")])
+    cells = [re.findall(r"<t[hd]>(.*?)</t[hd]>", row) for row in rows]
+    assert cells[0] == [
+        "trial", "round", "after, s", "latency, ms", "GFLOP/s", "ended", "decisions",
+    ]  # fmt: skip
+    latencies = [float(row[3]) for row in cells[1:] if row[3]]
+    assert latencies == sorted(latencies)
+    assert len(latencies) == 15
+    assert cells[-1][5] == "timeout"
+    assert all(re.search(r"C axis 0: [\d·]+, C axis 1: [\d·]+", row[6]) for row in cells[1:])
+    assert "addEventListener" in page
+    shown = re.sub(r"<(style|script|pre)>.*?</\1>", "", page, flags=re.DOTALL)
+    assert not re.search(r"\b(nan|inf|None)\b", shown)
+
+
+def test_dark_and_narrow_screens_have_rules(tuned):
+    page = build_page(analyse_run(tuned, calibrate=False))
+    assert "prefers-color-scheme: dark" in page
+    assert "max-width: 560px" in page
+    colours = re.findall(
+        r"(?:color|background|stroke|fill): *(#\w+)", page[: page.index("</style>")]
+    )
+    assert set(colours) <= {"#c0392b", "#5c9bea"}, "colours belong into variables"
+
+
+def test_decisions_of_a_tile_stand_together():
+    decisions = {"C axis 0 tile 0": 4, "C axis 0 tile 1": 8, "unroll": 64}
+    assert config_text(decisions) == "C axis 0: 4·8, unroll: 64"
 
 
 def test_what_no_stage_claims_is_the_search():

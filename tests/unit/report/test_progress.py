@@ -1,0 +1,36 @@
+"""Displays of a run in a notebook."""
+
+import sys
+from types import SimpleNamespace
+
+from mschedx.record.trials import Trial
+from mschedx.report.progress import NotebookProgress, Progress, in_notebook, make_progress
+
+
+class TestNotebook:
+    """One display that is replaced, and only in a notebook."""
+
+    def test_it_is_drawn_once_and_then_updated(self):
+        drawn = []
+        shown = NotebookProgress(1e9, lambda content, **options: drawn.append((content, options)))
+        with shown:
+            shown.start(4, [])
+            shown.update([Trial(index=0, latency_s=1e-3), Trial(index=1, reason="timeout")])
+            shown.note("a <note>")
+        assert [options["update"] for _, options in drawn] == [False, True, True]
+        assert len({options["display_id"] for _, options in drawn}) == 1
+        last = drawn[-1][0]
+        assert "2/4 trials, best 1 ms (1000.0 GFLOP/s), 1 failed (1 timeout)" in last["text/plain"]
+        assert "a &lt;note&gt;" in last["text/html"]
+
+    def test_make_progress_takes_it_in_a_notebook(self, monkeypatch):
+        assert not in_notebook()
+        shell = SimpleNamespace(kernel=object())
+        module = SimpleNamespace(get_ipython=lambda: shell)
+        display = SimpleNamespace(display=lambda *args, **options: None)
+        monkeypatch.setitem(sys.modules, "IPython", module)
+        monkeypatch.setitem(sys.modules, "IPython.display", display)
+        assert isinstance(make_progress(True, 1.0), NotebookProgress)
+        assert type(make_progress(False, 1.0)) is Progress
+        monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: None))
+        assert not isinstance(make_progress(True, 1.0), NotebookProgress)
