@@ -422,9 +422,7 @@ def _replay(args: argparse.Namespace) -> int:
     if args.strategy == "list":
         print("\n".join(known))
         return 0
-    unknown = [name for name in args.strategy.split(",") if name not in known]
-    if unknown:
-        raise ValueError(f"unknown strategy {', '.join(unknown)}; there are {', '.join(known)}")
+    chosen = [replay.find_contender(name, known) for name in args.strategy.split(",")]
     from mschedx.search.strategy import round_size
 
     batch = round_size(args.trials) if args.trials_per_round is None else args.trials_per_round
@@ -433,7 +431,7 @@ def _replay(args: argparse.Namespace) -> int:
     landscape = replay.load_landscape(args.work_dir, args.workload, args.space)
     curves = replay.compare_searches(
         landscape,
-        [known[name] for name in args.strategy.split(",")],
+        chosen,
         seeds=args.seeds,
         trials=args.trials,
         batch=batch,

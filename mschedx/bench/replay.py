@@ -9,13 +9,14 @@ whose cost model is of the landscape's kind has it easier here than on a machine
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mschedx.bench.named import find_named
 from mschedx.search.base import Candidate, Search, TaskSearch
 from mschedx.search.history import History
 from mschedx.search.points import Points, SketchSet
@@ -142,6 +143,24 @@ def contenders() -> dict[str, Contender]:
         Contender("random", RandomSearch),
     )
     return {contender.name: contender for contender in found}
+
+
+def find_contender(name: str, known: Mapping[str, Contender]) -> Contender:
+    """Look a contender up: a known one, or ``module:function`` of a user's own.
+
+    The function takes nothing and returns a `Contender`.
+    """
+    return find_named(name, known, _own, "strategy")
+
+
+def _own(name: str, function: Callable[..., Any]) -> Contender:
+    found = function()
+    if not isinstance(found, Contender):
+        raise ValueError(
+            f"expected {name}() to return a mschedx.bench.replay.Contender, got "
+            f"{type(found).__name__}"
+        )
+    return replace(found, name=name)
 
 
 def _felix_model() -> Any:

@@ -75,12 +75,12 @@ def run_cell(cell: Cell, work_dir: Path, host: Host | None = None) -> CellResult
 
     A process that dies is a result with an ``error``, not an exception.
     """
-    from .tuners import TUNERS
+    from .tuners import find_tuner
 
     work_dir.mkdir(parents=True, exist_ok=True)
     request = json.dumps({**asdict(cell), "work_dir": str(work_dir)})
     log = work_dir / "output.log"
-    if host is not None and not TUNERS[cell.tuner].stock:
+    if host is not None and not find_tuner(cell.tuner).stock:
         status, wall_s = host.run(request, log)
     else:
         status, wall_s = _run_new(request, log)
@@ -143,11 +143,11 @@ def tune_cell(request: str) -> None:
 
     import psutil
 
-    from .tuners import TUNERS
+    from .tuners import find_tuner
 
     startup = time.time() - psutil.Process().create_time()
     write_atomic(work_dir / "startup_s", f"{startup:.3f}")
-    tuner = TUNERS[cell.tuner]
+    tuner = find_tuner(cell.tuner)
     if tuner.stock:
         _stock(cell, func, work_dir)
         return

@@ -6,6 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from mschedx.bench.named import find_named
+
+SHIPPED = "cpu"
+"""Name of the pretrained model."""
+
 Parts = Callable[[], dict[str, Any]]
 
 
@@ -40,10 +45,6 @@ def _ours() -> dict[str, Any]:
     return {}
 
 
-def _ours_on_tvm_space() -> dict[str, Any]:
-    return {"space": "post-order-apply"}
-
-
 def _direct() -> dict[str, Any]:
     from mschedx.hardware import host_target
     from mschedx.space import for_target
@@ -76,11 +77,36 @@ def _pruner() -> dict[str, Any]:
     return {"strategy": DraftVerify(), "cost_model": PAM()}
 
 
+def _moa() -> dict[str, Any]:
+    from mschedx.cost import MoA
+    from mschedx.search import DraftVerify
+
+    return {"strategy": DraftVerify(), "cost_model": MoA(SHIPPED)}
+
+
+def _draft_only() -> dict[str, Any]:
+    from mschedx.cost import PSA
+    from mschedx.search import ConstrainedEvolution
+
+    return {"strategy": ConstrainedEvolution(), "cost_model": PSA()}
+
+
+def _verify_only() -> dict[str, Any]:
+    from mschedx.cost import PAM
+    from mschedx.search import ConstrainedEvolution
+
+    return {"strategy": ConstrainedEvolution(), "cost_model": PAM()}
+
+
 def _felix() -> dict[str, Any]:
     from mschedx.cost import FelixMLP
     from mschedx.search import GradientDescent
 
     return {"strategy": GradientDescent(), "cost_model": FelixMLP()}
+
+
+def _on_tvm_space(parts: Parts) -> Parts:
+    return lambda: {**parts(), "space": "post-order-apply"}
 
 
 def _tvm_on_our_space() -> dict[str, Any]:
@@ -91,10 +117,12 @@ TUNERS = {
     tuner.name: tuner
     for tuner in (
         Tuner("heron", "ConstrainedEvolution + HeronXGB on mschedx's space", _ours),
-        Tuner("heron-tvm-space", "the same on TVM's own space", _ours_on_tvm_space),
         Tuner("heron-direct", "heron with no convolution as a product with its patches", _direct),
         Tuner("heron-random-keys", "heron with keys drawn at random (its ablation)", _random_keys),
         Tuner("pruner", "DraftVerify + PSA and PAM on mschedx's space", _pruner),
+        Tuner("moa", "pruner with the shipped model, adapted by momentum", _moa),
+        Tuner("draft-only", "evolution by PSA, corrected by what is measured", _draft_only),
+        Tuner("verify-only", "evolution by PAM, without drafts", _verify_only),
         Tuner("felix", "GradientDescent + FelixMLP on mschedx's space", _felix),
         Tuner("random", "uniform valid candidates of mschedx's space", _random),
         Tuner("genetic", "a plain genetic algorithm with repair, mschedx's space", _genetic),
@@ -106,15 +134,53 @@ TUNERS = {
         Tuner(
             "tvm-replay", "TVM's replay-trace: random candidates", _tvm("replay-trace", "random")
         ),
+        *(
+            Tuner(f"{name}-tvm-space", f"{name} on TVM's own space", _on_tvm_space(parts))
+            for name, parts in (
+                ("heron", _ours),
+                ("pruner", _pruner),
+                ("moa", _moa),
+                ("draft-only", _draft_only),
+                ("verify-only", _verify_only),
+                ("felix", _felix),
+                ("random", _random),
+            )
+        ),
         Tuner("stock", "TVM as installed, its builder and runner too", _tvm("", ""), stock=True),
     )
 }
 
 
+PARTS = ("space", "strategy", "cost_model")
+
+
+def find_tuner(name: str) -> Tuner:
+    """Look a tuner up: one of `TUNERS`, or ``module:function`` of a user's own.
+
+    The function takes nothing and returns a dict with some of `PARTS`, as ``mschedx.tune`` takes
+    them; it is called in each run's process.
+    """
+    return find_named(name, TUNERS, _own, "tuner")
+
+
+def _own(name: str, function: Callable[..., Any]) -> Tuner:
+    def parts() -> dict[str, Any]:
+        found = function()
+        if not isinstance(found, dict) or not set(found) <= set(PARTS):
+            raise ValueError(
+                f"expected {name}() to return a dict with some of {', '.join(PARTS)}, got {found!r}"
+            )
+        return found
+
+    return Tuner(name, "a user's own", parts)
+
+
 def find_tuners(names: str) -> list[Tuner]:
-    """Look tuners up by comma-separated names."""
-    unknown = [name for name in names.split(",") if name not in TUNERS]
-    if unknown:
-        known = "; ".join(f"{t.name}: {t.about}" for t in TUNERS.values())
-        raise ValueError(f"unknown tuner {', '.join(unknown)}; there are {known}")
-    return [TUNERS[name] for name in names.split(",")]
+    """Look tuners up by comma-separated names.
+
+    Raises
+    ------
+    ValueError
+        For an unknown one, with those that there are.
+    """
+    return [find_tuner(name) for name in names.split(",")]
