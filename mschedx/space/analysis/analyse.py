@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..algebra.constraints import Constraint
 from .compose import Evidence, compose
+from .derive.varying_loops import constant_loops
 from .fit.accesses import STRIDE
 from .fit.integers import Solver, enough
 from .fit.numbers import observe
@@ -18,6 +21,7 @@ from .fit.symbolic import SymbolicProgram, solve, withdraw
 from .model import Analysis
 from .policy import AnalysisPolicy, Scrutiny
 from .read.probe import (
+    DYNAMIC,
     Probes,
     divides,
     extreme_configs,
@@ -32,13 +36,19 @@ if TYPE_CHECKING:
     from ..trace.design import Design
 
 
-def analyse(design: Design, policy: AnalysisPolicy | None = None) -> Analysis:
+def analyse(
+    design: Design,
+    policy: AnalysisPolicy | None = None,
+    loops: Sequence[Constraint] | None = None,
+) -> Analysis:
     """Find every quantity of a design space as an expression of its decisions.
 
     Parameters
     ----------
     design : Design
     policy : AnalysisPolicy, optional
+    loops : sequence of Constraint, optional
+        What `constant_loops` says of the design, where that has been asked already.
 
     Raises
     ------
@@ -47,7 +57,7 @@ def analyse(design: Design, policy: AnalysisPolicy | None = None) -> Analysis:
     """
     policy = policy or AnalysisPolicy()
     with without_collections() if policy.pause_collector else nullcontext():
-        return _analyse(design, policy, np.random.default_rng(policy.seed))
+        return _analyse(design, policy, loops, np.random.default_rng(policy.seed))
 
 
 @contextmanager
@@ -66,15 +76,28 @@ def without_collections() -> Iterator[None]:
             gc.enable()
 
 
-def _analyse(design: Design, policy: AnalysisPolicy, rng: np.random.Generator) -> Analysis:
-    few = gather_few(design, policy.few + len(design.decisions), rng)
-    if policy.few and _is_plain(design, few):
-        evidence = _evidence(design, few, policy, Scrutiny(every=True), rng)
-        analysis = compose(design, evidence, rng)
+def _analyse(
+    design: Design,
+    policy: AnalysisPolicy,
+    loops: Sequence[Constraint] | None,
+    rng: np.random.Generator,
+) -> Analysis:
+    # What TVM rejects for its loops teaches nothing, so it is replayed no more once that is known.
+    inside = design.within(loops or ())
+    few = gather_few(inside, policy.few + len(design.decisions), rng)
+    if loops is None and any(reason == DYNAMIC for _, reason in few.refused):
+        loops = constant_loops(design, rng, few)
+        inside = design.within(loops)
+    if policy.few and _is_plain(inside, few):
+        evidence = _evidence(inside, few, policy, Scrutiny(every=True), rng)
+        analysis = compose(inside, evidence, rng)
         if all(STRIDE in name for name in analysis.unresolved):
             return analysis
-    observed = gather(design, few, max(policy.many, 2 * len(design.decisions)), rng)
-    return compose(design, _evidence(design, observed, policy, Scrutiny(), rng), rng)
+    observed = gather(inside, few, max(policy.many, 2 * len(design.decisions)), rng)
+    if loops is None:
+        loops = constant_loops(design, rng, observed)
+    evidence = _evidence(inside, observed, policy, Scrutiny(), rng)
+    return compose(inside, replace(evidence, loops=tuple(loops)), rng)
 
 
 def _is_plain(design: Design, observed: Probes) -> bool:

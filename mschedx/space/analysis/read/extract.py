@@ -265,6 +265,33 @@ def extract(func: Any) -> Program:
     return Program(loops, tuple(walker.blocks), tuple(walker.buffers.values()))
 
 
+def has_constant_loops(func: Any) -> bool:
+    """Whether every loop's extent is a constant, as ``DisallowDynamicLoop`` demands.
+
+    Parameters
+    ----------
+    func : tvm.tirx.PrimFunc
+        In schedulable form.
+    """
+    stack = [func.body]
+    while stack:
+        statement = stack.pop()
+        kind = type(statement).__name__
+        if kind == "For":
+            if type(statement.extent).__name__ != "IntImm":
+                return False
+            stack.append(statement.body)
+        elif kind == "SBlockRealize":
+            stack.append(statement.block.body)
+        elif kind == "SeqStmt":
+            stack += statement.seq[:]
+        elif kind == "IfThenElse":
+            stack += [s for s in (statement.then_case, statement.else_case) if s is not None]
+        elif kind in ("AttrStmt", "While"):
+            stack.append(statement.body)
+    return True
+
+
 def entry(mod: Any) -> Any:
     """Return the PrimFunc that is scheduled: ``main``, or the only one there is.
 
