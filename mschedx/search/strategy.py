@@ -25,6 +25,7 @@ from mschedx.space.task import Task
 
 from .as_it_is import unscheduled_candidate
 from .base import Candidate, Materializer, Search, TaskSearch, logger
+from .opening import GrowingSet
 from .points import Points, SketchSet
 from .scoring import ArrayScorer, CandidateScorer, NoScorer, Scorer, measured_by_sketch
 from .warm_start import recall
@@ -101,7 +102,8 @@ class _Rounds:
         ):
             if value < 1:
                 raise ValueError(f"task {self._name}: expected {name} >= 1, got {value}")
-        space = self._open(design_spaces)
+        rng = np.random.default_rng(self._seed)
+        space = self._open(design_spaces, rng)
         history, programs = recall(database, self._mod, self._target, space, _program_hash)
         materialize = Materializer(space, _program_hash)
         self._as_it_is = False
@@ -113,7 +115,7 @@ class _Rounds:
             materialize,
             trials=max_trials,
             batch=min(self._round or round_size(max_trials), num_trials_per_iter),
-            rng=np.random.default_rng(self._seed),
+            rng=rng,
             history=history,
             programs=tuple(programs),
         )
@@ -154,40 +156,40 @@ class _Rounds:
             raise RuntimeError("expected pre_tuning before the first round and after post_tuning")
         return self._running
 
-    def _open(self, design_spaces: Sequence[Any]) -> SketchSet:
-        """Analyse the design spaces, leaving out those that are empty or not understood."""
+    def _open(self, design_spaces: Sequence[Any], rng: np.random.Generator) -> SketchSet:
+        """Open a sketch of every design space, but for those empty or not understood."""
+        from mschedx.space.sketch import sketches_from
+
         sketches: list[Sketch] = []
         families: list[int] = []
-        refused: list[str] = []
+        refused: dict[int, str] = {}
         for index, schedule in enumerate(design_spaces):
-            opened = self._analyse(schedule)
-            if isinstance(opened, list):
-                sketches += opened
-                families += [index] * len(opened)
-            else:
-                refused.append(f"design space {index}: {opened}")
-                logger.warning("task %s, %s", self._name, refused[-1])
-        if not sketches:
-            reasons = "; ".join(refused) or "the space generator returned no design space"
+            try:
+                found = sketches_from([schedule], self._mod, self._target, self._postprocs)
+            except (EmptySpace, UnsupportedTrace) as error:
+                refused[index] = str(error)
+                continue
+            sketches += found
+            families += [index] * len(found)
+        space = None
+        if sketches:
+            task = Task.of(self._mod, self._target, self._name)
+            space = GrowingSet(sketches, families, task, rng)
+            space.grow()
+            for index in sorted({*families} - {families[s] for s in space.opened}):
+                own = [reason for s, reason in space.refused.items() if families[s] == index]
+                refused[index] = "; ".join(own)
+        reasons = [f"design space {index}: {reason}" for index, reason in sorted(refused.items())]
+        for reason in reasons:
+            logger.warning("task %s, %s", self._name, reason)
+        if space is None or not space.opened:
+            why = "; ".join(reasons) or "the space generator returned no design space"
             # A plain ValueError: TVM's calling convention keeps no other class than the built-in.
             raise ValueError(
                 f"task {self._name}: nothing to search for target {self._target.kind.name}: "
-                f"{reasons}. Check that space= suits this workload and target."
+                f"{why}. Check that space= suits this workload and target."
             )
-        return SketchSet(sketches, families, Task.of(self._mod, self._target, self._name))
-
-    def _analyse(self, schedule: Any) -> list[Sketch] | str:
-        """The sketches of one design space, or why there is none."""
-        from mschedx.space.sketch import sketches_from
-
-        try:
-            found = sketches_from([schedule], self._mod, self._target, self._postprocs)
-            found = [sketch.narrowed(preferences=True) for sketch in found]
-        except (EmptySpace, UnsupportedTrace) as error:
-            return str(error)
-        reasons: list[str] = []
-        kept = [sketch for sketch in found if not _empty(sketch, reasons)]
-        return kept or "; ".join(reasons)
+        return space
 
     def _scorer(self, cost_model: Any, space: SketchSet, materialize: Materializer) -> Scorer:
         self._conversation = conversation_behind(cost_model)
@@ -210,16 +212,6 @@ class _Rounds:
         return CandidateScorer(
             lambda measurable: cost_model.predict(context, measurable), candidates, self._pool
         )
-
-
-def _empty(sketch: Sketch, reasons: list[str]) -> bool:
-    """Tell whether a sketch has no valid config, or none that replays; the reason is appended."""
-    try:
-        sketch.sample(1, np.random.default_rng(0))
-    except (EmptySpace, UnsupportedTrace) as error:
-        reasons.append(str(error))
-        return True
-    return False
 
 
 def _measurable(candidate: Candidate) -> MeasureCandidate:
