@@ -400,11 +400,12 @@ class Design:
         """Compare the decisions with those made, at ``places`` of the schedule's trace if given."""
         trace = schedule.trace
         assert trace is not None
+        decisions = trace.decisions
         for instruction, wanted in self._raw(config).items():
             at = instruction if places is None else places.get(instruction)
             if at is None:
                 continue
-            got = decision_of(trace, at)
+            got = decision_of(trace, at, decisions)
             if got != wanted:
                 table = next(t for t in self.tables if t.instruction == instruction)
                 name = self.decisions[table.columns[0]].name

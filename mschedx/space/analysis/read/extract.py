@@ -214,7 +214,7 @@ def _plain(value: Any) -> Value:
 
 def _annotations(mapping: Any) -> Annotations:
     """Return annotations sorted by key."""
-    if not mapping:
+    if not len(mapping):
         return ()
     found = [(str(key), _plain(value)) for key, value in mapping.items()]
     return tuple(sorted(found, key=lambda item: item[0]))

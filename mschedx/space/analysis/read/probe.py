@@ -44,6 +44,12 @@ class Probes:
     refused: tuple[tuple[IntArray, str], ...] = ()
     mods: tuple[Any, ...] = ()
 
+    def and_of(self, design: Design, configs: IntArray) -> Probes:
+        """These and the replays of more configs [n, D]."""
+        draft = _Draft.of(design, self)
+        draft.take(configs)
+        return draft.probes()
+
 
 def random_configs(design: Design, n: int, rng: np.random.Generator) -> IntArray:
     """Draw configs [n, D], a random row of every table, keeping the design's own constraints.
@@ -125,13 +131,7 @@ def gather(design: Design, before: Probes, wanted: int, rng: np.random.Generator
         With those from before; fewer than wanted when `_PATIENCE` times as many were tried in
         vain.
     """
-    draft = _Draft(
-        design,
-        list(before.configs),
-        list(before.programs),
-        list(before.mods),
-        list(before.refused),
-    )
+    draft = _Draft.of(design, before)
     others = max(0, len(draft.programs) - len(corner_configs(design)))
     target = len(draft.programs) + wanted
     for _ in range(_PATIENCE):
@@ -225,6 +225,17 @@ class _Draft:
     programs: list[Program] = field(default_factory=list)
     mods: list[Any] = field(default_factory=list)
     refused: list[tuple[IntArray, str]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, design: Design, before: Probes) -> _Draft:
+        """Begin with what was collected before."""
+        return cls(
+            design,
+            list(before.configs),
+            list(before.programs),
+            list(before.mods),
+            list(before.refused),
+        )
 
     def take(self, configs: IntArray, enough: int | None = None) -> None:
         """Replay configs [n, D] in order, until there are ``enough`` programs."""
