@@ -65,6 +65,8 @@ class HeronXGBModel:
         tables = []
         for part in measured:
             numbers.setdefault(part.sketch.key, len(numbers))
+            if analyse and not len(part.configs):
+                continue
             names = self._layout(part.sketch, analyse).names
             tables.append(
                 Table(names, self._features(task, part.sketch, part.configs), part.latency_s)

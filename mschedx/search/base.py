@@ -171,6 +171,7 @@ class TaskSearch:
         self._first = space.empty() if first is None else first
         self._in_flight: list[Candidate] = []
         self._learnt = 0
+        self._begun = False
 
     @property
     def nothing_found(self) -> bool:
@@ -183,14 +184,20 @@ class TaskSearch:
         wanted = min(self._left, self._batch)
         batch: list[Candidate] = []
         idle = 0
+        if self._begun:
+            self.space.grow()
+        self._begun = True
         while len(batch) < wanted and idle < _PATIENCE:
             missing = wanted - len(batch)
             points = self._next_points(missing)
-            if not len(points):
-                break
             found = self._admit(points, missing)
             batch.extend(found)
-            idle = 0 if found else idle + 1
+            if found or self.space.grow():
+                idle = 0
+            elif len(points):
+                idle += 1
+            else:
+                break
         self.materialize.forget()
         self._left -= len(batch)
         self._in_flight = batch

@@ -44,18 +44,23 @@ class Niches:
 
     def __init__(self, space: SketchSet) -> None:
         self._space = space
-        deep = len(space) <= MOST_ANALYSED
-        self._tapes = [Tape(cuts(sketch) if deep else []) for sketch in space.sketches]
+        self._deep = len(space) <= MOST_ANALYSED
+        self._tapes: dict[int, Tape] = {}
 
     def of(self, points: Points) -> IntArray:
         """Number the niches of points [n]; equal numbers mean one niche."""
         codes = np.zeros((len(points), 4), dtype=np.int64)
         codes[:, 0] = points.sketch
         for s, positions, configs in self._space.groups(points):
-            values = self._tapes[s](configs)
+            values = self._tape(s)(configs)
             steps = np.floor(np.log2(np.maximum(values, 1)) / _STEP)
             codes[positions, 1 : 1 + len(values)] = steps.T
         return np.unique(codes, axis=0, return_inverse=True)[1].reshape(-1)
+
+    def _tape(self, s: int) -> Tape:
+        if s not in self._tapes:
+            self._tapes[s] = Tape(cuts(self._space.sketches[s]) if self._deep else [])
+        return self._tapes[s]
 
 
 def cuts(sketch: Sketch) -> list[Expression]:

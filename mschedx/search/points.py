@@ -110,6 +110,8 @@ class SketchSet:
         combination of compute locations.
     task : Task, optional
         That of the first sketch when None.
+    opened : sequence of int, optional
+        The sketches that are sampled from; all when None.
     """
 
     def __init__(
@@ -117,6 +119,7 @@ class SketchSet:
         sketches: Sequence[Sketch],
         families: Sequence[int] | None = None,
         task: Task | None = None,
+        opened: Sequence[int] | None = None,
     ) -> None:
         if not sketches:
             raise ValueError("expected at least one sketch, got none")
@@ -125,10 +128,11 @@ class SketchSet:
         family = np.arange(len(sketches)) if families is None else np.asarray(families)
         if family.shape != (len(sketches),):
             raise ValueError(f"expected {len(sketches)} families, got {len(family)}")
-        self._members = [np.flatnonzero(family == f) for f in np.unique(family)]
+        self.members = [np.flatnonzero(family == f) for f in np.unique(family)]
         self.depths = tuple(len(sketch.decisions) for sketch in self.sketches)
         self.width = max(self.depths)
-        self._weights = self._shares()
+        self.opened = tuple(range(len(self)) if opened is None else opened)
+        self._shared = self._shares()
         self.genes = tuple(genes(sketch.decisions) for sketch in self.sketches)
 
     def __len__(self) -> int:
@@ -136,24 +140,40 @@ class SketchSet:
 
     @cached_property
     def resolver(self) -> Resolver:
-        """Finds the sketch and config of a trace."""
+        """Finds the sketch and config of a trace, of whatever sketch is not open too."""
         from mschedx.space.resolver import Resolver
 
         return Resolver(self.sketches)
 
-    def _shares(self) -> FloatArray:
-        """Share of each sketch in its family [S]: by number of configs where all are known."""
-        shares = np.empty(len(self))
-        for members in self._members:
+    def open(self, sketch: int, narrowed: Sketch) -> None:
+        """Sample from a sketch too, of which only the configs of ``narrowed`` are valid."""
+        self.sketches = (*self.sketches[:sketch], narrowed, *self.sketches[sketch + 1 :])
+        self.opened = tuple(sorted({*self.opened, sketch}))
+        self._shared = self._shares()
+
+    def grow(self) -> bool:
+        """Open more sketches, if there are more; whether there were."""
+        return False
+
+    def offers(self, sketch: int) -> bool:
+        """Whether points of a sketch can be valid."""
+        return sketch in self.opened
+
+    def _shares(self) -> list[tuple[IntArray, FloatArray]]:
+        """The open sketches of each family and their shares: by number of configs if known."""
+        shares = []
+        for every in self.members:
+            members = every[np.isin(every, self.opened)]
             counts = [self.sketches[s].count() for s in members]
             known = [count for count in counts if count is not None]
             # Python integers divide exactly where float64 would overflow.
             total = sum(known)
-            shares[members] = (
-                [count / total for count in known]
-                if len(known) == len(members)
-                else 1 / len(members)
-            )
+            if len(known) == len(members):
+                own = np.array([count / total for count in known])
+            else:
+                own = np.full(len(members), 1 / len(members))
+            if len(members):
+                shares.append((members, own))
         return shares
 
     def empty(self) -> Points:
@@ -185,12 +205,12 @@ class SketchSet:
         odd ones is drawn too, so that small counts favour none. Within a design space its sketches
         share in proportion to their configs, as a uniform draw from all of them would.
         """
-        families = len(self._members)
+        families = len(self._shared)
         of_family = np.full(families, count // families)
         of_family[rng.permutation(families)[: count % families]] += 1
         shares = np.zeros(len(self), dtype=np.int64)
-        for members, share in zip(self._members, of_family):
-            shares[members] = rng.multinomial(share, self._weights[members])
+        for (members, weights), share in zip(self._shared, of_family):
+            shares[members] = rng.multinomial(share, weights)
         parts = [
             self.lift(s, sketch.sample(int(share), rng))
             for s, (sketch, share) in enumerate(zip(self.sketches, shares))
@@ -231,5 +251,7 @@ class SketchSet:
         """Tell which points satisfy their sketch's constraints; bool [n]."""
         valid = np.zeros(len(points), dtype=bool)
         for s, positions, configs in self.groups(points):
+            if not self.offers(s):
+                continue
             valid[positions] = self.sketches[s].is_valid(configs)
         return valid

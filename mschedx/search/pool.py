@@ -101,11 +101,11 @@ def sample_new(
     escapes 12·n draws with probability e^-12.
     """
     found = space.empty()
-    size = max(count, len(space))
+    size = max(count, len(space.opened))
     # Large sketches hardly ever repeat; two draws per wanted point are plenty there.
-    sizes = [sketch.count() for sketch in space.sketches]
+    sizes = [space.sketches[s].count() for s in space.opened]
     cover = max((12 * n for n in sizes if n is not None and n <= _SMALL), default=0)
-    for _ in range(2 + len(space) * cover // size):
+    for _ in range(2 + len(space.opened) * cover // size):
         if len(found) >= count:
             break
         found = Points.concatenate([found, space.sample(size, rng)]).distinct(without)

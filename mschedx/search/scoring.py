@@ -133,8 +133,8 @@ class ArrayScorer:
             return None
         found = np.zeros((len(self._space), self._space.width))
         known = False
-        for s, sketch in enumerate(self._space.sketches):
-            weights = self._model.importance(self._space.task, sketch)
+        for s in self._space.opened:
+            weights = self._model.importance(self._space.task, self._space.sketches[s])
             if weights is not None:
                 found[s, : len(weights)] = weights
                 known = True

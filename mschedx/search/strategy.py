@@ -10,6 +10,7 @@ A new search is one file: the algorithm, and a subclass of `Strategy` that says 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +29,7 @@ from mschedx.space.trace.instructions import searched_part
 
 from .as_it_is import unscheduled_candidate
 from .base import Candidate, Materializer, Search, TaskSearch, logger
+from .opening import GrowingSet, searched
 from .points import Points, SketchSet
 from .scoring import ArrayScorer, CandidateScorer, NoScorer, Scorer, measured_by_sketch
 from .warm_start import recall
@@ -111,9 +113,11 @@ class Given:
 
     def spaces(self, task: Task) -> SketchSet | None:
         """The sketches of a task, those without valid configs left out; None if there are none."""
-        own = [sketch for sketch in self.sketches if sketch.task.key == task.key]
-        kept = [sketch.narrowed(preferences=True) for sketch in own]
-        kept = [sketch for sketch in kept if not _empty(sketch, [])]
+        kept = []
+        for sketch in self.sketches:
+            if sketch.task.key == task.key:
+                with contextlib.suppress(EmptySpace, UnsupportedTrace):
+                    kept.append(searched(sketch))
         return SketchSet(kept, None, task) if kept else None
 
     def first(self, space: SketchSet) -> Points:
@@ -127,6 +131,7 @@ class Given:
                     f"expected programs of the {len(space)} sketches of {space.task.name} to start "
                     f"from, got another at position {number} of start"
                 )
+            space.offers(int(sketch))
             points.append(space.lift(int(sketch), config[None]))
         return Points.concatenate(points)
 
@@ -163,8 +168,9 @@ class _Rounds:
         ):
             if value < 1:
                 raise ValueError(f"task {self._name}: expected {name} >= 1, got {value}")
+        rng = np.random.default_rng(self._seed)
         task = Task.of(self._mod, self._target, self._name)
-        space = self._given.spaces(task) or self._open(design_spaces, task)
+        space = self._given.spaces(task) or self._open(design_spaces, task, rng)
         history, programs = recall(database, self._mod, self._target, space, _program_hash)
         materialize = Materializer(space, _program_hash)
         self._as_it_is = False
@@ -176,7 +182,7 @@ class _Rounds:
             materialize,
             trials=max_trials,
             batch=min(self._round or round_size(max_trials), num_trials_per_iter),
-            rng=np.random.default_rng(self._seed),
+            rng=rng,
             history=history,
             programs=tuple(programs),
             first=self._given.first(space) if self._given.start else None,
@@ -218,40 +224,41 @@ class _Rounds:
             raise RuntimeError("expected pre_tuning before the first round and after post_tuning")
         return self._running
 
-    def _open(self, design_spaces: Sequence[Any], task: Task) -> SketchSet:
-        """Analyse the design spaces, leaving out those that are empty or not understood."""
+    def _open(
+        self, design_spaces: Sequence[Any], task: Task, rng: np.random.Generator
+    ) -> SketchSet:
+        """Open a sketch of every design space, but for those empty or not understood."""
+        from mschedx.space.sketch import sketches_from
+
         sketches: list[Sketch] = []
         families: list[int] = []
-        refused: list[str] = []
+        refused: dict[int, str] = {}
         for index, schedule in enumerate(design_spaces):
-            opened = self._analyse(schedule)
-            if isinstance(opened, list):
-                sketches += opened
-                families += [index] * len(opened)
-            else:
-                refused.append(f"design space {index}: {opened}")
-                logger.warning("task %s, %s", self._name, refused[-1])
-        if not sketches:
-            reasons = "; ".join(refused) or "the space generator returned no design space"
+            try:
+                found = sketches_from([schedule], self._mod, self._target, self._postprocs)
+            except (EmptySpace, UnsupportedTrace) as error:
+                refused[index] = str(error)
+                continue
+            sketches += found
+            families += [index] * len(found)
+        space = None
+        if sketches:
+            space = GrowingSet(sketches, families, task, rng)
+            space.grow()
+            for index in sorted({*families} - {families[s] for s in space.opened}):
+                own = [reason for s, reason in space.refused.items() if families[s] == index]
+                refused[index] = "; ".join(own)
+        reasons = [f"design space {index}: {reason}" for index, reason in sorted(refused.items())]
+        for reason in reasons:
+            logger.warning("task %s, %s", self._name, reason)
+        if space is None or not space.opened:
+            why = "; ".join(reasons) or "the space generator returned no design space"
             # A plain ValueError: TVM's calling convention keeps no other class than the built-in.
             raise ValueError(
                 f"task {self._name}: nothing to search for target {self._target.kind.name}: "
-                f"{reasons}. Check that space= suits this workload and target."
+                f"{why}. Check that space= suits this workload and target."
             )
-        return SketchSet(sketches, families, task)
-
-    def _analyse(self, schedule: Any) -> list[Sketch] | str:
-        """The sketches of one design space, or why there is none."""
-        from mschedx.space.sketch import sketches_from
-
-        try:
-            found = sketches_from([schedule], self._mod, self._target, self._postprocs)
-            found = [sketch.narrowed(preferences=True) for sketch in found]
-        except (EmptySpace, UnsupportedTrace) as error:
-            return str(error)
-        reasons: list[str] = []
-        kept = [sketch for sketch in found if not _empty(sketch, reasons)]
-        return kept or "; ".join(reasons)
+        return space
 
     def _scorer(self, cost_model: Any, space: SketchSet, materialize: Materializer) -> Scorer:
         self._conversation = conversation_behind(cost_model)
@@ -274,16 +281,6 @@ class _Rounds:
         return CandidateScorer(
             lambda measurable: cost_model.predict(context, measurable), candidates, self._pool
         )
-
-
-def _empty(sketch: Sketch, reasons: list[str]) -> bool:
-    """Tell whether a sketch has no valid config, or none that replays; the reason is appended."""
-    try:
-        sketch.sample(1, np.random.default_rng(0))
-    except (EmptySpace, UnsupportedTrace) as error:
-        reasons.append(str(error))
-        return True
-    return False
 
 
 def _measurable(candidate: Candidate) -> MeasureCandidate:

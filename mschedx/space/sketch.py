@@ -91,7 +91,7 @@ class Sketch:
             return self._given
         from .analysis import analyse
 
-        return analyse(self.design)
+        return analyse(self.design, loops=self._constant_loops if self._on_cpu else None)
 
     @cached_property
     def task(self) -> Task:
@@ -124,19 +124,21 @@ class Sketch:
     def constraints(self) -> tuple[Constraint, ...]:
         """What may not happen; ``str(constraint)`` reads like a formula with its origin.
 
-        On a CPU no postproc of TVM rejects a program for its sizes, so that sampling there needs
-        no analysis unless tiles leave loops of varying extent.
+        On a CPU no postproc of TVM rejects a program for its sizes, only for loops of varying
+        extent, so that sampling there needs no analysis.
         """
-        free = self._on_cpu and self._given is None and not self._varies
-        derived = () if free else self.analysis.constraints
+        early = self._on_cpu and self._given is None
+        derived = self._constant_loops if early else self.analysis.constraints
         extra = (replace(c, names=c.names or self.names) for c in self._extra)
         return (*self.design.constraints, *derived, *extra)
 
     @cached_property
-    def _varies(self) -> bool:
-        from .analysis.derive.varying_loops import varies
+    def _constant_loops(self) -> tuple[Constraint, ...]:
+        from .analysis.derive.limits import named
+        from .analysis.derive.varying_loops import constant_loops
 
-        return varies(self.design, np.random.default_rng(0))
+        found = constant_loops(self.design, np.random.default_rng(0))
+        return named(found, self.names)
 
     @property
     def _on_cpu(self) -> bool:

@@ -40,6 +40,7 @@ WORKLOADS = {
     "conv2d": lambda: te_workload.conv2d_nhwc(1, 14, 14, 16, 32, 3, 2, 1),
     "conv2d-grouped": lambda: te_workload.conv2d_nhwc(1, 8, 8, 16, 16, 3, 1, 1, groups=4),
     "conv2d-grouped-56": lambda: te_workload.conv2d_nhwc(1, 56, 56, 64, 64, 3, 1, 1, groups=4),
+    "conv2d-transposed": lambda: te_workload.conv2d_transpose_nhwc(1, 4, 4, 32, 16, 4, 2, 1),
     "softmax": lambda: te_workload.softmax_mn(32, 128),
 }
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..algebra.constraints import Constraint
+from ..algebra.expression import IntArray
 from .compose import Evidence, compose
+from .derive.varying_loops import constant_loops
 from .fit.accesses import STRIDE
 from .fit.integers import Solver, enough
 from .fit.numbers import observe
@@ -18,6 +22,7 @@ from .fit.symbolic import SymbolicProgram, solve, withdraw
 from .model import Analysis
 from .policy import AnalysisPolicy, Scrutiny
 from .read.probe import (
+    DYNAMIC,
     Probes,
     divides,
     extreme_configs,
@@ -32,13 +37,19 @@ if TYPE_CHECKING:
     from ..trace.design import Design
 
 
-def analyse(design: Design, policy: AnalysisPolicy | None = None) -> Analysis:
+def analyse(
+    design: Design,
+    policy: AnalysisPolicy | None = None,
+    loops: Sequence[Constraint] | None = None,
+) -> Analysis:
     """Find every quantity of a design space as an expression of its decisions.
 
     Parameters
     ----------
     design : Design
     policy : AnalysisPolicy, optional
+    loops : sequence of Constraint, optional
+        What `constant_loops` says of the design, where that has been asked already.
 
     Raises
     ------
@@ -47,7 +58,7 @@ def analyse(design: Design, policy: AnalysisPolicy | None = None) -> Analysis:
     """
     policy = policy or AnalysisPolicy()
     with without_collections() if policy.pause_collector else nullcontext():
-        return _analyse(design, policy, np.random.default_rng(policy.seed))
+        return _analyse(design, policy, loops, np.random.default_rng(policy.seed))
 
 
 @contextmanager
@@ -66,27 +77,56 @@ def without_collections() -> Iterator[None]:
             gc.enable()
 
 
-def _analyse(design: Design, policy: AnalysisPolicy, rng: np.random.Generator) -> Analysis:
-    few = gather_few(design, policy.few + len(design.decisions), rng)
-    if policy.few and _is_plain(design, few):
-        evidence = _evidence(design, few, policy, Scrutiny(every=True), rng)
-        analysis = compose(design, evidence, rng)
-        if all(STRIDE in name for name in analysis.unresolved):
+def _analyse(
+    design: Design,
+    policy: AnalysisPolicy,
+    loops: Sequence[Constraint] | None,
+    rng: np.random.Generator,
+) -> Analysis:
+    # What TVM rejects for its loops teaches nothing, so it is replayed no more once that is known.
+    inside = design.within(loops or ())
+    wanted = policy.few + len(design.decisions)
+    few = gather_few(inside, wanted, rng)
+    if loops is None and any(reason == DYNAMIC for _, reason in few.refused):
+        loops = constant_loops(design, rng, few)
+        inside = design.within(loops)
+        few = gather_few(inside, wanted, rng) if loops else few
+    if policy.few and not few.refused and _alike(few):
+        few = _shown(inside, few, policy, rng)
+        evidence = _evidence(inside, few, policy, Scrutiny(every=True), rng)
+        if loops is None:
+            loops = constant_loops(design, rng, few)
+        analysis = compose(inside, replace(evidence, loops=tuple(loops)), rng)
+        if evidence.found.settled or all(STRIDE in name for name in analysis.unresolved):
             return analysis
-    observed = gather(design, few, max(policy.many, 2 * len(design.decisions)), rng)
-    return compose(design, _evidence(design, observed, policy, Scrutiny(), rng), rng)
+    observed = gather(inside, few, max(policy.many, 2 * len(design.decisions)), rng)
+    if loops is None:
+        loops = constant_loops(design, rng, observed)
+    evidence = _evidence(inside, observed, policy, Scrutiny(), rng)
+    return compose(inside, replace(evidence, loops=tuple(loops)), rng)
 
 
-def _is_plain(design: Design, observed: Probes) -> bool:
-    """Whether the replays succeeded, alike, show every loop's strides, and divide no iterators."""
-    if observed.refused or divides(observed.programs[0], really=True):
-        return False
-    if len({program.skeleton for program in observed.programs}) > 1:
-        return False
-    extents = np.array([[loop.extent for loop in p.loops] for p in observed.programs])
-    running = (extents > 1).sum(axis=0)
+def _alike(observed: Probes) -> bool:
+    return len({program.skeleton for program in observed.programs}) == 1
+
+
+def _shown(design: Design, few: Probes, policy: AnalysisPolicy, rng: np.random.Generator) -> Probes:
+    """Replay on until each loop that runs anywhere has run often enough to be understood.
+
+    What an access with quotients touches depends on how tiles are aligned: then extreme ones too.
+    """
     unknowns = sum(max(1, len(t.columns) - 1) for t in design.tables if len(t.rows) > 1)
-    return not ((running > 0) & (running < enough(unknowns))).any()
+    for _ in range(policy.many // policy.few):
+        extents = np.array([[loop.extent for loop in p.loops] for p in few.programs])
+        running = (extents > 1).sum(axis=0)
+        if not ((running > 0) & (running < enough(unknowns))).any():
+            break
+        few = few.and_of(design, random_configs(design, policy.few, rng))
+        if few.refused or not _alike(few):
+            return few
+    if divides(few.programs[0], really=True):
+        few = few.and_of(design, extreme_configs(design, 2 * policy.few, rng))
+    return few
 
 
 def _evidence(
@@ -104,14 +144,14 @@ def _evidence(
     programs, configs = _where(programs, kept), configs[kept]
     programs, solver, found = _told_apart(design, programs, configs, policy, scrutiny, rng)
     if held_out:
-        withdraw(found, observe(held_out), held_configs)
+        found = withdraw(found, observe(held_out), held_configs)
     return Evidence(observed, programs, solver, found, others)
 
 
 def _told_apart(
     design: Design,
     programs: tuple[Program, ...],
-    configs: np.ndarray,
+    configs: IntArray,
     policy: AnalysisPolicy,
     scrutiny: Scrutiny,
     rng: np.random.Generator,
@@ -135,9 +175,12 @@ def _told_apart(
     for _ in range(policy.rounds):
         solver = Solver(configs, tiles, categories)
         found = solve(observe(programs), solver, unseen, scrutiny)
-        if not found.disputed:
+        asked = found.disputed[: policy.asked]
+        if scrutiny.every and len(asked) < policy.asked:
+            asked += _showing(found, unseen, min(policy.few, policy.asked - len(asked)))
+        if not asked:
             return programs, solver, found
-        asked = np.array(found.disputed[: policy.asked])
+        asked = np.array(asked)
         answers = replayed_or_not(design, asked)
         alike = [p.skeleton == programs[0].skeleton for p in answers.programs]
         programs += _where(answers.programs, np.array(alike, dtype=bool))
@@ -146,6 +189,15 @@ def _told_apart(
     solver = Solver(configs, tiles, categories)
     last = Scrutiny(every=scrutiny.every, drop=True)
     return programs, solver, solve(observe(programs), solver, unseen, last)
+
+
+def _showing(found: SymbolicProgram, unseen: IntArray, count: int) -> list[IntArray]:
+    """Choose configs of ``unseen`` [n, D] that show most of what too few programs show."""
+    if not found.missed:
+        return []
+    shown = np.sum(found.missed, axis=0)
+    order = np.argsort(-shown, kind="stable")[:count]
+    return list(unseen[order[shown[order] > 0]])
 
 
 def _one_skeleton(observed: Probes) -> tuple[tuple[Program, ...], np.ndarray, int]:

@@ -23,7 +23,6 @@ from .derive.limits import (
     vector_constraints,
 )
 from .derive.statements import statements
-from .derive.varying_loops import constant_loops
 from .fit.accesses import accesses, footprints, unknown_strides
 from .fit.integers import Solver
 from .fit.symbolic import SymbolicProgram
@@ -59,6 +58,8 @@ class Evidence:
     found : SymbolicProgram
     others : int
         Replays of another structure.
+    loops : tuple of Constraint
+        What keeps every loop's extent constant.
     """
 
     observed: Probes
@@ -66,6 +67,7 @@ class Evidence:
     solver: Solver
     found: SymbolicProgram
     others: int
+    loops: tuple[Constraint, ...] = ()
 
 
 def compose(design: Design, evidence: Evidence, rng: np.random.Generator) -> Analysis:
@@ -87,7 +89,7 @@ def compose(design: Design, evidence: Evidence, rng: np.random.Generator) -> Ana
     left = left_as_loops(design, found.template)
     composed = statements(programs, found, reached, nests, by_block, tensorized(design), left)
     constraints, canonical, preferences = _constraints(
-        design, evidence, limits, nests, vectors, allocations, composed, rng
+        design, evidence, limits, nests, vectors, allocations, composed
     )
     quantities = _quantities(found, loops, reached, allocations, nests, vectors)
     unresolved = {
@@ -119,12 +121,10 @@ def _constraints(
     vectors: Sequence[VectorInfo],
     allocations: Sequence[AllocationInfo],
     composed: Sequence[Statement],
-    rng: np.random.Generator,
 ) -> tuple[list[Constraint], list[Constraint], list[Constraint]]:
     """What must hold, what makes one config of several equal ones, and what is advised."""
     programs, found, solver = evidence.programs, evidence.found, evidence.solver
-    tiles = [t.columns for t in design.tables if len(t.columns) > 1]
-    constraints = list(constant_loops(design, tiles, evidence.observed, rng))
+    constraints = list(evidence.loops)
     if not limits.threads:
         return constraints, [], cpu_preferences(composed, Hardware.from_target(design.target))
     name = str(design.target.attrs.get("arch", design.target.kind.name))

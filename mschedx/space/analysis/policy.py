@@ -15,7 +15,9 @@ class AnalysisPolicy:
         Of the configs that are drawn. The result does not depend on it where it is exact.
     few : int
         Replays, besides corners and one per decision, that are enough where every expression is
-        then the only one that agrees with them. 0 goes for ``many`` at once.
+        then the only one that agrees with them. As many more are made at a time where a loop runs
+        in too few of them, and twice as many extreme ones where accesses have quotients. 0 goes
+        for ``many`` at once.
     many : int
         Random replays a design is fitted and checked on otherwise, besides its corners; at least
         two per decision are made.

@@ -15,7 +15,7 @@ Notation: D is the number of decisions, the columns of a config.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -214,6 +214,23 @@ class Design:
             d.instruction == instruction and d.kind is DecisionKind.LOCATION for d in self.decisions
         )
 
+    def within(self, constraints: Sequence[Constraint]) -> Design:
+        """Return the same design with more constraints, which its default config keeps too.
+
+        Raises
+        ------
+        EmptySpace
+            When nothing satisfies them.
+        """
+        if not constraints:
+            return self
+        narrowed = replace(self, constraints=(*self.constraints, *constraints))
+        if not all(c.holds(self.base[None])[0] for c in constraints):
+            sampler = Sampler(self.tables, narrowed.constraints, len(self.decisions))
+            narrowed.base = sampler.sample(1, np.random.default_rng(3))[0]
+        narrowed._tail = self._tail  # it does not depend on what configs there are
+        return narrowed
+
     @property
     def names(self) -> tuple[str, ...]:
         """The decisions' names by column."""
@@ -383,11 +400,12 @@ class Design:
         """Compare the decisions with those made, at ``places`` of the schedule's trace if given."""
         trace = schedule.trace
         assert trace is not None
+        decisions = trace.decisions
         for instruction, wanted in self._raw(config).items():
             at = instruction if places is None else places.get(instruction)
             if at is None:
                 continue
-            got = decision_of(trace, at)
+            got = decision_of(trace, at, decisions)
             if got != wanted:
                 table = next(t for t in self.tables if t.instruction == instruction)
                 name = self.decisions[table.columns[0]].name

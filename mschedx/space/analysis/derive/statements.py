@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 from math import gcd
 
@@ -181,23 +182,28 @@ class _Composer:
         )
 
     def _role(self, b: int, loop: int) -> str:
-        around = [b]
-        while self.program.blocks[around[-1]].parent > 0:
-            around.append(self.program.blocks[around[-1]].parent)
-        kinds = {
-            kind
-            for program in self.programs
-            for block in around
-            for (_, kind, _), form in zip(
-                program.blocks[block].iters, program.blocks[block].bindings
-            )
-            if form is not None and loop in form.loops()
-        }
+        kinds: set[str] = set()
+        while True:
+            kinds |= self.kinds[b].get(loop, set())
+            b = self.program.blocks[b].parent
+            if b <= 0:
+                break
         if not kinds:
             return "outer"
         if len(kinds) > 1:
             return "mixed"
         return "reduction" if "reduce" in kinds else "spatial"
+
+    @cached_property
+    def kinds(self) -> list[dict[int, set[str]]]:
+        """By block, the kinds of the iterators that each loop moves in some program."""
+        found: list[dict[int, set[str]]] = [{} for _ in self.program.blocks]
+        for program in self.programs:
+            for own, block in zip(found, program.blocks):
+                for (_, kind, _), form in zip(block.iters, block.bindings):
+                    for loop in () if form is None else form.loops():
+                        own.setdefault(loop, set()).add(kind)
+        return found
 
     def _nest(self, b: int, owner: int, info: VectorInfo) -> _Nest:
         own = self.program.blocks[owner]

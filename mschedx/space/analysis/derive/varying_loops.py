@@ -11,6 +11,7 @@ single tile, that row of the tile's table is excluded, once nothing replays with
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,12 +19,19 @@ import numpy as np
 from ...algebra.constraints import Constraint, at_least, multiple_of
 from ...algebra.expression import IntArray, add, column, monomial, multiply, where_at_most
 from ...trace.materialize import useful_threads
-from ..read.probe import Probes, divides, extreme_configs, random_configs, replayed_or_not
+from ..read.probe import (
+    DYNAMIC,
+    Probes,
+    divides,
+    extreme_configs,
+    nothing_replays,
+    random_configs,
+    refusals,
+    replayed_or_not,
+)
 
 if TYPE_CHECKING:
     from ...trace.design import Design
-
-REASON = "DisallowDynamicLoop"
 
 _ROUNDS, _TRIALS = 6, 24
 """How often a guess is put to the test, and on how many configs each way."""
@@ -35,23 +43,6 @@ varying extent are taken not to occur."""
 _STRIDES = (2, 3, 4)
 _EVIDENCE = 6
 """Refused replays below which nothing is concluded."""
-
-
-def varies(design: Design, rng: np.random.Generator) -> bool:
-    """Whether some config's program has a loop of varying extent, as far as replays show.
-
-    Only programs with quotients of block iterators are looked at further, so that the answer is
-    cheap for all others.
-    """
-    first = replayed_or_not(design, design.default_config()[None])
-    if first.programs and not divides(first.programs[0], really=True):
-        return False
-    configs, few = survey(design, rng), 4 * useful_threads()
-    tried = (
-        replayed_or_not(design, configs[start : start + few]).refused
-        for start in range(0, len(configs), few)
-    )
-    return any(reason == REASON for refused in tried for _, reason in refused)
 
 
 def survey(design: Design, rng: np.random.Generator, looked: Sequence[IntArray] = ()) -> IntArray:
@@ -77,41 +68,83 @@ def survey(design: Design, rng: np.random.Generator, looked: Sequence[IntArray] 
 
 
 def constant_loops(
-    design: Design, tiles: Sequence[tuple[int, ...]], observed: Probes, rng: np.random.Generator
-) -> list[Constraint]:
+    design: Design, rng: np.random.Generator, seen: Probes | None = None
+) -> tuple[Constraint, ...]:
     """Find the constraints that keep every loop's extent constant.
+
+    Only programs with quotients of block iterators are looked at further, so that the answer is
+    cheap for all others.
+
+    Parameters
+    ----------
+    design : Design
+    rng : numpy.random.Generator
+        Draws the configs that are replayed.
+    seen : Probes, optional
+        Replays made before, at least one of them with a program.
 
     Returns
     -------
-    list of Constraint
+    tuple of Constraint
         Empty when no replay had such a loop, or when no guess survives being put to the test:
         then the configs that TVM rejects stay in the space.
     """
-    refused = [config for config, reason in observed.refused if reason == REASON]
-    accepted = list(observed.configs)
-    if not refused and divides(observed.programs[0], really=True):
-        seen = replayed_or_not(design, survey(design, rng, accepted))
-        refused += [config for config, reason in seen.refused if reason == REASON]
-        accepted += list(seen.configs)
+    evidence = _Evidence(design)
+    if seen is not None:
+        evidence.accepted += list(seen.configs)
+        evidence.refused += [config for config, reason in seen.refused if reason == DYNAMIC]
+    if not evidence.refused:
+        some = seen or replayed_or_not(design, design.default_config()[None])
+        if some.programs and not divides(some.programs[0], really=True):
+            return ()
+        evidence.gather(survey(design, rng, evidence.accepted))
+    if not evidence.accepted:
+        raise nothing_replays(evidence.reasons)
+    tiles = [table.columns for table in design.tables if len(table.columns) > 1]
     for _ in range(_ROUNDS):
-        if not refused:
-            return []
-        seen_both = np.array(accepted), np.array(refused)
-        guess = divisibility(tiles, *seen_both) or rows(design, *seen_both, rng)
+        if not evidence.refused:
+            return ()
+        accepted, refused = np.array(evidence.accepted), np.array(evidence.refused)
+        guess = divisibility(tiles, accepted, refused) or rows(design, accepted, refused, rng)
         if guess is None:
-            return []
+            return ()
         configs = random_configs(design, 100 * _TRIALS, rng)
         failing = np.sum([~c.holds(configs) for c in guess], axis=0)
         inside, nearly = configs[failing == 0][:_TRIALS], configs[failing == 1][:_TRIALS]
         outside = np.concatenate([nearly, configs[failing > 1][: 2 * _TRIALS]])
-        tested = [replayed_or_not(design, some) for some in (inside, outside)]
-        wrong = [c for c, reason in tested[0].refused if reason == REASON]
-        missed = list(tested[1].configs)
+        _, wrong = evidence.look(inside)
+        missed, _ = evidence.look(outside)
         if not wrong and not missed:
-            return guess
-        refused += wrong
-        accepted += missed
-    return []
+            return tuple(guess)
+    return ()
+
+
+@dataclass
+class _Evidence:
+    """Configs [D] whose loops are constant, and those with a loop that is not."""
+
+    design: Design
+    accepted: list[IntArray] = field(default_factory=list)
+    refused: list[IntArray] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+
+    def look(self, configs: IntArray) -> tuple[int, int]:
+        """Replay configs [n, D]; how many were accepted and refused."""
+        reasons = refusals(self.design, configs)
+        accepted = [config for config, reason in zip(configs, reasons) if not reason]
+        refused = [config for config, reason in zip(configs, reasons) if reason == DYNAMIC]
+        self.accepted += accepted
+        self.refused += refused
+        self.reasons += filter(None, reasons)
+        return len(accepted), len(refused)
+
+    def gather(self, configs: IntArray) -> None:
+        """Replay configs [n, D] until there is enough of either kind to guess from."""
+        few = 4 * useful_threads()
+        for start in range(0, len(configs), few):
+            if min(len(self.accepted), len(self.refused)) >= _EVIDENCE:
+                break
+            self.look(configs[start : start + few])
 
 
 def divisibility(
@@ -187,9 +220,8 @@ def _excluding(
         drawn[:, columns] = row
         for constraint in design.constraints:
             drawn = drawn[constraint.holds(drawn)]
-        seen = replayed_or_not(design, drawn[:_TRIALS])
-        others = [reason for _, reason in seen.refused if reason != REASON]
-        if not seen.programs and not others and len(seen.refused) >= _EVIDENCE:
+        reasons = refusals(design, drawn[:_TRIALS])
+        if len(reasons) >= _EVIDENCE and all(reason == DYNAMIC for reason in reasons):
             yield _unlike(columns, row.tolist())
 
 
@@ -200,11 +232,11 @@ def _unlike(columns: Sequence[int], row: Sequence[int]) -> Constraint:
         other = where_at_most(value, column(c), 0, 1)
         distances.append(where_at_most(column(c), value, other, 1))
     tile = "x".join(map(str, row))
-    return at_least(add(*distances), 1, f"{REASON}: TVM finds no constant extents for {tile}")
+    return at_least(add(*distances), 1, f"{DYNAMIC}: TVM finds no constant extents for {tile}")
 
 
 def _candidates(tiles: Sequence[tuple[int, ...]]) -> list[Constraint]:
-    origin = f"{REASON}: a read with a stride covers as much at every place of this tile"
+    origin = f"{DYNAMIC}: a read with a stride covers as much at every place of this tile"
     inner = [
         monomial(1, dict.fromkeys(tile[start:], 1))
         for tile in tiles

@@ -124,7 +124,7 @@ class _Reader:
         self.extents = [{i: x.extent for i, x in enumerate(p.loops)} for p in programs]
         self.blocks = [p.blocks[block] for p in programs]
         self.running = running
-        self.caches: list[dict[Affine | None, tuple]] = [{} for _ in programs]
+        self.caches = [p.numbers.setdefault(block, {}) for p in programs]
         self.moving: dict[frozenset[int], tuple[frozenset[int], ...]] = {}
 
     def extent(self, v: int) -> IntArray:

@@ -10,7 +10,7 @@ to the other.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,6 +82,9 @@ class SymbolicProgram:
     ``iters[b][v]`` the form of iterator v of block b and ``regions[b][a][d]`` that of access a
     along dimension d, whose reach counts elements. ``problems`` says what was not found and why,
     ``disputed`` lists configs [D] at which expressions differ that agree with every program seen.
+    ``missed`` are those of the unseen configs that show what too few programs show: bool [n] per
+    loop, True where it runs. ``undecided`` tells that some expression was left out because no
+    program decided between it and a rival, or because one contradicted it.
     """
 
     template: Program
@@ -91,6 +94,17 @@ class SymbolicProgram:
     regions: list[list[list[Form]]]
     problems: dict[str, str]
     disputed: list[IntArray] = field(default_factory=list)
+    missed: list[NDArray[np.bool_]] = field(default_factory=list)
+    undecided: bool = False
+
+    @property
+    def settled(self) -> bool:
+        """Whether further programs would show nothing new.
+
+        An expression that no program contradicts was looked for on numbers that are legible in
+        enough of them: more can take expressions away, but add none.
+        """
+        return not (self.disputed or self.missed or self.undecided)
 
     def reducing(self, loop: int) -> set[bool | None]:
         """How the loop's reductions take an extent of 1; empty where no block reduces over it.
@@ -127,17 +141,23 @@ def solve(
     return _Builder(observed, solver, unseen, scrutiny or Scrutiny()).run()
 
 
-def withdraw(found: SymbolicProgram, observed: Observations, configs: IntArray) -> None:
+def withdraw(found: SymbolicProgram, observed: Observations, configs: IntArray) -> SymbolicProgram:
     """Drop the expressions that other programs contradict, and say so in ``problems``.
 
     Parameters
     ----------
     found : SymbolicProgram
-        Changed in place.
+        Its lists and ``problems`` are changed in place.
     observed : Observations
         Of programs with the same skeleton that no expression was fitted on.
     configs : int64 array [P, D]
+
+    Returns
+    -------
+    SymbolicProgram
+        ``undecided`` where something was dropped.
     """
+    before = len(found.problems)
     values: dict[Expression, IntArray] = {}
 
     def holds(expression: Expression | None, seen: IntArray) -> bool:
@@ -162,6 +182,7 @@ def withdraw(found: SymbolicProgram, observed: Observations, configs: IntArray) 
                         form.reach[level] = None
                         name = access_name(block.name, access, d)
                         found.problems[name] = "an expression failed on a held-out config"
+    return replace(found, undecided=found.undecided or len(found.problems) > before)
 
 
 def access_name(block: str, access: Access, d: int) -> str:
@@ -180,7 +201,8 @@ class _Builder:
         scrutiny: Scrutiny,
     ) -> None:
         self.scrutiny = scrutiny
-        self.thin = False
+        self.undecided = False
+        self.thin: dict[int, NDArray[np.bool_]] = {}
         self.evidence: dict[tuple[bytes, Expression], bool] = {}
         self.template = observed.template
         self.unseen = solver.configs[:0] if unseen is None else unseen
@@ -211,6 +233,7 @@ class _Builder:
     def run(self) -> SymbolicProgram:
         for _ in range(_ROUNDS):
             missing = self._missing()
+            self.thin.clear()
             self._solve_extents()
             for block in range(len(self.template.blocks)):
                 for form in self._forms(block):
@@ -226,6 +249,8 @@ class _Builder:
             self.regions,
             self._problems(),
             list(self.disputed.values()),
+            list(self.thin.values()),
+            self.undecided,
         )
 
     def _forms(self, block: int) -> list[Form]:
@@ -262,10 +287,12 @@ class _Builder:
             if plain.mean() < LEGIBLE or not present.any():
                 continue
             count, stride = self.solver.solve(counts, plain), self.solver.solve(strides, present)
-            if count is None or stride is None or not self._shown(present, count):
+            shown = self._shown(present, count)
+            if count is None or stride is None or not shown:
                 # A rule may rest on such a stride where it holds, but it is no quantity.
-                self.thin = True
                 form.tangled.add(loop)
+            if not shown:
+                self.thin[loop] = self._running(loop, count)
             if count is not None and stride is not None:
                 kept = set(present[counts == 1].tolist()) or {True}
                 form.components.append(
@@ -279,8 +306,17 @@ class _Builder:
                     )
                 )
 
-    def _shown(self, present: NDArray[np.bool_], count: Expression) -> bool:
+    def _running(self, loop: int, count: Expression | None) -> NDArray[np.bool_]:
+        """At which unseen configs a part of a loop is present, as far as that is known: [n]."""
+        of_loop = count or self.extents[loop]
+        if of_loop is None:
+            return np.ones(len(self.unseen), dtype=bool)
+        return self._at(of_loop) > 1
+
+    def _shown(self, present: NDArray[np.bool_], count: Expression | None) -> bool:
         """Whether the programs where a part of a loop is present show all it may depend on."""
+        if count is None:
+            return bool(present.sum() >= self.solver.enough)
         key = (present.tobytes(), count)
         if key not in self.evidence:
             elsewhere = self.unseen[self._at(count) > 1]
@@ -304,7 +340,7 @@ class _Builder:
                 found = self._within(found, form.bound)
                 rivals = self._recipes(block, form, level)
                 if self._dispute(found, values, legible, rivals, numbers) and self.scrutiny.drop:
-                    found = None
+                    found, self.undecided = None, True
             if found is not None:
                 known[running] = found
             form.reach[level] = found

@@ -45,10 +45,18 @@ class Affine:
 
     def loops(self) -> frozenset[int]:
         """The loop variables the form reads."""
-        return frozenset().union(*(atom_loops(atom) for atom, _ in self.terms))
+        found: set[int] = set()
+        for atom, _ in self.terms:
+            if isinstance(atom, int):
+                found.add(atom)
+            else:
+                found |= atom.loops()
+        return frozenset(found)
 
     def scaled(self, factor: int) -> Affine:
         """``factor · self``."""
+        if factor == 1:
+            return self
         if factor == 0:
             return Affine(0)
         return Affine(self.constant * factor, tuple((a, c * factor) for a, c in self.terms))
@@ -57,6 +65,8 @@ class Affine:
         """``self + other`` with like atoms collected."""
         if not other.terms:
             return Affine(self.constant + other.constant, self.terms)
+        if not self.terms:
+            return Affine(self.constant + other.constant, other.terms)
         collected = dict(self.terms)
         for atom, coefficient in other.terms:
             collected[atom] = collected.get(atom, 0) + coefficient

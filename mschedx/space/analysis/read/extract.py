@@ -214,7 +214,7 @@ def _plain(value: Any) -> Value:
 
 def _annotations(mapping: Any) -> Annotations:
     """Return annotations sorted by key."""
-    if not mapping:
+    if not len(mapping):
         return ()
     found = [(str(key), _plain(value)) for key, value in mapping.items()]
     return tuple(sorted(found, key=lambda item: item[0]))
@@ -263,6 +263,33 @@ def extract(func: Any) -> Program:
         for name, d in zip(names, walker.loops)
     )
     return Program(loops, tuple(walker.blocks), tuple(walker.buffers.values()))
+
+
+def has_constant_loops(func: Any) -> bool:
+    """Whether every loop's extent is a constant, as ``DisallowDynamicLoop`` demands.
+
+    Parameters
+    ----------
+    func : tvm.tirx.PrimFunc
+        In schedulable form.
+    """
+    stack = [func.body]
+    while stack:
+        statement = stack.pop()
+        kind = type(statement).__name__
+        if kind == "For":
+            if type(statement.extent).__name__ != "IntImm":
+                return False
+            stack.append(statement.body)
+        elif kind == "SBlockRealize":
+            stack.append(statement.block.body)
+        elif kind == "SeqStmt":
+            stack += statement.seq[:]
+        elif kind == "IfThenElse":
+            stack += [s for s in (statement.then_case, statement.else_case) if s is not None]
+        elif kind in ("AttrStmt", "While"):
+            stack.append(statement.body)
+    return True
 
 
 def entry(mod: Any) -> Any:

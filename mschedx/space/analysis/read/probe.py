@@ -8,6 +8,7 @@ left out and kept with the reason.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +18,14 @@ from ...algebra.expression import IntArray
 from ...errors import InvalidSchedule, UnsupportedTrace
 from ...trace.materialize import in_threads, useful_threads
 from .affine import Affine, Division, NotAffine, sweep
-from .extract import DynamicExtent, entry, extract
+from .extract import DynamicExtent, entry, extract, has_constant_loops
 from .program import Block, Program
 
 if TYPE_CHECKING:
     from ...trace.design import Design
+
+DYNAMIC = "DisallowDynamicLoop"
+"""The postproc that refuses loops of varying extent, and the reason here."""
 
 _PATIENCE = 8
 """How many times the wanted number of configs is tried before settling for fewer."""
@@ -40,19 +44,31 @@ class Probes:
     refused: tuple[tuple[IntArray, str], ...] = ()
     mods: tuple[Any, ...] = ()
 
+    def and_of(self, design: Design, configs: IntArray) -> Probes:
+        """These and the replays of more configs [n, D]."""
+        draft = _Draft.of(design, self)
+        draft.take(configs)
+        return draft.probes()
+
 
 def random_configs(design: Design, n: int, rng: np.random.Generator) -> IntArray:
     """Draw configs [n, D], a random row of every table, keeping the design's own constraints.
 
     Fewer come back when the constraints reject nearly everything.
     """
-    configs = np.repeat(design.default_config()[None], n * 8 if design.constraints else n, axis=0)
-    for table in design.tables:
-        rows = table.rows[rng.integers(len(table.rows), size=len(configs))]
-        configs[:, list(table.columns)] = rows
-    for constraint in design.constraints:
-        configs = configs[constraint.holds(configs)]
-    return configs[:n]
+    found: list[IntArray] = []
+    for _ in range(_PATIENCE if design.constraints else 1):
+        size = n * 8 if design.constraints else n
+        configs = np.repeat(design.default_config()[None], size, axis=0)
+        for table in design.tables:
+            rows = table.rows[rng.integers(len(table.rows), size=size)]
+            configs[:, list(table.columns)] = rows
+        for constraint in design.constraints:
+            configs = configs[constraint.holds(configs)]
+        found.append(configs)
+        if sum(map(len, found)) >= n:
+            break
+    return np.concatenate(found)[:n]
 
 
 def corner_configs(design: Design) -> IntArray:
@@ -115,13 +131,7 @@ def gather(design: Design, before: Probes, wanted: int, rng: np.random.Generator
         With those from before; fewer than wanted when `_PATIENCE` times as many were tried in
         vain.
     """
-    draft = _Draft(
-        design,
-        list(before.configs),
-        list(before.programs),
-        list(before.mods),
-        list(before.refused),
-    )
+    draft = _Draft.of(design, before)
     others = max(0, len(draft.programs) - len(corner_configs(design)))
     target = len(draft.programs) + wanted
     for _ in range(_PATIENCE):
@@ -181,6 +191,31 @@ def replayed_or_not(design: Design, configs: IntArray) -> Probes:
     return Probes(kept, tuple(draft.programs), tuple(draft.refused), tuple(draft.mods))
 
 
+def refusals(design: Design, configs: IntArray) -> tuple[str, ...]:
+    """Replay configs [n, D]: why each is refused, "" where it is not.
+
+    As :func:`replayed_or_not`, but nothing is read of the programs than whether their loops are
+    constant.
+    """
+
+    def refusal(config: IntArray) -> str:
+        try:
+            mod = design.replayed_mod(config)
+        except InvalidSchedule as failure:
+            return failure.reason
+        return "" if has_constant_loops(entry(mod)) else DYNAMIC
+
+    return tuple(in_threads(refusal, list(configs), useful_threads()))
+
+
+def nothing_replays(reasons: Sequence[str]) -> UnsupportedTrace:
+    """Say that of all configs tried, each refused for one of ``reasons``, none replays."""
+    return UnsupportedTrace(
+        f"none of {len(reasons)} configs of this design replays ({dict(Counter(reasons))}): "
+        "check that the schedule rule makes schedules for more than one decision"
+    )
+
+
 @dataclass
 class _Draft:
     """Probes being collected."""
@@ -190,6 +225,17 @@ class _Draft:
     programs: list[Program] = field(default_factory=list)
     mods: list[Any] = field(default_factory=list)
     refused: list[tuple[IntArray, str]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, design: Design, before: Probes) -> _Draft:
+        """Begin with what was collected before."""
+        return cls(
+            design,
+            list(before.configs),
+            list(before.programs),
+            list(before.mods),
+            list(before.refused),
+        )
 
     def take(self, configs: IntArray, enough: int | None = None) -> None:
         """Replay configs [n, D] in order, until there are ``enough`` programs."""
@@ -216,7 +262,7 @@ class _Draft:
         try:
             program = extract(entry(outcome))
         except DynamicExtent:
-            self.refused.append((config, "DisallowDynamicLoop"))
+            self.refused.append((config, DYNAMIC))
             return
         self.kept.append(config)
         self.programs.append(program)
@@ -224,10 +270,6 @@ class _Draft:
 
     def probes(self) -> Probes:
         if not self.kept:
-            reasons = dict(Counter(reason for _, reason in self.refused))
-            raise UnsupportedTrace(
-                f"none of {len(self.refused)} configs of this design replays ({reasons}): "
-                "check that the schedule rule makes schedules for more than one decision"
-            )
+            raise nothing_replays([reason for _, reason in self.refused])
         configs = np.array(self.kept, dtype=np.int64)
         return Probes(configs, tuple(self.programs), tuple(self.refused), tuple(self.mods))

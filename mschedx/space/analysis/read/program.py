@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from .affine import Affine
@@ -89,15 +90,22 @@ class Block:
     initializes: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Program:
-    """One program: loops, blocks and buffers, all in program order."""
+    """One program: loops, blocks and buffers, all in program order.
+
+    ``numbers`` remembers, by block and form, what was read off the program before: it is looked at
+    again with every replay that is added to the evidence.
+    """
 
     loops: tuple[Loop, ...]
     blocks: tuple[Block, ...]
     buffers: tuple[Buffer, ...]
+    numbers: dict[int, dict[Affine | None, tuple]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
-    @property
+    @cached_property
     def skeleton(self) -> Hashable:
         """What must agree for two programs to be compared quantity by quantity."""
         loops = tuple(

@@ -9,7 +9,8 @@ import pytest
 from analysed import designs
 
 from mschedx.space.analysis.derive import varying_loops
-from mschedx.space.analysis.read.probe import Probes
+from mschedx.space.analysis.read.probe import DYNAMIC, Probes, random_configs, refusals
+from mschedx.space.errors import UnsupportedTrace
 
 ROWS = np.array([(a, b, 16 // a // b) for a in (1, 2, 4) for b in (1, 2, 4)], dtype=np.int64)
 
@@ -30,20 +31,23 @@ def plane():
 def replaying(monkeypatch, refuses):
     """Let replays be refused where ``refuses`` says so of a config."""
 
+    def refusals(design, configs):
+        return tuple(DYNAMIC if refuses(config) else "" for config in configs)
+
     def replayed(design, configs):
         bad = np.array([refuses(config) for config in configs], dtype=bool)
-        refused = tuple((config, varying_loops.REASON) for config in configs[bad])
+        refused = tuple((config, DYNAMIC) for config in configs[bad])
         return Probes(configs[~bad], ("program",) * int((~bad).sum()), refused)
 
+    monkeypatch.setattr(varying_loops, "refusals", refusals)
     monkeypatch.setattr(varying_loops, "replayed_or_not", replayed)
     monkeypatch.setattr(varying_loops, "divides", lambda program, really=False: True)
     return replayed
 
 
-def found(plane, replayed):
+def found(plane, seen=None):
     every = np.array([[*a, *b] for a in ROWS for b in ROWS])
-    seen = replayed(plane, every[::7])
-    constraints = varying_loops.constant_loops(plane, [(0, 1, 2), (3, 4, 5)], seen, rng())
+    constraints = varying_loops.constant_loops(plane, rng(), seen)
     return every, np.all([c.holds(every) for c in constraints], axis=0) if constraints else None
 
 
@@ -54,19 +58,25 @@ def rng():
 def test_a_single_row_is_excluded_though_no_replay_showed_it(plane, monkeypatch):
     row = (4, 2, 2)
     replayed = replaying(monkeypatch, lambda config: tuple(config[3:]) == row)
-    every, holds = found(plane, replayed)
+    every, holds = found(plane, replayed(plane, np.array([[*a, *ROWS[0]] for a in ROWS])))
     np.testing.assert_array_equal(holds, (every[:, 3:] != row).any(axis=1))
 
 
 def test_a_stride_is_a_divisibility(plane, monkeypatch):
-    replayed = replaying(monkeypatch, lambda config: config[2] % 4 != 0)
-    every, holds = found(plane, replayed)
+    replaying(monkeypatch, lambda config: config[2] % 4 != 0)
+    every, holds = found(plane)
     np.testing.assert_array_equal(holds, every[:, 2] % 4 == 0)
 
 
 def test_nothing_is_excluded_where_a_refusal_has_no_rule(plane, monkeypatch):
-    replayed = replaying(monkeypatch, lambda config: config[0] == config[3] == 4)
-    assert found(plane, replayed)[1] is None
+    replaying(monkeypatch, lambda config: config[0] == config[3] == 4)
+    assert found(plane)[1] is None
+
+
+def test_a_design_of_which_nothing_replays_is_no_sketch(plane, monkeypatch):
+    replaying(monkeypatch, lambda config: True)
+    with pytest.raises(UnsupportedTrace, match=r"none of \d+ configs of this design replays"):
+        found(plane)
 
 
 def test_survey_shows_every_row(plane):
@@ -77,5 +87,17 @@ def test_survey_shows_every_row(plane):
 
 def test_plain_programs_are_not_surveyed(monkeypatch):
     monkeypatch.setattr(varying_loops, "survey", lambda *_: pytest.fail("no quotient, no survey"))
-    assert not varying_loops.varies(designs("gemm", "llvm")[0], rng())
-    assert not varying_loops.varies(designs("conv2d", "llvm")[0], rng())
+    assert not varying_loops.constant_loops(designs("gemm", "llvm")[0], rng())
+    assert not varying_loops.constant_loops(designs("conv2d", "llvm")[0], rng())
+
+
+def test_an_analysis_within_known_loops_replays_nothing_that_is_rejected():
+    """A transposed convolution of TVM's space, most of whose random tiles leave such loops."""
+    (design, *_) = designs("conv2d-transposed", "llvm")
+    loops = varying_loops.constant_loops(design, rng())
+    assert loops
+    inside = design.within(loops)
+    assert all(c.holds(inside.default_config()[None])[0] for c in loops)
+    reasons = refusals(inside, random_configs(inside, 24, rng()))
+    assert len(reasons) == 24
+    assert not any(reasons)

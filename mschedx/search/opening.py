@@ -1,0 +1,101 @@
+"""Sketches opened a few at a time: what a round does not sample from need not be known yet.
+
+Before a sketch can be sampled from, its constraints must be known, and that is replays: tenths of a
+second, seconds where tiles leave loops of varying extent. A design space with compute locations is
+dozens of sketches, of which a first round measures a handful. So every design space begins with one
+sketch, and every further round opens one more of each until all are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mschedx.space.errors import EmptySpace, UnsupportedTrace
+
+from .points import IntArray, SketchSet
+
+if TYPE_CHECKING:
+    from mschedx.space.sketch import Sketch
+    from mschedx.space.task import Task
+
+
+class GrowingSet(SketchSet):
+    """A task's sketches, of which more and more are open.
+
+    The order within a design space is drawn once: one without replacement, in which the next is
+    any of those left in proportion to the rows of its tables, so that what is open early is what a
+    uniform sample from all of them would mostly have come from.
+
+    Parameters
+    ----------
+    sketches, families, task
+        As of `SketchSet`.
+    rng : numpy.random.Generator
+        Draws the order; left alone where no design space has two sketches.
+    narrowed : callable, optional
+        Makes of a sketch the one that is sampled from; raises what says that there is none
+        (`EmptySpace`, `UnsupportedTrace`).
+
+    Attributes
+    ----------
+    refused : dict of int to str
+        Sketches that have no valid config, or none that replays, with the reason.
+    """
+
+    def __init__(
+        self,
+        sketches: Sequence[Sketch],
+        families: Sequence[int] | None,
+        task: Task | None,
+        rng: np.random.Generator,
+        narrowed: Callable[[Sketch], Sketch] | None = None,
+    ) -> None:
+        super().__init__(sketches, families, task, opened=())
+        self.refused: dict[int, str] = {}
+        self._narrowed = narrowed or searched
+        self._waiting = [_order(self.sketches, members, rng) for members in self.members]
+
+    def grow(self) -> bool:
+        """Open one more sketch of every design space; False when no more is there."""
+        return any([self._next(waiting) for waiting in self._waiting])
+
+    def offers(self, sketch: int) -> bool:
+        """Whether points of a sketch can be valid; opens it where it was not asked for yet."""
+        for waiting in self._waiting:
+            if sketch in waiting:
+                waiting.remove(sketch)
+                self._open(sketch)
+        return sketch not in self.refused
+
+    def _next(self, waiting: list[int]) -> bool:
+        while waiting:
+            if self._open(waiting.pop(0)):
+                return True
+        return False
+
+    def _open(self, sketch: int) -> bool:
+        try:
+            self.open(sketch, self._narrowed(self.sketches[sketch]))
+        except (EmptySpace, UnsupportedTrace) as error:
+            self.refused[sketch] = str(error)
+            return False
+        return True
+
+
+def searched(sketch: Sketch) -> Sketch:
+    """The part of a sketch that is searched; the errors of `Sketch.sample` where there is none."""
+    found = sketch.narrowed(preferences=True)
+    found.sample(1, np.random.default_rng(0))
+    return found
+
+
+def _order(sketches: Sequence[Sketch], members: IntArray, rng: np.random.Generator) -> list[int]:
+    if len(members) == 1:
+        return members.tolist()
+    sizes = [sum(np.log(len(table.rows)) for table in sketches[s].design.tables) for s in members]
+    # Exponential times at rates in proportion to the sizes; as logarithms, for sizes are large.
+    times = np.log(rng.exponential(size=len(members))) - np.array(sizes)
+    return members[np.argsort(times, kind="stable")].tolist()

@@ -1,0 +1,130 @@
+"""Sketches opened a few at a time: one of each design space first, all in the end."""
+
+import itertools
+
+import numpy as np
+import pytest
+from toy import ToySketch, latency
+
+from mschedx.search.base import Materializer, TaskSearch
+from mschedx.search.constrained_random import RandomSearch
+from mschedx.search.opening import GrowingSet
+from mschedx.search.scoring import NoScorer
+from mschedx.space.errors import EmptySpace, UnsupportedTrace
+
+FAMILIES = [0, 0, 0, 1, 1]
+
+
+def growing(refuses=(), seed=0, sketches=None):
+    """A set of five sketches, and the numbers of those it has asked for, in order."""
+    sketches = sketches or [ToySketch() for _ in FAMILIES]
+    asked = []
+
+    def narrowed(sketch):
+        number = sketches.index(sketch)
+        asked.append(number)
+        if number in refuses:
+            raise (EmptySpace, UnsupportedTrace)[number % 2](f"no {number}")
+        return sketch
+
+    rng = np.random.default_rng(seed)
+    return GrowingSet(sketches, FAMILIES, sketches[0].task, rng, narrowed), asked
+
+
+def test_every_design_space_begins_with_one_sketch_and_ends_with_all():
+    space, asked = growing()
+    assert space.opened == ()
+    opened = []
+    while space.grow():
+        opened.append([sum(s < 3 for s in space.opened), sum(s >= 3 for s in space.opened)])
+    assert opened == [[1, 1], [2, 2], [3, 2]]
+    assert sorted(asked) == [0, 1, 2, 3, 4]
+
+
+def test_only_open_sketches_are_sampled_from_and_design_spaces_alike():
+    space, _ = growing()
+    space.grow()
+    points = space.sample(40, np.random.default_rng(0))
+    assert set(points.sketch) == set(space.opened)
+    assert np.bincount(points.sketch)[list(space.opened)].tolist() == [20, 20]
+
+
+def test_nothing_is_asked_of_sketches_that_are_not_open():
+    space, asked = growing()
+    space.grow()
+    space.sample(40, np.random.default_rng(0))
+    assert sorted(asked) == sorted(space.opened)
+
+
+def test_the_order_is_the_seeds():
+    orders = []
+    for seed in (0, 0, 1, 2, 3, 4):
+        space, asked = growing(seed=seed)
+        while space.grow():
+            pass
+        orders.append(tuple(asked))
+    assert orders[0] == orders[1]
+    assert len(set(orders)) > 1
+
+
+def test_large_sketches_tend_to_come_first():
+    small, large = ToySketch(m=2, n=2), ToySketch()
+    first = []
+    for seed in range(40):
+        space, _ = growing(seed=seed, sketches=[small, large, ToySketch(m=2, n=2), small, large])
+        space.grow()
+        first.append(space.opened[0])
+    assert first.count(1) > 30
+
+
+def test_a_lone_sketch_draws_nothing():
+    rng = np.random.default_rng(5)
+    GrowingSet([ToySketch(), ToySketch()], None, None, rng, lambda sketch: sketch)
+    assert rng.integers(1 << 60) == np.random.default_rng(5).integers(1 << 60)
+
+
+def test_what_is_refused_costs_itself_and_the_next_takes_its_place():
+    space, _ = growing(refuses=(0, 1, 4))
+    space.grow()
+    assert space.opened == (2, 3)
+    assert set(space.refused) <= {0, 1, 4}
+    while space.grow():
+        pass
+    assert space.refused == {0: "no 0", 1: "no 1", 4: "no 4"}
+
+
+def test_a_design_space_without_any_leaves_the_others():
+    space, _ = growing(refuses=(3, 4))
+    assert space.grow()
+    assert all(s < 3 for s in space.opened)
+    assert len(space.sample(9, np.random.default_rng(0))) == 9
+
+
+def test_points_of_earlier_runs_open_their_sketch():
+    space, asked = growing(refuses=(4,))
+    config = ToySketch().sample(1, np.random.default_rng(0))
+    assert space.is_valid(space.lift(2, config)).all()
+    assert not space.is_valid(space.lift(4, config)).any()
+    assert asked == [2, 4]
+    assert space.opened == (2,)
+
+
+@pytest.mark.parametrize("broken", [0, 100])
+def test_a_search_gets_to_every_sketch(broken):
+    """Also where those that came first have no config that materialises, or none left."""
+    sketches = [ToySketch(m=1, n=1, broken=broken) for _ in range(4)] + [ToySketch(m=1, n=1)]
+    space, asked = growing(sketches=sketches)
+    space.grow()
+    programs = itertools.count()
+    search = TaskSearch(
+        space,
+        RandomSearch(),
+        NoScorer(),
+        Materializer(space, lambda mod: next(programs)),
+        trials=1000,
+        batch=8,
+        rng=np.random.default_rng(0),
+    )
+    while batch := search.next_batch():
+        search.tell(latency(np.array([candidate.schedule.mod for candidate in batch])))
+    assert sorted(asked) == [0, 1, 2, 3, 4]

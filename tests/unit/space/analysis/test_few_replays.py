@@ -1,0 +1,58 @@
+"""What an analysis replays: few programs where they settle all, for the same result."""
+
+import numpy as np
+import pytest
+import tvm
+from analysed import TARGETS, designs
+from tvm import te
+from tvm.s_tir.meta_schedule.testing import te_workload
+
+from mschedx.space import sketches
+from mschedx.space.analysis import analyse
+from mschedx.space.analysis.derive.varying_loops import constant_loops
+from mschedx.space.analysis.policy import AnalysisPolicy
+from mschedx.space.analysis.read.probe import random_configs
+from mschedx.space.trace.design import Design
+
+
+@pytest.fixture
+def replays(monkeypatch):
+    """A list that grows with every replay."""
+    made = []
+    replayed = Design.replayed_mod
+
+    def counted(self, config):
+        made.append(config)
+        return replayed(self, config)
+
+    monkeypatch.setattr(Design, "replayed_mod", counted)
+    return made
+
+
+def test_loops_that_seldom_run_are_sought_out_not_waited_for(replays):
+    """In these the strides of a panel's outer loops are seen in a few of 30 programs only."""
+    mod = tvm.IRModule({"main": te.create_prim_func(te_workload.matmul(512, 512, 512))})
+    found = sketches(mod, TARGETS["llvm"])
+    replays.clear()
+    for sketch in found:
+        assert not sketch.analysis.unresolved
+    assert len(replays) < 60 * len(found)
+
+
+@pytest.mark.parametrize("workload", ["conv2d-grouped", "conv2d-transposed", "gemm"])
+def test_few_replays_say_what_many_say(workload, replays):
+    (design, *_) = designs(workload, "llvm")
+    loops = constant_loops(design, np.random.default_rng(0))
+    replays.clear()
+    few = analyse(design, loops=loops)
+    number = len(replays)
+    replays.clear()
+    many = analyse(design, AnalysisPolicy(few=0), loops)
+    assert number < 0.7 * len(replays)
+    inside = design.within(few.constraints)
+    configs = random_configs(inside, 500, np.random.default_rng(7))
+    assert few.constraints == many.constraints
+    first, second = few.values(configs), many.values(configs)
+    for name in first.keys() & second.keys():
+        np.testing.assert_array_equal(first[name], second[name], err_msg=name)
+    assert not set(few.unresolved) - set(many.unresolved)
