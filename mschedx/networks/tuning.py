@@ -130,8 +130,9 @@ def tune_model(
     if builder is None or runner is None:
         start_workers()
     imported = import_network(model, example_inputs, fix_shapes=fix_shapes)
-    prepack = resolved.kind.name == "llvm" if prepack is None else prepack
-    fused = fuse(simplify(imported.mod), resolved, prepack=prepack)
+    on_cpu = resolved.kind.name == "llvm"
+    prepack = on_cpu if prepack is None else prepack
+    fused = fuse(simplify(imported.mod, channels_last=on_cpu), resolved, prepack=prepack)
     job = _Job(
         imported=imported,
         fused=fused,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,22 @@ import tvm
 from tvm import relax
 from tvm.ir import Op
 from tvm.relax.expr_functor import PyExprMutator
+
+UNARY = {
+    f"relax.{name}"
+    for name in (
+        *("abs", "astype", "clip", "cos", "erf", "exp", "log", "negative", "rsqrt", "sigmoid"),
+        *("sin", "sqrt", "tanh", "nn.gelu", "nn.gelu_tanh", "nn.leakyrelu", "nn.relu", "nn.relu6"),
+        *("nn.silu",),
+    )
+}
+BINARY = {
+    f"relax.{name}"
+    for name in ("add", "divide", "maximum", "minimum", "multiply", "power", "subtract")
+}
+REDUCTIONS: dict[str, Callable[..., Any]] = {
+    f"relax.{name}": getattr(relax.op, name) for name in ("max", "mean", "min", "sum")
+}
 
 
 def op_name(expr: Any) -> str:
@@ -30,6 +47,20 @@ def shape_of(expr: Any) -> tuple[int, ...] | None:
     if values is None or not all(hasattr(extent, "value") for extent in values):
         return None
     return tuple(int(extent) for extent in values)
+
+
+def transposed_axes(call: Any, rank: int) -> list[int]:
+    """The axes of a transposition; all of them reversed where it names none."""
+    if call.attrs.axes is None:
+        return list(reversed(range(rank)))
+    return [int(axis) % rank for axis in call.attrs.axes]
+
+
+def positive_axes(axes: Any, rank: int) -> list[int] | None:
+    """Axes of a normalisation or reduction, counted from the front; None where it is all."""
+    if axes is None:
+        return None
+    return [int(axis) % rank for axis in ([axes] if isinstance(axes, int) else axes)]
 
 
 def reshaped(expr: Any, shape: tuple[int, ...]) -> Any:

@@ -7,6 +7,7 @@ from tvm import relax
 from tvm.target import Target
 
 from .attention import split_attention
+from .channels_last import turn_channels
 from .constants import fold_constants
 from .free_layouts import free_layouts
 from .reshapes import sink_reshapes
@@ -19,16 +20,20 @@ PACKED = "_prepacked"
 """What TVM appends to the name of a function of which the weights are laid out beforehand."""
 
 
-def simplify(mod: tvm.IRModule) -> tvm.IRModule:
+def simplify(mod: tvm.IRModule, *, channels_last: bool = False) -> tvm.IRModule:
     """Rewrite "main" for inference; the result computes the same, rounding apart.
 
     Parameters
     ----------
     mod : IRModule
         One Relax function "main" of operators, its weights constants.
+    channels_last : bool
+        Turn convolutions to channels last, as the tiles of CPUs are written best.
     """
     mod = _transform.CanonicalizeBindings()(mod)
-    for rewrite in (fold_constants, fold_scales, split_phases, split_attention, sink_reshapes):
+    turned = (turn_channels,) if channels_last else ()
+    rewrites = (fold_constants, fold_scales, split_phases, *turned, split_attention, sink_reshapes)
+    for rewrite in rewrites:
         mod = rewrite(mod)
     return mod
 

@@ -16,22 +16,22 @@ import tvm
 from tvm import relax
 from tvm.relax.expr_functor import mutator
 
-from .graph import Rewriter, constant, op_name, reshaped, rewrite_main, shape_of
+from .graph import (
+    BINARY,
+    REDUCTIONS,
+    UNARY,
+    Rewriter,
+    constant,
+    op_name,
+    positive_axes,
+    reshaped,
+    rewrite_main,
+    shape_of,
+    transposed_axes,
+)
 
 Shape = tuple[int, ...]
 
-_UNARY = {
-    f"relax.{name}"
-    for name in (
-        *("abs", "astype", "clip", "cos", "erf", "exp", "log", "negative", "rsqrt", "sigmoid"),
-        *("sin", "sqrt", "tanh", "nn.gelu", "nn.gelu_tanh", "nn.leakyrelu", "nn.relu", "nn.relu6"),
-        *("nn.silu",),
-    )
-}
-_BINARY = {
-    f"relax.{name}"
-    for name in ("add", "divide", "maximum", "minimum", "multiply", "power", "subtract")
-}
 # Along the last axis, however many axes there are before it.
 _NORMALISATIONS: dict[str, Callable[..., Any]] = {
     "relax.nn.softmax": lambda args, attrs: relax.op.nn.softmax(*args, axis=-1),
@@ -41,9 +41,6 @@ _NORMALISATIONS: dict[str, Callable[..., Any]] = {
     "relax.nn.layer_norm": lambda args, attrs: relax.op.nn.layer_norm(
         *args, axes=[-1], epsilon=attrs.epsilon, center=attrs.center, scale=attrs.scale
     ),
-}
-_REDUCTIONS: dict[str, Callable[..., Any]] = {
-    f"relax.{name}": getattr(relax.op, name) for name in ("max", "mean", "min", "sum")
 }
 
 
@@ -63,11 +60,11 @@ class _SinkReshapes(Rewriter):
             return self._joined(call, shape)
         if name == "relax.permute_dims":
             return self._turned(call, len(shape))
-        if name in _UNARY:
+        if name in UNARY:
             return self._behind(call, shape)
-        if name in _BINARY:
+        if name in BINARY:
             return self._binary(call, shape)
-        if name in _NORMALISATIONS or name in _REDUCTIONS:
+        if name in _NORMALISATIONS or name in REDUCTIONS:
             return self._along_last(call, name, shape)
         return call
 
@@ -83,7 +80,7 @@ class _SinkReshapes(Rewriter):
         node = self.value(call.args[0])
         if op_name(node) != "relax.permute_dims":
             return call
-        first, second = _axes(node, rank), _axes(call, rank)
+        first, second = transposed_axes(node, rank), transposed_axes(call, rank)
         joined = [first[axis] for axis in second]
         if joined == list(range(rank)):
             return node.args[0]
@@ -103,12 +100,13 @@ class _SinkReshapes(Rewriter):
         if source.same_as(call.args[0]) or not before or not after or before[-1] != after[-1]:
             return call
         attrs = call.attrs
-        reduction = name in _REDUCTIONS
+        reduction = name in REDUCTIONS
         axes = attrs.axes if name.endswith("_norm") else attrs.axis
-        if _positive(axes, len(after)) != [len(after) - 1] or (reduction and not attrs.keepdims):
+        last = positive_axes(axes, len(after)) == [len(after) - 1]
+        if not last or (reduction and not attrs.keepdims):
             return call
         if reduction:
-            found = _REDUCTIONS[name](source, axis=-1, keepdims=True)
+            found = REDUCTIONS[name](source, axis=-1, keepdims=True)
         else:
             found = _NORMALISATIONS[name]([source, *call.args[1:]], attrs)
         return reshaped(self.emit(found), shape)
@@ -151,20 +149,6 @@ class _SinkReshapes(Rewriter):
         """What a reshaped tensor was before; the expression itself where it was not."""
         node = self.value(expr)
         return node.args[0] if op_name(node) == "relax.reshape" else expr
-
-
-def _axes(call: Any, rank: int) -> list[int]:
-    """The axes of a transposition; all of them reversed where it names none."""
-    if call.attrs.axes is None:
-        return list(reversed(range(rank)))
-    return [int(axis) % rank for axis in call.attrs.axes]
-
-
-def _positive(axes: Any, rank: int) -> list[int] | None:
-    """Axes of a normalisation or reduction, counted from the front; None where it is all."""
-    if axes is None:
-        return None
-    return [int(axis) % rank for axis in ([axes] if isinstance(axes, int) else axes)]
 
 
 def _common_tail(a: Shape, b: Shape) -> int:

@@ -14,6 +14,7 @@ from tvm import tirx
 from tvm.ir import Call, TensorLoad
 from tvm.sym import detect_linear_equation
 from tvm.tirx import IntImm, IterVar
+from tvm.tirx.analysis import undefined_vars
 from tvm_ffi import Array
 
 from .elementwise import vectorise
@@ -58,15 +59,14 @@ def longest_divisor(extent: int, lanes: int) -> int:
 def moves_by_one(sch: Any, block: Any, axis: int) -> bool:
     """Whether a step along ``axis`` moves every operand by one element, or not at all.
 
-    Anything else (a stride, a transposition, a choice by condition) TVM would take apart lane by
-    lane, where LLVM, left a plain loop, finds shuffles and masks.
+    Anything else (a stride, a transposition, a choice that differs from lane to lane) TVM would
+    take apart lane by lane, where LLVM, left a plain loop, finds shuffles and masks.
     """
     body: Any = sch.get(block)
     var = body.iter_vars[axis].var
     for node in _nodes(body.body):
-        if isinstance(node, (tirx.Select, tirx.IfThenElse)):
-            return False
-        if isinstance(node, Call) and "if_then_else" in str(node.op):
+        condition = _condition(node)
+        if condition is not None and var in undefined_vars(condition):
             return False
         if isinstance(node, TensorLoad):
             steps = [_coefficient(index, var) for index in node.indices]
@@ -91,6 +91,15 @@ def _nodes(root: Any) -> Iterator[Any]:
             child = getattr(node, name, None)
             if child is not None:
                 stack.extend(child if isinstance(child, Array) else [child])
+
+
+def _condition(node: Any) -> Any | None:
+    """What a statement or expression chooses by; None where it makes no choice."""
+    if isinstance(node, (tirx.Select, tirx.IfThenElse)):
+        return node.condition
+    if isinstance(node, Call) and "if_then_else" in str(node.op):
+        return node.args[0]
+    return None
 
 
 def _coefficient(index: Any, var: Any) -> int | None:

@@ -7,6 +7,7 @@ from tvm import te, tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.meta_schedule.arg_info import ArgInfo
 from tvm.target import Target
+from tvm.tirx import ForKind
 
 from mschedx import workloads
 from mschedx.hardware import Hardware
@@ -74,6 +75,21 @@ def pool(n, c, h, w, combine, stride):
     return te.create_prim_func([x, y])
 
 
+def pool_channels_last(n, h, w, c):
+    x = te.placeholder((n, h, w, c), "float32", "X")
+    a, b = te.reduce_axis((0, 3), "a"), te.reduce_axis((0, 3), "b")
+
+    def padded(i, k, m, j):
+        inside = tirx.all(k >= 1, k <= h, m >= 1, m <= w)
+        return tirx.if_then_else(inside, x[i, k - 1, m - 1, j], tirx.const(-9.0, "float32"))
+
+    p = te.compute((n, h + 2, w + 2, c), padded, name="pad")
+    y = te.compute(
+        (n, h, w, c), lambda i, k, m, j: te.max(p[i, k + a, m + b, j], axis=[a, b]), name="pool"
+    )
+    return te.create_prim_func([x, y])
+
+
 def batch_norm_statistics(n, c, w):
     """Two outputs, one of which the other needs: no common rows to fuse."""
     x = te.placeholder((n, c, w), "float32", "X")
@@ -123,6 +139,7 @@ FUNCTIONS = {
     "global-average-pool": reduced((1, 6, 7, 7), [2, 3], epilogue=lambda v: v / 49.0),
     "max-pool": pool(1, 3, 14, 16, te.max, 1),
     "max-pool-strided": pool(1, 3, 14, 14, te.max, 2),
+    "max-pool-channels-last": pool_channels_last(2, 5, 6, 16),
     "depthwise": workloads.make("depthwise_conv2d", (1, 4, 12, 16, 3, 1, 1)),
     "depthwise-strided": workloads.make("depthwise_conv2d", (1, 3, 11, 11, 3, 2)),
     "relu": elementwise((24, 40), lambda v: te.max(v, 0.0)),
@@ -229,6 +246,14 @@ def test_softmax_is_one_parallel_loop():
     ]
     assert all(loop.same_as(outermost[0]) for loop in outermost)
     assert int(outermost[0].kind) == 1
+
+
+def test_padding_that_is_the_same_for_all_lanes_leaves_vectors():
+    sch = Schedule(tvm.IRModule({"main": FUNCTIONS["max-pool-channels-last"]}))
+    for space in fused_spaces(sch, HARDWARE):
+        for block in blocks_of(space):
+            kinds = [int(space.get(loop).kind) for loop in space.get_loops(block)]
+            assert kinds[-1] == ForKind.VECTORIZED, space.get(block).name_hint
 
 
 def test_few_results_with_long_sums_are_also_split():
