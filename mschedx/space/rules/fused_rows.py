@@ -10,7 +10,7 @@ from mschedx.hardware import Hardware
 from .elementwise import vectorise
 from .inner_loops import longest_divisor, moves_by_one, own_loops, partial_sums, vectorise_inside
 from .register_tile import vector_length
-from .stages import Stage
+from .stages import Stage, windowed_axes
 from .typical import sample_tile
 
 MOST_PARTIAL_SUMS = 8
@@ -37,6 +37,12 @@ def fuse_rows(sch: Any, stages: Sequence[Stage], rows: Sequence[list[int]], hw: 
         for j, r: s[j] += x[r, j]       →   parallel j0: s[:] = 0;
         for j: y[j] = s[j] / n                  for r: unroll j1: vectorise j2: s[j] += x[r, j]
                                                 for j1: vectorise j2: y[j] = s[j] / n
+
+    and where they run over a window (pooling, depthwise convolution), a task is also some rows of
+    the image, with what pads them::
+
+        for i, j: p[i, j] = x[i - 1, j]     →   parallel i0, j0: p of i1 + 2 rows, vectorised;
+        for i, r, j: y[i, j] += p[i + r, j]         for i1: y[i, :] += p[i + r, :]
 
     Parameters
     ----------
@@ -102,7 +108,7 @@ def _in_lanes(sch: Any, stage: Stage, lanes: int) -> list[tuple[Any, int]]:
 def _fuse_vectors(
     sch: Any, stages: Sequence[Stage], rows: Sequence[list[int]], hw: Hardware
 ) -> None:
-    """A task is some neighbouring rows of every stage, in vectors."""
+    """A task is some vectors of neighbouring rows of every stage."""
     *producers, last = stages
     anchor = last.block
     if last.reductions:
@@ -112,8 +118,16 @@ def _fuse_vectors(
     # A copy of the output has a loop for every dimension, in the order of the output.
     axes = list(last.output) if last.reductions else list(range(len(last.extents)))
     loops = dict(zip(axes, sch.get_loops(anchor)))
-    outer = [loop for axis, loop in loops.items() if axis in rows[-1] and axis != vector_axis]
-    rest = [loop for axis, loop in loops.items() if axis not in rows[-1]]
+    slid = windowed_axes(stages)
+    slid = [] if vector_axis in slid else slid
+    alone = [axis for axis in rows[-1] if axis not in (*slid, vector_axis)]
+    outer = [loop for axis, loop in loops.items() if axis in alone]
+    if slid:
+        # Cores that take rows find them where they have written those of the operator before.
+        tile = sample_tile(sch, loops[slid[0]], 2)
+        some, loops[slid[0]] = sch.split(loops[slid[0]], tile)
+        outer.append(some)
+    rest = [loop for axis, loop in loops.items() if axis not in (*alone, vector_axis)]
     assert vector_axis is not None
     length = vector_length(last.extents[vector_axis], lanes)
     # The copy of a reduction moves by one; so does what it copies, or its own loops say otherwise.

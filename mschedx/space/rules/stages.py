@@ -215,3 +215,19 @@ def common_rows(stages: Sequence[Stage]) -> list[list[int]] | None:
     if not any(last.extents[row] > 1 for row in shared):
         return None
     return [[own[row] for row in shared] for own in rows]
+
+
+def windowed_axes(stages: Sequence[Stage]) -> list[int]:
+    """The axes of the last stage along which the first reduction reads through a window.
+
+    What comes before it (padding) has more elements there than the last stage, so that these are
+    no common rows; a task that takes several of their points computes the margin anew.
+    """
+    first = next((place for place, stage in enumerate(stages) if stage.reductions), len(stages))
+    rows = common_rows(stages[first:]) if first < len(stages) else None
+    if rows is None:
+        return []
+    window = stages[first]
+    indices = [axes for read in window.reads for axes in read.axes]
+    slid = frozenset().union(*(axes for axes in indices if axes & set(window.reductions)))
+    return [last for own, last in zip(rows[0], rows[-1]) if own in slid]

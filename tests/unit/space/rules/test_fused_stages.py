@@ -12,7 +12,7 @@ from tvm.tirx import ForKind
 from mschedx import workloads
 from mschedx.hardware import Hardware
 from mschedx.space.rules.fused_stages import fused_spaces
-from mschedx.space.rules.stages import common_rows, stages_of
+from mschedx.space.rules.stages import common_rows, stages_of, windowed_axes
 from mschedx.space.sketch import sketches
 
 TARGET = Target({"kind": "llvm", "mcpu": "haswell", "num-cores": 2})
@@ -75,19 +75,37 @@ def pool(n, c, h, w, combine, stride):
     return te.create_prim_func([x, y])
 
 
-def pool_channels_last(n, h, w, c):
-    x = te.placeholder((n, h, w, c), "float32", "X")
-    a, b = te.reduce_axis((0, 3), "a"), te.reduce_axis((0, 3), "b")
+def margin(x, n, h, w, c):
+    """An image with its channels last, and one pixel of zeros around it."""
 
     def padded(i, k, m, j):
         inside = tirx.all(k >= 1, k <= h, m >= 1, m <= w)
-        return tirx.if_then_else(inside, x[i, k - 1, m - 1, j], tirx.const(-9.0, "float32"))
+        return tirx.if_then_else(inside, x[i, k - 1, m - 1, j], tirx.const(0.0, "float32"))
 
-    p = te.compute((n, h + 2, w + 2, c), padded, name="pad")
+    return te.compute((n, h + 2, w + 2, c), padded, name="pad")
+
+
+def pool_channels_last(n, h, w, c):
+    x = te.placeholder((n, h, w, c), "float32", "X")
+    a, b = te.reduce_axis((0, 3), "a"), te.reduce_axis((0, 3), "b")
+    p = margin(x, n, h, w, c)
     y = te.compute(
         (n, h, w, c), lambda i, k, m, j: te.max(p[i, k + a, m + b, j], axis=[a, b]), name="pool"
     )
     return te.create_prim_func([x, y])
+
+
+def depthwise_channels_last(h, w, c, stride):
+    x, f = te.placeholder((1, h, w, c), "float32", "X"), te.placeholder((3, 3, c), "float32", "F")
+    a, b = te.reduce_axis((0, 3), "a"), te.reduce_axis((0, 3), "b")
+    p = margin(x, 1, h, w, c)
+
+    def product(i, k, m, j):
+        return te.sum(p[i, k * stride + a, m * stride + b, j] * f[a, b, j], axis=[a, b])
+
+    y = te.compute((1, (h - 1) // stride + 1, (w - 1) // stride + 1, c), product, name="filter")
+    z = te.compute(y.shape, lambda *i: te.max(y[i], tirx.const(0.0, "float32")), name="relu")
+    return te.create_prim_func([x, f, z])
 
 
 def batch_norm_statistics(n, c, w):
@@ -140,6 +158,8 @@ FUNCTIONS = {
     "max-pool": pool(1, 3, 14, 16, te.max, 1),
     "max-pool-strided": pool(1, 3, 14, 14, te.max, 2),
     "max-pool-channels-last": pool_channels_last(2, 5, 6, 16),
+    "depthwise-channels-last": depthwise_channels_last(6, 8, 24, 1),
+    "depthwise-channels-last-strided": depthwise_channels_last(7, 6, 16, 2),
     "depthwise": workloads.make("depthwise_conv2d", (1, 4, 12, 16, 3, 1, 1)),
     "depthwise-strided": workloads.make("depthwise_conv2d", (1, 3, 11, 11, 3, 2)),
     "relu": elementwise((24, 40), lambda v: te.max(v, 0.0)),
@@ -246,6 +266,15 @@ def test_softmax_is_one_parallel_loop():
     ]
     assert all(loop.same_as(outermost[0]) for loop in outermost)
     assert int(outermost[0].kind) == 1
+
+
+def test_a_window_is_cut_into_rows_where_vectors_run_across_it():
+    function = FUNCTIONS["depthwise-channels-last"]
+    assert windowed_axes(stages_of(Schedule(tvm.IRModule({"main": function})))) == [1, 2]
+    mod = tvm.IRModule({"main": function.with_attr("global_symbol", "main")})
+    (sketch,) = sketches(mod, TARGET)
+    heights = {d.domain for d in sketch.decisions if d.name.startswith("relu.i1")}
+    assert heights == {(1, 2, 3, 6)}
 
 
 def test_padding_that_is_the_same_for_all_lanes_leaves_vectors():
