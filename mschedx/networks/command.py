@@ -28,6 +28,7 @@ def tune_from_command(args: argparse.Namespace) -> NetworkResult:
         timeout_s=args.timeout,
         fix_shapes=args.fix_shapes,
         prepack=False if args.no_prepack else None,
+        exact=args.exact,
         progress=not args.quiet,
     )
     print(describe(result))

@@ -20,7 +20,10 @@ from mschedx.measure.failures import MachineTrouble
 
 from .tuning import tune_model
 
-_KNOWN = ("cost_model", "progress", "runner", "seed", "space", "strategy", "target", "timeout_s")
+_KNOWN = (
+    *("cost_model", "exact", "progress", "runner", "seed", "space", "strategy", "target"),
+    "timeout_s",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

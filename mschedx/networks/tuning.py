@@ -73,6 +73,7 @@ def tune_model(
     timeout_s: float | None = None,
     fix_shapes: bool = False,
     prepack: bool | None = None,
+    exact: bool = False,
     verify: bool = True,
 ) -> NetworkResult:
     """Tune a whole network.
@@ -109,6 +110,9 @@ def tune_model(
     prepack : bool, optional
         Let schedules choose the layout of constant weights, which is then made at compile time;
         on CPUs when None. Records with it and without are different tasks.
+    exact : bool
+        Leave out rewrites that round more than the network does as it is: Winograd's convolutions,
+        which are off by up to ten times as much (:mod:`.rewrites.winograd`).
     verify : bool
         Compare the network's output with the framework's. Where it differs, the records are
         checked one by one and wrong ones disqualified.
@@ -132,7 +136,8 @@ def tune_model(
     imported = import_network(model, example_inputs, fix_shapes=fix_shapes)
     on_cpu = resolved.kind.name == "llvm"
     prepack = on_cpu if prepack is None else prepack
-    fused = fuse(simplify(imported.mod, channels_last=on_cpu), resolved, prepack=prepack)
+    simple = simplify(imported.mod, channels_last=on_cpu, winograd=on_cpu and not exact)
+    fused = fuse(simple, resolved, prepack=prepack)
     job = _Job(
         imported=imported,
         fused=fused,

@@ -13,6 +13,7 @@ from .free_layouts import free_layouts
 from .reshapes import sink_reshapes
 from .scales import fold_scales
 from .transposed import split_phases
+from .winograd import use_winograd
 
 _transform = relax.transform
 
@@ -20,7 +21,9 @@ PACKED = "_prepacked"
 """What TVM appends to the name of a function of which the weights are laid out beforehand."""
 
 
-def simplify(mod: tvm.IRModule, *, channels_last: bool = False) -> tvm.IRModule:
+def simplify(
+    mod: tvm.IRModule, *, channels_last: bool = False, winograd: bool = False
+) -> tvm.IRModule:
     """Rewrite "main" for inference; the result computes the same, rounding apart.
 
     Parameters
@@ -29,9 +32,12 @@ def simplify(mod: tvm.IRModule, *, channels_last: bool = False) -> tvm.IRModule:
         One Relax function "main" of operators, its weights constants.
     channels_last : bool
         Turn convolutions to channels last, as the tiles of CPUs are written best.
+    winograd : bool
+        Write 3 × 3 convolutions by their transforms where that pays; needs channels last.
     """
     mod = _transform.CanonicalizeBindings()(mod)
     turned = (turn_channels,) if channels_last else ()
+    turned += (use_winograd,) if winograd else ()
     rewrites = (fold_constants, fold_scales, split_phases, *turned, split_attention, sink_reshapes)
     for rewrite in rewrites:
         mod = rewrite(mod)

@@ -141,6 +141,8 @@ class _SinkReshapes(Rewriter):
         kept = _common_tail(shape, before)
         if len(extents) <= kept:
             return other
+        if array is not None and math.prod(extents) == math.prod(extents[len(extents) - kept :]):
+            return relax.const(array.reshape(extents[len(extents) - kept :]), str(other.ty.dtype))
         if extents == shape and _without_units(shape) == _without_units(before):
             return self.emit(reshaped(other, before))
         return None

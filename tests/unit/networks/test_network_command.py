@@ -41,6 +41,19 @@ def test_a_network_of_a_file_is_tuned_exported_and_profiled(invented, factory, t
     assert library.exists()
 
 
+@pytest.mark.parametrize("exact", [False, True])
+def test_exactness_is_asked_for_on_the_command_line(exact, factory, monkeypatch):
+    asked = []
+
+    def stop(model, inputs, target, **options):
+        asked.append(options["exact"])
+        raise ValueError("enough")
+
+    monkeypatch.setattr(command, "tune_model", stop)
+    assert cli.main(["tune-model", f"{factory}:both", *(["--exact"] if exact else [])]) == 2
+    assert asked == [exact]
+
+
 def test_shapes_come_from_the_command_line(invented, factory, capsys):
     args = ["tune-model", f"{factory}:alone", "--trials-per-task", "1", "--quiet"]
     assert cli.main([*args, "--input", "5,8"]) == 0

@@ -32,6 +32,20 @@ def same(compiled, model, *inputs):
         torch.testing.assert_close(compiled(*inputs), model(*inputs), rtol=1e-5, atol=1e-5)
 
 
+def test_exactness_is_passed_on(monkeypatch):
+    asked = []
+
+    def stop(model, inputs, **options):
+        asked.append(options["exact"])
+        raise ValueError("enough")
+
+    monkeypatch.setattr(torch_backend, "tune_model", stop)
+    model = torch.nn.Linear(8, 4).eval()
+    with pytest.warns(UserWarning, match="enough"), torch.no_grad():
+        torch.compile(model, backend=backend, options={"exact": True})(torch.rand(3, 8))
+    assert asked == [True]
+
+
 def test_torch_finds_it_by_its_entry_point():
     text = (Path(__file__).parents[3] / "pyproject.toml").read_text()
     found = re.search(r'\[project.entry-points.torch_dynamo_backends\]\nmschedx = "(.*)"', text)
