@@ -1,4 +1,7 @@
-"""Functions in vectors: C[lanes] = f(A[lanes]), f(A - b), f(A + b); f is exp, sigmoid, tanh or erf.
+"""Functions in vectors: C[lanes] = f(A[lanes]), f(A - b), f(A + b); f is one of `FUNCTIONS`.
+
+exp, sigmoid, tanh and erf stand for themselves, gelu for ``x * (0.5 + erf(x * √½) * 0.5)``, which
+is how Relax writes it and what tiles of products end in.
 
 TVM emits ``llvm.exp`` on vectors, which LLVM without a vector math library takes apart into calls
 of ``expf``, and calls ``erff`` for every lane. The functions here are LLVM assembly without target
@@ -9,12 +12,13 @@ Accuracy
 --------
 Against float64, where multiply-adds are fused (FMA3 on x86): exp is within 1.014 ulp, denormal
 results too, and sigmoid within 2.41 ulp, over all 2^32 arguments; tanh is within 1.3 ulp and erf
-within 1.09 over every 64th. Results overflow to inf and underflow to 0 where the exact ones do; nan
-gives nan, exp(-inf) = 0, tanh(±inf) = erf(±inf) = ±1.
+within 1.09 over every 64th; gelu within 1.3 ulp of its argument. Results overflow to inf and
+underflow to 0 where the exact ones do; nan gives nan, exp(-inf) = 0, tanh(±inf) = erf(±inf) = ±1.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +26,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import tvm_ffi
 from tvm import tirx
 from tvm.ir import TensorLoad
 from tvm.sym import detect_linear_equation
@@ -29,7 +34,7 @@ from tvm.tirx import PrimFunc
 
 from .build import T, prim_func, register_once
 
-FUNCTIONS = ("exp", "sigmoid", "tanh", "erf")
+FUNCTIONS = ("exp", "sigmoid", "tanh", "erf", "gelu")
 ARGUMENTS = ("a", "a_minus_scalar", "a_minus_vector", "a_plus_scalar", "a_plus_vector")
 LANES = (16, 8, 4)
 
@@ -88,7 +93,7 @@ class VectorFunction:
         with root as (operands, result), T.serial(self.lanes) as v, T.sblock("compute"):
             lane = T.axis.spatial(self.lanes, v)
             loads = [op[lane] if op.shape else op[()] for op in operands]
-            value = getattr(tirx, self.function)(self._combine(*loads))
+            value = _applied(self.function, self._combine(*loads))
             T.buffer_store(result, value, [lane])
 
     def _implement(self) -> None:
@@ -127,12 +132,9 @@ def find_vector_function(block: Any, axis: int, lanes: int) -> VectorFunction | 
     store, var = block.body, block.iter_vars[axis].var
     if lanes not in LANES or block.init is not None or not isinstance(store, tirx.BufferStore):
         return None
-    call = store.value
-    names = {f"tirx.{function}": function for function in FUNCTIONS}
-    function = names.get(getattr(getattr(call, "op", None), "name", ""))
+    function, value = _application(store.value)
     if function is None or _step(store, var) != 1:
         return None
-    value = call.args[0]
     kind = {tirx.Sub: "minus", tirx.Add: "plus"}.get(type(value))
     loads = [value] if kind is None else [value.a, value.b]
     if not all(isinstance(load, TensorLoad) for load in loads):
@@ -145,6 +147,24 @@ def find_vector_function(block: Any, axis: int, lanes: int) -> VectorFunction | 
         return None
     argument = f"a_{kind}_{'vector' if second[0] else 'scalar'}" if second else "a"
     return VectorFunction(function, argument, lanes)
+
+
+def _applied(function: str, argument: Any) -> Any:
+    """The expression that a function of an argument is."""
+    if function != "gelu":
+        return getattr(tirx, function)(argument)
+    half, root = tirx.const(0.5, "float32"), tirx.const(math.sqrt(0.5), "float32")
+    return argument * (half + tirx.erf(argument * root) * half)
+
+
+def _application(value: Any) -> tuple[str | None, Any]:
+    """The function that an expression applies, and to what; None where it is another."""
+    if isinstance(value, tirx.Mul):
+        whole = tvm_ffi.structural_equal(value, _applied("gelu", value.a))
+        return ("gelu", value.a) if whole else (None, value)
+    names = {f"tirx.{function}": function for function in FUNCTIONS}
+    function = names.get(getattr(getattr(value, "op", None), "name", ""))
+    return function, value if function is None else value.args[0]
 
 
 def _step(access: Any, var: Any) -> int | None:
@@ -327,6 +347,15 @@ def _erf(lanes: int) -> str:
     return f.function(_name("erf", lanes), result)
 
 
+def _gelu(lanes: int) -> str:
+    """The product of x and 1/2 + erf(x * √½) / 2."""
+    f = _Body(lanes)
+    scaled = f.binary("fmul", "%x", f.number(math.sqrt(0.5)))
+    e = f.call("@" + _name("erf", lanes), scaled)
+    share = f.fma(e, f.number(0.5), f.number(0.5))
+    return f.function(_name("gelu", lanes), f.binary("fmul", "%x", share))
+
+
 @cache
 def vector_source(lanes: int) -> str:
     """Write all functions for vectors of ``lanes`` float32 in LLVM's language."""
@@ -335,7 +364,7 @@ def vector_source(lanes: int) -> str:
         f"declare {vector} @llvm.{name}.v{lanes}f32({', '.join([vector] * count)})"
         for name, count in (("fmuladd", 3), ("fabs", 1), ("copysign", 2))
     ]
-    functions = (_exp, _sigmoid, _tanh, _erf)
+    functions = (_exp, _sigmoid, _tanh, _erf, _gelu)
     return "\n".join([*declared, "", *(write(lanes) for write in functions)])
 
 

@@ -20,7 +20,9 @@ def vectorise(sch: Any, block: Any, lane: Any) -> None:
     take a vector's exp apart into scalar calls.
     """
     loop: Any = sch.get(lane)
-    values = getattr(loop.body, "iter_values", ())
+    # TVM tensorises no block that is skipped at some points (those of a margin).
+    always = isinstance(getattr(loop.body, "predicate", None), IntImm)
+    values = loop.body.iter_values if always else ()
     axes = [a for a, value in enumerate(values) if loop.loop_var in undefined_vars(value)]
     found = None
     if len(axes) == 1 and isinstance(loop.extent, IntImm):
@@ -31,8 +33,11 @@ def vectorise(sch: Any, block: Any, lane: Any) -> None:
         sch.tensorize(lane, found.name)
 
 
-def vectorise_innermost(sch: Any, block: Any, lanes: int) -> None:
+def vectorise_innermost(sch: Any, block: Any, lanes: int) -> Any:
     """Vectorise ``lanes`` iterations of the block's innermost loop, if they divide it.
+
+    Returns the loop around the vector, or the innermost loop as it is. The block itself may be
+    another afterwards: that of a vector function.
 
     Rewrite
     -------
@@ -41,9 +46,10 @@ def vectorise_innermost(sch: Any, block: Any, lanes: int) -> None:
     innermost = sch.get_loops(block)[-1]
     extent = sch.get(innermost).extent
     if lanes == 1 or not isinstance(extent, IntImm) or int(extent) % lanes:
-        return
-    _, inner = sch.split(innermost, [None, lanes])
+        return innermost
+    outer, inner = sch.split(innermost, [None, lanes])
     vectorise(sch, block, inner)
+    return outer
 
 
 def parallelise_copy(sch: Any, block: Any, lanes: int) -> None:
@@ -59,5 +65,4 @@ def parallelise_copy(sch: Any, block: Any, lanes: int) -> None:
         sch.parallel(sch.fuse(*loops[:-1]))
         vectorise_innermost(sch, block, lanes)
     else:
-        vectorise_innermost(sch, block, lanes)
-        sch.parallel(sch.get_loops(block)[0])
+        sch.parallel(vectorise_innermost(sch, block, lanes))

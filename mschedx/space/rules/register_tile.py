@@ -357,7 +357,8 @@ def attach_write_back(
     sch.reverse_compute_at(reader, loops.rows[-1], preserve_unit_loops=True)
     if contraction.output_plain[-1] != contraction.vector:
         return
-    vectorise_innermost(sch, reader, limits.lanes)
+    *tile, _ = sch.get_loops(reader)[-len(contraction.output_plain) :]
+    vectors = vectorise_innermost(sch, reader, limits.lanes)
     # Constant indices let the whole tile live in registers from the first zero to the last store.
-    for loop in sch.get_loops(reader)[-len(contraction.output_plain) - 1 : -1]:
+    for loop in (*tile, vectors):
         sch.unroll(loop)

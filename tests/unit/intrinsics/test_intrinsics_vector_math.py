@@ -21,7 +21,12 @@ def sigmoid(x):
     return np.where(x < 0, e, 1) / (1 + e)
 
 
+def gelu(x):
+    return x * (0.5 + np.vectorize(math.erf, otypes=["float64"])(x * 0.5**0.5) * 0.5)
+
+
 REFERENCE = {
+    "gelu": gelu,
     "exp": np.exp,
     "sigmoid": sigmoid,
     "tanh": np.tanh,
@@ -44,6 +49,8 @@ def apply(form, *arrays, target=None):
         if b is not None:
             other = b[i] if form.argument.endswith("scalar") else b[i, j]
             value = value - other if "minus" in form.argument else value + other
+        if form.function == "gelu":
+            return value * (0.5 + te.erf(value * 0.5**0.5) * 0.5)
         return getattr(te, form.function)(value)
 
     sch = Schedule(compute(element, *(array.shape for array in arrays)))
@@ -107,7 +114,23 @@ def test_every_argument_is_computed(form):
     other = b[:, None] if b.ndim == 1 else b
     argument = a - other if "minus" in form.argument else a + other
     expected = REFERENCE[form.function](argument.astype("float64"))
-    assert ulps(apply(form, a, b), expected).max() <= MOST_ULP[form.function]
+    result = apply(form, a, b)
+    if form.function == "gelu":
+        assert (np.abs(result - expected) <= 1.3 * np.spacing(np.abs(argument))).all()
+    else:
+        assert ulps(result, expected).max() <= MOST_ULP[form.function]
+
+
+@pytest.mark.parametrize("lanes", [16, 8, 4])
+def test_gelu_is_exact_to_the_last_place_of_its_argument(lanes):
+    x = np.linspace(-12, 12, 1 << 16, dtype="float32").reshape(-1, 16)
+    result = apply(VectorFunction("gelu", "a", lanes), x)
+    error = np.abs(result - gelu(x.astype("float64")))
+    assert (error <= 1.3 * np.spacing(np.abs(x))).all()
+    edges = np.float32([[-0.0, 0.0, np.inf, np.nan, 1e-42, -1e30, 1e30, 100] * 2])
+    expected = np.float32([-0.0, 0.0, np.inf, np.nan, 0.5e-42, -0.0, 1e30, 100])
+    found = apply(VectorFunction("gelu", "a", 16), edges)[0, :8]
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=2e-45)
 
 
 @pytest.mark.parametrize(
@@ -148,6 +171,12 @@ def test_forms_are_found_by_their_expression():
     assert found(lambda i, j, a: te.erf(a[i, j]), one) == ("erf", "a")
     assert found(lambda i, a: te.exp(a[i + 2]), (16,)) == ("exp", "a")
 
+    def biased(i, j, a, b):
+        z = b[j] + a[i, j]
+        return z * (0.5 + te.erf(z * 0.5**0.5) * 0.5)
+
+    assert found(biased, one, two) == ("gelu", "a_plus_vector")
+
 
 @pytest.mark.parametrize(
     "element",
@@ -160,6 +189,8 @@ def test_forms_are_found_by_their_expression():
         lambda i, j, a: te.exp(a[i, j] - a[i, 0]),
         lambda i, j, a: te.exp(a[i, 0] - a[i, j]),
         lambda i, j, a: te.exp(a[i, j // 2]),
+        lambda i, j, a: a[i, j] * (0.5 + te.erf(a[i, j] * 0.5) * 0.5),
+        lambda i, j, a: a[i, j] * (0.5 + te.erf(a[i, 0] * 0.5**0.5) * 0.5),
     ],
 )
 def test_other_expressions_stay_what_they_are(element):

@@ -21,16 +21,24 @@ TARGET = Target({"kind": "llvm", "mcpu": "haswell", "num-cores": 2})
 HARDWARE = Hardware.from_target(TARGET)
 
 
-def gemm(m, n, k, transposed=False, epilogue=False):
+def relu(value):
+    return te.max(value, 0.0)
+
+
+def gelu(value):
+    return value * (0.5 + te.erf(value * 0.5**0.5) * 0.5)
+
+
+def gemm(m, n, k, transposed=False, epilogue=None):
     a = te.placeholder((m, k), name="A")
     b = te.placeholder((n, k) if transposed else (k, n), name="B")
     r = te.reduce_axis((0, k), name="k")
     right = (lambda i, j: b[j, r]) if transposed else (lambda i, j: b[r, j])
     c = te.compute((m, n), lambda i, j: te.sum(a[i, r] * right(i, j), axis=r), name="C")
-    if not epilogue:
+    if epilogue is None:
         return te.create_prim_func([a, b, c])
     bias = te.placeholder((n,), name="bias")
-    d = te.compute((m, n), lambda i, j: te.max(c[i, j] + bias[j], 0.0), name="D")
+    d = te.compute((m, n), lambda i, j: epilogue(c[i, j] + bias[j]), name="D")
     return te.create_prim_func([a, b, bias, d])
 
 
@@ -43,8 +51,11 @@ FUNCTIONS = {
     "gemm-tall": gemm(96, 8, 24),
     "gemm-prime": gemm(37, 53, 29),
     "gemm-transposed": gemm(40, 48, 24, transposed=True),
-    "gemm-epilogue": gemm(32, 48, 24, epilogue=True),
-    "gemm-prime-epilogue": gemm(31, 43, 16, epilogue=True),
+    "gemm-epilogue": gemm(32, 48, 24, epilogue=relu),
+    "gemm-prime-epilogue": gemm(31, 43, 16, epilogue=relu),
+    "gemm-gelu": gemm(32, 48, 24, epilogue=gelu),
+    "gemm-prime-gelu": gemm(31, 43, 16, epilogue=gelu),
+    "gemm-prime-rows-gelu": gemm(31, 48, 16, epilogue=gelu),
     "gemm-batched": workload("batch_matmul_nkkm", 3, 16, 32, 24),
     "attention": workload("transpose_batch_matmul", 1, 16, 2, 8),
     "conv1d": workload("conv1d_nlc", 1, 20, 8, 16, 3, 2, 1),
@@ -116,6 +127,13 @@ def test_structure_says_parallel_unroll_and_vectorise_itself():
             unrolled,
             vectorised,
         ]
+
+
+def test_a_function_in_the_epilogue_is_a_call_for_the_whole_vector():
+    for sch in scheduled(FUNCTIONS["gemm-gelu"]):
+        text = sch.mod.script()
+        assert "mschedx_gelu_8" in text
+        assert "T.erf" not in text
 
 
 def test_one_structure_for_every_config():
