@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=11, help="turns of each contender")
     parser.add_argument("--stock", action="store_true", help="TVM's static_shape_tuning_pipeline")
     parser.add_argument("--kills", type=int, default=0, help="kill tuning so often, then finish")
-    parser.add_argument("--cold", action="store_true", help="time tasks with flushed caches")
+    parser.add_argument("--warm", action="store_true", help="time tasks with all in caches")
     parser.add_argument("--profile", action="store_true", help="each operator in its place")
     args = parser.parse_args()
     folder = args.work_dir or Path(tempfile.mkdtemp(prefix="mschedx-networks-"))
@@ -60,8 +60,8 @@ def compare(name: str, args: argparse.Namespace, folder: Path) -> None:
     """Tune one network, time it and its peers in turn, print a row each."""
     folder.mkdir(parents=True, exist_ok=True)
     library = folder / f"{name}.so"
-    work_dir = folder / (f"{name}-cold" if args.cold else name)
-    tuned = in_process(tune, name, args.trials_per_task, work_dir, library, args.profile, args.cold)
+    work_dir = folder / (f"{name}-warm" if args.warm else name)
+    tuned = in_process(tune, name, args.trials_per_task, work_dir, library, args.profile, args.warm)
     contenders = {"mschedx": (use_library, (name, str(library)))}
     if args.stock:
         stock = folder / f"{name}-stock.so"
@@ -115,16 +115,15 @@ def in_process(function: Any, *args: Any) -> Any:
 
 
 def tune(
-    name: str, trials_per_task: int, work_dir: Path, library: Path, profile: bool, cold: bool
+    name: str, trials_per_task: int, work_dir: Path, library: Path, profile: bool, warm: bool
 ) -> dict[str, Any]:
     """Tune and export a network; seconds from before the first import to a compiled network."""
     begin = time.perf_counter()
     from mschedx import LocalRunner, tune_model
-    from mschedx.measure import MeasureConfig
     from mschedx.models import make
 
     model, inputs = make(name)
-    runner = LocalRunner(config=MeasureConfig(flush_cache=True)) if cold else None
+    runner = LocalRunner() if warm else None
     result = tune_model(
         model, inputs, trials_per_task=trials_per_task, work_dir=work_dir, runner=runner
     )

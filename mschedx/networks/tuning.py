@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tvm.s_tir import meta_schedule as ms
 
 from mschedx import compat
+from mschedx.hardware import Hardware
 from mschedx.inputs import (
     check_seconds,
     check_seed,
@@ -24,6 +25,7 @@ from mschedx.record.work_dir import WorkDir, open_work_dir
 from mschedx.recorder import Outcome
 
 from .assembly import compiled
+from .caches import timing
 from .checking import Check, check_output
 from .choices import Choice, Origin, ranked_choices, tuned_choice
 from .importing import Imported, import_network
@@ -100,7 +102,8 @@ def tune_model(
         Same seed, same candidates, in an uninterrupted run.
     space, strategy, cost_model, builder, runner : optional
         Whatever ``ms.tune_tasks`` takes, names included; mschedx's own when None. One cost model
-        serves all tasks.
+        serves all tasks. The runner of our own times a task with all but its first argument out
+        of the caches, where the network's weights are more than these hold.
     progress : bool | NetworkProgress
         Show a table of the tasks (plain lines when not on a terminal), or a display of one's own.
     timeout_s : float, optional
@@ -213,9 +216,7 @@ def _parts(job: _Job, work_dir: WorkDir) -> Parts:
 
         builder = LocalBuilder()
     if runner is None:
-        from mschedx.measure import LocalRunner
-
-        runner = LocalRunner()
+        runner = _local_runner(job)
     space, strategy, cost_model = given["space"], given["strategy"], given["cost_model"]
     if space is None:
         from mschedx.space import for_target
@@ -237,6 +238,15 @@ def _parts(job: _Job, work_dir: WorkDir) -> Parts:
         runner=_made(ms.Runner, runner),
         database=ms.database.JSONDatabase(work_dir=str(work_dir.path)),
     )
+
+
+def _local_runner(job: _Job) -> Any:
+    from mschedx.measure import LocalRunner
+
+    if job.target.kind.name != "llvm":
+        return LocalRunner()
+    hardware = Hardware.from_target(job.target)
+    return LocalRunner(config=timing(job.fused, max(hardware.l2_bytes, hardware.l3_bytes)))
 
 
 def _made(kind: Any, part: Any) -> Any:

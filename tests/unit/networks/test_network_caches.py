@@ -1,0 +1,29 @@
+import torch
+from tiny_networks import two
+from tvm import relax
+
+from mschedx.networks.caches import timing, weight_bytes
+from mschedx.networks.importing import import_network
+
+
+def test_weights_count_once():
+    model, inputs = two()
+    own = sum(parameter.numel() for parameter in model.parameters()) * 4
+    assert weight_bytes(import_network(model, inputs).mod) == own
+
+
+def test_weights_of_few_bits_count_as_such():
+    x = relax.Var("x", relax.TensorType([4], "int8"))
+    builder = relax.BlockBuilder()
+    with builder.function("main", [x]):
+        one = relax.const(torch.ones(4, dtype=torch.int8).numpy())
+        builder.emit_func_output(builder.emit(relax.op.add(x, one)))
+    assert weight_bytes(builder.get()) == 4
+
+
+def test_tasks_are_timed_cold_where_their_weights_are():
+    model, inputs = two()
+    mod = import_network(model, inputs).mod
+    size = weight_bytes(mod)
+    assert not timing(mod, size).flush_cache
+    assert timing(mod, size - 1).flush_cache
