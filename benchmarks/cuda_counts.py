@@ -33,9 +33,10 @@ Ratios = dict[str, list[float]]
 def predicted(sketch: Sketch, config: np.ndarray) -> dict[str, float]:
     """What the statements and the model say of one config."""
     configs = config[None]
-    views = ProgramView(sketch.statements, sketch.analysis.allocations)(configs).statements
+    program = ProgramView(sketch.statements, sketch.analysis.allocations)(configs)
+    views = program.statements
     kernel = next(v.statement.kernel for v in views if v.statement.kernel is not None)
-    block = cuda._block(views, sketch.analysis.allocations, kernel, configs)
+    block = cuda._block(views, program.allocations, kernel)
     found: dict[str, float] = defaultdict(float)
     for view in views:
         instances = float(view.extents.prod(axis=0)[0]) if len(view.extents) else 1.0

@@ -23,7 +23,7 @@ def test_the_python_blocks_run_in_their_order(tmp_path):
     shown = blocks("python")
     assert len(shown) >= 4
     script = fewer("\n".join(shown))
-    assert script.count("=4") == 2
+    assert script.count("=4") == 3
     check = "\nassert np.allclose(c, a @ b, rtol=1e-3), 'the compiled winner computes'\n"
     done = subprocess.run(
         [sys.executable, "-c", script + check], cwd=tmp_path, capture_output=True, text=True
