@@ -1,0 +1,57 @@
+"""The ``mschedx`` command. Nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+from mschedx.streams import abandon, about, complain, flush, open_streams
+
+from .arguments import make_parser
+from .status import BAD_REQUEST, INTERRUPTED, MACHINE
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Returns
+    -------
+    int
+        The exit status: 0; 1 where nothing better than the function as it is was found; 2 for a
+        bad request; 3 where the machine is to blame (a full disk, a dead helper process, a missing
+        linker, an output that cannot be written); 130 after Ctrl-C.
+    """
+    open_streams()
+    try:
+        return _run(argv)
+    except BrokenPipeError:  # the reader (head, less) has seen enough
+        abandon(sys.stdout)
+        return 0
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    args = make_parser().parse_args(argv)
+    command: Callable[[argparse.Namespace], int] = args.command
+    try:
+        status = command(args)
+        flush(sys.stdout)
+        return status
+    except KeyboardInterrupt:
+        complain("interrupted")
+        return INTERRUPTED
+    except (ValueError, TypeError, FileNotFoundError) as error:
+        complain(str(error))
+        return BAD_REQUEST
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        complain(about(error))
+        return MACHINE
+    except RuntimeError as error:
+        from mschedx.measure.failures import MachineTrouble
+
+        if not isinstance(error, MachineTrouble):
+            raise
+        complain(str(error))
+        return MACHINE

@@ -1,0 +1,285 @@
+"""What each subcommand does; called with its parsed arguments, returns the exit status."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from mschedx.streams import complain
+
+from .status import INTERRUPTED, NOTHING_FOUND
+
+
+def _workload(args: argparse.Namespace) -> Any:
+    """The operator that is asked for; its sizes are checked before anything heavy is imported."""
+    from mschedx.workloads import Workload, find
+
+    operator = find(args.op)
+    if args.shape is None:
+        raise ValueError(f"{args.op} needs --shape {operator.describe()}")
+    operator.complete(args.shape)
+    return Workload(args.op, args.op, args.shape, args.dtype)
+
+
+def rank(args: argparse.Namespace) -> int:
+    """Print the best configs of an operator, none measured."""
+    workload = _workload(args)
+
+    from mschedx.compat import without_torch
+
+    with without_torch():
+        from mschedx.ranking import rank
+    options = {"model": args.model, "space": args.space, "seed": args.seed}
+    best = rank(workload.func(), args.target, args.limit, **options)
+    for place, one in enumerate(best, start=1):
+        config = ", ".join(f"{name} = {value}" for name, value in one.decisions().items())
+        print(f"{place:3}  {one.latency_s * 1e6:9.4g} us predicted; {one.reasons[0]}; {config}")
+    return 0
+
+
+def explain(args: argparse.Namespace) -> int:
+    """Print what a measured trial's statements cost, predicted and measured."""
+    from mschedx.bench.explain import explain
+
+    print(explain(args.work_dir, args.trial, args.workload, args.space))
+    return 0
+
+
+def tune(args: argparse.Namespace) -> int:
+    """Tune an operator, then time the winner beside other libraries."""
+    from mschedx.workloads import OPERATORS
+
+    if args.op == "list":
+        for operator in OPERATORS.values():
+            print(f"{operator.name:18} --shape {operator.describe()}")
+        return 0
+    workload = _workload(args)
+
+    # Before TVM is imported here: the workers import theirs at the same time.
+    from mschedx.compat import without_torch
+    from mschedx.measure import start
+
+    start()
+    with without_torch():  # a second; the final table has its own process for torch
+        from mschedx.tuning import tune
+
+    work_dir = args.work_dir or Path(
+        f"mschedx_{args.op}_{'x'.join(map(str, args.shape))}_{args.dtype}"
+    )
+    result = tune(
+        workload.func(),
+        args.target,
+        trials=args.trials,
+        work_dir=work_dir,
+        seed=args.seed,
+        space=args.space,
+        patience=args.patience,
+        **_parts(args.strategy, args.cost_model),
+        timeout_s=args.timeout,
+        progress=not args.quiet,
+    )
+    if result.schedule is None:
+        complain(_no_winner(result))
+        return NOTHING_FOUND
+
+    from mschedx.bench.summary import print_summary
+
+    print_summary(workload, result, compare=not args.no_compare)
+    if result.unscheduled:
+        complain(result.notes[-1])
+        return NOTHING_FOUND
+    return INTERRUPTED if result.interrupted else 0
+
+
+def tune_model(args: argparse.Namespace) -> int:
+    """Tune a network from a file or a factory."""
+    from mschedx.networks.command import tune_from_command
+
+    result = tune_from_command(args)
+    return INTERRUPTED if result.interrupted else 0
+
+
+def _parts(strategy: str | None, cost_model: str | None) -> dict[str, Any]:
+    """The strategy and cost model of the names that were given."""
+    if strategy != "gradient":
+        return {"strategy": strategy, "cost_model": cost_model}
+    if cost_model is not None:
+        raise ValueError(
+            f"expected no --cost-model with --strategy gradient, got {cost_model!r}: the models "
+            "that TVM knows by name have no gradients; FelixMLP is taken"
+        )
+    from mschedx.cost import FelixMLP
+    from mschedx.search import GradientDescent
+
+    return {"strategy": GradientDescent(), "cost_model": FelixMLP()}
+
+
+def report(args: argparse.Namespace) -> int:
+    """Write the page of a run or of a comparison."""
+    from mschedx.report.analysis import analyse_run
+    from mschedx.report.figures import run_figures
+    from mschedx.report.network import analyse_folder, count_workloads, write_folder_page
+    from mschedx.report.page import write_page
+    from mschedx.report.png import write_pngs
+
+    output = args.output or args.work_dir / "report.html"
+    if (args.work_dir / "cells.jsonl").exists():
+        return _report_comparison(args.work_dir, output, args.png)
+    if args.workload is None and count_workloads(args.work_dir) > 1:
+        print(write_folder_page(analyse_folder(args.work_dir), output))
+        return 0
+    report = analyse_run(args.work_dir, args.workload, calibrate=not args.no_calibrate)
+    print(write_page(report, output))
+    if args.png:
+        for path in write_pngs(run_figures(report), output.parent, output.stem):
+            print(path)
+    return 0
+
+
+def _report_comparison(folder: Path, output: Path, png: bool) -> int:
+    from mschedx.bench.compare import present
+
+    results, final, tuners = present.read_comparison(folder)
+    for path in present.write_comparison(results, final, tuners, tuners[-1], output, png=png):
+        print(path)
+    return 0
+
+
+def compare(args: argparse.Namespace) -> int:
+    """Tune with several tuners, print the tables, write the page."""
+    from mschedx.bench.compare.tuners import TUNERS, find_tuners
+
+    if args.tuners == "list":
+        for tuner in TUNERS.values():
+            print(f"{tuner.name:18} {tuner.about}")
+        return 0
+    if args.workloads == "list":
+        from mschedx.bench.suite import GROUPS
+
+        for group, workloads in GROUPS.items():
+            print(f"{group:18} {', '.join(workload.name for workload in workloads)}")
+        return 0
+    tuners = find_tuners(args.tuners)
+    names = [tuner.name for tuner in tuners]
+    reference = args.reference or names[-1]
+    if reference not in names:
+        raise ValueError(f"--reference {reference} is not among --tuners {args.tuners}")
+    if args.seeds < 1 or args.trials < 1:
+        raise ValueError(
+            f"expected seeds and trials of at least 1, got {args.seeds}, {args.trials}"
+        )
+
+    from mschedx.bench.compare import harness, present
+    from mschedx.bench.suite import find_workloads
+
+    comparison = harness.Comparison(
+        find_workloads(args.workloads),
+        tuners,
+        args.seeds,
+        args.trials,
+        args.out,
+        args.timeout,
+        args.warm,
+    )
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    results = harness.run_comparison(comparison, say)
+    final = harness.time_winners(comparison, say)
+    console = present.console()
+    for table in present.all_tables(results, final, names, reference):
+        console.print(table)
+    page = args.out / "report.html"
+    for path in present.write_comparison(results, final, names, reference, page, png=args.png):
+        print(path)
+    return 0
+
+
+def replay(args: argparse.Namespace) -> int:
+    """Run searches on recorded trials and print how they fared."""
+    from mschedx.bench import replay
+    from mschedx.bench.compare.tables import replay_table
+
+    known = replay.contenders()
+    if args.strategy == "list":
+        print("\n".join(known))
+        return 0
+    chosen = [replay.find_contender(name, known) for name in args.strategy.split(",")]
+    from mschedx.search.strategy import round_size
+
+    batch = round_size(args.trials) if args.trials_per_round is None else args.trials_per_round
+    if min(args.seeds, args.trials, batch) < 1:
+        raise ValueError("expected seeds, trials and trials per round of at least 1")
+    landscape = replay.load_landscape(args.work_dir, args.workload, args.space)
+    curves = replay.compare_searches(
+        landscape,
+        chosen,
+        seeds=args.seeds,
+        trials=args.trials,
+        batch=batch,
+    )
+
+    from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else 120).print(
+        replay_table(curves, landscape.best_s, len(landscape.points))
+    )
+    return 0
+
+
+def dataset(args: argparse.Namespace) -> int:
+    """Measure random configs of workloads into a data set."""
+    from mschedx.bench.collect import collect
+    from mschedx.bench.suite import find_workloads
+    from mschedx.inputs import normalize_target
+
+    file = collect(
+        find_workloads(args.workloads),
+        normalize_target(args.target),
+        args.file,
+        trials=args.trials,
+        space=args.space,
+        seed=args.seed,
+    )
+    for note in file.notes:
+        print(f"mschedx: {args.file}: {note}", file=sys.stderr)
+    print(args.file)
+    return 0
+
+
+def train(args: argparse.Namespace) -> int:
+    """Train a cost model on data sets and print how it ranks held-out tasks."""
+    from mschedx.bench.pretrain import pretrain
+    from mschedx.bench.pretrain_table import metrics_table
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    output = args.output or Path(f"{args.model}.safetensors")
+    tested = pretrain(
+        args.files,
+        output,
+        model=args.model,
+        held_out=args.held_out,
+        epochs=args.epochs,
+        published=args.published,
+        seed=args.seed,
+        say=say,
+    )
+    if tested:
+        from rich.console import Console
+
+        Console(width=None if sys.stdout.isatty() else 120).print(metrics_table(tested))
+    print(output)
+    return 0
+
+
+def _no_winner(result: Any) -> str:
+    try:
+        result.compile()
+    except RuntimeError as error:
+        return str(error)
+    return "no winner"
