@@ -10,7 +10,6 @@ A new search is one file: the algorithm, and a subclass of `Strategy` that says 
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -112,12 +111,19 @@ class Given:
     start: tuple[Schedule | Trace, ...] = ()
 
     def spaces(self, task: Task) -> SketchSet | None:
-        """The sketches of a task, those without valid configs left out; None if there are none."""
-        kept = []
-        for sketch in self.sketches:
-            if sketch.task.key == task.key:
-                with contextlib.suppress(EmptySpace, UnsupportedTrace):
-                    kept.append(searched(sketch))
+        """The sketches of a task, those without valid configs left out; None if none is given."""
+        own = [sketch for sketch in self.sketches if sketch.task.key == task.key]
+        kept, reasons = [], []
+        for sketch in own:
+            try:
+                kept.append(searched(sketch))
+            except (EmptySpace, UnsupportedTrace) as error:  # noqa: PERF203
+                reasons.append(str(error))
+        if own and not kept:
+            raise ValueError(
+                f"task {task.name}: nothing to search, none of the {len(own)} sketches that were "
+                f"given has a valid config: {'; '.join(reasons)}"
+            )
         return SketchSet(kept, None, task) if kept else None
 
     def first(self, space: SketchSet) -> Points:

@@ -382,3 +382,15 @@ def test_strategies_of_tvm_are_refused_where_they_would_search_more(tmp_path):
     parts = quick(Runner(), space=fixed, strategy="evolutionary")
     with pytest.raises(TypeError, match="expected a strategy of mschedx with sketches as space="):
         tune(gemm(), trials=2, work_dir=tmp_path, **parts)
+
+
+def test_sketches_without_a_config_are_not_replaced_by_the_whole_space(tmp_path):
+    from mschedx.space.algebra.constraints import equal
+    from mschedx.space.algebra.expression import column
+    from mschedx.space.sketch import Sketch
+
+    sketch, _, decision = sketch_and_fixed()
+    nothing = Sketch(sketch.design, extra=[equal(column(decision.column), 7, "test")])
+    parts = quick(Runner(), space=nothing, strategy=ConstrainedRandom(), cost_model="none")
+    with pytest.raises(ValueError, match="none of the 1 sketches that were given has a valid"):
+        tune(gemm(), trials=2, work_dir=tmp_path, **parts)
