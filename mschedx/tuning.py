@@ -277,6 +277,11 @@ def tune(
         check_trials(patience, "patience")
     if on_round is not None and not callable(on_round):
         raise TypeError(f"expected on_round to be callable, got {type(on_round).__name__}")
+    if not isinstance(start, (list, tuple)):
+        raise TypeError(
+            f"expected start as a list of schedules or traces, got {type(start).__name__}: one alone "
+            "is start=[schedule]"
+        )
     check_seconds("timeout_s", timeout_s)
     check_seed(seed)
     module, resolved = normalize_mod(mod), normalize_target(target)

@@ -375,6 +375,8 @@ def test_start_is_measured_first_and_taken_into_account(tmp_path):
     other = tvm.s_tir.Schedule(normalize_mod(gemm()))
     with pytest.raises(ValueError, match=r"another at position 0 of start"):
         tune(gemm(), trials=8, start=[other], **parts)
+    with pytest.raises(TypeError, match=r"expected start as a list of .*, got Schedule"):
+        tune(gemm(), trials=8, start=known[0], **parts)
 
 
 def test_strategies_of_tvm_are_refused_where_they_would_search_more(tmp_path):

@@ -239,19 +239,16 @@ def test_candidates_do_not_depend_on_the_hash_seed():
 class TestFirst:
     """Points to measure before the search is asked."""
 
+    def task(self, space, first, **sizes):
+        materialize, rng = Materializer(space, hash), np.random.default_rng(0)
+        return TaskSearch(
+            space, RandomSearch(), NoScorer(), materialize, rng=rng, first=first, **sizes
+        )
+
     def test_they_come_first_once_and_the_search_goes_on(self):
         space = SketchSet([ToySketch(), ToySketch(m=8)])
         known = space.sample(5, np.random.default_rng(7)).distinct()
-        task = TaskSearch(
-            space,
-            RandomSearch(),
-            NoScorer(),
-            Materializer(space, hash),
-            trials=20,
-            batch=3,
-            rng=np.random.default_rng(0),
-            first=known,
-        )
+        task = self.task(space, known, trials=20, batch=3)
         batches = []
         while batch := task.next_batch():
             batches.append([candidate.point.codes()[0] for candidate in batch])
@@ -264,16 +261,7 @@ class TestFirst:
         space = SketchSet([ToySketch()])
         invalid = space.sample(1, np.random.default_rng(7))
         invalid.configs[0, 7] = 3
-        task = TaskSearch(
-            space,
-            RandomSearch(),
-            NoScorer(),
-            Materializer(space, hash),
-            trials=4,
-            batch=2,
-            rng=np.random.default_rng(0),
-            first=invalid,
-        )
+        task = self.task(space, invalid, trials=4, batch=2)
         batch = task.next_batch()
         assert batch[0].point.codes() == invalid.codes()
         task.tell(np.ones(2))
