@@ -279,8 +279,8 @@ def tune(
         raise TypeError(f"expected on_round to be callable, got {type(on_round).__name__}")
     if not isinstance(start, (list, tuple)):
         raise TypeError(
-            f"expected start as a list of schedules or traces, got {type(start).__name__}: one alone "
-            "is start=[schedule]"
+            "expected start as a list of schedules or traces, got "
+            f"{type(start).__name__}: one alone is start=[schedule]"
         )
     check_seconds("timeout_s", timeout_s)
     check_seed(seed)
