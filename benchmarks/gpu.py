@@ -1,9 +1,13 @@
 """All checks and measurements that need an NVIDIA GPU (sm_80 or newer), in stages that resume.
 
     python benchmarks/gpu.py --stage intrinsics      # every intrinsic against NumPy, to the bit
+    python benchmarks/gpu.py --stage rules           # every CUDA rule on small shapes
     python benchmarks/gpu.py --stage space           # sampled configs launch and are right
     python benchmarks/gpu.py --stage table           # tuned, against TVM's default and cuBLAS
-    python benchmarks/gpu.py --compile-only          # the first two up to machine code, no GPU
+    python benchmarks/gpu.py --compile-only          # the first three up to machine code, no GPU
+
+The rules stage runs the workloads that `cuda_executed.py` executes without a GPU, on the same
+arguments: where the two disagree, the emulator is wrong.
 
 Each call ends within ``--budget-s`` seconds, 480 by default, and says whether something is left;
 the same command then goes on where it stopped (exit status: 0 all done, 2 something left, 1
@@ -22,7 +26,8 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +37,7 @@ from gpu_stages import Budget, Journal, Record, Stage, advance
 if TYPE_CHECKING:
     from gpu_checks import Checker
 
-STAGES = ("intrinsics", "space", "table")
+STAGES = ("intrinsics", "rules", "space", "table")
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -46,6 +51,9 @@ def main() -> int:
     target = Target("nvidia/nvidia-a100") if args.compile_only else gpu_checks.device_target()
     device = {"name": "compile-only"} if args.compile_only else describe_device()
     slug = re.sub(r"[^a-z0-9]+", "-", device["name"].lower()).strip("-")
+    if args.shared_kib:
+        target = gpu_checks.with_shared_memory(target, args.shared_kib)
+        slug += f"-{args.shared_kib}kib"
     journal = Journal(args.out / f"{slug}.jsonl")
     checker = gpu_checks.Checker(target, args.workers, args.compile_only)
     wanted = STAGES if args.stage == "all" else (args.stage,)
@@ -73,7 +81,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--budget-s", type=float, default=480, help="seconds this call may take")
     parser.add_argument("--compile-only", action="store_true", help="for sm_80; needs nvcc, no GPU")
     parser.add_argument("--configs", type=int, default=48, help="sampled configs a workload")
-    parser.add_argument("--only", default="", help="workloads of the space stage, by commas")
+    parser.add_argument("--only", default="", help="workloads of a stage, by commas")
+    parser.add_argument("--tuners", default="heron,tvm", help="the table's, as mschedx compare has")
+    parser.add_argument(
+        "--shared-kib", type=int, default=0, help="shared memory a block may use; 0: TVM's 48"
+    )
     parser.add_argument("--trials", type=int, default=64, help="trials of every tuner")
     parser.add_argument("--workers", type=int, default=4, help="programs at a time")
     parser.add_argument("--retry", action="store_true", help="do again what went wrong")
@@ -86,13 +98,16 @@ def _stages(
 ) -> Iterator[Stage]:
     if "intrinsics" in wanted:
         yield intrinsic_stage(checker)
+    names = args.only.split(",") if args.only else None
+    if "rules" in wanted:
+        yield from rule_stages(checker, args.configs, names)
     if "space" in wanted:
-        names = args.only.split(",") if args.only else None
         yield from space_stages(checker, args.configs, names)
     if "table" in wanted and not args.compile_only:
         from gpu_table import Table
 
-        table = Table(checker.target, args.trials, args.out / f"{slug}-{args.trials}")
+        folder = args.out / f"{slug}-{args.trials}"
+        table = Table(checker.target, args.trials, folder, tuple(args.tuners.split(",")), names)
         yield Stage("table", table.keys(), 1, table.work)
 
 
@@ -112,31 +127,59 @@ def space_stages(checker: Checker, configs: int, names: list[str] | None = None)
     """A stage per workload: ``configs`` sampled configs, against the unscheduled program."""
     import gpu_checks
 
+    def prepared(name: str) -> tuple[list[Any], tuple[str, float]]:
+        mod = gpu_checks.workload(name)
+        found = gpu_checks.sketches_of(mod, checker.target)
+        return gpu_checks.sampled(found, configs, seed=0), checker.reference(mod)
+
+    for name in names or gpu_checks.WORKLOADS:
+        yield sampled_stage("space", name, configs, checker, prepared)
+
+
+def rule_stages(checker: Checker, configs: int, names: list[str] | None = None) -> Iterator[Stage]:
+    """A stage per small workload of the emulator's: ``configs`` sampled configs each."""
+    import gpu_checks
+    from cuda_workloads import WORKLOADS
+
+    def prepared(name: str) -> tuple[list[Any], tuple[str, float]]:
+        found = WORKLOADS[name].sketches(checker.target)
+        expected = checker.whole_numbers(WORKLOADS[name].module())
+        return gpu_checks.sampled(found, configs, seed=0), expected
+
+    for name in names or WORKLOADS:
+        yield sampled_stage("rules", name, configs, checker, prepared)
+
+
+def sampled_stage(
+    stage: str,
+    name: str,
+    configs: int,
+    checker: Checker,
+    prepared: Callable[[str], tuple[list[Any], tuple[str, float]]],
+) -> Stage:
+    """A stage of sampled schedules; ``prepared`` gives them, and the expected result's file."""
+    import gpu_checks
+
     from mschedx.space import InvalidSchedule
 
-    def stage(name: str) -> Stage:
-        sampled: list[Any] = []
-        expected: list[Any] = []
+    @cache
+    def once() -> tuple[list[Any], tuple[str, float]]:
+        return prepared(name)
 
-        def work(keys: list[str], _: float) -> Iterator[Record]:
-            if not sampled:
-                mod = gpu_checks.workload(name)
-                sampled.extend(gpu_checks.sampled(mod, checker.target, configs, seed=0))
-                expected.extend(checker.reference(mod))
-            cases = {}
-            for key in keys:
-                outcome = sampled[int(key.rpartition("/")[2])]
-                if isinstance(outcome, InvalidSchedule):
-                    yield {"key": key, "ok": False, "reason": f"invalid: {outcome}"[:500]}
-                else:
-                    cases[key] = gpu_checks.Case(outcome, *expected)
-            yield from checker.run(cases)
+    def work(keys: list[str], _: float) -> Iterator[Record]:
+        sampled, expected = once()
+        cases = {}
+        for key in keys:
+            outcome = sampled[int(key.rpartition("/")[2])]
+            if isinstance(outcome, InvalidSchedule):
+                yield {"key": key, "ok": False, "reason": f"invalid: {outcome}"[:500]}
+            else:
+                cases[key] = gpu_checks.Case(outcome, *expected)
+        yield from checker.run(cases)
 
-        # The number of configs is in the key: another number draws other ones.
-        keys = [f"{name}/{configs}/{i}" for i in range(configs)]
-        return Stage("space", keys, 2 * checker.workers, work)
-
-    yield from (stage(name) for name in (names or gpu_checks.WORKLOADS))
+    # The number of configs is in the key: another number draws other ones.
+    keys = [f"{name}/{configs}/{i}" for i in range(configs)]
+    return Stage(stage, keys, 2 * checker.workers, work)
 
 
 def describe_device() -> dict[str, str]:
@@ -181,6 +224,8 @@ def _name(record: Record) -> str:
 def _write_table(
     journal: Journal, device: dict[str, str], slug: str, args: argparse.Namespace
 ) -> None:
+    from mschedx.bench.compare.tuners import find_tuners
+
     rows: dict[str, Record] = {}
     for record in journal.of("table"):
         name, trials, what = record["key"].split("/")
@@ -190,7 +235,7 @@ def _write_table(
         row = {k: v for k, v in record.items() if k not in ("stage", "key", "finished")}
         if earlier:
             row["wall_s"] = round(row["wall_s"] + sum(earlier), 1)
-        rows.setdefault(name, {})[what] = row
+        rows.setdefault(name, {})[what.partition(":")[0]] = row
     if not rows:
         return
     today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
@@ -199,15 +244,12 @@ def _write_table(
         "date": today,
         "command": shlex.join(["python", "benchmarks/gpu.py", *sys.argv[1:]]),
         "trials": args.trials,
-        "tuners": {
-            "heron": "mschedx: its space, ConstrainedEvolution, HeronXGB",
-            "tvm": "TVM's default space, evolutionary search, xgb; mschedx's builder and runner",
-        },
+        "tuners": {one.name: one.about for one in find_tuners(args.tuners)},
         "timing": (
             "in turn, best of two medians; tuned kernels by TVM's time_evaluator, the vendor's by "
             "CUDA events of torch"
         ),
-        "checks": {name: _count(journal.of(name)) for name in ("intrinsics", "space")},
+        "checks": {name: _count(journal.of(name)) for name in ("intrinsics", "rules", "space")},
         "workloads": rows,
     }
     RESULTS.mkdir(exist_ok=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,14 @@ from tvm.s_tir import Schedule
 from tvm.target import Target
 
 from mschedx import compat
+from mschedx.emulator.check import reference
 from mschedx.intrinsics.cuda import INTRINSICS, CudaIntrinsic
 from mschedx.measure import verification_jobs, work
 from mschedx.measure.pool import Job, Outcome, PoolConfig, carry_out, total_memory_bytes
 from mschedx.measure.reference import precision
 from mschedx.measure.timing import numpy_dtype
 from mschedx.measure.tolerance import Difference
-from mschedx.space import InvalidSchedule, for_target, sketches
+from mschedx.space import InvalidSchedule, Sketch, for_target, sketches
 
 TIMEOUT_S = 120.0
 WORKLOADS = ("f16", "bf16", "int8", "f16_1000", "bf16_1000", "int8_1000", "conv2d")
@@ -53,6 +54,11 @@ def device_target() -> Target:
     if major < 8:
         raise RuntimeError(f"expected a GPU of sm_80 or newer, got {target.attrs['arch']}")
     return target
+
+
+def with_shared_memory(target: Target, kib: int) -> Target:
+    """Let a block use ``kib`` KiB of shared memory; TVM says 48, what a GPU gives unasked."""
+    return Target({**dict(target.export()), "max_shared_memory_per_block": kib * 1024})
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +129,17 @@ class Checker:
             raise RuntimeError(f"the unscheduled program could not be run: {outcome.error}")
         return str(outcome.value), precision(mod).relative_tolerance()
 
-    def store(self, before: list[np.ndarray], after: list[np.ndarray]) -> str:
+    def whole_numbers(self, mod: tvm.IRModule) -> tuple[str, float]:
+        """Run the unscheduled program on the emulator's arguments: file of the results, tolerance.
+
+        They are whole numbers, whose sums of products no type rounds.
+        """
+        if self.compile_only:
+            return "", 0.0
+        found = reference(mod, np.random.default_rng(0))
+        return self.store(found.before, found.after), found.relative_tolerance
+
+    def store(self, before: Sequence[np.ndarray], after: Sequence[np.ndarray]) -> str:
         """Write arguments and results as ``verification_jobs.run_and_compare`` reads them."""
         handle, path = tempfile.mkstemp(suffix=".npz", dir=self.folder)
         raw = {f"before_{i}": _bytes(array) for i, array in enumerate(before)}
@@ -224,16 +240,21 @@ def workload(name: str) -> tvm.IRModule:
     return tvm.IRModule({"main": te.create_prim_func(tensor_core.WORKLOADS[name]())})
 
 
-def sampled(
-    mod: tvm.IRModule, target: Target, count: int, seed: int
-) -> list[Schedule | InvalidSchedule]:
-    """Draw ``count`` configs of mschedx's space, spread over its sketches; always the same ones."""
+def sketches_of(mod: tvm.IRModule, target: Target) -> list[Sketch]:
+    """Generate and analyse mschedx's space of a module."""
+    return sketches(mod, target, for_target(target))
+
+
+def sampled(found: list[Sketch], count: int, seed: int) -> list[Schedule | InvalidSchedule]:
+    """Draw ``count`` configs, spread over the sketches; always the same ones.
+
+    A sketch with fewer configs than its share gives them several times.
+    """
     rng = np.random.default_rng(seed)
-    found = sketches(mod, target, for_target(target))
     shares = np.array_split(np.arange(count), len(found))
-    return [
-        outcome
-        for sketch, share in zip(found, shares, strict=True)
-        if len(share)
-        for outcome in sketch.schedules(sketch.sample(len(share), rng))
-    ]
+    outcomes: list[Schedule | InvalidSchedule] = []
+    for sketch, share in zip(found, shares, strict=True):
+        if len(share):
+            configs = sketch.sample(len(share), rng)
+            outcomes += sketch.schedules(configs[np.arange(len(share)) % len(configs)])
+    return outcomes

@@ -21,9 +21,6 @@ from mschedx.bench.compare.tuners import find_tuners
 from mschedx.measure.timing import numpy_dtype, random_array
 from mschedx.tuning import TuneResult
 
-TUNERS = ("heron", "tvm")
-"""Tuners of ``mschedx compare``: mschedx's defaults, and TVM's search and model on TVM's space."""
-
 WORKLOADS: dict[str, Callable[[], Any]] = {
     "f16_1024": tensor_core.WORKLOADS["f16"],
     "f16_2048": lambda: tensor_core.dense(2048, "float16", "float32"),
@@ -39,16 +36,31 @@ _REPEAT_MS = 20
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """What is compared, on what, and where the tuning's folders are."""
+    """What is compared, on what, and where the tuning's folders are.
+
+    Attributes
+    ----------
+    target : Target
+    trials : int
+    folder : Path
+    tuners : tuple[str, ...]
+        Names that ``mschedx compare`` knows.
+    names : list[str] or None
+        Of `WORKLOADS`; None: all.
+    """
 
     target: Target
     trials: int
     folder: Path
+    tuners: tuple[str, ...]
+    names: list[str] | None = None
 
     def keys(self) -> list[str]:
         """Tuning, then the final timing, of each workload."""
-        whats = (*TUNERS, "final")
-        return [f"{name}/{self.trials}/{what}" for name in WORKLOADS for what in whats]
+        whats = (*self.tuners, f"final:{'+'.join(self.tuners)}")
+        return [
+            f"{name}/{self.trials}/{what}" for name in self.names or WORKLOADS for what in whats
+        ]
 
     def work(self, keys: list[str], left_s: float) -> list[Record]:
         """Tune, or time the winners; as a stage asks it to."""
@@ -56,7 +68,7 @@ class Table:
 
     def _one(self, key: str, left_s: float) -> Record:
         name, _, what = key.split("/")
-        if what == "final":
+        if what.startswith("final:"):
             return {"key": key, **self.final(name)}
         result = self.tune(name, what, max(1.0, left_s - _LAST_ROUND_S))
         return {
@@ -88,7 +100,7 @@ class Table:
     def final(self, name: str) -> Record:
         """Time the winners and the vendor's kernel in turn, twice; medians in seconds."""
         calls: dict[str, Callable[[], float]] = {}
-        for tuner in TUNERS:
+        for tuner in self.tuners:
             result = self.tune(name, tuner, verify=False)
             if result.schedule is not None:
                 calls[tuner] = tvm_timer(result)

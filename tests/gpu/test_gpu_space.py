@@ -9,11 +9,11 @@ pytestmark = pytest.mark.gpu
     "name", ["f16", "bf16", "int8", "f16_1000", "bf16_1000", "int8_1000", "conv2d"]
 )
 def test_sampled_configs_are_right(checker, name):
-    from gpu_checks import Case, sampled, workload
+    from gpu_checks import Case, sampled, sketches_of, workload
 
     mod = workload(name)
     expected, relative = checker.reference(mod)
-    schedules = sampled(mod, checker.target, 8, seed=1)
+    schedules = sampled(sketches_of(mod, checker.target), 8, seed=1)
     cases = {str(i): Case(sch, expected, relative) for i, sch in enumerate(schedules)}
     wrong = [record for record in checker.run(cases) if not record["ok"]]
     assert not wrong

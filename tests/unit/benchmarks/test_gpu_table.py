@@ -20,9 +20,9 @@ def table(tmp_path_factory):
         patch.setattr(
             gpu_table, "WORKLOADS", {"small": lambda: gpu_table.tensor_core.tw.matmul(32, 32, 32)}
         )
-        patch.setattr(gpu_table, "TUNERS", ("heron", "random"))
         patch.setattr(gpu_table, "_REPEATS", 2)
-        yield gpu_table.Table(host_target(), 4, tmp_path_factory.mktemp("table"))
+        folder = tmp_path_factory.mktemp("table")
+        yield gpu_table.Table(host_target(), 4, folder, ("heron", "random"))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -35,10 +35,12 @@ def test_a_torch_without_cuda_leaves_its_line_out():
 def test_tunes_times_and_writes(table, tmp_path, monkeypatch):
     journal = Journal(tmp_path / "j.jsonl")
     stage = Stage("table", table.keys(), 1, table.work)
-    assert stage.keys == ["small/4/heron", "small/4/random", "small/4/final"]
+    assert stage.keys == ["small/4/heron", "small/4/random", "small/4/final:heron+random"]
     assert advance(stage, journal, Budget(300))
     monkeypatch.setattr(gpu, "RESULTS", tmp_path / "results")
-    gpu._write_table(journal, DEVICE, "some-gpu", argparse.Namespace(trials=4))
+    gpu._write_table(
+        journal, DEVICE, "some-gpu", argparse.Namespace(trials=4, tuners="heron,random")
+    )
     (path,) = (tmp_path / "results").iterdir()
     assert path.name.startswith("some-gpu-20")
     content = json.loads(path.read_text())
@@ -56,5 +58,7 @@ def test_other_numbers_of_trials_stay_out_of_the_file(tmp_path, monkeypatch):
     journal = Journal(tmp_path / "j.jsonl")
     journal.append("table", {"key": "small/8/heron", "finished": True, "ok": True, "wall_s": 1})
     monkeypatch.setattr(gpu, "RESULTS", tmp_path / "results")
-    gpu._write_table(journal, DEVICE, "some-gpu", argparse.Namespace(trials=4))
+    gpu._write_table(
+        journal, DEVICE, "some-gpu", argparse.Namespace(trials=4, tuners="heron,random")
+    )
     assert not (tmp_path / "results").exists()
