@@ -190,7 +190,7 @@ def describe_device() -> dict[str, str]:
     return {
         "name": str(device.device_name),
         "compute_capability": str(device.compute_version),
-        "driver": _said("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader", "-i0"),
+        "driver": _said("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader", "--id=0"),
         "cuda_runtime": str(device.api_version),
         "nvcc": _said("nvcc", "--version").splitlines()[-1],
         "host": platform.processor() or platform.machine(),
@@ -201,7 +201,7 @@ def describe_device() -> dict[str, str]:
 def _said(*command: str) -> str:
     if shutil.which(command[0]) is None:
         return f"{command[0]} not found"
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def _report(stage: Stage, journal: Journal) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,8 +82,18 @@ def _origins(instructions: list[Any]) -> dict[str, str]:
             block = names.get(inputs[0], "block")
             names.update({v: f"{block} {kind.lower()}" for v in outputs})
         elif kind == "Annotate" and len(inputs) == 2:
-            names.setdefault(inputs[1], str(attributes[0]).rpartition(".")[2])
+            for variable in _variables(inputs[1]):
+                names.setdefault(variable, str(attributes[0]).rpartition(".")[2])
     return names
+
+
+def _variables(value: Any) -> Iterator[str]:
+    """Find the variables in an annotation's value: itself, or items of its lists."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from _variables(item)
 
 
 def importances(traces: list[list[Any]], latency_s: list[float]) -> list[Importance]:

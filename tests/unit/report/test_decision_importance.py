@@ -62,3 +62,17 @@ def test_too_few_trials_rank_nothing(count):
 def test_equal_latencies_rank_without_error():
     ranked = importances([trace(2**i, 4, 1, 0) for i in range(7)] * 2, [1.0] * 14)
     assert all(item.share == 0 for item in ranked)
+
+
+def test_a_choice_inside_a_list_is_named_by_the_annotation_it_goes_into():
+    """As the paddings of shared memory and the stages of a pipeline are written."""
+    instructions = [
+        ["GetSBlock", [], ["A_shared", "main"], ["b0"]],
+        ["SampleCategorical", [], [[0, 8], [0.5, 0.5]], ["v1"]],
+        ["Annotate", ["b0", [[0, 0, 16, "v1"]]], ["buffer_dim_align"], []],
+        ["SampleCategorical", [], [[1, 2], [0.5, 0.5]], ["v2"]],
+        ["Annotate", ["b0", [0, 0, "v2"]], ["software_pipeline_stage"], []],
+        ["Annotate", ["b0", 32], ["thread_extent_low"], []],
+    ]
+    values = decision_values([instructions, [[1, 1], [3, 0]]])
+    assert values == {"buffer_dim_align": 8, "software_pipeline_stage": 1}
