@@ -190,7 +190,9 @@ def describe_device() -> dict[str, str]:
     return {
         "name": str(device.device_name),
         "compute_capability": str(device.compute_version),
-        "driver": _said("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader", "--id=0"),
+        "driver": _said(
+            "nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader", "--id=0"
+        ),
         "cuda_runtime": str(device.api_version),
         "nvcc": _said("nvcc", "--version").splitlines()[-1],
         "host": platform.processor() or platform.machine(),
@@ -238,13 +240,14 @@ def _write_table(
         rows.setdefault(name, {})[what.partition(":")[0]] = row
     if not rows:
         return
+    tuners = sorted({what for row in rows.values() for what in row} - {"final"})
     today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
     content = {
         "device": device,
         "date": today,
         "command": shlex.join(["python", "benchmarks/gpu.py", *sys.argv[1:]]),
         "trials": args.trials,
-        "tuners": {one.name: one.about for one in find_tuners(args.tuners)},
+        "tuners": {one.name: one.about for one in find_tuners(",".join(tuners))},
         "timing": (
             "in turn, best of two medians; tuned kernels by TVM's time_evaluator, the vendor's by "
             "CUDA events of torch"

@@ -24,6 +24,7 @@ from mschedx.tuning import TuneResult
 WORKLOADS: dict[str, Callable[[], Any]] = {
     "f16_1024": tensor_core.WORKLOADS["f16"],
     "f16_2048": lambda: tensor_core.dense(2048, "float16", "float32"),
+    "f16_f16_1024": lambda: tensor_core.dense(1024, "float16", "float16"),
     "bf16_1024": tensor_core.WORKLOADS["bf16"],
     "int8_1024": tensor_core.WORKLOADS["int8"],
     "conv2d_f16": tensor_core.WORKLOADS["conv2d"],
@@ -149,6 +150,8 @@ def vendor_timer(name: str) -> tuple[str, Callable[[], float] | None]:
     a, b = inputs
     if a.dtype == torch.int8:
         return "torch._int_mm", _torch_timer(lambda: torch._int_mm(a, b))
+    if name == "f16_f16_1024":
+        return "torch.mm", _torch_timer(lambda: torch.mm(a, b))
     return (
         "torch.mm, out_dtype=float32",
         _torch_timer(lambda: torch.mm(a, b, out_dtype=torch.float32)),
