@@ -103,6 +103,9 @@ class Statement:
         Vector lanes of an instance, 1 when it is scalar.
     unroll : Expression or None
         Limit of automatic unrolling around it, 0 for none.
+    asynchronous : Expression or None
+        1 where it copies without waiting for the copy to end (``cp.async``), 0 where not; None
+        where that is not known, or nothing copies so.
     kernel : int or None
         The outermost loop nest it is in; a GPU kernel where loops are bound. None for a statement
         without loops.
@@ -125,6 +128,7 @@ class Statement:
     is_reduction: bool
     predicated: bool
     by_warp: bool = False
+    asynchronous: Expression | None = None
 
     @property
     def instances(self) -> Expression | None:

@@ -13,7 +13,8 @@ where a grid passes the number of multiprocessors.
 References
 ----------
 The published analyzer: Qiao et al., "Pruner", ASPLOS 2025, section 4. Rates of operations per
-multiprocessor: NVIDIA's tuning guides. Not yet held against measurements on a GPU.
+multiprocessor: NVIDIA's tuning guides. Held against 320 programs measured on an H200:
+``docs/benchmarks.md``, "On an H200".
 """
 
 from __future__ import annotations
@@ -38,11 +39,23 @@ L2_BYTES_PER_CYCLE = 64.0
 SYNCHRONISATION_CYCLES = 40.0
 """Of a barrier, per round of a loop that fills shared memory."""
 
+LATENCY_CYCLES = 300.0
+"""Until a value of global memory, mostly in L2, arrives."""
+
+IN_FLIGHT = 4.0
+"""Values that a thread asks for before it stores the first of them to shared memory."""
+
 PIPELINED = 0.4
-"""What is left to wait for of a copy that a software pipeline starts early."""
+"""What is left of the traffic of a copy that runs beside the arithmetic."""
+
+MOST_REGISTERS = 255
+"""Of a thread."""
 
 _TENSOR = {"f16": 1.0, "bf16": 1.0, "tf32": 0.5, "s8": 2.0, "u8": 2.0}
 """Rate of a tensor-core operation over the dense f16 one, by what its name holds."""
+
+REGISTERS = 65536
+"""Of a multiprocessor, and the most of a block."""
 
 TERMS = ("arithmetic", "tensor", "shared", "L2", "DRAM", "waiting")
 
@@ -144,7 +157,11 @@ class _Block:
     registers: FloatArray
     shared_bytes: FloatArray
     conflicts: dict[str, FloatArray]
-    overlapped: dict[str, FloatArray]
+
+    @property
+    def register_limit(self) -> FloatArray:
+        """Registers that a thread can have when all threads of a block have as many."""
+        return np.minimum(MOST_REGISTERS, np.floor(REGISTERS / np.maximum(self.threads, 1)))
 
 
 def _block(
@@ -156,7 +173,7 @@ def _block(
     if any(v.statement.by_warp for v in views):
         threads = np.maximum(threads, np.max([_warps(v) * 32 for v in views], axis=0))
     shared, local = np.zeros(n), np.zeros(n)
-    conflicts, overlapped = {}, {}
+    conflicts = {}
     for view in allocations:
         one, size = view.allocation, view.bytes
         if one.kernel != kernel or size is None:
@@ -164,23 +181,22 @@ def _block(
         if one.scope.startswith("shared"):
             shared = shared + size
             conflicts[one.buffer] = _bank_conflicts(view, size)
-            overlapped[one.buffer] = view.copies
         elif one.scope == "local":
             local = local + size
         else:
             # A fragment belongs to a warp, whose 32 threads hold it together.
             local = local + size / 32
-    return _Block(grid, threads, 32 + local / 4, shared, conflicts, overlapped)
+    return _Block(grid, threads, 32 + local / 4, shared, conflicts)
 
 
 def _cost(view: StatementView, block: _Block, device: _Device) -> StatementCost:
     hardware = device.hardware
-    resident = occupancy(block.threads, block.registers, block.shared_bytes, device.limits)
+    registers = np.minimum(block.registers, block.register_limit)
+    resident = occupancy(block.threads, registers, block.shared_bytes, device.limits)
     warps = np.ceil(block.threads / 32)
     aligned = block.threads / (warps * 32)
     share = balance(block.grid, hardware.cores)
     active = np.minimum(resident, np.ceil(block.grid / hardware.cores)) * warps
-    spilled = np.maximum(block.registers / 255 - 1, 0.0)
     instances = view.extents.prod(axis=0) if len(view.extents) else np.ones(len(view.lanes))
     terms = {name: np.zeros(len(view.lanes)) for name in TERMS}
     rate = 2 * device.fma_per_cycle * hardware.cores * device.hz
@@ -194,7 +210,10 @@ def _cost(view: StatementView, block: _Block, device: _Device) -> StatementCost:
         # A multiprocessor issues its tensor operations from four warps at least.
         terms["tensor"] = terms["tensor"] / np.minimum(active / 4, 1.0)
     elif each:
-        terms["arithmetic"] = instances * each / (rate * share * aligned) * (1 + spilled)
+        terms["arithmetic"] = instances * each / (rate * share * aligned)
+    if each or by_tensor_cores:
+        moved = _spilled_bytes(view, block)
+        terms["shared"] = terms["shared"] + moved / (device.shared * share)
     for access in view.accesses:
         scope = access.access.scope
         if scope == "global":
@@ -207,20 +226,14 @@ def _cost(view: StatementView, block: _Block, device: _Device) -> StatementCost:
             if view.statement.by_warp:
                 moved = moved * block.conflicts.get(access.access.buffer, 1.0)
             terms["shared"] = terms["shared"] + moved / (device.shared * share)
-    rounds = _rounds(view)
-    terms["waiting"] = (
-        rounds
-        * SYNCHRONISATION_CYCLES
-        / device.hz
-        * np.maximum(block.grid / (hardware.cores * resident), 1.0)
-    )
+    waves = np.maximum(block.grid / (hardware.cores * resident), 1.0)
+    terms["waiting"] = _waiting_cycles(view) * waves / device.hz
     hidden = 1 / (1 + 4.0 / np.maximum(active * _independent(view), 1.0))
+    if _fills(view):
+        hidden = np.ones(len(hidden))  # what its threads wait for is counted
     parts = [terms["arithmetic"] + terms["tensor"], terms["shared"], terms["L2"], terms["DRAM"]]
-    seconds = sum(part**OVERLAP for part in parts) ** (1 / OVERLAP) / hidden + terms["waiting"]
-    for access in view.writes:
-        # A pipeline fills the next version of a buffer while this one is read.
-        versions = block.overlapped.get(access.access.buffer, np.ones(len(seconds)))
-        seconds = np.where(versions > 1, seconds * PIPELINED, seconds)
+    seconds = sum(part**OVERLAP for part in parts) ** (1 / OVERLAP) / hidden
+    seconds = seconds * np.where(view.asynchronous > 0, PIPELINED, 1.0) + terms["waiting"]
     return StatementCost(view.statement.name, view.statement.kernel, seconds, terms)
 
 
@@ -291,16 +304,45 @@ def _shared_bytes(access: AccessView, view: StatementView, instances: FloatArray
     return instances * elements * access.access.element_bytes / np.minimum(kept, 32.0)
 
 
-def _rounds(view: StatementView) -> FloatArray:
-    """Barriers a block passes: iterations of the loops around a fill of shared memory."""
-    writes_shared = any(a.access.scope.startswith("shared") for a in view.writes)
-    if not writes_shared:
+def _fills(view: StatementView) -> bool:
+    """Whether it copies global memory to shared memory."""
+    return any(a.access.scope.startswith("shared") for a in view.writes) and any(
+        a.access.scope == "global" for a in view.reads
+    )
+
+
+def _waiting_cycles(view: StatementView) -> FloatArray:
+    """Cycles that a block waits for a fill of shared memory: at barriers, and for the values.
+
+    Values arrive together as far as a thread asks for them together; those of an asynchronous copy
+    arrive while others are used.
+    """
+    if not any(a.access.scope.startswith("shared") for a in view.writes):
         return np.zeros(len(view.lanes))
-    names = [loop.name for loop in view.statement.loops]
+    loops = view.statement.loops
+    names = [loop.name for loop in loops]
     inside = _first_inside(view)
     stop = names.index("rounds") if "rounds" in names else len(names)
-    loops = [i for i in range(inside, stop) if not view.statement.loops[i].thread]
-    return view.extents[loops].prod(axis=0) if loops else np.ones(len(view.lanes))
+    serial = [
+        i
+        for i in range(inside, len(loops))
+        if not loops[i].thread and i not in view.kinds("vectorized")
+    ]
+    around = view.extents[[i for i in serial if i < stop]].prod(axis=0)
+    each = view.extents[[i for i in serial if i >= stop]].prod(axis=0)
+    batches = np.maximum(each / IN_FLIGHT, 1.0) if _fills(view) else 0.0
+    awaited = LATENCY_CYCLES * batches * (1 - view.asynchronous)
+    return around * (SYNCHRONISATION_CYCLES + awaited)
+
+
+def _spilled_bytes(view: StatementView, block: _Block) -> FloatArray:
+    """Bytes of registers that every step of a reduction stores and loads, for want of room."""
+    over = np.maximum(block.registers - block.register_limit, 0.0)
+    loops = view.statement.loops
+    steps = [
+        i for i, loop in enumerate(loops) if loop.role == "reduction" and loop.kind != "intrinsic"
+    ]
+    return 8.0 * over * view.extents[steps].prod(axis=0) * block.threads * block.grid
 
 
 def _independent(view: StatementView) -> FloatArray:

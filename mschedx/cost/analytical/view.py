@@ -31,7 +31,8 @@ class AccessView:
     ----------
     access : BufferAccess
     elements, runs : float64 arrays [L + 1, n]
-        At every level.
+        At every level. Elements without an expression are as many as could be touched at most, a
+        run without one is that of what the statement writes.
     strides : float64 array [L, n]
         NaN where a stride is not known.
     allocated_bytes : float64 array [n]
@@ -58,7 +59,7 @@ class StatementView:
     ----------
     statement : Statement
     extents : float64 array [L, n]
-    lanes, unroll : float64 arrays [n]
+    lanes, unroll, asynchronous : float64 arrays [n]
     accesses : tuple of AccessView
     """
 
@@ -66,6 +67,7 @@ class StatementView:
     extents: FloatArray
     lanes: FloatArray
     unroll: FloatArray
+    asynchronous: FloatArray
     accesses: tuple[AccessView, ...]
 
     @property
@@ -175,8 +177,7 @@ class ProgramView:
         needed = {loop.name: loop.extent for loop in statement.loops}
         needed |= {"lanes": statement.lanes, "unroll": statement.unroll or 0}
         for access in statement.accesses:
-            for level, elements in enumerate(access.elements):
-                needed[f"{access.buffer} at level {level}"] = elements
+            needed[f"{access.buffer} at level {len(statement.loops)}"] = access.elements[-1]
         missing = [name for name, expression in needed.items() if expression is None]
         if missing:
             self.unknown[statement.name] = missing[0]
@@ -184,7 +185,7 @@ class ProgramView:
 
     def _expressions(self, statement: Statement) -> list[Expression | None]:
         found = [loop.extent for loop in statement.loops]
-        found += [statement.lanes, statement.unroll]
+        found += [statement.lanes, statement.unroll, statement.asynchronous]
         for access in statement.accesses:
             found += [*access.elements, *access.runs, *access.strides]
             found.append(self._sizes.get(access.buffer))
@@ -196,23 +197,28 @@ class ProgramView:
                 return np.empty((0, n))
             return np.stack([self._value(e, values, n, missing) for e in expressions])
 
+        extents = rows([loop.extent for loop in statement.loops], np.nan)
+        runs = [rows(access.runs, np.nan) for access in statement.accesses]
+        written = [r for r, a in zip(runs, statement.accesses, strict=True) if a.is_write]
         accesses = []
-        for access in statement.accesses:
-            elements = rows(access.elements, np.nan)
+        for access, run in zip(statement.accesses, runs, strict=True):
+            elements = _at_most(rows(access.elements, np.nan), extents)
+            like = written[0] if len(written) == 1 else np.ones_like(run)
             accesses.append(
                 AccessView(
                     access,
                     elements,
-                    np.fmin(rows(access.runs, 1.0), elements),
+                    np.fmin(np.fmax(np.where(np.isnan(run), like, run), 1.0), elements),
                     rows(access.strides, np.nan),
                     self._value(self._sizes.get(access.buffer), values, n, np.inf),
                 )
             )
         return StatementView(
             statement,
-            rows([loop.extent for loop in statement.loops], np.nan),
+            extents,
             self._value(statement.lanes, values, n, 1.0),
             self._value(statement.unroll, values, n, 0.0),
+            self._value(statement.asynchronous, values, n, 0.0),
             tuple(accesses),
         )
 
@@ -222,3 +228,13 @@ class ProgramView:
         if expression is None:
             return np.full(n, missing)
         return values[self._rows[expression]]
+
+
+def _at_most(elements: FloatArray, extents: FloatArray) -> FloatArray:
+    """Fill what is unknown of the elements touched at every level [L + 1, n], extents [L, n].
+
+    No level touches more than its instances do one by one, nor than the level around it.
+    """
+    inside = np.cumprod(np.vstack([extents, np.ones((1, elements.shape[1]))])[::-1], axis=0)[::-1]
+    filled = np.where(np.isnan(elements), elements[-1] * inside, elements)
+    return np.where(np.isnan(elements), np.minimum.accumulate(filled, axis=0), filled)

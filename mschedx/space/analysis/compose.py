@@ -26,6 +26,7 @@ from .derive.statements import statements
 from .fit.accesses import accesses, footprints, unknown_strides
 from .fit.integers import Solver
 from .fit.symbolic import SymbolicProgram
+from .mirror.async_copies import asynchronous
 from .mirror.compaction import doubtful, enlarged
 from .mirror.kernels import kernels, top_of, tops
 from .mirror.memory import alignment, copies, elements, is_shared, shape, unsure, users
@@ -264,7 +265,9 @@ def _vectors(
         if nests:
             threads = nests[order.index(top)].threads
             info = threads and fetch(programs, found, b, threads, solver)
-            info = info or VectorInfo(block.name)
+            info = replace(
+                info or VectorInfo(block.name), asynchronous=asynchronous(programs, b, solver)
+            )
         else:
             info = rewrite(programs, found, 0, b, solver)
         result.append(replace(info, unroll=limit))
@@ -292,7 +295,7 @@ def _quantities(
         for d, extent in enumerate(one.shape):
             named[f"{one.buffer}/alloc[{d}]"] = extent
     for info in vectors:
-        for part in ("vector", "parallel", "unroll", "serial"):
+        for part in ("vector", "parallel", "unroll", "serial", "asynchronous"):
             named[f"{info.block}/{part}"] = getattr(info, part)
     named |= _instances(found)
     for access in reached:

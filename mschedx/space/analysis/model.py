@@ -105,9 +105,10 @@ class VectorInfo:
 
     ``vector`` is the number of lanes (1: scalar), ``parallel`` the trip count of the parallel loop
     on a CPU, ``unroll`` the automatic unrolling limit (0: none), ``serial`` the rounds every thread
-    makes in a cooperative fetch. Of a block that a CPU's postproc fuses, ``in_parallel`` and
-    ``in_vector`` say of each loop, as 0 or 1, whether it becomes part of the parallel or the vector
-    loop, and ``whole`` whether all loops are fused and split into these two.
+    makes in a cooperative fetch, ``asynchronous`` (1 or 0) whether a GPU's threads copy without
+    waiting. Of a block that a CPU's postproc fuses, ``in_parallel`` and ``in_vector`` say of each
+    loop, as 0 or 1, whether it becomes part of the parallel or the vector loop, and ``whole``
+    whether all loops are fused and split into these two.
     """
 
     block: str
@@ -115,6 +116,7 @@ class VectorInfo:
     parallel: Expression | None = None
     unroll: Expression | None = None
     serial: Expression | None = None
+    asynchronous: Expression | None = None
     in_parallel: tuple[Expression, ...] = ()
     in_vector: tuple[Expression, ...] = ()
     whole: Expression | None = None

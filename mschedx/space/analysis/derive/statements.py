@@ -100,6 +100,7 @@ class _Composer:
             intrinsic=intrinsic or str(notes.get(AUTO_TENSORIZE, "")),
             lanes=_YES if intrinsic else _lanes(nest.loops),
             unroll=info.unroll,
+            asynchronous=info.asynchronous,
             kernel=None if top is None else self.nests.tops.index(top),
             is_init=is_init or block.name.endswith("_init"),
             is_reduction=any(kind == "reduce" for _, kind, _ in block.iters),

@@ -21,14 +21,15 @@ class Lowered:
 
     ``allocations`` maps a buffer to its compacted shape. ``vectors`` and ``parallels`` map a block
     to the product of its vectorised and parallel loops (1: none), ``unrolls`` to its automatic
-    unrolling limit, and ``threads`` maps a block to the extents of the tags bound above it.
-    ``program`` is the schedule itself.
+    unrolling limit, ``asynchronous`` to whether it copies so, and ``threads`` maps a block to the
+    extents of the tags bound above it. ``program`` is the schedule itself.
     """
 
     allocations: Mapping[str, tuple[int, ...]]
     vectors: Mapping[str, int]
     parallels: Mapping[str, int]
     unrolls: Mapping[str, int]
+    asynchronous: Mapping[str, int]
     threads: Mapping[str, Mapping[str, int]]
     program: Program
 
@@ -47,6 +48,7 @@ def lower(schedule: Any) -> Lowered:
         {name: _product(program, b, "vectorized") for name, b in _blocks(program)},
         {name: _product(program, b, "parallel") for name, b in _blocks(program)},
         {name: _unroll(program, b) for name, b in _blocks(program)},
+        {name: _is_asynchronous(program, b) for name, b in _blocks(program)},
         {name: _threads(program, b) for name, b in _blocks(program)},
         program,
     )
@@ -72,6 +74,14 @@ def _unroll(program: Program, block: int) -> int:
         if "pragma_auto_unroll_max_step" in notes:
             return int(notes["pragma_auto_unroll_max_step"])
     return 0
+
+
+def _is_asynchronous(program: Program, block: int) -> int:
+    """Whether it copies vectors in a pipeline that awaits its copies by groups."""
+    own = program.blocks[block]
+    pipelines = (dict(program.loops[loop].annotations) for loop in own.loops)
+    vectors = "mschedx.vectors" in dict(own.annotations)
+    return int(vectors and any("software_pipeline_async_stages" in p for p in pipelines))
 
 
 def _threads(program: Program, block: int) -> dict[str, int]:

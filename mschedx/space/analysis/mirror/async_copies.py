@@ -1,0 +1,47 @@
+"""Where copies to shared memory become asynchronous, as an expression.
+
+``rules.async_copies.AsyncCopies`` makes the vector copies below a pipelined loop ``cp.async`` where
+annotations of the loop, which are decisions, ask for it.
+
+Held by ``test_tensor_core.py`` and ``benchmarks/sketch_exactness.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ...algebra.expression import Expression, constant, minimum, multiply
+from ..fit.integers import Solver
+from ..read.program import Program
+
+VECTORS = "mschedx.vectors"
+ASYNC = "mschedx.async"
+STAGES = "mschedx.stages"
+
+
+def asynchronous(programs: Sequence[Program], block: int, solver: Solver) -> Expression | None:
+    """Derive 1 where a block's copies are asynchronous and 0 where threads wait for each.
+
+    None where that is no expression of the decisions.
+    """
+    own = programs[0].blocks[block]
+    if VECTORS not in dict(own.annotations):
+        return constant(0)
+    for depth, loop in enumerate(own.loops):
+        if ASYNC in dict(programs[0].loops[loop].annotations):
+            asked, ahead = (_noted(programs, block, depth, key, solver) for key in (ASYNC, STAGES))
+            if asked is None or ahead is None:
+                return None
+            return multiply(asked, minimum(ahead, 1))
+    return constant(0)
+
+
+def _noted(
+    programs: Sequence[Program], block: int, depth: int, key: str, solver: Solver
+) -> Expression | None:
+    """Find the expression of an annotation of the block's loop at a depth; 0 where it has none."""
+    loops = [p.loops[p.blocks[block].loops[depth]] for p in programs]
+    values = [dict(loop.annotations).get(key, 0) for loop in loops]
+    return solver.solve(np.array(values, dtype=np.int64))
