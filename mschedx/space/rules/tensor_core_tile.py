@@ -153,10 +153,8 @@ def _tile(sch: Any, block: Any, product: MatrixProduct, plan: TensorCoreTiling) 
     sch.annotate(block, "meta_schedule.thread_extent_high_inclusive", MAX_THREADS)
     # Not before: as long as the block also starts its sums, it is not what the intrinsic describes.
     sch.tensorize(block, names.multiply)
-    plain = any(copy.width > 1 for copy in copies)
-    _pipeline(
-        sch, loops.stage, new.shape[2] // plan.intrinsic.shape[2], plan.asynchronous and plain
-    )
+    asynchronous = plan.asynchronous and any(copy.asynchronous for copy in copies)
+    _pipeline(sch, loops.stage, new.shape[2] // plan.intrinsic.shape[2], asynchronous)
     return sch
 
 
