@@ -22,7 +22,6 @@ import datetime
 import json
 import platform
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -245,7 +244,7 @@ def _write_table(
     content = {
         "device": device,
         "date": today,
-        "command": shlex.join(["python", "benchmarks/gpu.py", *sys.argv[1:]]),
+        "command": f"python benchmarks/gpu.py --trials {args.trials}",
         "trials": args.trials,
         "tuners": {one.name: one.about for one in find_tuners(",".join(tuners))},
         "timing": (
