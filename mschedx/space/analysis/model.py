@@ -86,7 +86,8 @@ class KernelInfo:
     extents after postprocs; the products are ``grid`` (thread blocks), ``threads`` (per block) and
     ``vthreads``. None where a postproc binds in a way that no expression was found for.
     ``shared_bytes`` is what the allocator needs for ``shared`` buffers, None when only the lower
-    bound ``shared_at_least`` is known.
+    bound ``shared_at_least`` is known; ``static_bytes`` is what those of scope "shared" need at
+    least.
     """
 
     name: str
@@ -96,6 +97,7 @@ class KernelInfo:
     vthreads: Expression
     shared_bytes: Expression | None
     shared_at_least: Expression | None
+    static_bytes: Expression | None = None
     clashes: tuple[Constraint, ...] = ()
 
 

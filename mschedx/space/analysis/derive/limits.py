@@ -30,6 +30,9 @@ LOW, HIGH = (
 MAX_VECTOR_BYTES = 16
 """The widest vector ``VerifyGPUCode`` lets a thread load or store."""
 
+MAX_STATIC_BYTES = 48 * 1024
+"""Shared memory of a block that a kernel may declare; more has to be asked for at its launch."""
+
 _INDEX_BYTES = 4
 _POWER = 1 << 20
 """What powers of two, as far as tiles are concerned, and nothing else divides."""
@@ -66,7 +69,7 @@ def gpu_constraints(
     limits: Limits,
     name: str,
 ) -> list[Constraint]:
-    """What ``VerifyGPUCode`` and the lowering before it reject."""
+    """What ``VerifyGPUCode``, the lowering before it and the compiler behind it reject."""
     result: list[Constraint] = []
     for kernel in kernels:
         if kernel.threads is not None and limits.threads:
@@ -76,6 +79,9 @@ def gpu_constraints(
         if needed is not None and limits.shared_bytes:
             origin = f"VerifyGPUCode: shared bytes per block of {name}, kernel {kernel.name}"
             result.append(at_most(needed, limits.shared_bytes, origin))
+        if kernel.static_bytes is not None and limits.shared_bytes > MAX_STATIC_BYTES:
+            origin = f"CUDA: static shared bytes per block of {name}, kernel {kernel.name}"
+            result.append(at_most(kernel.static_bytes, MAX_STATIC_BYTES, origin))
         result += kernel.clashes
     result += _thread_bounds(programs, found, solver, kernels)
     result += _pipelines(found)

@@ -47,7 +47,8 @@ def kernels(
     for index, top in enumerate(tops(found.template)):
         extents = _bound(found, top, warp)
         own = [a for a in allocations if a.kernel == index and is_shared(a.scope)]
-        shared = shared_memory(found.template, own) if own else SharedMemory(_NONE, _NONE)
+        shared = _shared(found, own)
+        static = _shared(found, [a for a in own if a.scope == "shared"])
         result.append(
             KernelInfo(
                 name=found.template.loops[top].name.split("/")[0],
@@ -57,10 +58,15 @@ def kernels(
                 vthreads=_product(extents, "vthread") or constant(1),
                 shared_bytes=shared and shared.bytes,
                 shared_at_least=shared and shared.at_least,
+                static_bytes=static and (static.bytes or static.at_least),
                 clashes=shared.clashes if shared else (),
             )
         )
     return tuple(result)
+
+
+def _shared(found: SymbolicProgram, buffers: Sequence[AllocationInfo]) -> SharedMemory | None:
+    return shared_memory(found.template, buffers) if buffers else SharedMemory(_NONE, _NONE)
 
 
 def _bound(found: SymbolicProgram, top: int, warp: int) -> dict[str, Expression | None]:

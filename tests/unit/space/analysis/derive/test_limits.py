@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import numpy as np
 import pytest
 import tvm
 import tvm_ffi
 from analysed import analysed, designs, draws, satisfying
+from tvm import te
+from tvm.s_tir.meta_schedule.testing import te_workload
 
+from mschedx.space import sketches
 from mschedx.space.errors import InvalidSchedule
 
 
@@ -121,3 +125,25 @@ def test_llvm_needs_no_hard_constraint():
     for index, design in enumerate(designs("gemm", "llvm")):
         assert analysed("gemm", "llvm", index).constraints == ()
         assert all(is_valid(design, config) for config in draws(design, 15))
+
+
+def test_a_target_with_more_shared_memory_keeps_declared_arrays_within_48_kib():
+    """What a kernel declares is limited by CUDA, what it asks for at its launch by the target."""
+    target = tvm.target.Target(
+        {
+            "kind": "cuda",
+            "arch": "sm_80",
+            "max_shared_memory_per_block": 163 * 1024,
+            "max_threads_per_block": 1024,
+            "thread_warp_size": 32,
+        }
+    )
+    mod = tvm.IRModule({"main": te.create_prim_func(te_workload.matmul(512, 512, 512))})
+    (sketch, *_) = sketches(mod, target, "cuda")
+    (limit,) = [c for c in sketch.analysis.constraints if "static shared bytes" in c.origin]
+    configs = sketch.sample(400, np.random.default_rng(0))
+    assert limit.left(configs).max() <= 48 * 1024
+    largest = configs[np.argmax(limit.left(configs))]
+    source = tvm.compile(sketch.schedule(largest).mod, target).mod.imports[0].inspect_source()
+    floats = [int(n) for n in re.findall(r"__shared__ .*float \w+\[(\d+)\]", source)]
+    assert 4 * sum(floats) == limit.left(largest[None])[0]
