@@ -54,6 +54,9 @@ class DescentConfig:
     ----------
     n_seeds : int
         Configs that go down per round, of all sketches together, >= 1 (32 of each sketch).
+    n_sketches : int
+        Most sketches that go down in a round, >= 1 (all): a step costs more by sketch than by
+        config.
     n_steps : int
         Steps per round, >= 1 (64 in the first round, then 16).
     learning_rate, last_rate : float
@@ -86,6 +89,7 @@ class DescentConfig:
     """
 
     n_seeds: int = 32
+    n_sketches: int = 4
     n_steps: int = 64
     learning_rate: float = 0.5
     last_rate: float = 0.05
@@ -106,7 +110,16 @@ class DescentConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "fallback", Fallback(self.fallback))
-        for name in ("n_seeds", "n_steps", "samples", "choices", "nearby", "batch", "pool"):
+        for name in (
+            "n_seeds",
+            "n_sketches",
+            "n_steps",
+            "samples",
+            "choices",
+            "nearby",
+            "batch",
+            "pool",
+        ):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"expected DescentConfig.{name} >= 1, got {value}")
@@ -257,7 +270,13 @@ class Descent:
         measured = history.best(round(config.measured_share * config.n_seeds))
         by_chance = thinned(samples.points, round(config.random_share * config.n_seeds), rng)
         best = samples.best(len(samples)).points
+        promising = gather(measured, best).sketch
+        chosen = list(dict.fromkeys([*promising, *by_chance.sketch]))[: config.n_sketches]
+        if len(by_chance) and config.n_sketches > 1:
+            # One of them by chance: what has not been measured is predicted badly.
+            chosen[config.n_sketches - 1 :] = by_chance.sketch[:1]
         seeds = gather(measured, by_chance, best)
+        seeds = seeds.take(np.flatnonzero(np.isin(seeds.sketch, chosen)))
         return seeds.take(np.arange(min(config.n_seeds, len(seeds))))
 
     def _with_best_choices(

@@ -196,6 +196,28 @@ def test_the_slope_of_a_broken_constraint_leads_whatever_the_cost():
     assert (ends[:, 2] * ends[:, 5] > 8 / 2).all()
 
 
+@pytest.mark.parametrize("most", [1, 3])
+def test_a_round_goes_down_in_the_best_sketches_and_one_by_chance(most, monkeypatch):
+    by_number = [ToySketch() for _ in range(8)]
+    space = SketchSet(by_number)
+    model = Valley(np.array((4, 2, 2, 3, 1, 16, 16, 8)))
+    scorer, history = ArrayScorer(model, space), History.of(space)
+    gone = []
+
+    def counted(groups, schedule):
+        gone.append([by_number.index(group.region.sketch) for group in groups])
+        return descend(groups, schedule)
+
+    monkeypatch.setattr("mschedx.search.descent.descend", counted)
+    config = DescentConfig(n_seeds=12, n_sketches=most, n_steps=4, samples=64)
+    first = space.sample(64, np.random.default_rng(0)).distinct()
+    best = first.sketch[np.argmax(scorer.score(first))]
+    Descent(config).propose(8, space, history, scorer, np.random.default_rng(0))
+    (numbers,) = gone
+    assert 1 <= len(numbers) <= most
+    assert best in numbers
+
+
 def test_choices_are_enumerated_and_never_relaxed():
     sketch = ToySketch()
     region = RelaxedSketch(sketch)
