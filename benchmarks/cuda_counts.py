@@ -20,7 +20,7 @@ import numpy as np
 from cuda_workloads import TARGET, WORKLOADS
 from tvm.target import Target
 
-from mschedx.cost.analytical import cuda
+from mschedx.cost.analytical import cuda, cuda_block
 from mschedx.cost.analytical.view import ProgramView, StatementView
 from mschedx.emulator import Counts, Options
 from mschedx.emulator.check import Reference, check, reference
@@ -36,7 +36,7 @@ def predicted(sketch: Sketch, config: np.ndarray) -> dict[str, float]:
     program = ProgramView(sketch.statements, sketch.analysis.allocations)(configs)
     views = program.statements
     kernel = next(v.statement.kernel for v in views if v.statement.kernel is not None)
-    block = cuda._block(views, program.allocations, kernel)
+    block = cuda_block.block_of(views, program.allocations, kernel)
     found: dict[str, float] = defaultdict(float)
     for view in views:
         instances = float(view.extents.prod(axis=0)[0]) if len(view.extents) else 1.0

@@ -14,7 +14,7 @@ from scipy.stats import spearmanr
 from mschedx import workloads
 from mschedx.cost import PSA, Annealable, CostModel, Measured
 from mschedx.cost.analytical.caches import traffic
-from mschedx.cost.analytical.cuda import CudaLimits, balance, occupancy
+from mschedx.cost.analytical.cuda_block import CudaLimits, balance, occupancy
 from mschedx.cost.analytical.machine import CpuMachine
 from mschedx.cost.psa import PSAModel
 from mschedx.hardware import Hardware
