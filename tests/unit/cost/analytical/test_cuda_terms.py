@@ -1,11 +1,14 @@
 """Terms of the CUDA model that hold on every device; test_counts_and_statements has counts."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from cuda_workloads import TARGET, WORKLOADS
 from tvm.target import Target
 
 from mschedx.cost.analytical.cuda import cuda_costs
+from mschedx.cost.analytical.cuda_block import Block, CudaLimits
 from mschedx.cost.analytical.view import ProgramView
 from mschedx.hardware import Hardware
 
@@ -26,3 +29,63 @@ def test_products_take_tensor_cores_time_and_fragments_shared_memorys(name):
         fills = [one for one in costs.statements if one.name.endswith("_reindex_shared.dyn")]
         least = sum(one.terms["shared"] for one in fills)
         assert (sum(one.terms["shared"] for one in loads) >= 0.99 * least).all()
+
+
+def with_decisions(sketch, configs, **wanted):
+    """The configs with some decisions set, whether valid or not: the model is a formula."""
+    changed = configs.copy()
+    for suffix, value in wanted.items():
+        columns = [i for i, name in enumerate(sketch.names) if name.endswith(f".{suffix}")]
+        changed[:, columns] = value
+    return changed
+
+
+def test_threads_wait_for_copies_that_are_not_asynchronous():
+    """A pipeline hides those of ``cp.async`` and no others, as measured on an H200."""
+    (sketch, *_) = WORKLOADS["f16"].sketches(Target(TARGET))
+    program = ProgramView(sketch.statements, sketch.analysis.allocations)
+    configs = sketch.sample(8, np.random.default_rng(0))
+    waiting = {}
+    for stages, asynchronous in ((0, 0), (0, 1), (2, 0), (2, 1)):
+        chosen = with_decisions(sketch, configs, stages=stages, **{"async": asynchronous})
+        costs = cuda_costs(program(chosen), Hardware.from_device("h200"))
+        fills = [one for one in costs.statements if one.name.endswith("_reindex_shared.dyn")]
+        assert len(fills) == 2
+        waiting[stages, asynchronous] = sum(one.terms["waiting"] for one in fills)
+    assert (waiting[2, 1] < waiting[2, 0]).all()
+    # Without a pipeline there is nothing that could run meanwhile.
+    np.testing.assert_array_equal(waiting[0, 1], waiting[0, 0])
+
+
+def test_registers_that_a_large_block_lacks_cost_traffic():
+    """65,536 registers: 512 threads have 128 each, of which 64 × 64 sums of a warp take all."""
+    limits = CudaLimits()
+    registers = np.array([100.0, 160.0, 160.0])
+    block = Block(np.ones(3), np.array([512.0, 512.0, 128.0]), registers, np.zeros(3), {})
+    np.testing.assert_array_equal(block.room(limits), [128, 128, 255])
+    np.testing.assert_array_equal(block.resident(limits), [1, 1, 3])
+
+
+@pytest.mark.parametrize("name", ["f16", "cores_f32"])
+def test_elements_without_an_expression_are_bounded(name):
+    for sketch in WORKLOADS[name].sketches(Target(TARGET))[:2]:
+        configs = sketch.sample(8, np.random.default_rng(0))
+        exact = ProgramView(sketch.statements, sketch.analysis.allocations)(configs)
+        forgotten = [
+            replace(
+                statement,
+                accesses=tuple(
+                    replace(a, elements=(a.elements[0], *[None] * (n - 1), a.elements[-1]))
+                    for a, n in zip(statement.accesses, [len(statement.loops)] * 9)
+                ),
+            )
+            for statement in sketch.statements
+            if len(statement.loops) > 1
+        ]
+        view = ProgramView(forgotten, sketch.analysis.allocations)
+        assert not view.unknown
+        known = {v.statement.name: v for v in exact.statements}
+        for bounded in view(configs).statements:
+            for few, many in zip(known[bounded.statement.name].accesses, bounded.accesses):
+                assert (many.elements >= few.elements).all()
+                assert (np.diff(many.elements, axis=0) <= 0).all()
