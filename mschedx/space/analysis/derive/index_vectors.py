@@ -145,7 +145,8 @@ def _apart(
         How often a thread fetches, and how many elements further.
     parts : sequence of _Part
     """
-    spans, moved = [constant(1)], [constant(0)]
+    spans: list[Expression] = [constant(1)]
+    moved: list[Expression] = [constant(0)]
     for part in parts:
         spans.append(multiply(spans[-1], part.count))
         moved.append(plus(moved[-1], where_at_most(2, part.count, 1, 0)))
