@@ -234,12 +234,16 @@ def time_launches(seconds: float) -> None:
             program = _one_block_of_64(sketches(mod, target), target)
             library = build(program, Path(folder))
             run(library, expected.before)
-            start, launches = time.perf_counter(), 0
+            start, cpu, launches = time.perf_counter(), time.process_time(), 0
             while time.perf_counter() - start < seconds:
                 run(library, expected.before, Options(seed=launches))
                 launches += 1
             rate = 60 * launches / (time.perf_counter() - start)
-        print(f"{dtype} 32x32x32, one block of 64 threads: {rate:.0f} launches a minute a process")
+            each_ms = 1e3 * (time.process_time() - cpu) / launches
+        print(
+            f"{dtype} 32x32x32, one block of 64 threads: {rate:.0f} launches a minute a process, "
+            f"{each_ms:.2f} ms of CPU each"
+        )
 
 
 def _one_block_of_64(found: list[Sketch], target: Target) -> Program:

@@ -8,8 +8,8 @@ the analysis has not seen, and compares every expression with the program, numbe
 (allocations, threads, vectors, parallel loops, unrolling). Where constraints leave only a part of
 the space, as many valid configs are drawn from it and compared the same way. Counted beside wrong
 numbers: random configs that a constraint excludes although the postprocs accept them, and configs
-that all constraints admit although a postproc rejects them. ``StorageRewrite`` clashes are no
-verdict of the postprocs and are left out there. No GPU is needed.
+that all constraints admit although a postproc rejects them. What ``StorageRewrite`` and code
+generation refuse is no verdict of the postprocs and is left out there. No GPU is needed.
 
 With ``--output`` every sketch becomes a line of JSON as soon as it is done, and a later call with
 the same file leaves out what is in it; ``--summary`` only adds up such files.
@@ -28,6 +28,7 @@ import numpy as np
 from sketch_suite import SPACES, chosen, line, module_of, parser, spaces_of, target_of
 
 from mschedx.space import Sketch, sketches
+from mschedx.space.analysis.derive.index_vectors import CODE_GENERATION
 from mschedx.space.analysis.exactness import check
 from mschedx.space.analysis.read.probe import corner_configs, random_configs
 
@@ -68,7 +69,8 @@ def report(sketch: Sketch, arguments: argparse.Namespace) -> Row:
 
 def agreement(sketch: Sketch, configs: np.ndarray, accepted: list[bool]) -> dict[str, int]:
     """Count where constraints and postprocs disagree on configs [n, D]."""
-    tested = [c for c in sketch.constraints if "StorageRewrite" not in c.origin]
+    later = ("StorageRewrite", CODE_GENERATION)
+    tested = [c for c in sketch.constraints if not c.origin.startswith(later)]
     admitted = np.all([c.holds(configs) for c in tested] or [np.ones(len(configs), bool)], axis=0)
     verdicts = Counter(zip(admitted.tolist(), accepted))
     return {

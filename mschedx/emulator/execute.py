@@ -9,8 +9,7 @@ import ctypes
 import functools
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,7 +106,8 @@ def run(
     faults: list[Fault] = []
     counts: list[Counts] = []
     finished = True
-    with _turn, _loaded(library.path) as handle:
+    with _turn:
+        handle = _loaded(library.path)
         for launch in library.program.launches:
             finished = _launch(handle, library, launch, memory, options)
             faults += bindings.faults(_machine(), library, launch)
@@ -145,15 +145,18 @@ def _machine() -> ctypes.CDLL:
     return bindings.declare(ctypes.CDLL(str(prepared() / "runtime.so"), mode=ctypes.RTLD_GLOBAL))
 
 
-@contextmanager
-def _loaded(path: Path) -> Iterator[ctypes.CDLL]:
-    """Load a library and let it go: sweeps load thousands."""
-    _machine()  # whose functions kernels call
-    library = ctypes.CDLL(str(path))
-    try:
-        yield library
-    finally:
-        bindings.close(library)
+_open: dict[Path, ctypes.CDLL] = {}
+
+
+def _loaded(path: Path) -> ctypes.CDLL:
+    """Load a library and let go of the one before: sweeps load thousands, most several times."""
+    if path not in _open:
+        _machine()  # whose functions kernels call
+        for library in _open.values():
+            bindings.close(library)
+        _open.clear()
+        _open[path] = ctypes.CDLL(str(path))
+    return _open[path]
 
 
 def _launch(

@@ -135,11 +135,28 @@ def _global_bytes(
 ) -> tuple[FloatArray, FloatArray]:
     """Bytes between L2 and the multiprocessors in whole sectors, and distinct bytes in memory."""
     inside = _first_inside(view)
-    run = np.maximum(access.runs[-1] if not view.kinds("vectorized") else access.runs[inside], 1.0)
-    run_bytes = run * access.access.element_bytes
+    run_bytes = np.maximum(_run(access, view), 1.0) * access.access.element_bytes
     sectors = np.ceil(run_bytes / SECTOR_BYTES) * SECTOR_BYTES / run_bytes
     unique = access.bytes[0]
     return access.bytes[inside] * block.grid * sectors, unique
+
+
+def _run(access: AccessView, view: StatementView) -> FloatArray:
+    """Elements side by side that the threads of a warp ask for with one instruction, at most.
+
+    Threads that copy a tile together go along its rows. Others are as far apart as their loop moves
+    the access: of a sector they take one element in so many.
+    """
+    loops = view.statement.loops
+    names = [loop.name for loop in loops]
+    if "rounds" in names:
+        return access.runs[names.index("rounds")]
+    threads = [i for i, loop in enumerate(loops) if loop.thread == "threadIdx.x"]
+    if view.kinds("vectorized") or not threads:
+        return access.runs[_first_inside(view) if view.kinds("vectorized") else -1]
+    apart = access.strides[threads[-1]]
+    most = SECTOR_BYTES / access.access.element_bytes
+    return np.where(apart >= 1, most / np.clip(apart, 1.0, most), access.runs[-1])
 
 
 def _first_inside(view: StatementView) -> int:

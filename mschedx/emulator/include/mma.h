@@ -72,7 +72,13 @@ struct fragment {
   static_assert(emulator::has_shape<T>(m, n, k), "wmma has no such shape for these elements");
   using Shape = emulator::TileShape<Use, m, n, k>;
   static constexpr int num_elements = Shape::rows * Shape::columns / 32;
-  typename emulator::ElementOf<T>::Stored x[num_elements];
+  using Stored = typename emulator::ElementOf<T>::Stored;
+  Stored x[num_elements];
+
+  // Bytes of a lane's registers, to which the PTX manual ("Matrix Storage for WMMA") has rows
+  // aligned; operands of half precision take 8 registers in any shape.
+  static constexpr unsigned alignment =
+      __is_same(T, __half) && !__is_same(Use, accumulator) ? 32 : num_elements * sizeof(Stored);
 
   emulator::Tile tile() {
     return {emulator::ElementOf<T>::type, Shape::rows, Shape::columns, x};
@@ -87,21 +93,21 @@ __forceinline__ void fill_fragment(Fragment& fragment, V value) {
 template <typename Use, int m, int n, int k, typename T, typename Layout, typename M>
 __forceinline__ void load_matrix_sync(fragment<Use, m, n, k, T, Layout>& fragment, const M* memory,
                                       unsigned pitch) {
-  emulator::TileAccess access{fragment.tile(), memory, pitch, __is_same(Layout, col_major)};
+  emulator::TileAccess access{fragment.tile(), fragment.alignment, memory, pitch, __is_same(Layout, col_major)};
   emulator::warp_call("wmma.load", emulator::load_tile, ~0u, &access);
 }
 
 template <int m, int n, int k, typename T, typename M>
 __forceinline__ void load_matrix_sync(fragment<accumulator, m, n, k, T>& fragment, const M* memory,
                                       unsigned pitch, layout_t layout) {
-  emulator::TileAccess access{fragment.tile(), memory, pitch, layout == mem_col_major};
+  emulator::TileAccess access{fragment.tile(), fragment.alignment, memory, pitch, layout == mem_col_major};
   emulator::warp_call("wmma.load", emulator::load_tile, ~0u, &access);
 }
 
 template <int m, int n, int k, typename T, typename M>
 __forceinline__ void store_matrix_sync(M* memory, fragment<accumulator, m, n, k, T>& fragment,
                                        unsigned pitch, layout_t layout) {
-  emulator::TileAccess access{fragment.tile(), memory, pitch, layout == mem_col_major};
+  emulator::TileAccess access{fragment.tile(), fragment.alignment, memory, pitch, layout == mem_col_major};
   emulator::warp_call("wmma.store", emulator::store_tile, ~0u, &access);
 }
 

@@ -33,6 +33,7 @@ struct Tile {
 };
 struct TileAccess {
   Tile tile;
+  unsigned alignment;  // bytes
   const void* memory;
   unsigned pitch;
   bool column_major;

@@ -1,13 +1,11 @@
 // What the compiler's instrumentation calls before every access of a kernel.
-#include "machine.h"
+#include "granules.h"
 
 namespace emulator {
 
 namespace {
 
-// What lies outside of the device's memory is the thread's own: registers, its stack, constants.
-inline void hook(const void* address, unsigned bytes, bool write, const void* pc) {
-  if (size_t(static_cast<const char*>(address) - machine.memory) >= machine.memory_bytes) return;
+void look(const void* address, unsigned bytes, bool write, const void* pc) {
   if (machine.preempt_mean != 0 && machine.preempt_left-- == 0) {
     machine.preempt_left = draw() % (2 * machine.preempt_mean);
     pre_empt();
@@ -22,16 +20,44 @@ inline void hook(const void* address, unsigned bytes, bool write, const void* pc
   access(thread, address, bytes, write, pc);
 }
 
+// What lies outside of the device's memory is the thread's own: registers, its stack, constants.
+inline bool is_own(const void* address) {
+  return size_t(static_cast<const char*>(address) - machine.memory) >= machine.memory_bytes;
+}
+
+template <unsigned bytes, bool write>
+inline void hook(const void* address, const void* pc) {
+  if (is_own(address)) return;
+  const size_t offset = size_t(static_cast<const char*>(address) - shared.base);
+  const bool is_global = offset >= shared.bytes;
+  Region& region = is_global ? global : shared;
+  const size_t inside = is_global ? size_t(static_cast<const char*>(address) - global.base) : offset;
+  const bool plain = size_t(address) % bytes == 0 && bytes >> granule_log2 != 0;
+  if (machine.preempt_mean == 0 && !machine.counting && plain && inside < region.bytes &&
+      touch_quietly<bytes, write>(region, is_global, inside, pc))
+    return;
+  look(address, bytes, write, pc);
+}
+
+void hook_range(const void* address, size_t bytes, bool write, const void* pc) {
+  // Aggregates of other sizes have no vector instruction: element by element, of 4 bytes at most.
+  const size_t together = size_t(address) | bytes;
+  const unsigned step = together % 4 == 0 ? 4 : together % 2 == 0 ? 2 : 1;
+  if (is_own(address)) return;
+  for (size_t i = 0; i < bytes; i += step)
+    look(static_cast<const char*>(address) + i, step, write, pc);
+}
+
 }  // namespace
 
 
 extern "C" {
 #define EMULATOR_HOOKS(n)                                                                   \
-  void __tsan_read##n(void* a) { hook(a, n, false, __builtin_return_address(0)); }          \
-  void __tsan_write##n(void* a) { hook(a, n, true, __builtin_return_address(0)); }
+  void __tsan_read##n(void* a) { hook<n, false>(a, __builtin_return_address(0)); }          \
+  void __tsan_write##n(void* a) { hook<n, true>(a, __builtin_return_address(0)); }
 #define EMULATOR_UNALIGNED(n)                                                                \
-  void __tsan_unaligned_read##n(void* a) { hook(a, n, false, __builtin_return_address(0)); } \
-  void __tsan_unaligned_write##n(void* a) { hook(a, n, true, __builtin_return_address(0)); }
+  void __tsan_unaligned_read##n(void* a) { hook<n, false>(a, __builtin_return_address(0)); } \
+  void __tsan_unaligned_write##n(void* a) { hook<n, true>(a, __builtin_return_address(0)); }
 EMULATOR_HOOKS(1)
 EMULATOR_HOOKS(2)
 EMULATOR_HOOKS(4)
@@ -42,16 +68,11 @@ EMULATOR_UNALIGNED(4)
 EMULATOR_UNALIGNED(8)
 EMULATOR_UNALIGNED(16)
 
-// Aggregates of other sizes have no vector instruction: element by element, of 4 bytes at most.
 void __tsan_read_range(void* a, size_t bytes) {
-  const size_t step = (size_t(a) | bytes) % 4 == 0 ? 4 : (size_t(a) | bytes) % 2 == 0 ? 2 : 1;
-  for (size_t i = 0; i < bytes; i += step)
-    hook(static_cast<char*>(a) + i, unsigned(step), false, __builtin_return_address(0));
+  hook_range(a, bytes, false, __builtin_return_address(0));
 }
 void __tsan_write_range(void* a, size_t bytes) {
-  const size_t step = (size_t(a) | bytes) % 4 == 0 ? 4 : (size_t(a) | bytes) % 2 == 0 ? 2 : 1;
-  for (size_t i = 0; i < bytes; i += step)
-    hook(static_cast<char*>(a) + i, unsigned(step), true, __builtin_return_address(0));
+  hook_range(a, bytes, true, __builtin_return_address(0));
 }
 void __tsan_init() {}
 void __tsan_func_entry(void*) {}

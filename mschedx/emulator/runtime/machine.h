@@ -92,7 +92,8 @@ struct Machine {
   size_t memory_bytes;
 };
 
-extern Machine machine;
+// Hidden: reached without the table of the library's symbols.
+extern Machine machine __attribute__((visibility("hidden")));
 
 inline uint64_t draw() {  // xorshift64*
   uint64_t x = machine.random;

@@ -6,9 +6,13 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "machine.h"
+#include "granules.h"
 
 namespace emulator {
+
+Region shared, global;
+int granule_log2;
+uint64_t code_base;
 
 namespace {
 
@@ -16,37 +20,13 @@ constexpr size_t kMargin = size_t(32) << 30;
 constexpr size_t kGap = 4096;  // between arrays; accesses there are reported, and harmless
 constexpr int kMaxArrays = 64;
 
-// One past access. Its epoch tells whether it is of this launch, and of this block.
-struct Past {
-  uint32_t epoch, warp_epoch;
-  int16_t thread;
-  bool pending;
-  uint32_t pc;  // from the start of the program's code, see pack()
-};
-
-struct Granule {
-  Past write;
-  Past reads[2];  // by two threads, of two warps where there are
-};
-
-struct Region {
-  char* base;
-  size_t bytes;  // of the span in which arrays may lie
-  Granule* granules;
-  bool* inside;
-  size_t tracked;  // granules
-};
-
 struct Array {
   size_t offset, bytes;  // in the global region
 };
 
-Region shared, global;
 Array arrays[kMaxArrays];
 int array_count;
-int granule_log2;
 bool finer;
-uint64_t code_base;
 
 struct SharedArray {
   const char* name;
@@ -55,11 +35,6 @@ struct SharedArray {
 SharedArray shared_arrays[32];
 int shared_count;
 size_t shared_used;
-
-uint32_t pack(const void* pc) {
-  if (code_base == 0) code_base = uint64_t(pc) - 0x7fffffff;  // libraries lie on both sides
-  return uint32_t(uint64_t(pc) - code_base);
-}
 
 void track(Region& region, size_t bytes) {
   const size_t granules = (bytes >> granule_log2) + 1;
@@ -93,37 +68,11 @@ Fault fault_at(Kind kind, const Region* region, size_t offset, unsigned bytes, b
   return fault;
 }
 
-// Whether a past access is certain to have happened before one of thread now.
-bool is_before(const Past& past, const Thread& thread, bool is_global) {
-  if (is_global) {
-    if (past.epoch < machine.launch_start) return true;
-    if (past.epoch < machine.block_start) return false;
-  } else if (past.epoch < machine.block_start) {
-    return true;
-  }
-  if (past.pending) return false;
-  if (past.thread == thread.index || past.epoch < machine.epoch) return true;
-  return past.thread / kWarp == thread.warp && past.warp_epoch < machine.warps[thread.warp].epoch;
-}
-
 void report_race(Fault fault, const Past& past, bool other_write) {
   fault.kind = Kind::race;
   fault.other_thread = past.thread, fault.other_write = other_write;
   fault.asynchronous = past.pending, fault.other_pc = code_base + past.pc;
   report(fault);
-}
-
-void remember_read(Granule& granule, const Past& now) {
-  Past& first = granule.reads[0];
-  if (first.thread != now.thread) {
-    // Keep one of another warp than the latest, if there is one: a write is then unordered with
-    // one of the two whenever it is with any read of the epoch.
-    Past& second = granule.reads[1];
-    const bool other_warp = first.thread / kWarp != now.thread / kWarp;
-    if (other_warp || second.thread / kWarp == now.thread / kWarp || second.epoch < now.epoch)
-      second = first;
-  }
-  first = now;
 }
 
 void touch(Region& region, size_t offset, unsigned bytes, bool write, const Thread& thread,

@@ -56,7 +56,10 @@ bool agree(void* const* lanes) {
   return true;
 }
 
-// Move a tile; the alignment is what the CUDA C++ Programming Guide asks for.
+// Move a tile. Its start is aligned as the PTX manual asks, to the bytes of a lane's fragment (8 for
+// 16 x 16 of s8, where the CUDA C++ Programming Guide has 32 for all). The other rows of wider
+// fragments are too in the manual, but to 16 bytes in the guide ("ldm"), which is what compilers rely
+// on.
 void move(void* const* lanes, bool store) {
   if (!complete(lanes) || !agree(lanes)) return;
   const TileAccess& access = first(lanes);
@@ -64,7 +67,8 @@ void move(void* const* lanes, bool store) {
   const int lines = access.column_major ? access.tile.columns : access.tile.rows;
   const int length = access.column_major ? access.tile.rows : access.tile.columns;
   const auto* base = static_cast<const char*>(access.memory);
-  if (size_t(base) % 32 != 0 || access.pitch * unsigned(size) % 16 != 0)
+  const unsigned row_alignment = std::min(access.alignment, 16u);
+  if (size_t(base) % access.alignment != 0 || access.pitch * unsigned(size) % row_alignment != 0)
     report_misaligned(*machine.current, base, unsigned(size), store, machine.current->call.pc);
   // Eight lines of 16 bytes together, as ldmatrix would; results in pairs, as mma leaves them.
   const int piece = std::min(store ? 2 * size : 16, length * size);
@@ -75,7 +79,9 @@ void move(void* const* lanes, bool store) {
       for (int line = group; line < group + 8; ++line)
         for (int q = p; q < p + (store ? 4 : 1); ++q) {
           const char* at = base + (size_t(line) * access.pitch * size + size_t(q) * piece);
-          lane_access(int(moved.size()) % kWarp, at, unsigned(piece), store);
+          const unsigned step = std::min(unsigned(piece), access.alignment);
+          for (unsigned i = 0; i < unsigned(piece); i += step)
+            lane_access(int(moved.size()) % kWarp, at + i, step, store);
           moved.push_back({uint64_t(at), uint32_t(piece)});
         }
   if (machine.counting)

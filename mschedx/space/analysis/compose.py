@@ -14,13 +14,14 @@ from ..algebra.constraints import Constraint
 from ..algebra.expression import Expression, multiply
 from ..statements import Statement
 from .derive.cpu_advice import cpu_preferences
+from .derive.cross_thread import cross_thread_constraints
+from .derive.index_vectors import vector_constraints
 from .derive.limits import (
     Limits,
     canonical_constraints,
     gpu_constraints,
     named,
     registers,
-    vector_constraints,
 )
 from .derive.statements import statements
 from .fit.accesses import accesses, footprints, unknown_strides
@@ -130,7 +131,8 @@ def _constraints(
         return constraints, [], cpu_preferences(composed, Hardware.from_target(design.target))
     name = str(design.target.attrs.get("arch", design.target.kind.name))
     constraints += gpu_constraints(programs, found, solver, nests, limits, name)
-    constraints += vector_constraints(found, vectors)
+    constraints += vector_constraints(found, vectors, nests)
+    constraints += cross_thread_constraints(programs, found, solver)
     canonical = list(canonical_constraints(programs, found, solver))
     return constraints, canonical, list(registers(allocations, THREAD_REGISTER_BYTES))
 

@@ -23,3 +23,12 @@ def test_operations_bytes_and_passes(name):
         np.testing.assert_allclose(found[quantity], 1, err_msg=quantity)
     # Threads beyond what there is to copy count as copying.
     assert min(found["bytes written to shared memory"]) == 1
+
+
+def test_sectors_on_cuda_cores():
+    """Rows that one step reads, and results of threads that lie apart, decide the sectors."""
+    workload, target = WORKLOADS["cores_f32"], Target(TARGET)
+    expected = reference(workload.module(), np.random.default_rng(0))
+    found = ratios(workload.sketches(target), target, expected, 6)["sectors of L2"]
+    assert np.median(found) == 1
+    assert max(found) == 1

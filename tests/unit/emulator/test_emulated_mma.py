@@ -215,6 +215,47 @@ def test_wmma(case):
     np.testing.assert_array_equal(done.arrays[3], expected)
 
 
+ALIGNMENTS = {  # bytes of a lane's registers: PTX manual, "Matrix Fragments for WMMA"
+    ("signed char", (16, 16, 16), "matrix_a"): 8,
+    ("signed char", (32, 8, 16), "matrix_a"): 16,
+    ("signed char", (32, 8, 16), "matrix_b"): 4,
+    ("half", (16, 16, 16), "matrix_a"): 32,
+    ("half", (32, 8, 16), "matrix_b"): 32,
+    ("nv_bfloat16", (16, 16, 16), "matrix_b"): 16,
+    ("int", (16, 16, 16), "accumulator"): 32,
+    ("half", (16, 16, 16), "accumulator"): 16,
+}
+
+
+@pytest.mark.parametrize("case", ALIGNMENTS, ids=lambda case: "-".join(map(str, case)))
+def test_fragments_are_loaded_from_where_their_registers_fit(case):
+    element, shape, use = case
+    tile = ", ".join(map(str, shape))
+    layout = "" if use == "accumulator" else ", row_major"
+    order = ", mem_row_major" if use == "accumulator" else ""
+    for bytes_off in (ALIGNMENTS[case], ALIGNMENTS[case] // 2):
+        body = f"""
+  using namespace nvcuda::wmma;
+  fragment<{use}, {tile}, {element}{layout}> a[1];
+  load_matrix_sync(a[0], ({element}*)(A + {bytes_off}), 32{order});
+"""
+        memory = np.zeros(4096, "uint8")
+        faults = execute_kernel(kernel(body, "unsigned char* A"), [memory]).faults
+        kinds = {fault.kind.name for fault in faults}
+        assert kinds == (set() if bytes_off == ALIGNMENTS[case] else {"MISALIGNED"})
+
+
+@pytest.mark.parametrize(("pitch", "fits"), [(8, True), (12, False), (16, True), (20, False)])
+def test_lines_of_a_fragment_are_apart_by_a_multiple_of_its_registers(pitch, fits):
+    body = f"""
+  using namespace nvcuda::wmma;
+  fragment<matrix_a, 16, 16, 16, signed char, row_major> a[1];
+  load_matrix_sync(a[0], (signed char*)A, {pitch + 16});
+"""
+    faults = execute_kernel(kernel(body, "unsigned char* A"), [np.zeros(1024, "uint8")]).faults
+    assert {fault.kind.name for fault in faults} == (set() if fits else {"MISALIGNED"})
+
+
 def test_a_warp_that_is_not_whole_cannot_multiply():
     body = """
   using namespace nvcuda::wmma;

@@ -13,29 +13,22 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...algebra.constraints import Constraint, at_least, at_most, multiple_of
-from ...algebra.expression import Expression, add, constant, multiply, where_at_most, where_divides
+from ...algebra.expression import Expression, constant
 from ..fit.integers import Solver
 from ..fit.symbolic import SymbolicProgram
 from ..mirror.kernels import top_of, tops
 from ..mirror.memory import children
-from ..mirror.postprocs import FETCH, annotation, used_bytes
-from ..model import AllocationInfo, KernelInfo, VectorInfo
-from ..read.affine import Division, evaluate
-from ..read.program import Access, Program
+from ..mirror.postprocs import FETCH, annotation
+from ..model import AllocationInfo, KernelInfo
+from ..read.program import Program
 
 LOW, HIGH = (
     "meta_schedule.thread_extent_low_inclusive",
     "meta_schedule.thread_extent_high_inclusive",
 )
-MAX_VECTOR_BYTES = 16
-"""The widest vector ``VerifyGPUCode`` lets a thread load or store."""
 
 MAX_STATIC_BYTES = 48 * 1024
 """Shared memory of a block that a kernel may declare; more has to be asked for at its launch."""
-
-_INDEX_BYTES = 4
-_POWER = 1 << 20
-"""What powers of two, as far as tiles are concerned, and nothing else divides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,84 +117,6 @@ def _pipelines(found: SymbolicProgram) -> list[Constraint]:
             origin = f"software pipeline of {loop.name}: its body keeps {len(stages)} statements"
             result.append(at_least(extent, 2, origin))
     return result
-
-
-def vector_constraints(found: SymbolicProgram, vectors: Sequence[VectorInfo]) -> list[Constraint]:
-    """Vectors that a GPU thread loads or stores at once are at most 16 bytes wide."""
-    result = []
-    by_name = {block.name: block for block in found.template.blocks}
-    for info in vectors:
-        if info.vector is None:
-            continue
-        width = used_bytes(found.template, by_name[info.block])
-        origin = f"VerifyGPUCode: vector bytes of {info.block}"
-        result.append(at_most(multiply(width, info.vector), MAX_VECTOR_BYTES, origin))
-        for access in by_name[info.block].accesses:
-            index = _strided_index_bytes(found, info, access.buffer)
-            if index is not None:
-                origin = f"VerifyGPUCode: index bytes of {info.block}, {access.buffer} is strided"
-                result.append(at_most(index, MAX_VECTOR_BYTES, origin))
-    return result
-
-
-def _strided_index_bytes(
-    found: SymbolicProgram, info: VectorInfo, buffer: str
-) -> Expression | None:
-    """Bytes of the index vector with which lanes that are not neighbours are addressed.
-
-    Such an index is a vector of 32-bit integers when the lanes stay within one row of the loop's
-    innermost moving iterator; None when no lane ever is apart.
-    """
-    names = [block.name for block in found.template.blocks]
-    b = names.index(info.block)
-    block = found.template.blocks[b]
-    access = next(access for access in block.accesses if access.buffer == buffer)
-    if info.vector is None or not block.loops:
-        return None
-    parts = [
-        (part.period, part.count, multiply(part.stride, step), _divisors(access, v))
-        for v, form in enumerate(found.iters[b])
-        if (step := _step(found, access, v)) is not None
-        for part in form.components
-        if part.loop == block.loops[-1]
-    ]
-    index: Expression = constant(0)
-    total = found.extents[block.loops[-1]] or constant(_POWER)
-    for _, count, stride, divisors in sorted(parts, key=lambda part: -part[0]):
-        lanes = where_divides(info.vector, count, multiply(_INDEX_BYTES, info.vector), 0)
-        # Threads move by powers of two, and TVM does not see that lanes stay within other rows.
-        lanes = where_divides(count, _POWER, lanes, where_at_most(total, count, lanes, 0))
-        for divisor in divisors:
-            # Only then does TVM see that the lanes stay on one side of the quotient's steps.
-            aligned = where_divides(divisor, count, lanes, 0)
-            lanes = where_divides(count, divisor, lanes, aligned)
-        index = where_at_most(2, count, where_at_most(stride, 1, 0, lanes), index)
-    return index if index.columns else None
-
-
-def _divisors(access: Access, v: int) -> list[int]:
-    """What a block's iterator is divided by, for quotients and remainders, in an access."""
-    found: list[int] = []
-    pending = [form for form in access.local if form is not None]
-    while pending:
-        for atom, _ in pending.pop().terms:
-            if isinstance(atom, Division) and v in atom.loops():
-                found.append(atom.divisor)
-                pending.append(atom.inner)
-    return sorted(set(found))
-
-
-def _step(found: SymbolicProgram, access: Access, v: int) -> Expression | None:
-    """Elements between neighbouring values of a block's iterator in the row-major buffer."""
-    row: Expression = constant(1)
-    total: Expression = constant(0)
-    for extent, local in zip(reversed(found.shapes[access.buffer]), reversed(access.local)):
-        if local is None or extent is None:
-            return None
-        apart = evaluate(local, {v: 1}) - evaluate(local, {})
-        total = add(total, multiply(apart, row))
-        row = multiply(row, extent)
-    return total
 
 
 def canonical_constraints(
