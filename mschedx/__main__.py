@@ -1,8 +1,6 @@
 """``python -m mschedx``: the command line, also where no script was installed."""
 
-import sys
-
-from mschedx.cli import main
+from mschedx.cli import command
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

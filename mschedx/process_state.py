@@ -13,24 +13,52 @@ import numpy as np
 
 _LOGGER = "tvm.s_tir.meta_schedule"
 _SEARCH_LOGGER = f"{_LOGGER}.mschedx.search"
+_BINDINGS = "tvm_ffi"
+_POSTPONED_S = 0.005
 
 
 @contextmanager
 def interruptible(note: Callable[[], None]) -> Iterator[None]:
-    """Call a function at Ctrl-C, of which TVM makes another error on its way through C++."""
+    """Call a function at Ctrl-C, then raise KeyboardInterrupt where TVM's bindings survive it.
+
+    TVM makes another error of it on its way through C++, hence `note`. What is raised while the
+    bindings hand an error from Python to C++ is lost, and the error with it: C++ then reads one
+    that is not there and the process dies. So it is not raised in their frames, but a moment later.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    postponed: list[threading.Timer] = []
+    ended = False
 
     def handle(signum: int, frame: FrameType | None) -> None:
         note()
-        raise KeyboardInterrupt
+        if ended:
+            return
+        if not _in_bindings(frame):
+            raise KeyboardInterrupt
+        again = threading.Timer(
+            _POSTPONED_S, signal.pthread_kill, (threading.main_thread().ident, signum)
+        )
+        postponed.append(again)
+        again.daemon = True
+        again.start()
 
     previous = signal.signal(signal.SIGINT, handle)
     try:
         yield
     finally:
+        ended = True
+        for timer in postponed:
+            timer.cancel()
+            timer.join()
         signal.signal(signal.SIGINT, previous)
+
+
+def _in_bindings(frame: FrameType | None) -> bool:
+    """Whether a frame is of the package that calls C++ and is called by it."""
+    name = str(frame.f_globals.get("__name__", "")) if frame is not None else ""
+    return name.partition(".")[0] == _BINDINGS
 
 
 @contextmanager

@@ -132,6 +132,8 @@ class Recorder:
     ----------
     common : Trial
         What the trials of the next round have in common; `elapsed_s` is of earlier sessions.
+    earlier : int
+        Records of the work_dir that `database` has not read.
     plateau : Plateau
         That has noted the trials of earlier sessions.
     """
@@ -145,10 +147,12 @@ class Recorder:
         progress: Progress,
         common: Trial,
         database: ms.Database,
+        earlier: int,
         plateau: Plateau,
     ) -> None:
         self.outcome, self.database, self._plateau = outcome, database, plateau
         self._plan, self._journal, self._records = plan, journal, records
+        self._earlier = earlier
         self._progress, self._next, self._earlier_s = progress, common, common.elapsed_s or 0.0
         # TVM's own models may answer at random.
         self._forecast = None if isinstance(plan.parts.get("cost_model"), str) else _Forecast()
@@ -194,7 +198,7 @@ class Recorder:
         scores = self._forecast(done) if self._forecast is not None and searched else []
         like = replace(
             self._next,
-            record=len(self.database),
+            record=self._earlier + len(self.database),
             elapsed_s=elapsed,
             unscheduled=all(is_unscheduled(c.sch.trace) for c in done.candidates),
         )

@@ -12,6 +12,7 @@ from mschedx.measure.failures import MachineTrouble, machine_trouble
 from mschedx.process_state import interruptible, numpy_seed, quiet_logging, search_log
 from mschedx.record.checks import workload_entry
 from mschedx.record.contents import Contents
+from mschedx.record.database import open_database
 from mschedx.record.rounds import Appended
 from mschedx.record.trials import Journal, Run, Trial, run_of, workload_number
 from mschedx.recorder import Outcome, Plan, Plateau, Recorder
@@ -55,7 +56,44 @@ def run_session(plan: Plan, work_dir: WorkDir, progress: Progress) -> Outcome:
     progress.start(plan.trials, done)
     if len(done) >= plan.trials:
         return outcome
-    database = ms.database.JSONDatabase(work_dir=str(work_dir.path))
+    reads = asks_for_records(plan.parts.get("strategy"))
+    with open_database(work_dir, read=reads) as database:
+        seed = plan.seed if not done else _resumed_seed(plan.seed, len(done))
+        common = _begin(plan, work_dir, before, database, seed)
+        recorder = Recorder(
+            plan,
+            outcome,
+            Journal(work_dir.path),
+            Appended(work_dir.records),
+            progress,
+            common,
+            database,
+            0 if reads else len(work_dir.contents.records),
+            Plateau(done),
+        )
+        with ms.Profiler() as profiler, search_log() as said, interruptible(outcome.interrupt):
+            parts = _parts(plan)
+            nothing = _search(plan, work_dir, recorder, parts, seed)
+            if not outcome.stopping and recorder.missing > 0:
+                ended = nothing or (said[-1] if said else "TVM's log says more")
+                recorder.end(ended, parts["builder"], parts["runner"])
+    stages = {str(name): float(seconds) for name, seconds in profiler.get().items()}
+    Journal(work_dir.path).append({"kind": "end", "workload": common.workload, "stages": stages})
+    return outcome
+
+
+def asks_for_records(strategy: Any) -> bool:
+    """Whether a strategy asks the database for earlier records; ours read the files."""
+    from mschedx.search.strategy import Strategy
+
+    return strategy is not None and not isinstance(strategy, Strategy)
+
+
+def _begin(
+    plan: Plan, work_dir: WorkDir, before: Run | None, database: ms.Database, seed: int
+) -> Trial:
+    """Write down that a session begins; return what its trials have in common."""
+    done = before.trials if before is not None else ()
     new = Appended(work_dir.workloads)
     database.commit_workload(plan.mod)
     if before is None:
@@ -70,7 +108,6 @@ def run_session(plan: Plan, work_dir: WorkDir, progress: Progress) -> Outcome:
     )
     journal = Journal(work_dir.path)
     _remember(plan.mod, common.workload, work_dir.contents, journal)
-    seed = plan.seed if not done else _resumed_seed(plan.seed, len(done))
     journal.append(
         {
             "kind": "session",
@@ -81,25 +118,7 @@ def run_session(plan: Plan, work_dir: WorkDir, progress: Progress) -> Outcome:
             "parts": {name: _name(part) for name, part in plan.parts.items()},
         }
     )
-    recorder = Recorder(
-        plan,
-        outcome,
-        journal,
-        Appended(work_dir.records),
-        progress,
-        common,
-        database,
-        Plateau(done),
-    )
-    with ms.Profiler() as profiler, search_log() as said, interruptible(outcome.interrupt):
-        parts = _parts(plan)
-        nothing = _search(plan, work_dir, recorder, parts, seed)
-        if not outcome.stopping and recorder.missing > 0:
-            ended = nothing or (said[-1] if said else "TVM's log says more")
-            recorder.end(ended, parts["builder"], parts["runner"])
-    stages = {str(name): float(seconds) for name, seconds in profiler.get().items()}
-    journal.append({"kind": "end", "workload": common.workload, "stages": stages})
-    return outcome
+    return common
 
 
 def _remember(mod: IRModule, number: int, contents: Contents, journal: Journal) -> None:

@@ -25,6 +25,7 @@ from mschedx.inputs import (
 )
 from mschedx.kernel import Compiled, packed_ahead
 from mschedx.measure import start as start_workers
+from mschedx.process_state import interruptible
 from mschedx.record.contents import RECORDS
 from mschedx.record.trials import Trial, best_so_far, count_failures, read_run
 from mschedx.record.work_dir import WorkDir, best_folder, open_work_dir
@@ -323,7 +324,8 @@ def tune(
         for note in notes:
             display.note(note)
         outcome = run_session(plan, opened, display)
-        return _result(plan, opened, outcome, display, notes, verify=verify)
+        with interruptible(outcome.interrupt):
+            return _result(plan, opened, outcome, display, notes, verify=verify)
 
 
 def _ranked(

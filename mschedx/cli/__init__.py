@@ -5,11 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from mschedx.streams import abandon, about, complain, flush, open_streams
 
 from .arguments import make_parser
+from .ending import leave
 from .status import BAD_REQUEST, INTERRUPTED, MACHINE
+
+
+def command() -> NoReturn:
+    """Be the ``mschedx`` command: run it, and end the process with its exit status."""
+    leave(main())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,9 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     args = make_parser().parse_args(argv)
-    command: Callable[[argparse.Namespace], int] = args.command
+    subcommand: Callable[[argparse.Namespace], int] = args.command
     try:
-        status = command(args)
+        status = subcommand(args)
         flush(sys.stdout)
         return status
     except KeyboardInterrupt:

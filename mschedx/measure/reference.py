@@ -56,6 +56,7 @@ def blocked(mod: Any) -> Any | None:
             if parts is None:
                 continue
             attempt = sch.copy()
+            _give_loops(attempt)
             with contextlib.suppress(ScheduleError):  # a reduction of another kind
                 _, reduce = _loops(attempt, block)
                 loop = attempt.fuse(*reduce) if len(reduce) > 1 else reduce[0]
@@ -63,6 +64,13 @@ def blocked(mod: Any) -> Any | None:
                 attempt.rfactor(outer, 0)
                 sch, changed = attempt, True
     return sch.mod if changed else None
+
+
+def _give_loops(sch: Any) -> None:
+    """Put a loop around every block that has none: ``rfactor`` cannot pass one on its way."""
+    for block in sch.get_child_blocks(sch.get_sblock("root")):
+        if not sch.get_loops(block):
+            sch.add_unit_loop(block)
 
 
 def _parts_of_sum(sch: Any, block: Any) -> int | None:

@@ -202,6 +202,7 @@ class _Records:
             )
         new.check(fresh)
         self._records = Appended(work_dir.records)
+        self._earlier = len(contents.records) - len(database)  # which it has not read
         self._begun: set[str] = set()
 
     @property
@@ -229,7 +230,10 @@ class _Records:
         scores = one.forecast(done.candidates)
         unscheduled = one.why_ended is not None and one.standing.ended
         found = replace(
-            like, record=len(self._database), elapsed_s=elapsed, unscheduled=unscheduled
+            like,
+            record=self._earlier + len(self._database),
+            elapsed_s=elapsed,
+            unscheduled=unscheduled,
         )
         trials = done.trials(found, scores)
         self._journal.trials(trials)

@@ -21,8 +21,10 @@ from mschedx.inputs import (
 )
 from mschedx.measure import start as start_workers
 from mschedx.record.contents import RECORDS, read_contents
+from mschedx.record.database import open_database
 from mschedx.record.work_dir import WorkDir, open_work_dir
 from mschedx.recorder import Outcome
+from mschedx.session import asks_for_records
 
 from .assembly import compiled
 from .caches import timing
@@ -200,14 +202,16 @@ def _measured(job: _Job, work_dir: WorkDir, display: NetworkProgress) -> Outcome
         begin=job.begin,
         names={name: _name(part) for name, part in job.parts.items()},
     )
-    running, outcome = run_session(session, _parts(job, work_dir), work_dir, display)
+    reads = asks_for_records(job.parts["strategy"])
+    with open_database(work_dir, read=reads) as database:
+        running, outcome = run_session(session, _parts(job, database), work_dir, display)
     for one in running:
         if one.why_ended is not None:
             display.note(f"{one.task.name}: {one.why_ended}")
     return outcome
 
 
-def _parts(job: _Job, work_dir: WorkDir) -> Parts:
+def _parts(job: _Job, database: ms.database.JSONDatabase) -> Parts:
     """Fill in mschedx's own parts; builder and runner first, since their workers start apart."""
     given = job.parts
     builder, runner = given["builder"], given["runner"]
@@ -236,7 +240,7 @@ def _parts(job: _Job, work_dir: WorkDir) -> Parts:
         cost_model=_made(ms.CostModel, cost_model),
         builder=_made(ms.Builder, builder),
         runner=_made(ms.Runner, runner),
-        database=ms.database.JSONDatabase(work_dir=str(work_dir.path)),
+        database=database,
     )
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from mschedx.latency import latency_of
 
 from .checks import checked, is_spoilt, is_written
-from .formats import TVMReader, entry_fault, record_fault, workload_fault
+from .formats import TVMReader, entry_fault, missing_workload, record_fault, workload_fault
 from .lines import Line, Reader, ends_whole
 
 WORKLOADS = "database_workload.json"
@@ -80,7 +80,8 @@ def read_contents(
 
     def fault_of_record(line: Line) -> str | None:
         content = line.content
-        why = record_fault(content, last + 1) or known.fault(line)
+        check = missing_workload if line.number in known.whole else record_fault
+        why = check(content, last + 1) or known.fault(line)
         if why is None and content[0] not in place:
             why = f"its workload, line {content[0] + 1} of {WORKLOADS}, is broken"
         return why or (tvm and tvm.record(content, workloads[place[content[0]]][1]))
@@ -175,11 +176,14 @@ class _Written:
         Of these, the line on which each is found.
     taken : frozenset of int
         Those lines.
+    whole : frozenset of int
+        The lines that hold a record of some workload.
     """
 
     entries: dict[int, dict[str, Any]]
     lines: dict[int, int]
     taken: frozenset[int]
+    whole: frozenset[int]
 
     def fault(self, line: Line) -> str | None:
         """Say what is wrong with a line of the records' shape."""
@@ -216,7 +220,7 @@ def _written(lines: Sequence[Line], entries: Sequence[Line]) -> _Written:
         if at is not None:
             found[number] = at
             del free[at]
-    return _Written(said, found, frozenset(found.values()))
+    return _Written(said, found, frozenset(found.values()), frozenset(whole))
 
 
 def _text(line: Line, content: Any) -> str:

@@ -51,8 +51,9 @@ def record_fault(content: Any, workloads: int) -> str | None:
     """Check ``[workload, [trace, seconds, target, arguments]]`` against the number of workloads."""
     if not (_is_list(content, 2) and _is_int(content[0]) and _is_list(content[1], 4)):
         return "not [workload, [trace, seconds, target, arguments]]"
-    if not 0 <= content[0] < workloads:
-        return f"its workload {content[0]} is not there"
+    missing = missing_workload(content, workloads)
+    if missing is not None:
+        return missing
     trace, seconds, target, arguments = content[1]
     if not _is_list(trace, 2) or not all(isinstance(part, list) for part in trace):
         return "its trace is not [instructions, decisions]"
@@ -67,6 +68,11 @@ def record_fault(content: Any, workloads: int) -> str | None:
     if not isinstance(arguments, list) or not all(map(_is_argument, arguments)):
         return 'an argument is not ["TENSOR", dtype, shape]'
     return None
+
+
+def missing_workload(content: list[Any], workloads: int) -> str | None:
+    """Check the workload's number alone, of a record that is whole otherwise."""
+    return None if 0 <= content[0] < workloads else f"its workload {content[0]} is not there"
 
 
 def entry_fault(content: Any) -> str | None:

@@ -53,7 +53,7 @@ def recorded_trials(database: Any, mod: Any) -> list[RecordedTrial] | None:
     """
     if not isinstance(database, ms.database.JSONDatabase):
         return None
-    path = Path(str(database.path_tuning_record))
+    path = Path(str(database.path_tuning_record)).resolve()
     if path.name != RECORDS:
         return None
     contents = read_contents(path.parent)

@@ -18,6 +18,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import tvm
@@ -52,6 +53,8 @@ logger = logging.getLogger("tvm.s_tir.meta_schedule.mschedx.space")
 
 # Random configs to learn from where a block may be computed, and to check it by.
 _DRAWS = 12
+_LEARNT = ("DisallowDynamicLoop", "VerifyGPUCode")
+"""Postprocs whose refusals become constraints."""
 
 
 @dataclass(eq=False)
@@ -129,20 +132,34 @@ class Design:
         """Replay random configs: extents that depend on decisions were fitted to a few replays."""
         sampler = Sampler(self.tables, self.constraints, len(self.decisions))
         for config in sampler.sample(_DRAWS, np.random.default_rng(2)):
-            refused = self._refusal(config)
+            refused = self._refusal(config, Design.replay)
             if refused is not None and refused.reason == "repaired":
                 raise UnsupportedTrace(
                     "the extent of a loop that is tiled depends on earlier decisions in a way that "
                     f"was not found: {refused.detail}"
                 )
 
-    def _refusal(self, config: IntArray) -> InvalidSchedule | None:
-        """Say why a config does not replay; None when it does."""
+    def _refusal(
+        self, config: IntArray, made: Callable[[Design, IntArray], Any]
+    ) -> InvalidSchedule | None:
+        """Say why a config does not replay or materialise; None when it does."""
         try:
-            self.replay(config)
+            made(self, config)
         except InvalidSchedule as refused:
             return refused
         return None
+
+    def _first_that_works(self, configs: IntArray) -> IntArray | None:
+        """The first config that materialises, or at least fails in a way that analyses learn of."""
+        learnt = None
+        for config in configs:
+            refused = self._refusal(config, Design.materialize)
+            if refused is None:
+                return config
+            logger.info("%s does not materialise: %s", self.locations, refused)
+            if refused.reason in _LEARNT and learnt is None:
+                learnt = config
+        return learnt
 
     @classmethod
     def split(
@@ -174,7 +191,12 @@ class Design:
         return designs
 
     def _at(self, choice: Choice) -> Design | None:
-        """Move to other compute locations; None when no config reaches them."""
+        """Move to other compute locations; None when no config reaches them, or none is accepted.
+
+        What TVM's postprocs make of a location may hang on it alone (a block that is computed at a
+        consumer which reads it backwards has bindings that ``RewriteParallelVectorizeUnroll``
+        refuses).
+        """
         tables = tuple(
             Table(t.instruction, t.columns, np.array([[choice.codes[t.instruction]]]))
             if t.instruction in choice.codes
@@ -199,15 +221,12 @@ class Design:
             constraints=constraints,
             notes=(*self.notes, *choice.notes),
         )
-        for config in sampler.sample(_DRAWS, np.random.default_rng(1)):
-            refused = moved._refusal(config)
-            if refused is not None:
-                logger.info("%s does not replay: %s", moved.locations, refused)
-                continue
-            moved.base = config
-            moved.trace = moved.trace_for(config)
-            return moved
-        return None
+        works = moved._first_that_works(sampler.sample(_DRAWS, np.random.default_rng(1)))
+        if works is None:
+            return None
+        moved.base = works
+        moved.trace = moved.trace_for(works)
+        return moved
 
     def _is_location(self, instruction: int) -> bool:
         return any(

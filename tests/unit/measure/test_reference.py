@@ -40,6 +40,16 @@ def test_short_sums_integers_and_primes_stay_as_they_are():
     assert blocked(total((4194301,))) is None
 
 
+def test_a_long_sum_beside_a_block_without_loops_is_added_up_in_blocks():
+    x = te.placeholder((4096,), dtype="float16", name="X")
+    summed = topi.sum(x)
+    doubled = te.compute((), lambda: summed[()] + summed[()], name="doubled")
+    mod = module(te.create_prim_func([x, doubled]))
+    in_blocks = blocked(mod)
+    assert in_blocks is not None
+    assert verify(mod, mod, TARGET).ok
+
+
 def test_a_candidate_of_either_order_is_right_and_one_that_drops_a_row_is_not():
     mod = total((1024, 4096))
     assert verify(blocked(mod), mod, TARGET).ok

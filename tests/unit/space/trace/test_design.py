@@ -11,6 +11,7 @@ from tvm.s_tir import Schedule
 from tvm.s_tir import meta_schedule as ms
 from tvm.s_tir.meta_schedule.testing import te_workload
 
+from mschedx.space import sketches
 from mschedx.space.errors import EmptySpace, InvalidSchedule, UnsupportedTrace
 from mschedx.space.sampling.sampler import Sampler
 from mschedx.space.trace import instructions as traces
@@ -298,3 +299,17 @@ class TestLocations:
         for design in designs:
             for config in sampler_of(design).sample(4, np.random.default_rng(0)):
                 design.replay(config)
+
+
+def test_locations_at_which_every_config_is_refused_are_left_out():
+    x = te.placeholder((6, 64), name="x")
+    k = te.reduce_axis((0, 64), name="k")
+    sums = te.compute((6,), lambda i: te.sum(x[i, k], k), name="sums")
+    backwards = te.compute((6,), lambda i: sums[5 - i] * sums[5 - i], name="backwards")
+    mod = module([x, backwards])
+    found = sketches(mod, LLVM, "post-order-apply")
+    locations = [sketch.design.locations for sketch in found]
+    assert {"sums.location": -1} in locations
+    assert {"sums.location": 0} not in locations, "bound to 5 - i below a parallel loop"
+    for sketch in found:
+        sketch.design.materialize(sketch.design.default_config())

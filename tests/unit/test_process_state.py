@@ -1,0 +1,69 @@
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from mschedx.process_state import interruptible
+
+
+def test_ctrl_c_is_noted_and_raised():
+    noted = []
+    with interruptible(lambda: noted.append(1)), pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    assert noted == [1]
+
+
+def test_ctrl_c_in_the_bindings_is_raised_once_they_have_returned():
+    bindings = {"__name__": "tvm_ffi.error"}
+    exec(
+        "from signal import raise_signal, SIGINT\n"
+        "def busy():\n    raise_signal(SIGINT)\n    return 'returned'",
+        bindings,
+    )
+    said, noted = [], []
+    begin = time.monotonic()
+    with interruptible(lambda: noted.append(1)):
+        said.append(bindings["busy"]())
+        with pytest.raises(KeyboardInterrupt):
+            time.sleep(5)
+    assert said == ["returned"]
+    assert len(noted) >= 2
+    assert time.monotonic() - begin < 2
+
+
+DYING = """
+import signal, sys
+import tvm_ffi
+from tvm_ffi import core
+from mschedx.process_state import interruptible
+
+scope = {"__name__": "tvm_ffi.error", "original": core._TRACEBACK_TO_BACKTRACE_STR}
+exec(
+    "from signal import raise_signal, SIGINT\\n"
+    "def to_text(traceback):\\n    raise_signal(SIGINT)\\n    return original(traceback)",
+    scope,
+)
+core._TRACEBACK_TO_BACKTRACE_STR = scope["to_text"]
+
+def fail():
+    raise ValueError("of a callback")
+
+callback = tvm_ffi.convert(fail)
+with interruptible(lambda: print("noted", flush=True)):
+    try:
+        callback()
+    except ValueError as error:
+        print(error)
+"""
+
+
+def test_ctrl_c_while_an_error_is_handed_to_cpp_does_not_end_the_process():
+    run = subprocess.run([sys.executable, "-c", DYING], capture_output=True, text=True)
+    assert run.returncode >= 0, run.stderr
+    assert "noted" in run.stdout
+    unguarded = DYING.replace("interruptible(lambda", "__import__('contextlib').nullcontext(lambda")
+    assert subprocess.run([sys.executable, "-c", unguarded], capture_output=True).returncode < 0, (
+        "TVM's bindings survive this now: interruptible need not postpone"
+    )
