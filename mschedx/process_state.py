@@ -14,6 +14,8 @@ import numpy as np
 _LOGGER = "tvm.s_tir.meta_schedule"
 _SEARCH_LOGGER = f"{_LOGGER}.mschedx.search"
 _BINDINGS = "tvm_ffi"
+_OUR_OWN = "mschedx"
+_LOG_CALLBACK = "tvm.s_tir.meta_schedule.logging"
 _POSTPONED_S = 0.005
 
 
@@ -21,9 +23,10 @@ _POSTPONED_S = 0.005
 def interruptible(note: Callable[[], None]) -> Iterator[None]:
     """Call a function at Ctrl-C, then raise KeyboardInterrupt where TVM's bindings survive it.
 
-    TVM makes another error of it on its way through C++, hence `note`. What is raised while the
-    bindings hand an error from Python to C++ is lost, and the error with it: C++ then reads one
-    that is not there and the process dies. So it is not raised in their frames, but a moment later.
+    TVM makes another error of it on its way through C++, hence `note`. In two places the process
+    dies of what is raised. While the bindings hand an error from Python to C++ it is lost, and the
+    error with it: C++ then reads one that is not there. And TVM writes its log from a destructor,
+    which must not throw. So it is not raised there, but a moment later.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -35,7 +38,7 @@ def interruptible(note: Callable[[], None]) -> Iterator[None]:
         note()
         if ended:
             return
-        if not _in_bindings(frame):
+        if not _is_fatal_in(frame):
             raise KeyboardInterrupt
         again = threading.Timer(
             _POSTPONED_S, signal.pthread_kill, (threading.main_thread().ident, signum)
@@ -55,10 +58,17 @@ def interruptible(note: Callable[[], None]) -> Iterator[None]:
         signal.signal(signal.SIGINT, previous)
 
 
-def _in_bindings(frame: FrameType | None) -> bool:
-    """Whether a frame is of the package that calls C++ and is called by it."""
-    name = str(frame.f_globals.get("__name__", "")) if frame is not None else ""
-    return name.partition(".")[0] == _BINDINGS
+def _is_fatal_in(frame: FrameType | None) -> bool:
+    """Whether C++ does not survive what is raised in a frame."""
+    ours = False
+    while frame is not None:
+        name = str(frame.f_globals.get("__name__", ""))
+        package = name.partition(".")[0]
+        ours = ours or package == _OUR_OWN
+        if name == _LOG_CALLBACK or (package == _BINDINGS and not ours):
+            return True
+        frame = frame.f_back
+    return False
 
 
 @contextmanager

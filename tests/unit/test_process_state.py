@@ -1,9 +1,11 @@
+import logging
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
+from tvm.s_tir.meta_schedule.logging import get_logging_func
 
 from mschedx.process_state import interruptible
 
@@ -31,6 +33,25 @@ def test_ctrl_c_in_the_bindings_is_raised_once_they_have_returned():
     assert said == ["returned"]
     assert len(noted) >= 2
     assert time.monotonic() - begin < 2
+
+
+def test_ctrl_c_in_a_message_of_tvms_log_is_raised_once_it_is_written():
+    """TVM calls what it logs with from a destructor: what is raised there ends the process."""
+    logger, said = logging.getLogger("interrupted"), []
+
+    class Interrupting(logging.Handler):
+        def emit(self, record):
+            signal.raise_signal(signal.SIGINT)
+            said.append(record.getMessage())
+
+    logger.addHandler(Interrupting())
+    logger.propagate = False
+    write = get_logging_func(logger)
+    with interruptible(lambda: None):
+        write(logging.ERROR, "file.cc", 7, "written")
+        assert said == ["[file.cc:7] written"]
+        with pytest.raises(KeyboardInterrupt):
+            time.sleep(5)
 
 
 DYING = """
