@@ -8,7 +8,9 @@ many valid configs there are and how many a second are
 sampled, and the shares of ``--configs`` uniformly sampled configs, spread over the sketches, that
 pass the postprocs, that compile for sm_80 (code generation and nvcc to a cubin), and whose PTX has
 ``mma.sync`` or ``wmma.mma.sync``; spilled are those that keep values in local memory. Compiling
-takes 1-3 s of one core a config; ``--compile`` bounds how many. Needs nvcc, no GPU.
+takes 1-3 s of one core a config; ``--compile`` bounds how many. With ``--drafted`` the configs are
+those that DraftVerify proposes before anything is measured, PSA being its draft, over all sketches.
+Needs nvcc, no GPU.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -32,7 +34,12 @@ from tvm.s_tir.meta_schedule.testing import te_workload as tw
 from tvm.target import Target
 
 from mschedx import compat
-from mschedx.space import InvalidSchedule, for_target, sketches
+from mschedx.cost.psa import PSAModel
+from mschedx.search.draft_verify import DraftThenVerify, DraftVerifyConfig
+from mschedx.search.history import History
+from mschedx.search.points import SketchSet
+from mschedx.search.scoring import NoScorer
+from mschedx.space import InvalidSchedule, Sketch, for_target, sketches
 
 TARGET = "nvidia/nvidia-a100"
 ARCH = "sm_80"
@@ -122,12 +129,13 @@ def report(name: str, arguments: argparse.Namespace) -> dict[str, object]:
     rng = np.random.default_rng(arguments.seed)
     schedules: list[Schedule] = []
     reasons: Counter[str] = Counter()
-    sampled_s = 0.0
-    for sketch, share in zip(found, np.array_split(np.arange(arguments.configs), len(found))):
-        start = time.perf_counter()
+    start = time.perf_counter()
+    for sketch in found:
         sketch.sample(20_000, rng)
-        sampled_s += time.perf_counter() - start
-        for outcome in sketch.schedules(sketch.sample(len(share), rng)):
+    sampled_s = time.perf_counter() - start
+    draw = drafted if arguments.drafted else sampled
+    for sketch, configs in draw(found, arguments.configs, rng):
+        for outcome in sketch.schedules(configs):
             if isinstance(outcome, InvalidSchedule):
                 reasons[outcome.reason] += 1
             else:
@@ -153,11 +161,32 @@ def report(name: str, arguments: argparse.Namespace) -> dict[str, object]:
     }
 
 
+def sampled(
+    found: Sequence[Sketch], count: int, rng: np.random.Generator
+) -> Iterator[tuple[Sketch, np.ndarray]]:
+    """Draw configs uniformly, as many of each sketch."""
+    for sketch, share in zip(found, np.array_split(np.arange(count), len(found))):
+        yield sketch, sketch.sample(len(share), rng)
+
+
+def drafted(
+    found: Sequence[Sketch], count: int, rng: np.random.Generator
+) -> Iterator[tuple[Sketch, np.ndarray]]:
+    """Configs that DraftVerify proposes before anything is measured."""
+    space = SketchSet(found)
+    search = DraftThenVerify(PSAModel(), DraftVerifyConfig())
+    points = search.propose(count, space, History.of(space), NoScorer(), rng)
+    points = points.take(np.arange(min(count, len(points))))
+    for number, _, configs in space.groups(points):
+        yield found[number], configs
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--configs", type=int, default=200, help="configs to sample a workload")
     parser.add_argument("--compile", type=int, default=0, help="most to compile; all if 0")
     parser.add_argument("--only", default="", help="workloads, separated by commas; all if empty")
+    parser.add_argument("--drafted", action="store_true", help="what DraftVerify proposes instead")
     parser.add_argument("--jobs", type=int, default=2, help="compilations at a time")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
