@@ -3,7 +3,8 @@
 ``rules.async_copies.AsyncCopies`` makes the vector copies below a pipelined loop ``cp.async`` where
 annotations of the loop, which are decisions, ask for it.
 
-Held by ``test_tensor_core.py`` and ``benchmarks/sketch_exactness.py``.
+Held by ``test_asynchronous_copies_are_those_of_the_lowered_pipelines`` and
+``benchmarks/sketch_exactness.py``.
 """
 
 from __future__ import annotations

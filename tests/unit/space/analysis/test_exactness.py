@@ -8,6 +8,7 @@ import torch
 import tvm
 from analysed import analysed, designs, draws, satisfying
 from tvm import te
+from tvm.s_tir.meta_schedule.testing import te_workload
 
 from mschedx.space import sketches
 from mschedx.space.algebra.tape import Tape
@@ -145,3 +146,19 @@ def test_an_intrinsic_that_the_postproc_cannot_match(transposed, performed):
         assert ("intrinsic" in kinds) == performed
         times = main.instances(configs)
         assert (times * (64 if performed else 1) == 128 * 64 * 256).all()
+
+
+def test_asynchronous_copies_are_those_of_the_lowered_pipelines():
+    types = {"in_dtype": "float16", "out_dtype": "float32"}
+    mod = tvm.IRModule({"main": te.create_prim_func(te_workload.matmul(64, 64, 64, **types))})
+    (sketch, *_) = sketches(mod, tvm.target.Target("nvidia/nvidia-a100"))
+    configs = sketch.sample(12, np.random.default_rng(0))
+    verdict = check(sketch.design, sketch.analysis, configs, lowering=12)
+    assert verdict.wrong == {}
+    copies = [one for one in sketch.statements if one.name.endswith("_reindex_shared.dyn")]
+    found = np.array([one.asynchronous(configs) for one in copies])
+    assert found.shape == (2, 12)
+    assert set(found.ravel().tolist()) == {0, 1}
+    # Without a stage ahead there is nothing to copy meanwhile, whatever was asked for.
+    ahead = configs[:, next(i for i, n in enumerate(sketch.names) if n.endswith(".stages"))]
+    assert not found[:, ahead == 0].any()
