@@ -244,7 +244,8 @@ def _write_table(
     content = {
         "device": device,
         "date": today,
-        "command": f"python benchmarks/gpu.py --trials {args.trials}",
+        "command": "python benchmarks/gpu.py --stage table "
+        f"--trials {args.trials} --shared-kib {args.shared_kib}",
         "trials": args.trials,
         "tuners": {one.name: one.about for one in find_tuners(",".join(tuners))},
         "timing": (

@@ -11,6 +11,7 @@ from gpu_stages import Budget, Journal, Stage, advance
 
 from mschedx.hardware import host_target
 
+ARGUMENTS = argparse.Namespace(trials=4, tuners="heron,random", shared_kib=0)
 DEVICE = {"name": "Some GPU", "compute_capability": "8.0", "driver": "1", "cuda_runtime": "13"}
 
 
@@ -39,7 +40,10 @@ def test_tunes_times_and_writes(table, tmp_path, monkeypatch):
     assert advance(stage, journal, Budget(300))
     monkeypatch.setattr(gpu, "RESULTS", tmp_path / "results")
     gpu._write_table(
-        journal, DEVICE, "some-gpu", argparse.Namespace(trials=4, tuners="heron,random")
+        journal,
+        DEVICE,
+        "some-gpu",
+        ARGUMENTS,
     )
     (path,) = (tmp_path / "results").iterdir()
     assert path.name.startswith("some-gpu-20")
@@ -59,6 +63,9 @@ def test_other_numbers_of_trials_stay_out_of_the_file(tmp_path, monkeypatch):
     journal.append("table", {"key": "small/8/heron", "finished": True, "ok": True, "wall_s": 1})
     monkeypatch.setattr(gpu, "RESULTS", tmp_path / "results")
     gpu._write_table(
-        journal, DEVICE, "some-gpu", argparse.Namespace(trials=4, tuners="heron,random")
+        journal,
+        DEVICE,
+        "some-gpu",
+        ARGUMENTS,
     )
     assert not (tmp_path / "results").exists()

@@ -21,6 +21,7 @@ from ..mirror.memory import children
 from ..mirror.postprocs import FETCH, annotation
 from ..model import AllocationInfo, KernelInfo
 from ..read.program import Program
+from .index_vectors import CODE_GENERATION
 
 LOW, HIGH = (
     "meta_schedule.thread_extent_low_inclusive",
@@ -73,7 +74,7 @@ def gpu_constraints(
             origin = f"VerifyGPUCode: shared bytes per block of {name}, kernel {kernel.name}"
             result.append(at_most(needed, limits.shared_bytes, origin))
         if kernel.static_bytes is not None and limits.shared_bytes > MAX_STATIC_BYTES:
-            origin = f"CUDA: static shared bytes per block of {name}, kernel {kernel.name}"
+            origin = f"{CODE_GENERATION}: static shared bytes of kernel {kernel.name}"
             result.append(at_most(kernel.static_bytes, MAX_STATIC_BYTES, origin))
         result += kernel.clashes
     result += _thread_bounds(programs, found, solver, kernels)
