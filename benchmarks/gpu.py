@@ -250,7 +250,7 @@ def _write_table(
         "tuners": {one.name: one.about for one in find_tuners(",".join(tuners))},
         "timing": (
             "in turn, best of two medians; tuned kernels by TVM's time_evaluator, the vendor's by "
-            "CUDA events of torch"
+            "CUDA events around a graph of torch's calls"
         ),
         "checks": {name: _count(journal.of(name)) for name in ("intrinsics", "rules", "space")},
         "workloads": rows,

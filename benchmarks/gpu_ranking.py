@@ -1,10 +1,11 @@
 """How PSA ranks programs that were measured on a GPU; needs no GPU.
 
-    python benchmarks/gpu_ranking.py [--form published]
+    python benchmarks/gpu_ranking.py [--device h100] [--form published]
+    python benchmarks/gpu_ranking.py --collect gpu/nvidia-h100-80gb-hbm3-64 > trials.jsonl
 
-Reads ``results/nvidia-h200-trials.jsonl``, the trials of `gpu.py`'s table as it was measured: a
+Reads ``results/nvidia-<device>-trials.jsonl``, the trials of `gpu.py`'s table as it was measured: a
 line a trial, with the workload, the shared memory a block could use, the tuner, the sketch, its
-decisions and the latency. For every run it prints the rank correlation of predictions and
+decisions and the latency. ``--collect`` writes such lines from the table's folders. For every run it prints the rank correlation of predictions and
 latencies, how close to the run's best the best of the first k predicted is, and the quotient of
 measured and predicted latency (median; ninth over first decile).
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
@@ -21,14 +23,16 @@ import tvm
 from gpu_table import WORKLOADS
 from scipy.stats import spearmanr
 from tvm import te
+from tvm.s_tir.meta_schedule.database import JSONDatabase
 from tvm.target import Target
 
 from mschedx.cost.psa import FORMS, PSAModel
 from mschedx.hardware import Hardware
 from mschedx.space import Sketch, for_target, sketches
+from mschedx.space.resolver import Resolver
 
-TRIALS = Path(__file__).parent / "results" / "nvidia-h200-trials.jsonl"
-DEVICE = "h200"
+RESULTS = Path(__file__).parent / "results"
+DEVICES = ("h200", "h100")
 FIRST = (1, 4, 8)
 
 Trial = dict[str, object]
@@ -47,8 +51,9 @@ def device_target(shared_kib: int) -> Target:
     )
 
 
-def runs(path: Path = TRIALS) -> dict[tuple[str, int, str], list[Trial]]:
+def runs(device: str) -> dict[tuple[str, int, str], list[Trial]]:
     """Trials by (workload, shared memory in KiB, tuner)."""
+    path = RESULTS / f"nvidia-{device}-trials.jsonl"
 
     def key(trial: Trial) -> tuple[str, int, str]:
         return str(trial["workload"]), int(trial["shared_kib"]), str(trial["tuner"])
@@ -62,6 +67,28 @@ def opened(workload: str, shared_kib: int) -> list[Sketch]:
     target = device_target(shared_kib)
     mod = tvm.IRModule({"main": te.create_prim_func(WORKLOADS[workload]())})
     return sketches(mod, target, for_target(target))
+
+
+def collected(folder: Path, shared_kib: int) -> Iterator[Trial]:
+    """Read the trials of a table's folders, one a workload and tuner."""
+    for run in sorted(path for path in folder.iterdir() if path.is_dir()):
+        workload, _, tuner = run.name.partition("-")
+        target = device_target(shared_kib)
+        mod = tvm.IRModule({"main": te.create_prim_func(WORKLOADS[workload]())})
+        resolver = Resolver.of_space(mod, target, for_target(target))
+        records = JSONDatabase(work_dir=str(run)).get_all_tuning_records()
+        resolved = resolver.resolve([record.trace for record in records])
+        for number, sketch in enumerate(resolver.sketches):
+            for row, config in zip(*resolved.of(number), strict=True):
+                seconds = np.median([float(second) for second in records[row].run_secs])
+                yield {
+                    "workload": workload,
+                    "shared_kib": shared_kib,
+                    "tuner": tuner,
+                    "sketch": number,
+                    "decisions": dict(zip(sketch.names, map(int, config), strict=True)),
+                    "latency_us": round(float(seconds) * 1e6, 3),
+                }
 
 
 def predictions(model: PSAModel, found: list[Sketch], trials: list[Trial]) -> np.ndarray:
@@ -79,13 +106,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--device", choices=DEVICES, default=DEVICES[0])
     parser.add_argument("--form", choices=FORMS, default=FORMS[0])
+    parser.add_argument("--collect", type=Path, help="print the trials of this folder's runs")
+    parser.add_argument("--shared-kib", type=int, default=48, help="what --collect's runs could use")
     args = parser.parse_args()
-    model = PSAModel(Hardware.from_device(DEVICE), args.form)
+    if args.collect:
+        for trial in collected(args.collect, args.shared_kib):
+            print(json.dumps(trial))
+    else:
+        compare(args.device, args.form)
+
+
+def compare(device: str, form: str) -> None:
+    """Print the table of predictions against measurements."""
+    model = PSAModel(Hardware.from_device(device), form)
     print("| run | trials | rank correlation | " + " | ".join(f"first {k}" for k in FIRST), end="")
     print(" | measured over predicted | spread |")
     print("|---" * (5 + len(FIRST)) + "|")
-    for (workload, kib, tuner), trials in runs().items():
+    for (workload, kib, tuner), trials in runs(device).items():
         predicted = predictions(model, opened(workload, kib), trials)
         measured = np.array([trial["latency_us"] for trial in trials]) * 1e-6
         order = np.argsort(predicted)

@@ -16,7 +16,7 @@ def found():
 
 @pytest.mark.parametrize("tuner", ["heron", "pruner"])
 def test_psa_ranks_what_was_measured(found, tuner):
-    trials = gpu_ranking.runs()["f16_1024", 48, tuner]
+    trials = gpu_ranking.runs("h200")["f16_1024", 48, tuner]
     model = PSAModel(Hardware.from_device("h200"))
     predicted = gpu_ranking.predictions(model, found, trials)
     measured = np.array([trial["latency_us"] for trial in trials]) * 1e-6

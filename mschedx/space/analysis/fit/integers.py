@@ -39,6 +39,13 @@ loops run too often to be gone through, and one such tile must not cost all othe
 _SPARE = 6
 """Observations a fit must have beyond its unknowns, so that agreement is evidence."""
 
+_NO_DIRECTION = 1e-12
+"""Squared length, over the longest's, of a direction that probes do not reach in: rounding alone.
+"""
+
+_BESIDE = 1e-6
+"""Distance from what the probes span that is rounding: logarithms of integers differ by more."""
+
 
 def enough(unknowns: int) -> int:
     """Observations that determine a monomial of so many decisions, with some to spare."""
@@ -90,10 +97,15 @@ class Solver:
         The probes left must outnumber the directions they span, and span those of the others.
         """
         seen = self._design[mask]
+        # Squares of k × k: a decomposition of hundreds of rows, asked often, wakes all BLAS threads.
+        squares, directions = np.linalg.eigh(seen.T @ seen)
+        unseen = directions[:, squares <= _NO_DIRECTION * squares[-1]]
+        rank = len(squares) - unseen.shape[1]
+        if len(seen) < rank + _SPARE:
+            return False
         logs = np.log(np.maximum(others[:, self._unknowns], 1))
-        both = np.concatenate([seen, np.column_stack([np.ones(len(others)), logs])])
-        rank = np.linalg.matrix_rank(seen)
-        return bool(len(seen) >= rank + _SPARE and np.linalg.matrix_rank(both) == rank)
+        beside = unseen[0] + logs @ unseen[1:]
+        return bool((np.abs(beside) < _BESIDE).all())
 
     def learn(self, expression: Expression) -> Expression:
         """Remember an expression, to be recognised by its values."""
