@@ -5,9 +5,10 @@
 
 Reads ``results/nvidia-<device>-trials.jsonl``, the trials of `gpu.py`'s table as it was measured: a
 line a trial, with the workload, the shared memory a block could use, the tuner, the sketch, its
-decisions and the latency. ``--collect`` writes such lines from the table's folders. For every run it prints the rank correlation of predictions and
-latencies, how close to the run's best the best of the first k predicted is, and the quotient of
-measured and predicted latency (median; ninth over first decile).
+decisions and the latency. ``--collect`` writes such lines from the table's folders. For every run
+it prints the rank correlation of predictions and latencies, how close to the run's best the best of
+the first k predicted is, and the quotient of measured and predicted latency (median; ninth over
+first decile).
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ def main() -> None:
     parser.add_argument("--device", choices=DEVICES, default=DEVICES[0])
     parser.add_argument("--form", choices=FORMS, default=FORMS[0])
     parser.add_argument("--collect", type=Path, help="print the trials of this folder's runs")
-    parser.add_argument("--shared-kib", type=int, default=48, help="what --collect's runs could use")
+    parser.add_argument("--shared-kib", type=int, default=48, help="of --collect's runs")
     args = parser.parse_args()
     if args.collect:
         for trial in collected(args.collect, args.shared_kib):

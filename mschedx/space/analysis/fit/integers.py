@@ -97,7 +97,7 @@ class Solver:
         The probes left must outnumber the directions they span, and span those of the others.
         """
         seen = self._design[mask]
-        # Squares of k × k: a decomposition of hundreds of rows, asked often, wakes all BLAS threads.
+        # Of k × k: decomposing hundreds of rows, as often as this is asked, wakes all BLAS threads.
         squares, directions = np.linalg.eigh(seen.T @ seen)
         unseen = directions[:, squares <= _NO_DIRECTION * squares[-1]]
         rank = len(squares) - unseen.shape[1]
