@@ -16,9 +16,9 @@ from ..algebra.expression import IntArray
 from .compose import Evidence, compose
 from .derive.varying_loops import constant_loops
 from .fit.accesses import STRIDE
-from .fit.integers import Solver, enough
+from .fit.integers import Solver
 from .fit.numbers import observe
-from .fit.symbolic import SymbolicProgram, solve, withdraw
+from .fit.symbolic import Gap, SymbolicProgram, solve, withdraw
 from .model import Analysis
 from .policy import AnalysisPolicy, Scrutiny
 from .read.probe import (
@@ -35,6 +35,9 @@ from .read.program import Program
 
 if TYPE_CHECKING:
     from ..trace.design import Design
+
+_IN_THE_PLANE = 1e-9
+"""Squared distance of logarithms that is rounding."""
 
 
 def analyse(
@@ -92,7 +95,9 @@ def _analyse(
         inside = design.within(loops)
         few = gather_few(inside, wanted, rng) if loops else few
     if policy.few and not few.refused and _alike(few):
-        few = _shown(inside, few, policy, rng)
+        if divides(few.programs[0], really=True):
+            # What an access with quotients touches depends on how tiles are aligned.
+            few = few.and_of(inside, extreme_configs(inside, 2 * policy.few, rng))
         evidence = _evidence(inside, few, policy, Scrutiny(every=True), rng)
         if loops is None:
             loops = constant_loops(design, rng, few)
@@ -108,25 +113,6 @@ def _analyse(
 
 def _alike(observed: Probes) -> bool:
     return len({program.skeleton for program in observed.programs}) == 1
-
-
-def _shown(design: Design, few: Probes, policy: AnalysisPolicy, rng: np.random.Generator) -> Probes:
-    """Replay on until each loop that runs anywhere has run often enough to be understood.
-
-    What an access with quotients touches depends on how tiles are aligned: then extreme ones too.
-    """
-    unknowns = sum(max(1, len(t.columns) - 1) for t in design.tables if len(t.rows) > 1)
-    for _ in range(policy.many // policy.few):
-        extents = np.array([[loop.extent for loop in p.loops] for p in few.programs])
-        running = (extents > 1).sum(axis=0)
-        if not ((running > 0) & (running < enough(unknowns))).any():
-            break
-        few = few.and_of(design, random_configs(design, policy.few, rng))
-        if few.refused or not _alike(few):
-            return few
-    if divides(few.programs[0], really=True):
-        few = few.and_of(design, extreme_configs(design, 2 * policy.few, rng))
-    return few
 
 
 def _evidence(
@@ -177,7 +163,7 @@ def _told_apart(
         found = solve(observe(programs), solver, unseen, scrutiny)
         asked = found.disputed[: policy.asked]
         if scrutiny.every and len(asked) < policy.asked:
-            asked += _showing(found, unseen, min(policy.few, policy.asked - len(asked)))
+            asked += _showing(found.gaps, unseen, policy.asked - len(asked))
         if not asked:
             return programs, solver, found
         asked = np.array(asked)
@@ -191,13 +177,30 @@ def _told_apart(
     return programs, solver, solve(observe(programs), solver, unseen, last)
 
 
-def _showing(found: SymbolicProgram, unseen: IntArray, count: int) -> list[IntArray]:
-    """Choose configs of ``unseen`` [n, D] that show most of what too few programs show."""
-    if not found.missed:
-        return []
-    shown = np.sum(found.missed, axis=0)
-    order = np.argsort(-shown, kind="stable")[:count]
-    return list(unseen[order[shown[order] > 0]])
+def _showing(gaps: Sequence[Gap], unseen: IntArray, count: int) -> list[IntArray]:
+    """Choose at most ``count`` configs of ``unseen`` [n, D] that close gaps, most at a time.
+
+    A monomial is a plane over the decisions' logarithms: those come first that are no combination
+    of the ones before.
+    """
+    where = np.array([gap.where for gap in gaps], dtype=np.int64).reshape(len(gaps), len(unseen))
+    lacking = np.array([gap.lacking for gap in gaps], dtype=np.int64)
+    beside = np.column_stack([np.ones(len(unseen)), np.log(np.maximum(unseen, 1))])
+    chosen: list[int] = []
+    while len(chosen) < count:
+        closes = (lacking > 0) @ where
+        if not closes.any():
+            break
+        lengths = np.square(beside).sum(axis=1)
+        order = np.lexsort((-lengths, -closes, lengths < _IN_THE_PLANE, closes == 0))
+        best = int(order[0])
+        chosen.append(best)
+        lacking -= where[:, best]
+        where[:, best] = 0
+        if lengths[best] >= _IN_THE_PLANE:
+            direction = beside[best] / np.sqrt(lengths[best])
+            beside -= np.outer(beside @ direction, direction)
+    return list(unseen[chosen])
 
 
 def _one_skeleton(observed: Probes) -> tuple[tuple[Program, ...], np.ndarray, int]:

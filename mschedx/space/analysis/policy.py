@@ -37,7 +37,7 @@ class AnalysisPolicy:
     many: int = 64
     unseen: int = 512
     rounds: int = 3
-    asked: int = 32
+    asked: int = 48
     held_out: int = 3
     pause_collector: bool = True
 

@@ -303,9 +303,9 @@ class Design:
         InvalidSchedule
             As :meth:`replay`.
         """
-        mod, trace, places = self._tail
+        start, trace, places = self._tail
         wanted = {places[i]: raw for i, raw in self._raw(config).items() if i in places}
-        schedule = replay(mod, with_decisions(trace, wanted))
+        schedule = replay(start, with_decisions(trace, wanted))
         self._refuse_repairs(schedule, config, places)
         return schedule.mod
 

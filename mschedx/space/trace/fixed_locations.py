@@ -15,8 +15,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import tvm
-from tvm.s_tir import Schedule, Trace
+from tvm.s_tir import Trace
 from tvm.s_tir.schedule import Instruction, InstructionKind
+
+from .instructions import unscheduled
 
 ROOT = -1
 """TVM's code for computing at no loop; below it is inlining."""
@@ -70,7 +72,7 @@ def _inputs(instruction: Any) -> list[Any]:
 
 def _named(mod: tvm.IRModule, trace: Trace, at: int, code: int) -> list[Numbered]:
     """Look up loop ``code`` of the block's first consumer."""
-    schedule = Schedule(mod, seed=1, debug_mask="none", error_render_level="none")
+    schedule = unscheduled(mod)
     Trace(trace.insts[:at], trace.decisions).apply_to_schedule(schedule, True)
     done = schedule.trace
     assert done is not None

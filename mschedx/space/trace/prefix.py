@@ -14,7 +14,7 @@ from tvm.s_tir import Schedule, ScheduleError, Trace
 from tvm.s_tir.schedule import Instruction, InstructionKind, SBlockRV
 
 from .fixed_locations import Numbered, settle
-from .instructions import SAMPLERS
+from .instructions import SAMPLERS, unscheduled
 
 
 class Tail(NamedTuple):
@@ -22,15 +22,15 @@ class Tail(NamedTuple):
 
     Attributes
     ----------
-    mod : tvm.IRModule
-        The module with the head applied.
+    start : Schedule
+        Of the module with the head applied.
     trace : tvm.s_tir.Trace
         Looks up the blocks that the head left, then goes on as the whole trace does.
     places : dict of int to int
         The index of each sampling instruction, by its index in the whole trace.
     """
 
-    mod: tvm.IRModule
+    start: Schedule
     trace: Trace
     places: dict[int, int]
 
@@ -58,7 +58,7 @@ def tail(mod: tvm.IRModule, trace: Trace, locations: dict[int, int] | None = Non
     if cut == 0:
         return whole
     (function,) = (var.name_hint for var in mod.functions)
-    head = Schedule(mod, seed=1, debug_mask="none", error_render_level="none")
+    head = unscheduled(mod)
     Trace(insts[:cut], {}).apply_to_schedule(head, True)
     assert head.trace is not None
     now = (rv for done in head.trace.insts for rv in done.outputs)
@@ -85,7 +85,7 @@ def _tail(mod: tvm.IRModule, insts: list[Numbered]) -> Tail:
         for at, one in enumerate(insts)
         if one.number is not None and one.instruction.kind.name in SAMPLERS
     }
-    return Tail(mod, Trace([one.instruction for one in insts], {}), sampled)
+    return Tail(unscheduled(mod), Trace([one.instruction for one in insts], {}), sampled)
 
 
 def _cut(insts: list[Any], first: int) -> tuple[int, list[Any]]:

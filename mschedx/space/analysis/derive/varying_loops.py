@@ -52,19 +52,30 @@ def survey(design: Design, rng: np.random.Generator, looked: Sequence[IntArray] 
     """
     drawn = random_configs(design, _DRAWN, rng)
     chosen = [] if len(looked) else [*extreme_configs(design, _LOOKS // 4, rng)]
-    tables = [(t, list(c)) for t, c in enumerate(table.columns for table in design.tables)]
-
-    def rows_of(config: IntArray) -> set[tuple[int, bytes]]:
-        return {(t, config[columns].tobytes()) for t, columns in tables if len(columns) > 1}
-
-    seen: set[tuple[int, bytes]] = set().union(*map(rows_of, looked))
-    keys = list(map(rows_of, drawn))
+    every = np.concatenate([drawn, *(config[None] for config in looked)])
+    rows = _numbered_rows(design, every)
+    seen = np.zeros(rows.max(initial=-1) + 1, dtype=bool)
+    seen[rows[len(drawn) :]] = True
     for least in (2, 1):
-        for config, own in zip(drawn, keys):
-            if len(own - seen) >= least and len(chosen) < _LOOKS:
-                chosen.append(config)
-                seen |= own
+        at = 0
+        while len(chosen) < _LOOKS:
+            shows = (~seen[rows[at : len(drawn)]]).sum(axis=1) >= least
+            if not shows.any():
+                break
+            at += int(np.argmax(shows))
+            chosen.append(drawn[at])
+            seen[rows[at]] = True
     return np.array(chosen, dtype=np.int64).reshape(len(chosen), len(design.decisions))
+
+
+def _numbered_rows(design: Design, configs: IntArray) -> IntArray:
+    """Number the rows of the tiles' tables that configs [n, D] are made of: [n, tiles]."""
+    numbers, first = [], 0
+    for columns in (list(table.columns) for table in design.tables if len(table.columns) > 1):
+        _, number = np.unique(configs[:, columns], axis=0, return_inverse=True)
+        numbers.append(first + number.reshape(-1))
+        first += int(number.max(initial=-1)) + 1
+    return np.array(numbers, dtype=np.int64).reshape(len(numbers), len(configs)).T
 
 
 def constant_loops(

@@ -88,24 +88,25 @@ class Solver:
         self._design = np.column_stack([np.ones(len(self.configs)), logs])
         self.enough = enough(len(self._unknowns))
         self._inverses: dict[tuple[bytes, bytes], NDArray[np.floating]] = {}
+        self._vary: dict[bytes, IntArray] = {}
         for c in range(self.configs.shape[1]):
             self.learn(column(c))
 
-    def shows(self, mask: NDArray[np.bool_], others: IntArray) -> bool:
-        """Whether a monomial found behind the mask [P] must hold for other configs [m, D] too.
+    def lacking(self, mask: NDArray[np.bool_], others: IntArray) -> int:
+        """How many more probes it takes at least for what is found behind the mask [P] to be sure.
 
-        The probes left must outnumber the directions they span, and span those of the others.
+        A monomial holds for other configs [m, D] too once the probes outnumber, with some to spare,
+        the directions they span, and span those of the others.
         """
         seen = self._design[mask]
         # Of k × k: decomposing hundreds of rows, as often as this is asked, wakes all BLAS threads.
         squares, directions = np.linalg.eigh(seen.T @ seen)
         unseen = directions[:, squares <= _NO_DIRECTION * squares[-1]]
-        rank = len(squares) - unseen.shape[1]
-        if len(seen) < rank + _SPARE:
-            return False
         logs = np.log(np.maximum(others[:, self._unknowns], 1))
         beside = unseen[0] + logs @ unseen[1:]
-        return bool((np.abs(beside) < _BESIDE).all())
+        more = int((np.abs(beside) > _BESIDE).any(axis=0).sum())
+        rank = len(squares) - unseen.shape[1]
+        return max(more, rank + more + _SPARE - len(seen), 0)
 
     def learn(self, expression: Expression) -> Expression:
         """Remember an expression, to be recognised by its values."""
@@ -185,9 +186,9 @@ class Solver:
         seen = values if mask is None else values[mask]
         if (seen <= 0).any():
             return None
-        everything = np.arange(len(self._unknowns))
-        if len(seen) >= self.enough:
-            return self._fitted(seen, mask, everything)
+        varying = self._varying(mask)
+        if len(seen) >= enough(len(varying)):
+            return self._fitted(seen, mask, varying)
         for tile in self.tiles:
             some = np.flatnonzero(np.isin(self._unknowns, tile))
             if len(seen) >= enough(len(some)):
@@ -195,6 +196,15 @@ class Solver:
                 if found is not None:
                     return found
         return None
+
+    def _varying(self, mask: NDArray[np.bool_] | None) -> IntArray:
+        """Which of the unknowns take several values behind the mask."""
+        if mask is None:
+            return np.arange(len(self._unknowns))
+        key = mask.tobytes()
+        if key not in self._vary:
+            self._vary[key] = np.flatnonzero(np.ptp(self._design[mask, 1:], axis=0))
+        return self._vary[key]
 
     def _fitted(
         self, seen: IntArray, mask: NDArray[np.bool_] | None, unknowns: IntArray

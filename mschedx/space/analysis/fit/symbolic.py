@@ -74,6 +74,17 @@ class Form:
     tangled: set[int] = field(default_factory=set)
 
 
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """What too few programs show.
+
+    ``where`` [m] tells which of the unseen configs show it, ``lacking`` how many it takes at least.
+    """
+
+    where: NDArray[np.bool_]
+    lacking: int
+
+
 @dataclass(frozen=True)
 class SymbolicProgram:
     """Expressions addressed like the program they belong to.
@@ -82,9 +93,9 @@ class SymbolicProgram:
     ``iters[b][v]`` the form of iterator v of block b and ``regions[b][a][d]`` that of access a
     along dimension d, whose reach counts elements. ``problems`` says what was not found and why,
     ``disputed`` lists configs [D] at which expressions differ that agree with every program seen.
-    ``missed`` are those of the unseen configs that show what too few programs show: bool [n] per
-    loop, True where it runs. ``undecided`` tells that some expression was left out because no
-    program decided between it and a rival, or because one contradicted it.
+    ``gaps`` are parts of loops that run in too few of them. ``undecided`` tells that some
+    expression was left out because no program decided between it and a rival, or because one
+    contradicted it.
     """
 
     template: Program
@@ -94,7 +105,7 @@ class SymbolicProgram:
     regions: list[list[list[Form]]]
     problems: dict[str, str]
     disputed: list[IntArray] = field(default_factory=list)
-    missed: list[NDArray[np.bool_]] = field(default_factory=list)
+    gaps: list[Gap] = field(default_factory=list)
     undecided: bool = False
 
     @property
@@ -104,7 +115,7 @@ class SymbolicProgram:
         An expression that no program contradicts was looked for on numbers that are legible in
         enough of them: more can take expressions away, but add none.
         """
-        return not (self.disputed or self.missed or self.undecided)
+        return not (self.disputed or self.gaps or self.undecided)
 
     def reducing(self, loop: int) -> set[bool | None]:
         """How the loop's reductions take an extent of 1; empty where no block reduces over it.
@@ -202,8 +213,8 @@ class _Builder:
     ) -> None:
         self.scrutiny = scrutiny
         self.undecided = False
-        self.thin: dict[int, NDArray[np.bool_]] = {}
-        self.evidence: dict[tuple[bytes, Expression], bool] = {}
+        self.gaps: dict[tuple[int, Expression | None], Gap] = {}
+        self.evidence: dict[tuple[bytes, Expression], int] = {}
         self.template = observed.template
         self.unseen = solver.configs[:0] if unseen is None else unseen
         self.disputed: dict[bytes, IntArray] = {}
@@ -233,7 +244,7 @@ class _Builder:
     def run(self) -> SymbolicProgram:
         for _ in range(_ROUNDS):
             missing = self._missing()
-            self.thin.clear()
+            self.gaps.clear()
             self._solve_extents()
             for block in range(len(self.template.blocks)):
                 for form in self._forms(block):
@@ -249,7 +260,7 @@ class _Builder:
             self.regions,
             self._problems(),
             list(self.disputed.values()),
-            list(self.thin.values()),
+            list(self.gaps.values()),
             self.undecided,
         )
 
@@ -287,12 +298,14 @@ class _Builder:
             if plain.mean() < LEGIBLE or not present.any():
                 continue
             count, stride = self.solver.solve(counts, plain), self.solver.solve(strides, present)
-            shown = self._shown(present, count)
-            if count is None or stride is None or not shown:
+            lacking = self._lacking(present, count)
+            if count is None or stride is None or lacking:
                 # A rule may rest on such a stride where it holds, but it is no quantity.
                 form.tangled.add(loop)
-            if not shown:
-                self.thin[loop] = self._running(loop, count)
+            if lacking:
+                before = self.gaps.get((loop, count))
+                if before is None or before.lacking < lacking:
+                    self.gaps[loop, count] = Gap(self._running(loop, count), lacking)
             if count is not None and stride is not None:
                 kept = set(present[counts == 1].tolist()) or {True}
                 form.components.append(
@@ -313,22 +326,23 @@ class _Builder:
             return np.ones(len(self.unseen), dtype=bool)
         return self._at(of_loop) > 1
 
-    def _shown(self, present: NDArray[np.bool_], count: Expression | None) -> bool:
-        """Whether the programs where a part of a loop is present show all it may depend on."""
+    def _lacking(self, present: NDArray[np.bool_], count: Expression | None) -> int:
+        """How many more programs where a part of a loop is present show all it may depend on."""
         if count is None:
-            return bool(present.sum() >= self.solver.enough)
+            return max(0, self.solver.enough - int(present.sum()))
         key = (present.tobytes(), count)
         if key not in self.evidence:
             elsewhere = self.unseen[self._at(count) > 1]
-            self.evidence[key] = not len(elsewhere) or self.solver.shows(present, elsewhere)
+            self.evidence[key] = len(elsewhere) and self.solver.lacking(present, elsewhere)
         return self.evidence[key]
 
     def _solve_reach(self, block: int, form: Form) -> None:
         numbers = self.numbers[id(form)]
-        # Without threads the cooperative levels, and a thread's own, are the plain ones.
+        moving = self._moving(block, form)
+        # Levels are alike that differ in loops which do not move the form.
         known: dict[frozenset[int], Expression] = {}
         for level in reversed(range(len(form.reach))):
-            values, running = numbers.reach[:, level], self.running[block][level]
+            values, running = numbers.reach[:, level], self.running[block][level] & moving
             if form.reach[level] is None:
                 form.reach[level] = known.get(running)
             legible = values != UNKNOWN
@@ -344,6 +358,15 @@ class _Builder:
             if found is not None:
                 known[running] = found
             form.reach[level] = found
+
+    def _moving(self, block: int, form: Form) -> set[int]:
+        """The loops that move a form, or an iterator that it reads."""
+        local = self.numbers[id(form)].local
+        read = () if local is None else local.loops()  # whose variables are iterators
+        forms = [form, *(self.iters[block][v] for v in read)]
+        return {part.loop for one in forms for part in one.components}.union(
+            *(one.tangled for one in forms)
+        )
 
     def _at(self, expression: Expression) -> IntArray:
         """Values of an expression at the unseen configs."""
@@ -463,7 +486,7 @@ class _Builder:
                     if None in form.reach:
                         reason = access.problem or f"{NOT_FOUND} these sizes"
                         problems[access_name(block.name, access, d)] = reason
-        if self.scrutiny.every and self.thin:
+        if self.scrutiny.every and self.gaps:
             problems["strides"] = "too few programs show them"
         return problems
 
