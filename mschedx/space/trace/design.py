@@ -178,12 +178,7 @@ class Design:
         spots = [item for item in inspect(mod, whole.trace) if item.kind == DecisionKind.LOCATION]
         if not spots:
             return [whole]
-        sampler = Sampler(whole.tables, whole.constraints, len(whole.decisions))
-        draws = [
-            ({t: raw for t, raw in whole._raw(config).items() if not whole._is_location(t)}, config)
-            for config in sampler.sample(_DRAWS, np.random.default_rng(0))
-        ]
-        choices, cut = combinations(mod, whole.trace, spots, draws, limit)
+        choices, cut = combinations(mod, whole.trace, spots, whole._drawn, limit)
         designs = [design for choice in choices if (design := whole._at(choice)) is not None]
         if cut:
             note = f"one of {len(designs)} combinations of compute locations; there are more"
@@ -228,10 +223,14 @@ class Design:
         moved.trace = moved.trace_for(works)
         return moved
 
-    def _is_location(self, instruction: int) -> bool:
-        return any(
-            d.instruction == instruction and d.kind is DecisionKind.LOCATION for d in self.decisions
-        )
+    def _drawn(self, more: Sequence[Constraint]) -> list[tuple[dict[int, Raw], IntArray]]:
+        """Draw distinct configs that satisfy more constraints, in TVM's form too."""
+        sampler = Sampler(self.tables, (*self.constraints, *more), len(self.decisions))
+        if sampler.count() == 0:
+            return []
+        configs = sampler.sample(_DRAWS, np.random.default_rng(0))
+        _, first = np.unique(configs, axis=0, return_index=True)
+        return [(self._raw(config), config) for config in configs[np.sort(first)]]
 
     def within(self, constraints: Sequence[Constraint]) -> Design:
         """Return the same design with more constraints, which its default config keeps too.
