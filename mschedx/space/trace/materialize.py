@@ -35,15 +35,20 @@ class Postprocs:
         self._reasons = [_reason(postproc) for postproc in self._postprocs]
 
     @classmethod
-    def of_target(cls, mod: tvm.IRModule, target: tvm.target.Target) -> Postprocs:
-        """Return TVM's default postprocs for ``target``."""
+    def of_target(
+        cls,
+        mod: tvm.IRModule,
+        target: tvm.target.Target,
+        completed: Callable[[Sequence[ms.Postproc]], Sequence[ms.Postproc]] = list,
+    ) -> Postprocs:
+        """Return TVM's default postprocs for ``target``, ``completed`` by others."""
         with compat.only_intrinsics(target):
             context = ms.TuneContext(
                 mod, target=target, space_generator="post-order-apply", num_threads=1
             )
         generator = context.space_generator
         assert generator is not None
-        return cls(generator.postprocs or [], context)
+        return cls(completed(generator.postprocs or []), context)
 
     def apply(self, schedule: Schedule) -> None:
         """Apply all of them in order, in place, marked as the trace's postproc part.
