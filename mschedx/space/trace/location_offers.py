@@ -18,9 +18,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import tvm
+import tvm_ffi
 from numpy.typing import NDArray
 from tvm import tirx
-from tvm.s_tir.stmt import SBlockRealize
+from tvm.s_tir.stmt import SBlock, SBlockRealize
 from tvm.tirx.analysis import undefined_vars
 
 from .fixed_locations import INLINED, ROOT, Around
@@ -125,3 +127,22 @@ def _is_parallel(loop: Any) -> bool:
             parts = (getattr(node, name, None) for name in ("body", "then_case", "else_case"))
             stack += [part for part in parts if part is not None]
     return True
+
+
+def scales_an_index(mod: tvm.IRModule) -> bool:
+    """Whether a block's read has a product or a quotient among its indices.
+
+    What such a read touches at one place of a loop may have gaps to the next, or not begin at a
+    multiple of a step: bindings of a block that is moved there, which some postprocs refuse.
+    """
+    found: list[Any] = []
+    scales = tuple((kind, found.append) for kind in (tirx.Mul, tirx.FloorDiv, tirx.FloorMod))
+
+    def visit(block: Any) -> None:
+        for region in block.reads:
+            for dimension in region.region:
+                tvm_ffi.structural_walk(dimension.min, scales)
+
+    for function in mod.functions.values():
+        tvm_ffi.structural_walk(function.body, ((SBlock, visit),))
+    return bool(found)

@@ -70,10 +70,10 @@ class Postprocs:
 
 
 def _reason(postproc: ms.Postproc) -> str:
-    """Name a postproc: TVM's by their class, Python ones by what they print."""
-    text = str(postproc)
-    name = text.rsplit(".", 1)[-1]
-    return name if name.isidentifier() else type(postproc).__name__
+    """Name a postproc: TVM's by what they print, Python ones by their class."""
+    name = str(postproc).rsplit(".", 1)[-1]
+    python = name == "PyPostproc" or not name.isidentifier()
+    return type(postproc).__name__ if python else name
 
 
 def useful_threads() -> int:

@@ -15,7 +15,7 @@ from mschedx.space.trace.instructions import (
     seed_of,
     with_decisions,
 )
-from mschedx.space.trace.location_offers import offer_at
+from mschedx.space.trace.location_offers import offer_at, scales_an_index
 
 CASES = {
     "softmax": te_workload.softmax_mn(16, 24),
@@ -92,3 +92,17 @@ def test_no_loop_behind_a_reduction_is_offered_and_no_last_reduction():
     found = offer_at(schedule, block, np.zeros(0))
     assert found.parallel == (True, False, True)
     assert found.codes == answers(schedule, block) == {-2, -1, 0, 1}
+
+
+def test_an_index_is_scaled_where_it_has_a_product_or_a_quotient():
+    x = te.placeholder((8, 6), name="x")
+    k = te.reduce_axis((0, 3), name="k")
+    cases = {
+        "as it is": (te.compute((8, 6), lambda i, j: x[i, j] * 2.0), False),
+        "shifted": (te.compute((6,), lambda i: te.sum(x[i + k, 5], k)), False),
+        "strided": (te.compute((4,), lambda i: x[i * 2, 0]), True),
+        "repeated": (te.compute((16,), lambda i: x[i // 2, 0]), True),
+        "in turn": (te.compute((16,), lambda i: x[i % 8, 0]), True),
+    }
+    for name, (y, expected) in cases.items():
+        assert scales_an_index(module([x, y])) is expected, name
