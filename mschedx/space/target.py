@@ -101,7 +101,7 @@ def _llvm_rules(target: Target, im2col: bool) -> list[Any]:
     )
     return [
         custom,
-        scalars,
+        _guarded(scalars),
         KeepFunctions(_guarded(inline), hardware),
         *(UnlessItFails(rule, type(rule).__name__) for rule in ours),
         *(UnlessTiled(_guarded(rule)) for rule in tiling),
@@ -112,6 +112,8 @@ def _guarded(rule: Any) -> Any:
     """One of TVM's rules, kept from what its primitives or passes get wrong."""
     if "AutoInline" in str(rule):
         return ForwardQuotients(rule)
+    if "InlineConstantScalars" in str(rule):  # raises at a reduction of constants to a scalar
+        return UnlessItFails(rule, "InlineConstantScalars")
     return WholeResults(rule) if "MultiLevelTiling" in str(rule) else rule
 
 

@@ -253,7 +253,6 @@ class Design:
             decisions=decisions,
             tables=tables,
             constraints=constraints,
-            notes=(*self.notes, *choice.notes),
         )
         works = moved._default_of(sampler)
         if works is None:

@@ -27,13 +27,10 @@ class Option:
     code : int
     conditions : tuple of Constraint
         What the tiles must satisfy for the code to be offered.
-    note : str
-        What could not be derived, for readers.
     """
 
     code: int
     conditions: tuple[Constraint, ...] = ()
-    note: str = ""
 
     def predicts(self, configs: IntArray) -> NDArray[np.bool_]:
         """Tell of configs [n, D] whether the code is offered; bool [n]."""
@@ -48,14 +45,22 @@ class Option:
         return all(p == (self.code in offer.codes) for p, offer in zip(predicted, offers))
 
 
-def options_of(name: str, offers: list[Offer]) -> list[Option]:
-    """List every code that some config may reach; ``name`` is the decision's.
+def options_of(name: str, offers: list[Offer]) -> tuple[list[Option], bool]:
+    """List the codes that can be chosen; ``name`` is the decision's.
 
     A code that was never seen is kept if the rule explains why: its configs may be few.
+
+    Returns
+    -------
+    options : list of Option
+    cut : bool
+        Whether there are more: codes that TVM offers for some tilings, by no rule that was found.
     """
     loops = max((len(offer.extents) for offer in offers), default=0)
-    options = (_option(name, code, offers) for code in range(INLINED, loops))
-    return [option for option in options if option is not None]
+    options = [_option(name, code, offers) for code in range(INLINED, loops)]
+    kept = [option for option in options if option is not None]
+    seen = set().union(*(offer.codes for offer in offers))
+    return kept, not seen <= {option.code for option in kept}
 
 
 def explain(options: list[Option], offers: list[Offer]) -> bool:
@@ -66,7 +71,7 @@ def explain(options: list[Option], offers: list[Offer]) -> bool:
 
 
 def _option(name: str, code: int, offers: list[Offer]) -> Option | None:
-    """Say when a code is offered: by the rule, or else by what was seen."""
+    """Say when a code is offered; None where it never is, or nothing says when."""
     present = [code in offer.codes for offer in offers]
     conditions = _conditions(name, code, offers) if code >= 0 else ()
     if conditions is not None:
@@ -74,12 +79,7 @@ def _option(name: str, code: int, offers: list[Offer]) -> Option | None:
         hopeless = any(not c.columns and not c.holds(_NO_CONFIG)[0] for c in conditions)
         if option.explains(offers):
             return None if hopeless else option
-    if all(present):
-        return Option(code)
-    if not any(present):
-        return None
-    share = f"{sum(present)} of {len(present)} random tilings"
-    return Option(code, (), f"{name} = {code} is offered for {share}, by an unknown rule")
+    return Option(code) if all(present) else None
 
 
 def _conditions(name: str, code: int, offers: list[Offer]) -> tuple[Constraint, ...] | None:

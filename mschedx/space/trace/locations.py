@@ -43,20 +43,16 @@ class Choice:
         Location code by instruction.
     constraints : tuple of Constraint
         What the tiles must satisfy for the locations to be offered.
-    notes : tuple of str
-        What could not be derived, for readers.
     """
 
     codes: dict[int, int]
     constraints: tuple[Constraint, ...] = ()
-    notes: tuple[str, ...] = ()
 
     def with_option(self, instruction: int, option: Option) -> Choice:
         """Choose one location more."""
         return Choice(
             {**self.codes, instruction: option.code},
             (*self.constraints, *option.conditions),
-            (*self.notes, option.note) if option.note else self.notes,
         )
 
 
@@ -165,12 +161,14 @@ class _Tree:
             if one.applies(offers):
                 return one.options, one.around
         for at in range(_FEW, len(draws)):
-            if _steady(offers) and _vary_alike([o.config for o in offers], draws):
+            if offers and _steady(offers) and _vary_alike([o.config for o in offers], draws):
                 break
             offers += replays(draws[at : at + 1])
         if not offers:
             return [], Around(0, 0)
-        learnt.append(_Learnt(offers[0], options_of(spot.name, offers)))
+        options, cut = options_of(spot.name, offers)
+        self.cut = self.cut or cut
+        learnt.append(_Learnt(offers[0], options))
         return learnt[-1].options, learnt[-1].around
 
 
