@@ -12,6 +12,7 @@ from tvm.s_tir import meta_schedule as ms
 from mschedx import compat
 
 from .errors import UnsupportedTrace
+from .rules.inner_reductions import with_inner_reductions
 from .trace.materialize import Postprocs
 
 
@@ -59,7 +60,7 @@ def generate(
     assert context.space_generator is not None
     assert context.mod is not None
     postprocs = context.space_generator.postprocs
-    own = None if postprocs is None else Postprocs(postprocs, context)
+    own = None if postprocs is None else Postprocs(with_inner_reductions(postprocs), context)
     return schedules, context.mod, own
 
 
@@ -82,8 +83,8 @@ def shared_postprocs(
     if isinstance(postprocs, Postprocs):
         return postprocs
     if postprocs is None:
-        return Postprocs.of_target(mod, target)
-    return Postprocs(postprocs)
+        return Postprocs.of_target(mod, target, with_inner_reductions)
+    return Postprocs(with_inner_reductions(postprocs))
 
 
 def _as_module(mod: Any) -> tvm.IRModule:

@@ -17,6 +17,7 @@ from .rules.async_copies import cuda_postprocs
 from .rules.dot_tile import DotTile
 from .rules.forward_quotients import ForwardQuotients
 from .rules.fused_stages import FusedStages
+from .rules.inner_reductions import with_inner_reductions
 from .rules.keep_functions import KeepFunctions
 from .rules.packed_tile import PackedTile
 from .rules.remainder import Remainder, UnlessTiled
@@ -78,7 +79,7 @@ def for_target(
         # Anything left out makes TVM build its default rules too, which need its intrinsics.
         return PostOrderApply(
             sch_rules=_cuda_rules(target, tf32),
-            postprocs=cuda_postprocs(),
+            postprocs=with_inner_reductions(cuda_postprocs()),
             mutator_probs=Mutator.create("cuda-tensorcore"),
         )
     raise ValueError(
@@ -100,7 +101,7 @@ def _llvm_rules(target: Target, im2col: bool) -> list[Any]:
     )
     return [
         custom,
-        scalars,
+        _guarded(scalars),
         KeepFunctions(_guarded(inline), hardware),
         *(UnlessItFails(rule, type(rule).__name__) for rule in ours),
         *(UnlessTiled(_guarded(rule)) for rule in tiling),
@@ -111,6 +112,8 @@ def _guarded(rule: Any) -> Any:
     """One of TVM's rules, kept from what its primitives or passes get wrong."""
     if "AutoInline" in str(rule):
         return ForwardQuotients(rule)
+    if "InlineConstantScalars" in str(rule):  # raises at a reduction of constants to a scalar
+        return UnlessItFails(rule, "InlineConstantScalars")
     return WholeResults(rule) if "MultiLevelTiling" in str(rule) else rule
 
 
@@ -120,7 +123,8 @@ def _llvm_postprocs() -> list[Postproc]:
     It would rewrite a layout by the loops of each config, and refuses every copy of a weight that
     does not go element by element.
     """
-    return [p for p in Postproc.create("llvm") if "RewriteLayout" not in str(p)]
+    kept = [p for p in Postproc.create("llvm") if "RewriteLayout" not in str(p)]
+    return with_inner_reductions(kept)
 
 
 def _cuda_rules(target: Target, tf32: bool) -> list[Any]:

@@ -28,6 +28,7 @@ from tvm.s_tir import Schedule, Trace
 from ..algebra.constraints import Constraint
 from ..errors import InvalidSchedule, UnsupportedTrace
 from ..sampling.sampler import Sampler
+from .fixed_locations import ROOT
 from .instructions import (
     Raw,
     decision_of,
@@ -38,8 +39,10 @@ from .instructions import (
     searched_part,
     signature,
     touch,
+    unscheduled,
     with_decisions,
 )
+from .location_offers import scales_an_index
 from .locations import MAX_COMBINATIONS, Choice, combinations
 from .materialize import Postprocs
 from .prefix import Tail, tail
@@ -51,9 +54,11 @@ IntArray = NDArray[np.int64]
 
 logger = logging.getLogger("tvm.s_tir.meta_schedule.mschedx.space")
 
-# Random configs to learn from where a block may be computed, and to check it by.
-_DRAWS = 12
-_LEARNT = ("DisallowDynamicLoop", "VerifyGPUCode")
+# Random configs to learn from where a block may be computed, and to check it by; more of them
+# where loops of varying extent, which only some tiles leave, are all that is found.
+_DRAWS, _MORE, _CHECKED = 12, 36, 8
+_DYNAMIC = "DisallowDynamicLoop"
+_LEARNT = (_DYNAMIC, "VerifyGPUCode")
 """Postprocs whose refusals become constraints."""
 
 
@@ -149,17 +154,49 @@ class Design:
             return refused
         return None
 
-    def _first_that_works(self, configs: IntArray) -> IntArray | None:
-        """The first config that materialises, or at least fails in a way that analyses learn of."""
-        learnt = None
+    def _default_of(self, sampler: Sampler) -> IntArray | None:
+        """A config that materialises, or at least fails in a way that analyses learn of.
+
+        None where there is none among a dozen, or only loops of varying extent among some more.
+        """
+        rng = np.random.default_rng(1)
+        learnt: dict[str, IntArray] = {}
+        seen: set[bytes] = set()
+        tiles = [d.column for d in self.decisions if d.kind is not DecisionKind.CATEGORICAL]
+        for count in (_DRAWS, _MORE):
+            for config in sampler.sample(count, rng):
+                if learnt.keys() <= {_DYNAMIC} and config[tiles].tobytes() in seen:
+                    continue
+                seen.add(config[tiles].tobytes())
+                refused = self._refusal(config, Design.materialize)
+                if refused is None:
+                    return config
+                logger.info("%s does not materialise: %s", self.locations, refused)
+                if refused.reason in _LEARNT:
+                    learnt.setdefault(refused.reason, config)
+            if learnt.keys() != {_DYNAMIC}:
+                break
+        learnt.pop(_DYNAMIC, None)
+        return next(iter(learnt.values()), None)
+
+    def _unexplained(self, configs: IntArray) -> InvalidSchedule | None:
+        """What refuses one of configs [n, D] that no analysis learns of."""
         for config in configs:
-            refused = self._refusal(config, Design.materialize)
-            if refused is None:
-                return config
-            logger.info("%s does not materialise: %s", self.locations, refused)
-            if refused.reason in _LEARNT and learnt is None:
-                learnt = config
-        return learnt
+            refused = self._refusal(config, Design._postprocess)
+            if refused is not None and refused.reason not in _LEARNT:
+                return refused
+        return None
+
+    def _postprocess(self, config: IntArray) -> None:
+        """As :meth:`materialize`, in less time, to see whether it is refused."""
+        made = self.replayed_mod(config)
+        self._own_postprocs.apply(unscheduled(made))
+
+    @property
+    def _own_postprocs(self) -> Postprocs:
+        if self.postprocs is None:
+            self.postprocs = Postprocs.of_target(self.mod, self.target)
+        return self.postprocs
 
     @classmethod
     def split(
@@ -178,24 +215,22 @@ class Design:
         spots = [item for item in inspect(mod, whole.trace) if item.kind == DecisionKind.LOCATION]
         if not spots:
             return [whole]
-        sampler = Sampler(whole.tables, whole.constraints, len(whole.decisions))
-        draws = [
-            ({t: raw for t, raw in whole._raw(config).items() if not whole._is_location(t)}, config)
-            for config in sampler.sample(_DRAWS, np.random.default_rng(0))
-        ]
-        choices, cut = combinations(mod, whole.trace, spots, draws, limit)
-        designs = [design for choice in choices if (design := whole._at(choice)) is not None]
+        choices, cut = combinations(mod, whole.trace, spots, whole._drawn, limit)
+        scales = scales_an_index(whole.replay(whole.base).mod)
+        made = (whole._at(choice, thorough=scales) for choice in choices)
+        designs = [design for design in made if design is not None]
         if cut:
             note = f"one of {len(designs)} combinations of compute locations; there are more"
             designs = [replace(design, notes=(*design.notes, note)) for design in designs]
         return designs
 
-    def _at(self, choice: Choice) -> Design | None:
+    def _at(self, choice: Choice, thorough: bool) -> Design | None:
         """Move to other compute locations; None when no config reaches them, or none is accepted.
 
         What TVM's postprocs make of a location may hang on it alone (a block that is computed at a
         consumer which reads it backwards has bindings that ``RewriteParallelVectorizeUnroll``
-        refuses).
+        refuses), or on tiles in a way that nothing learns of: ``thorough``, where an index is
+        scaled, looks at a few more configs, all of which must be accepted.
         """
         tables = tuple(
             Table(t.instruction, t.columns, np.array([[choice.codes[t.instruction]]]))
@@ -219,19 +254,27 @@ class Design:
             decisions=decisions,
             tables=tables,
             constraints=constraints,
-            notes=(*self.notes, *choice.notes),
         )
-        works = moved._first_that_works(sampler.sample(_DRAWS, np.random.default_rng(1)))
+        works = moved._default_of(sampler)
         if works is None:
             return None
         moved.base = works
         moved.trace = moved.trace_for(works)
+        if thorough and max(choice.codes.values()) > ROOT:
+            refused = moved._unexplained(sampler.sample(_CHECKED, np.random.default_rng(4)))
+            if refused is not None:
+                logger.info("%s is left out for some configs: %s", moved.locations, refused)
+                return None
         return moved
 
-    def _is_location(self, instruction: int) -> bool:
-        return any(
-            d.instruction == instruction and d.kind is DecisionKind.LOCATION for d in self.decisions
-        )
+    def _drawn(self, more: Sequence[Constraint]) -> list[tuple[dict[int, Raw], IntArray]]:
+        """Draw distinct configs that satisfy more constraints, in TVM's form too."""
+        sampler = Sampler(self.tables, (*self.constraints, *more), len(self.decisions))
+        if sampler.count() == 0:
+            return []
+        configs = sampler.sample(_DRAWS, np.random.default_rng(0))
+        _, first = np.unique(configs, axis=0, return_index=True)
+        return [(self._raw(config), config) for config in configs[np.sort(first)]]
 
     def within(self, constraints: Sequence[Constraint]) -> Design:
         """Return the same design with more constraints, which its default config keeps too.
@@ -321,12 +364,10 @@ class Design:
         InvalidSchedule
             As :meth:`replay`, or with the name of the postproc that rejects the program.
         """
-        if self.postprocs is None:
-            self.postprocs = Postprocs.of_target(self.mod, self.target)
         schedule = self.replay(config)
         if not self.trace.insts:
             touch(schedule)
-        self.postprocs.apply(schedule)
+        self._own_postprocs.apply(schedule)
         return schedule
 
     def config_of(self, trace: Trace) -> IntArray | None:

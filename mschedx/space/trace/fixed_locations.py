@@ -15,15 +15,15 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import tvm
-from tvm.s_tir import Trace
-from tvm.s_tir.schedule import Instruction, InstructionKind
+from tvm.s_tir import Schedule, Trace
+from tvm.s_tir.schedule import Instruction, InstructionKind, LoopRV, SBlockRV
 
 from .instructions import unscheduled
 
-ROOT = -1
-"""TVM's code for computing at no loop; below it is inlining."""
+ROOT, INLINED = -1, -2
+"""TVM's codes for computing at no loop and for inlining."""
 
-_INLINED = {"ComputeAt": "ComputeInline", "ReverseComputeAt": "ReverseComputeInline"}
+_INLINES = {"ComputeAt": "ComputeInline", "ReverseComputeAt": "ReverseComputeInline"}
 
 
 class Numbered(NamedTuple):
@@ -31,6 +31,18 @@ class Numbered(NamedTuple):
 
     number: int | None
     instruction: Any
+
+
+class Around(NamedTuple):
+    """How many consumers a block has, and loops around the first of them."""
+
+    consumers: int
+    loops: int
+
+
+def numbered(trace: Trace) -> list[Numbered]:
+    """The instructions of a trace with their numbers."""
+    return [Numbered(*item) for item in enumerate(trace.insts)]
 
 
 def settle(mod: tvm.IRModule, trace: Trace, codes: dict[int, int]) -> list[Numbered]:
@@ -49,43 +61,67 @@ def settle(mod: tvm.IRModule, trace: Trace, codes: dict[int, int]) -> list[Numbe
         The instructions; replays make the programs that replays of the whole trace make wherever
         TVM offers the location.
     """
-    insts = [Numbered(*item) for item in enumerate(trace.insts)]
-    found = insts
+    found = numbered(trace)
     for at, code in codes.items():
-        instruction = trace.insts[at]
-        (location,) = instruction.outputs
-        users = [one for one in insts if any(map(location.same_as, _inputs(one.instruction)))]
-        if any(one.instruction.kind.name not in _INLINED for one in users):
-            continue
-        new: dict[int | None, list[Numbered]]
-        if code >= 0:
-            new = {at: _named(mod, trace, at, code)}
-        else:
-            new = {one.number: _without_loop(one, code) for one in users} | {at: []}
-        found = [n for one in found for n in new.get(one.number, [one])]
+        around = _look(mod, trace, at) if code >= 0 else Around(0, 0)
+        found = settle_one(found, at, code, around)
     return found
+
+
+def settle_one(insts: list[Numbered], at: int, code: int, around: Around) -> list[Numbered]:
+    """Name the location of instruction number ``at``; as it is, where it serves anything else.
+
+    Parameters
+    ----------
+    insts : list of Numbered
+    at, code : int
+    around : Around
+        What the block meets there; of no interest at the root and where it is inlined.
+    """
+    (instruction,) = (one.instruction for one in insts if one.number == at)
+    (location,) = instruction.outputs
+    users = [one for one in insts if any(map(location.same_as, _inputs(one.instruction)))]
+    if any(one.instruction.kind.name not in _INLINES for one in users):
+        return insts
+    new: dict[int | None, list[Numbered]]
+    if code >= 0:
+        new = {at: _named(instruction, code, around)}
+    else:
+        new = {one.number: _without_loop(one, code) for one in users} | {at: []}
+    return [n for one in insts for n in new.get(one.number, [one])]
 
 
 def _inputs(instruction: Any) -> list[Any]:
     return [one for one in instruction.inputs if hasattr(one, "same_as")]
 
 
-def _named(mod: tvm.IRModule, trace: Trace, at: int, code: int) -> list[Numbered]:
-    """Look up loop ``code`` of the block's first consumer."""
-    schedule = unscheduled(mod)
-    Trace(trace.insts[:at], trace.decisions).apply_to_schedule(schedule, True)
+def replayed(before: list[Any], schedule: Schedule, variable: Any) -> Any:
+    """What a schedule that replayed the instructions ``before`` calls one of their outputs."""
     done = schedule.trace
     assert done is not None
-    before = [rv for inst in trace.insts[:at] for rv in inst.outputs]
-    now: list[Any] = [rv for inst in done.insts for rv in inst.outputs]
-    block: Any = trace.insts[at].inputs[0]
-    (here,) = (new for old, new in zip(before, now, strict=True) if block.same_as(old))
-    consumers: list[Any] = list(schedule.get_consumers(here))
-    loops: list[Any] = list(schedule.get_loops(consumers[0]))
-    loops[code] = trace.insts[at].outputs[0]
+    outputs = (rv for inst in before for rv in inst.outputs)
+    now = (rv for inst in done.insts for rv in inst.outputs)
+    (here,) = (new for old, new in zip(outputs, now, strict=True) if variable.same_as(old))
+    return here
+
+
+def _look(mod: tvm.IRModule, trace: Trace, at: int) -> Around:
+    """Look up what is around the block of instruction ``at``."""
+    before = list(trace.insts[:at])
+    schedule = unscheduled(mod)
+    Trace(before, trace.decisions).apply_to_schedule(schedule, True)
+    consumers = list(schedule.get_consumers(replayed(before, schedule, trace.insts[at].inputs[0])))
+    return Around(len(consumers), len(schedule.get_loops(consumers[0])))
+
+
+def _named(instruction: Any, code: int, around: Around) -> list[Numbered]:
+    """Look up loop ``code`` of the block's first consumer."""
+    consumers: list[Any] = [SBlockRV() for _ in range(around.consumers)]
+    loops: list[Any] = [LoopRV() for _ in range(around.loops)]
+    loops[code] = instruction.outputs[0]
     kinds = (InstructionKind.get("GetConsumers"), InstructionKind.get("GetLoops"))
     return [
-        Numbered(None, Instruction(kinds[0], [block], [], consumers)),
+        Numbered(None, Instruction(kinds[0], [instruction.inputs[0]], [], consumers)),
         Numbered(None, Instruction(kinds[1], [consumers[0]], [], loops)),
     ]
 
@@ -94,5 +130,5 @@ def _without_loop(one: Numbered, code: int) -> list[Numbered]:
     """What computing at no loop comes to: nothing at the root, inlining otherwise."""
     if code == ROOT:
         return []
-    kind = InstructionKind.get(_INLINED[one.instruction.kind.name])
+    kind = InstructionKind.get(_INLINES[one.instruction.kind.name])
     return [Numbered(None, Instruction(kind, [one.instruction.inputs[0]], [], []))]

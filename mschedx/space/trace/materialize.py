@@ -35,15 +35,20 @@ class Postprocs:
         self._reasons = [_reason(postproc) for postproc in self._postprocs]
 
     @classmethod
-    def of_target(cls, mod: tvm.IRModule, target: tvm.target.Target) -> Postprocs:
-        """Return TVM's default postprocs for ``target``."""
+    def of_target(
+        cls,
+        mod: tvm.IRModule,
+        target: tvm.target.Target,
+        completed: Callable[[Sequence[ms.Postproc]], Sequence[ms.Postproc]] = list,
+    ) -> Postprocs:
+        """Return TVM's default postprocs for ``target``, ``completed`` by others."""
         with compat.only_intrinsics(target):
             context = ms.TuneContext(
                 mod, target=target, space_generator="post-order-apply", num_threads=1
             )
         generator = context.space_generator
         assert generator is not None
-        return cls(generator.postprocs or [], context)
+        return cls(completed(generator.postprocs or []), context)
 
     def apply(self, schedule: Schedule) -> None:
         """Apply all of them in order, in place, marked as the trace's postproc part.
@@ -65,10 +70,10 @@ class Postprocs:
 
 
 def _reason(postproc: ms.Postproc) -> str:
-    """Name a postproc: TVM's by their class, Python ones by what they print."""
-    text = str(postproc)
-    name = text.rsplit(".", 1)[-1]
-    return name if name.isidentifier() else type(postproc).__name__
+    """Name a postproc: TVM's by what they print, Python ones by their class."""
+    name = str(postproc).rsplit(".", 1)[-1]
+    python = name == "PyPostproc" or not name.isidentifier()
+    return type(postproc).__name__ if python else name
 
 
 def useful_threads() -> int:

@@ -109,7 +109,7 @@ def open_instructions(mod: tvm.IRModule, trace: Trace, sampled: list[Sampled]) -
         When a loop's extent depends on earlier decisions otherwise than as their product.
     """
     layout = layout_of(trace, sampled)
-    configs = configs_of(replayed_tables(mod, trace, sampled, _PROBES), sampled, layout)
+    configs = _varied_configs(mod, trace, sampled, layout)
     tiles = [columns for item, columns in zip(sampled, layout) if item.kind in TILES]
     if any(np.ptp(configs[:, columns].prod(axis=1)) for columns in tiles):
         configs = configs_of(replayed_tables(mod, trace, sampled, _FIT_PROBES), sampled, layout)
@@ -130,6 +130,29 @@ def open_instructions(mod: tvm.IRModule, trace: Trace, sampled: list[Sampled]) -
         tables.append(Table(item.instruction, tuple(columns), rows))
     decisions = _decisions(sampled, tables, names)
     return Opened(decisions, tuple(tables), configs[0].copy(), tuple(constraints))
+
+
+def _varied_configs(
+    mod: tvm.IRModule, trace: Trace, sampled: list[Sampled], layout: list[list[int]]
+) -> IntArray:
+    """Replay with random decisions until every tile but the last has shown two of its rows.
+
+    Of a prime there are two tiles: three draws of it are the same one time in four, and what
+    depends on it looks constant then.
+    """
+    tiles = [(item, columns) for item, columns in zip(sampled, layout) if item.kind in TILES]
+    wanted = _PROBES
+    while True:
+        configs = configs_of(replayed_tables(mod, trace, sampled, wanted), sampled, layout)
+        steady = [
+            item
+            for item, columns in tiles[:-1]
+            if not np.ptp(configs[:, columns], axis=0).any()
+            and len(_tiles(item, int(configs[0, columns].prod()), len(columns))) > 1
+        ]
+        if not steady or wanted >= _FIT_PROBES:
+            return configs
+        wanted *= 2
 
 
 def replayed_tables(

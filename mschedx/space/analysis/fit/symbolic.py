@@ -122,10 +122,13 @@ class SymbolicProgram:
 
         The members are the ``kept`` of the reducing components of all blocks below the loop.
         """
+        return set().union(*(self.reducing_for(b, loop) for b in range(len(self.iters))))
+
+    def reducing_for(self, block: int, loop: int) -> set[bool | None]:
+        """As :meth:`reducing`, of the reducing components of one block."""
         return {
             part.kept
-            for block, forms in zip(self.template.blocks, self.iters)
-            for (_, kind, _), form in zip(block.iters, forms)
+            for (_, kind, _), form in zip(self.template.blocks[block].iters, self.iters[block])
             for part in form.components
             if kind == "reduce" and part.loop == loop
         }

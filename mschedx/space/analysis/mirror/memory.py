@@ -37,15 +37,15 @@ def users(program: Program, buffer: str) -> list[User]:
 def home(found: SymbolicProgram, uses: Sequence[User]) -> int:
     """How many outermost loops all uses share: the depth at which the buffer is allocated.
 
-    A reduction initialises what it writes before the first loop that reduces, for whichever block
-    below it, and that counts as a use.
+    A reduction initialises what it writes before its first loop that reduces, and that counts as
+    a use.
     """
     chains = []
     for b, a in uses:
         block = found.template.blocks[b]
         chains.append(block.loops)
         if block.accesses[a].is_write and any(kind == "reduce" for _, kind, _ in block.iters):
-            before = [bool(found.reducing(loop)) for loop in block.loops]
+            before = [bool(found.reducing_for(b, loop)) for loop in block.loops]
             chains.append(block.loops[: before.index(True)] if True in before else block.loops)
     depth = 0
     while all(len(c) > depth and c[depth] == chains[0][depth] for c in chains):

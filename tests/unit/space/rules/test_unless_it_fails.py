@@ -4,11 +4,13 @@ import logging
 
 import pytest
 import tvm
+from spaces import CUDA, LLVM, module
 from tvm import te
 from tvm.ir.utils import derived_object
 from tvm.s_tir import Schedule
 from tvm.s_tir.meta_schedule.schedule_rule import PyScheduleRule
 
+from mschedx.space import sketches
 from mschedx.space.rules.unless_it_fails import UnlessItFails
 
 
@@ -43,3 +45,12 @@ def test_the_block_is_left_to_the_next_rule_and_the_reason_logged(error, caplog)
     assert [one.mod.script() for one in left] == [before]
     assert "Raises does not fit block" in caplog.text
     assert "Index out of range" in caplog.text
+
+
+@pytest.mark.parametrize("target", [LLVM, CUDA])
+def test_a_reduction_of_constants_has_sketches(target):
+    """``InlineConstantScalars`` takes it for a constant, which it cannot inline."""
+    x, k = te.placeholder((8,), name="x"), te.reduce_axis((0, 7), name="k")
+    seven = te.compute((), lambda: te.sum(1.0 + 0.0 * k, k), name="seven")
+    y = te.compute((8,), lambda i: x[i] * seven(), name="y")
+    assert sketches(module([x, y]), target)

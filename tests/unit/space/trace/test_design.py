@@ -313,3 +313,63 @@ def test_locations_at_which_every_config_is_refused_are_left_out():
     assert {"sums.location": 0} not in locations, "bound to 5 - i below a parallel loop"
     for sketch in found:
         sketch.design.materialize(sketch.design.default_config())
+
+
+def test_locations_that_leave_only_loops_of_varying_extent_are_left_out():
+    """Rows of a reshape, four at a time, begin and end in the middle of a row of 11."""
+    x = te.placeholder((7, 3, 11), name="x")
+    k = te.reduce_axis((0, 3), name="k")
+    sums = te.compute((7, 11), lambda i, j: te.sum(x[i, k, j], k), name="sums")
+    flat = te.compute((77,), lambda i: te.sigmoid(sums[i // 11, i % 11]), name="flat")
+    schedule = Schedule(module([x, flat]))
+    loop = schedule.get_loops(schedule.get_sblock("flat"))[0]
+    schedule.split(loop, [None, 4])
+    mod = schedule.mod
+
+    def build(sch):
+        block = sch.get_sblock("sums")
+        sch.split(sch.get_loops(block)[-1], sch.sample_perfect_tile(sch.get_loops(block)[-1], 2))
+        sch.compute_at(block, sch.sample_compute_location(block), preserve_unit_loops=True)
+
+    designs = Design.split(schedule_of(mod, build), mod, LLVM)
+    assert {"sums.location": -1} in [design.locations for design in designs]
+    assert {"sums.location": 0} not in [design.locations for design in designs]
+    for design in designs:
+        design.materialize(design.default_config())
+
+
+def test_the_tiles_of_primes_vary_before_anything_is_concluded():
+    """Of eight primes, three draws show some in one tile only, and what depends on it as fixed."""
+    primes = (11, 13, 17, 19, 23, 29, 31, 37)
+    x = te.placeholder(primes, name="x")
+    mod = module([x, te.compute(primes, lambda *i: x(*i) + 1.0, name="y")])
+
+    def build(sch):
+        for loop in sch.get_loops(sch.get_sblock("y")):
+            _, inner = sch.split(loop, sch.sample_perfect_tile(loop, 2, max_innermost_factor=-1))
+            sch.split(inner, sch.sample_perfect_tile(inner, 2, max_innermost_factor=-1))
+
+    design = Design.from_schedule(schedule_of(mod, build), mod, LLVM)
+    assert len(design.constraints) == len(primes)
+    assert sampler_of(design).count() == 3 ** len(primes)
+
+
+def smallest_of_sums():
+    """The minimum's loops are fused and cut into threes: row ``3 * o // 2`` of the sums."""
+    x = te.placeholder((9, 2, 4), name="x")
+    k = te.reduce_axis((0, 4), name="k")
+    rows, columns = te.reduce_axis((0, 9), name="rows"), te.reduce_axis((0, 2), name="columns")
+    sums = te.compute((9, 2), lambda i, j: te.sum(x[i, j, k], k), name="sums")
+    least = te.compute((), lambda: te.min(sums[rows, columns], [rows, columns]), name="least")
+    return module([x, least])
+
+
+def test_locations_at_which_some_configs_are_refused_unexplained_are_left_out():
+    mod = smallest_of_sums()
+    accepted = 0
+    for space in design_spaces(mod, LLVM):
+        for design in Design.split(space, mod, LLVM):
+            for config in sampler_of(design).sample(8, np.random.default_rng(0)):
+                design.materialize(config)
+                accepted += 1
+    assert accepted >= 16

@@ -1,12 +1,17 @@
 """Compute locations of which two random tilings show too little."""
 
 import numpy as np
+import pytest
 import tvm
+from spaces import LLVM, chained_sums, module
 from tvm.script import tirx as T
 
 from mschedx import compat
 from mschedx.hardware import host_target
+from mschedx.inputs import normalize_mod
 from mschedx.space import InvalidSchedule, sketches
+from mschedx.space.trace import locations
+from mschedx.space.trace.instructions import replay
 
 with compat.fast_script():
 
@@ -59,10 +64,64 @@ with compat.fast_script():
                 vi, vj = T.axis.remap("SS", [i, j])
                 y[vi, vj] = T.sqrt(T.abs(z[vi, vj]))
 
+    @T.prim_func(s_tir=True)
+    def concatenated(
+        x: T.Buffer((5, 16), "float32"),
+        w: T.Buffer((2, 16), "float32"),
+        more: T.Buffer((1, 2), "float32"),
+        v: T.Buffer((2, 1), "float32"),
+        z: T.Buffer((6, 1), "float32"),
+    ):
+        t = T.sblock_alloc_buffer((5, 2))
+        u = T.sblock_alloc_buffer((6, 2))
+        for o, i, j, k in T.grid(2, 4, 2, 16):
+            with T.sblock("t"):
+                vi = T.axis.spatial(5, o * 4 + i)
+                vj, vk = T.axis.remap("SR", [j, k])
+                T.where(o * 4 + i < 5)
+                with T.init():
+                    t[vi, vj] = T.float32(0)
+                t[vi, vj] = t[vi, vj] + w[vj, vk] * x[vi, vk]
+        for i, j in T.grid(6, 2):
+            with T.sblock("u"):
+                vi, vj = T.axis.remap("SS", [i, j])
+                u[vi, vj] = T.if_then_else(vi < 5, t[vi, vj], more[vi - 5, vj])
+        for i, j, k in T.grid(6, 1, 2):
+            with T.sblock("z"):
+                vi, vj, vk = T.axis.remap("SSR", [i, j, k])
+                with T.init():
+                    z[vi, vj] = T.float32(0)
+                z[vi, vj] = z[vi, vj] + u[vi, vk] * v[vk, vj]
 
-def test_a_location_is_offered_where_it_is_said_to_be():
-    for function in (reduced_twice, loops_that_vary):
-        mod, rng = tvm.IRModule({"main": function}), np.random.default_rng(0)
-        for sketch in sketches(mod, host_target()):
-            outcomes = sketch.schedules(sketch.sample(8, rng))
-            assert not [o for o in outcomes if isinstance(o, InvalidSchedule)]
+
+CASES = {
+    "reduced twice": tvm.IRModule({"main": reduced_twice}),
+    "loops that vary": tvm.IRModule({"main": loops_that_vary}),
+    "products around a concatenation": normalize_mod(concatenated),
+    "sums of sums": module(chained_sums()),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_location_is_offered_where_it_is_said_to_be(case):
+    rng = np.random.default_rng(0)
+    for sketch in sketches(CASES[case], host_target()):
+        outcomes = sketch.schedules(sketch.sample(12, rng))
+        assert not [o for o in outcomes if isinstance(o, InvalidSchedule)]
+
+
+def test_nobody_samples_to_learn_what_is_offered(monkeypatch):
+    """Every sample tries every loop: opening four places took minutes of them."""
+    kinds, made = [], []
+
+    def watched(mod, trace, *arguments):
+        kinds.extend(inst.kind.name for inst in trace.insts)
+        made.append(replay(mod, trace, *arguments))
+        return made[-1]
+
+    monkeypatch.setattr(locations, "replay", watched)
+    found = sketches(module(chained_sums()), LLVM, "post-order-apply")
+    assert len({tuple(sketch.design.locations.items()) for sketch in found}) > 12
+    assert made
+    assert "GetLoops" in kinds, "chosen locations are named"
+    assert "SampleComputeLocation" not in kinds
