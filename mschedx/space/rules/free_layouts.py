@@ -12,20 +12,15 @@ from typing import Any
 from mschedx import compat
 
 from .contraction import Operand
-from .register_tile import producer_of
 
 
 def is_free(sch: Any, block: Any, operand: Operand) -> bool:
-    """Whether an operand is a parameter of free layout, or the padding of one.
+    """Whether an operand is a parameter of free layout.
 
-    One that several blocks read is not: each would ask for a layout of its own.
+    One that several blocks read is not: each would ask for a layout of its own. Neither is the
+    padding of one: TVM takes out no copy that does more than copy.
     """
     source = sch.get(block).reads[operand.index].source
-    padding = producer_of(sch, block, operand)
-    if padding is not None:
-        if len(sch.get(padding).reads) != 1:
-            return False
-        source = sch.get(padding).reads[0].source
     for function in sch.mod.functions.values():
         for position in compat.free_layouts(function):
             if function.params[position].same_as(source):
