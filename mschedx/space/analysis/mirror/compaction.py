@@ -33,8 +33,9 @@ from .memory import elements, is_shared
 if TYPE_CHECKING:
     from ...trace.design import Design
 
-_FIRST, _ROUNDS, _TRIALS = 128, 3, 24
-"""Replays to begin with; then how often limits are tested, on how many replays."""
+_FIRST, _ROUNDS, _TRIALS = 256, 3, 24
+"""Replays to begin with (of 128, limits let 14 of 900 configs of a grouped convolution pass that TVM
+refuses; of 256, none); then how often limits are tested, on how many replays."""
 
 
 _WORTH = 0.05
@@ -71,6 +72,7 @@ def enlarged(
     chosen = np.linspace(0, len(observed.configs) - 1, _FIRST).astype(int)
     lowerings = _Lowerings(design, observed)
     first = observed.configs[np.unique(chosen)]
+    first = np.concatenate([first, random_configs(design, _FIRST - len(first), rng)])
     for position, one in enumerate(allocations):
         if not is_shared(one.scope) or one.bytes is None or one.copies is None:
             continue
