@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from ...trace.design import Design
 
 _FIRST, _ROUNDS, _TRIALS = 256, 3, 24
-"""Replays to begin with (of 128, limits let 14 of 900 configs of a grouped convolution pass that TVM
-refuses; of 256, none); then how often limits are tested, on how many replays."""
-
+"""Replays to begin with; then how often limits are tested, on how many replays. With 128 to begin
+with, TVM refuses 14 of 900 configs of a grouped convolution that limits let pass; with 256, none.
+"""
 
 _WORTH = 0.05
 """Share of the good replays that a limit must set apart: rarer ones are chance, not a rule."""
