@@ -12,7 +12,7 @@ from tvm.s_tir import meta_schedule as ms
 from mschedx import compat
 
 from .errors import UnsupportedTrace
-from .rules.inner_reductions import with_inner_reductions
+from .postprocs.inner_reductions import with_inner_reductions
 from .trace.materialize import Postprocs
 
 
@@ -83,7 +83,7 @@ def shared_postprocs(
     if isinstance(postprocs, Postprocs):
         return postprocs
     if postprocs is None:
-        return Postprocs.of_target(mod, target, with_inner_reductions)
+        return Postprocs.of_target(mod, target)
     return Postprocs(with_inner_reductions(postprocs))
 
 

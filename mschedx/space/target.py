@@ -13,11 +13,11 @@ from tvm.target import Target
 from mschedx import compat
 from mschedx.hardware import Hardware
 
+from .postprocs.inner_reductions import with_inner_reductions
 from .rules.async_copies import cuda_postprocs
 from .rules.dot_tile import DotTile
 from .rules.forward_quotients import ForwardQuotients
 from .rules.fused_stages import FusedStages
-from .rules.inner_reductions import with_inner_reductions
 from .rules.keep_functions import KeepFunctions
 from .rules.packed_tile import PackedTile
 from .rules.remainder import Remainder, UnlessTiled

@@ -13,6 +13,7 @@ from tvm.s_tir import meta_schedule as ms
 from mschedx import compat
 
 from ..errors import InvalidSchedule
+from ..postprocs.inner_reductions import with_inner_reductions
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -39,16 +40,15 @@ class Postprocs:
         cls,
         mod: tvm.IRModule,
         target: tvm.target.Target,
-        completed: Callable[[Sequence[ms.Postproc]], Sequence[ms.Postproc]] = list,
     ) -> Postprocs:
-        """Return TVM's default postprocs for ``target``, ``completed`` by others."""
+        """Return TVM's default postprocs for ``target``, with :class:`.InnerReductions`."""
         with compat.only_intrinsics(target):
             context = ms.TuneContext(
                 mod, target=target, space_generator="post-order-apply", num_threads=1
             )
         generator = context.space_generator
         assert generator is not None
-        return cls(completed(generator.postprocs or []), context)
+        return cls(with_inner_reductions(generator.postprocs or []), context)
 
     def apply(self, schedule: Schedule) -> None:
         """Apply all of them in order, in place, marked as the trace's postproc part.

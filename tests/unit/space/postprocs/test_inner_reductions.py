@@ -14,7 +14,7 @@ from mschedx.hardware import host_target
 from mschedx.space import sketches
 from mschedx.space.analysis.exactness import check
 from mschedx.space.design_spaces import generate
-from mschedx.space.rules.inner_reductions import InnerReductions
+from mschedx.space.postprocs.inner_reductions import InnerReductions
 from mschedx.space.target import for_target
 
 with compat.fast_script():
