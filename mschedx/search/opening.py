@@ -86,7 +86,13 @@ class GrowingSet(SketchSet):
 
 
 def searched(sketch: Sketch) -> Sketch:
-    """The part of a sketch that is searched; the errors of `Sketch.sample` where there is none."""
+    """The part of a sketch that is searched; the errors of `Sketch.sample` where there is none.
+
+    So it is where postprocs refuse some of its configs, and nothing says which.
+    """
+    refused = sketch.design.refused_somewhere()
+    if refused is not None:
+        raise EmptySpace(f"some configs are refused, and nothing says which: {refused}")
     found = sketch.narrowed(preferences=True)
     found.sample(1, np.random.default_rng(0))
     return found

@@ -426,7 +426,8 @@ def sketches(
         mod = mod if isinstance(mod, tvm.IRModule) else tvm.IRModule({"main": mod})
         return _of_task(given, Task.of(mod, target))
     schedules, mod, postprocs = generate(mod, target, space)
-    return sketches_from(schedules, mod, target, postprocs)
+    found = sketches_from(schedules, mod, target, postprocs)
+    return [sketch for sketch in found if sketch.design.refused_somewhere() is None]
 
 
 def given_sketches(space: object) -> list[Sketch] | None:
@@ -463,7 +464,7 @@ def sketches_from(
 
     A design space with compute locations becomes a sketch per combination of them, at most 16, or
     about 48 sketches in all where there are many design spaces (but 4 of each); ``describe()``
-    says where some were left out.
+    says where some were left out. Doubtful ones (`Design.doubtful`) are still among them.
 
     Parameters
     ----------

@@ -87,6 +87,9 @@ class Design:
         The target's own when left out.
     notes : tuple of str
         What a reader should know about how the design space was opened.
+    doubtful : bool
+        Whether TVM's postprocs may refuse some configs for what nothing learns of, see
+        :meth:`refused_somewhere`.
     """
 
     mod: tvm.IRModule
@@ -98,6 +101,7 @@ class Design:
     constraints: tuple[Constraint, ...] = ()
     postprocs: Postprocs | None = None
     notes: tuple[str, ...] = ()
+    doubtful: bool = False
 
     @classmethod
     def from_schedule(
@@ -179,9 +183,15 @@ class Design:
         learnt.pop(_DYNAMIC, None)
         return next(iter(learnt.values()), None)
 
-    def _unexplained(self, configs: IntArray) -> InvalidSchedule | None:
-        """What refuses one of configs [n, D] that no analysis learns of."""
-        for config in configs:
+    def refused_somewhere(self) -> InvalidSchedule | None:
+        """What refuses one of a few configs of a doubtful design, and no analysis learns of.
+
+        It takes as long as so many replays; None, at once, of a design that is not doubtful.
+        """
+        if not self.doubtful:
+            return None
+        sampler = Sampler(self.tables, self.constraints, len(self.decisions))
+        for config in sampler.sample(_CHECKED, np.random.default_rng(4)):
             refused = self._refusal(config, Design._postprocess)
             if refused is not None and refused.reason not in _LEARNT:
                 return refused
@@ -217,20 +227,20 @@ class Design:
             return [whole]
         choices, cut = combinations(mod, whole.trace, spots, whole._drawn, limit)
         scales = scales_an_index(whole.replay(whole.base).mod)
-        made = (whole._at(choice, thorough=scales) for choice in choices)
+        made = (whole._at(choice, scales) for choice in choices)
         designs = [design for design in made if design is not None]
         if cut:
             note = f"one of {len(designs)} combinations of compute locations; there are more"
             designs = [replace(design, notes=(*design.notes, note)) for design in designs]
         return designs
 
-    def _at(self, choice: Choice, thorough: bool) -> Design | None:
+    def _at(self, choice: Choice, scales: bool) -> Design | None:
         """Move to other compute locations; None when no config reaches them, or none is accepted.
 
         What TVM's postprocs make of a location may hang on it alone (a block that is computed at a
         consumer which reads it backwards has bindings that ``RewriteParallelVectorizeUnroll``
-        refuses), or on tiles in a way that nothing learns of: ``thorough``, where an index is
-        scaled, looks at a few more configs, all of which must be accepted.
+        refuses), or on tiles in a way that nothing learns of: where an index ``scales``, what is
+        computed below a loop is doubtful.
         """
         tables = tuple(
             Table(t.instruction, t.columns, np.array([[choice.codes[t.instruction]]]))
@@ -254,17 +264,13 @@ class Design:
             decisions=decisions,
             tables=tables,
             constraints=constraints,
+            doubtful=scales and max(choice.codes.values()) > ROOT,
         )
         works = moved._default_of(sampler)
         if works is None:
             return None
         moved.base = works
         moved.trace = moved.trace_for(works)
-        if thorough and max(choice.codes.values()) > ROOT:
-            refused = moved._unexplained(sampler.sample(_CHECKED, np.random.default_rng(4)))
-            if refused is not None:
-                logger.info("%s is left out for some configs: %s", moved.locations, refused)
-                return None
         return moved
 
     def _drawn(self, more: Sequence[Constraint]) -> list[tuple[dict[int, Raw], IntArray]]:

@@ -11,9 +11,11 @@ from tvm.s_tir import Schedule
 from tvm.s_tir import meta_schedule as ms
 from tvm.s_tir.meta_schedule.testing import te_workload
 
+from mschedx.search.opening import searched
 from mschedx.space import sketches
 from mschedx.space.errors import EmptySpace, InvalidSchedule, UnsupportedTrace
 from mschedx.space.sampling.sampler import Sampler
+from mschedx.space.sketch import sketches_from
 from mschedx.space.trace import instructions as traces
 from mschedx.space.trace.design import DecisionKind, Design
 from mschedx.space.trace.factors import (
@@ -364,12 +366,31 @@ def smallest_of_sums():
     return module([x, least])
 
 
-def test_locations_at_which_some_configs_are_refused_unexplained_are_left_out():
+def test_locations_at_which_some_configs_are_refused_unexplained_are_found():
     mod = smallest_of_sums()
-    accepted = 0
+    accepted, refused = 0, 0
     for space in design_spaces(mod, LLVM):
         for design in Design.split(space, mod, LLVM):
+            if design.refused_somewhere() is not None:
+                assert design.doubtful
+                refused += 1
+                continue
             for config in sampler_of(design).sample(8, np.random.default_rng(0)):
                 design.materialize(config)
                 accepted += 1
+    assert refused
     assert accepted >= 16
+
+
+def test_they_are_no_sketches_and_none_is_searched():
+    mod = smallest_of_sums()
+    designs = design_spaces(mod, LLVM)
+    every = sketches_from(designs, mod, LLVM)
+    kept = {sketch.key for sketch in sketches(mod, LLVM, designs)}
+    assert 0 < len(kept) < len(every)
+    for sketch in every:
+        if sketch.key in kept:
+            assert len(searched(sketch).sample(1, np.random.default_rng(0)))
+        else:
+            with pytest.raises(EmptySpace, match="nothing says which"):
+                searched(sketch)
