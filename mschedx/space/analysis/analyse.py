@@ -163,7 +163,7 @@ def _told_apart(
         found = solve(observe(programs), solver, unseen, scrutiny)
         asked = found.disputed[: policy.asked]
         if scrutiny.every and len(asked) < policy.asked:
-            asked += _showing(found.gaps, unseen, policy.asked - len(asked))
+            asked += showing(found.gaps, unseen, policy.asked - len(asked))
         if not asked:
             return programs, solver, found
         asked = np.array(asked)
@@ -177,7 +177,7 @@ def _told_apart(
     return programs, solver, solve(observe(programs), solver, unseen, last)
 
 
-def _showing(gaps: Sequence[Gap], unseen: IntArray, count: int) -> list[IntArray]:
+def showing(gaps: Sequence[Gap], unseen: IntArray, count: int) -> list[IntArray]:
     """Choose at most ``count`` configs of ``unseen`` [n, D] that close gaps, most at a time.
 
     A monomial is a plane over the decisions' logarithms: those come first that are no combination

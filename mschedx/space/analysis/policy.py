@@ -15,16 +15,16 @@ class AnalysisPolicy:
         Of the configs that are drawn. The result does not depend on it where it is exact.
     few : int
         Replays, besides corners and one per decision, that are enough where every expression is
-        then the only one that agrees with them. As many more are made at a time where a loop runs
-        in too few of them, and twice as many extreme ones where accesses have quotients. 0 goes
-        for ``many`` at once.
+        then the only one that agrees with them. Twice as many extreme ones are added where
+        accesses have quotients. 0 goes for ``many`` at once.
     many : int
         Random replays a design is fitted and checked on otherwise, besides its corners; at least
         two per decision are made.
     unseen : int
         Configs of either kind, random and extreme, on which expressions that agree are compared.
     rounds, asked : int
-        How often replays are asked which of two expressions is right, and how many at a time.
+        How often replays are asked which of two expressions is right, and for parts of loops that
+        run in too few of them; and how many at a time.
     held_out : int
         One in so many of the later replays (corners come first) is checked instead of fitted.
     pause_collector : bool

@@ -104,7 +104,7 @@ class Solver:
         unseen = directions[:, squares <= _NO_DIRECTION * squares[-1]]
         logs = np.log(np.maximum(others[:, self._unknowns], 1))
         beside = unseen[0] + logs @ unseen[1:]
-        more = int((np.abs(beside) > _BESIDE).any(axis=0).sum())
+        more = int((np.linalg.eigvalsh(beside.T @ beside) > _BESIDE**2).sum())
         rank = len(squares) - unseen.shape[1]
         return max(more, rank + more + _SPARE - len(seen), 0)
 

@@ -9,7 +9,9 @@ from tvm.s_tir.meta_schedule.testing import te_workload
 
 from mschedx.space import sketches
 from mschedx.space.analysis import analyse
+from mschedx.space.analysis.analyse import showing
 from mschedx.space.analysis.derive.varying_loops import constant_loops
+from mschedx.space.analysis.fit.symbolic import Gap
 from mschedx.space.analysis.policy import AnalysisPolicy
 from mschedx.space.analysis.read.probe import random_configs
 from mschedx.space.trace.design import Design
@@ -56,3 +58,17 @@ def test_few_replays_say_what_many_say(workload, replays):
     for name in first.keys() & second.keys():
         np.testing.assert_array_equal(first[name], second[name], err_msg=name)
     assert not set(few.unresolved) - set(many.unresolved)
+
+
+def test_gaps_are_closed_by_as_few_configs_as_show_most():
+    rng = np.random.default_rng(0)
+    unseen = 2 ** rng.integers(0, 5, size=(200, 4))
+    gaps = [Gap(unseen[:, 0] > 8, 5), Gap(unseen[:, 1] > 8, 3), Gap(unseen[:, 0] > 4, 9)]
+    chosen = np.array(showing(gaps, unseen, 48))
+    shown = [(chosen[:, 0] > 8).sum(), (chosen[:, 1] > 8).sum(), (chosen[:, 0] > 4).sum()]
+    assert all(one >= gap.lacking for one, gap in zip(shown, gaps))
+    assert len(chosen) <= 5 + 3 + 9 - 5
+    plane = np.column_stack([np.ones(len(chosen)), np.log(chosen)])
+    assert np.linalg.matrix_rank(plane) == 5
+    assert len(showing(gaps, unseen, 2)) == 2
+    assert showing([], unseen, 48) == []

@@ -167,3 +167,20 @@ def test_what_is_composed_behind_a_nearly_whole_mask_is_known_from_then_on(confi
     legible[7] = False
     assert solver.solve(values, legible, [lambda: window]) == window
     assert solver.solve(values) == window
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_is_lacking_is_what_ranks_say(configs, seed):
+    rng = np.random.default_rng(seed)
+    solver = Solver(configs, [(0, 1, 2), (3, 4, 5)], [6])
+    mask = rng.random(len(configs)) < rng.choice([0.1, 0.3, 0.9])
+    mask &= (configs[:, rng.integers(6)] == 1) | (seed % 2 == 0)  # and so a direction less
+    others = configs[rng.permutation(len(configs))[: rng.integers(1, 30)]]
+    mask[0] = True
+
+    def rank(rows):
+        return np.linalg.matrix_rank(np.column_stack([np.ones(len(rows)), np.log(rows)]))
+
+    both = rank(np.concatenate([configs[mask], others]))
+    expected = max(both - rank(configs[mask]), both + 6 - mask.sum(), 0)
+    assert solver.lacking(mask, others) == expected
