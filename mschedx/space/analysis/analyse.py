@@ -18,7 +18,8 @@ from .derive.varying_loops import constant_loops
 from .fit.accesses import STRIDE
 from .fit.integers import Solver
 from .fit.numbers import observe
-from .fit.symbolic import Gap, SymbolicProgram, solve, withdraw
+from .fit.solve import solve, withdraw
+from .fit.symbolic import Gap, SymbolicProgram
 from .model import Analysis
 from .policy import AnalysisPolicy, Scrutiny
 from .read.probe import (

@@ -64,7 +64,10 @@ class InnerReductions(PyPostproc):
 
 
 def with_inner_reductions(postprocs: Sequence[Any]) -> list[Any]:
-    """Put :class:`InnerReductions` before TVM's postproc, which passes over what is done."""
+    """Put :class:`InnerReductions` before TVM's postproc, which passes over what is done.
+
+    A list that TVM hands back may have it already, without its class; the second finds nothing.
+    """
     found: list[Any] = []
     for postproc in postprocs:
         found += [InnerReductions(), postproc] if _THEIRS in str(postproc) else [postproc]

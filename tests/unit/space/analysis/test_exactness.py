@@ -14,7 +14,7 @@ from mschedx.space import sketches
 from mschedx.space.algebra.tape import Tape
 from mschedx.space.analysis import analyse
 from mschedx.space.analysis.exactness import check
-from mschedx.space.analysis.fit.symbolic import NOT_FOUND
+from mschedx.space.analysis.fit.solve import NOT_FOUND
 from mschedx.space.analysis.policy import AnalysisPolicy
 from mschedx.space.analysis.read.extract import entry, extract
 from mschedx.space.analysis.read.probe import corner_configs, extreme_configs
