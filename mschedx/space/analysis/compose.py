@@ -131,7 +131,7 @@ def _constraints(
         return constraints, [], cpu_preferences(composed, Hardware.from_target(design.target))
     name = str(design.target.attrs.get("arch", design.target.kind.name))
     constraints += gpu_constraints(programs, found, solver, nests, limits, name)
-    constraints += vector_constraints(found, vectors, nests)
+    constraints += vector_constraints(programs, found, solver, vectors, nests)
     constraints += cross_thread_constraints(programs, found, solver)
     canonical = list(canonical_constraints(programs, found, solver))
     return constraints, canonical, list(registers(allocations, THREAD_REGISTER_BYTES))

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 from cuda_compiles import outside_postprocs, refusal
-from cuda_workloads import TARGET, product
+from cuda_workloads import TARGET, convolution, product
 from tvm import IRModule
 from tvm.s_tir.meta_schedule.space_generator import PostOrderApply
 from tvm.target import Target
@@ -19,7 +19,11 @@ A100 = Target(TARGET)
 
 def tvm_sketch(*sizes, dtype="int8", **choices):
     """The first sketch of TVM's space on CUDA cores."""
-    mod = IRModule({"main": product(*sizes, dtype, **choices)})
+    return sketch_of(product(*sizes, dtype, **choices))
+
+
+def sketch_of(function):
+    mod = IRModule({"main": function})
     compat.load_tensor_intrinsics()
     rules = dict.fromkeys(("sch_rules", "postprocs", "mutator_probs"), "cuda")
     return sketches(mod, A100, PostOrderApply(**rules))[0]
@@ -88,6 +92,25 @@ def test_rows_in_a_row_have_no_gap():
     kept = np.all([c.holds(configs) for c in sketch.constraints], axis=0) & whole
     assert kept.sum() > 5
     for config in configs[kept][:3]:
+        assert refusal(sketch.schedules(config[None])[0], A100) == ""
+
+
+def test_a_loop_fetches_no_lanes_whose_places_in_the_tile_are_a_vector():
+    """``ThreadSync`` fails on them; unrolled, or fetched at once, the same lanes are taken."""
+    sketch = sketch_of(convolution(3, 1, 0, "int8"))
+    own = [c for c in sketch.constraints if c.origin.endswith("apart in a loop")]
+    rest = [c for c in sketch.constraints if c not in own]
+    configs = sketch.sample(200, np.random.default_rng(0))
+    # Three lanes over rows of 2ⁿ bytes, which no draw has often.
+    fetch = [i for i, name in enumerate(sketch.names) if name.endswith(".fetch")]
+    configs[:, fetch[1]] = 3
+    configs = configs[np.all([c.holds(configs) for c in rest], axis=0)]
+    admitted = np.all([c.holds(configs) for c in own], axis=0)
+    assert (~admitted).sum() > 5
+    assert admitted.sum() > 5
+    for config in configs[~admitted][:6]:
+        assert "eval_vec_" in refusal(sketch.schedules(config[None])[0], A100)
+    for config in configs[admitted][:6]:
         assert refusal(sketch.schedules(config[None])[0], A100) == ""
 
 
