@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tvm
 import tvm_ffi
-from dummy import NoBuilder, NoRunner, gemm, relu, softmax, target, tune
+from dummy import NoBuilder, NoRunner, evolutionary, gemm, relu, softmax, target, tune
 from first_guess import FirstGuess
 from tvm.ir.utils import derived_object
 from tvm.s_tir import meta_schedule as ms
@@ -75,11 +75,19 @@ def test_every_strategy_works_with_every_model(strategy, model, tmp_path):
     assert len(database) == len(programs) == len(set(programs)) == 19
 
 
-@pytest.mark.parametrize("strategy", ["evolutionary", "replay-trace"])
+@pytest.mark.parametrize(
+    "strategy", [evolutionary, lambda: "replay-trace"], ids=["evolutionary", "replay-trace"]
+)
 def test_our_model_works_with_strategies_of_tvm(strategy, tmp_path):
     model = HeronXGB()
     database, _ = tune(
-        gemm(), tmp_path, strategy, model, trials=24, num_trials_per_iter=8, runner=NoRunner(fail=5)
+        gemm(),
+        tmp_path,
+        strategy(),
+        model,
+        trials=24,
+        num_trials_per_iter=8,
+        runner=NoRunner(fail=5),
     )
     assert len(database) == 24
     # It learnt: 24 trials, of which TVM's scheduler shows every one that was built.

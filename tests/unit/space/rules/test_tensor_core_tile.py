@@ -12,6 +12,7 @@ from tvm.s_tir import meta_schedule as ms
 from tvm.s_tir.meta_schedule.testing import te_workload as tw
 from tvm.s_tir.schedule import Trace
 from tvm.target import Target
+from unoptimised import run_once
 
 from mschedx import compat
 from mschedx.space.analysis.read.extract import entry, extract
@@ -96,9 +97,7 @@ def inputs_of(function, rng):
 
 
 def run(mod, inputs):
-    tensors = [tvm.runtime.tensor(a) for a in inputs]
-    tvm.compile(mod, target=CPU)["main"](*tensors)
-    return tensors[-1].numpy()
+    return run_once(mod, CPU, inputs)[-1]
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
