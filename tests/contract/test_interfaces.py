@@ -125,6 +125,7 @@ MODELS = {
 SPACES = {"ours": lambda: for_target(target()), "tvm": lambda: "post-order-apply"}
 
 
+@pytest.mark.usefixtures("analysed_once")
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -251,6 +252,7 @@ def test_optional_abilities_are_told_apart():
         NoScorer().relaxed_score(0, torch.ones(1, 1))
 
 
+@pytest.mark.usefixtures("analysed_once")
 @pytest.mark.parametrize(
     ("answer", "message"),
     [

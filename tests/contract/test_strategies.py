@@ -68,6 +68,7 @@ MODELS = {
 }
 
 
+@pytest.mark.usefixtures("analysed_once")
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_every_strategy_works_with_every_model(strategy, model, tmp_path):
@@ -232,6 +233,7 @@ def test_failing_candidates_are_records_and_the_search_goes_on(tmp_path):
     assert len(database.get_top_k(workload, 99)) == 17
 
 
+@pytest.mark.usefixtures("analysed_once")
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
@@ -256,6 +258,7 @@ def context(strategy, mod=None):
         ).clone()
 
 
+@pytest.mark.usefixtures("analysed_once")
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_the_life_of_a_strategy(strategy):
     """TVM's own conformance: rounds of 7 for 20 trials, None at the end, and again."""
