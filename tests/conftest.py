@@ -1,8 +1,14 @@
-"""Undo TVM's logging set-up after each test; options of the suite."""
+"""Undo TVM's logging set-up after each test; options of the suite; threads that sleep."""
 
 import logging
+import os
 
 import pytest
+
+# Before anything is loaded that reads them. Idle threads of OpenMP (PyTorch, XGBoost) and TVM spin,
+# and test processes with as many threads each as there are cores take these from one another.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("TVM_THREAD_POOL_SPIN_COUNT", "0")
 
 
 def pytest_addoption(parser):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import tvm
-from dummy import gemm, relu, target, tune
+from dummy import evolutionary, gemm, relu, target, tune
 from tvm.s_tir import Schedule
 from tvm.s_tir import meta_schedule as ms
 from tvm.s_tir.meta_schedule.feature_extractor import PerStoreFeature
@@ -48,11 +48,13 @@ def test_fact_15_a_run_repeats_and_its_records_replay(tmp_path):
         tvm.ir.assert_structural_equal(schedule.mod, again)
 
 
-@pytest.mark.parametrize("strategy", ["evolutionary", "ours"])
+@pytest.mark.parametrize(
+    "strategy",
+    [evolutionary, lambda: ConstrainedEvolution(population=24, generations=1, batch=8)],
+    ids=["evolutionary", "ours"],
+)
 def test_felix_mlp_serves_other_strategies(strategy, tmp_path):
-    own = ConstrainedEvolution(population=24, generations=1, batch=8)
-    chosen = own if strategy == "ours" else strategy
-    database, _ = tune(gemm(), tmp_path, chosen, FelixMLP(QUICK), space="post-order-apply")
+    database, _ = tune(gemm(), tmp_path, strategy(), FelixMLP(QUICK), space="post-order-apply")
     assert len(database) == 16
 
 

@@ -13,6 +13,7 @@ from dummy import target
 from tvm.s_tir import meta_schedule as ms
 from tvm.target import Target
 from tvm.target.codegen import target_has_features
+from unoptimised import run_once
 
 from mschedx.bench.vendor import inputs, torch_call
 from mschedx.hardware import host_target
@@ -85,9 +86,8 @@ def test_fact_12_vnni_gemm_of_an_unpacked_operand_is_exact(k):
     for number in range(50):
         sketch = found[number % len(found)]
         mod = sketch.schedule(sketch.sample(1, rng)[0]).mod
-        out = tvm.runtime.tensor(np.zeros((32, 64), np.int32))
-        tvm.compile(mod, target=host)["main"](tvm.runtime.tensor(a), tvm.runtime.tensor(b), out)
-        np.testing.assert_array_equal(out.numpy(), expected)
+        *_, out = run_once(mod, host, [a, b, np.zeros((32, 64), np.int32)])
+        np.testing.assert_array_equal(out, expected)
 
 
 @pytest.mark.parametrize(
@@ -106,10 +106,8 @@ def test_fact_12_conv3d_and_strided_transposed_conv_are_right(op, shape):
     found = opened(workload.func(), host)
     for sketch in (found * 6)[:6]:
         mod = sketch.schedule(sketch.sample(1, rng)[0]).mod
-        out = tvm.runtime.tensor(np.zeros(expected.shape, np.float32))
-        tensors = [tvm.runtime.tensor(array) for array in arrays]
-        tvm.compile(mod, target=host)["main"](*tensors, out)
-        np.testing.assert_allclose(out.numpy(), expected, rtol=1e-4, atol=1e-4)
+        *_, out = run_once(mod, host, [*arrays, np.zeros(expected.shape, np.float32)])
+        np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("space", ["ours", "post-order-apply"])

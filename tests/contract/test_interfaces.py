@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import tvm
-from dummy import NoBuilder, gemm, relu, target, tune
+from dummy import NoBuilder, evolutionary, gemm, relu, target, tune
 from tvm.ir.utils import derived_object
 from tvm.s_tir import meta_schedule as ms
 from tvm.s_tir.meta_schedule.measure_callback import PyMeasureCallback
@@ -125,6 +125,7 @@ MODELS = {
 SPACES = {"ours": lambda: for_target(target()), "tvm": lambda: "post-order-apply"}
 
 
+@pytest.mark.usefixtures("analysed_once")
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -165,11 +166,13 @@ def test_a_descent_ends_at_the_nearest_valid_config_to_the_best_relaxed_one(tmp_
     assert scores[:16].min() > np.quantile(scores[16:], 0.999)
 
 
-@pytest.mark.parametrize("strategy", ["evolutionary", "replay-trace"])
+@pytest.mark.parametrize(
+    "strategy", [evolutionary, lambda: "replay-trace"], ids=["evolutionary", "replay-trace"]
+)
 def test_under_strategies_of_tvm_a_model_sees_sketches_and_configs(strategy, tmp_path):
     model = Analytical()
     handle = TVMCostModel(model)
-    tune(gemm(), tmp_path / "a", strategy, handle, trials=16, num_trials_per_iter=8)
+    tune(gemm(), tmp_path / "a", strategy(), handle, trials=16, num_trials_per_iter=8)
     (task,) = model.learnt
     known = sketches(gemm(), target(), "post-order-apply")
     assert task == known[0].task
@@ -180,7 +183,7 @@ def test_under_strategies_of_tvm_a_model_sees_sketches_and_configs(strategy, tmp
     assert list(model.learnt) == [task]
     assert set(model.learnt[task]) <= {sketch.key for sketch in known}
     assert model.asked[task] <= {sketch.key for sketch in known}
-    assert strategy != "evolutionary" or model.asked[task]
+    assert strategy is not evolutionary or model.asked[task]
 
 
 def test_what_a_search_has_taught_is_not_lost_under_a_strategy_of_tvm(tmp_path):
@@ -249,6 +252,7 @@ def test_optional_abilities_are_told_apart():
         NoScorer().relaxed_score(0, torch.ones(1, 1))
 
 
+@pytest.mark.usefixtures("analysed_once")
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
@@ -258,14 +262,14 @@ def test_optional_abilities_are_told_apart():
         (lambda n: np.ones((n, 2)), "cost model Wrong: expected [0-9]+ scores"),
     ],
 )
-@pytest.mark.parametrize("strategy", [ConstrainedEvolution(**SMALL), "evolutionary"])
+@pytest.mark.parametrize("strategy", [lambda: ConstrainedEvolution(**SMALL), evolutionary])
 def test_nonsense_from_a_model_stops_the_run_with_its_name(strategy, answer, message, tmp_path):
     class Wrong(Analytical):
         def score(self, task, asked):
             return answer(sum(len(configs) for _, configs in asked))
 
     with pytest.raises(ValueError, match=message):
-        tune(gemm(), tmp_path, strategy, TVMCostModel(Wrong()))
+        tune(gemm(), tmp_path, strategy(), TVMCostModel(Wrong()))
 
 
 @pytest.mark.parametrize("make", [Analytical, HeronXGBModel, PAMModel])

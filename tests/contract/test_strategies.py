@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tvm
 import tvm_ffi
-from dummy import NoBuilder, NoRunner, gemm, relu, softmax, target, tune
+from dummy import NoBuilder, NoRunner, evolutionary, gemm, relu, softmax, target, tune
 from first_guess import FirstGuess
 from tvm.ir.utils import derived_object
 from tvm.s_tir import meta_schedule as ms
@@ -68,6 +68,7 @@ MODELS = {
 }
 
 
+@pytest.mark.usefixtures("analysed_once")
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_every_strategy_works_with_every_model(strategy, model, tmp_path):
@@ -75,11 +76,19 @@ def test_every_strategy_works_with_every_model(strategy, model, tmp_path):
     assert len(database) == len(programs) == len(set(programs)) == 19
 
 
-@pytest.mark.parametrize("strategy", ["evolutionary", "replay-trace"])
+@pytest.mark.parametrize(
+    "strategy", [evolutionary, lambda: "replay-trace"], ids=["evolutionary", "replay-trace"]
+)
 def test_our_model_works_with_strategies_of_tvm(strategy, tmp_path):
     model = HeronXGB()
     database, _ = tune(
-        gemm(), tmp_path, strategy, model, trials=24, num_trials_per_iter=8, runner=NoRunner(fail=5)
+        gemm(),
+        tmp_path,
+        strategy(),
+        model,
+        trials=24,
+        num_trials_per_iter=8,
+        runner=NoRunner(fail=5),
     )
     assert len(database) == 24
     # It learnt: 24 trials, of which TVM's scheduler shows every one that was built.
@@ -224,6 +233,7 @@ def test_failing_candidates_are_records_and_the_search_goes_on(tmp_path):
     assert len(database.get_top_k(workload, 99)) == 17
 
 
+@pytest.mark.usefixtures("analysed_once")
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
@@ -248,6 +258,7 @@ def context(strategy, mod=None):
         ).clone()
 
 
+@pytest.mark.usefixtures("analysed_once")
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_the_life_of_a_strategy(strategy):
     """TVM's own conformance: rounds of 7 for 20 trials, None at the end, and again."""

@@ -14,7 +14,8 @@ def blocks(language):
 
 
 def fewer(text):
-    """The same with four trials, and one for each task of a network."""
+    """The same with four trials, one for each task of a network, and smaller products."""
+    text = text.replace("512", "128")
     text = re.sub(r"(trials(?:_global)?(?:=| ))[1-9]\d*", r"\g<1>4", text)
     return re.sub(r"(trials_per_task\"?(?:=|: ))[1-9]\d*", r"\g<1>1", text)
 

@@ -44,6 +44,13 @@ def relu(n=128):
     return te.create_prim_func([a, te.compute((n,), lambda i: te.max(a[i], zero), name="B")])
 
 
+def evolutionary():
+    """TVM's own search with a tenth of its population."""
+    return ms.search_strategy.EvolutionarySearch(
+        population_size=48, init_min_unmeasured=12, genetic_num_iters=2
+    )
+
+
 @derived_object
 class NoBuilder(PyBuilder):
     """Builds nothing; fails every ``fail``-th candidate (0: none)."""

@@ -188,7 +188,9 @@ def test_our_cuda_space_uses_none_of_tvms_intrinsics():
         """
         import sys
         import numpy as np
-        import tvm
+        from mschedx import compat
+        with compat.without_torch():
+            import tvm
         from tvm import te
         from tvm.s_tir import Schedule
         from tvm.s_tir.meta_schedule.testing import te_workload
@@ -211,7 +213,9 @@ def test_a_direct_user_of_our_space_does_not_wait_for_tvms_intrinsics():
     out = run_python(
         """
         import time
-        import tvm
+        from mschedx import compat
+        with compat.without_torch():
+            import tvm
         from tvm.s_tir import meta_schedule as ms
         from mschedx.space import for_target
         target = tvm.target.Target({"kind": "llvm", "mcpu": "cascadelake", "num-cores": 2})

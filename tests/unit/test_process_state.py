@@ -56,6 +56,7 @@ def test_ctrl_c_in_a_message_of_tvms_log_is_raised_once_it_is_written():
 
 DYING = """
 import signal, sys
+sys.modules["torch"] = None  # which tvm-ffi imports if it can
 import tvm_ffi
 from tvm_ffi import core
 from mschedx.process_state import interruptible

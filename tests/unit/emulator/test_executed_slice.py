@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from cuda_sketches import cuda_sketches
 from cuda_workloads import TARGET, WORKLOADS
 from tvm.target import Target
 
@@ -26,7 +27,7 @@ def test_sampled_configs(name, tmp_path):
     workload, target = WORKLOADS[name], Target(TARGET)
     rng = np.random.default_rng(0)
     expected = reference(workload.module(), rng)
-    for sketch in workload.sketches(target):
+    for sketch in cuda_sketches(name):
         (schedule,) = sketch.schedules(sketch.sample(1, rng))
         assert not isinstance(schedule, InvalidSchedule)
         checked = check(schedule.mod, target, expected, tmp_path)

@@ -1,12 +1,10 @@
 """The round around a search: heron.md section 9, facts 10 and 14, on a sketch without TVM."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hash_seeds import printed_under_hash_seeds
 from toy import ToySketch, latency
 
 from mschedx.search.base import Materializer, TaskSearch
@@ -221,17 +219,7 @@ for make in SEARCHES.values():
 
 def test_candidates_do_not_depend_on_the_hash_seed():
     """Fact 10, across processes."""
-    outputs = {
-        subprocess.run(
-            [sys.executable, "-c", SCRIPT],
-            cwd=Path(__file__).parent,
-            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for seed in ("1", "2")
-    }
+    outputs = printed_under_hash_seeds(SCRIPT, str(Path(__file__).parent))
     assert len(outputs) == 1
     assert "[" in outputs.pop()
 

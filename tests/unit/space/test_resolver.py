@@ -14,6 +14,12 @@ def found(request):
     return sketches(gemm(), target(), request.param)
 
 
+@pytest.fixture(scope="module")
+def located():
+    """Sketches that differ in compute locations: 45 of one function."""
+    return sketches(softmax(), target(), "post-order-apply")
+
+
 def drawn(sketches, each=3):
     """Position, config and materialised trace of some configs of every sketch."""
     rng = np.random.default_rng(0)
@@ -70,28 +76,26 @@ def plain_json(value):
     return [plain_json(item) for item in value]
 
 
-def test_compute_locations_tell_sketches_of_one_structure_apart():
-    found = sketches(softmax(), target(), "post-order-apply")
-    assert len({sketch.design.signature for sketch in found}) < len(found)
-    wanted = drawn(found, each=1)
-    resolved = Resolver(found).resolve([trace for _, _, trace in wanted])
-    assert resolved.sketch.tolist() == list(range(len(found)))
+def test_compute_locations_tell_sketches_of_one_structure_apart(located):
+    assert len({sketch.design.signature for sketch in located}) < len(located)
+    wanted = drawn(located, each=1)
+    resolved = Resolver(located).resolve([trace for _, _, trace in wanted])
+    assert resolved.sketch.tolist() == list(range(len(located)))
 
 
-def test_a_location_that_is_no_sketchs_resolves_to_nothing():
-    found = sketches(softmax(), target(), "post-order-apply")
-    traces = [trace for _, _, trace in drawn(found, each=1)]
-    resolved = Resolver(found[1:]).resolve(traces)
-    assert resolved.sketch.tolist() == [-1, *range(len(found) - 1)]
+def test_a_location_that_is_no_sketchs_resolves_to_nothing(located):
+    traces = [trace for _, _, trace in drawn(located, each=1)]
+    resolved = Resolver(located[1:]).resolve(traces)
+    assert resolved.sketch.tolist() == [-1, *range(len(located) - 1)]
     assert resolved.configs[0] is None
 
 
-def test_an_open_decision_and_another_program_resolve_to_nothing():
+def test_an_open_decision_and_another_program_resolve_to_nothing(located):
     mod = matmul(64, 64, 64)
     resolver = Resolver(sketches(mod, target(), "post-order-apply"))
     (_, _, trace), *_ = drawn(resolver.sketches)
     opened = type(trace)(trace.insts, {})
-    other = drawn(sketches(softmax(), target(), "post-order-apply")[:1])[0][2]
+    other = drawn(located[:1])[0][2]
     assert resolver.resolve([opened, other]).sketch.tolist() == [-1, -1]
 
 

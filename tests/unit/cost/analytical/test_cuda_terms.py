@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cuda_workloads import TARGET, WORKLOADS
-from tvm.target import Target
+from cuda_sketches import cuda_sketches
 
 from mschedx.cost.analytical.cuda import cuda_costs
 from mschedx.cost.analytical.cuda_block import Block, CudaLimits
@@ -15,8 +14,7 @@ from mschedx.hardware import Hardware
 
 @pytest.mark.parametrize("name", ["f16", "s8_nt"])
 def test_products_take_tensor_cores_time_and_fragments_shared_memorys(name):
-    target = Target(TARGET)
-    for sketch in WORKLOADS[name].sketches(target):
+    for sketch in cuda_sketches(name):
         configs = sketch.sample(8, np.random.default_rng(0))
         program = ProgramView(sketch.statements, sketch.analysis.allocations)
         costs = cuda_costs(program(configs), Hardware.from_device("a100"))
@@ -42,7 +40,7 @@ def with_decisions(sketch, configs, **wanted):
 
 def test_threads_wait_for_copies_that_are_not_asynchronous():
     """A pipeline hides those of ``cp.async`` and no others, as measured on an H200."""
-    (sketch, *_) = WORKLOADS["f16"].sketches(Target(TARGET))
+    (sketch, *_) = cuda_sketches("f16")
     program = ProgramView(sketch.statements, sketch.analysis.allocations)
     configs = sketch.sample(8, np.random.default_rng(0))
     waiting = {}
@@ -68,7 +66,7 @@ def test_registers_that_a_large_block_lacks_cost_traffic():
 
 @pytest.mark.parametrize("name", ["f16", "cores_f32"])
 def test_elements_without_an_expression_are_bounded(name):
-    for sketch in WORKLOADS[name].sketches(Target(TARGET))[:2]:
+    for sketch in cuda_sketches(name)[:2]:
         configs = sketch.sample(8, np.random.default_rng(0))
         exact = ProgramView(sketch.statements, sketch.analysis.allocations)(configs)
         forgotten = [

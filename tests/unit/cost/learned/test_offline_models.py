@@ -1,5 +1,7 @@
 """TLP and One-Shot Tuner: trained once, then frozen."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -17,6 +19,7 @@ NAMES = ("tlp", "one-shot")
 ADAPTERS = {"tlp": TLP, "one-shot": OneShotTuner}
 
 
+@cache
 def tasks():
     """Two tasks whose latencies are a simple function of the config."""
     found = []

@@ -8,6 +8,7 @@ from tvm import te
 from tvm.s_tir import Schedule
 from tvm.s_tir.meta_schedule.postproc import Postproc
 from tvm.script import tirx as T
+from unoptimised import unoptimised
 
 from mschedx import compat, measure
 from mschedx.hardware import host_target
@@ -71,13 +72,13 @@ def theirs(schedule):
 def test_what_tvm_initialises_too_far_out_is_initialised_where_it_is(k0):
     schedule, mod = inside(k0)
     theirs(schedule)
-    assert not measure.verify(schedule, mod, host_target()).ok, (
+    assert not measure.verify(schedule, mod, unoptimised(host_target())).ok, (
         "TVM is right now: drop the postproc"
     )
     schedule, mod = inside(k0)
     assert InnerReductions().apply(schedule)
     theirs(schedule)
-    assert measure.verify(schedule, mod, host_target()).ok
+    assert measure.verify(schedule, mod, unoptimised(host_target())).ok
     blocks = {str(schedule.get(b).name_hint) for b in schedule.get_child_blocks(root(schedule))}
     assert blocks == {"t_init", "t_update", "c_init", "c_update"}
 
@@ -93,7 +94,7 @@ def test_a_sum_of_one_term_without_a_loop_of_its_own():
     schedule.reorder(k, i)
     assert InnerReductions().apply(schedule)
     theirs(schedule)
-    assert measure.verify(schedule, mod, host_target()).ok
+    assert measure.verify(schedule, mod, unoptimised(host_target())).ok
 
 
 def test_what_tvm_does_right_is_left_to_it():
@@ -130,7 +131,7 @@ def test_sketches_compute_what_the_function_computes(make):
     assert found
     for sketch in found[-4:]:
         config = sketch.sample(1, rng)[0]
-        assert measure.verify(sketch.schedule(config), mod, host_target()).ok
+        assert measure.verify(sketch.schedule(config), mod, unoptimised(host_target())).ok
 
 
 @pytest.mark.parametrize("space", [None, "post-order-apply"])
@@ -138,14 +139,14 @@ def test_every_space_has_it(space):
     schedule, mod = inside(1)
     _, _, postprocs = generate(mod, host_target(), space)
     postprocs.apply(schedule)
-    assert measure.verify(schedule, mod, host_target()).ok
+    assert measure.verify(schedule, mod, unoptimised(host_target())).ok
 
 
 def test_a_strategy_of_tvm_in_our_space_has_it_too():
     schedule, mod = inside(1)
     for postproc in for_target(host_target()).postprocs:
         assert postproc.apply(schedule)
-    assert measure.verify(schedule, mod, host_target()).ok
+    assert measure.verify(schedule, mod, unoptimised(host_target())).ok
 
 
 def test_buffers_are_allocated_where_they_are_initialised():

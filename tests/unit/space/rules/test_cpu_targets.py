@@ -7,6 +7,7 @@ import pytest
 import tvm
 from tvm.target import Target
 from tvm.target.codegen import target_has_features
+from unoptimised import run_once
 
 from mschedx.hardware import Hardware, host_target
 from mschedx.inputs import normalize_mod
@@ -116,6 +117,4 @@ def _random(param, rng):
 
 
 def _run(mod, target, arrays):
-    tensors = [tvm.runtime.tensor(array) for array in arrays]
-    tvm.compile(mod, target=target)["main"](*tensors)
-    return tensors[-1].numpy()
+    return run_once(mod, target, arrays)[-1]

@@ -10,6 +10,7 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.meta_schedule.arg_info import ArgInfo
 from tvm.target import Target
 from tvm.target.codegen import llvm_get_system_cpu, target_has_features
+from unoptimised import unoptimised
 
 from mschedx.space.rules.contraction import match_contraction
 from mschedx.space.rules.dot_tile import dot_tiles
@@ -88,7 +89,7 @@ def random(shape, dtype, rng):
 
 def run(mod, inputs):
     tensors = [tvm.runtime.tensor(a) for a in inputs]
-    built = tvm.compile(mod, target=HOST)
+    built = tvm.compile(mod, target=unoptimised(HOST))
     built["main"](*tensors)
     return tensors[-1].numpy(), built.mod.inspect_source("asm")
 

@@ -8,6 +8,7 @@ from tvm.s_tir.meta_schedule.arg_info import ArgInfo
 from tvm.s_tir.meta_schedule.testing import te_workload
 from tvm.s_tir.transform import RemoveWeightLayoutRewriteBlock
 from tvm.target import Target
+from unoptimised import unoptimised
 
 import mschedx
 from mschedx.hardware import host_target
@@ -66,7 +67,7 @@ def test_every_config_becomes_a_right_schedule(name):
         assert not [s for s in schedules if isinstance(s, Exception)]
         for schedule in schedules:  # what measuring asks of every candidate
             assert ArgInfo.from_entry_func(schedule.mod, remove_preproc=True)
-        result = verify(schedules[0], mod, target)
+        result = verify(schedules[0], mod, unoptimised(target))
         assert result.ok, result.reason
 
 

@@ -8,6 +8,7 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.meta_schedule.arg_info import ArgInfo
 from tvm.target import Target
 from tvm.tirx import ForKind
+from unoptimised import run_once
 
 from mschedx import workloads
 from mschedx.hardware import Hardware
@@ -186,9 +187,7 @@ def arrays(mod, rng):
 
 
 def run(mod, inputs):
-    tensors = [tvm.runtime.tensor(a) for a in inputs]
-    tvm.compile(mod, target=TARGET)["main"](*tensors)
-    return [t.numpy() for t in tensors]
+    return run_once(mod, TARGET, inputs)
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

@@ -6,6 +6,7 @@ import tvm
 from tvm.s_tir import Schedule
 from tvm.s_tir.meta_schedule.arg_info import ArgInfo
 from tvm.target import Target
+from unoptimised import run_once
 
 from mschedx.hardware import Hardware
 from mschedx.space.rules.contraction import match_contraction
@@ -36,9 +37,7 @@ def spaces(op, shape, im2col):
 
 
 def run(mod, inputs):
-    tensors = [tvm.runtime.tensor(a) for a in inputs]
-    tvm.compile(mod, target=TARGET)["main"](*tensors)
-    return tensors[-1].numpy()
+    return run_once(mod, TARGET, inputs)[-1]
 
 
 @pytest.mark.parametrize("name", CONVOLUTIONS)

@@ -8,6 +8,7 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.meta_schedule.arg_info import ArgInfo
 from tvm.s_tir.meta_schedule.testing import te_workload
 from tvm.target import Target
+from unoptimised import run_once
 
 from mschedx.hardware import Hardware
 from mschedx.space.rules.contraction import match_contraction
@@ -88,9 +89,7 @@ def arrays(mod, rng):
 
 
 def run(mod, inputs):
-    tensors = [tvm.runtime.tensor(a) for a in inputs]
-    tvm.compile(mod, target=TARGET)["main"](*tensors)
-    return tensors[-1].numpy()
+    return run_once(mod, TARGET, inputs)[-1]
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

@@ -7,6 +7,7 @@ from tvm import te, topi
 from tvm.s_tir import Schedule
 from tvm.script import tirx as T
 from tvm.target import Target
+from unoptimised import unoptimised
 
 from mschedx.measure import verify
 from mschedx.space import sketches
@@ -69,7 +70,7 @@ def test_every_product_is_tiled_and_nothing_stays_serial(name):
         for block in sch.get_child_blocks(root):
             outermost = sch.get(sch.get_loops(block)[0])
             assert outermost.kind == tvm.tirx.ForKind.PARALLEL, sch.get(block).name_hint
-        assert verify(sch, mod, TARGET).ok
+        assert verify(sch, mod, unoptimised(TARGET)).ok
 
 
 def test_a_softmax_between_products_is_one_loop_nest():
@@ -96,4 +97,4 @@ def test_what_accumulates_in_place_is_left_alone():
     assert accumulates_in_place(sch.get(sch.get_sblock("C")))
     for sketch in sketches(mod, TARGET):
         made = sketch.schedule(sketch.sample(1, np.random.default_rng(0))[0])
-        assert verify(made, mod, TARGET).ok
+        assert verify(made, mod, unoptimised(TARGET)).ok
