@@ -4,6 +4,9 @@ A cache keeps what a loop's body touches if that fits, so that over the whole lo
 fetched once, and again for every iteration of the loops outside. Whether something fits is a soft
 decision, ``1 / (1 + (footprint / size)^4)``: the result does not jump where a footprint passes a
 cache's size.
+
+The first cache finds a line by its place within a page, so that of rows that are whole pages apart
+it keeps no more than it has ways, however small they are (:func:`crowding`).
 """
 
 from __future__ import annotations
@@ -14,6 +17,9 @@ from .view import AccessView, FloatArray
 
 _SHARPNESS = 4.0
 
+_CROWDED = 16.0
+"""How suddenly lines of one set evict each other once they are more than its ways."""
+
 
 def lines(access: AccessView, line_bytes: int) -> FloatArray:
     """Bytes of the whole cache lines that are touched at every level, [L + 1, n]."""
@@ -23,11 +29,47 @@ def lines(access: AccessView, line_bytes: int) -> FloatArray:
     return np.minimum(access.bytes * whole / run, np.maximum(access.allocated_bytes, line_bytes))
 
 
+def crowding(
+    access: AccessView, extents: FloatArray, line_bytes: int, way_bytes: int
+) -> FloatArray:
+    """Lines of an access that share a set of a cache at every level, [L + 1, n].
+
+    Those that its runs begin at, spread over as many sets as the steps between them allow.
+
+    Parameters
+    ----------
+    access : AccessView
+    extents : float64 array [L, n]
+    line_bytes, way_bytes : int
+        Of a line, and of all sets with one line each.
+    """
+    size = access.access.element_bytes
+    runs = np.maximum(access.runs * size, line_bytes)
+    rows, spread = np.ones(extents.shape[1]), np.ones(extents.shape[1])
+    found = [np.ones(extents.shape[1])]
+    for position in reversed(range(len(extents))):
+        step = np.rint(np.nan_to_num(np.abs(access.strides[position])) * size)
+        apart = (step >= runs[position + 1]) & (runs[position] == runs[position + 1])
+        places = way_bytes / np.gcd(step.astype(np.int64), way_bytes)
+        rows = rows * np.where(apart, extents[position], 1.0)
+        spread = spread * np.where(apart, np.minimum(extents[position], places), 1.0)
+        length = np.ceil(runs[position] / line_bytes)
+        sets = np.minimum(way_bytes / line_bytes, spread * length)
+        found.append(rows * length / sets)
+    return np.stack(found[::-1])
+
+
+def held(lines_of_a_set: FloatArray, ways: float) -> FloatArray:
+    """What share of lines a set keeps that holds ``ways``, one to spare for what passes by."""
+    return 1 / (1 + (lines_of_a_set / (ways + 1)) ** _CROWDED)
+
+
 def traffic(
     footprints: list[FloatArray],
     costs: list[FloatArray],
     extents: FloatArray,
     cache_bytes: float,
+    kept: FloatArray | float = 1.0,
 ) -> FloatArray:
     """What fetching into a cache costs in all, [n].
 
@@ -39,13 +81,15 @@ def traffic(
         Per access, what fetching these once costs, in whatever unit.
     extents : float64 array [L, n]
     cache_bytes : float
+    kept : float64 array [L + 1, n]
+        What share of them can be kept at every level, though it fits.
     """
     levels = len(extents) + 1
     n = extents.shape[1]
     if not footprints:
         return np.zeros(n)
     together = sum(footprints, np.zeros_like(footprints[0]))
-    fits = 1 / (1 + (together / cache_bytes) ** _SHARPNESS)
+    fits = kept / (1 + (together / cache_bytes) ** _SHARPNESS)
     total, outside, before = np.zeros(n), np.ones(n), np.zeros(n)
     for level in range(levels):
         # What does not fit even one instance is fetched all the same.

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .caches import lines, traffic
+from .caches import crowding, held, lines, traffic
 from .costs import Costs, StatementCost
 from .cpu_core import core_time
 from .machine import CpuMachine
@@ -85,6 +85,7 @@ def _transfers(
         everything = np.minimum(np.maximum(access.bytes[0], PAGE_BYTES), touched[0] * rounds)
         pages.append(np.concatenate([everything[None], touched]))
     extents = np.concatenate([rounds[None], view.extents[outside:]])
+    in_sets = _in_sets(view, machine, outside)
     cold = sum((f[0] for f in footprints), np.zeros(len(rounds)))
     found = {}
     for name, size, rate, wait in (
@@ -96,9 +97,22 @@ def _transfers(
         first = sum((c[0] for c in costs), np.zeros(len(rounds)))
         # A kernel that is called again finds in a cache what fits there.
         kept = first / (1 + (cold / size) ** 4)
-        moved = traffic(footprints, costs, extents, size)
+        moved = traffic(footprints, costs, extents, size, in_sets if name == "L2" else 1.0)
         found[name] = np.maximum(moved - kept, 0.0) / machine.hz
     translated = [p / PAGE_BYTES for p in pages]
     misses = traffic(pages, translated, extents, machine.tlb_pages * PAGE_BYTES)
     found["TLB"] = misses * machine.tlb_cycles / machine.hz
     return found
+
+
+def _in_sets(view: StatementView, machine: CpuMachine, outside: int) -> FloatArray:
+    """What share of its lines the first cache keeps at every level, for its sets' sake."""
+    ways = machine.l1_bytes / PAGE_BYTES
+    n = view.extents.shape[1]
+    kept = np.ones((len(view.extents) - outside + 1, n))
+    for access in view.reads:
+        crowded = crowding(access, view.extents, machine.line_bytes, PAGE_BYTES)[outside:]
+        # Buffers of the program's own are compacted to what is used: their rows are neighbours.
+        whole = np.isinf(access.allocated_bytes)
+        kept = kept * np.where(whole, held(crowded, ways), 1.0)
+    return np.concatenate([kept[:1], kept])
