@@ -93,7 +93,7 @@ def interrupted(command: list[str], folder: Path, after_s: float) -> tuple[float
     if left := _left(mark):
         time.sleep(1.0)
         faults += [f"left {pid}" for pid in left if pid in _left(mark)]
-    trials, spoilt = _kept(folder)
+    trials, spoilt = _kept(folder, best="tune-model" not in command)
     return took_s, trials, faults + spoilt
 
 
@@ -109,14 +109,15 @@ def _left(mark: str) -> list[int]:
     return found
 
 
-def _kept(folder: Path) -> tuple[int, list[str]]:
-    """How many trials a folder holds, and what is wrong with it."""
+def _kept(folder: Path, *, best: bool) -> tuple[int, list[str]]:
+    """How many trials a folder holds, and what is wrong with it; whether it must have a best."""
     from mschedx.record.contents import read_contents
 
     contents = read_contents(folder)
     faults = [f"{name}: {why}" for name, why in contents.left_out.items()]
     trials = [e for e in contents.journal if e["kind"] == "trial"]
-    if any(e.get("latency_s") for e in trials) and not list(folder.glob("best/*/trace.json")):
+    ran = any(e.get("latency_s") for e in trials)
+    if best and ran and not list(folder.glob("best/*/trace.json")):
         faults.append("no best was written")
     return len(trials), faults
 
