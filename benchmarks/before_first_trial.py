@@ -1,6 +1,7 @@
 """CPU seconds from a strategy's first sight of a task to its first candidates; nothing is built.
 
     python benchmarks/before_first_trial.py                      # five functions, both strategies
+    python benchmarks/before_first_trial.py --seed 2             # other sketches come first
     python benchmarks/before_first_trial.py --network resnet18   # a network's tasks, as tune_model
 
 User and system time of the process, its threads included.
@@ -46,7 +47,9 @@ def cpu_s() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def first_candidates_s(mod: tvm.IRModule, space: str, strategy: str) -> tuple[float, int]:
+def first_candidates_s(
+    mod: tvm.IRModule, space: str, strategy: str, seed: int
+) -> tuple[float, int]:
     """CPU seconds until a round of eight candidates is there, and how many there are."""
     target = host_target()
     begin = cpu_s()
@@ -56,7 +59,7 @@ def first_candidates_s(mod: tvm.IRModule, space: str, strategy: str) -> tuple[fl
         space_generator=mschedx.space.for_target(target) if space == "ours" else space,
         search_strategy=STRATEGIES[strategy](),
         num_threads=1,
-        rand_state=1,
+        rand_state=seed,
     )
     search: Any = context.search_strategy
     designs = context.generate_design_space()
@@ -86,13 +89,14 @@ def cases(network: str) -> Iterator[tuple[str, tvm.IRModule, str, tuple[str, ...
 def main() -> None:
     made = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     made.add_argument("--network", default="", help="of mschedx.models")
+    made.add_argument("--seed", type=int, default=1)
     arguments = made.parse_args()
     logging.getLogger("tvm.s_tir.meta_schedule").setLevel(logging.ERROR)
     compat.load_tensor_intrinsics()
     total = 0.0
     for name, mod, space, strategies in cases(arguments.network):
         for strategy in strategies:
-            seconds, candidates = first_candidates_s(mod, space, strategy)
+            seconds, candidates = first_candidates_s(mod, space, strategy, arguments.seed)
             total += seconds
             print(f"{name:<36} {space:<17} {strategy:<10} {seconds:6.2f} s  {candidates}")
     print(f"total {total:.1f} s")

@@ -1,6 +1,16 @@
-"""``python -m mschedx``: the command line, also where no script was installed."""
+"""The ``mschedx`` command, installed as a script or not (``python -m mschedx``)."""
 
-from mschedx.cli import command
+import signal
+
+
+def command() -> None:
+    """Be the command; Ctrl-C ends it without a traceback before it is imported, too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    from mschedx.cli import command as run
+
+    run()
+
 
 if __name__ == "__main__":
     command()

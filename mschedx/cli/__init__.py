@@ -10,7 +10,7 @@ from typing import NoReturn
 from mschedx.streams import abandon, about, complain, flush, open_streams
 
 from .arguments import make_parser
-from .ending import leave
+from .ending import leave, noticed_interrupts
 from .status import BAD_REQUEST, INTERRUPTED, MACHINE
 
 
@@ -38,27 +38,35 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    args = make_parser().parse_args(argv)
-    subcommand: Callable[[argparse.Namespace], int] = args.command
-    try:
-        status = subcommand(args)
-        flush(sys.stdout)
-        return status
-    except KeyboardInterrupt:
-        complain("interrupted")
-        return INTERRUPTED
-    except (ValueError, TypeError, FileNotFoundError) as error:
+    with noticed_interrupts() as interrupts:
+        try:
+            args = make_parser().parse_args(argv)
+            subcommand: Callable[[argparse.Namespace], int] = args.command
+            status = subcommand(args)
+            flush(sys.stdout)
+            return status
+        except BrokenPipeError:
+            raise
+        except (Exception, KeyboardInterrupt) as error:
+            # Libraries make other errors of a KeyboardInterrupt, NumPy an ImportError.
+            if not interrupts and not isinstance(error, KeyboardInterrupt):
+                return _status_of(error)
+            complain("interrupted")
+            return INTERRUPTED
+
+
+def _status_of(error: Exception) -> int:
+    """Say what is wrong, if that is no fault of ours; the exit status."""
+    if isinstance(error, (ValueError, TypeError, FileNotFoundError)):
         complain(str(error))
         return BAD_REQUEST
-    except BrokenPipeError:
-        raise
-    except OSError as error:
+    if isinstance(error, OSError):
         complain(about(error))
         return MACHINE
-    except RuntimeError as error:
-        from mschedx.measure.failures import MachineTrouble
 
-        if not isinstance(error, MachineTrouble):
-            raise
-        complain(str(error))
-        return MACHINE
+    from mschedx.measure.failures import MachineTrouble
+
+    if not isinstance(error, MachineTrouble):
+        raise error
+    complain(str(error))
+    return MACHINE

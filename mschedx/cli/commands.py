@@ -81,8 +81,8 @@ def tune(args: argparse.Namespace) -> int:
         progress=not args.quiet,
     )
     if result.schedule is None:
-        complain(_no_winner(result))
-        return NOTHING_FOUND
+        complain("interrupted" if result.interrupted else _no_winner(result))
+        return INTERRUPTED if result.interrupted else NOTHING_FOUND
 
     from mschedx.bench.summary import print_summary
 

@@ -1,4 +1,4 @@
-"""The end of the command's process."""
+"""The end of the command's process, and what asks for it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,28 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from types import FrameType
 from typing import NoReturn
+
+
+@contextlib.contextmanager
+def noticed_interrupts() -> Iterator[list[int]]:
+    """Collect the signals of Ctrl-C, each of which raises KeyboardInterrupt as always."""
+    found: list[int] = []
+
+    def handle(signum: int, frame: FrameType | None) -> None:
+        found.append(signum)
+        signal.default_int_handler(signum, frame)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield found
+        return
+    previous = signal.signal(signal.SIGINT, handle)
+    try:
+        yield found
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def leave(status: int) -> NoReturn:

@@ -130,3 +130,9 @@ class TVMCostModel(_PyCostModel):
 def conversation_behind(cost_model: Any) -> Conversation | None:
     """Find the model behind a TVM cost model; None when it is not one of ours."""
     return None if cost_model is None else _CONVERSATIONS.get(cost_model.__chandle__())
+
+
+def is_ready(cost_model: Any, task: Task) -> bool:
+    """Whether a TVM cost model is one of ours and already has something to say of a task."""
+    conversation = conversation_behind(cost_model)
+    return conversation is not None and conversation.model.ready(task)

@@ -81,6 +81,11 @@ def tuned_choice(
     return Choice(task, winner.schedule.mod, origin, latency_s, len(run.trials)), notes
 
 
+def unscheduled_choice(task: NetworkTask, why: str) -> Choice:
+    """The function as it is, for a task that nothing is known of."""
+    return Choice(task, quick(task.mod), Origin.UNSCHEDULED, math.inf, why=why)
+
+
 def recorded(work_dir: WorkDir, contents: Contents, task: NetworkTask) -> Run | None:
     """What a work_dir of these contents knows of a task; None if it is new there."""
     from tvm.s_tir.meta_schedule.database import Workload
@@ -112,7 +117,7 @@ def ranked_choices(
 def _choice(task: NetworkTask, answer: tuple[Any, float] | str, why: str) -> Choice:
     if isinstance(answer, str):
         reason = f"{why}, and it cannot be ranked: {answer}"
-        return Choice(task, quick(task.mod), Origin.UNSCHEDULED, math.inf, why=reason)
+        return unscheduled_choice(task, reason)
     return Choice(task, answer[0], Origin.RANKED, answer[1], why=why)
 
 

@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,8 +69,13 @@ class NetworkResult:
     tolerance: float = math.nan
     notes: tuple[str, ...] = ()
     signature: Signature = field(repr=False)
-    executable: relax.VMExecutable = field(repr=False)
+    build: Callable[[], relax.VMExecutable] = field(repr=False)
     changed: Callable[[], list[str]] = field(repr=False, default=list)
+
+    @cached_property
+    def executable(self) -> relax.VMExecutable:
+        """The network compiled with its tasks' programs; after Ctrl-C, once it is asked for."""
+        return self.build()
 
     @property
     def latency_s(self) -> float:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +31,7 @@ from mschedx.session import asks_for_records
 from .assembly import compiled
 from .caches import timing
 from .checking import Check, check_output
-from .choices import Choice, Origin, ranked_choices, tuned_choice
+from .choices import Choice, Origin, ranked_choices, tuned_choice, unscheduled_choice
 from .importing import Imported, import_network
 from .progress import NetworkProgress, make_network_progress
 from .result import NetworkResult
@@ -39,8 +41,10 @@ from .session import Session, is_done, run_session
 from .tasks import NetworkTask, Tasks, tasks_of
 
 if TYPE_CHECKING:
-    from tvm import IRModule
+    from tvm import IRModule, relax
     from tvm.target import Target
+
+_INTERRUPTED = "interrupted before it was measured"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,19 +267,22 @@ def _made(kind: Any, part: Any) -> Any:
 def _result(
     job: _Job, work_dir: WorkDir, outcome: Outcome, display: NetworkProgress
 ) -> NetworkResult:
-    """Choose, compile and check; where the output is wrong, choose again among checked records."""
-    choices, notes = _choices(job, work_dir, verify=False)
-    executable = compiled(job.fused, choices, job.target, prepack=job.prepack)
+    """Choose, compile and check; where the output is wrong, choose again among checked records.
+
+    After Ctrl-C nothing is ranked, compiled or compared: what takes longer is done when asked for.
+    """
+    choices, notes = _choices(job, work_dir, outcome, verify=False)
+    build = partial(compiled, job.fused, choices, job.target, prepack=job.prepack)
     check = Check.nothing()
+    if not outcome.interrupted:
+        build = _made_already(build())
     if job.verify and not outcome.interrupted:
-        check = check_output(job.imported, job.fused, job.tasks, executable, job.target, job.seed)
+        check = check_output(job.imported, job.fused, job.tasks, build(), job.target, job.seed)
         if check.wrong:
             notes.append(f"the network's output was wrong, its records are checked: {check.reason}")
-            choices, more = _choices(job, work_dir, verify=True)
-            executable = compiled(job.fused, choices, job.target, prepack=job.prepack)
-            check = check_output(
-                job.imported, job.fused, job.tasks, executable, job.target, job.seed
-            )
+            choices, more = _choices(job, work_dir, outcome, verify=True)
+            build = _made_already(compiled(job.fused, choices, job.target, prepack=job.prepack))
+            check = check_output(job.imported, job.fused, job.tasks, build(), job.target, job.seed)
             notes += more
         if check.wrong:
             notes.append(f"the network's output is not the framework's: {check.reason}")
@@ -300,12 +307,18 @@ def _result(
         tolerance=check.tolerance,
         notes=(*work_dir.notes, *notes),
         signature=job.imported.signature,
-        executable=executable,
+        build=build,
         changed=job.imported.changed,
     )
 
 
-def _choices(job: _Job, work_dir: WorkDir, *, verify: bool) -> tuple[list[Choice], list[str]]:
+def _made_already(executable: relax.VMExecutable) -> Callable[[], relax.VMExecutable]:
+    return lambda: executable
+
+
+def _choices(
+    job: _Job, work_dir: WorkDir, outcome: Outcome, *, verify: bool
+) -> tuple[list[Choice], list[str]]:
     """A program for every task, and a line on each that is not tuned."""
     chosen: dict[str, Choice] = {}
     notes: list[str] = []
@@ -318,6 +331,11 @@ def _choices(job: _Job, work_dir: WorkDir, *, verify: bool) -> tuple[list[Choice
             missing.append(task)
         else:
             chosen[task.key] = choice
+    if outcome.interrupted:
+        chosen.update((task.key, unscheduled_choice(task, _INTERRUPTED)) for task in missing)
+        if missing:
+            notes.append(f"{len(missing)} tasks stay unscheduled: {_INTERRUPTED}")
+        return [chosen[task.key] for task in job.tasks.tunable], notes
     why = "no record of it ran" if job.trials_per_task else "nothing was measured"
     model = getattr(job.parts["cost_model"], "model", None) if not job.trials_per_task else None
     ranked = ranked_choices(

@@ -8,8 +8,9 @@ from typing import Any
 
 from tvm.s_tir import meta_schedule as ms
 
-from .contents import RECORDS, read_contents
+from .contents import RECORDS
 from .trials import run_of, workload_number
+from .work_dir import contents_of
 
 
 def program_hash(mod: Any) -> int:
@@ -56,7 +57,7 @@ def recorded_trials(database: Any, mod: Any) -> list[RecordedTrial] | None:
     path = Path(str(database.path_tuning_record)).resolve()
     if path.name != RECORDS:
         return None
-    contents = read_contents(path.parent)
+    contents = contents_of(path.parent)
     number = workload_number(contents, ms.database.Workload(mod).as_json()[0])
     if number is None:
         return None

@@ -34,6 +34,9 @@ from .lines import Reader, parse, read_lines, write_atomic, write_lines
 MANIFEST = "mschedx_manifest.json"
 LOCK = "mschedx.lock"
 
+_OPEN: dict[Path, WorkDir] = {}
+"""The folders that this process tunes into; each has one lock, so that there is one of each."""
+
 
 @dataclass(frozen=True, slots=True)
 class WorkDir:
@@ -109,7 +112,17 @@ def open_work_dir(path: str | os.PathLike[str], target: Any) -> Iterator[WorkDir
             warnings.warn(f"{directory}: {note}", WorkDirWarning, stacklevel=3)
         opened = WorkDir(directory, tuple(notes), contents, reader)
         opened.write_manifest(**versions(), target=target_json(target))
-        yield opened
+        _OPEN[directory.resolve()] = opened
+        try:
+            yield opened
+        finally:
+            del _OPEN[directory.resolve()]
+
+
+def contents_of(path: Path) -> Contents:
+    """Read a folder; of one that this process tunes into, only what was added since."""
+    opened = _OPEN.get(path.resolve())
+    return read_contents(path) if opened is None else opened.read()
 
 
 def best_folder(path: Path, mod: Any) -> Path:

@@ -132,6 +132,7 @@ class DraftThenVerify:
         self._model = draft
         self._round: int | None = None
         self._measured = 0
+        self._begun = 0
         self._due = True
         self._drafts: Scored | None = None
         self._niches: Niches | None = None
@@ -150,7 +151,9 @@ class DraftThenVerify:
         if self._round is None or len(history) != self._measured:
             self._round = 0 if self._round is None else self._round + 1
             self._measured = len(history)
-            self._due = self._round % config.refresh == 0
+            # Design spaces that were not open had no drafts.
+            self._due = self._round % config.refresh == 0 or space.begun > self._begun
+            self._begun = space.begun
         samples = space.sample(config.population, rng)
         drafts = self._current(space, samples, history, rng).untried(history.tried)
         if scorer.ready:
@@ -293,7 +296,7 @@ class DraftVerify(Strategy):
         self.config = replace(config or DraftVerifyConfig(), **changes)
         self.draft = draft_model(draft)
         make = partial(DraftThenVerify, self.draft, self.config)
-        super().__init__(make, batch=self.config.batch, pool=self.config.pool)
+        super().__init__(make, batch=self.config.batch, pool=self.config.pool, drafts=True)
 
 
 def draft_model(draft: Any = None) -> CostModel:

@@ -3,11 +3,14 @@
 Before a sketch can be sampled from, its constraints must be known, and that is replays: tenths of a
 second, seconds where tiles leave loops of varying extent. A design space with compute locations is
 dozens of sketches, of which a first round measures a handful. So every design space begins with one
-sketch, and every further round opens one more of each until all are.
+sketch, and every further round opens one more of each until all are. Where points are scored before
+anything is measured, every open sketch is analysed before the first trial, at twice the cost of
+opening it: there a task of many sketches begins with one of any design space (`GrowingSet.begin`).
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -20,6 +23,8 @@ from .points import IntArray, SketchSet
 if TYPE_CHECKING:
     from mschedx.space.sketch import Sketch
     from mschedx.space.task import Task
+
+logger = logging.getLogger("tvm.s_tir.meta_schedule.mschedx.search")
 
 
 class GrowingSet(SketchSet):
@@ -58,9 +63,28 @@ class GrowingSet(SketchSet):
         self._narrowed = narrowed or searched
         self._waiting = [_order(self.sketches, members, rng) for members in self.members]
 
+    def begin(self, rng: np.random.Generator | None = None) -> None:
+        """Open the first sketch of every design space or, given chance, of one that is drawn."""
+        if rng is None:
+            self.grow()
+            return
+        spaces = len(self.members)
+        first = int(rng.integers(spaces))
+        # Where that one offers nothing, the next one is as good.
+        any(self._next((first + i) % spaces) for i in range(spaces))
+
     def grow(self) -> bool:
         """Open one more sketch of every design space; False when no more is there."""
-        return any([self._next(waiting) for waiting in self._waiting])
+        return any([self._next(space) for space in range(len(self.members))])
+
+    @property
+    def barren(self) -> dict[int, str]:
+        """The design spaces of which every sketch was refused, by family, with the reasons."""
+        return {
+            int(family): "; ".join(self.refused[s] for s in members.tolist() if s in self.refused)
+            for family, members, waiting in zip(self.families, self.members, self._waiting)
+            if not waiting and not np.isin(members, self.opened).any()
+        }
 
     def offers(self, sketch: int) -> bool:
         """Whether points of a sketch can be valid; opens it where it was not asked for yet."""
@@ -70,10 +94,17 @@ class GrowingSet(SketchSet):
                 self._open(sketch)
         return sketch not in self.refused
 
-    def _next(self, waiting: list[int]) -> bool:
+    def _next(self, space: int) -> bool:
+        waiting = self._waiting[space]
+        asked = bool(waiting)
         while waiting:
             if self._open(waiting.pop(0)):
                 return True
+        family = int(self.families[space])
+        if asked and family in self.barren:
+            logger.warning(
+                "task %s, design space %d: %s", self.task.name, family, self.barren[family]
+            )
         return False
 
     def _open(self, sketch: int) -> bool:

@@ -128,7 +128,8 @@ class SketchSet:
         family = np.arange(len(sketches)) if families is None else np.asarray(families)
         if family.shape != (len(sketches),):
             raise ValueError(f"expected {len(sketches)} families, got {len(family)}")
-        self.members = [np.flatnonzero(family == f) for f in np.unique(family)]
+        self.families = np.unique(family)
+        self.members = [np.flatnonzero(family == f) for f in self.families]
         self.depths = tuple(len(sketch.decisions) for sketch in self.sketches)
         self.width = max(self.depths)
         self.opened = tuple(range(len(self)) if opened is None else opened)
@@ -154,6 +155,11 @@ class SketchSet:
     def grow(self) -> bool:
         """Open more sketches, if there are more; whether there were."""
         return False
+
+    @property
+    def begun(self) -> int:
+        """How many design spaces have an open sketch."""
+        return len(self._shared)
 
     def offers(self, sketch: int) -> bool:
         """Whether points of a sketch can be valid."""

@@ -20,7 +20,7 @@ from tvm.s_tir import meta_schedule as ms
 from tvm.s_tir.meta_schedule.search_strategy import MeasureCandidate
 from tvm.s_tir.meta_schedule.search_strategy.search_strategy import _PySearchStrategy
 
-from mschedx.cost.adapter import Conversation, conversation_behind
+from mschedx.cost.adapter import Conversation, conversation_behind, is_ready
 from mschedx.latency import latency_s
 from mschedx.space.errors import EmptySpace, UnsupportedTrace
 from mschedx.space.task import Task
@@ -28,6 +28,7 @@ from mschedx.space.trace.instructions import searched_part
 
 from .as_it_is import unscheduled_candidate
 from .base import Candidate, Materializer, Search, TaskSearch, logger
+from .niches import MOST_ANALYSED
 from .opening import GrowingSet, searched
 from .points import Points, SketchSet
 from .scoring import ArrayScorer, CandidateScorer, NoScorer, Scorer, measured_by_sketch
@@ -56,6 +57,8 @@ class Strategy(_PySearchStrategy):
         ``num_trials_per_iter`` is the other bound.
     pool : int
         Most candidates to materialise per round for a cost model that cannot score arrays.
+    drafts : bool
+        Whether the search scores points of its own before anything is measured.
     given : Given, optional
         What the user knows of the task, see `restricted`.
     """
@@ -68,15 +71,16 @@ class Strategy(_PySearchStrategy):
         *,
         batch: int | None = None,
         pool: int = 1,
+        drafts: bool = False,
         given: Given | None = None,
     ) -> None:
         for name, value in (("batch", batch), ("pool", pool)):
             if value is not None and value < 1:
                 raise ValueError(f"expected {name} >= 1, got {value}")
         given = Given() if given is None else given
-        self._with = partial(Strategy, make_search, batch=batch, pool=pool)
+        self._with = partial(Strategy, make_search, batch=batch, pool=pool, drafts=drafts)
         # TVM keeps these callbacks: were they methods of this object, it would keep itself alive.
-        rounds = _Rounds(make_search, batch, pool, given)
+        rounds = _Rounds(make_search, batch, pool, drafts, given)
         super().__init__(
             rounds.initialize,
             rounds.pre_tuning,
@@ -146,10 +150,15 @@ class _Rounds:
     """One task's conversation with TVM; parameters as of `Strategy`."""
 
     def __init__(
-        self, make_search: Callable[[], Search], batch: int | None, pool: int, given: Given
+        self,
+        make_search: Callable[[], Search],
+        batch: int | None,
+        pool: int,
+        drafts: bool,
+        given: Given,
     ) -> None:
         self._make_search, self._round, self._pool = make_search, batch, pool
-        self._given = given
+        self._drafts, self._given = drafts, given
         self._running: TaskSearch | None = None
         self._as_it_is = False
         self._conversation: Conversation | None = None
@@ -176,7 +185,11 @@ class _Rounds:
                 raise ValueError(f"task {self._name}: expected {name} >= 1, got {value}")
         rng = np.random.default_rng(self._seed)
         task = Task.of(self._mod, self._target, self._name)
-        space = self._given.spaces(task) or self._open(design_spaces, task, rng)
+        batch = min(self._round or round_size(max_trials), num_trials_per_iter)
+        space = self._given.spaces(task)
+        if space is None:
+            scored = self._drafts or is_ready(cost_model, task)
+            space = self._open(design_spaces, task, rng, scored and max_trials > batch)
         history, programs = recall(database, self._mod, self._target, space, _program_hash)
         materialize = Materializer(space, _program_hash)
         self._as_it_is = False
@@ -187,7 +200,7 @@ class _Rounds:
             scorer,
             materialize,
             trials=max_trials,
-            batch=min(self._round or round_size(max_trials), num_trials_per_iter),
+            batch=batch,
             rng=rng,
             history=history,
             programs=tuple(programs),
@@ -231,9 +244,13 @@ class _Rounds:
         return self._running
 
     def _open(
-        self, design_spaces: Sequence[Any], task: Task, rng: np.random.Generator
+        self, design_spaces: Sequence[Any], task: Task, rng: np.random.Generator, scored: bool
     ) -> SketchSet:
-        """Open a sketch of every design space, but for those empty or not understood."""
+        """Open a sketch of every design space, but for those empty or not understood.
+
+        Or of one design space, where points of many sketches are ``scored`` before there is a trial
+        and more rounds follow.
+        """
         from mschedx.space.sketch import sketches_from
 
         sketches: list[Sketch] = []
@@ -244,20 +261,17 @@ class _Rounds:
                 found = sketches_from([schedule], self._mod, self._target, self._postprocs)
             except (EmptySpace, UnsupportedTrace) as error:
                 refused[index] = str(error)
+                logger.warning("task %s, design space %d: %s", self._name, index, error)
                 continue
             sketches += found
             families += [index] * len(found)
         space = None
         if sketches:
             space = GrowingSet(sketches, families, task, rng)
-            space.grow()
-            for index in sorted({*families} - {families[s] for s in space.opened}):
-                own = [reason for s, reason in space.refused.items() if families[s] == index]
-                refused[index] = "; ".join(own)
-        reasons = [f"design space {index}: {reason}" for index, reason in sorted(refused.items())]
-        for reason in reasons:
-            logger.warning("task %s, %s", self._name, reason)
+            space.begin(rng if scored and len(sketches) > MOST_ANALYSED else None)
+            refused |= space.barren
         if space is None or not space.opened:
+            reasons = [f"design space {index}: {why}" for index, why in sorted(refused.items())]
             why = "; ".join(reasons) or "the space generator returned no design space"
             # A plain ValueError: TVM's calling convention keeps no other class than the built-in.
             raise ValueError(

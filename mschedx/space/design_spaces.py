@@ -12,7 +12,7 @@ from tvm.s_tir import meta_schedule as ms
 from mschedx import compat
 
 from .errors import UnsupportedTrace
-from .postprocs.inner_reductions import with_inner_reductions
+from .postprocs.together import with_ours
 from .trace.materialize import Postprocs
 
 
@@ -60,7 +60,7 @@ def generate(
     assert context.space_generator is not None
     assert context.mod is not None
     postprocs = context.space_generator.postprocs
-    own = None if postprocs is None else Postprocs(with_inner_reductions(postprocs), context)
+    own = None if postprocs is None else Postprocs(with_ours(postprocs), context)
     return schedules, context.mod, own
 
 
@@ -84,7 +84,7 @@ def shared_postprocs(
         return postprocs
     if postprocs is None:
         return Postprocs.of_target(mod, target)
-    return Postprocs(with_inner_reductions(postprocs))
+    return Postprocs(with_ours(postprocs))
 
 
 def _as_module(mod: Any) -> tvm.IRModule:

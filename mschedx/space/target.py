@@ -13,7 +13,7 @@ from tvm.target import Target
 from mschedx import compat
 from mschedx.hardware import Hardware
 
-from .postprocs.inner_reductions import with_inner_reductions
+from .postprocs.together import with_ours
 from .rules.async_copies import cuda_postprocs
 from .rules.dot_tile import DotTile
 from .rules.forward_quotients import ForwardQuotients
@@ -79,7 +79,7 @@ def for_target(
         # Anything left out makes TVM build its default rules too, which need its intrinsics.
         return PostOrderApply(
             sch_rules=_cuda_rules(target, tf32),
-            postprocs=with_inner_reductions(cuda_postprocs()),
+            postprocs=with_ours(cuda_postprocs()),
             mutator_probs=Mutator.create("cuda-tensorcore"),
         )
     raise ValueError(
@@ -124,7 +124,7 @@ def _llvm_postprocs() -> list[Postproc]:
     does not go element by element.
     """
     kept = [p for p in Postproc.create("llvm") if "RewriteLayout" not in str(p)]
-    return with_inner_reductions(kept)
+    return with_ours(kept)
 
 
 def _cuda_rules(target: Target, tf32: bool) -> list[Any]:

@@ -17,11 +17,12 @@ from tvm.s_tir import meta_schedule as ms
 from tvm.s_tir.meta_schedule.cost_model import PyCostModel
 
 from mschedx import compat
-from mschedx.cost import PAM, HeronXGB, PAMConfig, TrainConfig
+from mschedx.cost import PAM, PSA, HeronXGB, PAMConfig, TrainConfig
 from mschedx.cost.adapter import Conversation
 from mschedx.cost.heron_xgb import HeronXGBModel
 from mschedx.search import ConstrainedEvolution, ConstrainedRandom, DraftVerify, RepairedGenetic
 from mschedx.search.constrained_evolution import Evolution, EvolutionConfig
+from mschedx.search.opening import GrowingSet
 from mschedx.search.strategy import Strategy
 from mschedx.space.target import for_target
 
@@ -273,6 +274,34 @@ def test_the_life_of_a_strategy(strategy):
         assert sizes == [7, 7, 6]
         assert tuned.generate_measure_candidates() is None
         tuned.post_tuning()
+
+
+@pytest.mark.parametrize(
+    ("strategy", "model", "trials", "begins_with_one"),
+    [
+        (DraftVerify, HeronXGB, 64, True),
+        (ConstrainedEvolution, PSA, 64, True),
+        (ConstrainedEvolution, HeronXGB, 64, False),
+        (DraftVerify, HeronXGB, 8, False),  # no second round in which the others could come
+    ],
+)
+def test_many_sketches_are_not_all_scored_before_the_first_trial(
+    strategy, model, trials, begins_with_one, monkeypatch
+):
+    monkeypatch.setattr("mschedx.search.strategy.MOST_ANALYSED", 1)
+    began = []
+
+    def begin(space, rng=None):
+        original(space, rng)
+        began.append((len(space.opened), len(space.members)))
+
+    original = GrowingSet.begin
+    monkeypatch.setattr(GrowingSet, "begin", begin)
+    tuned = context(strategy())
+    tuned.pre_tuning(max_trials=trials, num_trials_per_iter=8, cost_model=model())
+    ((opened, spaces),) = began
+    assert spaces > 1
+    assert opened == (1 if begins_with_one else spaces)
 
 
 def test_clones_do_not_share_state():

@@ -1,8 +1,10 @@
 import importlib
 import io
 import json
+import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from stand_ins import Runner, gemm, quick
@@ -171,6 +173,55 @@ def test_each_kind_of_trouble_has_its_status_and_line(error, status, says, monke
     monkeypatch.setattr(tune_module, "tune", tune)
     assert cli.main(["tune", "gemm", "--shape", "8,8,8"]) == status
     assert capsys.readouterr().err.startswith(f"mschedx: {says}")
+
+
+def test_ctrl_c_that_a_library_makes_another_error_of_is_ctrl_c(monkeypatch, capsys):
+    """NumPy, while it is imported; TVM's C++."""
+
+    def tune(*_, **__):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt as error:
+            raise ImportError("could not import datetime") from error
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(tune_module, "tune", tune)
+    assert cli.main(["tune", "gemm", "--shape", "8,8,8"]) == 130
+    assert capsys.readouterr().err == "mschedx: interrupted\n"
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_before_the_command_is_imported_has_no_traceback():
+    script = """
+import signal, sys
+class Finder:
+    def find_spec(self, name, *_):
+        if name == "mschedx.cli":
+            signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+from mschedx.__main__ import command
+command()
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (-signal.SIGINT, "")
+
+
+def test_ctrl_c_before_anything_was_measured_is_no_failure_to_find(monkeypatch, capsys):
+    def tune(*_, **__):
+        return SimpleNamespace(schedule=None, interrupted=True)
+
+    monkeypatch.setattr(tune_module, "tune", tune)
+    assert cli.main(["tune", "gemm", "--shape", "8,8,8"]) == 130
+    assert capsys.readouterr().err == "mschedx: interrupted\n"
+
+
+def test_errors_that_are_ours_keep_their_traceback(monkeypatch):
+    def tune(*_, **__):
+        raise ImportError("no module named mschedx.spaec")
+
+    monkeypatch.setattr(tune_module, "tune", tune)
+    with pytest.raises(ImportError, match="spaec"):
+        cli.main(["tune", "gemm", "--shape", "8,8,8"])
 
 
 def test_a_display_that_nobody_reads_does_not_end_the_run(tmp_path):

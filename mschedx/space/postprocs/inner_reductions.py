@@ -12,7 +12,6 @@ iteration left::
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -23,8 +22,6 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.meta_schedule.postproc import PyPostproc
 from tvm.s_tir.stmt import SBlockRealize
 from tvm.tirx.analysis import undefined_vars
-
-_THEIRS = "RewriteReductionBlock"
 
 
 @derived_object
@@ -61,17 +58,6 @@ class InnerReductions(PyPostproc):
 
     def clone(self) -> Any:
         return InnerReductions()
-
-
-def with_inner_reductions(postprocs: Sequence[Any]) -> list[Any]:
-    """Put :class:`InnerReductions` before TVM's postproc, which passes over what is done.
-
-    A list that TVM hands back may have it already, without its class; the second finds nothing.
-    """
-    found: list[Any] = []
-    for postproc in postprocs:
-        found += [InnerReductions(), postproc] if _THEIRS in str(postproc) else [postproc]
-    return found
 
 
 def _initialise(sch: Any, block: Any, loop: int) -> None:

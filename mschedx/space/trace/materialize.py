@@ -13,7 +13,7 @@ from tvm.s_tir import meta_schedule as ms
 from mschedx import compat
 
 from ..errors import InvalidSchedule
-from ..postprocs.inner_reductions import with_inner_reductions
+from ..postprocs.together import with_ours
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -41,14 +41,14 @@ class Postprocs:
         mod: tvm.IRModule,
         target: tvm.target.Target,
     ) -> Postprocs:
-        """Return TVM's default postprocs for ``target``, with :class:`.InnerReductions`."""
+        """Return TVM's default postprocs for ``target``, with ours among them."""
         with compat.only_intrinsics(target):
             context = ms.TuneContext(
                 mod, target=target, space_generator="post-order-apply", num_threads=1
             )
         generator = context.space_generator
         assert generator is not None
-        return cls(with_inner_reductions(generator.postprocs or []), context)
+        return cls(with_ours(generator.postprocs or []), context)
 
     def apply(self, schedule: Schedule) -> None:
         """Apply all of them in order, in place, marked as the trace's postproc part.

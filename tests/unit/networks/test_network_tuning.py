@@ -101,9 +101,26 @@ def test_ctrl_c_keeps_what_was_measured(network, tmp_path):
     result = tune_model(*network, trials_per_task=2, work_dir=tmp_path, **quick(runner))
     assert result.interrupted
     assert result.measured == sum(c.trials for c in result.tasks) > 0
+    assert "executable" not in vars(result), "compiled once it is asked for"
+    compiled = result.compile()(*network[1])
+    np.testing.assert_allclose(compiled, network[0](*network[1]).detach(), rtol=1e-4, atol=1e-5)
     resumed = tune_model(*network, trials_per_task=2, work_dir=tmp_path, **quick())
     assert not resumed.interrupted
     assert {choice.origin for choice in resumed.tasks} == {Origin.TUNED}
+
+
+def test_ctrl_c_leaves_tasks_unscheduled_that_were_not_measured(network, tmp_path, monkeypatch):
+    def asked(*_, **__):
+        raise AssertionError("ranking takes seconds a task")
+
+    monkeypatch.setattr("mschedx.networks.choices._ranked", asked)
+    monkeypatch.setattr("mschedx.networks.choices._ranked_apart", asked)
+    runner = Runner(interrupt_after=1)
+    result = tune_model(*network, trials_per_task=2, work_dir=tmp_path, **quick(runner))
+    missing = [choice for choice in result.tasks if not choice.trials]
+    assert missing
+    assert {choice.origin for choice in missing} == {Origin.UNSCHEDULED}
+    assert any("unscheduled: interrupted before" in note for note in result.notes)
 
 
 def test_time_ends_it_between_waves(network):

@@ -4,8 +4,10 @@ from stand_ins import Runner, gemm, quick
 from tvm.s_tir import meta_schedule as ms
 
 from mschedx.inputs import normalize_mod
+from mschedx.record import lines
 from mschedx.record.contents import TRIALS
 from mschedx.record.programs import program_hash, recorded_trials
+from mschedx.search import ConstrainedRandom
 from mschedx.tuning import tune
 
 
@@ -34,3 +36,20 @@ def test_a_record_without_its_hash_is_told_apart(tmp_path):
     found = recorded_trials(result.database, normalize_mod(gemm()))
     assert [one.program for one in found] == [None] * 4
     assert recorded_trials(ms.database.MemoryDatabase(), normalize_mod(gemm())) is None
+
+
+def test_a_resumed_run_parses_no_line_twice(tmp_path, monkeypatch):
+    ours = quick(Runner(), strategy=ConstrainedRandom())
+    tune(gemm(), trials=6, work_dir=tmp_path, **ours)
+    parsed = []
+    parse = lines.parse
+    monkeypatch.setattr(lines, "parse", lambda text: parsed.append(text) or parse(text))
+    result = tune(gemm(), trials=8, work_dir=tmp_path, **ours)
+    assert result.measured == 2
+    assert len(parsed) >= 8
+    assert len(parsed) == len(set(parsed))
+    parsed.clear()
+    database, wanted = result.database, normalize_mod(gemm())
+    assert len(recorded_trials(database, wanted)) == 8
+    assert len(recorded_trials(database, wanted)) == 8
+    assert len(parsed) == 2 * len(set(parsed)), "once a run has ended, files are read anew"

@@ -30,6 +30,17 @@ def latency(points):
     return 1e-3 * (1001.0 - guess(points.configs))
 
 
+class TwoDesignSpaces(SketchSet):
+    """The second design space opens when the set grows."""
+
+    def __init__(self):
+        super().__init__([ToySketch(), ToySketch()], opened=[0])
+
+    def grow(self):
+        self.open(1, self.sketches[1])
+        return True
+
+
 class Rounds:
     """One task, round by round, as `TaskSearch` drives a search."""
 
@@ -51,6 +62,18 @@ class Rounds:
         batch = found.take(np.arange(min(count, len(found))))
         self.history.add(batch, seconds(batch))
         return found, list(self.draft.passes), list(self.verifier.passes)
+
+
+def test_drafts_are_made_anew_when_a_design_space_opens():
+    rounds = Rounds(SMALL, space=TwoDesignSpaces())
+    assert {*rounds()[0].sketch.tolist()} == {0}
+    rounds.space.grow()
+    _, drafting, _ = rounds()
+    assert drafting, "drafts of the first design space alone would serve two rounds"
+    _, drafting, _ = rounds()
+    assert drafting, "an even round"
+    _, drafting, _ = rounds()
+    assert not drafting
 
 
 def test_a_draft_takes_three_passes_and_serves_two_rounds():

@@ -100,6 +100,41 @@ def test_a_design_space_without_any_leaves_the_others():
     assert len(space.sample(9, np.random.default_rng(0))) == 9
 
 
+@pytest.mark.parametrize("refuses", [(), (0, 1, 2), (3, 4)])
+def test_a_draft_begins_with_one_sketch_of_one_design_space_and_gets_to_all(refuses):
+    space, _ = growing(refuses=refuses)
+    space.begin(np.random.default_rng(1))
+    assert len(space.opened) == space.begun == 1
+    assert len(space.sample(9, np.random.default_rng(0))) == 9
+    space.grow()
+    assert space.begun == (1 if refuses else 2)
+    while space.grow():
+        pass
+    assert {*space.opened} == {0, 1, 2, 3, 4} - {*refuses}
+
+
+def test_any_design_space_may_be_the_draft_s_first():
+    def first(seed):
+        space, _ = growing()
+        space.begin(np.random.default_rng(seed))
+        return FAMILIES[space.opened[0]]
+
+    assert {first(seed) for seed in range(9)} == {0, 1}
+    assert first(3) == first(3)
+
+
+@pytest.mark.parametrize(("refuses", "chance"), [((3, 4), None), ((0, 1, 2), 1), ((3, 4), 1)])
+def test_a_design_space_of_refused_sketches_says_so_once(refuses, chance, caplog):
+    space, _ = growing(refuses=refuses)
+    space.begin(chance and np.random.default_rng(chance))
+    while space.grow():
+        pass
+    reason = "; ".join(f"no {s}" for s in refuses)
+    assert space.barren == {FAMILIES[refuses[0]]: reason}
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.endswith(f", design space {FAMILIES[refuses[0]]}: {reason}")
+
+
 def test_points_of_earlier_runs_open_their_sketch():
     space, asked = growing(refuses=(4,))
     config = ToySketch().sample(1, np.random.default_rng(0))

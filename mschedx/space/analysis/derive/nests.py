@@ -255,16 +255,24 @@ def _whole_vector(levels: Levels, extents: Levels, lanes: Expression | None) -> 
     if last < 0:
         return whole
     first = moved.index(True)
-    still = extents[last + 1 :]
-    if not all(moved[first:last]) or None in still:
+    if not all(moved[first:last]) or None in extents:
         return None
-    period = multiply(1, *(extent for extent in still if extent is not None))
+    known = [extent for extent in extents if extent is not None]
+    steps = multiply(1, *known[first : last + 1])
+    if not (steps.columns or whole.columns) and _number(steps) != _number(whole):
+        return None  # x[i // 8] moves once in several iterations, x[i % 8] comes back
+    period = multiply(1, *known[last + 1 :])
     if period.columns or lanes.columns:
         return None
-    once, width = (int(one(np.ones((1, 0), dtype=np.int64))[0]) for one in (period, lanes))
+    once, width = _number(period), _number(lanes)
     # Starts are multiples of both: at worst the last one before the access moves.
     worst = once - gcd(once, width) + width - 1
     return minimum(whole, 1 + worst // once)
+
+
+def _number(constant: Expression) -> int:
+    """The value of an expression without decisions."""
+    return int(constant(np.ones((1, 0), dtype=np.int64))[0])
 
 
 def _lane_stride(

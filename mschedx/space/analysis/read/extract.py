@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...postprocs.uniform_stores import LEFT_TO_LLVM
 from .affine import Affine, NotAffine, parse, substituted
 from .operations import operations
 from .program import KINDS, ROOT, Access, Annotations, Block, Buffer, Loop, Program, Value
@@ -89,10 +90,11 @@ class _Walker:
         extent = _constant(loop.extent, f"the extent of loop {loop.loop_var.name}")
         thread = loop.thread_binding
         index = len(self.loops)
+        vector = LEFT_TO_LLVM in loop.annotations
         self.loops.append(
             _LoopDraft(
                 loop.loop_var.name,
-                KINDS[int(loop.kind)],
+                "vectorized" if vector else KINDS[int(loop.kind)],
                 thread.thread_tag if thread is not None else "",
                 extent,
                 self.chain[-1] if self.chain else ROOT,

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import tvm
 from spaces import LLVM, chained_sums, module
+from tvm import te, tirx
 from tvm.script import tirx as T
 
-from mschedx import compat
+from mschedx import compat, measure
 from mschedx.hardware import host_target
 from mschedx.inputs import normalize_mod
 from mschedx.space import InvalidSchedule, sketches
@@ -94,11 +95,30 @@ with compat.fast_script():
                 z[vi, vj] = z[vi, vj] + u[vi, vk] * v[vk, vj]
 
 
+def where_the_largest_are():
+    """Positions of maxima, cut off, in a product: at some places of one the others have none."""
+
+    def later(a, b):
+        first = tirx.any(a[1] > b[1], tirx.all(a[1] == b[1], a[0] < b[0]))
+        return tirx.Select(first, a[0], b[0]), tirx.Select(first, a[1], b[1])
+
+    largest = te.comm_reducer(
+        later, lambda at, value: (tirx.const(-1, at), tirx.min_value(value)), name="largest"
+    )
+    x, w = te.placeholder((3, 4), "int32", name="x"), te.placeholder((3, 4), "int32", name="w")
+    k, r = te.reduce_axis((0, 3), name="k"), te.reduce_axis((0, 4), name="r")
+    at, value = te.compute((4,), lambda i: largest((k, x[k, i]), axis=k), name="at")
+    cut = te.compute((4,), lambda i: tirx.min(at[i], tirx.const(1, "int32")), name="cut")
+    y = te.compute((3,), lambda i: te.sum(cut[r] * w[i, r], r), name="y")
+    return [x, w, value, cut, y]
+
+
 CASES = {
     "reduced twice": tvm.IRModule({"main": reduced_twice}),
     "loops that vary": tvm.IRModule({"main": loops_that_vary}),
     "products around a concatenation": normalize_mod(concatenated),
     "sums of sums": module(chained_sums()),
+    "places that no config reaches": module(where_the_largest_are()),
 }
 
 
@@ -108,6 +128,7 @@ def test_a_location_is_offered_where_it_is_said_to_be(case):
     for sketch in sketches(CASES[case], host_target()):
         outcomes = sketch.schedules(sketch.sample(12, rng))
         assert not [o for o in outcomes if isinstance(o, InvalidSchedule)]
+    assert measure.verify(outcomes[0], CASES[case], host_target()).ok
 
 
 def test_nobody_samples_to_learn_what_is_offered(monkeypatch):

@@ -1,0 +1,23 @@
+"""TVM's postprocs with ours among them, each in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .inner_reductions import InnerReductions
+from .uniform_stores import UniformStores
+
+_INITIALISES = "RewriteReductionBlock"
+
+
+def with_ours(postprocs: Sequence[Any]) -> list[Any]:
+    """Put :class:`InnerReductions` before TVM's postproc and :class:`UniformStores` last.
+
+    TVM passes over reductions that are initialised already; loops become vectors before the end. A
+    list that TVM hands back may have ours already, without their classes; the second finds nothing.
+    """
+    found: list[Any] = []
+    for postproc in postprocs:
+        found += [InnerReductions(), postproc] if _INITIALISES in str(postproc) else [postproc]
+    return [*found, UniformStores()]

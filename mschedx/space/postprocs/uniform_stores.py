@@ -1,0 +1,126 @@
+"""Vector stores of one bfloat16 or float8 for all lanes, made scalar loops: TVM cannot lower them.
+
+``BF16StorageLegalize`` makes the buffer one of uint16 and looks for bfloat16 in what is computed; a
+vector that repeats one number is not computed, and stays bfloat16. Float8 is lost likewise. LLVM
+makes vectors of such loops itself, which is what their statements say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import tvm
+from tvm import tirx
+from tvm.ir.utils import derived_object
+from tvm.s_tir import Schedule
+from tvm.s_tir.meta_schedule.postproc import PyPostproc
+from tvm.s_tir.stmt import SBlockRealize
+from tvm.sym import Analyzer
+from tvm.tirx.analysis import undefined_vars
+
+_STORED_AS_INTEGERS = ("bfloat16", "float8")
+
+LEFT_TO_LLVM = "mschedx.left_to_llvm"
+"""Annotates a loop that was one over the lanes of a vector."""
+
+
+@derived_object
+class UniformStores(PyPostproc):
+    """Leave vectors of one bfloat16 or float8 to LLVM.
+
+    Rewrite
+    -------
+    Before::
+
+        for i in T.vectorized(8):
+            with block("init"): C[i] = bfloat16(0)
+
+    after::
+
+        for i in T.serial(8, annotations={"mschedx.left_to_llvm": 1}):
+            with block("init"): C[i] = bfloat16(0)
+    """
+
+    def _initialize_with_tune_context(self, context: Any) -> None:
+        pass
+
+    def apply(self, sch: Schedule) -> bool:
+        made: Any = sch
+        for variable, function in sch.mod.functions.items():
+            for block, position in sorted(set(_uniform(function))):
+                loop = made.get_loops(made.get_sblock(block, variable.name_hint))[position]
+                # What a split makes is serial.
+                (serial,) = made.split(loop, [made.get(loop).extent], preserve_unit_iters=True)
+                made.annotate(serial, LEFT_TO_LLVM, 1)
+        return True
+
+    def clone(self) -> Any:
+        return UniformStores()
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Path:
+    """What surrounds a statement.
+
+    ``known`` are variables with their ranges or values, ``loops`` counts those of the scope so far.
+    ``waiting`` are its vector loops that no block was found below yet, with their positions;
+    ``vectors`` all others, with the name of such a block.
+    """
+
+    known: tuple[tuple[Any, Any], ...] = ()
+    loops: int = 0
+    waiting: tuple[tuple[Any, int], ...] = ()
+    vectors: tuple[tuple[Any, tuple[str, int]], ...] = ()
+
+    def below(self, loop: Any) -> _Path:
+        """Below a loop."""
+        vector = loop.kind == tirx.ForKind.VECTORIZED
+        extent = tvm.ir.Range(loop.min, loop.min + loop.extent)
+        return replace(
+            self,
+            known=(*self.known, (loop.loop_var, extent)),
+            loops=self.loops + 1,
+            waiting=(*self.waiting, *([(loop.loop_var, self.loops)] if vector else [])),
+        )
+
+    def inside(self, realize: Any) -> _Path:
+        """Inside a block, where loops are counted anew."""
+        named = ((loop, (str(realize.block.name_hint), at)) for loop, at in self.waiting)
+        values = zip((axis.var for axis in realize.block.iter_vars), realize.iter_values)
+        return _Path((*self.known, *values), vectors=(*self.vectors, *named))
+
+
+def _uniform(function: Any) -> Iterator[tuple[str, int]]:
+    """Vector loops in which one number is stored: a block below, and which of its loops it is."""
+    for store, path in _stores(function.body, _Path()):
+        if not path.vectors or not str(store.buffer.dtype).startswith(_STORED_AS_INTEGERS):
+            continue
+        analyzer = Analyzer()
+        for variable, known in path.known:
+            analyzer.bind(variable, known)
+        # As TVM does before it makes vectors: x[i // 8] is one number for 4 lanes.
+        read = undefined_vars(analyzer.simplify(store.value))
+        for loop, place in path.vectors:
+            if not any(loop.same_as(variable) for variable in read):
+                yield place
+
+
+def _stores(body: Any, path: _Path) -> Iterator[tuple[Any, _Path]]:
+    """Every store that no thread executes, with what surrounds it."""
+    if isinstance(body, SBlockRealize):
+        inside = path.inside(body)
+        for part in (body.block.init, body.block.body):
+            yield from _stores(part, inside)
+    elif isinstance(body, tirx.For):
+        if body.thread_binding is None:
+            yield from _stores(body.body, path.below(body))
+    elif isinstance(body, tirx.SeqStmt):
+        for part in body.seq:
+            yield from _stores(part, path)
+    elif isinstance(body, tirx.BufferStore):
+        yield body, path
+    elif body is not None:
+        for name in ("body", "then_case", "else_case"):
+            yield from _stores(getattr(body, name, None), path)
