@@ -32,6 +32,9 @@ logger = logging.getLogger("tvm.s_tir.meta_schedule.mschedx.search")
 _PATIENCE = 8
 """Proposals in a row that add nothing to a batch before it is sent as it is."""
 
+_FIRST = 2
+"""Candidates of a first round while design spaces are still to be opened."""
+
 
 class Search(Protocol):
     """An algorithm that decides what to measure next; one object serves one task."""
@@ -182,6 +185,8 @@ class TaskSearch:
         """Return the next candidates, at least one; None when trials or space are used up."""
         self.learn()
         wanted = min(self._left, self._batch)
+        if self.space.unbegun and not self._begun:
+            wanted = min(wanted, _FIRST)
         batch: list[Candidate] = []
         idle = 0
         if self._begun:

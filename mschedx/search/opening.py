@@ -5,7 +5,8 @@ second, seconds where tiles leave loops of varying extent. A design space with c
 dozens of sketches, of which a first round measures a handful. So every design space begins with one
 sketch, and every further round opens one more of each until all are. Where points are scored before
 anything is measured, every open sketch is analysed before the first trial, at twice the cost of
-opening it: there a task of many sketches begins with one of any design space (`GrowingSet.begin`).
+opening it: there a task of many sketches begins with one of any design space (`GrowingSet.begin`),
+from which only a few candidates are taken (`TaskSearch.next_batch`).
 """
 
 from __future__ import annotations
@@ -76,6 +77,12 @@ class GrowingSet(SketchSet):
     def grow(self) -> bool:
         """Open one more sketch of every design space; False when no more is there."""
         return any([self._next(space) for space in range(len(self.members))])
+
+    @property
+    def unbegun(self) -> int:
+        """How many design spaces have sketches, none of which was opened yet."""
+        pairs = zip(self.members, self._waiting)
+        return sum(bool(left) and not np.isin(own, self.opened).any() for own, left in pairs)
 
     @property
     def barren(self) -> dict[int, str]:

@@ -161,6 +161,11 @@ class SketchSet:
         """How many design spaces have an open sketch."""
         return len(self._shared)
 
+    @property
+    def unbegun(self) -> int:
+        """How many design spaces have sketches, none of which was opened yet."""
+        return 0
+
     def offers(self, sketch: int) -> bool:
         """Whether points of a sketch can be valid."""
         return sketch in self.opened

@@ -144,14 +144,9 @@ def test_points_of_earlier_runs_open_their_sketch():
     assert space.opened == (2,)
 
 
-@pytest.mark.parametrize("broken", [0, 100])
-def test_a_search_gets_to_every_sketch(broken):
-    """Also where those that came first have no config that materialises, or none left."""
-    sketches = [ToySketch(m=1, n=1, broken=broken) for _ in range(4)] + [ToySketch(m=1, n=1)]
-    space, asked = growing(sketches=sketches)
-    space.grow()
+def searching(space):
     programs = itertools.count()
-    search = TaskSearch(
+    return TaskSearch(
         space,
         RandomSearch(),
         NoScorer(),
@@ -160,6 +155,29 @@ def test_a_search_gets_to_every_sketch(broken):
         batch=8,
         rng=np.random.default_rng(0),
     )
+
+
+@pytest.mark.parametrize(("chance", "first"), [(None, 8), (1, 2)])
+def test_a_lone_design_space_gets_few_of_the_trials(chance, first):
+    """A task of a network may have but two rounds."""
+    space, _ = growing()
+    space.begin(chance and np.random.default_rng(chance))
+    search = searching(space)
+    batches = []
+    for _ in range(2):
+        batches.append(search.next_batch())
+        search.tell(np.ones(len(batches[-1])))
+    assert [len(batch) for batch in batches] == [first, 8]
+    assert {FAMILIES[int(c.point.sketch[0])] for c in batches[1]} == {0, 1}
+
+
+@pytest.mark.parametrize("broken", [0, 100])
+def test_a_search_gets_to_every_sketch(broken):
+    """Also where those that came first have no config that materialises, or none left."""
+    sketches = [ToySketch(m=1, n=1, broken=broken) for _ in range(4)] + [ToySketch(m=1, n=1)]
+    space, asked = growing(sketches=sketches)
+    space.grow()
+    search = searching(space)
     while batch := search.next_batch():
         search.tell(latency(np.array([candidate.schedule.mod for candidate in batch])))
     assert sorted(asked) == [0, 1, 2, 3, 4]
