@@ -39,6 +39,12 @@ SCALAR_CALL = 18.0
 COMPILER_UNROLLS = 32.0
 """Bodies up to which LLVM unrolls loops of its own accord."""
 
+COMPILER_PEELS = 160.0
+"""Bodies up to which LLVM unrolls a whole loop around a tile, as those of a window."""
+
+_KEPT = 0.5
+"""What a value costs that is kept for the next step and has no register, of an accumulator's."""
+
 _NEAR = 4
 """Elements between neighbours up to which LLVM makes vectors by shuffling."""
 
@@ -232,8 +238,51 @@ def _moved(
     if not view.statement.is_reduction:
         return loads, written, _zeros(view)
     kept = written / tile.runs
-    spilled = np.maximum(written + held + 1 - machine.vector_registers, 0.0)
+    wanted = written + held + 1
+    spilled = np.maximum(wanted - machine.vector_registers, 0.0)
+    carried = np.maximum(wanted + _carried(view, tile, own) - machine.vector_registers, 0.0)
+    spilled = spilled + _KEPT * (carried - spilled)
     return loads + kept / machine.loads_per_cycle, kept, spilled
+
+
+def _carried(view: StatementView, tile: Tile, own: set[str]) -> FloatArray:
+    """Values of a tile that the next step reads again, and for which LLVM takes registers.
+
+    So it is in a window: of x[j + r], unrolled over r, all but one are x[(j - 1) + (r + 1)].
+    """
+    carried, searching = _zeros(view), np.ones(len(view.lanes), dtype=np.bool_)
+    if view.statement.intrinsic:
+        return carried
+    reads = [access for access in view.reads if access.access.buffer not in own]
+    for position in reversed(range(len(view.extents))):
+        extent, loop = view.extents[position], view.statement.loops[position]
+        rolled = (tile.unrolled[position] == 0) & (extent > 1)
+        if loop.role == "reduction" and loop.kind == "serial":
+            here = searching & rolled & (tile.bodies * extent <= COMPILER_PEELS)
+            for access in reads:
+                again = np.where(
+                    _slides(access, view, tile, position),
+                    _shared(access, extent, tile, position),
+                    0.0,
+                )
+                carried = carried + np.where(here, again, 0.0)
+        searching &= ~rolled
+    return carried
+
+
+def _slides(
+    access: AccessView, view: StatementView, tile: Tile, position: int
+) -> NDArray[np.bool_]:
+    """Whether a loop around a tile moves an access as one of the tile's loops does."""
+    along = (tile.unrolled > 0) & (view.extents > 1) & (access.strides == access.strides[position])
+    return along.any(axis=0) & (access.strides[position] != 0)
+
+
+def _shared(access: AccessView, extent: FloatArray, tile: Tile, position: int) -> FloatArray:
+    """Registers of what neighbouring steps of a loop both read."""
+    again = extent * tile.of(access.elements) - access.elements[position]
+    wide = tile.is_vector & (tile.stride(access) == 1)
+    return np.maximum(again, 0.0) / np.maximum(extent - 1, 1.0) / np.where(wide, tile.lanes, 1.0)
 
 
 def _odd_vectors(view: StatementView, tile: Tile, lanes: float, machine: CpuMachine) -> FloatArray:
