@@ -129,6 +129,7 @@ def main() -> int:
     made.add_argument("--only", default="", help="kinds of runs, comma-separated")
     made.add_argument("--seed", type=int, default=0)
     arguments = made.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # else ignored in the background
     rng, wrong = np.random.default_rng(arguments.seed), 0
     with tempfile.TemporaryDirectory(prefix="mschedx-") as folder:
         for name, command in kinds(Path(folder)).items():
