@@ -49,7 +49,7 @@ class UniformStores(PyPostproc):
     def apply(self, sch: Schedule) -> bool:
         made: Any = sch
         for variable, function in sch.mod.functions.items():
-            for block, position in sorted(set(_uniform(function))):
+            for block, position in sorted(_uniform(function)):
                 loop = made.get_loops(made.get_sblock(block, variable.name_hint))[position]
                 # What a split makes is serial.
                 (serial,) = made.split(loop, [made.get(loop).extent], preserve_unit_iters=True)
@@ -94,6 +94,7 @@ class _Path:
 
 def _uniform(function: Any) -> Iterator[tuple[str, int]]:
     """Vector loops in which one number is stored: a block below, and which of its loops it is."""
+    found: list[Any] = []
     for store, path in _stores(function.body, _Path()):
         if not path.vectors or not str(store.buffer.dtype).startswith(_STORED_AS_INTEGERS):
             continue
@@ -103,7 +104,8 @@ def _uniform(function: Any) -> Iterator[tuple[str, int]]:
         # As TVM does before it makes vectors: x[i // 8] is one number for 4 lanes.
         read = undefined_vars(analyzer.simplify(store.value))
         for loop, place in path.vectors:
-            if not any(loop.same_as(variable) for variable in read):
+            if not any(loop.same_as(variable) for variable in (*read, *found)):
+                found.append(loop)
                 yield place
 
 

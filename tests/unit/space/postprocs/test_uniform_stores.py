@@ -6,6 +6,7 @@ import tvm
 from spaces import module
 from tvm import te, tirx
 from tvm.s_tir import Schedule
+from tvm.script import tirx as T
 
 from mschedx import compat, measure
 from mschedx.hardware import host_target
@@ -89,6 +90,32 @@ def test_the_loop_of_an_outer_block():
     assert UniformStores().apply(schedule)
     assert left_to_llvm(schedule) == [False, True]
     assert measure.verify(schedule, mod, host_target()).ok
+
+
+with compat.fast_script():
+
+    @T.prim_func(s_tir=True)
+    def two_in_one_loop(
+        x: T.Buffer((16,), "bfloat16"),
+        y: T.Buffer((16,), "bfloat16"),
+        z: T.Buffer((16,), "bfloat16"),
+    ):
+        for i0 in range(4):
+            for i1 in T.vectorized(4):
+                with T.sblock("y"):
+                    i = T.axis.spatial(16, i0 * 4 + i1)
+                    y[i] = x[0]
+                with T.sblock("z"):
+                    i = T.axis.spatial(16, i0 * 4 + i1)
+                    z[i] = x[1]
+
+
+def test_several_blocks_in_one_loop():
+    mod = tvm.IRModule({"main": two_in_one_loop})
+    schedule = Schedule(mod)
+    assert UniformStores().apply(schedule)
+    assert left_to_llvm(schedule) == [False, True]
+    tvm.compile(schedule.mod, target=host_target())
 
 
 def test_threads_are_left_alone():
