@@ -92,7 +92,7 @@ def interrupted(command: list[str], folder: Path, after_s: float) -> tuple[float
     faults += [f"traceback:\n{text[-3000:]}"] if "Traceback" in text else []
     if left := _left(mark):
         time.sleep(1.0)
-        faults += [f"left {pid}" for pid in left if pid in _left(mark)]
+        faults += [f"left {pid}" for pid in sorted({*left} & {*_left(mark)})]
     trials, spoilt = _kept(folder, best="tune-model" not in command)
     return took_s, trials, faults + spoilt
 
