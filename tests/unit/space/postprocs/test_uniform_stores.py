@@ -140,13 +140,19 @@ def product(m=7, n=64, k=2):
     return module([x, w, te.compute((m, n), lambda i, j: te.sum(w[j, r] * x[i, r], r), name="y")])
 
 
+def sums_of_rows(n=4, k=64):
+    """Cut into several sums, whose beginnings are blocks of one name."""
+    x, r = te.placeholder((n, k), "bfloat16", name="x"), te.reduce_axis((0, k), name="r")
+    return module([x, te.compute((n,), lambda i: te.sum(x[i, r], r), name="y")])
+
+
 def repeated(m=16):
     x = te.placeholder((m,), "bfloat16", name="x")
     return module([x, te.compute((8 * m,), lambda i: x[i // 8], name="y")])
 
 
 @pytest.mark.parametrize("space", [None, "post-order-apply"])
-@pytest.mark.parametrize("make", [constant, product, repeated])
+@pytest.mark.parametrize("make", [constant, product, repeated, sums_of_rows])
 def test_sketches_of_every_space_compute_the_function_and_say_what_they_do(make, space):
     mod, rng = make(), np.random.default_rng(0)
     for sketch in sketches(mod, host_target(), space):
