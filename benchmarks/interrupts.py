@@ -92,7 +92,7 @@ def interrupted(command: list[str], folder: Path, after_s: float) -> tuple[float
     faults += [f"traceback:\n{text[-3000:]}"] if "Traceback" in text else []
     if left := _left(mark):
         time.sleep(1.0)
-        faults += [f"left {pid}" for pid in left if pid in _left(mark)]
+        faults += [f"left {pid}" for pid in sorted({*left} & {*_left(mark)})]
     trials, spoilt = _kept(folder, best="tune-model" not in command)
     return took_s, trials, faults + spoilt
 
@@ -129,6 +129,7 @@ def main() -> int:
     made.add_argument("--only", default="", help="kinds of runs, comma-separated")
     made.add_argument("--seed", type=int, default=0)
     arguments = made.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # else ignored in the background
     rng, wrong = np.random.default_rng(arguments.seed), 0
     with tempfile.TemporaryDirectory(prefix="mschedx-") as folder:
         for name, command in kinds(Path(folder)).items():

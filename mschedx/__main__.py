@@ -5,7 +5,8 @@ import signal
 
 def command() -> None:
     """Be the command; Ctrl-C ends it without a traceback before it is imported, too."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     from mschedx.cli import command as run
 

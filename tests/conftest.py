@@ -1,7 +1,8 @@
-"""Undo TVM's logging set-up after each test; options of the suite; threads that sleep."""
+"""Undo TVM's logging set-up after each test; options of the suite; threads and signals."""
 
 import logging
 import os
+import signal
 
 import pytest
 
@@ -9,6 +10,10 @@ import pytest
 # and test processes with as many threads each as there are cores take these from one another.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("TVM_THREAD_POOL_SPIN_COUNT", "0")
+
+# In the background of a script it is ignored, here and in what is started here; tests send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser):

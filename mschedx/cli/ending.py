@@ -15,17 +15,24 @@ from typing import NoReturn
 
 @contextlib.contextmanager
 def noticed_interrupts() -> Iterator[list[int]]:
-    """Collect the signals of Ctrl-C, each of which raises KeyboardInterrupt as always."""
+    """Collect the signals of Ctrl-C, each of which raises KeyboardInterrupt or what it always does.
+
+    A shell has what runs in the background of a script ignore Ctrl-C, and so it stays.
+    """
     found: list[int] = []
+    previous = signal.getsignal(signal.SIGINT)
+    raises = previous if callable(previous) else signal.default_int_handler
 
     def handle(signum: int, frame: FrameType | None) -> None:
         found.append(signum)
-        signal.default_int_handler(signum, frame)
+        raises(signum, frame)
 
-    if threading.current_thread() is not threading.main_thread():
+    # A handler that is not Python's (None) could not be put back.
+    apart = threading.current_thread() is not threading.main_thread()
+    if apart or previous in (None, signal.SIG_IGN):
         yield found
         return
-    previous = signal.signal(signal.SIGINT, handle)
+    signal.signal(signal.SIGINT, handle)
     try:
         yield found
     finally:

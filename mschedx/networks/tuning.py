@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,10 +40,10 @@ from .session import Session, is_done, run_session
 from .tasks import NetworkTask, Tasks, tasks_of
 
 if TYPE_CHECKING:
-    from tvm import IRModule, relax
+    from tvm import IRModule
     from tvm.target import Target
 
-_INTERRUPTED = "interrupted before it was measured"
+_INTERRUPTED = "interrupted before a candidate of it ran"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,16 +271,16 @@ def _result(
     After Ctrl-C nothing is ranked, compiled or compared: what takes longer is done when asked for.
     """
     choices, notes = _choices(job, work_dir, outcome, verify=False)
-    build = partial(compiled, job.fused, choices, job.target, prepack=job.prepack)
+    build = cache(partial(compiled, job.fused, choices, job.target, prepack=job.prepack))
     check = Check.nothing()
     if not outcome.interrupted:
-        build = _made_already(build())
+        build()
     if job.verify and not outcome.interrupted:
         check = check_output(job.imported, job.fused, job.tasks, build(), job.target, job.seed)
         if check.wrong:
             notes.append(f"the network's output was wrong, its records are checked: {check.reason}")
             choices, more = _choices(job, work_dir, outcome, verify=True)
-            build = _made_already(compiled(job.fused, choices, job.target, prepack=job.prepack))
+            build = cache(partial(compiled, job.fused, choices, job.target, prepack=job.prepack))
             check = check_output(job.imported, job.fused, job.tasks, build(), job.target, job.seed)
             notes += more
         if check.wrong:
@@ -312,10 +311,6 @@ def _result(
     )
 
 
-def _made_already(executable: relax.VMExecutable) -> Callable[[], relax.VMExecutable]:
-    return lambda: executable
-
-
 def _choices(
     job: _Job, work_dir: WorkDir, outcome: Outcome, *, verify: bool
 ) -> tuple[list[Choice], list[str]]:
@@ -332,19 +327,21 @@ def _choices(
         else:
             chosen[task.key] = choice
     if outcome.interrupted:
-        chosen.update((task.key, unscheduled_choice(task, _INTERRUPTED)) for task in missing)
-        if missing:
-            notes.append(f"{len(missing)} tasks stay unscheduled: {_INTERRUPTED}")
-        return [chosen[task.key] for task in job.tasks.tunable], notes
+        rest = [unscheduled_choice(task, _INTERRUPTED) for task in missing]
+    else:
+        rest = _ranked(job, missing)
+    chosen.update((choice.task.key, choice) for choice in rest)
+    choices = [chosen[task.key] for task in job.tasks.tunable]
+    return choices, notes + _about_untuned(choices, job)
+
+
+def _ranked(job: _Job, missing: list[NetworkTask]) -> list[Choice]:
+    """The best ranked program of each task; by the user's model where nothing is measured."""
     why = "no record of it ran" if job.trials_per_task else "nothing was measured"
     model = getattr(job.parts["cost_model"], "model", None) if not job.trials_per_task else None
-    ranked = ranked_choices(
+    return ranked_choices(
         missing, job.target, why, space=job.parts["space"], model=model, seed=job.seed
     )
-    chosen.update((choice.task.key, choice) for choice in ranked)
-    choices = [chosen[task.key] for task in job.tasks.tunable]
-    notes += _about_untuned(choices, job)
-    return choices, notes
 
 
 def _about_untuned(choices: list[Choice], job: _Job) -> list[str]:
@@ -354,11 +351,17 @@ def _about_untuned(choices: list[Choice], job: _Job) -> list[str]:
         notes.append(f"all {len(ranked)} tasks have their best ranked config: nothing was measured")
     else:
         notes += [f"{one.task.name} has its best ranked config: {one.why}" for one in ranked]
-    return notes + [
-        f"{one.task.name} stays unscheduled: {one.why or 'no program of its space is faster'}"
-        for one in choices
-        if one.origin is Origin.UNSCHEDULED
-    ]
+    reasons: dict[str, list[str]] = {}
+    for one in choices:
+        if one.origin is Origin.UNSCHEDULED:
+            why = one.why or "no program of its space is faster"
+            reasons.setdefault(why, []).append(one.task.name)
+    return notes + [f"{_stay(names)} unscheduled: {why}" for why, names in reasons.items()]
+
+
+def _stay(names: list[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{', '.join(names[:3])}{more} {'stays' if len(names) == 1 else 'stay'}"
 
 
 def _name(part: Any) -> str | None:

@@ -112,11 +112,12 @@ def open_work_dir(path: str | os.PathLike[str], target: Any) -> Iterator[WorkDir
             warnings.warn(f"{directory}: {note}", WorkDirWarning, stacklevel=3)
         opened = WorkDir(directory, tuple(notes), contents, reader)
         opened.write_manifest(**versions(), target=target_json(target))
-        _OPEN[directory.resolve()] = opened
+        place = directory.resolve()  # which is another one once the working directory changes
+        _OPEN[place] = opened
         try:
             yield opened
         finally:
-            del _OPEN[directory.resolve()]
+            del _OPEN[place]
 
 
 def contents_of(path: Path) -> Contents:

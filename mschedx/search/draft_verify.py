@@ -151,9 +151,10 @@ class DraftThenVerify:
         if self._round is None or len(history) != self._measured:
             self._round = 0 if self._round is None else self._round + 1
             self._measured = len(history)
-            # Design spaces that were not open had no drafts.
-            self._due = self._round % config.refresh == 0 or space.begun > self._begun
-            self._begun = space.begun
+            self._due = self._round % config.refresh == 0
+        # Design spaces that were not open had no drafts; they may open within a round, too.
+        if space.begun > self._begun:
+            self._begun, self._due = space.begun, True
         samples = space.sample(config.population, rng)
         drafts = self._current(space, samples, history, rng).untried(history.tried)
         if scorer.ready:

@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from mschedx.space.statements import Statement
 
 MOST_ANALYSED = 8
-"""Sketches of a task up to which niches look into statements; beyond, a niche is a sketch.
+"""Sketches of a task up to which what needs their statements is done for all of them.
 
-Statements come with the analysis of a sketch, tenths of a second each.
+Statements come with the analysis of a sketch, tenths of a second each. Beyond, a niche is a sketch,
+and a search that scores before it measures begins with one sketch (`opening`).
 """
 
 _STEP = 2.0

@@ -11,7 +11,6 @@ from which only a few candidates are taken (`TaskSearch.next_batch`).
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -19,13 +18,12 @@ import numpy as np
 
 from mschedx.space.errors import EmptySpace, UnsupportedTrace
 
+from .base import logger
 from .points import IntArray, SketchSet
 
 if TYPE_CHECKING:
     from mschedx.space.sketch import Sketch
     from mschedx.space.task import Task
-
-logger = logging.getLogger("tvm.s_tir.meta_schedule.mschedx.search")
 
 
 class GrowingSet(SketchSet):
@@ -88,9 +86,9 @@ class GrowingSet(SketchSet):
     def barren(self) -> dict[int, str]:
         """The design spaces of which every sketch was refused, by family, with the reasons."""
         return {
-            int(family): "; ".join(self.refused[s] for s in members.tolist() if s in self.refused)
-            for family, members, waiting in zip(self.families, self.members, self._waiting)
-            if not waiting and not np.isin(members, self.opened).any()
+            int(family): "; ".join(self.refused[s] for s in members.tolist())
+            for family, members in zip(self.families, self.members)
+            if self.refused.keys() >= {*members.tolist()}
         }
 
     def offers(self, sketch: int) -> bool:
@@ -103,22 +101,20 @@ class GrowingSet(SketchSet):
 
     def _next(self, space: int) -> bool:
         waiting = self._waiting[space]
-        asked = bool(waiting)
         while waiting:
             if self._open(waiting.pop(0)):
                 return True
-        family = int(self.families[space])
-        if asked and family in self.barren:
-            logger.warning(
-                "task %s, design space %d: %s", self.task.name, family, self.barren[family]
-            )
         return False
 
     def _open(self, sketch: int) -> bool:
         try:
             self.open(sketch, self._narrowed(self.sketches[sketch]))
         except (EmptySpace, UnsupportedTrace) as error:
+            before = self.barren
             self.refused[sketch] = str(error)
+            for family in self.barren.keys() - before.keys():
+                text = "task %s, design space %d: %s"
+                logger.warning(text, self.task.name, family, self.barren[family])
             return False
         return True
 

@@ -206,6 +206,43 @@ command()
     assert (ended.returncode, ended.stderr) == (-signal.SIGINT, "")
 
 
+@pytest.mark.parametrize("entry", ["mschedx", "cli"])
+def test_ctrl_c_that_a_shell_has_it_ignore_stays_ignored(entry):
+    """As for what runs in the background of a script."""
+    script = f"""
+import signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+import mschedx.cli.arguments as arguments
+parser = arguments.make_parser
+def make_parser():
+    signal.raise_signal(signal.SIGINT)
+    return parser()
+import mschedx.cli
+mschedx.cli.make_parser = make_parser
+from mschedx.__main__ import command
+sys.argv[1:] = ["--version"]
+command() if {entry == "mschedx"} else mschedx.cli.main()
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_a_handler_of_the_caller_s_own_still_decides_what_ctrl_c_does(monkeypatch):
+    calls = []
+
+    def tune(*_, **__):
+        signal.raise_signal(signal.SIGINT)
+        return SimpleNamespace(schedule=None, interrupted=True)
+
+    before = signal.signal(signal.SIGINT, lambda *_: calls.append(1))
+    try:
+        monkeypatch.setattr(tune_module, "tune", tune)
+        assert cli.main(["tune", "gemm", "--shape", "8,8,8"]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert calls == [1]
+
+
 def test_ctrl_c_before_anything_was_measured_is_no_failure_to_find(monkeypatch, capsys):
     def tune(*_, **__):
         return SimpleNamespace(schedule=None, interrupted=True)

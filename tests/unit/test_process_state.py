@@ -17,6 +17,17 @@ def test_ctrl_c_is_noted_and_raised():
     assert noted == [1]
 
 
+def test_ctrl_c_that_is_ignored_stays_ignored():
+    noted = []
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with interruptible(lambda: noted.append(1)):
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert not noted
+
+
 def test_ctrl_c_in_the_bindings_is_raised_once_they_have_returned():
     bindings = {"__name__": "tvm_ffi.error"}
     exec(

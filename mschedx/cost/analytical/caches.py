@@ -34,12 +34,15 @@ def crowding(
 ) -> FloatArray:
     """Lines of an access that share a set of a cache at every level, [L + 1, n].
 
-    Those that its runs begin at, spread over as many sets as the steps between them allow.
+    Its lines in all over the sets that they are spread over: those of a run lie in neighbouring
+    sets, and runs that begin a step apart in as many as the step allows. Loops whose step is not
+    known or within a run add none.
 
     Parameters
     ----------
     access : AccessView
     extents : float64 array [L, n]
+        Of the statement's loops.
     line_bytes, way_bytes : int
         Of a line, and of all sets with one line each.
     """
@@ -60,7 +63,7 @@ def crowding(
 
 
 def held(lines_of_a_set: FloatArray, ways: float) -> FloatArray:
-    """What share of lines a set keeps that holds ``ways``, one to spare for what passes by."""
+    """The share of its lines that a set of ``ways`` keeps: half, where they are one more."""
     return 1 / (1 + (lines_of_a_set / (ways + 1)) ** _CROWDED)
 
 
@@ -81,8 +84,8 @@ def traffic(
         Per access, what fetching these once costs, in whatever unit.
     extents : float64 array [L, n]
     cache_bytes : float
-    kept : float64 array [L + 1, n]
-        What share of them can be kept at every level, though it fits.
+    kept : float64 array [L + 1, n] or float
+        What share of them is kept at every level, at most, though all would fit.
     """
     levels = len(extents) + 1
     n = extents.shape[1]

@@ -85,19 +85,19 @@ def _transfers(
         everything = np.minimum(np.maximum(access.bytes[0], PAGE_BYTES), touched[0] * rounds)
         pages.append(np.concatenate([everything[None], touched]))
     extents = np.concatenate([rounds[None], view.extents[outside:]])
-    in_sets = _in_sets(view, machine, outside)
+    held_in_sets = _held_in_sets(view, machine, outside)
     cold = sum((f[0] for f in footprints), np.zeros(len(rounds)))
     found = {}
-    for name, size, rate, wait in (
-        ("L2", machine.l1_bytes, machine.l2_bytes_per_cycle, machine.run_cycles[0]),
-        ("L3", machine.l2_bytes, machine.l3_bytes_per_cycle, machine.run_cycles[1]),
-        ("DRAM", machine.l3_bytes, machine.dram_bytes_per_cycle, machine.run_cycles[2]),
+    for name, size, rate, wait, most in (
+        ("L2", machine.l1_bytes, machine.l2_bytes_per_cycle, machine.run_cycles[0], held_in_sets),
+        ("L3", machine.l2_bytes, machine.l3_bytes_per_cycle, machine.run_cycles[1], 1.0),
+        ("DRAM", machine.l3_bytes, machine.dram_bytes_per_cycle, machine.run_cycles[2], 1.0),
     ):
         costs = [f * (1 / rate + s * wait) for f, s in zip(footprints, starts)]
         first = sum((c[0] for c in costs), np.zeros(len(rounds)))
         # A kernel that is called again finds in a cache what fits there.
         kept = first / (1 + (cold / size) ** 4)
-        moved = traffic(footprints, costs, extents, size, in_sets if name == "L2" else 1.0)
+        moved = traffic(footprints, costs, extents, size, most)
         found[name] = np.maximum(moved - kept, 0.0) / machine.hz
     translated = [p / PAGE_BYTES for p in pages]
     misses = traffic(pages, translated, extents, machine.tlb_pages * PAGE_BYTES)
@@ -105,11 +105,13 @@ def _transfers(
     return found
 
 
-def _in_sets(view: StatementView, machine: CpuMachine, outside: int) -> FloatArray:
-    """What share of its lines the first cache keeps at every level, for its sets' sake."""
+def _held_in_sets(view: StatementView, machine: CpuMachine, outside: int) -> FloatArray:
+    """The share of lines that the first cache's sets have room for, by level as in `_transfers`.
+
+    A way of it is a page, as where a line is looked up while its address is still translated.
+    """
     ways = machine.l1_bytes / PAGE_BYTES
-    n = view.extents.shape[1]
-    kept = np.ones((len(view.extents) - outside + 1, n))
+    kept = np.ones((len(view.extents) - outside + 1, view.extents.shape[1]))
     for access in view.reads:
         crowded = crowding(access, view.extents, machine.line_bytes, PAGE_BYTES)[outside:]
         # Buffers of the program's own are compacted to what is used: their rows are neighbours.

@@ -270,6 +270,11 @@ def constant(value: int) -> Monomial:
     return Monomial(int(value))
 
 
+def constant_value(expression: Expression) -> int:
+    """The value of an expression that reads no decision."""
+    return int(expression(np.zeros((1, 0), dtype=np.int64))[0])
+
+
 def column(index: int) -> Monomial:
     """Return the expression that reads decision ``index``."""
     return Monomial(1, ((index, 1),))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any
 
 import tvm
@@ -49,8 +50,8 @@ class UniformStores(PyPostproc):
     def apply(self, sch: Schedule) -> bool:
         made: Any = sch
         for variable, function in sch.mod.functions.items():
-            for block, position in sorted(set(_uniform(function))):
-                loop = made.get_loops(made.get_sblock(block, variable.name_hint))[position]
+            for block, position in sorted(_uniform(function)):
+                loop = made.get_loops(_block_at(made, variable.name_hint, block))[position]
                 # What a split makes is serial.
                 (serial,) = made.split(loop, [made.get(loop).extent], preserve_unit_iters=True)
                 made.annotate(serial, LEFT_TO_LLVM, 1)
@@ -60,19 +61,32 @@ class UniformStores(PyPostproc):
         return UniformStores()
 
 
+_Place = tuple[int, ...]
+"""Where a block is: its number in the scope around it, from the root's on; names may be shared."""
+
+
+def _block_at(sch: Any, function: str, place: _Place) -> Any:
+    block = sch.get_sblock("root", function)
+    for number in place[1:]:
+        block = sch.get_child_blocks(block)[number]
+    return block
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class _Path:
     """What surrounds a statement.
 
     ``known`` are variables with their ranges or values, ``loops`` counts those of the scope so far.
     ``waiting`` are its vector loops that no block was found below yet, with their positions;
-    ``vectors`` all others, with the name of such a block.
+    ``vectors`` all others, with the place of such a block. ``threads``: whether any runs it.
     """
 
     known: tuple[tuple[Any, Any], ...] = ()
     loops: int = 0
     waiting: tuple[tuple[Any, int], ...] = ()
-    vectors: tuple[tuple[Any, tuple[str, int]], ...] = ()
+    vectors: tuple[tuple[Any, tuple[_Place, int]], ...] = ()
+    place: _Place = ()
+    threads: bool = False
 
     def below(self, loop: Any) -> _Path:
         """Below a loop."""
@@ -83,19 +97,29 @@ class _Path:
             known=(*self.known, (loop.loop_var, extent)),
             loops=self.loops + 1,
             waiting=(*self.waiting, *([(loop.loop_var, self.loops)] if vector else [])),
+            threads=self.threads or loop.thread_binding is not None,
         )
 
-    def inside(self, realize: Any) -> _Path:
+    def inside(self, realize: Any, number: int) -> _Path:
         """Inside a block, where loops are counted anew."""
-        named = ((loop, (str(realize.block.name_hint), at)) for loop, at in self.waiting)
+        place = (*self.place, number)
+        placed = ((loop, (place, at)) for loop, at in self.waiting)
         values = zip((axis.var for axis in realize.block.iter_vars), realize.iter_values)
-        return _Path((*self.known, *values), vectors=(*self.vectors, *named))
+        return _Path(
+            (*self.known, *values),
+            vectors=(*self.vectors, *placed),
+            place=place,
+            threads=self.threads,
+        )
 
 
-def _uniform(function: Any) -> Iterator[tuple[str, int]]:
+def _uniform(function: Any) -> Iterator[tuple[_Place, int]]:
     """Vector loops in which one number is stored: a block below, and which of its loops it is."""
-    for store, path in _stores(function.body, _Path()):
-        if not path.vectors or not str(store.buffer.dtype).startswith(_STORED_AS_INTEGERS):
+    found: list[Any] = []
+    for store, path in _stores(function.body, _Path(), count()):
+        if path.threads or not path.vectors:
+            continue
+        if not str(store.buffer.dtype).startswith(_STORED_AS_INTEGERS):
             continue
         analyzer = Analyzer()
         for variable, known in path.known:
@@ -103,24 +127,24 @@ def _uniform(function: Any) -> Iterator[tuple[str, int]]:
         # As TVM does before it makes vectors: x[i // 8] is one number for 4 lanes.
         read = undefined_vars(analyzer.simplify(store.value))
         for loop, place in path.vectors:
-            if not any(loop.same_as(variable) for variable in read):
+            if not any(loop.same_as(variable) for variable in (*read, *found)):
+                found.append(loop)
                 yield place
 
 
-def _stores(body: Any, path: _Path) -> Iterator[tuple[Any, _Path]]:
-    """Every store that no thread executes, with what surrounds it."""
+def _stores(body: Any, path: _Path, blocks: Iterator[int]) -> Iterator[tuple[Any, _Path]]:
+    """Every store with what surrounds it; ``blocks`` numbers those of the scope."""
     if isinstance(body, SBlockRealize):
-        inside = path.inside(body)
+        inside, within = path.inside(body, next(blocks)), count()
         for part in (body.block.init, body.block.body):
-            yield from _stores(part, inside)
+            yield from _stores(part, inside, within)
     elif isinstance(body, tirx.For):
-        if body.thread_binding is None:
-            yield from _stores(body.body, path.below(body))
+        yield from _stores(body.body, path.below(body), blocks)
     elif isinstance(body, tirx.SeqStmt):
         for part in body.seq:
-            yield from _stores(part, path)
+            yield from _stores(part, path, blocks)
     elif isinstance(body, tirx.BufferStore):
         yield body, path
     elif body is not None:
         for name in ("body", "then_case", "else_case"):
-            yield from _stores(getattr(body, name, None), path)
+            yield from _stores(getattr(body, name, None), path, blocks)

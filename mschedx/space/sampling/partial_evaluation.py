@@ -156,7 +156,7 @@ class Graph:
     def _build(self, e: Expression) -> int:
         tables = {self._owners[column] for column in e.columns}
         if not tables:
-            return self._intern(None, payload=_constant_value(e))
+            return self._intern(None, payload=ex.constant_value(e))
         if len(tables) == 1:
             return self._intern(None, payload=e)
         if isinstance(e, ex.Monomial):
@@ -188,7 +188,7 @@ class Graph:
         neutral = _NEUTRAL.get(operation)
         total = ex.fold(operation, constants) if constants else None
         if total is not None and total != neutral:
-            arguments.append(self._intern(None, payload=_constant_value(total)))
+            arguments.append(self._intern(None, payload=ex.constant_value(total)))
         return self.fold(operation, arguments)
 
     def width(self, position: int) -> int:
@@ -353,7 +353,3 @@ def holds(relation: Relation, left: Any, right: Any) -> Any:
     if relation is Relation.EQUAL:
         return left == right
     return left % np.where(right == 0, 1, right) == 0
-
-
-def _constant_value(e: Expression) -> int:
-    return int(np.asarray(e(np.zeros((1, 0), dtype=np.int64))).reshape(-1)[0])

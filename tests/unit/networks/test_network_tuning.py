@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -113,6 +114,11 @@ def test_ctrl_c_leaves_tasks_unscheduled_that_were_not_measured(network, tmp_pat
     def asked(*_, **__):
         raise AssertionError("ranking takes seconds a task")
 
+    def with_another(*given):
+        return replace(tasks_of(*given), fixed=(("odd", "it is empty"),))
+
+    tasks_of = tuning_module.tasks_of
+    monkeypatch.setattr(tuning_module, "tasks_of", with_another)
     monkeypatch.setattr("mschedx.networks.choices._ranked", asked)
     monkeypatch.setattr("mschedx.networks.choices._ranked_apart", asked)
     runner = Runner(interrupt_after=1)
@@ -120,7 +126,10 @@ def test_ctrl_c_leaves_tasks_unscheduled_that_were_not_measured(network, tmp_pat
     missing = [choice for choice in result.tasks if not choice.trials]
     assert missing
     assert {choice.origin for choice in missing} == {Origin.UNSCHEDULED}
-    assert any("unscheduled: interrupted before" in note for note in result.notes)
+    fixed, unscheduled = result.notes
+    assert fixed == "odd is no task and stays as it is: it is empty"
+    assert unscheduled.endswith("unscheduled: interrupted before a candidate of it ran")
+    assert all(choice.task.name in unscheduled for choice in missing)
 
 
 def test_time_ends_it_between_waves(network):

@@ -3,10 +3,12 @@ import json
 from stand_ins import Runner, gemm, quick
 from tvm.s_tir import meta_schedule as ms
 
+from mschedx.hardware import host_target
 from mschedx.inputs import normalize_mod
 from mschedx.record import lines
 from mschedx.record.contents import TRIALS
 from mschedx.record.programs import program_hash, recorded_trials
+from mschedx.record.work_dir import open_work_dir
 from mschedx.search import ConstrainedRandom
 from mschedx.tuning import tune
 
@@ -36,6 +38,14 @@ def test_a_record_without_its_hash_is_told_apart(tmp_path):
     found = recorded_trials(result.database, normalize_mod(gemm()))
     assert [one.program for one in found] == [None] * 4
     assert recorded_trials(ms.database.MemoryDatabase(), normalize_mod(gemm())) is None
+
+
+def test_a_run_may_change_the_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with open_work_dir("run", host_target()) as opened:
+        monkeypatch.chdir("run")
+    with open_work_dir(tmp_path / "run", host_target()) as again:
+        assert again.contents == opened.contents
 
 
 def test_a_resumed_run_parses_no_line_twice(tmp_path, monkeypatch):

@@ -76,6 +76,22 @@ def test_drafts_are_made_anew_when_a_design_space_opens():
     assert not drafting
 
 
+def test_a_design_space_that_opens_within_a_round_is_drafted_in_it():
+    """As where the first has too few configs for a round."""
+    rounds = Rounds(SMALL, space=TwoDesignSpaces())
+
+    def passes():
+        rounds.draft.passes.clear()
+        rounds.search.propose(8, rounds.space, rounds.history, rounds.scorer, rounds.rng)
+        return len(rounds.draft.passes)
+
+    assert passes()
+    assert not passes(), "more of the same round"
+    rounds.space.grow()
+    assert passes()
+    assert not passes()
+
+
 def test_a_draft_takes_three_passes_and_serves_two_rounds():
     """Fact 8."""
     rounds = Rounds(PUBLISHED)

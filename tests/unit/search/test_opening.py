@@ -135,6 +135,17 @@ def test_a_design_space_of_refused_sketches_says_so_once(refuses, chance, caplog
     assert said.endswith(f", design space {FAMILIES[refuses[0]]}: {reason}")
 
 
+def test_a_design_space_that_earlier_points_show_to_be_refused_says_so_too(caplog):
+    space, _ = growing(refuses=(3, 4))
+    assert not space.offers(3)
+    assert not caplog.records
+    assert not space.offers(4)
+    assert not space.offers(4)
+    assert space.barren == {1: "no 3; no 4"}
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.endswith(", design space 1: no 3; no 4")
+
+
 def test_points_of_earlier_runs_open_their_sketch():
     space, asked = growing(refuses=(4,))
     config = ToySketch().sample(1, np.random.default_rng(0))

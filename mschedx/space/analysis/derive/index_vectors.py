@@ -119,8 +119,7 @@ def _of_tile(
     block, vector, rounds = found.template.blocks[b], info.vector or constant(1), info.serial
     if rounds is None or access.is_write or _is_guarded(block):
         return
-    scopes = {buffer.name: buffer.scope for buffer in found.template.buffers}
-    if not any(one.is_write and is_shared(scopes[one.buffer]) for one in block.accesses):
+    if not any(one.is_write and _is_on_chip(found, one) for one in block.accesses):
         return
     lanes = _astray(vector, multiply(threads, vector), _parts(found, b, access))
     if lanes.columns:

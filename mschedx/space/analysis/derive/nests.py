@@ -19,9 +19,14 @@ from functools import cached_property
 from itertools import pairwise
 from math import gcd
 
-import numpy as np
-
-from ...algebra.expression import Expression, constant, minimum, multiply, where_at_most
+from ...algebra.expression import (
+    Expression,
+    constant,
+    constant_value,
+    minimum,
+    multiply,
+    where_at_most,
+)
 from ...statements import LoopLevel
 from ..fit.symbolic import SymbolicProgram
 from ..mirror.kernels import top_of, tops
@@ -259,20 +264,15 @@ def _whole_vector(levels: Levels, extents: Levels, lanes: Expression | None) -> 
         return None
     known = [extent for extent in extents if extent is not None]
     steps = multiply(1, *known[first : last + 1])
-    if not (steps.columns or whole.columns) and _number(steps) != _number(whole):
+    if not (steps.columns or whole.columns) and constant_value(steps) != constant_value(whole):
         return None  # x[i // 8] moves once in several iterations, x[i % 8] comes back
     period = multiply(1, *known[last + 1 :])
     if period.columns or lanes.columns:
         return None
-    once, width = _number(period), _number(lanes)
+    once, width = constant_value(period), constant_value(lanes)
     # Starts are multiples of both: at worst the last one before the access moves.
     worst = once - gcd(once, width) + width - 1
     return minimum(whole, 1 + worst // once)
-
-
-def _number(constant: Expression) -> int:
-    """The value of an expression without decisions."""
-    return int(constant(np.ones((1, 0), dtype=np.int64))[0])
 
 
 def _lane_stride(

@@ -13,6 +13,7 @@ from mschedx.space.algebra.expression import (
     ceil_div,
     column,
     constant,
+    constant_value,
     floor_div,
     maximum,
     minimum,
@@ -55,6 +56,7 @@ def test_formulas():
 def test_folding():
     assert add(column(0), multiply(-1, column(0))) == constant(0)
     assert minimum(3, 5) == constant(3)
+    assert constant_value(minimum(3, 5)) == 3
     assert maximum(column(0), column(0)) == column(0)
     assert ceil_div(7, 2) == constant(4)
     assert multiply(0, add(column(0), 1)) == constant(0)

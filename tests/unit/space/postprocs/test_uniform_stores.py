@@ -6,6 +6,7 @@ import tvm
 from spaces import module
 from tvm import te, tirx
 from tvm.s_tir import Schedule
+from tvm.script import tirx as T
 
 from mschedx import compat, measure
 from mschedx.hardware import host_target
@@ -91,6 +92,32 @@ def test_the_loop_of_an_outer_block():
     assert measure.verify(schedule, mod, host_target()).ok
 
 
+with compat.fast_script():
+
+    @T.prim_func(s_tir=True)
+    def two_in_one_loop(
+        x: T.Buffer((16,), "bfloat16"),
+        y: T.Buffer((16,), "bfloat16"),
+        z: T.Buffer((16,), "bfloat16"),
+    ):
+        for i0 in range(4):
+            for i1 in T.vectorized(4):
+                with T.sblock("y"):
+                    i = T.axis.spatial(16, i0 * 4 + i1)
+                    y[i] = x[0]
+                with T.sblock("z"):
+                    i = T.axis.spatial(16, i0 * 4 + i1)
+                    z[i] = x[1]
+
+
+def test_several_blocks_in_one_loop():
+    mod = tvm.IRModule({"main": two_in_one_loop})
+    schedule = Schedule(mod)
+    assert UniformStores().apply(schedule)
+    assert left_to_llvm(schedule) == [False, True]
+    tvm.compile(schedule.mod, target=host_target())
+
+
 def test_threads_are_left_alone():
     schedule, _ = lanes_of_four(UNIFORM["a constant"])
     outer, _ = schedule.get_loops(schedule.get_sblock("y"))
@@ -113,13 +140,19 @@ def product(m=7, n=64, k=2):
     return module([x, w, te.compute((m, n), lambda i, j: te.sum(w[j, r] * x[i, r], r), name="y")])
 
 
+def sums_of_rows(n=4, k=64):
+    """Cut into several sums, whose beginnings are blocks of one name."""
+    x, r = te.placeholder((n, k), "bfloat16", name="x"), te.reduce_axis((0, k), name="r")
+    return module([x, te.compute((n,), lambda i: te.sum(x[i, r], r), name="y")])
+
+
 def repeated(m=16):
     x = te.placeholder((m,), "bfloat16", name="x")
     return module([x, te.compute((8 * m,), lambda i: x[i // 8], name="y")])
 
 
 @pytest.mark.parametrize("space", [None, "post-order-apply"])
-@pytest.mark.parametrize("make", [constant, product, repeated])
+@pytest.mark.parametrize("make", [constant, product, repeated, sums_of_rows])
 def test_sketches_of_every_space_compute_the_function_and_say_what_they_do(make, space):
     mod, rng = make(), np.random.default_rng(0)
     for sketch in sketches(mod, host_target(), space):
