@@ -157,6 +157,9 @@ class _Dispatch:
                 work_dir=self._options.work_dir,
                 **{"progress": False, **self._options.tuning},
             )
+            if result.interrupted:
+                # Tasks that were not measured are unscheduled: nothing to go on with.
+                raise KeyboardInterrupt(f"what was measured is in {result.work_dir}")
             return result.compile()
         except MachineTrouble:
             raise

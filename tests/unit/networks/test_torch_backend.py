@@ -2,6 +2,7 @@ import re
 import warnings
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -44,6 +45,15 @@ def test_exactness_is_passed_on(monkeypatch):
     with pytest.warns(UserWarning, match="enough"), torch.no_grad():
         torch.compile(model, backend=backend, options={"exact": True})(torch.rand(3, 8))
     assert asked == [True]
+
+
+def test_an_interrupt_while_tuning_ends_the_call(monkeypatch):
+    """What was not measured is unscheduled: no network to go on with."""
+    result = SimpleNamespace(interrupted=True, work_dir="records")
+    monkeypatch.setattr(torch_backend, "tune_model", lambda *_, **__: result)
+    model = torch.nn.Linear(8, 4).eval()
+    with pytest.raises(KeyboardInterrupt, match="records"), torch.no_grad():
+        torch.compile(model, backend=backend)(torch.rand(3, 8))
 
 
 def test_torch_finds_it_by_its_entry_point():

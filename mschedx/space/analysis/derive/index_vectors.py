@@ -67,7 +67,7 @@ def vector_constraints(
 ) -> list[Constraint]:
     """Vectors that a GPU thread loads or stores are 16 bytes at most, and CUDA has their index."""
     result = []
-    unrolled = annotation(programs, 0, UNROLL_EXPLICIT, solver) or constant(0)
+    unrolled = _unroll_limit(programs, solver)
     names = [block.name for block in found.template.blocks]
     nests = tops(found.template)
     for info in vectors:
@@ -103,11 +103,18 @@ def _of_access(
             yield at_most(lanes, CUDA_LANES, origin)
 
 
+def _unroll_limit(programs: Sequence[Program], solver: Solver) -> Expression | None:
+    """Steps that are unrolled, 0 where nothing says so; None where it is not known how many."""
+    if not any(UNROLL_EXPLICIT in dict(p.blocks[0].annotations) for p in programs):
+        return constant(0)
+    return annotation(programs, 0, UNROLL_EXPLICIT, solver)
+
+
 def _of_tile(
     found: SymbolicProgram,
     info: VectorInfo,
     threads: Expression,
-    unrolled: Expression,
+    unrolled: Expression | None,
     b: int,
     access: Access,
 ) -> Iterator[Constraint]:
@@ -117,7 +124,7 @@ def _of_tile(
     half of those that do not.
     """
     block, vector, rounds = found.template.blocks[b], info.vector or constant(1), info.serial
-    if rounds is None or access.is_write or _is_guarded(block):
+    if rounds is None or unrolled is None or access.is_write or _is_guarded(block):
         return
     if not any(one.is_write and _is_on_chip(found, one) for one in block.accesses):
         return
