@@ -128,7 +128,8 @@ def _of_tile(
         return
     if not any(one.is_write and _is_on_chip(found, one) for one in block.accesses):
         return
-    lanes = _astray(vector, multiply(threads, vector), _parts(found, b, access))
+    parts = _parts(found, b, access)
+    lanes = _astray(vector, multiply(threads, vector), parts) if len(parts) > 2 else constant(1)
     if lanes.columns:
         origin = f"{CODE_GENERATION}: lanes of {block.name} apart in a loop"
         looped = where_at_most(rounds, 1, 1, where_at_most(rounds, unrolled, 1, lanes))
