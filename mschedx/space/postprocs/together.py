@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from .inner_reductions import InnerReductions
-from .uniform_stores import UniformStores
+from .loops_for_llvm import LoopsForLLVM
 
 _INITIALISES = "RewriteReductionBlock"
 
 
 def with_ours(postprocs: Sequence[Any]) -> list[Any]:
-    """Put :class:`InnerReductions` before TVM's postproc and :class:`UniformStores` last.
+    """Put :class:`InnerReductions` before TVM's postproc and :class:`LoopsForLLVM` last.
 
     TVM passes over reductions that are initialised already; loops become vectors before the end. A
     list that TVM hands back may have ours already, without their classes; the second finds nothing.
@@ -20,4 +20,4 @@ def with_ours(postprocs: Sequence[Any]) -> list[Any]:
     found: list[Any] = []
     for postproc in postprocs:
         found += [InnerReductions(), postproc] if _INITIALISES in str(postproc) else [postproc]
-    return [*found, UniformStores()]
+    return [*found, LoopsForLLVM()]

@@ -1,13 +1,20 @@
-"""Vector stores of one bfloat16 or float8 for all lanes, made scalar loops: TVM cannot lower them.
+"""Vector stores that TVM cannot lower, made scalar loops.
 
-``BF16StorageLegalize`` makes the buffer one of uint16 and looks for bfloat16 in what is computed; a
-vector that repeats one number is not computed, and stays bfloat16. Float8 is lost likewise. LLVM
-makes vectors of such loops itself, which is what their statements say.
+Of one bfloat16 or float8 for all lanes: ``BF16StorageLegalize`` makes the buffer one of uint16 and
+looks for bfloat16 in what is computed; a vector that repeats one number is not computed, and stays
+bfloat16. Float8 is lost likewise.
+
+To a buffer of booleans that the function allocates: where all accesses are whole vectors of n,
+``StorageRewrite`` makes n int8 an element, and what is loaded stays int8. ``not`` then makes
+255 of 0 and 254 of 1; ``and``, a selection or a copy does not compile. With one scalar store the
+buffer stays as it is, whatever vectors read it.
+
+LLVM makes vectors of such loops itself, which is what their statements say.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
@@ -28,8 +35,8 @@ LEFT_TO_LLVM = "mschedx.left_to_llvm"
 
 
 @derived_object
-class UniformStores(PyPostproc):
-    """Leave vectors of one bfloat16 or float8 to LLVM.
+class LoopsForLLVM(PyPostproc):
+    """Leave vectors of one bfloat16 or float8, and of booleans kept in between, to LLVM.
 
     Rewrite
     -------
@@ -50,7 +57,7 @@ class UniformStores(PyPostproc):
     def apply(self, sch: Schedule) -> bool:
         made: Any = sch
         for variable, function in sch.mod.functions.items():
-            for block, position in sorted(_uniform(function)):
+            for block, position in sorted(_left(function)):
                 loop = made.get_loops(_block_at(made, variable.name_hint, block))[position]
                 # What a split makes is serial.
                 (serial,) = made.split(loop, [made.get(loop).extent], preserve_unit_iters=True)
@@ -58,7 +65,7 @@ class UniformStores(PyPostproc):
         return True
 
     def clone(self) -> Any:
-        return UniformStores()
+        return LoopsForLLVM()
 
 
 _Place = tuple[int, ...]
@@ -113,23 +120,31 @@ class _Path:
         )
 
 
-def _uniform(function: Any) -> Iterator[tuple[_Place, int]]:
-    """Vector loops in which one number is stored: a block below, and which of its loops it is."""
+def _left(function: Any) -> Iterator[tuple[_Place, int]]:
+    """Vector loops to leave to LLVM: a block below, and which of its loops it is."""
     found: list[Any] = []
     for store, path in _stores(function.body, _Path(), count()):
         if path.threads or not path.vectors:
             continue
-        if not str(store.buffer.dtype).startswith(_STORED_AS_INTEGERS):
-            continue
-        analyzer = Analyzer()
-        for variable, known in path.known:
-            analyzer.bind(variable, known)
-        # As TVM does before it makes vectors: x[i // 8] is one number for 4 lanes.
-        read = undefined_vars(analyzer.simplify(store.value))
+        varying = _varying(function, store, path)
         for loop, place in path.vectors:
-            if not any(loop.same_as(variable) for variable in (*read, *found)):
+            if not any(loop.same_as(variable) for variable in (*varying, *found)):
                 found.append(loop)
                 yield place
+
+
+def _varying(function: Any, store: Any, path: _Path) -> Sequence[Any]:
+    """Variables over which TVM can lower vectors of the store."""
+    dtype = str(store.buffer.dtype)
+    if dtype == "bool" and not any(store.buffer.same_as(given) for given in function.params):
+        return ()
+    if not dtype.startswith(_STORED_AS_INTEGERS):
+        return [loop for loop, _ in path.vectors]
+    analyzer = Analyzer()
+    for variable, known in path.known:
+        analyzer.bind(variable, known)
+    # As TVM does before it makes vectors: x[i // 8] is one number for 4 lanes.
+    return undefined_vars(analyzer.simplify(store.value))
 
 
 def _stores(body: Any, path: _Path, blocks: Iterator[int]) -> Iterator[tuple[Any, _Path]]:
