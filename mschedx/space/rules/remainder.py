@@ -135,8 +135,12 @@ class Remainder(PyScheduleRule):
         if len(whole) < len(stages) or not any(stage.reductions for stage in whole):
             return None
         last = whole[-1]
-        # TVM's cache_write does not survive a result of the function that is read again.
-        if is_parameter(sch, last.writes[0]) and sch.get_consumers(last.block):
+        # TVM's cache_write survives neither a result of the function that is read again, nor a
+        # reader that has matched the buffer to an intrinsic's operand.
+        readers: list[Any] = [sch.get(reader) for reader in sch.get_consumers(last.block)]
+        if readers and is_parameter(sch, last.writes[0]):
+            return None
+        if any(reader.match_buffers for reader in readers):
             return None
         rows = common_rows(whole)
         if rows is None:

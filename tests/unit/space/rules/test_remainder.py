@@ -73,6 +73,22 @@ def test_every_product_is_tiled_and_nothing_stays_serial(name):
         assert verify(sch, mod, unoptimised(TARGET)).ok
 
 
+def test_rows_that_an_intrinsic_reads_are_not_copied():
+    """TVM's cache_write of them crashes the process: the reader has matched the buffer."""
+    x = te.placeholder((19,), "bfloat16", "x")
+    w = te.placeholder((18, 5), "bfloat16", "w")
+    k, r = te.reduce_axis((0, 2), "k"), te.reduce_axis((0, 18), "r")
+    pooled = te.compute((18,), lambda i: te.max(x[i + k], k), "pooled")
+    summed = te.compute(
+        (5,), lambda j: te.sum(pooled[r].astype("float32") * w[r, j].astype("float32"), r), "summed"
+    )
+    target = Target({"kind": "llvm", "mcpu": "znver4", "num-cores": 2})
+    mod = tvm.IRModule({"main": te.create_prim_func([x, w, summed])})
+    rng = np.random.default_rng(0)
+    found = [s.schedule(s.sample(1, rng)[0]).mod.script() for s in sketches(mod, target)]
+    assert any("dpbf16" in script for script in found)
+
+
 def test_a_softmax_between_products_is_one_loop_nest():
     for sch in schedules("attention")[1]:
         nests = []
