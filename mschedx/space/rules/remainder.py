@@ -137,10 +137,9 @@ class Remainder(PyScheduleRule):
         last = whole[-1]
         # TVM's cache_write survives neither a result of the function that is read again, nor a
         # reader that has matched the buffer to an intrinsic's operand.
-        readers: list[Any] = [sch.get(reader) for reader in sch.get_consumers(last.block)]
-        if readers and is_parameter(sch, last.writes[0]):
+        if is_parameter(sch, last.writes[0]) and sch.get_consumers(last.block):
             return None
-        if any(reader.match_buffers for reader in readers):
+        if _is_matched(sch, last.writes[0]):
             return None
         rows = common_rows(whole)
         if rows is None:
@@ -189,6 +188,12 @@ def _needed_by_last_only(sch: Schedule, names: Sequence[str]) -> bool:
         for reader in sch.get_consumers(sch.get_sblock(name))
     }
     return readers <= set(names)
+
+
+def _is_matched(sch: Any, buffer: Any) -> bool:
+    """Whether a block has matched part of a buffer to an operand of its intrinsic."""
+    matched = (one for block in _blocks(sch) for one in sch.get(block).match_buffers)
+    return any(one.source.source.same_as(buffer) for one in matched)
 
 
 def _serial_runs(sch: Schedule) -> list[list[str]]:
