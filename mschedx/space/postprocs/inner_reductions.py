@@ -12,6 +12,7 @@ iteration left::
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -22,6 +23,8 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.meta_schedule.postproc import PyPostproc
 from tvm.s_tir.stmt import SBlockRealize
 from tvm.tirx.analysis import undefined_vars
+
+from .places import Place, block_at
 
 
 @derived_object
@@ -52,8 +55,11 @@ class InnerReductions(PyPostproc):
 
     def apply(self, sch: Schedule) -> bool:
         for variable, function in sch.mod.functions.items():
-            for name, loop in _misplaced(function):
-                _initialise(sch, sch.get_sblock(name, variable.name_hint), loop)
+            name = variable.name_hint
+            # All looked up first: an initialisation is a block too, and moves the numbers.
+            found = [(block_at(sch, name, at), loop) for at, loop in _misplaced(function)]
+            for block, loop in found:
+                _initialise(sch, block, loop)
         return True
 
     def clone(self) -> Any:
@@ -71,6 +77,7 @@ class _Place:
     """A block and the loops around it, outermost first: their numbers and their variables."""
 
     realize: Any
+    at: Place
     loops: tuple[tuple[int, Any], ...]
 
     def reducing(self) -> list[Any]:
@@ -87,7 +94,7 @@ class _Place:
         return len(self.loops)
 
 
-def _misplaced(function: tirx.PrimFunc) -> list[tuple[str, int]]:
+def _misplaced(function: tirx.PrimFunc) -> list[tuple[Place, int]]:
     """Blocks that TVM would initialise too far out, and before which loop it should be.
 
     That is the first which reduces for the block itself, or else the first which is its alone.
@@ -105,7 +112,7 @@ def _misplaced(function: tirx.PrimFunc) -> list[tuple[str, int]]:
         if ours == len(place.loops):
             ours = sum(below[number] > 1 for number, _ in place.loops)
         if place.first(everybody) < ours and not any(v.same_as(w) for v in own for w in across):
-            found.append((str(place.realize.block.name_hint), ours))
+            found.append((place.at, ours))
     return found
 
 
@@ -114,19 +121,25 @@ def _places(body: Any) -> tuple[list[_Place], list[Any]]:
     found: list[_Place] = []
     bound: list[Any] = []
     numbers = count()
-    stack: list[tuple[Any, tuple[tuple[int, Any], ...]]] = [(body, ())]
+    # What is left to visit, the first last: its loops, its scope and the blocks counted there.
+    stack: list[tuple[Any, tuple[tuple[int, Any], ...], Place, Iterator[int]]] = [
+        (body, (), (), count())
+    ]
     while stack:
-        node, loops = stack.pop()
+        node, loops, scope, blocks = stack.pop()
         if isinstance(node, SBlockRealize):
-            found.append(_Place(node, loops))
-            stack.append((node.block.body, ()))
-        elif isinstance(node, tirx.For):
+            place = _Place(node, (*scope, next(blocks)), loops)
+            found.append(place)
+            stack.append((node.block.body, (), place.at, count()))
+            continue
+        if isinstance(node, tirx.For):
             if node.thread_binding is not None:
                 bound.append(node.loop_var)
-            stack.append((node.body, (*loops, (next(numbers), node.loop_var))))
+            loops = (*loops, (next(numbers), node.loop_var))
+            parts = [node.body]
         elif isinstance(node, tirx.SeqStmt):
-            stack += [(part, loops) for part in node.seq]
+            parts = list(node.seq)
         else:
-            parts = (getattr(node, name, None) for name in ("body", "then_case", "else_case"))
-            stack += [(part, loops) for part in parts if part is not None]
+            parts = [getattr(node, name, None) for name in ("body", "then_case", "else_case")]
+        stack += [(part, loops, scope, blocks) for part in reversed(parts) if part is not None]
     return found, bound

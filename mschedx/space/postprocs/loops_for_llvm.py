@@ -28,6 +28,8 @@ from tvm.s_tir.stmt import SBlockRealize
 from tvm.sym import Analyzer
 from tvm.tirx.analysis import undefined_vars
 
+from .places import Place, block_at
+
 _STORED_AS_INTEGERS = ("bfloat16", "float8")
 
 LEFT_TO_LLVM = "mschedx.left_to_llvm"
@@ -58,7 +60,7 @@ class LoopsForLLVM(PyPostproc):
         made: Any = sch
         for variable, function in sch.mod.functions.items():
             for block, position in sorted(_left(function)):
-                loop = made.get_loops(_block_at(made, variable.name_hint, block))[position]
+                loop = made.get_loops(block_at(made, variable.name_hint, block))[position]
                 # What a split makes is serial.
                 (serial,) = made.split(loop, [made.get(loop).extent], preserve_unit_iters=True)
                 made.annotate(serial, LEFT_TO_LLVM, 1)
@@ -66,17 +68,6 @@ class LoopsForLLVM(PyPostproc):
 
     def clone(self) -> Any:
         return LoopsForLLVM()
-
-
-_Place = tuple[int, ...]
-"""Where a block is: its number in the scope around it, from the root's on; names may be shared."""
-
-
-def _block_at(sch: Any, function: str, place: _Place) -> Any:
-    block = sch.get_sblock("root", function)
-    for number in place[1:]:
-        block = sch.get_child_blocks(block)[number]
-    return block
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -91,8 +82,8 @@ class _Path:
     known: tuple[tuple[Any, Any], ...] = ()
     loops: int = 0
     waiting: tuple[tuple[Any, int], ...] = ()
-    vectors: tuple[tuple[Any, tuple[_Place, int]], ...] = ()
-    place: _Place = ()
+    vectors: tuple[tuple[Any, tuple[Place, int]], ...] = ()
+    place: Place = ()
     threads: bool = False
 
     def below(self, loop: Any) -> _Path:
@@ -120,7 +111,7 @@ class _Path:
         )
 
 
-def _left(function: Any) -> Iterator[tuple[_Place, int]]:
+def _left(function: Any) -> Iterator[tuple[Place, int]]:
     """Vector loops to leave to LLVM: a block below, and which of its loops it is."""
     found: list[Any] = []
     for store, path in _stores(function.body, _Path(), count()):

@@ -32,15 +32,15 @@ _YES, _NO = constant(1), constant(0)
 class _Loop:
     """What the postproc looks at.
 
-    ``strides`` holds, by access, the stride and whether it is there when the extent is 1; None
-    where the access ignores the loop.
+    ``strides`` holds, by access, the stride that the postproc reads off the index, 0 where it sees
+    none, and whether it is there when the extent is 1.
     """
 
     extent: Expression
     data_parallel: Expression
     single: bool
     free: bool
-    strides: tuple[tuple[Expression, bool] | None, ...]
+    strides: tuple[tuple[Expression, bool], ...]
 
 
 def rewrite(
@@ -94,9 +94,8 @@ def _loops(found: SymbolicProgram, block: int) -> list[_Loop] | None:
     for loop in own.loops:
         extent = found.extents[loop]
         reducing = found.reducing(loop)
-        moving = [_innermost(found, block, a, loop) for a in range(len(own.accesses))]
-        kept = reducing | {part.kept for part, _ in filter(None, moving)}
-        if extent is None or None in kept:
+        moving = [_stride(found, block, a, loop) for a in range(len(own.accesses))]
+        if extent is None or None in reducing or None in moving:
             return None
         # A reduction loop of extent 1 counts as parallel once its variable is simplified away.
         parallel = _YES if not reducing else _NO if True in reducing else _at_most(extent, _YES)
@@ -107,24 +106,47 @@ def _loops(found: SymbolicProgram, block: int) -> list[_Loop] | None:
                 parallel,
                 single=len(children(program, loop)) == 1,
                 free=not record.annotations and not record.thread,
-                strides=tuple(m and (m[1], bool(m[0].kept)) for m in moving),
+                strides=tuple(filter(None, moving)),
             )
         )
     return result
 
 
-def _innermost(
+def _stride(
     found: SymbolicProgram, block: int, a: int, loop: int
-) -> tuple[Component, Expression] | None:
-    """The innermost dimension of an access that moves with the loop, and its row-major stride."""
+) -> tuple[Expression, bool] | None:
+    """An access's row-major stride along a loop, as the postproc sees it; None: not known.
+
+    It looks at the innermost dimension whose index has the variable as a term. Of a quotient or a
+    remainder of it, it sees nothing: that dimension counts as one that ignores the loop.
+    """
     row: Expression = constant(1)
+    rows: list[tuple[Component, Expression]] = []
     shape = found.shapes[found.template.blocks[block].accesses[a].buffer]
     for extent, form in zip(reversed(shape), reversed(found.regions[block][a])):
-        for part in form.components:
-            if part.loop == loop:
-                return part, multiply(row, part.stride)
+        rows += [
+            (part, multiply(row, part.stride)) for part in form.components if part.loop == loop
+        ]
         row = multiply(row, extent or _YES)
-    return None
+    stride, kept = _NO, set[bool | None]()
+    for part, step in reversed(rows):
+        term = _is_term(part, found.extents[loop])
+        if term is None:
+            return None
+        stride = _where(term, step, stride)
+        if term != _NO:
+            kept.add(part.kept)
+    if None in kept or len(kept) > 1:
+        return None
+    return stride, kept == {True}
+
+
+def _is_term(part: Component, extent: Expression | None) -> Expression | None:
+    """Whether a loop's part in an index is its variable, 0 or 1, and no quotient or remainder."""
+    if part.every is None or extent is None:
+        return None
+    whole = _YES if part.count == extent else _at_most(extent, part.count)
+    return multiply(_at_most(part.every, _YES), whole)
 
 
 def _vector_loops(
@@ -154,14 +176,12 @@ def _contiguity(loops: Sequence[_Loop]) -> list[Expression]:
         # What the next loop's stride must be; 0 before the first loop that moves the access.
         expected: Expression = _NO
         for index in reversed(range(len(loops))):
-            move, extent = loops[index].strides[a], loops[index].extent
-            if move is None:
-                continue
-            stride, kept = move
+            (stride, kept), extent = loops[index].strides[a], loops[index].extent
             first = _YES if index == len(loops) - 1 else _at_most(stride, _YES)
             follows = multiply(_at_most(stride, expected), _at_most(expected, stride))
             fits = where_at_most(expected, 0, first, follows)
-            unit = _NO if kept else _at_most(extent, _YES)
+            ignored = _NO if kept else _at_most(extent, _YES)
+            unit = _where(_at_most(stride, _NO), _YES, ignored)
             result[index] = multiply(result[index], _where(unit, _YES, fits))
             expected = _where(unit, expected, multiply(stride, extent))
     return result

@@ -36,6 +36,32 @@ with compat.fast_script():
                     c[vi] = T.float32(0)
                 c[vi] = c[vi] + t[vk] * b[vk, vi]
 
+    @T.prim_func(s_tir=True)
+    def two_of_a_name(
+        a: T.Buffer((8, 3), "float32"), b: T.Buffer((8, 4), "float32"), c: T.Buffer((4,))
+    ):
+        t, u = T.sblock_alloc_buffer((8,)), T.sblock_alloc_buffer((8,))
+        for i, k in T.grid(4, 8):
+            for r in range(3):
+                with T.sblock("t"):
+                    vj = T.axis.spatial(8, k)
+                    vr = T.axis.reduce(3, r)
+                    with T.init():
+                        t[vj] = T.float32(0)
+                    t[vj] = t[vj] + a[vj, vr]
+            for r in range(3):
+                with T.sblock("t"):
+                    vj = T.axis.spatial(8, k)
+                    vr = T.axis.reduce(3, r)
+                    with T.init():
+                        u[vj] = T.float32(1)
+                    u[vj] = u[vj] * a[vj, vr]
+            with T.sblock("c"):
+                vi, vk = T.axis.remap("SR", [i, k])
+                with T.init():
+                    c[vi] = T.float32(0)
+                c[vi] = c[vi] + (t[vk] + u[vk]) * b[vk, vi]
+
 
 def sums_of_sums():
     a, b = te.placeholder((8, 5), name="a"), te.placeholder((8, 4), name="b")
@@ -87,8 +113,9 @@ def root(schedule):
     return schedule.get_sblock("root")
 
 
-def test_a_sum_of_one_term_without_a_loop_of_its_own():
-    mod = tvm.IRModule({"main": one_term})
+@pytest.mark.parametrize("function", [one_term, two_of_a_name], ids=["one_term", "two_of_a_name"])
+def test_a_sum_without_a_loop_of_its_own_and_two_of_one_name(function):
+    mod = tvm.IRModule({"main": function})
     schedule = Schedule(mod)
     i, k = schedule.get_loops(schedule.get_sblock("c"))
     schedule.reorder(k, i)
