@@ -34,6 +34,7 @@ from mschedx.report.decisions import decision_values
 from mschedx.report.progress import Progress, describe_failures, format_seconds, make_progress
 from mschedx.report.result_text import result_text
 from mschedx.session import recorded, run_session
+from mschedx.space.design_spaces import require_distinct_names
 from mschedx.winner import choose_winner
 
 if TYPE_CHECKING:
@@ -286,6 +287,7 @@ def tune(
     check_seconds("timeout_s", timeout_s)
     check_seed(seed)
     module, resolved = normalize_mod(mod), normalize_target(target)
+    require_distinct_names(module, space)
     compat.check_versions()
     if trials == 0:
         return _ranked(module, resolved, space, cost_model, seed, progress, begin)
@@ -293,7 +295,8 @@ def tune(
         require_device(resolved)
     if builder is None or runner is None:
         start_workers()
-    folder = Path(work_dir if work_dir is not None else tempfile.mkdtemp(prefix="mschedx-"))
+    # Absolute, so that what is returned reads its records wherever the process goes.
+    folder = Path(tempfile.mkdtemp(prefix="mschedx-") if work_dir is None else work_dir).absolute()
     plan = Plan(
         mod=module,
         target=resolved,

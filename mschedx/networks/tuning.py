@@ -165,7 +165,8 @@ def tune_model(
             "runner": runner,
         },
     )
-    folder = Path(work_dir if work_dir is not None else tempfile.mkdtemp(prefix="mschedx-"))
+    # Absolute, so that what is returned reads its records wherever the process goes.
+    folder = Path(tempfile.mkdtemp(prefix="mschedx-") if work_dir is None else work_dir).absolute()
     # Records of earlier runs may be of other spaces, whose intrinsics are TVM's.
     ours = space is None and not (folder / RECORDS).exists()
     kinds = compat.own_space_kinds(resolved) if ours else None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import tvm
+import tvm_ffi
 from tvm.s_tir import Schedule, Trace
 from tvm.s_tir import meta_schedule as ms
+from tvm.s_tir.stmt import SBlock
 
 from mschedx import compat
 
@@ -50,6 +53,7 @@ def generate(
     elif isinstance(space, ms.SpaceGenerator):
         # A generator remembers the context it was last initialised with.
         space = space.clone()
+    require_distinct_names(_as_module(mod), space)
     with compat.only_intrinsics(target, kinds):
         context = ms.TuneContext(
             mod, target=target, space_generator=space, rand_state=1, num_threads=1
@@ -62,6 +66,37 @@ def generate(
     postprocs = context.space_generator.postprocs
     own = None if postprocs is None else Postprocs(with_ours(postprocs), context)
     return schedules, context.mod, own
+
+
+def require_distinct_names(mod: tvm.IRModule, space: Any = None) -> None:
+    """Refuse a function of which two blocks have one name, where rules make the space.
+
+    TVM looks blocks up by their names when it applies rules. Schedules that a user writes may do
+    without.
+
+    Raises
+    ------
+    UnsupportedTrace
+        Which name it is, in which function.
+    """
+    if not isinstance(space, str | ms.space_generator.PostOrderApply | None):
+        return
+    for variable, function in mod.functions_items():
+        if not isinstance(function, tvm.tirx.PrimFunc):
+            continue
+        found: list[str] = []
+
+        def note(block: Any, found: list[str] = found) -> None:
+            found.append(str(block.name_hint))
+
+        tvm_ffi.structural_walk(function.body, ((SBlock, note),))
+        names = Counter(found)
+        twice = [name for name, times in names.items() if times > 1]
+        if twice:
+            raise UnsupportedTrace(
+                f'expected blocks of different names in "{variable.name_hint}", since rules look '
+                f'them up by these; {names[twice[0]]} are called "{twice[0]}": rename all but one'
+            )
 
 
 def generator_of(traces: Sequence[Trace]) -> ms.SpaceGenerator:

@@ -63,6 +63,16 @@ def test_same_work_dir_measures_only_what_is_missing(tmp_path):
     assert len(more.database) == 10
 
 
+def test_a_result_reads_its_records_wherever_the_process_goes(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    result = tune(gemm(), trials=4, work_dir="run", **quick(Runner()))
+    monkeypatch.chdir("elsewhere")
+    assert len(result.trials()) == 4
+    assert all(path.is_file() for path in result.save().values())
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
 def test_a_second_function_in_the_same_work_dir_has_its_own_trials(tmp_path):
     tune(gemm(), trials=4, work_dir=tmp_path, **quick(Runner([1] * 4)))
     other = tune(gemm(64), trials=4, work_dir=tmp_path, **quick(Runner([2] * 4)))
