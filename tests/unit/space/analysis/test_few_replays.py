@@ -15,7 +15,7 @@ from mschedx.space.analysis.analyse import showing
 from mschedx.space.analysis.derive.varying_loops import constant_loops
 from mschedx.space.analysis.fit.symbolic import Gap
 from mschedx.space.analysis.policy import AnalysisPolicy
-from mschedx.space.analysis.read.probe import divides, random_configs, replayed
+from mschedx.space.analysis.read.probe import divides, gather_few, random_configs, replayed
 from mschedx.space.errors import UnsupportedTrace
 from mschedx.space.trace.design import Design
 
@@ -111,6 +111,19 @@ def test_nothing_is_analysed_of_which_nothing_replays(monkeypatch):
     for loops in (None, ()):
         with pytest.raises(UnsupportedTrace, match="none of 20"):
             analyse(design, loops=loops)
+
+
+def test_a_config_is_replayed_once_and_counts_as_often_as_it_came(replays):
+    mod = tvm.IRModule({"main": te.create_prim_func(te_workload.matmul(2, 2, 2))})
+    (sketch, *_) = sketches(mod, TARGETS["llvm"])
+    replays.clear()
+    few = gather_few(sketch.design, 40, np.random.default_rng(0))
+    distinct = np.unique(few.configs, axis=0)
+    assert not few.refused
+    assert len(replays) == len(distinct) < len(few.programs)
+    twice = few.and_of(sketch.design, few.configs)
+    assert len(replays) == len(distinct)
+    assert twice.programs == (*few.programs, *few.programs)
 
 
 def test_gaps_are_closed_by_as_few_configs_as_show_most():
