@@ -171,8 +171,9 @@ def best_of(
     pool = Scored.by(scorer, gather(space.sample(POOL, rng)))
     for _ in range(GENERATIONS):
         parents = pool.best(PARENTS).points
-        moved = gather(*(neighbours(space, parents, rng) for _ in range(4)))
-        pool = pool.merged(Scored.by(scorer, moved))
+        moved = Points.concatenate([neighbours(space, parents, rng) for _ in range(4)])
+        fresh = moved.distinct(pool.points.codes())
+        pool = pool.merged(Scored.by(scorer, fresh))
     if second is not None:
         best = pool.best(VERIFIED).points
         pool = Scored.by(ArrayScorer(second, space), best)

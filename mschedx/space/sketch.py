@@ -91,7 +91,8 @@ class Sketch:
             return self._given
         from .analysis import analyse
 
-        return analyse(self.design, loops=self._constant_loops if self._on_cpu else None)
+        # Where they were asked for before; otherwise the analysis finds them among its own replays.
+        return analyse(self.design, loops=self.__dict__.get("_constant_loops"))
 
     @cached_property
     def task(self) -> Task:
@@ -127,7 +128,7 @@ class Sketch:
         On a CPU no postproc of TVM rejects a program for its sizes, only for loops of varying
         extent, so that sampling there needs no analysis.
         """
-        early = self._on_cpu and self._given is None
+        early = self._on_cpu and self._given is None and "analysis" not in self.__dict__
         derived = self._constant_loops if early else self.analysis.constraints
         extra = (replace(c, names=c.names or self.names) for c in self._extra)
         return (*self.design.constraints, *derived, *extra)

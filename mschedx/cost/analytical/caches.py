@@ -51,7 +51,8 @@ def crowding(
     rows, spread = np.ones(extents.shape[1]), np.ones(extents.shape[1])
     found = [np.ones(extents.shape[1])]
     for position in reversed(range(len(extents))):
-        step = np.rint(np.nan_to_num(np.abs(access.strides[position])) * size)
+        stride = np.abs(access.strides[position])
+        step = np.rint(np.where(np.isnan(stride), 0.0, stride) * size)
         apart = (step >= runs[position + 1]) & (runs[position] == runs[position + 1])
         places = way_bytes / np.gcd(step.astype(np.int64), way_bytes)
         rows = rows * np.where(apart, extents[position], 1.0)

@@ -110,9 +110,10 @@ class Tile:
     def stride(self, access: AccessView) -> FloatArray:
         """Elements between the lanes of an access; 0 where it is the same for all."""
         found = np.zeros(len(self.lanes))
-        for position, chosen in enumerate(self.lane_loops):
-            stride = np.nan_to_num(access.strides[position], nan=1.0)
-            found = np.where(chosen > 0, stride, found)
+        for position in np.flatnonzero(self.lane_loops.any(axis=1)):
+            stride = access.strides[position]
+            stride = np.where(np.isnan(stride), 1.0, stride)
+            found = np.where(self.lane_loops[position] > 0, stride, found)
         return found
 
 
@@ -183,7 +184,7 @@ def _neighbours(view: StatementView, position: int) -> NDArray[np.bool_]:
     near = np.ones(len(view.lanes), dtype=np.bool_)
     limit = 1 if view.statement.is_reduction else _NEAR
     for access in view.accesses:
-        near &= np.nan_to_num(access.strides[position], nan=limit + 1.0) <= limit
+        near &= access.strides[position] <= limit  # not so where it is not known
     return near
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..algebra.constraints import Constraint
 from ..algebra.expression import IntArray
+from ..errors import UnsupportedTrace
 from .compose import Evidence, compose
 from .derive.varying_loops import constant_loops
 from .fit.accesses import STRIDE
@@ -89,12 +90,18 @@ def _analyse(
 ) -> Analysis:
     # What TVM rejects for its loops teaches nothing, so it is replayed no more once that is known.
     inside = design.within(loops or ())
-    wanted = policy.few + len(design.decisions)
-    few = gather_few(inside, wanted, rng)
-    if loops is None and any(reason == DYNAMIC for _, reason in few.refused):
+    wanted = policy.few + _freedom(design)
+    few: Probes | None = None
+    try:
+        few = gather_few(inside, wanted, rng)
+    except UnsupportedTrace:
+        if loops is not None:
+            raise
+    if loops is None and (few is None or any(reason == DYNAMIC for _, reason in few.refused)):
         loops = constant_loops(design, rng, few)
         inside = design.within(loops)
-        few = gather_few(inside, wanted, rng) if loops else few
+        few = gather_few(inside, wanted, rng) if loops or few is None else few
+    assert few is not None
     if policy.few and not few.refused and _alike(few):
         if divides(few.programs[0], really=True):
             # What an access with quotients touches depends on how tiles are aligned.
@@ -110,6 +117,11 @@ def _analyse(
         loops = constant_loops(design, rng, observed)
     evidence = _evidence(inside, observed, policy, Scrutiny(), rng)
     return compose(inside, replace(evidence, loops=tuple(loops)), rng)
+
+
+def _freedom(design: Design) -> int:
+    """How many numbers say what is decided: the last factor of a tile follows from the others."""
+    return sum(min(max(len(t.columns) - 1, 1), len(t.rows) - 1) for t in design.tables)
 
 
 def _alike(observed: Probes) -> bool:

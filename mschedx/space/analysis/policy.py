@@ -14,7 +14,7 @@ class AnalysisPolicy:
     seed : int
         Of the configs that are drawn. The result does not depend on it where it is exact.
     few : int
-        Replays, besides corners and one per decision, that are enough where every expression is
+        Replays, besides corners and one per open factor, that are enough where every expression is
         then the only one that agrees with them. Twice as many extreme ones are added where
         accesses have quotients. 0 goes for ``many`` at once.
     many : int

@@ -148,14 +148,14 @@ class _Reader:
     def _numbers(self, forms: Sequence[Affine | None]) -> Numbers:
         reach, steps = [], []
         for form, extents, cache in zip(forms, self.extents, self.caches):
-            if form not in cache:
+            known = cache.get(form)  # forms are nested: hashing one takes a while
+            if known is None:
                 loops = self.blocks[0].loops
                 plain = None if form is None else simplified(form, extents)
-                own = [*_steps(plain, loops, extents)]
-                cache[form] = (self._levels(plain, extents), own)
-            levels, own = cache[form]
-            reach.append(levels)
-            steps.append(own)
+                known = (self._levels(plain, extents), [*_steps(plain, loops, extents)])
+                cache[form] = known
+            reach.append(known[0])
+            steps.append(known[1])
         probes, n = len(forms), len(self.blocks[0].loops)
         return Numbers(
             np.array(reach, dtype=np.int64).reshape(probes, len(self.running)),

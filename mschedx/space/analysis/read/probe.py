@@ -218,23 +218,29 @@ def nothing_replays(reasons: Sequence[str]) -> UnsupportedTrace:
 
 @dataclass
 class _Draft:
-    """Probes being collected."""
+    """Probes being collected; a config that comes again is not replayed again, but counts again."""
 
     design: Design
     kept: list[IntArray] = field(default_factory=list)
     programs: list[Program] = field(default_factory=list)
     mods: list[Any] = field(default_factory=list)
     refused: list[tuple[IntArray, str]] = field(default_factory=list)
+    known: dict[bytes, tuple[Program, Any] | str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, design: Design, before: Probes) -> _Draft:
         """Begin with what was collected before."""
+        made = zip(before.configs, before.programs, before.mods)
+        known: dict[bytes, tuple[Program, Any] | str] = {
+            config.tobytes(): (program, mod) for config, program, mod in made
+        }
         return cls(
             design,
             list(before.configs),
             list(before.programs),
             list(before.mods),
             list(before.refused),
+            known | {config.tobytes(): reason for config, reason in before.refused},
         )
 
     def take(self, configs: IntArray, enough: int | None = None) -> None:
@@ -243,11 +249,18 @@ class _Draft:
             wanted = len(configs) if enough is None else enough - len(self.programs)
             if wanted <= 0:
                 return
-            for config, outcome in zip(
-                configs, in_threads(self._mod, list(configs[:wanted]), useful_threads())
-            ):
-                self._keep(config, outcome)
+            self._look(configs[:wanted])
+            for config in configs[:wanted]:
+                self._keep(config)
             configs = configs[wanted:]
+
+    def _look(self, configs: IntArray) -> None:
+        """Replay and read those of the configs [n, D] that are new."""
+        new = {config.tobytes(): config for config in configs}
+        new = {key: config for key, config in new.items() if key not in self.known}
+        outcomes = in_threads(self._mod, list(new.values()), useful_threads())
+        for key, outcome in zip(new, outcomes):
+            self.known[key] = _read(outcome)
 
     def _mod(self, config: IntArray) -> Any:
         try:
@@ -255,21 +268,28 @@ class _Draft:
         except InvalidSchedule as failure:
             return failure
 
-    def _keep(self, config: IntArray, outcome: Any) -> None:
-        if isinstance(outcome, InvalidSchedule):
-            self.refused.append((config, outcome.reason))
+    def _keep(self, config: IntArray) -> None:
+        known = self.known[config.tobytes()]
+        if isinstance(known, str):
+            self.refused.append((config, known))
             return
-        try:
-            program = extract(entry(outcome))
-        except DynamicExtent:
-            self.refused.append((config, DYNAMIC))
-            return
+        program, mod = known
         self.kept.append(config)
         self.programs.append(program)
-        self.mods.append(outcome)
+        self.mods.append(mod)
 
     def probes(self) -> Probes:
         if not self.kept:
             raise nothing_replays([reason for _, reason in self.refused])
         configs = np.array(self.kept, dtype=np.int64)
         return Probes(configs, tuple(self.programs), tuple(self.refused), tuple(self.mods))
+
+
+def _read(outcome: Any) -> tuple[Program, Any] | str:
+    """The program of a module and the module, or the reason why there is none."""
+    if isinstance(outcome, InvalidSchedule):
+        return outcome.reason
+    try:
+        return extract(entry(outcome)), outcome
+    except DynamicExtent:
+        return DYNAMIC

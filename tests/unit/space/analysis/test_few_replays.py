@@ -1,5 +1,7 @@
 """What an analysis replays: few programs where they settle all, for the same result."""
 
+import sys
+
 import numpy as np
 import pytest
 import tvm
@@ -13,8 +15,12 @@ from mschedx.space.analysis.analyse import showing
 from mschedx.space.analysis.derive.varying_loops import constant_loops
 from mschedx.space.analysis.fit.symbolic import Gap
 from mschedx.space.analysis.policy import AnalysisPolicy
-from mschedx.space.analysis.read.probe import random_configs
+from mschedx.space.analysis.read.probe import divides, gather_few, random_configs, replayed
+from mschedx.space.errors import UnsupportedTrace
 from mschedx.space.trace.design import Design
+
+# The package names the function, which hides its module.
+analyse_module = sys.modules[analyse.__module__]
 
 
 @pytest.fixture
@@ -58,6 +64,66 @@ def test_few_replays_say_what_many_say(workload, replays):
     for name in first.keys() & second.keys():
         np.testing.assert_array_equal(first[name], second[name], err_msg=name)
     assert not set(few.unresolved) - set(many.unresolved)
+
+
+def test_loops_are_looked_for_among_the_replays_of_an_analysis(replays):
+    """Weights laid out in blocks are read with quotients, so that all loops are looked at."""
+    func = te.create_prim_func(te_workload.matmul(64, 64, 64))
+    mod = tvm.IRModule({"main": func.with_attr("layout_free_buffers", [1])})
+    (sketch, *_) = sketches(mod, TARGETS["llvm"])
+    assert divides(replayed(sketch.design, sketch.design.default_config()[None]).programs[0])
+    replays.clear()
+    together = analyse(sketch.design)
+    number = len(replays)
+    replays.clear()
+    loops = constant_loops(sketch.design, np.random.default_rng(0))
+    apart = analyse(sketch.design, loops=loops)
+    assert number < 0.8 * len(replays)
+    assert together.constraints == apart.constraints
+
+
+def test_where_no_first_replay_has_constant_loops_their_rule_is_found_first(monkeypatch):
+    """Most random tiles of a transposed convolution of TVM's space leave loops that vary."""
+    (design, *_) = designs("conv2d-transposed", "llvm")
+    loops = constant_loops(design, np.random.default_rng(0))
+    gathered = analyse_module.gather_few
+
+    def unlucky(asked, wanted, rng):
+        if asked is design:
+            raise UnsupportedTrace("none of 20 configs of this design replays")
+        return gathered(asked, wanted, rng)
+
+    monkeypatch.setattr(analyse_module, "gather_few", unlucky)
+    found = analyse(design).constraints
+    configs = random_configs(design, 500, np.random.default_rng(7))
+    first, second = (np.all([c.holds(configs) for c in some], axis=0) for some in (loops, found))
+    np.testing.assert_array_equal(first, second)
+    assert not first.all()
+
+
+def test_nothing_is_analysed_of_which_nothing_replays(monkeypatch):
+    (design, *_) = designs("gemm", "llvm")
+
+    def unlucky(*_):
+        raise UnsupportedTrace("none of 20 configs of this design replays")
+
+    monkeypatch.setattr(analyse_module, "gather_few", unlucky)
+    for loops in (None, ()):
+        with pytest.raises(UnsupportedTrace, match="none of 20"):
+            analyse(design, loops=loops)
+
+
+def test_a_config_is_replayed_once_and_counts_as_often_as_it_came(replays):
+    mod = tvm.IRModule({"main": te.create_prim_func(te_workload.matmul(2, 2, 2))})
+    (sketch, *_) = sketches(mod, TARGETS["llvm"])
+    replays.clear()
+    few = gather_few(sketch.design, 40, np.random.default_rng(0))
+    distinct = np.unique(few.configs, axis=0)
+    assert not few.refused
+    assert len(replays) == len(distinct) < len(few.programs)
+    twice = few.and_of(sketch.design, few.configs)
+    assert len(replays) == len(distinct)
+    assert twice.programs == (*few.programs, *few.programs)
 
 
 def test_gaps_are_closed_by_as_few_configs_as_show_most():
