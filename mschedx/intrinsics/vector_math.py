@@ -1,19 +1,20 @@
 """Functions in vectors: C[lanes] = f(A[lanes]), f(A - b), f(A + b); f is one of `FUNCTIONS`.
 
-exp, sigmoid, tanh and erf stand for themselves, gelu for ``x * (0.5 + erf(x * √½) * 0.5)``, which
-is how Relax writes it and what tiles of products end in.
+exp, log, sigmoid, tanh and erf stand for themselves, gelu for ``x * (0.5 + erf(x * √½) * 0.5)``,
+which is how Relax writes it and what tiles of products end in.
 
-TVM emits ``llvm.exp`` on vectors, which LLVM without a vector math library takes apart into calls
-of ``expf``, and calls ``erff`` for every lane. The functions here are LLVM assembly without target
-intrinsics, so every CPU has them; :mod:`mschedx.space.rules.elementwise` puts them where a block's
-expression is one of the forms.
+TVM emits ``llvm.exp`` and ``llvm.log`` on vectors, which LLVM without a vector math library takes
+apart into calls of ``expf`` and ``logf``, and calls ``erff`` for every lane. The functions here are
+LLVM assembly without target intrinsics, so every CPU has them;
+:mod:`mschedx.space.rules.elementwise` puts them where a block's expression is one of the forms.
 
 Accuracy
 --------
 Against float64, where multiply-adds are fused (FMA3 on x86): exp is within 1.014 ulp, denormal
-results too, and sigmoid within 2.41 ulp, over all 2^32 arguments; tanh is within 1.3 ulp and erf
-within 1.09 over every 64th; gelu within 1.3 ulp of its argument. Results overflow to inf and
-underflow to 0 where the exact ones do; nan gives nan, exp(-inf) = 0, tanh(±inf) = erf(±inf) = ±1.
+results too, log within 0.807, denormal arguments too, and sigmoid within 2.41 ulp, over all 2^32
+arguments; tanh is within 1.3 ulp and erf within 1.09 over every 64th; gelu within 1.3 ulp of its
+argument. Results overflow to inf and underflow to 0 where the exact ones do; nan gives nan,
+exp(-inf) = 0, log(±0) = -inf, log of less is nan, tanh(±inf) = erf(±inf) = ±1.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from tvm.tirx import PrimFunc
 
 from .build import T, prim_func, register_once
 
-FUNCTIONS = ("exp", "sigmoid", "tanh", "erf", "gelu")
+FUNCTIONS = ("exp", "log", "sigmoid", "tanh", "erf", "gelu")
 ARGUMENTS = ("a", "a_minus_scalar", "a_minus_vector", "a_plus_scalar", "a_plus_vector")
 LANES = (16, 8, 4)
 
@@ -189,6 +190,7 @@ _ROUND = 12582912.0
 _ROUND_BITS = 0x4B400000
 
 # Minimax fits of this module's own, constant term first: (e^r - 1 - r) / r² for |r| <= ln(2) / 2;
+# (log(1 + r) - r + r² / 2) / r³ for √½ <= 1 + r <= √2;
 # (tanh(x) / x - 1) / x² in x² for |x| <= 0.625; erf(x) / x - 1 in x² for |x| <= 0.84375;
 # -log(erfc(x)) / x for 0.84375 <= x <= 4.
 _EXP = tuple(
@@ -197,6 +199,23 @@ _EXP = tuple(
         ("0x1.fffffcp-2", "0x1.55549p-3", "0x1.5558f8p-5", "0x1.123b02p-7", "0x1.6a2256p-10"),
     )
 )
+_LOG = tuple(
+    map(
+        float.fromhex,
+        (
+            "0x1.555548p-2",
+            "-0x1.000008p-2",
+            "0x1.99a47ap-3",
+            "-0x1.555b94p-3",
+            "0x1.233abap-3",
+            "-0x1.fc3c1ep-4",
+            "0x1.e6df46p-4",
+            "-0x1.ddaa44p-4",
+            "0x1.13cf10p-4",
+        ),
+    )
+)
+_SQRT_HALF_BITS = 0x3F3504F3
 _TANH = tuple(
     map(
         float.fromhex,
@@ -305,6 +324,30 @@ def _exp(lanes: int) -> str:
     return f.function(_name("exp", lanes), f.binary("fmul", value, f.power_of_two(rest)))
 
 
+def _log(lanes: int) -> str:
+    """log(x) = n * ln 2 + log(1 + r) with x = 2**n * (1 + r) and 1 + r from √½ to √2."""
+    f = _Body(lanes)
+    smallest = float(np.finfo(np.float32).tiny)
+    scaled = f.binary("fmul", "%x", f.number(2.0**23))
+    normal = f.select("olt", "%x", f.number(smallest), scaled, "%x")
+    shift = f.select("olt", "%x", f.number(smallest), f.number(-23.0), f.number(0.0))
+    bits = f.add(f"bitcast {f.float} {normal} to {f.int}")
+    above = f.binary("sub", bits, f.integer(_SQRT_HALF_BITS))
+    exponent = f.binary("ashr", above, f.integer(23))
+    rest = f.binary("sub", bits, f.binary("shl", exponent, f.integer(23)))
+    r = f.binary("fsub", f.add(f"bitcast {f.int} {rest} to {f.float}"), f.number(1.0))
+    n = f.binary("fadd", f.add(f"sitofp {f.int} {exponent} to {f.float}"), shift)
+    square = f.binary("fmul", r, r)
+    cube = f.binary("fmul", square, r)
+    value = f.fma(f.polynomial(r, _LOG), cube, f.binary("fmul", n, f.number(_LN2_LOW)))
+    value = f.binary("fadd", f.fma(square, f.number(-0.5), value), r)
+    value = f.fma(n, f.number(_LN2_HIGH), value)
+    value = f.select("oeq", "%x", f.number(math.inf), "%x", value)
+    # Comparisons with nan are false, so that it ends up where the numbers below zero do.
+    below = f.select("oeq", "%x", f.number(0.0), f.number(-math.inf), f.number(math.nan))
+    return f.function(_name("log", lanes), f.select("ogt", "%x", f.number(0.0), value, below))
+
+
 def _sigmoid(lanes: int) -> str:
     """1 / (1 + e) for x >= 0 and e / (1 + e) below, e = exp(-abs(x)): nothing overflows."""
     f = _Body(lanes)
@@ -364,7 +407,7 @@ def vector_source(lanes: int) -> str:
         f"declare {vector} @llvm.{name}.v{lanes}f32({', '.join([vector] * count)})"
         for name, count in (("fmuladd", 3), ("fabs", 1), ("copysign", 2))
     ]
-    functions = (_exp, _sigmoid, _tanh, _erf, _gelu)
+    functions = (_exp, _log, _sigmoid, _tanh, _erf, _gelu)
     return "\n".join([*declared, "", *(write(lanes) for write in functions)])
 
 

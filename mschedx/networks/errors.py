@@ -30,17 +30,29 @@ class DynamicShape(NetworkError):
 class UnsupportedOperators(NetworkError):
     """Operators that TVM's importer does not know.
 
+    Parameters
+    ----------
+    operators : sequence of str
+        All of them.
+    why : str
+        The importer's reason where it names none.
+    instead : str
+        What to do, where torch cannot run them.
+
     Attributes
     ----------
     operators : tuple of str
     """
 
-    def __init__(self, operators: Sequence[str], why: str = "") -> None:
+    def __init__(self, operators: Sequence[str], why: str = "", instead: str = "") -> None:
         self.operators = tuple(operators)
         listed = ", ".join(operators) or "(not named)"
+        instead = instead or (
+            "use torch.compile(model, backend='mschedx'), which leaves them to torch and tunes the "
+            "parts of the graph around them"
+        )
         super().__init__(
             f"TVM cannot import the operators {listed} of this network"
             + (f" ({why})" if why else "")
-            + "; write them with others, or use torch.compile(model, backend='mschedx'), which "
-            "leaves the part of the graph that holds them to torch"
+            + f"; write them with others, or {instead}"
         )

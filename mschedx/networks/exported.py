@@ -117,6 +117,15 @@ def _unflattened(exported: Any, signature: Signature, tensors: list[Any]) -> Any
     return pytree.tree_unflatten(leaves, exported.call_spec.in_spec)
 
 
+def decomposed(exported: Any) -> Any:
+    """Write an exported program in torch's core operators, attention left in one piece."""
+    import torch
+
+    table = torch.export.default_decompositions()
+    table.pop(torch.ops.aten.scaled_dot_product_attention.default, None)
+    return exported.run_decompositions(table)
+
+
 def to_relax(exported: Any) -> tvm.IRModule:
     """Translate to a Relax module with weights as constants, attention left in one piece.
 
@@ -127,10 +136,8 @@ def to_relax(exported: Any) -> tvm.IRModule:
     import torch
     from tvm.relax.frontend.torch import from_exported_program
 
-    table = torch.export.default_decompositions()
-    table.pop(torch.ops.aten.scaled_dot_product_attention.default, None)
     with torch.no_grad(), quiet_export():
-        exported = exported.run_decompositions(table)
+        exported = decomposed(exported)
         _require_pure(exported)
         try:
             return from_exported_program(exported, run_ep_decomposition=False)
@@ -150,7 +157,7 @@ def _unsupported(message: str) -> tuple[list[str], str]:
     """The operators that the importer names, and its reason where it names none."""
     _, found, rest = message.partition("Unsupported function types")
     names = [name.strip(" '\"[]") for name in rest.split(",")] if found else []
-    return [name for name in names if name], "" if found else message.strip()[:300]
+    return sorted(name for name in names if name), "" if found else message.strip()[:300]
 
 
 def _signature(exported: Any, example_inputs: Any) -> tuple[list[Any], Signature]:

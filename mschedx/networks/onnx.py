@@ -9,6 +9,8 @@ import tvm
 
 from .errors import NetworkError, UnsupportedOperators
 
+_INSTEAD = "split the file there, tune what comes before and after, and run them elsewhere"
+
 
 def import_onnx(path: Path) -> tvm.IRModule:
     """Read an ONNX file as a Relax module with its weights bound.
@@ -39,8 +41,15 @@ def import_proto(proto: Any) -> tvm.IRModule:
     try:
         mod = from_onnx(proto, keep_params_in_input=False)
     except (NotImplementedError, tvm.error.OpNotImplemented) as error:
-        raise UnsupportedOperators([], str(error).strip().splitlines()[-1][:300]) from error
+        raise UnsupportedOperators(*_unsupported(str(error)), instead=_INSTEAD) from error
     return mod
+
+
+def _unsupported(message: str) -> tuple[list[str], str]:
+    """The operators that the importer names, and its reason where it names none."""
+    last = message.strip().splitlines()[-1]
+    _, found, listed = last.partition("not supported for frontend ONNX: ")
+    return (sorted(listed.split(", ")), "") if found else ([], last[:300])
 
 
 def _package() -> Any:

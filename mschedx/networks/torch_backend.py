@@ -3,7 +3,8 @@
 Torch hands over a graph with its weights as arguments. They are taken for constants, as with its
 own freezing; a call with other weights, or with weights that were written to, makes a new artefact
 from the same records. There is one artefact for each combination of input shapes, up to a bound;
-beyond it, and for what cannot be tuned, torch runs the graph itself, and a warning says so.
+beyond it, and for what cannot be tuned, torch runs the graph itself, and a warning says so. Around
+operators that TVM does not know the graph is cut into parts, of which torch runs theirs alone.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import torch
 
 from mschedx.measure.failures import MachineTrouble
 
+from .errors import UnsupportedOperators
+from .torch_parts import Frozen, cut, replace_parts
 from .tuning import tune_model
 
 _KNOWN = (
@@ -121,7 +124,10 @@ class _Dispatch:
 
     def __call__(self, *args: Any) -> Any:
         if _needs_gradients(args):
-            self._warn("gradients are asked for; call it under torch.no_grad() to use the artefact")
+            self._leave(
+                "a graph",
+                "gradients are asked for; call it under torch.no_grad() to use the artefact",
+            )
             return self._graph(*args)
         weights = [arg for arg, fixed in zip(args, self._fixed) if fixed]
         inputs = [arg for arg, fixed in zip(args, self._fixed) if not fixed]
@@ -142,67 +148,75 @@ class _Dispatch:
         """Tune and compile for these inputs; None, and a warning, where that is not possible."""
         count = sum(artefact is not None for artefact in self._artefacts.values())
         if count >= self._options.max_artefacts:
-            self._warn(
+            self._leave(
+                "a graph",
                 f"it has {count} artefacts, one for each combination of shapes and weights, and "
-                "max_artefacts allows no more"
+                "max_artefacts allows no more",
             )
             return None
         tensors = tuple(value for value in inputs if isinstance(value, torch.Tensor))
-        frozen = _Frozen(self._graph, self._fixed, args).eval()
+        frozen = Frozen(self._graph, self._fixed, args).eval()
         try:
-            result = tune_model(
-                frozen,
-                tensors,
-                trials_per_task=self._options.trials_per_task,
-                work_dir=self._options.work_dir,
-                **{"progress": False, **self._options.tuning},
-            )
-            if result.interrupted:
-                # Tasks that were not measured are unscheduled: nothing to go on with.
-                raise KeyboardInterrupt(f"what was measured is in {result.work_dir}")
-            return result.compile()
+            return self._tuned(frozen, tensors)
+        except UnsupportedOperators as error:
+            if error.operators:
+                return self._in_parts(frozen, tensors, error)
+            self._leave("a graph", error)
         except MachineTrouble:
             raise
         except Exception as error:  # of torch.export and of TVM's importer there are many kinds
-            self._warn(f"{type(error).__name__}: {str(error).strip().splitlines()[0][:500]}")
-            return None
+            self._leave("a graph", error)
+        return None
 
-    def _warn(self, why: str) -> None:
-        if why in self._warned:
-            return
-        self._warned.add(why)
+    def _tuned(self, module: torch.nn.Module, tensors: Sequence[torch.Tensor]) -> Any:
+        result = tune_model(
+            module,
+            tuple(tensors),
+            trials_per_task=self._options.trials_per_task,
+            work_dir=self._options.work_dir,
+            **{"progress": False, **self._options.tuning},
+        )
+        if result.interrupted:
+            # Tasks that were not measured are unscheduled: nothing to go on with.
+            raise KeyboardInterrupt(f"what was measured is in {result.work_dir}")
+        return result.compile()
+
+    def _in_parts(
+        self, frozen: torch.nn.Module, tensors: Sequence[torch.Tensor], error: UnsupportedOperators
+    ) -> Callable[..., Any] | None:
+        """Tune the parts around unknown operators, which torch runs; None where nothing is left."""
+
+        def make(part: torch.nn.Module, inputs: tuple[Any, ...]) -> Callable[..., Any] | None:
+            try:
+                return self._tuned(part, inputs)
+            except MachineTrouble:
+                raise
+            except Exception as reason:  # as for a whole graph
+                self._leave("a part of a graph", reason)
+                return None
+
+        parts = cut(frozen, tensors, error.operators)
+        count = replace_parts(parts, tensors, make)
+        if not count:
+            self._leave("a graph", error)
+            return None
+        self._warn(
+            f"the operators {', '.join(error.operators)} are left to torch, for TVM cannot import "
+            f"them; {count} parts of the graph around them are tuned"
+        )
+        return parts.whole
+
+    def _leave(self, what: str, why: Exception | str) -> None:
+        if isinstance(why, Exception):
+            why = f"{type(why).__name__}: {str(why).strip().splitlines()[0][:500]}"
         calls = [node for node in self._graph.graph.nodes if node.op.startswith("call")]
         first = f" beginning with {calls[0].name}" if calls else ""
-        warnings.warn(
-            f"a graph of {len(calls)} operators{first} is left to torch: {why}", stacklevel=3
-        )
+        self._warn(f"{what} of {len(calls)} operators{first} is left to torch: {why}")
 
-
-class _Frozen(torch.nn.Module):
-    """A captured graph as a module of its input tensors; weights and sizes are part of it."""
-
-    def __init__(
-        self, graph: torch.fx.GraphModule, fixed: Sequence[bool], args: Sequence[Any]
-    ) -> None:
-        super().__init__()
-        self.graph_module = graph
-        self._plan: list[Any] = []
-        for place, (arg, is_fixed) in enumerate(zip(args, fixed)):
-            if is_fixed:
-                self.register_buffer(f"weight_{place}", arg.detach())
-                self._plan.append(f"weight_{place}")
-            else:
-                self._plan.append(None if isinstance(arg, torch.Tensor) else arg)
-
-    def forward(self, *tensors: torch.Tensor) -> Any:
-        given = iter(tensors)
-        args = []
-        for planned in self._plan:
-            if planned is None:
-                args.append(next(given))
-            else:
-                args.append(getattr(self, planned) if isinstance(planned, str) else planned)
-        return self.graph_module(*args)
+    def _warn(self, text: str) -> None:
+        if text not in self._warned:
+            self._warned.add(text)
+            warnings.warn(text, stacklevel=4)
 
 
 def _needs_gradients(args: Sequence[Any]) -> bool:

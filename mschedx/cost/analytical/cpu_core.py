@@ -23,6 +23,7 @@ CYCLES: Mapping[str, float] = {
     "select": 0.5,
     "cast": 0.5,
     "call.exp": 12.0,
+    "call.log": 12.0,
     "call.tanh": 20.0,
     "call.erf": 20.0,
     "call.sigmoid": 16.0,

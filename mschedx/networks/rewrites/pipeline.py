@@ -10,6 +10,7 @@ from .attention import split_attention
 from .channels_last import turn_channels
 from .constants import fold_constants
 from .free_layouts import free_layouts
+from .powers import expand_powers
 from .reshapes import sink_reshapes
 from .scales import fold_scales
 from .transposed import split_phases
@@ -38,8 +39,8 @@ def simplify(
     mod = _transform.CanonicalizeBindings()(mod)
     turned = (turn_channels,) if channels_last else ()
     turned += (use_winograd,) if winograd else ()
-    rewrites = (fold_constants, fold_scales, split_phases, *turned, split_attention, sink_reshapes)
-    for rewrite in rewrites:
+    first = (fold_constants, expand_powers, fold_scales, split_phases)
+    for rewrite in (*first, *turned, split_attention, sink_reshapes):
         mod = rewrite(mod)
     return mod
 

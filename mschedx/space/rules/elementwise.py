@@ -43,13 +43,23 @@ def vectorise_innermost(sch: Any, block: Any, lanes: int) -> Any:
     -------
     ``for i: X[i] = ...``  →  ``for i0: vectorise i1 < lanes: X[i0·lanes + i1] = ...``
     """
+    outer, inner = split_lanes(sch, block, lanes)
+    if inner is not None:
+        vectorise(sch, block, inner)
+    return outer
+
+
+def split_lanes(sch: Any, block: Any, lanes: int) -> tuple[Any, Any | None]:
+    """Split ``lanes`` iterations off the block's innermost loop, if they divide it.
+
+    Returns the loop around them and theirs, or the innermost loop as it is and None.
+    """
     innermost = sch.get_loops(block)[-1]
     extent = sch.get(innermost).extent
     if lanes == 1 or not isinstance(extent, IntImm) or int(extent) % lanes:
-        return innermost
+        return innermost, None
     outer, inner = sch.split(innermost, [None, lanes])
-    vectorise(sch, block, inner)
-    return outer
+    return outer, inner
 
 
 def parallelise_copy(sch: Any, block: Any, lanes: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from tvm.tirx import IndexMap
 
 from .contraction import Contraction, match_contraction
-from .register_tile import is_parameter, reads_in_place
+from .epilogue import as_one_block, is_parameter, reads_in_place
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,7 @@ def patch_matrix(
     width = contraction.extents[pixels[-1]]
     extents = contraction.extents
 
+    as_one_block(sch, block)
     copy = sch.reindex(block, ("read", image.index))
     region = sch.get(block).reads[image.index]
     own = _axes_of(sch.get(block), region)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from tvm.ir.utils import derived_object
@@ -12,6 +13,7 @@ from mschedx.hardware import Hardware
 from mschedx.intrinsics.vector_math import LANES, find_vector_function
 
 from .contraction import match_contraction
+from .epilogue import as_one_block, epilogue_of
 
 
 @derived_object
@@ -23,9 +25,11 @@ class KeepFunctions(PyScheduleRule):
     None of its own. ``s[i] = sigmoid(x[i]); y[i] = x[i] * s[i]`` stays two blocks, for
     ``x[i] * sigmoid(x[i])`` is no form of :mod:`mschedx.intrinsics.vector_math`, while
     ``z[i] = x[i] + b[i]; s[i] = sigmoid(z[i])`` becomes ``sigmoid(x[i] + b[i])``, which is one.
-    Functions with a contraction keep no such blocks: their epilogue is one block. But
-    ``p[i, j] = e[i, j] / s[i]; o[i, k] += p[i, j] * v[j, k]`` stays two blocks, for otherwise every
-    quotient would be computed for every k, and no rule tiles a product of three.
+    Likewise ``p[i, j] = e[i, j] / s[i]; o[i, k] += p[i, j] * v[j, k]`` stays two blocks, for
+    otherwise every quotient would be computed for every k, and no rule tiles a product of three.
+
+    Functions with a contraction keep vector functions only in its elementwise epilogue, and only
+    where the whole of it is no form.
 
     Parameters
     ----------
@@ -44,21 +48,37 @@ class KeepFunctions(PyScheduleRule):
         self.rule._initialize_with_tune_context(context)
 
     def apply(self, sch: Schedule, block: Any) -> list[Schedule]:
-        blocks = _leaves(sch)
-        keeps = match_contraction
-        kept = {name for name, leaf in blocks.items() if match_contraction(leaf)}
-        if not kept:
-            keeps = self._has_function
-            kept = {name for name, leaf in blocks.items() if self._has_function(leaf)}
+        kept = self._kept(sch)
         if not kept:
             return list(self.rule.apply(sch, block))
         # The rule may change what it is given.
         found = list(self.rule.apply(sch.copy(), block))
         for inlined in found:
             after = _leaves(inlined)
-            if any(name not in after or not keeps(after[name]) for name in kept):
+            if any(name not in after or not keeps(after[name]) for name, keeps in kept.items()):
                 return [sch]
         return found
+
+    def _kept(self, sch: Schedule) -> dict[str, Callable[[Any], Any]]:
+        """The blocks to keep by name, and what each has to remain."""
+        blocks = _leaves(sch)
+        products = [name for name, leaf in blocks.items() if match_contraction(leaf)]
+        functions = [name for name, leaf in blocks.items() if self._has_function(leaf)]
+        if products:
+            inside = self._in_epilogue(sch, products[0]) if len(products) == 1 else ()
+            functions = [name for name in functions if name in inside]
+        kept: dict[str, Callable[[Any], Any]] = dict.fromkeys(products, match_contraction)
+        return kept | dict.fromkeys(functions, self._has_function)
+
+    def _in_epilogue(self, sch: Any, product: str) -> list[str]:
+        """The blocks of a contraction's epilogue; none where one block of them all is a form."""
+        blocks = epilogue_of(sch, sch.get_sblock(product))
+        names = [sch.get(one).name_hint for one in blocks]
+        if not names:
+            return []
+        whole = sch.copy()
+        as_one_block(whole, whole.get_sblock(product))
+        return [] if self._has_function(whole.get(whole.get_sblock(names[-1]))) else names
 
     def _has_function(self, block: Any) -> bool:
         extents = [iv.dom.extent for iv in block.iter_vars]

@@ -15,7 +15,8 @@ from tvm.s_tir.meta_schedule.schedule_rule import PyScheduleRule
 from mschedx.hardware import Hardware
 
 from . import register_tile as tile
-from .contraction import Contraction, find_contraction
+from .contraction import Contraction, find_contraction, match_contraction
+from .epilogue import as_one_block
 from .free_layouts import is_free, pack_ahead, panels_of_vectors
 from .im2col import patch_matrix
 
@@ -133,7 +134,7 @@ def _tile_patches(
         # A branch for every pixel, and unrolled, would take LLVM minutes.
         sch.reverse_compute_at(patches.reader, loops.rows[-1], preserve_unit_loops=True)
     else:
-        tile.attach_write_back(sch, patches.reader, contraction, limits, loops)
+        tile.attach_write_back(sch, [patches.reader], contraction, limits, loops)
     tile.place_copy(sch, patches.copy, loops.panel, patches.run)
     sch.decompose_reduction(block, loops.reduction)
     return sch
@@ -193,10 +194,14 @@ class PackedTile(PyScheduleRule):
 
     def apply(self, sch: Schedule, block: Any) -> list[Schedule]:
         try:
-            return packed_tiles(sch, block, self.hardware, im2col=self.im2col) or [sch]
+            found = packed_tiles(sch, block, self.hardware, im2col=self.im2col)
         except ScheduleError:
             # A producer or consumer that cannot be moved: the block keeps its other rules.
-            return [sch]
+            found = []
+        if not found and match_contraction(sch.get(block)):
+            # No other rule tiles contractions that have an epilogue of several blocks.
+            as_one_block(sch, block)
+        return found or [sch]
 
     def clone(self) -> Any:
         return PackedTile(self.hardware, im2col=self.im2col)

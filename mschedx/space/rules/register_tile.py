@@ -14,7 +14,8 @@ from mschedx.hardware import Hardware
 from mschedx.intrinsics.x86_transpose import Transpose, find_transpose
 
 from .contraction import Contraction, Operand
-from .elementwise import parallelise_copy, vectorise_innermost
+from .elementwise import parallelise_copy, split_lanes, vectorise, vectorise_innermost
+from .epilogue import as_one_block, epilogue_of, is_parameter
 from .typical import sample_tile
 
 
@@ -92,10 +93,12 @@ def padding_factors(contraction: Contraction, limits: TileLimits) -> list[int] |
 
 def pad(sch: Any, block: Any, factors: list[int]) -> Any:
     """Pad a product's axes with zeros to multiples of ``factors``; returns ``sch``."""
+    before = sch.get(block).writes[0].source
     sch.pad_einsum(block, factors)
-    for crop in sch.get_consumers(block):
+    cropped = not sch.get(block).writes[0].source.same_as(before)
+    for crop in sch.get_consumers(block) if cropped else ():
         # The crop of the padded result folds into the epilogue that reads it, if there is one.
-        if len(sch.get_consumers(crop)) == 1:
+        if len(sch.get_consumers(crop)) == 1 or epilogue_of(sch, crop):
             sch.compute_inline(crop)
     return sch
 
@@ -292,73 +295,50 @@ def permute_last(sch: Any, block: Any, buffer: tuple[str, int], rank: int, dim: 
     sch.transform_layout(block, buffer, lambda *index: [index[d] for d in order])
 
 
-def add_write_back(sch: Any, block: Any, contraction: Contraction) -> Any:
-    """Give the result tile a reader of its own: the fused epilogue, or a copy."""
-    consumers = sch.get_consumers(block)
-    output = sch.get(block).writes[0].source
-    # A result that the caller gets, too, keeps its layout.
-    fits = (
-        len(consumers) == 1
-        and not is_parameter(sch, output)
-        and reads_in_place(sch, consumers[0], output)
-        and _is_inside(sch, consumers[0], contraction)
-    )
-    reader = consumers[0] if fits else sch.cache_write(block, 0, "global")
-    dim = contraction.output_plain.index(contraction.vector)
-    permute_last(sch, block, ("write", 0), len(contraction.output_plain), dim)
-    return reader
-
-
-def is_parameter(sch: Any, buffer: Any) -> bool:
-    """Whether a buffer comes from the caller."""
-    function = next(iter(sch.mod.functions.values()))
-    return any(buffer.same_as(parameter) for parameter in function.params)
-
-
-def reads_in_place(sch: Any, consumer: Any, buffer: Any) -> bool:
-    """Whether a block reads of a buffer the very element that it is at, and no other.
-
-    One that shifts or turns what it reads must not be computed tile by tile: TVM visits those of
-    its points only that read the tile (``reverse_compute_at``), and of ``i > 0 ? x[i - 1] : 0``
-    the first would never be.
-    """
-    body: Any = sch.get(consumer)
-    own = list(body.iter_vars)
-    reads = [region.region for region in body.reads if region.source.same_as(buffer)]
-    return all(
-        len(region) == len(own) and all(_is_axis(bounds, iv) for bounds, iv in zip(region, own))
-        for region in reads
-    )
-
-
-def _is_axis(bounds: Any, axis: Any) -> bool:
-    """Whether one dimension of a region is the one element at which an axis is."""
-    if not (isinstance(bounds.extent, tirx.IntImm) and int(bounds.extent) == 1):
-        return False
-    only = isinstance(axis.dom.extent, tirx.IntImm) and int(axis.dom.extent) == 1
-    return bounds.min.same_as(axis.var) or (only and isinstance(bounds.min, tirx.IntImm))
-
-
-def _is_inside(sch: Any, consumer: Any, contraction: Contraction) -> bool:
-    """Whether the consumer visits points of the output only, and ends there."""
-    body: Any = sch.get(consumer)
-    extents = [int(iv.dom.extent) for iv in body.iter_vars]
+def add_write_back(sch: Any, block: Any, contraction: Contraction) -> list[Any]:
+    """Give the result tile readers of its own, in their order: the fused epilogue, or a copy."""
+    readers = epilogue_of(sch, block)
     output = [contraction.extents[axis] for axis in contraction.output_plain]
+    extents = [int(iv.dom.extent) for iv in sch.get(readers[-1]).iter_vars] if readers else []
     # A crop of a padded result is shorter than what it reads.
     inside = len(extents) == len(output) and all(e <= o for e, o in zip(extents, output))
-    return body.init is None and inside and not sch.get_consumers(consumer)
+    if extents != output or contraction.output_plain[-1] != contraction.vector:
+        # No vector function is computed at the margin of a crop, or across vectors.
+        as_one_block(sch, block)
+        readers = readers[-1:]
+    # A result that the caller gets, too, keeps its layout.
+    if not inside:
+        readers = [sch.cache_write(block, 0, "global")]
+    dim = contraction.output_plain.index(contraction.vector)
+    permute_last(sch, block, ("write", 0), len(contraction.output_plain), dim)
+    return readers
 
 
 def attach_write_back(
-    sch: Any, reader: Any, contraction: Contraction, limits: TileLimits, loops: Loops
+    sch: Any, readers: list[Any], contraction: Contraction, limits: TileLimits, loops: Loops
 ) -> None:
-    """Read each result tile as soon as it is done."""
+    """Read each result tile as soon as it is done, vector by vector.
+
+    Rewrite
+    -------
+    ``for i, j: S[i, j] = sigmoid(T[i, j])``, ``for i, j: Y[i, j] = T[i, j] * S[i, j]``  →
+    ``unroll i2, j2: { vectorise jv: S[...] = sigmoid(T[...]); vectorise jv: Y[...] = ... }``
+    """
     # Unit loops are kept: a structure that depended on a factor being 1 would be two sketches.
-    sch.reverse_compute_at(reader, loops.rows[-1], preserve_unit_loops=True)
+    for reader in readers:
+        sch.reverse_compute_at(reader, loops.rows[-1], preserve_unit_loops=True)
     if contraction.output_plain[-1] != contraction.vector:
         return
-    *tile, _ = sch.get_loops(reader)[-len(contraction.output_plain) :]
-    vectors = vectorise_innermost(sch, reader, limits.lanes)
+    *before, last = readers
+    *tile, _ = sch.get_loops(last)[-len(contraction.output_plain) :]
+    vectors, lane = split_lanes(sch, last, limits.lanes)
+    for reader in reversed(before):
+        sch.compute_at(reader, vectors, preserve_unit_loops=True)
+    # No primitive moves a block once one that reads it is an intrinsic.
+    if lane is not None:
+        vectorise(sch, last, lane)
+    for reader in before:
+        vectorise_innermost(sch, reader, limits.lanes)
     # Constant indices let the whole tile live in registers from the first zero to the last store.
     for loop in (*tile, vectors):
         sch.unroll(loop)

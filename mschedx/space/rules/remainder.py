@@ -13,8 +13,8 @@ from tvm.tirx import ForKind, IterVar
 from mschedx.hardware import Hardware
 
 from .elementwise import parallelise_copy
+from .epilogue import is_parameter
 from .fused_rows import fuse_rows
-from .register_tile import is_parameter
 from .stages import common_rows, stage_of
 
 

@@ -62,6 +62,36 @@ def test_weights_that_are_written_to_are_noticed():
     assert found.changed() == ["second.bias"]
 
 
+class Unknown(torch.nn.Module):
+    def forward(self, x):
+        return torch.special.i0(x) + torch.exp2(x) + torch.logcumsumexp(x, -1).relu()
+
+
+def test_all_unknown_operators_are_named_at_once():
+    with pytest.raises(UnsupportedOperators, match=r"torch\.compile") as caught:
+        import_network(Unknown().eval(), torch.rand(2, 3))
+    assert caught.value.operators == ("exp2.default", "i0.default", "logcumsumexp.default")
+
+
+def test_all_unknown_operators_of_an_onnx_file_are_named_at_once():
+    pytest.importorskip("onnx")
+    from onnx import TensorProto, helper
+
+    one, *others = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [4, 4]) for name in "xyz"
+    )
+    nodes = [
+        helper.make_node(op, ["x"], [out], domain="own") for op, out in (("B", "y"), ("A", "z"))
+    ]
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    model = helper.make_model(helper.make_graph(nodes, "g", [one], others), opset_imports=opsets)
+    with pytest.raises(
+        UnsupportedOperators, match=r"A, B of this network; .* split the file"
+    ) as caught:
+        import_network(model)
+    assert caught.value.operators == ("A", "B")
+
+
 @pytest.mark.parametrize(
     ("model", "inputs", "error", "says"),
     [

@@ -152,6 +152,33 @@ def test_other_transposed_convolutions_stay(layer):
     assert simplified(layer, torch.rand(1, 4, 9, 9))[0] == "conv2d_transpose"
 
 
+class Power(torch.nn.Module):
+    def __init__(self, exponent):
+        super().__init__()
+        self.exponent = exponent
+
+    def forward(self, x):
+        return torch.pow(x.abs() if self.exponent % 1 else x, self.exponent)
+
+
+@pytest.mark.parametrize(
+    ("exponent", "left"),
+    [
+        (2.0, ["multiply"]),
+        (3.0, ["multiply", "multiply"]),
+        (4, ["multiply", "multiply"]),
+        (5.0, ["power"]),
+        (1.5, ["abs", "power"]),
+    ],
+)
+def test_small_whole_powers_are_products(exponent, left):
+    assert simplified(Power(exponent), torch.linspace(-3, 3, 12).reshape(3, 4)) == left
+
+
+def test_small_whole_powers_of_integers_are_products():
+    assert simplified(Power(3), torch.arange(-4, 4)) == ["multiply", "multiply"]
+
+
 def test_reshapes_that_meet_become_one():
     class Shapes(torch.nn.Module):
         def forward(self, x):

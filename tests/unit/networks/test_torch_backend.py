@@ -88,7 +88,7 @@ def test_a_graph_break_makes_two_graphs(invented):
 
 def test_what_cannot_be_tuned_is_left_to_torch(invented):
     def singular(x):
-        return torch.linalg.svd(x)[1] * 2
+        return torch.linalg.svd(x)[1]
 
     compiled = torch.compile(singular, backend=backend, options=OPTIONS)
     with pytest.warns(UserWarning, match="left to torch: UnsupportedOperators.*_linalg_svd"):
@@ -97,6 +97,45 @@ def test_what_cannot_be_tuned_is_left_to_torch(invented):
         warnings.simplefilter("error", UserWarning)
         same(compiled, singular, torch.rand(3, 3))  # said once
     assert len(invented) == 1
+
+
+class Filtered(torch.nn.Module):
+    """Two layers with a filter in the frequency domain between them."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = torch.nn.Linear(8, 16), torch.nn.Linear(16, 4)
+
+    def forward(self, x):
+        spectrum = torch.fft.rfft(self.first(x).relu())
+        return self.second(torch.fft.irfft(spectrum * spectrum.abs()))
+
+
+def test_unknown_operators_are_left_to_torch_and_the_rest_is_tuned(invented):
+    model = Filtered().eval()
+    compiled = torch.compile(model, backend=backend, options=OPTIONS)
+    with pytest.warns(UserWarning, match="_fft_c2r.default, _fft_r2c.default are left to torch"):
+        same(compiled, model, torch.rand(3, 8))
+    assert invented[1:] == [[(3, 8)], [(3, 16)]]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        same(compiled, model, torch.rand(3, 8))
+    assert len(invented) == 3
+
+
+def test_a_part_that_cannot_be_tuned_is_torchs_too(monkeypatch):
+    real = torch_backend.tune_model
+
+    def tune(model, inputs, **options):
+        if inputs[0].shape == (3, 16):
+            raise ValueError("not this one")
+        return real(model, inputs, **options)
+
+    monkeypatch.setattr(torch_backend, "tune_model", tune)
+    model = Filtered().eval()
+    compiled = torch.compile(model, backend=backend, options=OPTIONS)
+    with pytest.warns(UserWarning, match="a part of a graph .* not this one"):
+        same(compiled, model, torch.rand(3, 8))
 
 
 def test_artefacts_are_bounded(invented):

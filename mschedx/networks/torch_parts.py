@@ -1,0 +1,177 @@
+"""A graph of torch with operators that TVM does not know, cut into parts around these.
+
+Every operator gets a level: even ones are for TVM, odd ones for torch, and no operator has a lower
+level than what it reads. Operators of one level are one part, so that parts call each other in one
+order. Operators on complex numbers, which TVM has not, are torch's as well::
+
+    linear, relu │ rfft, mul (complex), irfft │ linear
+        0        │            1               │   2
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.fx.passes.split_module import split_module
+
+from .exported import decomposed, quiet_export
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A graph as a sequence of parts.
+
+    Attributes
+    ----------
+    whole : torch.fx.GraphModule
+        Calls the parts, which are submodules of it, and returns the outputs as a flat tuple.
+    for_tvm, for_torch : tuple of str
+        Names of the submodules, in the order of their calls.
+    """
+
+    whole: torch.fx.GraphModule
+    for_tvm: tuple[str, ...]
+    for_torch: tuple[str, ...]
+
+
+def cut(module: torch.nn.Module, inputs: Sequence[torch.Tensor], unknown: Collection[str]) -> Parts:
+    """Cut a module where operators are unknown to TVM.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        In inference mode.
+    inputs : sequence of tensor
+        What it is called with, for the shapes.
+    unknown : collection of str
+        Operators as the importer names them, ``"i0.default"``.
+    """
+    with torch.no_grad(), quiet_export():
+        program = decomposed(torch.export.export(module, tuple(inputs)))
+        graph = program.module(check_guards=False)
+    assert isinstance(graph, torch.fx.GraphModule)
+    levels = _levels(graph.graph, unknown)
+    whole = split_module(graph, module, lambda node: levels.get(node, 0))
+    names = [str(node.target) for node in whole.graph.nodes if node.op == "call_module"]
+    ours = {name: int(name.removeprefix("submod_")) % 2 == 0 for name in names}
+    return Parts(
+        whole,
+        tuple(name for name in names if ours[name]),
+        tuple(name for name in names if not ours[name]),
+    )
+
+
+def replace_parts(
+    parts: Parts,
+    inputs: Sequence[torch.Tensor],
+    make: Callable[[torch.nn.Module, tuple[Any, ...]], Callable[..., Any] | None],
+) -> int:
+    """Put what `make` returns for a part and its inputs in the place of every part for TVM.
+
+    Weights are no inputs: they are part of the module that `make` is given.
+
+    Returns how many were replaced; a part for which it returns None stays torch's.
+    """
+    arguments: dict[str, tuple[Any, ...]] = {}
+
+    class Recorder(torch.fx.Interpreter):
+        def call_module(self, target: Any, args: Any, kwargs: Any) -> Any:
+            arguments[target] = args
+            return super().call_module(target, args, kwargs)
+
+    with torch.no_grad():
+        Recorder(parts.whole).run(*inputs)
+    count = 0
+    for node in parts.whole.graph.find_nodes(op="call_module", sort=True):
+        name = str(node.target)
+        if name not in parts.for_tvm:
+            continue
+        fixed = [isinstance(arg, torch.fx.Node) and arg.op == "get_attr" for arg in node.args]
+        args = arguments[name]
+        frozen = Frozen(parts.whole.get_submodule(name), fixed, args).eval()
+        made = make(frozen, tuple(arg for arg, weight in zip(args, fixed) if not weight))
+        if made is not None:
+            setattr(parts.whole, name, _Called(made))
+            node.args = tuple(arg for arg, weight in zip(node.args, fixed) if not weight)
+            count += 1
+    parts.whole.recompile()
+    return count
+
+
+class Frozen(torch.nn.Module):
+    """A graph as a module of its input tensors; weights and sizes are part of it.
+
+    Parameters
+    ----------
+    graph : torch.fx.GraphModule
+    fixed : sequence of bool
+        Which of its arguments are weights.
+    args : sequence
+        Arguments of a call: tensors, or sizes.
+    """
+
+    def __init__(self, graph: torch.nn.Module, fixed: Sequence[bool], args: Sequence[Any]) -> None:
+        super().__init__()
+        self.graph_module = graph
+        self._plan: list[Any] = []
+        for place, (arg, is_fixed) in enumerate(zip(args, fixed)):
+            if is_fixed:
+                self.register_buffer(f"weight_{place}", arg.detach())
+                self._plan.append(f"weight_{place}")
+            else:
+                self._plan.append(None if isinstance(arg, torch.Tensor) else arg)
+
+    def forward(self, *tensors: torch.Tensor) -> Any:
+        given = iter(tensors)
+        args = []
+        for planned in self._plan:
+            if planned is None:
+                args.append(next(given))
+            else:
+                args.append(getattr(self, planned) if isinstance(planned, str) else planned)
+        return self.graph_module(*args)
+
+
+class _Called(torch.nn.Module):
+    """A function as a module."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, *args: Any) -> Any:
+        return self.function(*args)
+
+
+def _levels(graph: torch.fx.Graph, unknown: Collection[str]) -> dict[torch.fx.Node, int]:
+    levels: dict[torch.fx.Node, int] = {}
+    of_weights: set[torch.fx.Node] = set()
+    for node in graph.nodes:
+        if node.op != "call_function":
+            continue
+        sources, foreign = node.all_input_nodes, _is_foreign(node, unknown)
+        if not foreign and all(s.op == "get_attr" or s in of_weights for s in sources):
+            of_weights.add(node)
+        elif _takes_apart(node):  # parts hand tensors to each other, and no tuples of them
+            levels[node] = levels.get(sources[0], 0)
+        else:
+            least = max((levels.get(source, 0) for source in sources), default=0)
+            levels[node] = least + (least % 2 != foreign)
+    # What is made of weights alone belongs to what reads it first, where it is folded.
+    for node in reversed(graph.nodes):
+        if node in of_weights:
+            levels[node] = min((levels[user] for user in node.users if user in levels), default=0)
+    return levels
+
+
+def _takes_apart(node: torch.fx.Node) -> bool:
+    return getattr(node.target, "__name__", "") == "getitem"
+
+
+def _is_foreign(node: torch.fx.Node, unknown: Collection[str]) -> bool:
+    values = [one.meta.get("val") for one in (node, *node.all_input_nodes)]
+    complex_numbers = any(isinstance(v, torch.Tensor) and v.is_complex() for v in values)
+    return complex_numbers or getattr(node.target, "__name__", "") in unknown

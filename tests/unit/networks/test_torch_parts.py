@@ -1,0 +1,81 @@
+"""Graphs cut around operators that TVM does not know."""
+
+import torch
+
+from mschedx.networks.torch_parts import cut, replace_parts
+
+
+def operators(module):
+    """What a part calls, by its bare names."""
+    calls = [node for node in module.graph.nodes if node.op == "call_function"]
+    return [call.target.__name__.partition(".")[0] for call in calls]
+
+
+class Between(torch.nn.Module):
+    """An unknown operator beside known ones and between them."""
+
+    def forward(self, x):
+        y = torch.relu(x)
+        return torch.special.i0(y) * y + torch.tanh(x)
+
+
+class Decomposed(torch.nn.Module):
+    def forward(self, x):
+        u, s, v = torch.linalg.svd(x, full_matrices=False)
+        return (u * s) @ v
+
+
+class Spectrum(torch.nn.Module):
+    def forward(self, x):
+        return torch.fft.irfft(torch.fft.rfft(x) * 2) + 1
+
+
+def test_no_part_has_an_operator_before_what_it_reads():
+    parts = cut(Between().eval(), [torch.rand(3, 4)], {"i0.default"})
+    whole = parts.whole
+    assert [operators(whole.get_submodule(name)) for name in parts.for_torch] == [["i0"]]
+    before, after = (operators(whole.get_submodule(name)) for name in parts.for_tvm)
+    assert sorted(before) == ["relu", "tanh"]
+    assert after == ["mul", "add"]
+
+
+def test_tuples_stay_in_the_part_that_makes_them():
+    parts = cut(Decomposed().eval(), [torch.rand(3, 4)], {"_linalg_svd.default"})
+    (svd,) = (parts.whole.get_submodule(name) for name in parts.for_torch)
+    assert operators(svd) == ["_linalg_svd", "getitem", "getitem", "getitem"]
+
+
+def test_complex_numbers_are_torchs():
+    unknown = {"_fft_r2c.default", "_fft_c2r.default"}
+    parts = cut(Spectrum().eval(), [torch.rand(3, 4)], unknown)
+    (spectrum,) = (operators(parts.whole.get_submodule(name)) for name in parts.for_torch)
+    assert "mul" in spectrum
+    assert [operators(parts.whole.get_submodule(name)) for name in parts.for_tvm] == [["add"]]
+
+
+def test_parts_are_replaced_with_what_is_made_for_their_arguments():
+    x, made = torch.rand(3, 4) - 0.5, []
+    parts = cut(Between().eval(), [x], {"i0.default"})
+    torch.testing.assert_close(parts.whole(x), (Between()(x),))
+
+    def make(part, inputs):
+        made.append([tuple(value.shape) for value in inputs])
+        return (lambda *args: part(*args)) if len(made) == 1 else None
+
+    assert replace_parts(parts, [x], make) == 1
+    assert [len(shapes) for shapes in made] == [1, 3]
+    torch.testing.assert_close(parts.whole(x), (Between()(x),))
+
+
+def test_what_is_made_of_weights_goes_with_its_reader():
+    class Weighted(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.rand(4, 4))
+
+        def forward(self, x):
+            return torch.special.i0(x) @ self.weight.T
+
+    parts, given = cut(Weighted().eval(), [torch.rand(3, 4)], {"i0.default"}), []
+    replace_parts(parts, [torch.rand(3, 4)], lambda part, inputs: given.append(len(inputs)))
+    assert given == [1]

@@ -1,0 +1,175 @@
+"""Elementwise blocks after a contraction: which these are, and that tiles hold their vectors."""
+
+import re
+
+import numpy as np
+import pytest
+import tvm
+from tvm import te
+from tvm.s_tir import Schedule
+from tvm.s_tir.meta_schedule.arg_info import ArgInfo
+from tvm.target import Target
+
+from mschedx.space.rules.epilogue import as_one_block, epilogue_of
+from mschedx.space.sketch import sketches
+
+AVX2 = Target({"kind": "llvm", "mcpu": "haswell", "num-cores": 2})
+VNNI = Target({"kind": "llvm", "mcpu": "cascadelake", "num-cores": 2})
+
+
+def each(function, *inputs, name):
+    """One block that applies a function to the elements of arrays of one shape."""
+    return te.compute(inputs[0].shape, lambda *at: function(*(x[at] for x in inputs)), name=name)
+
+
+def silu(z):
+    s = each(te.sigmoid, z, name="S")
+    return each(lambda x, y: x * y, z, s, name="Y")
+
+
+def gelu_tanh(z):
+    cubic = each(lambda x: 0.7978845608 * x * (1 + 0.044715 * x * x), z, name="cubic")
+    tanh = each(te.tanh, cubic, name="tanh")
+    return each(lambda x, y: 0.5 * x * (1 + y), z, tanh, name="Y")
+
+
+def mish(z):
+    e = each(te.exp, z, name="E")
+    more = each(lambda x: x + 1.0, e, name="more")
+    plus = each(te.log, more, name="L")
+    tanh = each(te.tanh, plus, name="tanh")
+    return each(lambda x, y: x * y, z, tanh, name="Y")
+
+
+def product(epilogue, m=24, n=32, k=20, dtype="float32"):
+    """A product with a bias and an epilogue, and the buffers in front of the result."""
+    a, b = te.placeholder((m, k), dtype, "A"), te.placeholder((k, n), dtype, "B")
+    bias = te.placeholder((n,), "float32", "bias")
+    wide = "int32" if dtype == "int8" else dtype
+    r = te.reduce_axis((0, k), "r")
+    c = te.compute(
+        (m, n), lambda i, j: te.sum(a[i, r].astype(wide) * b[r, j].astype(wide), r), name="C"
+    )
+    scale = 1 / 4096 if dtype == "int8" else 1.0
+    z = te.compute((m, n), lambda i, j: c[i, j].astype("float32") * scale + bias[j], name="Z")
+    return te.create_prim_func([a, b, bias, epilogue(z)])
+
+
+def convolution(epilogue, layout):
+    channels_last = layout == "NHWC"
+    shape, out = ((1, 8, 8, 6), (1, 6, 6, 16)) if channels_last else ((1, 6, 8, 8), (1, 16, 6, 6))
+    x = te.placeholder(shape, "float32", "X")
+    w = te.placeholder((3, 3, 6, 16) if channels_last else (16, 6, 3, 3), "float32", "W")
+    r, s, c = (te.reduce_axis((0, e), name) for e, name in ((3, "r"), (3, "s"), (6, "c")))
+
+    def element(n, *at):
+        if channels_last:
+            i, j, o = at
+            return te.sum(x[n, i + r, j + s, c] * w[r, s, c, o], [r, s, c])
+        o, i, j = at
+        return te.sum(x[n, c, i + r, j + s] * w[o, c, r, s], [c, r, s])
+
+    return te.create_prim_func([x, w, epilogue(te.compute(out, element, name="C"))])
+
+
+def arrays(func):
+    rng = np.random.default_rng(0)
+    found = []
+    for info in ArgInfo.from_entry_func(tvm.IRModule({"main": func})):
+        shape, dtype = [int(n) for n in info.shape], str(info.dtype)
+        values = rng.integers(-100, 100, shape) if dtype == "int8" else rng.standard_normal(shape)
+        found.append(tvm.runtime.tensor(values.astype(dtype)))
+    return found
+
+
+def scalar_calls(module):
+    return set(re.findall(r"\b(?:exp|log|tanh|erf)f\b", module.mod.inspect_source("s")))
+
+
+@pytest.mark.parametrize(
+    ("func", "target", "functions"),
+    [
+        (product(silu), AVX2, ["sigmoid"]),
+        (product(gelu_tanh), AVX2, ["tanh"]),
+        (product(mish), AVX2, ["exp", "log", "tanh"]),
+        (convolution(silu, "NHWC"), AVX2, ["sigmoid"]),
+        (product(silu, dtype="int8"), VNNI, ["sigmoid"]),
+    ],
+    ids=["silu", "gelu_tanh", "mish", "convolution", "int8"],
+)
+def test_tiles_compute_functions_in_vectors(func, target, functions):
+    mod, inputs = tvm.IRModule({"main": func}), arrays(func)
+    tvm.compile(mod, target=target)["main"](*inputs)
+    expected = inputs[-1].numpy().copy()
+    tiled = 0
+    for sketch in sketches(mod, target):
+        sch = sketch.schedule(sketch.sample(1, np.random.default_rng(0))[0])
+        module = tvm.compile(sch.mod, target=target)
+        module["main"](*inputs)
+        np.testing.assert_allclose(inputs[-1].numpy(), expected, rtol=1e-5, atol=1e-5)
+        if "reindex" in str(sch.trace).lower():  # patches that tiles gather have one block
+            continue
+        tiled += 1
+        assert all(f"mschedx_{name}_" in str(sch.trace) for name in functions)
+        assert not scalar_calls(module)
+    assert tiled
+
+
+@pytest.mark.parametrize(
+    "func", [convolution(silu, "NCHW"), product(silu, m=1), product(silu, n=7),
+     product(silu, m=62)],
+    ids=["vectors not along rows", "one row", "no whole vector", "padded rows"],
+)  # fmt: skip
+def test_what_no_tile_ends_in_vectors_of_is_one_block(func):
+    mod, inputs = tvm.IRModule({"main": func}), arrays(func)
+    tvm.compile(mod, target=AVX2)["main"](*inputs)
+    expected = inputs[-1].numpy().copy()
+    for sketch in sketches(mod, AVX2):
+        sch = sketch.schedule(sketch.sample(1, np.random.default_rng(0))[0])
+        assert '"S"' not in sch.mod.script()
+        tvm.compile(sch.mod, target=AVX2)["main"](*inputs)
+        np.testing.assert_allclose(inputs[-1].numpy(), expected, rtol=1e-5, atol=1e-5)
+
+
+def names(func, block="C"):
+    sch = Schedule(func)
+    return [sch.get(one).name_hint for one in epilogue_of(sch, sch.get_sblock(block))]
+
+
+def test_an_epilogue_is_in_the_order_of_the_program():
+    assert names(product(silu)) == ["Z", "S", "Y"]
+    assert names(product(silu), "S") == ["Y"]
+    assert names(product(silu), "Y") == []
+
+
+def test_it_is_inlined_into_its_last_block():
+    sch = Schedule(product(mish))
+    as_one_block(sch, sch.get_sblock("C"))
+    assert [sch.get(b).name_hint for b in sch.get_child_blocks(sch.get_sblock("root"))] == [
+        "C", "Y",
+    ]  # fmt: skip
+
+
+def shifted(z):
+    s = te.compute(z.shape, lambda i, j: te.sigmoid(z[i, z.shape[1] - 1 - j]), name="S")
+    return each(lambda x, y: x * y, z, s, name="Y")
+
+
+def summed(z):
+    r = te.reduce_axis((0, z.shape[1]), "q")
+    return te.compute((z.shape[0],), lambda i: te.sum(z[i, r], r), name="Y")
+
+
+@pytest.mark.parametrize("epilogue", [shifted, summed])
+def test_other_blocks_are_no_epilogue(epilogue):
+    assert names(product(epilogue)) == []
+
+
+def test_results_that_the_caller_gets_too_are_no_epilogue():
+    x = te.placeholder((8, 8), "float32", "X")
+    z = each(te.exp, x, name="Z")
+    s = each(te.sigmoid, z, name="S")
+    func = te.create_prim_func([x, s, each(lambda a: a + 1.0, s, name="Y")])
+    assert names(func, "Z") == []
+    two = te.create_prim_func([x, s, each(lambda a: a + 1.0, z, name="Y")])
+    assert names(two, "Z") == []
