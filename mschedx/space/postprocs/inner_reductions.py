@@ -12,19 +12,14 @@ iteration left::
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import count
 from typing import Any
 
 from tvm import tirx
 from tvm.ir.utils import derived_object
 from tvm.s_tir import Schedule
 from tvm.s_tir.meta_schedule.postproc import PyPostproc
-from tvm.s_tir.stmt import SBlockRealize
-from tvm.tirx.analysis import undefined_vars
 
-from .places import Place, block_at
+from .places import Place, Placed, block_at, blocks_of
 
 
 @derived_object
@@ -72,74 +67,30 @@ def _initialise(sch: Any, block: Any, loop: int) -> None:
     sch.decompose_reduction(block, sch.get_loops(block)[loop])
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class _Place:
-    """A block and the loops around it, outermost first: their numbers and their variables."""
-
-    realize: Any
-    at: Place
-    loops: tuple[tuple[int, Any], ...]
-
-    def reducing(self) -> list[Any]:
-        """The loop variables that its reduction axes are bound to."""
-        pairs = zip(self.realize.block.iter_vars, self.realize.iter_values)
-        reduced = (value for axis, value in pairs if axis.iter_type != tirx.IterVar.DataPar)
-        return [variable for value in reduced for variable in undefined_vars(value)]
-
-    def first(self, variables: list[Any]) -> int:
-        """The first loop of these variables; the number of loops where there is none."""
-        for position, (_, own) in enumerate(self.loops):
-            if any(map(own.same_as, variables)):
-                return position
-        return len(self.loops)
-
-
 def _misplaced(function: tirx.PrimFunc) -> list[tuple[Place, int]]:
     """Blocks that TVM would initialise too far out, and before which loop it should be.
 
     That is the first which reduces for the block itself, or else the first which is its alone.
     """
-    places, across = _places(function.body)
-    starting = [place for place in places if place.realize.block.init is not None]
-    if not starting or len(places) < 2:
+    blocks = blocks_of(function)
+    starting = [one for one in blocks if one.realize.block.init is not None]
+    if not starting or len(blocks) < 2:
         return []
-    everybody = [variable for place in places for variable in place.reducing()]
-    below = Counter(number for place in places for number, _ in place.loops)
+    everybody = [variable for one in blocks for variable in one.reducing()]
+    below = Counter(id(loop) for one in blocks for loop in one.loops)
+    loops = (loop for one in blocks for loop in one.loops)
+    across = [loop.loop_var for loop in loops if loop.thread_binding is not None]
     found = []
-    for place in starting:
-        own = place.reducing()
-        ours = place.first(own)
-        if ours == len(place.loops):
-            ours = sum(below[number] > 1 for number, _ in place.loops)
-        if place.first(everybody) < ours and not any(v.same_as(w) for v in own for w in across):
-            found.append((place.at, ours))
+    for one in starting:
+        own = one.reducing()
+        ours = _first(one, own)
+        if ours == len(one.loops):
+            ours = sum(below[id(loop)] > 1 for loop in one.loops)
+        if _first(one, everybody) < ours and not any(v.same_as(w) for v in own for w in across):
+            found.append((one.place, ours))
     return found
 
 
-def _places(body: Any) -> tuple[list[_Place], list[Any]]:
-    """Every block with the loops around it in its scope; the variables bound to threads."""
-    found: list[_Place] = []
-    bound: list[Any] = []
-    numbers = count()
-    # What is left to visit, the first last: its loops, its scope and the blocks counted there.
-    stack: list[tuple[Any, tuple[tuple[int, Any], ...], Place, Iterator[int]]] = [
-        (body, (), (), count())
-    ]
-    while stack:
-        node, loops, scope, blocks = stack.pop()
-        if isinstance(node, SBlockRealize):
-            place = _Place(node, (*scope, next(blocks)), loops)
-            found.append(place)
-            stack.append((node.block.body, (), place.at, count()))
-            continue
-        if isinstance(node, tirx.For):
-            if node.thread_binding is not None:
-                bound.append(node.loop_var)
-            loops = (*loops, (next(numbers), node.loop_var))
-            parts = [node.body]
-        elif isinstance(node, tirx.SeqStmt):
-            parts = list(node.seq)
-        else:
-            parts = [getattr(node, name, None) for name in ("body", "then_case", "else_case")]
-        stack += [(part, loops, scope, blocks) for part in reversed(parts) if part is not None]
-    return found, bound
+def _first(one: Placed, variables: list[Any]) -> int:
+    """The first loop of these variables; the number of loops where there is none."""
+    return next(iter(one.positions(variables)), len(one.loops))

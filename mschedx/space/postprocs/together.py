@@ -7,17 +7,19 @@ from typing import Any
 
 from .inner_reductions import InnerReductions
 from .loops_for_llvm import LoopsForLLVM
+from .short_chains import ShortChains
 
 _INITIALISES = "RewriteReductionBlock"
 
 
 def with_ours(postprocs: Sequence[Any]) -> list[Any]:
-    """Put :class:`InnerReductions` before TVM's postproc and :class:`LoopsForLLVM` last.
+    """Put :class:`InnerReductions` before TVM's postproc, the others last.
 
-    TVM passes over reductions that are initialised already; loops become vectors before the end. A
-    list that TVM hands back may have ours already, without their classes; the second finds nothing.
+    TVM passes over reductions that are initialised already; loops become vectors and are marked to
+    be unrolled before the end. A list that TVM hands back may have ours already, without their
+    classes; the second finds nothing.
     """
     found: list[Any] = []
     for postproc in postprocs:
         found += [InnerReductions(), postproc] if _INITIALISES in str(postproc) else [postproc]
-    return [*found, LoopsForLLVM()]
+    return [*found, LoopsForLLVM(), ShortChains()]

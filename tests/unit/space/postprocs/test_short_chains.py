@@ -1,0 +1,119 @@
+"""Maxima whose unrolled terms LLVM would compile for minutes."""
+
+import os
+import resource
+
+import numpy as np
+import pytest
+import tvm
+from spaces import module
+from tvm import te, tirx
+from tvm.s_tir import Schedule
+
+from mschedx import measure
+from mschedx.hardware import host_target
+from mschedx.space import sketches
+from mschedx.space.analysis.exactness import check
+from mschedx.space.postprocs.short_chains import ShortChains
+
+LIMIT = "pragma_auto_unroll_max_step"
+
+
+def greatest(axes, value):
+    return te.max(value, axes)
+
+
+def chosen(axes, value):
+    reducer = te.comm_reducer(lambda a, b: tirx.Select(a >= b, a, b), te.min_value)
+    return reducer(value, axes)
+
+
+def total(axes, value):
+    return te.sum(te.max(value, 0.0), axes)
+
+
+def of_rows(reduce, terms=32, dtype="float32", unroll=64, thread=""):
+    """A number of every row of [16, 8, terms], with automatic unrolling of up to ``unroll``."""
+    x = te.placeholder((16, 8, terms), dtype, name="x")
+    i, k = te.reduce_axis((0, 8), name="i"), te.reduce_axis((0, terms), name="k")
+    mod = module([x, te.compute((16,), lambda r: reduce([i, k], x[r, i, k]), name="y")])
+    schedule = Schedule(mod)
+    block = schedule.get_sblock("y")
+    row, outer, _ = schedule.get_loops(block)
+    if thread:
+        schedule.bind(row, thread)
+    schedule.annotate(row, LIMIT, unroll)
+    schedule.annotate(row, "pragma_unroll_explicit", 1)
+    schedule.decompose_reduction(block, outer)
+    return schedule, mod
+
+
+def limits(schedule):
+    """The limits annotated on the loops of the reduction, outermost first."""
+    loops = schedule.get_loops(schedule.get_sblock("y_update"))
+    return [int(schedule.get(loop).annotations.get(LIMIT, -1)) for loop in loops]
+
+
+def compiles_within(seconds, mod):
+    """Whether a process that may compute so long compiles the module."""
+    pid = os.fork()
+    if pid == 0:
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+        tvm.compile(mod, target=host_target())
+        os._exit(0)
+    return os.waitpid(pid, 0)[1] == 0
+
+
+@pytest.mark.parametrize("reduce", [greatest, chosen])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_chains_are_cut(reduce, dtype):
+    schedule, mod = of_rows(reduce, dtype=dtype)
+    assert ShortChains().apply(schedule)
+    assert limits(schedule) == [64, -1, 16]
+    assert measure.verify(schedule, mod, host_target()).ok
+
+
+def test_llvm_takes_exponential_time():
+    schedule, _ = of_rows(greatest)
+    assert not compiles_within(3, schedule.mod), "LLVM is quick now: drop the postproc"
+    assert ShortChains().apply(schedule)
+    assert compiles_within(3, schedule.mod)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        of_rows(greatest, terms=16),
+        of_rows(greatest, dtype="int32"),
+        of_rows(total),
+    ],
+    ids=["sixteen terms", "integers", "a sum of maxima"],
+)
+def test_what_compiles_at_once_is_left_alone(given):
+    schedule, _ = given
+    before = len(schedule.trace.insts)
+    assert ShortChains().apply(schedule)
+    assert len(schedule.trace.insts) == before
+
+
+def test_programs_for_gpus_are_left_alone():
+    schedule, _ = of_rows(greatest, thread="threadIdx.x")
+    assert ShortChains().apply(schedule)
+    assert limits(schedule)[-1] == -1
+
+
+@pytest.mark.parametrize("space", [None, "post-order-apply"])
+def test_spaces_compile_and_statements_stay_exact(space):
+    x = te.placeholder((6, 64, 3, 31), "float32", name="x")
+    axes = [te.reduce_axis((0, n), name=f"k{n}") for n in (64, 3, 31)]
+    mod = module([x, te.compute((6,), lambda r: te.min(x[(r, *axes)], axes), name="y")])
+    rng, cut = np.random.default_rng(0), 0
+    for sketch in sketches(mod, host_target(), space):
+        configs = sketch.sample(6, rng)
+        verdict = check(sketch.design, sketch.analysis, configs, lowering=len(configs))
+        assert not verdict.wrong
+        for config in configs:
+            schedule = sketch.schedule(config)
+            cut += schedule.mod.script().count(f'"{LIMIT}": 16}}')
+            assert compiles_within(10, schedule.mod)
+    assert cut or space is None
