@@ -202,7 +202,7 @@ class _Dispatch:
             return None
         self._warn(
             f"the operators {', '.join(error.operators)} are left to torch, for TVM cannot import "
-            f"them; {count} parts of the graph around them are tuned"
+            f"them; what is around them is tuned, in {count} part" + "s" * (count != 1)
         )
         return parts.whole
 
