@@ -8,6 +8,7 @@ from tvm.target import Target
 
 from .attention import split_attention
 from .channels_last import turn_channels
+from .constant_calls import fold_calls
 from .constants import fold_constants
 from .free_layouts import free_layouts
 from .powers import expand_powers
@@ -79,9 +80,9 @@ def packed(mod: tvm.IRModule) -> tvm.IRModule:
     passes = [
         _transform.SplitLayoutRewritePreproc(),
         _transform.LiftTransformParams(),
-        _transform.FoldConstant(),
     ]
-    return tvm.transform.Sequential(passes)(mod)
+    # TVM's pass does what is left.
+    return _transform.FoldConstant()(fold_calls(tvm.transform.Sequential(passes)(mod)))
 
 
 def executable(mod: tvm.IRModule, target: Target) -> relax.VMExecutable:
