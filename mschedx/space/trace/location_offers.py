@@ -8,6 +8,9 @@ Loop ``k`` of the first consumer is offered if
   outside that is more than a unit loop,
 - and the block can be computed there.
 
+Inlined it is offered if that can be done. Left out of both is what TVM offers and then compiles to
+another program (:mod:`..miscompiled`).
+
 Facts of TVM 0.27: ``CollectComputeLocation``. TVM answers one code at a time and tries every loop
 for each answer; here every loop is tried once.
 """
@@ -25,6 +28,7 @@ from tvm import tirx
 from tvm.s_tir.stmt import SBlock, SBlockRealize
 from tvm.tirx.analysis import undefined_vars
 
+from ..miscompiled import falling_quotients
 from .fixed_locations import INLINED, ROOT, Around
 
 IntArray = NDArray[np.int64]
@@ -93,7 +97,7 @@ def _wanted(extents: tuple[int, ...], parallel: tuple[bool, ...]) -> list[int]:
 
 
 def _works(schedule: Any, block: Any, code: int) -> bool:
-    """Whether the block can be computed there."""
+    """Whether the block can be computed there, and TVM compiles what that makes."""
     trial = schedule.copy()
     try:
         if code == INLINED:
@@ -103,7 +107,7 @@ def _works(schedule: Any, block: Any, code: int) -> bool:
             trial.compute_at(block, loops[code], preserve_unit_loops=True)
     except Exception:  # TVM's schedule errors share no base class with its FFI errors.
         return False
-    return True
+    return falling_quotients(trial) <= falling_quotients(schedule)
 
 
 def _extent(loop: Any) -> int:

@@ -39,10 +39,10 @@ UNKNOWN = -1
 class Numbers:
     """What one form showed.
 
-    ``reach`` [P, 3n+3] is `UNKNOWN` where there is no number. ``steps`` [P, n, 3] holds count,
-    stride and period of every loop; the count is 0 where a loop's part is not plain, 1 where it
-    does not move the form. ``local`` is an access in the block's iterators when that is the same
-    in every probe, and ``length`` the elements from there.
+    ``reach`` [P, 3n+3] is `UNKNOWN` where there is no number. ``steps`` [P, n, 4] holds count,
+    stride and period of every loop, and 1 where the form falls with it; the count is 0 where a
+    loop's part is not plain, 1 where it does not move the form. ``local`` is an access in the
+    block's iterators when that is the same in every probe, and ``length`` the elements from there.
     """
 
     reach: IntArray
@@ -159,7 +159,7 @@ class _Reader:
         probes, n = len(forms), len(self.blocks[0].loops)
         return Numbers(
             np.array(reach, dtype=np.int64).reshape(probes, len(self.running)),
-            np.array(steps, dtype=np.int64).reshape(probes, n, 3),
+            np.array(steps, dtype=np.int64).reshape(probes, n, 4),
         )
 
     def _levels(self, form: Affine | None, extents: dict[int, int]) -> list[int]:
@@ -183,8 +183,8 @@ def _span(form: Affine, extents: dict[int, int], moving: frozenset[int]) -> int:
 
 def _steps(
     form: Affine | None, loops: tuple[int, ...], extents: dict[int, int]
-) -> Iterator[tuple[int, int, int]]:
-    """Count, stride and period of every loop in the form."""
+) -> Iterator[tuple[int, int, int, int]]:
+    """Count, stride, period, and whether the form falls, of every loop in it."""
     parts: dict[int, list[tuple[Atom, int]]] = {}
     for atom, coefficient in () if form is None else form.terms:
         for loop in (atom,) if isinstance(atom, int) else atom.loops():
@@ -192,20 +192,20 @@ def _steps(
     for loop in loops:
         own = parts.get(loop, [])
         if form is None:
-            yield 0, 0, 0
+            yield 0, 0, 0, 0
         elif not own:
-            yield 1, 0, 0
+            yield 1, 0, 0, 0
         elif len(own) > 1 or len(atom_loops(own[0][0])) > 1:
-            yield 0, 0, 0
+            yield 0, 0, 0, 0
         elif isinstance(own[0][0], int):
-            yield extents[loop], abs(own[0][1]), 1
+            yield extents[loop], abs(own[0][1]), 1, int(own[0][1] < 0)
         else:
             ((atom, coefficient),) = own
             try:
                 count = sweep(Affine(0, ((atom, 1),)), extents, frozenset({loop})) + 1
-                yield count, abs(coefficient), _period(atom)
+                yield count, abs(coefficient), _period(atom), int(coefficient < 0)
             except NotAffine:
-                yield 0, 0, 0
+                yield 0, 0, 0, 0
 
 
 def _period(atom: int | Division) -> int:

@@ -202,7 +202,8 @@ class _Builder:
         form.components.clear()
         form.tangled.clear()
         for position, loop in enumerate(self.template.blocks[block].loops):
-            counts, strides, periods = np.moveaxis(self.numbers[id(form)].steps[:, position], -1, 0)
+            steps = self.numbers[id(form)].steps[:, position]
+            counts, strides, periods, falls = np.moveaxis(steps, -1, 0)
             present, plain = strides > 0, counts > 0
             if not plain.all():
                 form.tangled.add(loop)
@@ -227,6 +228,7 @@ class _Builder:
                         period=float(periods[present].mean()),
                         kept=kept.pop() if len(kept) == 1 else None,
                         every=self.solver.solve(periods, present),
+                        falls=bool(falls.any()),
                     )
                 )
 

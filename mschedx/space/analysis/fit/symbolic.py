@@ -18,7 +18,8 @@ class Component:
     The loop moves the iterator in ``count`` steps of ``stride``; of the components of one fused
     loop, the one with the smaller ``period`` varies faster. ``kept`` tells whether the term stays
     in the program where the count is 1; None when it sometimes does. ``every`` is how many
-    iterations it takes to move, None where no expression says so.
+    iterations it takes to move, None where no expression says so. ``falls`` tells whether the
+    iterator falls while the loop runs.
     """
 
     loop: int
@@ -27,6 +28,7 @@ class Component:
     period: float
     kept: bool | None
     every: Expression | None
+    falls: bool
 
 
 @dataclass(frozen=True)

@@ -118,15 +118,15 @@ def _stride(
     """An access's row-major stride along a loop, as the postproc sees it; None: not known.
 
     It looks at the innermost dimension whose index has the variable as a term. Of a quotient or a
-    remainder of it, it sees nothing: that dimension counts as one that ignores the loop.
+    remainder of it, it sees nothing, nor of any in an index with a difference (``10 - j``): to it
+    that dimension ignores the loop.
     """
     row: Expression = constant(1)
     rows: list[tuple[Component, Expression]] = []
     shape = found.shapes[found.template.blocks[block].accesses[a].buffer]
     for extent, form in zip(reversed(shape), reversed(found.regions[block][a])):
-        rows += [
-            (part, multiply(row, part.stride)) for part in form.components if part.loop == loop
-        ]
+        seen = [] if any(part.falls for part in form.components) else form.components
+        rows += [(part, multiply(row, part.stride)) for part in seen if part.loop == loop]
         row = multiply(row, extent or _YES)
     stride, kept = _NO, set[bool | None]()
     for part, step in reversed(rows):

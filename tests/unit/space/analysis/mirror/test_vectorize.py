@@ -28,6 +28,8 @@ INDICES = {
     "quotients of both": (lambda i, j: i // 2, lambda i, j: j // 3),
     "a quotient outside": (lambda i, j: j // 2, lambda i, j: j),
     "a quotient inside": (lambda i, j: j, lambda i, j: j // 2),
+    "falling columns": (lambda i, j: i, lambda i, j: 10 - j),
+    "falling rows": (lambda i, j: 25 - i, lambda i, j: j),
     "rows and columns exchanged": (lambda i, j: 2 * j + i % 2, lambda i, j: i // 3),
 }
 
