@@ -19,6 +19,7 @@ from .contraction import Contraction, find_contraction, match_contraction
 from .epilogue import as_one_block
 from .free_layouts import is_free, pack_ahead, panels_of_vectors
 from .im2col import patch_matrix
+from .write_back import add_write_back, attach_write_back
 
 
 def packed_tiles(
@@ -102,10 +103,10 @@ def _tile(
         panels_of_vectors(sch, block, operand, dim, limits.lanes)
     elif panel is not None:
         tile.permute_last(sch, block, ("read", operand.index), len(operand.dims), dim)
-    write_back = tile.add_write_back(sch, block, contraction)
+    write_back = add_write_back(sch, block, contraction)
     loops = tile.split_and_reorder(sch, block, contraction, limits)
     sch.vectorize(loops.innermost[-1])
-    tile.attach_write_back(sch, write_back, contraction, limits, loops)
+    attach_write_back(sch, write_back, contraction, limits, loops)
     if packing is Packing.AHEAD:
         pack_ahead(sch, panel)
     else:
@@ -134,7 +135,7 @@ def _tile_patches(
         # A branch for every pixel, and unrolled, would take LLVM minutes.
         sch.reverse_compute_at(patches.reader, loops.rows[-1], preserve_unit_loops=True)
     else:
-        tile.attach_write_back(sch, [patches.reader], contraction, limits, loops)
+        attach_write_back(sch, [patches.reader], contraction, limits, loops)
     tile.place_copy(sch, patches.copy, loops.panel, patches.run)
     sch.decompose_reduction(block, loops.reduction)
     return sch
