@@ -16,7 +16,7 @@ from mschedx.hardware import Hardware
 
 from . import register_tile as tile
 from .contraction import Contraction, find_contraction, match_contraction
-from .epilogue import as_one_block
+from .epilogue import as_one_block, epilogue_of
 from .free_layouts import is_free, pack_ahead, panels_of_vectors
 from .im2col import patch_matrix
 from .write_back import add_write_back, attach_write_back
@@ -141,6 +141,18 @@ def _tile_patches(
     return sch
 
 
+def _for_other_rules(sch: Schedule, block: Any) -> Schedule:
+    """The schedule for the rules that follow: none of them tiles an epilogue of several blocks."""
+    if not match_contraction(sch.get(block)) or len(epilogue_of(sch, block)) < 2:
+        return sch
+    try:
+        made = sch.copy()
+        as_one_block(made, block)
+    except ScheduleError:
+        return sch
+    return made
+
+
 @derived_object
 class PackedTile(PyScheduleRule):
     """Tile a contraction for registers, with packed panels as alternatives.
@@ -199,10 +211,7 @@ class PackedTile(PyScheduleRule):
         except ScheduleError:
             # A producer or consumer that cannot be moved: the block keeps its other rules.
             found = []
-        if not found and match_contraction(sch.get(block)):
-            # No other rule tiles contractions that have an epilogue of several blocks.
-            as_one_block(sch, block)
-        return found or [sch]
+        return found or [_for_other_rules(sch, block)]
 
     def clone(self) -> Any:
         return PackedTile(self.hardware, im2col=self.im2col)
