@@ -17,6 +17,7 @@ from mschedx.intrinsics.x86 import X86Intrinsic, intrinsics_for
 from . import register_tile as tile
 from .contraction import Contraction, Operand, find_contraction
 from .free_layouts import is_free, mark_ahead
+from .write_back import add_write_back, attach_write_back
 
 
 def dot_tiles(sch: Any, block: Any, target: Target) -> list[Schedule]:
@@ -88,10 +89,10 @@ def _tile(
         dim = broadcast.dim_of(axis)
         tile.permute_last(sch, block, ("read", broadcast.index), len(broadcast.dims), dim)
     _interleave(sch, block, contraction, axis, intrinsic)
-    write_back = tile.add_write_back(sch, block, contraction)
+    write_back = add_write_back(sch, block, contraction)
     lengths = [intrinsic.steps, intrinsic.word] if intrinsic.steps > 1 else [intrinsic.word]
     loops = tile.split_and_reorder(sch, block, contraction, limits, dot=(axis, lengths))
-    tile.attach_write_back(sch, write_back, contraction, limits, loops)
+    attach_write_back(sch, write_back, contraction, limits, loops)
     if pack_at_panel:
         sch.compute_at(panel, loops.panel, preserve_unit_loops=True)
     _order_packing(

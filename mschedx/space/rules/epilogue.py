@@ -10,13 +10,16 @@ from typing import Any
 
 from tvm import tirx
 
+from .stages import root_blocks
+
 
 def epilogue_of(sch: Any, block: Any) -> list[Any]:
     """The blocks that compute the function's result from a block's, in the order of the program.
 
-    Each is elementwise: it has the axes of the first, and of the results of the block and of the
-    others it reads the very element that it is at. Nothing but the last is a result, and nothing
-    reads that. Empty where what comes after the block is anything else, or nothing.
+    Each is elementwise: it has the axes of the first, stores one element, that which it is at, and
+    of the results of the block and of the others it reads the very same. Nothing but the last is a
+    result, and nothing reads that. Empty where what comes after the block is anything else, or
+    nothing.
     """
     names: list[str] = []
     after = [block]
@@ -25,7 +28,7 @@ def epilogue_of(sch: Any, block: Any) -> list[Any]:
         new = [one for one in consumers if sch.get(one).name_hint not in names]
         names += [sch.get(one).name_hint for one in new]
         after += new
-    blocks = [sch.get_sblock(name) for name in _in_order(sch, names)]
+    blocks = [one for one in root_blocks(sch) if sch.get(one).name_hint in names]
     return blocks if _is_elementwise(sch, block, blocks) else []
 
 
@@ -33,13 +36,6 @@ def as_one_block(sch: Any, block: Any) -> None:
     """Inline an epilogue into its last block."""
     for early in epilogue_of(sch, block)[:-1]:
         sch.compute_inline(early)
-
-
-def _in_order(sch: Any, names: list[str]) -> list[str]:
-    function = next(iter(sch.mod.functions.values()))
-    root = sch.get_sblock(function.body.block.name_hint)
-    order = [sch.get(child).name_hint for child in sch.get_child_blocks(root)]
-    return [name for name in order if name in names]
 
 
 def _is_elementwise(sch: Any, block: Any, blocks: list[Any]) -> bool:
@@ -52,7 +48,8 @@ def _is_elementwise(sch: Any, block: Any, blocks: list[Any]) -> bool:
         last = one is blocks[-1]
         if ends != last or _extents(body) != _extents(sch.get(blocks[0])):
             return False
-        if not _is_spatial(body) or not all(reads_in_place(sch, one, buffer) for buffer in made):
+        in_place = all(reads_in_place(sch, one, buffer) for buffer in made)
+        if not in_place or not _stores_in_place(body):
             return False
         if is_parameter(sch, body.writes[0].source) and not last:
             return False
@@ -60,9 +57,18 @@ def _is_elementwise(sch: Any, block: Any, blocks: list[Any]) -> bool:
     return True
 
 
-def _is_spatial(body: Any) -> bool:
-    parallel = all(iv.iter_type == tirx.IterVar.DataPar for iv in body.iter_vars)
-    return body.init is None and len(body.writes) == 1 and parallel
+def _stores_in_place(body: Any) -> bool:
+    """Whether a block is one store, at the element that its axes are at, and no reduction.
+
+    Others cannot be inlined (``if i < 4: s[i] = ...``), or, as one that turns what it writes
+    (``s[j, i] = f(c[i, j])``), are not where the tile is.
+    """
+    store, axes = body.body, list(body.iter_vars)
+    if body.init is not None or body.match_buffers or not isinstance(store, tirx.BufferStore):
+        return False
+    parallel = all(iv.iter_type == tirx.IterVar.DataPar for iv in axes)
+    indices = list(store.indices)
+    return parallel and len(indices) == len(axes) and all(map(_is_at, indices, axes))
 
 
 def _extents(body: Any) -> list[int | None]:
@@ -95,5 +101,10 @@ def _is_axis(bounds: Any, axis: Any) -> bool:
     """Whether one dimension of a region is the one element at which an axis is."""
     if not (isinstance(bounds.extent, tirx.IntImm) and int(bounds.extent) == 1):
         return False
+    return _is_at(bounds.min, axis)
+
+
+def _is_at(index: Any, axis: Any) -> bool:
+    """Whether an index is an axis; of one with a single point, it may be the constant too."""
     only = isinstance(axis.dom.extent, tirx.IntImm) and int(axis.dom.extent) == 1
-    return bounds.min.same_as(axis.var) or (only and isinstance(bounds.min, tirx.IntImm))
+    return index.same_as(axis.var) or (only and isinstance(index, tirx.IntImm))

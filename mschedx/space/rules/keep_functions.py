@@ -6,14 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 from tvm.ir.utils import derived_object
-from tvm.s_tir import Schedule
+from tvm.s_tir import Schedule, ScheduleError
 from tvm.s_tir.meta_schedule.schedule_rule import PyScheduleRule, ScheduleRule
 
 from mschedx.hardware import Hardware
 from mschedx.intrinsics.vector_math import LANES, find_vector_function
 
-from .contraction import match_contraction
+from .contraction import Contraction, match_contraction
 from .epilogue import as_one_block, epilogue_of
+from .register_tile import vector_length
+from .stages import root_blocks
 
 
 @derived_object
@@ -29,7 +31,8 @@ class KeepFunctions(PyScheduleRule):
     otherwise every quotient would be computed for every k, and no rule tiles a product of three.
 
     Functions with a contraction keep vector functions only in its elementwise epilogue, and only
-    where the whole of it is no form.
+    where the whole of it is no form and a tile's vectors are as long as a function's: those of a
+    float16 accumulator may be longer.
 
     Parameters
     ----------
@@ -76,9 +79,22 @@ class KeepFunctions(PyScheduleRule):
         names = [sch.get(one).name_hint for one in blocks]
         if not names:
             return []
+        block: Any = sch.get(sch.get_sblock(product))
+        contraction = match_contraction(block, self.hardware.vector_bytes)
+        if contraction is None or not self._has_lanes(contraction):
+            return []
         whole = sch.copy()
-        as_one_block(whole, whole.get_sblock(product))
+        try:
+            as_one_block(whole, whole.get_sblock(product))
+        except ScheduleError:
+            # What TVM does not inline is no epilogue of a tile.
+            return []
         return [] if self._has_function(whole.get(whole.get_sblock(names[-1]))) else names
+
+    def _has_lanes(self, contraction: Contraction) -> bool:
+        """Whether a tile's vectors, which are of the accumulator, are as long as a function's."""
+        lanes = self.hardware.lanes(contraction.dtype)
+        return vector_length(contraction.extents[contraction.vector], lanes) in LANES
 
     def _has_function(self, block: Any) -> bool:
         extents = [iv.dom.extent for iv in block.iter_vars]
@@ -96,7 +112,5 @@ class KeepFunctions(PyScheduleRule):
 
 def _leaves(sch: Any) -> dict[str, Any]:
     """Every block at the root by its name."""
-    function = next(iter(sch.mod.functions.values()))
-    root = sch.get_sblock(function.body.block.name_hint)
-    blocks = [sch.get(block) for block in sch.get_child_blocks(root)]
+    blocks = [sch.get(block) for block in root_blocks(sch)]
     return {block.name_hint: block for block in blocks}

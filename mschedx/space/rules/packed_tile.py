@@ -16,9 +16,10 @@ from mschedx.hardware import Hardware
 
 from . import register_tile as tile
 from .contraction import Contraction, find_contraction, match_contraction
-from .epilogue import as_one_block
+from .epilogue import as_one_block, epilogue_of
 from .free_layouts import is_free, pack_ahead, panels_of_vectors
 from .im2col import patch_matrix
+from .write_back import add_write_back, attach_write_back
 
 
 def packed_tiles(
@@ -102,10 +103,10 @@ def _tile(
         panels_of_vectors(sch, block, operand, dim, limits.lanes)
     elif panel is not None:
         tile.permute_last(sch, block, ("read", operand.index), len(operand.dims), dim)
-    write_back = tile.add_write_back(sch, block, contraction)
+    write_back = add_write_back(sch, block, contraction)
     loops = tile.split_and_reorder(sch, block, contraction, limits)
     sch.vectorize(loops.innermost[-1])
-    tile.attach_write_back(sch, write_back, contraction, limits, loops)
+    attach_write_back(sch, write_back, contraction, limits, loops)
     if packing is Packing.AHEAD:
         pack_ahead(sch, panel)
     else:
@@ -134,10 +135,22 @@ def _tile_patches(
         # A branch for every pixel, and unrolled, would take LLVM minutes.
         sch.reverse_compute_at(patches.reader, loops.rows[-1], preserve_unit_loops=True)
     else:
-        tile.attach_write_back(sch, [patches.reader], contraction, limits, loops)
+        attach_write_back(sch, [patches.reader], contraction, limits, loops)
     tile.place_copy(sch, patches.copy, loops.panel, patches.run)
     sch.decompose_reduction(block, loops.reduction)
     return sch
+
+
+def _for_other_rules(sch: Schedule, block: Any) -> Schedule:
+    """The schedule for the rules that follow: none of them tiles an epilogue of several blocks."""
+    if not match_contraction(sch.get(block)) or len(epilogue_of(sch, block)) < 2:
+        return sch
+    try:
+        made = sch.copy()
+        as_one_block(made, block)
+    except ScheduleError:
+        return sch
+    return made
 
 
 @derived_object
@@ -198,10 +211,7 @@ class PackedTile(PyScheduleRule):
         except ScheduleError:
             # A producer or consumer that cannot be moved: the block keeps its other rules.
             found = []
-        if not found and match_contraction(sch.get(block)):
-            # No other rule tiles contractions that have an epilogue of several blocks.
-            as_one_block(sch, block)
-        return found or [sch]
+        return found or [_for_other_rules(sch, block)]
 
     def clone(self) -> Any:
         return PackedTile(self.hardware, im2col=self.im2col)

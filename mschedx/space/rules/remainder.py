@@ -15,7 +15,7 @@ from mschedx.hardware import Hardware
 from .elementwise import parallelise_copy
 from .epilogue import is_parameter
 from .fused_rows import fuse_rows
-from .stages import common_rows, stage_of
+from .stages import common_rows, root_blocks, stage_of
 
 
 def is_tiled(sch: Schedule) -> bool:
@@ -25,7 +25,7 @@ def is_tiled(sch: Schedule) -> bool:
     """
     return any(
         _kind(sch, loop) == ForKind.PARALLEL
-        for block in _blocks(sch)
+        for block in root_blocks(sch)
         for loop in sch.get_loops(block)
     )
 
@@ -45,12 +45,6 @@ def accumulates_in_place(block: Any) -> bool:
 def runs_never(block: Any) -> bool:
     """Whether an axis has no points: TVM's rules raise where they meet its loop."""
     return any(int(getattr(iv.dom.extent, "value", 1)) == 0 for iv in block.iter_vars)
-
-
-def _blocks(sch: Schedule) -> list[Any]:
-    function = next(iter(sch.mod.functions.values()))
-    root = sch.get_sblock(function.body.block.name_hint)
-    return list(sch.get_child_blocks(root))
 
 
 def _name(sch: Schedule, block: Any) -> str:
@@ -81,7 +75,7 @@ class UnlessTiled(PyScheduleRule):
 
     def apply(self, sch: Schedule, block: Any) -> list[Schedule]:
         body: Any = sch.get(block)
-        inside = [sch.get(child) for child in _blocks(sch)] if is_root(sch, block) else [body]
+        inside = [sch.get(child) for child in root_blocks(sch)] if is_root(sch, block) else [body]
         odd = any(accumulates_in_place(one) or runs_never(one) for one in inside)
         if is_tiled(sch) or odd:
             return [sch]
@@ -192,14 +186,14 @@ def _needed_by_last_only(sch: Schedule, names: Sequence[str]) -> bool:
 
 def _is_matched(sch: Any, buffer: Any) -> bool:
     """Whether a block has matched part of a buffer to an operand of its intrinsic."""
-    matched = (one for block in _blocks(sch) for one in sch.get(block).match_buffers)
+    matched = (one for block in root_blocks(sch) for one in sch.get(block).match_buffers)
     return any(one.source.source.same_as(buffer) for one in matched)
 
 
 def _serial_runs(sch: Schedule) -> list[list[str]]:
     """Names of the blocks whose loops are serial, those without another between them together."""
     runs: list[list[str]] = [[]]
-    for block in _blocks(sch):
+    for block in root_blocks(sch):
         loops = sch.get_loops(block)
         if loops and all(_kind(sch, loop) == ForKind.SERIAL for loop in loops):
             runs[-1].append(_name(sch, block))

@@ -120,11 +120,16 @@ class Stage:
         return prod(self.extents[axis] for axis in axes)
 
 
-def stages_of(sch: Any) -> list[Stage] | None:
-    """All blocks at the root in order; None if one of them is not a stage."""
+def root_blocks(sch: Any) -> list[Any]:
+    """The blocks of a function that no other block but the root holds, in their order."""
     function = next(iter(sch.mod.functions.values()))
     root = sch.get_sblock(function.body.block.name_hint)
-    stages = [stage_of(sch, block) for block in sch.get_child_blocks(root)]
+    return list(sch.get_child_blocks(root))
+
+
+def stages_of(sch: Any) -> list[Stage] | None:
+    """All blocks at the root in order; None if one of them is not a stage."""
+    stages = [stage_of(sch, block) for block in root_blocks(sch)]
     return None if None in stages else [stage for stage in stages if stage is not None]
 
 

@@ -10,6 +10,8 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.meta_schedule.schedule_rule import PyScheduleRule, ScheduleRule
 from tvm.tirx import IntImm
 
+from .stages import root_blocks
+
 
 @derived_object
 class WholeResults(PyScheduleRule):
@@ -50,10 +52,8 @@ class WholeResults(PyScheduleRule):
 
 def _iterations(sch: Schedule) -> dict[str, int]:
     """How often the loops around each block at the root run it; blocks by name."""
-    function = next(iter(sch.mod.functions.values()))
-    root = sch.get_sblock(function.body.block.name_hint)
     counts: dict[str, int] = {}
-    for block in sch.get_child_blocks(root):
+    for block in root_blocks(sch):
         body: Any = sch.get(block)
         loops: list[Any] = [sch.get(loop) for loop in sch.get_loops(block)]
         extents: list[Any] = [loop.extent for loop in loops]

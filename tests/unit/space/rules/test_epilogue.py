@@ -8,6 +8,7 @@ import tvm
 from tvm import te
 from tvm.s_tir import Schedule
 from tvm.s_tir.meta_schedule.arg_info import ArgInfo
+from tvm.script import tirx as T
 from tvm.target import Target
 
 from mschedx.space.rules.epilogue import as_one_block, epilogue_of
@@ -173,3 +174,110 @@ def test_results_that_the_caller_gets_too_are_no_epilogue():
     assert names(func, "Z") == []
     two = te.create_prim_func([x, s, each(lambda a: a + 1.0, z, name="Y")])
     assert names(two, "Z") == []
+
+
+@T.prim_func(s_tir=True)
+def skipped(
+    a: T.Buffer((8, 16), "float32"), b: T.Buffer((16, 8), "float32"), y: T.Buffer((8, 8), "float32")
+):
+    c, s = T.sblock_alloc_buffer((8, 8)), T.sblock_alloc_buffer((8, 8))
+    for i, j, k in T.grid(8, 8, 16):
+        with T.sblock("C"):
+            vi, vj, vk = T.axis.remap("SSR", [i, j, k])
+            with T.init():
+                c[vi, vj] = T.float32(0)
+            c[vi, vj] = c[vi, vj] + a[vi, vk] * b[vk, vj]
+    for i, j in T.grid(8, 8):
+        with T.sblock("S"):
+            vi, vj = T.axis.remap("SS", [i, j])
+            if vi < 4:
+                s[vi, vj] = c[vi, vj]
+            else:
+                s[vi, vj] = T.float32(0)
+    for i, j in T.grid(8, 8):
+        with T.sblock("Y"):
+            vi, vj = T.axis.remap("SS", [i, j])
+            y[vi, vj] = T.sigmoid(s[vi, vj] + c[vi, vj])
+
+
+@T.prim_func(s_tir=True)
+def turned(
+    a: T.Buffer((8, 16), "float32"), b: T.Buffer((16, 8), "float32"), y: T.Buffer((8, 8), "float32")
+):
+    c, s = T.sblock_alloc_buffer((8, 8)), T.sblock_alloc_buffer((8, 8))
+    for i, j, k in T.grid(8, 8, 16):
+        with T.sblock("C"):
+            vi, vj, vk = T.axis.remap("SSR", [i, j, k])
+            with T.init():
+                c[vi, vj] = T.float32(0)
+            c[vi, vj] = c[vi, vj] + a[vi, vk] * b[vk, vj]
+    for i, j in T.grid(8, 8):
+        with T.sblock("S"):
+            vi, vj = T.axis.remap("SS", [i, j])
+            s[vj, vi] = T.sigmoid(c[vi, vj])
+    for i, j in T.grid(8, 8):
+        with T.sblock("Y"):
+            vi, vj = T.axis.remap("SS", [i, j])
+            y[vi, vj] = T.sigmoid(s[vi, vj] + c[vi, vj])
+
+
+@T.prim_func(s_tir=True)
+def matched(
+    a: T.Buffer((8, 16), "float32"), b: T.Buffer((16, 8), "float32"), y: T.Buffer((8, 8), "float32")
+):
+    c, s = T.sblock_alloc_buffer((8, 8)), T.sblock_alloc_buffer((8, 8))
+    for i, j, k in T.grid(8, 8, 16):
+        with T.sblock("C"):
+            vi, vj, vk = T.axis.remap("SSR", [i, j, k])
+            with T.init():
+                c[vi, vj] = T.float32(0)
+            c[vi, vj] = c[vi, vj] + a[vi, vk] * b[vk, vj]
+    for i, j in T.grid(8, 8):
+        with T.sblock("S"):
+            vi, vj = T.axis.remap("SS", [i, j])
+            s[vi, vj] = T.sigmoid(c[vi, vj])
+    for i, j in T.grid(8, 8):
+        with T.sblock("Y"):
+            vi, vj = T.axis.remap("SS", [i, j])
+            T.reads(s[vi, vj], c[vi, vj])
+            T.writes(y[vi, vj])
+            one = T.match_buffer(s[vi, vj], (), offset_factor=1)
+            y[vi, vj] = one[()] + c[vi, vj]
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+@pytest.mark.parametrize(
+    ("func", "expected"),
+    [
+        (skipped, lambda c: sigmoid(c + np.where(np.arange(8)[:, None] < 4, c, 0))),
+        (turned, lambda c: sigmoid(sigmoid(c).T + c)),
+        (matched, lambda c: sigmoid(c) + c),
+    ],
+    ids=["skipped", "turned", "matched"],
+)
+def test_what_tvm_would_not_inline_is_no_epilogue(func, expected):
+    assert names(func) == []
+    a, b, y = arrays(func)
+    opened = sketches(tvm.IRModule({"main": func.with_attr("global_symbol", "main")}), AVX2)
+    assert opened
+    for sketch in opened:
+        sch = sketch.schedule(sketch.sample(1, np.random.default_rng(0))[0])
+        tvm.compile(sch.mod, target=AVX2)["main"](a, b, y)
+        np.testing.assert_allclose(y.numpy(), expected(a.numpy() @ b.numpy()), rtol=1e-4, atol=1e-5)
+
+
+def test_vectors_longer_than_any_of_a_function_end_in_one_block():
+    func = product(silu, dtype="float16")
+    a, b, bias, y = arrays(func)
+    z = a.numpy().astype("float64") @ b.numpy().astype("float64") + bias.numpy()
+    opened = sketches(tvm.IRModule({"main": func}), VNNI)
+    assert opened
+    for sketch in opened:
+        sch = sketch.schedule(sketch.sample(1, np.random.default_rng(0))[0])
+        assert '"S"' not in sch.mod.script()
+        tvm.compile(sch.mod, target=VNNI)["main"](a, b, bias, y)
+        # Each of twenty partial sums below 16 is off by half a unit in the last place, 2 ** -8.
+        np.testing.assert_allclose(y.numpy(), z * sigmoid(z), atol=20 * 2**-8)

@@ -7,9 +7,13 @@ from tvm import te
 from tvm.s_tir import Schedule, Trace
 from tvm.s_tir.meta_schedule import TuneContext
 from tvm.s_tir.meta_schedule.arg_info import ArgInfo
+from tvm.s_tir.meta_schedule.schedule_rule import ScheduleRule
+from tvm.script import tirx as T
 from tvm.target import Target
 
 from mschedx import workloads
+from mschedx.hardware import Hardware
+from mschedx.space.rules.keep_functions import KeepFunctions
 from mschedx.space.sketch import sketches
 from mschedx.space.target import for_target
 
@@ -74,3 +78,35 @@ def test_without_whole_vectors_nothing_is_kept_apart():
     (space,) = context.generate_design_space()
     blocks = space.get_child_blocks(space.get_sblock("root"))
     assert [space.get(block).name_hint for block in blocks] == ["Y"]
+
+
+@T.prim_func(s_tir=True)
+def half(
+    a: T.Buffer((8, 16), "float32"), b: T.Buffer((16, 8), "float32"), y: T.Buffer((8, 8), "float32")
+):
+    c, s = T.sblock_alloc_buffer((8, 8)), T.sblock_alloc_buffer((8, 8))
+    for i, j, k in T.grid(8, 8, 16):
+        with T.sblock("C"):
+            vi, vj, vk = T.axis.remap("SSR", [i, j, k])
+            with T.init():
+                c[vi, vj] = T.float32(0)
+            c[vi, vj] = c[vi, vj] + a[vi, vk] * b[vk, vj]
+    for i, j in T.grid(8, 8):
+        with T.sblock("S"):
+            vi, vj = T.axis.remap("SS", [i, j])
+            T.where(i < 4)
+            s[vi, vj] = T.sigmoid(c[vi, vj])
+    for i, j in T.grid(8, 8):
+        with T.sblock("Y"):
+            vi, vj = T.axis.remap("SS", [i, j])
+            y[vi, vj] = s[vi, vj] + c[vi, vj]
+
+
+def test_an_epilogue_that_tvm_does_not_inline_is_left_to_its_rule():
+    """Y reads rows that S never wrote, so that compute_inline refuses."""
+    mod = tvm.IRModule({"main": half.with_attr("global_symbol", "main")})
+    _, _, inline, *_ = ScheduleRule.create("llvm")
+    rule = KeepFunctions(inline, Hardware.from_target(TARGET))
+    sch = Schedule(mod)
+    (left,) = rule.apply(sch, sch.get_sblock("S"))
+    tvm.ir.assert_structural_equal(left.mod, mod)

@@ -12,7 +12,7 @@ from unoptimised import run_once
 
 from mschedx.hardware import Hardware
 from mschedx.space.rules.contraction import match_contraction
-from mschedx.space.rules.packed_tile import packed_tiles
+from mschedx.space.rules.packed_tile import PackedTile, packed_tiles
 from mschedx.space.rules.register_tile import TileLimits, padding_factors, vector_length
 from mschedx.space.sketch import sketches
 from mschedx.space.target import for_target
@@ -199,3 +199,17 @@ def test_convolutions_are_not_padded_as_if_they_were_products(kernel):
     sch = Schedule(tvm.IRModule({"main": function}))
     contraction = match_contraction(sch.get(sch.get_sblock("conv2d_nhwc")))
     assert padding_factors(contraction, TileLimits(16, 30, 4)) is None
+
+
+def test_an_epilogue_without_a_tile_becomes_one_block_of_a_copy():
+    a, b = te.placeholder((1, 32), name="A"), te.placeholder((32, 48), name="B")
+    r = te.reduce_axis((0, 32), name="k")
+    c = te.compute((1, 48), lambda i, j: te.sum(a[i, r] * b[r, j], axis=r), name="C")
+    s = te.compute((1, 48), lambda i, j: te.sigmoid(c[i, j]), name="S")
+    y = te.compute((1, 48), lambda i, j: c[i, j] * s[i, j], name="Y")
+    mod = tvm.IRModule({"main": te.create_prim_func([a, b, y])})
+    given = Schedule(mod)
+    (made,) = PackedTile(HARDWARE).apply(given, given.get_sblock("C"))
+    tvm.ir.assert_structural_equal(given.mod, mod)
+    blocks = made.get_child_blocks(made.get_sblock("root"))
+    assert [made.get(block).name_hint for block in blocks] == ["C", "Y"]
