@@ -67,7 +67,7 @@ def cut(module: torch.nn.Module, inputs: Sequence[torch.Tensor], unknown: Collec
 def replace_parts(
     parts: Parts,
     inputs: Sequence[torch.Tensor],
-    make: Callable[[torch.nn.Module, tuple[Any, ...]], Callable[..., Any] | None],
+    make: Callable[[Frozen, tuple[torch.Tensor, ...]], Callable[..., Any] | None],
 ) -> int:
     """Put what `make` returns for a part and its inputs in the place of every part for TVM.
 
