@@ -149,7 +149,7 @@ class Kernel:
         try:
             tensor = tvm_ffi.from_dlpack(_plain(arg))
         except (RuntimeError, BufferError, TypeError) as error:
-            reason = str(error).strip().splitlines()[0]
+            reason = (str(error).strip() or repr(error)).splitlines()[0]
             raise ValueError(f"{wrong}a tensor that cannot be shared ({reason})") from error
         if tensor.device.dlpack_device_type() != self.device.dlpack_device_type():
             raise ValueError(

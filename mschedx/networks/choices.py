@@ -18,6 +18,7 @@ from mschedx.record.trials import Run, run_of, workload_number
 from mschedx.record.work_dir import WorkDir
 from mschedx.winner import choose_winner
 
+from .errors import first_line
 from .tasks import NetworkTask
 
 
@@ -132,7 +133,7 @@ def _ranked(
         (best,) = rank(mod, target, 1, model=model, space=space, seed=seed)
         return best.schedule().mod, best.latency_s
     except (ValueError, UnsupportedTrace) as error:
-        return str(error).splitlines()[0]
+        return first_line(error)
 
 
 def _ranked_apart(

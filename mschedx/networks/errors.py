@@ -42,6 +42,8 @@ class UnsupportedOperators(NetworkError):
     Attributes
     ----------
     operators : tuple of str
+    reason : str
+        The message without what to do.
     """
 
     def __init__(self, operators: Sequence[str], why: str = "", instead: str = "") -> None:
@@ -51,8 +53,13 @@ class UnsupportedOperators(NetworkError):
             "use torch.compile(model, backend='mschedx'), which leaves them to torch and tunes the "
             "parts of the graph around them"
         )
-        super().__init__(
-            f"TVM cannot import the operators {listed} of this network"
-            + (f" ({why})" if why else "")
-            + f"; write them with others, or {instead}"
-        )
+        self.reason = f"TVM cannot import the operators {listed} of this network"
+        if why:
+            self.reason += f" ({why})"
+        super().__init__(f"{self.reason}; write them with others, or {instead}")
+
+
+def first_line(error: BaseException) -> str:
+    """First line of an error's message; where it has none, the error as an expression."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else repr(error)

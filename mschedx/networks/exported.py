@@ -142,7 +142,7 @@ def to_relax(exported: Any) -> tvm.IRModule:
         try:
             return from_exported_program(exported, run_ep_decomposition=False)
         except (AssertionError, NotImplementedError, KeyError, ValueError) as error:
-            raise UnsupportedOperators(*_unsupported(str(error))) from error
+            raise UnsupportedOperators(*_unsupported(error)) from error
 
 
 @contextmanager
@@ -153,11 +153,12 @@ def quiet_export() -> Iterator[None]:
         yield
 
 
-def _unsupported(message: str) -> tuple[list[str], str]:
+def _unsupported(error: Exception) -> tuple[list[str], str]:
     """The operators that the importer names, and its reason where it names none."""
+    message = str(error).strip() or repr(error)
     _, found, rest = message.partition("Unsupported function types")
     names = [name.strip(" '\"[]") for name in rest.split(",")] if found else []
-    return sorted(name for name in names if name), "" if found else message.strip()[:300]
+    return sorted(name for name in names if name), "" if found else message[:300]
 
 
 def _signature(exported: Any, example_inputs: Any) -> tuple[list[Any], Signature]:

@@ -41,13 +41,13 @@ def import_proto(proto: Any) -> tvm.IRModule:
     try:
         mod = from_onnx(proto, keep_params_in_input=False)
     except (NotImplementedError, tvm.error.OpNotImplemented) as error:
-        raise UnsupportedOperators(*_unsupported(str(error)), instead=_INSTEAD) from error
+        raise UnsupportedOperators(*_unsupported(error), instead=_INSTEAD) from error
     return mod
 
 
-def _unsupported(message: str) -> tuple[list[str], str]:
+def _unsupported(error: Exception) -> tuple[list[str], str]:
     """The operators that the importer names, and its reason where it names none."""
-    last = message.strip().splitlines()[-1]
+    last = (str(error).strip() or repr(error)).splitlines()[-1]
     _, found, listed = last.partition("not supported for frontend ONNX: ")
     return (sorted(listed.split(", ")), "") if found else ([], last[:300])
 

@@ -9,17 +9,21 @@ operators that TVM does not know the graph is cut into parts, of which torch run
 
 from __future__ import annotations
 
+import inspect
+import os
 import threading
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from mschedx.measure.failures import MachineTrouble
 
-from .errors import UnsupportedOperators
+from .errors import UnsupportedOperators, first_line
 from .torch_parts import Frozen, cut, replace_parts
 from .tuning import tune_model
 
@@ -126,6 +130,7 @@ class _Dispatch:
         if _needs_gradients(args):
             self._leave(
                 "a graph",
+                self._graph,
                 "gradients are asked for; call it under torch.no_grad() to use the artefact",
             )
             return self._graph(*args)
@@ -150,23 +155,42 @@ class _Dispatch:
         if count >= self._options.max_artefacts:
             self._leave(
                 "a graph",
+                self._graph,
                 f"it has {count} artefacts, one for each combination of shapes and weights, and "
                 "max_artefacts allows no more",
             )
             return None
         tensors = tuple(value for value in inputs if isinstance(value, torch.Tensor))
         frozen = Frozen(self._graph, self._fixed, args).eval()
+        return self._or_torch("a graph", self._whole_or_parts, frozen, tensors)
+
+    def _or_torch(
+        self,
+        what: str,
+        make: Callable[[Frozen, tuple[torch.Tensor, ...]], Callable[..., Any]],
+        module: Frozen,
+        tensors: tuple[torch.Tensor, ...],
+    ) -> Callable[..., Any] | None:
+        """What `make` gives for a module and its inputs; None, and a warning, where it fails."""
         try:
-            return self._tuned(frozen, tensors)
-        except UnsupportedOperators as error:
-            if error.operators:
-                return self._in_parts(frozen, tensors, error)
-            self._leave("a graph", error)
+            return make(module, tensors)
         except MachineTrouble:
             raise
         except Exception as error:  # of torch.export and of TVM's importer there are many kinds
-            self._leave("a graph", error)
-        return None
+            self._leave(what, module.graph_module, error)
+            return None
+
+    def _whole_or_parts(
+        self, module: Frozen, tensors: tuple[torch.Tensor, ...]
+    ) -> Callable[..., Any]:
+        """Tune a graph, or what is around its unknown operators where it has some."""
+        try:
+            return self._tuned(module, tensors)
+        except UnsupportedOperators as error:
+            if not error.operators:
+                raise
+            unknown = error
+        return self._in_parts(module, tensors, unknown)
 
     def _tuned(self, module: torch.nn.Module, tensors: Sequence[torch.Tensor]) -> Any:
         result = tune_model(
@@ -182,41 +206,51 @@ class _Dispatch:
         return result.compile()
 
     def _in_parts(
-        self, frozen: torch.nn.Module, tensors: Sequence[torch.Tensor], error: UnsupportedOperators
-    ) -> Callable[..., Any] | None:
-        """Tune the parts around unknown operators, which torch runs; None where nothing is left."""
+        self, module: Frozen, tensors: tuple[torch.Tensor, ...], error: UnsupportedOperators
+    ) -> Callable[..., Any]:
+        """Tune the parts around unknown operators, which torch runs.
 
-        def make(part: torch.nn.Module, inputs: tuple[Any, ...]) -> Callable[..., Any] | None:
-            try:
-                return self._tuned(part, inputs)
-            except MachineTrouble:
-                raise
-            except Exception as reason:  # as for a whole graph
-                self._leave("a part of a graph", reason)
-                return None
-
-        parts = cut(frozen, tensors, error.operators)
-        count = replace_parts(parts, tensors, make)
+        Raises
+        ------
+        UnsupportedOperators
+            The one given, where no part is tuned.
+        """
+        parts = cut(module, tensors, error.operators)
+        count = replace_parts(parts, tensors, partial(self._or_torch, "a part", self._tuned))
         if not count:
-            self._leave("a graph", error)
-            return None
+            raise error
         self._warn(
             f"the operators {', '.join(error.operators)} are left to torch, for TVM cannot import "
             f"them; what is around them is tuned, in {count} part" + "s" * (count != 1)
         )
         return parts.whole
 
-    def _leave(self, what: str, why: Exception | str) -> None:
-        if isinstance(why, Exception):
-            why = f"{type(why).__name__}: {str(why).strip().splitlines()[0][:500]}"
-        calls = [node for node in self._graph.graph.nodes if node.op.startswith("call")]
+    def _leave(self, what: str, graph: torch.fx.GraphModule, why: Exception | str) -> None:
+        if isinstance(why, UnsupportedOperators):
+            why = why.reason  # the rest advises this backend
+        elif isinstance(why, Exception):
+            why = f"{type(why).__name__}: {first_line(why)[:500]}"
+        calls = [node for node in graph.graph.nodes if node.op.startswith("call")]
         first = f" beginning with {calls[0].name}" if calls else ""
         self._warn(f"{what} of {len(calls)} operators{first} is left to torch: {why}")
 
     def _warn(self, text: str) -> None:
         if text not in self._warned:
             self._warned.add(text)
-            warnings.warn(text, stacklevel=4)
+            warnings.warn(text, stacklevel=_level_of_caller())
+
+
+def _level_of_caller() -> int:
+    """The ``stacklevel`` at which the caller of this warns about the line that called torch.
+
+    Between a graph and that line torch has frames of its own, and not always as many.
+    """
+    folders = (Path(__file__).parents[1], Path(torch.__file__).parent)
+    inner = (*(f"{folder}{os.sep}" for folder in folders), "<eval_with_key>")
+    level, frame = 0, inspect.currentframe()
+    while frame is not None and frame.f_code.co_filename.startswith(inner):
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def _needs_gradients(args: Sequence[Any]) -> bool:

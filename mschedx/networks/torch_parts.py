@@ -67,13 +67,25 @@ def cut(module: torch.nn.Module, inputs: Sequence[torch.Tensor], unknown: Collec
 def replace_parts(
     parts: Parts,
     inputs: Sequence[torch.Tensor],
-    make: Callable[[torch.nn.Module, tuple[Any, ...]], Callable[..., Any] | None],
+    make: Callable[[Frozen, tuple[torch.Tensor, ...]], Callable[..., Any] | None],
 ) -> int:
     """Put what `make` returns for a part and its inputs in the place of every part for TVM.
 
-    Weights are no inputs: they are part of the module that `make` is given.
+    Parameters
+    ----------
+    parts : Parts
+        Its `whole` is changed in place.
+    inputs : sequence of tensor
+        What the whole is called with.
+    make : callable
+        Is given a part as a module, its weights buffers of it, and the tensors that it is called
+        with; returns a function of such tensors, or None to leave the part to torch. A part that
+        reads numbers is torch's without asking: they may be others at the next call.
 
-    Returns how many were replaced; a part for which it returns None stays torch's.
+    Returns
+    -------
+    int
+        How many parts were replaced.
     """
     arguments: dict[str, tuple[Any, ...]] = {}
 
@@ -91,7 +103,11 @@ def replace_parts(
             continue
         fixed = [isinstance(arg, torch.fx.Node) and arg.op == "get_attr" for arg in node.args]
         args = arguments[name]
-        frozen = Frozen(parts.whole.get_submodule(name), fixed, args).eval()
+        if not all(isinstance(arg, torch.Tensor) for arg in args):
+            continue
+        part = parts.whole.get_submodule(name)
+        assert isinstance(part, torch.fx.GraphModule)
+        frozen = Frozen(part, fixed, args).eval()
         made = make(frozen, tuple(arg for arg, weight in zip(args, fixed) if not weight))
         if made is not None:
             setattr(parts.whole, name, _Called(made))
@@ -113,7 +129,9 @@ class Frozen(torch.nn.Module):
         Arguments of a call: tensors, or sizes.
     """
 
-    def __init__(self, graph: torch.nn.Module, fixed: Sequence[bool], args: Sequence[Any]) -> None:
+    def __init__(
+        self, graph: torch.fx.GraphModule, fixed: Sequence[bool], args: Sequence[Any]
+    ) -> None:
         super().__init__()
         self.graph_module = graph
         self._plan: list[Any] = []
@@ -147,24 +165,38 @@ class _Called(torch.nn.Module):
 
 
 def _levels(graph: torch.fx.Graph, unknown: Collection[str]) -> dict[torch.fx.Node, int]:
+    """Level of every operator; those of weights alone are copied, one for each level."""
     levels: dict[torch.fx.Node, int] = {}
     of_weights: set[torch.fx.Node] = set()
     for node in graph.nodes:
         if node.op != "call_function":
             continue
         sources, foreign = node.all_input_nodes, _is_foreign(node, unknown)
-        if not foreign and all(s.op == "get_attr" or s in of_weights for s in sources):
+        weights_alone = all(s.op == "get_attr" or s in of_weights for s in sources)
+        if weights_alone and not foreign and not _is_random(node):
             of_weights.add(node)
         elif _takes_apart(node):  # parts hand tensors to each other, and no tuples of them
             levels[node] = levels.get(sources[0], 0)
         else:
             least = max((levels.get(source, 0) for source in sources), default=0)
             levels[node] = least + (least % 2 != foreign)
-    # What is made of weights alone belongs to what reads it first, where it is folded.
-    for node in reversed(graph.nodes):
+    # What is made of weights alone belongs to every part that reads it, where it is folded.
+    for node in reversed(list(graph.nodes)):
         if node in of_weights:
-            levels[node] = min((levels[user] for user in node.users if user in levels), default=0)
+            first, *others = sorted({levels[user] for user in node.users if user in levels}) or [0]
+            levels[node] = first
+            for level in others:
+                _copy_for(node, level, levels)
     return levels
+
+
+def _copy_for(node: torch.fx.Node, level: int, levels: dict[torch.fx.Node, int]) -> None:
+    """Let the readers of a level read a copy of their own."""
+    with node.graph.inserting_after(node):
+        copy = node.graph.node_copy(node, lambda source: source)
+    levels[copy] = level
+    for user in [user for user in node.users if levels.get(user) == level]:
+        user.replace_input_with(node, copy)
 
 
 def _takes_apart(node: torch.fx.Node) -> bool:
@@ -175,3 +207,7 @@ def _is_foreign(node: torch.fx.Node, unknown: Collection[str]) -> bool:
     values = [one.meta.get("val") for one in (node, *node.all_input_nodes)]
     complex_numbers = any(isinstance(v, torch.Tensor) and v.is_complex() for v in values)
     return complex_numbers or getattr(node.target, "__name__", "") in unknown
+
+
+def _is_random(node: torch.fx.Node) -> bool:
+    return torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())

@@ -120,7 +120,8 @@ def tune_model(
         on CPUs when None. Records with it and without are different tasks.
     exact : bool
         Leave out rewrites that round more than the network does as it is: Winograd's convolutions,
-        which are off by up to ten times as much (:mod:`.rewrites.winograd`).
+        which are off by up to ten times as much (:mod:`.rewrites.winograd`), and the products
+        that third and fourth powers are written as.
     verify : bool
         Compare the network's output with the framework's. Where it differs, the records are
         checked one by one and wrong ones disqualified.
@@ -144,7 +145,9 @@ def tune_model(
     imported = import_network(model, example_inputs, fix_shapes=fix_shapes)
     on_cpu = resolved.kind.name == "llvm"
     prepack = on_cpu if prepack is None else prepack
-    simple = simplify(imported.mod, channels_last=on_cpu, winograd=on_cpu and not exact)
+    simple = simplify(
+        imported.mod, channels_last=on_cpu, winograd=on_cpu and not exact, exact=exact
+    )
     fused = fuse(simple, resolved, prepack=prepack)
     job = _Job(
         imported=imported,

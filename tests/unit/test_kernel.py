@@ -117,6 +117,20 @@ def test_arguments_that_do_not_fit_are_refused(double, args, error, says):
         double(*args)
 
 
+def test_a_tensor_that_cannot_be_shared_without_a_reason_is_refused(double):
+    class Closed:
+        shape, dtype = (N, N), "float32"
+
+        def __dlpack__(self, **_):
+            raise BufferError
+
+        def __dlpack_device__(self):
+            return 1, 0
+
+    with pytest.raises(ValueError, match=r"cannot be shared \(BufferError\(\)"):
+        double(Closed(), placed(0))
+
+
 def test_a_tensor_on_another_device_is_refused(double):
     kernel = type(double)(double.function, "main", double.parameters, tvm.cuda())
     with pytest.raises(ValueError, match=r"a tensor on cpu:0, but it runs on cuda:0: move it"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import tvm
 from tvm import relax
 from tvm.target import Target
@@ -24,7 +26,11 @@ PACKED = "_prepacked"
 
 
 def simplify(
-    mod: tvm.IRModule, *, channels_last: bool = False, winograd: bool = False
+    mod: tvm.IRModule,
+    *,
+    channels_last: bool = False,
+    winograd: bool = False,
+    exact: bool = False,
 ) -> tvm.IRModule:
     """Rewrite "main" for inference; the result computes the same, rounding apart.
 
@@ -36,11 +42,13 @@ def simplify(
         Turn convolutions to channels last, as the tiles of CPUs are written best.
     winograd : bool
         Write 3 × 3 convolutions by their transforms where that pays; needs channels last.
+    exact : bool
+        Leave powers of floats that products would round more often as they are.
     """
     mod = _transform.CanonicalizeBindings()(mod)
     turned = (turn_channels,) if channels_last else ()
     turned += (use_winograd,) if winograd else ()
-    first = (fold_constants, expand_powers, fold_scales, split_phases)
+    first = (fold_constants, partial(expand_powers, exact=exact), fold_scales, split_phases)
     for rewrite in (*first, *turned, split_attention, sink_reshapes):
         mod = rewrite(mod)
     return mod

@@ -1,6 +1,7 @@
 """Functions of constants are done when a network is compiled."""
 
 import numpy as np
+import pytest
 import tvm
 from tvm import relax
 from tvm.script import ir as I
@@ -63,3 +64,52 @@ def test_calls_of_constants_are_done_as_tvm_does_them():
 def test_a_network_without_any_stays_as_it_is():
     mod = fold_calls(network(WEIGHT))
     assert fold_calls(mod) is mod
+
+
+def with_callee(function):
+    """The network with another function in the place of the one that is called."""
+    mod = network(WEIGHT)
+    mod[mod.get_global_var("turn")] = function
+    return mod
+
+
+@pytest.fixture
+def bound_to_threads():
+    with compat.fast_script():
+
+        @T.prim_func(private=True, s_tir=True)
+        def turn(w: T.Buffer((3, 4), "float32"), out: T.Buffer((4, 3), "float32")):
+            for i in T.thread_binding(4, thread="threadIdx.x"):
+                for j in range(3):
+                    with T.sblock("turn"):
+                        vi, vj = T.axis.remap("SS", [i, j])
+                        out[vi, vj] = w[vj, vi]
+
+    return turn
+
+
+@pytest.fixture
+def of_any_size():
+    with compat.fast_script():
+
+        @T.prim_func(private=True, s_tir=True)
+        def turn(a: T.handle, out: T.Buffer((4, 3), "float32")):
+            rows = T.int64()
+            w = T.match_buffer(a, (rows, 4), "float32")
+            for i, j in T.grid(4, 3):
+                with T.sblock("turn"):
+                    vi, vj = T.axis.remap("SS", [i, j])
+                    out[vi, vj] = w[vj, vi]
+
+    return turn
+
+
+def test_what_does_not_compile_here_is_left_to_tvms_pass(bound_to_threads):
+    mod = with_callee(bound_to_threads)
+    assert fold_calls(mod) is mod
+
+
+def test_functions_of_another_kind_are_left_as_they_are(of_any_size):
+    for function in (relax.ExternFunc("turn_elsewhere"), of_any_size):
+        mod = with_callee(function)
+        assert fold_calls(mod) is mod

@@ -8,12 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import tvm
 from stand_ins import Runner
 from tiny_networks import TARGET, quick, two
 
-from mschedx import tune_model
+from mschedx import ranking, tune_model
 from mschedx.measure.failures import MachineTrouble
-from mschedx.networks import Origin
+from mschedx.networks import Origin, choices
 from mschedx.networks import tuning as tuning_module
 from mschedx.networks.progress import (
     LiveNetworkProgress,
@@ -232,3 +233,11 @@ def test_the_live_table_shows_every_task_and_the_network(network):
     assert all(choice.task.name in shown for choice in result.tasks)
     assert "of network" in shown
     assert "4/4 trials" in shown
+
+
+def test_a_task_that_ranking_refuses_without_a_text_says_so(monkeypatch):
+    def refuse(*_, **__):
+        raise ValueError
+
+    monkeypatch.setattr(ranking, "rank", refuse)
+    assert choices._ranked(tvm.IRModule(), TARGET, None, None, 0) == "ValueError()"

@@ -18,9 +18,9 @@ def operators(mod):
     return [name.removeprefix("relax.").removeprefix("nn.") for name in names if name]
 
 
-def simplified(model, *inputs):
+def simplified(model, *inputs, **options):
     found = import_network(model.eval(), inputs)
-    after = simplify(found.mod)
+    after = simplify(found.mod, **options)
     expected = found.reference(list(inputs))
     outputs = relax_outputs(after, [value.numpy() for value in inputs])
     assert len(outputs) == len(expected)
@@ -177,6 +177,16 @@ def test_small_whole_powers_are_products(exponent, left):
 
 def test_small_whole_powers_of_integers_are_products():
     assert simplified(Power(3), torch.arange(-4, 4)) == ["multiply", "multiply"]
+
+
+@pytest.mark.parametrize(("exponent", "left"), [(2, ["multiply"]), (3, ["power"]), (4, ["power"])])
+def test_where_exactness_is_asked_for_only_squares_of_floats_are_products(exponent, left):
+    assert simplified(Power(exponent), torch.rand(3, 4), exact=True) == left
+
+
+def test_products_of_integers_are_exact():
+    x = torch.arange(-4, 4)
+    assert simplified(Power(3), x, exact=True) == ["multiply", "multiply"]
 
 
 def test_reshapes_that_meet_become_one():

@@ -1,3 +1,4 @@
+import inspect
 import re
 import warnings
 from importlib.metadata import EntryPoint
@@ -8,6 +9,7 @@ import pytest
 import torch
 from tiny_networks import quick, two
 
+from mschedx.measure.failures import MachineTrouble
 from mschedx.networks import torch_backend
 from mschedx.networks.torch_backend import backend
 
@@ -91,8 +93,9 @@ def test_what_cannot_be_tuned_is_left_to_torch(invented):
         return torch.linalg.svd(x)[1]
 
     compiled = torch.compile(singular, backend=backend, options=OPTIONS)
-    with pytest.warns(UserWarning, match="left to torch: UnsupportedOperators.*_linalg_svd"):
+    with pytest.warns(UserWarning, match="left to torch: TVM cannot import .*_linalg_svd") as said:
         same(compiled, singular, torch.rand(3, 3))
+    assert "torch.compile" not in str(said[0].message)  # it is what they use
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         same(compiled, singular, torch.rand(3, 3))  # said once
@@ -134,8 +137,55 @@ def test_a_part_that_cannot_be_tuned_is_torchs_too(monkeypatch):
     monkeypatch.setattr(torch_backend, "tune_model", tune)
     model = Filtered().eval()
     compiled = torch.compile(model, backend=backend, options=OPTIONS)
-    with pytest.warns(UserWarning, match="a part of a graph .* not this one"):
+    with pytest.warns(UserWarning, match=r"a part of \d operators .* not this one") as said:
         same(compiled, model, torch.rand(3, 8))
+    assert "a part of 2 operators beginning with permute" in str(said[0].message)
+
+
+@pytest.mark.parametrize("step", ["cut", "replace_parts"])
+def test_a_graph_that_cannot_be_cut_is_torchs(monkeypatch, step):
+    def fail(*_):
+        raise AssertionError("no such cut")
+
+    monkeypatch.setattr(torch_backend, step, fail)
+    model = Filtered().eval()
+    compiled = torch.compile(model, backend=backend, options=OPTIONS)
+    with pytest.warns(UserWarning, match="left to torch: AssertionError: no such cut"):
+        same(compiled, model, torch.rand(3, 8))
+
+
+def test_trouble_with_the_machine_while_cutting_ends_the_call(monkeypatch):
+    def fail(*_):
+        raise MachineTrouble("no memory")
+
+    monkeypatch.setattr(torch_backend, "cut", fail)
+    model = Filtered().eval()
+    with pytest.raises(MachineTrouble, match="no memory"), torch.no_grad():
+        torch.compile(model, backend=backend, options=OPTIONS)(torch.rand(3, 8))
+
+
+def test_an_error_without_a_text_is_named(monkeypatch):
+    def fail(*_, **__):
+        raise AssertionError
+
+    monkeypatch.setattr(torch_backend, "tune_model", fail)
+    model, inputs = two()
+    with pytest.warns(UserWarning, match=r"left to torch: AssertionError: AssertionError\(\)"):
+        same(torch.compile(model, backend=backend), model, *inputs)
+
+
+@pytest.mark.parametrize("gradients", [False, True])
+def test_warnings_point_at_the_line_that_calls_the_network(monkeypatch, gradients):
+    def fail(*_, **__):
+        raise ValueError("not this one")
+
+    monkeypatch.setattr(torch_backend, "tune_model", fail)
+    model, x = torch.nn.Linear(8, 4).eval().requires_grad_(gradients), torch.rand(3, 8)
+    compiled = torch.compile(model, backend=backend)
+    line = inspect.currentframe().f_lineno + 2
+    with pytest.warns(UserWarning, match="left to torch") as said:
+        compiled(x)
+    assert (said[0].filename, said[0].lineno) == (__file__, line)
 
 
 def test_artefacts_are_bounded(invented):

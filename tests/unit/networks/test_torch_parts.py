@@ -1,5 +1,6 @@
 """Graphs cut around operators that TVM does not know."""
 
+import pytest
 import torch
 
 from mschedx.networks.torch_parts import cut, replace_parts
@@ -79,3 +80,71 @@ def test_what_is_made_of_weights_goes_with_its_reader():
     parts, given = cut(Weighted().eval(), [torch.rand(3, 4)], {"i0.default"}), []
     replace_parts(parts, [torch.rand(3, 4)], lambda part, inputs: given.append(len(inputs)))
     assert given == [1]
+
+
+class Weighted(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.rand(8, 4))
+
+
+class Split(Weighted):
+    """One piece of a weight for each of two parts."""
+
+    def forward(self, x):
+        first, second = self.weight.split(4)
+        return torch.special.i0(x @ first) @ second
+
+
+class Shared(Weighted):
+    """What is made of one weight, for two parts and beside them."""
+
+    def forward(self, x):
+        turned = self.weight[:4].T + 1
+        return torch.special.i0(x @ turned) @ turned, turned
+
+
+@pytest.mark.parametrize("kind", [Split, Shared])
+def test_every_part_makes_of_weights_what_it_reads(kind):
+    model, x, given = kind().eval(), torch.rand(3, 4), []
+    expected = model(x)
+    parts = cut(model, [x], {"i0.default"})
+
+    def make(part, inputs):
+        given.append([tuple(value.shape) for value in inputs])
+        return part
+
+    assert replace_parts(parts, [x], make) == 2
+    assert given == [[(3, 4)], [(3, 4)]]
+    torch.testing.assert_close(
+        parts.whole(x), expected if isinstance(expected, tuple) else (expected,)
+    )
+
+
+def test_parts_share_random_numbers():
+    class Noise(torch.nn.Module):
+        def forward(self, x):
+            noise = torch.randn(3, 4)
+            return torch.special.i0(x + noise) * 0 + noise, noise * 1
+
+    x = torch.rand(3, 4)
+    parts = cut(Noise().eval(), [x], {"i0.default"})
+    one, other = parts.whole(x)
+    torch.testing.assert_close(one, other)
+
+
+def test_parts_that_read_numbers_are_torchs():
+    class Scaled(torch.nn.Module):
+        def forward(self, x):
+            return x.relu() * x.sum().item()
+
+    x, given = torch.rand(3, 4), []
+    parts = cut(Scaled().eval(), [x], {"_local_scalar_dense.default"})
+
+    def make(part, inputs):
+        given.append(len(inputs))
+        return part
+
+    assert replace_parts(parts, [x], make) == 1
+    assert given == [1]
+    torch.testing.assert_close(parts.whole(2 * x), (Scaled()(2 * x),))
