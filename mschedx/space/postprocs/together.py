@@ -17,7 +17,7 @@ def with_ours(postprocs: Sequence[Any]) -> list[Any]:
 
     TVM passes over reductions that are initialised already; loops become vectors and are marked to
     be unrolled before the end. A list that TVM hands back may have ours already, without their
-    classes; the second finds nothing.
+    classes; the second then finds nothing to do.
     """
     found: list[Any] = []
     for postproc in postprocs:
