@@ -109,12 +109,18 @@ def _llvm_rules(target: Target, im2col: bool) -> list[Any]:
 
 
 def _guarded(rule: Any) -> Any:
-    """One of TVM's rules, kept from what its primitives or passes get wrong."""
-    if "AutoInline" in str(rule):
-        return ForwardQuotients(rule)
-    if "InlineConstantScalars" in str(rule):  # raises at a reduction of constants to a scalar
-        return UnlessItFails(rule, "InlineConstantScalars")
-    return WholeResults(rule) if "MultiLevelTiling" in str(rule) else rule
+    """One of TVM's rules, kept from what its primitives or passes get wrong.
+
+    ``InlineConstantScalars`` raises at a reduction of constants to a scalar, ``MultiLevelTiling``
+    at a consumer of extent 0.
+    """
+    name = str(rule).split("(")[0].rsplit(".", 1)[-1]
+    kept = rule
+    if name == "AutoInline":
+        kept = ForwardQuotients(rule)
+    elif name.startswith("MultiLevelTiling"):
+        kept = WholeResults(rule)
+    return UnlessItFails(kept, name)
 
 
 def _llvm_postprocs() -> list[Postproc]:

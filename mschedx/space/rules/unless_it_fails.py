@@ -14,7 +14,7 @@ logger = logging.getLogger("tvm.s_tir.meta_schedule.mschedx.space")
 
 @derived_object
 class UnlessItFails(PyScheduleRule):
-    """Apply a rule of ours; whatever it raises costs that rule on that block, not the run.
+    """Apply a rule; whatever it raises costs that rule on that block, not the run.
 
     Functions come from everywhere, and a rule that meets a block it does not understand is no
     reason to leave the function without any space. The failure is logged with the block and the

@@ -54,3 +54,16 @@ def test_a_reduction_of_constants_has_sketches(target):
     seven = te.compute((), lambda: te.sum(1.0 + 0.0 * k, k), name="seven")
     y = te.compute((8,), lambda i: x[i] * seven(), name="y")
     assert sketches(module([x, y]), target)
+
+
+def test_a_product_beside_one_of_nothing_has_sketches():
+    """TVM's ``MultiLevelTiling`` raises: "not all the statements are schedulable"."""
+    x0 = te.placeholder((3, 2, 31), name="x0")
+    x1, x2 = te.placeholder((3, 0, 31), name="x1"), te.placeholder((31, 16), name="x2")
+    k, r = te.reduce_axis((0, 31), name="k"), te.reduce_axis((0, 31), name="r")
+    none = te.compute((3, 2, 0), lambda i, j, n: te.sum(x1[i, n, k] * x0[i, j, k], k), name="none")
+    out = te.compute((3, 2, 0), lambda i, j, n: te.exp(none[i, j, n]), name="out")
+    t = te.compute((3, 2, 16), lambda i, j, n: te.sum(x2[r, n] * x0[i, j, r], r), name="t")
+    turned = te.compute((16, 2, 3), lambda n, j, i: t[i, j, n], name="turned")
+    mod = module([x0, x1, x2, out, turned])
+    assert sketches(mod, LLVM)
