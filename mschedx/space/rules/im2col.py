@@ -122,13 +122,14 @@ def _pixels(contraction: Contraction) -> tuple[Any, tuple[int, ...]] | None:
 
 
 def _step(block: Any, image: Any, axis: int) -> int:
-    """Pixels between neighbouring windows of the image along an output axis."""
+    """Pixels between neighbouring windows of the image along an output axis; 0: not always alike."""
     from tvm.sym import detect_linear_equation
 
     var = block.iter_vars[axis].var
     (dim,) = (d for d, used in enumerate(image.dims) if axis in used)
     start = block.reads[image.index].region[dim].min
-    return int(detect_linear_equation(start, [var])[0])
+    found = detect_linear_equation(start, [var])
+    return int(found[0]) if found else 0
 
 
 def _axes_of(block: Any, region: Any) -> list[int]:

@@ -3,12 +3,15 @@
 import numpy as np
 import pytest
 import tvm
+from spaces import module
 from tvm.s_tir import Schedule
 from tvm.s_tir.meta_schedule.arg_info import ArgInfo
+from tvm.s_tir.meta_schedule.testing import te_workload
 from tvm.target import Target
-from unoptimised import run_once
+from unoptimised import run_once, unoptimised
 
-from mschedx.hardware import Hardware
+from mschedx import measure
+from mschedx.hardware import Hardware, host_target
 from mschedx.space.rules.contraction import match_contraction
 from mschedx.space.rules.packed_tile import packed_tiles
 from mschedx.space.sketch import sketches
@@ -83,3 +86,14 @@ def test_the_space_of_a_target_has_both_forms():
     both = sketches(mod, TARGET, for_target(TARGET))
     direct = sketches(mod, TARGET, for_target(TARGET, im2col=False))
     assert len(both) == len(direct) + 1 > 1
+
+
+def test_groups_of_pixels_that_are_one_channel_leave_the_direct_form(caplog):
+    """``v // 16 * 16 + r`` is no multiple of ``v``: a 1 x 1 convolution in groups, channels last."""
+    mod = module(te_workload.conv2d_nhwc(1, 14, 14, 32, 32, 1, 1, 0, 1, 2))
+    found = sketches(mod, host_target())
+    assert len(found) == 2
+    assert "does not fit" not in caplog.text
+    for sketch in found:
+        (config,) = sketch.sample(1, np.random.default_rng(0))
+        assert measure.verify(sketch.schedule(config), mod, unoptimised(host_target())).ok
