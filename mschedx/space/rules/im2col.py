@@ -122,7 +122,7 @@ def _pixels(contraction: Contraction) -> tuple[Any, tuple[int, ...]] | None:
 
 
 def _step(block: Any, image: Any, axis: int) -> int:
-    """Pixels between neighbouring windows of the image along an output axis; 0: not always alike."""
+    """Pixels between neighbouring windows along an output axis of the image; 0: they vary."""
     from tvm.sym import detect_linear_equation
 
     var = block.iter_vars[axis].var

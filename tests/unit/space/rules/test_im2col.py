@@ -89,8 +89,8 @@ def test_the_space_of_a_target_has_both_forms():
 
 
 def test_groups_of_pixels_that_are_one_channel_leave_the_direct_form(caplog):
-    """``v // 16 * 16 + r`` is no multiple of ``v``: a 1 x 1 convolution in groups, channels last."""
-    mod = module(te_workload.conv2d_nhwc(1, 14, 14, 32, 32, 1, 1, 0, 1, 2))
+    """``v // 16 * 16 + r`` is no multiple of ``v``: 1 x 1 in groups, channels last."""
+    mod = module(te_workload.conv2d_nhwc(1, 56, 56, 64, 64, 1, 1, 0, 1, 4))
     found = sketches(mod, host_target())
     assert len(found) == 2
     assert "does not fit" not in caplog.text
