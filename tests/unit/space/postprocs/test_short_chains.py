@@ -56,10 +56,10 @@ def limits(schedule):
 
 
 def seconds(mod):
-    """How long a process computes that compiles the module; None where it takes longer than 3."""
+    """How long a process computes that compiles the module; None where it takes longer than 1."""
     pid = os.fork()
     if pid == 0:
-        resource.setrlimit(resource.RLIMIT_CPU, (3, 4))
+        resource.setrlimit(resource.RLIMIT_CPU, (1, 2))
         status = 1
         try:
             tvm.compile(mod, target=host_target())
