@@ -84,13 +84,9 @@ def require_distinct_names(mod: tvm.IRModule, space: Any = None) -> None:
     for variable, function in mod.functions_items():
         if not isinstance(function, tvm.tirx.PrimFunc):
             continue
-        found: list[str] = []
-
-        def note(block: Any, found: list[str] = found) -> None:
-            found.append(str(block.name_hint))
-
-        tvm_ffi.structural_walk(function.body, ((SBlock, note),))
-        names = Counter(found)
+        blocks: list[Any] = []
+        tvm_ffi.structural_walk(function.body, (SBlock, blocks.append))
+        names = Counter(str(block.name_hint) for block in blocks)
         twice = [name for name, times in names.items() if times > 1]
         if twice:
             raise UnsupportedTrace(
