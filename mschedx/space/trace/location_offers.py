@@ -65,9 +65,9 @@ def offer_at(schedule: Any, block: Any, config: IntArray) -> Offer:
     shared = _shared(around)
     extents = tuple(map(_extent, shared))
     parallel = tuple(map(_is_parallel, shared))
-    codes = {ROOT, *(code for code in _wanted(extents, parallel) if _works(schedule, block, code))}
-    if _works(schedule, block, INLINED):
-        codes.add(INLINED)
+    before = falling_quotients(schedule)
+    tried = (INLINED, *_wanted(extents, parallel))
+    codes = {ROOT, *(code for code in tried if _works(schedule, block, code, before))}
     met = Around(len(consumers), len(around[0]) if around else 0)
     return Offer(config, frozenset(codes), extents, parallel, met)
 
@@ -96,8 +96,11 @@ def _wanted(extents: tuple[int, ...], parallel: tuple[bool, ...]) -> list[int]:
     return found
 
 
-def _works(schedule: Any, block: Any, code: int) -> bool:
-    """Whether the block can be computed there, and TVM compiles what that makes."""
+def _works(schedule: Any, block: Any, code: int, falling: int) -> bool:
+    """Whether the block can be computed there, and TVM compiles what that makes.
+
+    ``falling``: how many falling quotients there are before.
+    """
     trial = schedule.copy()
     try:
         if code == INLINED:
@@ -107,7 +110,7 @@ def _works(schedule: Any, block: Any, code: int) -> bool:
             trial.compute_at(block, loops[code], preserve_unit_loops=True)
     except Exception:  # TVM's schedule errors share no base class with its FFI errors.
         return False
-    return falling_quotients(trial) <= falling_quotients(schedule)
+    return falling_quotients(trial) <= falling
 
 
 def _extent(loop: Any) -> int:
