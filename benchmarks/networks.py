@@ -3,6 +3,7 @@
     python benchmarks/networks.py                       # the four of the table, 16 trials a task
     python benchmarks/networks.py resnet18 dcgan --trials-per-task 8 --work-dir nets
     python benchmarks/networks.py --trials-per-task 0   # nothing measured
+    python benchmarks/networks.py --untuned --repeats 3 # that beside it, timed in new processes
     python benchmarks/networks.py resnet50 --stock      # TVM's own pipeline, as many trials
     python benchmarks/networks.py resnet50 --kills 10   # killed at random, and resumed
 
@@ -43,6 +44,8 @@ def main() -> None:
     parser.add_argument("--trials-per-task", type=int, default=16)
     parser.add_argument("--work-dir", type=Path, default=None)
     parser.add_argument("--rounds", type=int, default=11, help="turns of each contender")
+    parser.add_argument("--repeats", type=int, default=1, help="the same in new processes")
+    parser.add_argument("--untuned", action="store_true", help="what nothing measured gives, too")
     parser.add_argument("--stock", action="store_true", help="TVM's static_shape_tuning_pipeline")
     parser.add_argument("--kills", type=int, default=0, help="kill tuning so often, then finish")
     parser.add_argument("--warm", action="store_true", help="time tasks with all in caches")
@@ -62,7 +65,13 @@ def compare(name: str, args: argparse.Namespace, folder: Path) -> None:
     library = folder / f"{name}.so"
     work_dir = folder / (f"{name}-warm" if args.warm else name)
     tuned = in_process(tune, name, args.trials_per_task, work_dir, library, args.profile, args.warm)
+    print(f"\n{name}: {json.dumps(tuned)}", flush=True)
     contenders = {"mschedx": (use_library, (name, str(library)))}
+    if args.untuned:
+        untuned = folder / f"{name}-untuned.so"
+        found = in_process(tune, name, 0, folder / f"{name}-untuned", untuned, False, args.warm)
+        print(f"{name}: nothing measured took {found['wall_s']} s", flush=True)
+        contenders["nothing measured"] = (use_library, (name, str(untuned)))
     if args.stock:
         stock = folder / f"{name}-stock.so"
         trials = tuned["trials"]
@@ -72,17 +81,22 @@ def compare(name: str, args: argparse.Namespace, folder: Path) -> None:
     contenders |= {
         peer: (use_peer, (name, peer)) for peer, needs in NEEDS.items() if find_spec(needs)
     }
+    for _ in range(args.repeats):
+        print_row(name, contenders, args.rounds)
+
+
+def print_row(name: str, contenders: dict[str, Any], rounds: int) -> None:
+    """Time all contenders in turn, each in a new process."""
     pools = {peer: new_process() for peer in contenders}
     try:
         errors = {
             peer: pools[peer].submit(prepare, make, name, arguments).result()
             for peer, (make, arguments) in contenders.items()
         }
-        timings = in_turn(pools, args.rounds)
+        timings = in_turn(pools, rounds)
     finally:
         for pool in pools.values():
             pool.shutdown(cancel_futures=True)
-    print(f"\n{name}: {json.dumps(tuned)}")
     ours = timings["mschedx"]
     for peer, seconds in sorted(timings.items(), key=lambda item: item[1]):
         print(
