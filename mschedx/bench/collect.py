@@ -25,8 +25,12 @@ if TYPE_CHECKING:
     from mschedx.space.sketch import Sketch
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
 
 _BATCH = 16
+
+_DRAWS = 32
+"""Batches drawn, all of them known, after which a space is taken to be measured in full."""
 
 
 def collect(
@@ -42,7 +46,7 @@ def collect(
     """Measure until the file has so many trials of every workload; what it has counts.
 
     Configs are drawn uniformly from the valid ones of every sketch, each design space as often as
-    any other.
+    any other. None is measured twice: a workload whose spaces have fewer configs gets fewer trials.
 
     Parameters
     ----------
@@ -69,10 +73,15 @@ def collect(
         sketches = open_workload(workload, target, space)
         known = file.declare(declared(workload, target, space, sketches))
         rng = np.random.default_rng([seed, len(known)])
+        failed: set[tuple[int, bytes]] = set()  # no schedule comes of these
         while len(known) < trials:
             wanted = min(_BATCH, trials - len(known))
-            if not _measure(file, known, sketches, target, wanted, rng, builder, runner):
+            drawn = _untried(known, failed, sketches, wanted, rng)
+            if not drawn:
+                say(f"{workload.name}: no config is left that was not measured")
                 break
+            for index, configs in drawn.items():
+                _measure(file, known, index, sketches[index], configs, failed, builder, runner)
         say(f"{workload.name}: {len(known)} trials, best {known.best_s * 1e3:.4g} ms")
     return file
 
@@ -111,33 +120,47 @@ def declared(
     )
 
 
+def _untried(
+    known: TaskTrials,
+    failed: set[tuple[int, bytes]],
+    sketches: Sequence[Sketch],
+    wanted: int,
+    rng: np.random.Generator,
+) -> dict[int, IntArray]:
+    """Draw some configs [n, D] by sketch, none of them drawn before; empty when none is found."""
+    tried = failed | {
+        (index, row.tobytes()) for index, rows in enumerate(known.configs) for row in rows
+    }
+    for _ in range(_DRAWS):
+        found: dict[int, list[IntArray]] = {}
+        for index in rng.integers(len(sketches), size=wanted).tolist():
+            (config,) = sketches[index].sample(1, rng)
+            if (index, config.tobytes()) not in tried:
+                tried.add((index, config.tobytes()))
+                found.setdefault(index, []).append(config)
+        if found:
+            return {index: np.stack(configs) for index, configs in sorted(found.items())}
+    return {}
+
+
 def _measure(
     file: DatasetFile,
     known: TaskTrials,
-    sketches: Sequence[Sketch],
-    target: Target,
-    wanted: int,
-    rng: np.random.Generator,
+    index: int,
+    sketch: Sketch,
+    configs: IntArray,
+    failed: set[tuple[int, bytes]],
     builder: Any,
     runner: Any,
-) -> int:
-    """Measure some more configs; the number of those that became schedules."""
-    chosen = rng.integers(len(sketches), size=wanted)
-    measured = 0
-    for index in np.unique(chosen):
-        configs = sketches[index].sample(int((chosen == index).sum()), rng)
-        schedules = sketches[index].schedules(configs)
-        made = np.array([not isinstance(one, InvalidSchedule) for one in schedules], dtype=bool)
-        if made.any():
-            seconds = measure_schedules(
-                [one for one in schedules if not isinstance(one, InvalidSchedule)],
-                target,
-                builder,
-                runner,
-            )
-            file.append(known.task.key, int(index), configs[made], seconds)
-            measured += int(made.sum())
-    return measured
+) -> None:
+    """Measure configs of a sketch; those that no schedule comes of are noted in ``failed``."""
+    schedules = sketch.schedules(configs)
+    made = np.array([not isinstance(one, InvalidSchedule) for one in schedules], dtype=bool)
+    failed |= {(index, config.tobytes()) for config in configs[~made]}
+    if made.any():
+        programs = [one for one in schedules if not isinstance(one, InvalidSchedule)]
+        seconds = measure_schedules(programs, sketch.design.target, builder, runner)
+        file.append(known.task.key, index, configs[made], seconds)
 
 
 def measure_schedules(

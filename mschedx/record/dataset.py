@@ -178,7 +178,9 @@ class DatasetFile:
             return
         trials = self.tasks[line["task"]]
         names = trials.task.decisions[line["sketch"]]
-        configs = np.array(line["configs"], dtype=np.int64).reshape(-1, len(names))
+        # A sketch without decisions has rows of no columns, which no -1 can count.
+        rows = line["configs"]
+        configs = np.array(rows, dtype=np.int64).reshape(len(rows), len(names))
         seconds = [math.inf if s is None else float(s) for s in line["latency_s"]]
         if len(seconds) != len(configs) or not all(s > 0 for s in seconds):
             raise ValueError(f"{len(configs)} configs with the latencies {seconds[:3]}…")

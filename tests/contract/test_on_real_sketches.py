@@ -4,7 +4,9 @@ import time
 
 import numpy as np
 import pytest
+import tvm
 from dummy import gemm, target
+from tvm import te
 
 import mschedx.space.sketch
 from mschedx.cost.heron_xgb import HeronXGBModel
@@ -136,3 +138,26 @@ def test_evolution_beats_constrained_random_on_hidden_landscapes(space):
         gaps.append(np.log(best_of(space, RandomSearch(), latency, seed) / evolved))
     assert np.mean(gaps) > 0
     assert np.mean(np.array(gaps) >= 0) >= 0.6
+
+
+@pytest.mark.parametrize("name", ["PSA", "PAM", "FelixMLP"])
+def test_models_with_gradients_take_a_sketch_without_decisions(name):
+    """TVM's space of an elementwise function has one config, of no columns."""
+    import torch
+
+    import mschedx.cost
+    from mschedx.cost import Measured
+
+    a = te.placeholder((64,), name="A")
+    mod = tvm.IRModule({"main": te.create_prim_func([a, te.compute((64,), lambda i: a[i] + 1.0)])})
+    (sketch,) = mschedx.space.sketch.sketches(mod, target(), "post-order-apply")
+    sketch = sketch.narrowed()
+    assert sketch.names == ()
+    rows = np.empty((12, 0), dtype=np.int64)
+    model = getattr(mschedx.cost, name)().model
+    model.learn(sketch.task, [Measured(sketch, rows, np.linspace(1e-5, 2e-5, 12))])
+    x = torch.empty((2, 0), dtype=torch.float64, requires_grad=True)
+    scores = model.relaxed_score(sketch.task, sketch, x)
+    scores.sum().backward()
+    wanted = model.score(sketch.task, [(sketch, rows[:2])])
+    np.testing.assert_allclose(scores.detach().numpy(), wanted, rtol=1e-6)

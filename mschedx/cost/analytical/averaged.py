@@ -62,7 +62,7 @@ class _AverageSlope(torch.autograd.Function):
             at[None] * steps[:, None, :],
             at[None] / steps[:, None, :],
         ])  # fmt: skip
-        values = function(around.reshape(-1, decisions)).reshape(-1, n)
+        values = function(around.reshape(len(around) * n, decisions)).reshape(len(around), n)
         rise = values[1 : 1 + decisions] - values[1 + decisions :]
         # Zero is a choice, such as not to unroll: there is no octave around it.
         per_octave = np.where(at > 0, rise.T / (2 * width), 0.0)

@@ -56,7 +56,7 @@ class Relaxed:
         values: list[torch.Tensor] = list(columns.values())
         for place, (operation, places, value) in enumerate(tape.steps, start=len(values)):
             if operation is None:
-                values.append(torch.full_like(x[:, 0], float(value), dtype=torch.float64))
+                values.append(x.new_full((len(x),), float(value), dtype=torch.float64))
                 continue
             smooth = operation.smooth(width, *(values[p] for p in places))
             if operation.rough:

@@ -166,7 +166,7 @@ class _Projection:
     ) -> FloatArray:
         """Return the totals [m, b], ``inf`` where a constraint that is decided now is broken."""
         alive = np.flatnonzero(np.isfinite(total.ravel()))
-        flat = grown.reshape(-1, grown.shape[2])
+        flat = grown.reshape(total.size, grown.shape[2])
         for constraint, coupled in zip(self._sampler.constraints, self._coupled):
             if table in coupled and not coupled & undecided:
                 alive = alive[constraint.holds(flat[alive])]

@@ -11,7 +11,7 @@ from mschedx.bench.collect import declared, open_workload
 from mschedx.bench.pretrain import open_task, pretrain, split
 from mschedx.cost import PAM
 from mschedx.cost.learned.features import ProgramFeatures
-from mschedx.record.dataset import DatasetFile, read_datasets
+from mschedx.record.dataset import DatasetFile, DatasetTask, read_datasets
 from mschedx.workloads import Workload
 
 TARGET = tvm.target.Target({"kind": "llvm", "mcpu": "haswell", "num-cores": 2})
@@ -84,6 +84,33 @@ def test_a_cut_data_set_loses_its_last_line_only_and_it_is_said(file, tmp_path):
     pretrain([cut], tmp_path / "m", held_out=0, epochs=1, say=said.append)
     assert any("cut.jsonl: a line without its end" in line for line in said)
     assert sum(map(len, read_datasets([cut]))) == 40 * 12 - 40
+
+
+def test_a_sketch_without_decisions_is_read_back(tmp_path):
+    task = DatasetTask("k", ("mean", (8, 8), "float32"), {}, None, {}, ((), ("a",)))
+    file = DatasetFile(tmp_path / "set.jsonl")
+    file.declare(task)
+    file.append("k", 0, np.empty((2, 0), dtype=np.int64), np.array([1e-6, np.inf]))
+    (found,) = read_datasets([tmp_path / "set.jsonl"], pytest.fail)
+    assert [one.shape for one in found.configs] == [(2, 0), (0, 1)]
+    assert found.latency_s[0].tolist() == [1e-6, np.inf]
+
+
+def test_no_config_is_measured_twice(tmp_path, monkeypatch):
+    from mschedx.bench import collect as module
+
+    monkeypatch.setattr(module, "measure_schedules", lambda made, *_: np.full(len(made), 1e-6))
+    small, said = Workload("small", "gemm", (3, 2, 2)), []
+    path = tmp_path / "set.jsonl"
+    for _ in range(2):  # the second finds all in the file
+        file = module.collect([small], TARGET, path, trials=10_000, space=TVM, say=said.append)
+    (known,) = file.tasks.values()
+    sketches = open_workload(small, TARGET, TVM)
+    everything = sum(sketch.count() for sketch in sketches)
+    assert 0.8 * everything < len(known) <= everything
+    for rows in known.configs:
+        assert len(np.unique(rows, axis=0)) == len(rows)
+    assert said.count("small: no config is left that was not measured") == 2
 
 
 def test_a_task_of_which_every_measurement_failed_is_left_out_and_named(tmp_path):

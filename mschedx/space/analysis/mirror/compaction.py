@@ -156,8 +156,8 @@ class _Lowerings:
         pairs = [(c, s.get(buffer) or s.get(buffer.replace(".", "_"))) for c, s in found]
         kept = [config for config, shape in pairs if shape is not None]
         shapes = [shape for _, shape in pairs if shape is not None]
-        columns = configs.shape[1]
-        return _Seen(np.array(kept, dtype=np.int64).reshape(-1, columns), np.array(shapes))
+        rows = np.array(kept, dtype=np.int64).reshape(len(kept), configs.shape[1])
+        return _Seen(rows, np.array(shapes))
 
     def _allocations(self, config: IntArray) -> dict[str, tuple[int, ...]]:
         mod = self.mods.get(config.tobytes())

@@ -62,3 +62,11 @@ def test_a_step_within_reach_is_seen_one_beyond_it_is_not():
         at = torch.tensor([[start]], requires_grad=True)
         with_average_slope(at, step, 0.25).sum().backward()
         assert bool(at.grad[0, 0] > 0) == seen
+
+
+def test_without_decisions_there_is_a_value_and_no_slope():
+    x = torch.empty((3, 0), dtype=torch.float64, requires_grad=True)
+    value = with_average_slope(x, lambda configs: np.full(len(configs), 2.0), 0.25)
+    value.sum().backward()
+    assert value.tolist() == [2.0, 2.0, 2.0]
+    assert x.grad.shape == (3, 0)

@@ -65,6 +65,12 @@ def test_nothing_to_evaluate():
     assert Tape([]).relaxed(torch.ones(3, 2)).shape == (0, 3)
 
 
+def test_a_constant_needs_no_columns():
+    tape = Tape([constant(7)])
+    assert tape.relaxed(torch.empty((3, 0), dtype=torch.float64), 0.5).tolist() == [[7.0] * 3]
+    assert tape(np.empty((3, 0), dtype=np.int64)).tolist() == [[7] * 3]
+
+
 def test_equal_parts_are_one_step():
     alone = len(Tape([ceil_div(WINDOW, 4)]).steps)
     both = Tape([ceil_div(WINDOW, 4), multiply(ceil_div(WINDOW, 4), 3), ceil_div(WINDOW, 4)])

@@ -75,6 +75,11 @@ def test_the_same_generator_gives_the_same_answer_and_no_rows_give_none():
     assert sketch.nearest(np.empty((0, 8)), np.random.default_rng(0)).shape == (0, 8)
 
 
+def test_without_decisions_the_only_config_is_the_nearest():
+    found = nearest(Sampler([], [], 0), np.empty((2, 0)), np.random.default_rng(0))
+    assert found.shape == (2, 0)
+
+
 def test_where_no_near_row_is_valid_it_looks_farther():
     """One config in 160 000 is valid, far from what is asked for."""
     rows = np.arange(1, 401)[:, None]
