@@ -21,12 +21,30 @@ _CROWDED = 16.0
 """How suddenly lines of one set evict each other once they are more than its ways."""
 
 
-def lines(access: AccessView, line_bytes: int) -> FloatArray:
-    """Bytes of the whole cache lines that are touched at every level, [L + 1, n]."""
+def lines(access: AccessView, extents: FloatArray, line_bytes: int) -> FloatArray:
+    """Bytes of the whole cache lines, or pages, that are touched at every level, [L + 1, n].
+
+    Every run touches whole lines, but runs that begin less than a line apart share them: there are
+    no more lines than from the first element to the last.
+    """
     size = access.access.element_bytes
     run = np.maximum(access.runs * size, size)
     whole = np.ceil(run / line_bytes) * line_bytes
-    return np.minimum(access.bytes * whole / run, np.maximum(access.allocated_bytes, line_bytes))
+    reach = np.ceil(_reach(access, extents) / line_bytes) * line_bytes
+    most = np.maximum(access.allocated_bytes, line_bytes)
+    return np.minimum(np.minimum(access.bytes * whole / run, reach), most)
+
+
+def _reach(access: AccessView, extents: FloatArray) -> FloatArray:
+    """Bytes from the first element touched to the last at every level, [L + 1, n].
+
+    Infinite where the step of a loop is not known.
+    """
+    size = access.access.element_bytes
+    steps = np.abs(np.where(np.isnan(access.strides), np.inf, access.strides)) * size
+    moved = np.where(extents > 1, np.maximum(extents - 1, 1.0) * steps, 0.0)
+    inside = np.cumsum(moved[::-1], axis=0)[::-1]
+    return size + np.concatenate([inside, np.zeros_like(extents[:1])])
 
 
 def crowding(

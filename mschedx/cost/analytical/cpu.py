@@ -74,14 +74,14 @@ def _transfers(
     """Seconds of moving data into each cache of the fullest core."""
     footprints, starts, pages = [], [], []
     for access in view.accesses:
-        own = lines(access, machine.line_bytes)[outside:]
+        own = lines(access, view.extents, machine.line_bytes)[outside:]
         # Over all its tasks a core touches no more than there is.
         everything = np.minimum(access.bytes[0], own[0] * rounds)
         both = np.concatenate([everything[None], own])
         footprints.append(both * (2.0 if access.access.is_write else 1.0))
         run = np.maximum(access.runs[outside:] * access.access.element_bytes, machine.line_bytes)
         starts.append(1 / np.concatenate([run[:1], run]))
-        touched = lines(access, PAGE_BYTES)[outside:]
+        touched = lines(access, view.extents, PAGE_BYTES)[outside:]
         everything = np.minimum(np.maximum(access.bytes[0], PAGE_BYTES), touched[0] * rounds)
         pages.append(np.concatenate([everything[None], touched]))
     extents = np.concatenate([rounds[None], view.extents[outside:]])

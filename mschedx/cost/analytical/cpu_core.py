@@ -33,6 +33,9 @@ CYCLES: Mapping[str, float] = {
 """Issue cycles of a vector operation on one unit, where not those of a multiply-add (vendor tables,
 rounded); index arithmetic ("int.*") is taken as free beside floating point."""
 
+INSTRUCTIONS = ("call.sqrt", "call.rsqrt")
+"""What is one instruction, or two, for all lanes of a vector."""
+
 SCALAR_CALL = 18.0
 """Cycles of a scalar call of the C library's functions."""
 
@@ -129,7 +132,9 @@ def tile_of(view: StatementView, lanes: float) -> Tile:
     n = len(view.lanes)
     unrolled, lane_loops = np.zeros_like(view.extents), np.zeros_like(view.extents)
     going, total, width = np.ones(n), np.ones(n), np.ones(n)
-    free = np.full(n, not view.statement.intrinsic and not view.kinds("vectorized"))
+    # A vectorised loop of one iteration leaves the choice to the compiler.
+    free = (view.extents[view.kinds("vectorized")] <= 1).all(axis=0)
+    free &= not view.statement.intrinsic
     for position in reversed(range(len(loops))):
         extent, kind = view.extents[position], loops[position].kind
         if kind == "intrinsic":
@@ -170,7 +175,9 @@ def _counted(
         if loop.kind == "intrinsic":
             continue
         inside = unrolled[position] > 0
-        count = np.where(lane_loops[position] > 0, np.ceil(extent / lanes), extent)
+        found = loop.kind != "vectorized"
+        vectors = _vectors_of(extent, lanes) if found else np.ceil(extent / lanes)
+        count = np.where(lane_loops[position] > 0, vectors, extent)
         bodies = bodies * np.where(inside, count, 1.0)
         if loop.role == "reduction":
             steps = steps * np.where(inside, extent, 1.0)
@@ -178,6 +185,12 @@ def _counted(
         else:
             alive = alive * (inside | (extent == 1))
     return Tile(unrolled, lane_loops, width, bodies, steps, runs)
+
+
+def _vectors_of(extent: FloatArray, lanes: float) -> FloatArray:
+    """Vectors that the compiler makes of a loop: what is left over takes one a power of two."""
+    rest = np.floor(extent % lanes).astype(np.int64)
+    return np.floor(extent / lanes) + np.bitwise_count(rest)
 
 
 def _neighbours(view: StatementView, position: int) -> NDArray[np.bool_]:
@@ -346,7 +359,9 @@ def _operations(view: StatementView, machine: CpuMachine, vector: NDArray[np.boo
     total = np.full(len(view.lanes), fused / machine.fma_ports)
     for kind, count in counts.items():
         cycles = CYCLES.get(kind, 0.0 if kind.startswith("int.") else 1.0)
-        if kind.startswith("call."):
+        if kind in INSTRUCTIONS:
+            cycles = np.full(len(vector), cycles)
+        elif kind.startswith("call."):
             cycles = np.where(vector, cycles * machine.lanes(4) * 1.2, SCALAR_CALL)
         total = total + count * cycles
     return total

@@ -73,7 +73,7 @@ class CpuMachine:
     loop_ops: float = 3.0
     loop_cycles: float = 0.6
     spill_cycles: float = 4.0
-    odd_vector: float = 16.0
+    odd_vector: float = 4.0
     run_cycles: tuple[float, float, float] = (2.0, 10.0, 40.0)
     l1_bytes: float
     l2_bytes: float

@@ -18,9 +18,9 @@ from ..errors import InvalidSchedule
 from ..statements import Statement
 from ..trace.materialize import Postprocs
 from .fit.accesses import stride_name
-from .fit.numbers import UNKNOWN, Observations, first_step, observe
+from .fit.numbers import UNKNOWN, Observations, observe
 from .model import Analysis
-from .read.executed import executed, levels_of
+from .read.executed import executed, first_step, levels_of
 from .read.extract import DynamicExtent, entry, extract
 from .read.lowered import Lowered, lower
 from .read.program import Program
@@ -207,6 +207,10 @@ def _statement_numbers(statement: Statement) -> dict[str, Expression | None]:
     for name, level in levels_of(statement).items():
         for place, access in enumerate(statement.accesses):
             known[f"{place}@{name}"] = access.elements[level]
+    vectors = [p for p, loop in enumerate(statement.loops) if loop.kind == "vectorized"]
+    if len(vectors) == 1:
+        for place, access in enumerate(statement.accesses):
+            known[f"{place}@lanes"] = access.strides[vectors[0]]
     return known
 
 

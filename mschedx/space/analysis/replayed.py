@@ -13,8 +13,9 @@ import numpy as np
 from ..algebra.expression import IntArray
 from ..errors import InvalidSchedule
 from .fit.accesses import stride_name
-from .fit.numbers import UNKNOWN, Observations, first_step, observe
+from .fit.numbers import UNKNOWN, Observations, observe
 from .model import Analysis
+from .read.executed import first_step
 from .read.extract import DynamicExtent, entry, extract
 from .read.lowered import lower
 from .read.program import Program

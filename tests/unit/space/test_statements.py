@@ -22,6 +22,7 @@ TVM = "post-order-apply"
 SPACES = {
     "gemm": ("gemm", (64, 48, 96), "float32", CPU, None),
     "gemm in TVM's space": ("gemm", (64, 48, 96), "float32", CPU, TVM),
+    "B transposed in TVM's space": ("gemm_nt", (64, 48, 96), "float32", CPU, TVM),
     "conv2d": ("conv2d", (1, 16, 16, 16, 32, 3, 1, 1), "float32", CPU, None),
     "guarded copies": ("conv2d", (1, 16, 14, 14, 32, 3, 1, 1), "float32", CPU, None),
     "grouped": ("conv2d", (1, 16, 14, 14, 32, 3, 1, 1, 1, 2), "float32", CPU, TVM),
@@ -114,6 +115,18 @@ def test_strides_and_runs_of_a_row_major_matrix():
             assert (stride(configs) == 0).all()
     assert (right.runs[0](configs) == 96 * 48).all()
     assert (right.elements[0](configs) == 96 * 48).all()
+
+
+def test_lanes_of_a_transposed_matrix_are_rows_apart():
+    """TVM makes vectors along columns of C, whose elements of B are a row's length apart."""
+    sketch = opened("B transposed in TVM's space")[0]
+    main = next(s for s in sketch.statements if s.is_reduction)
+    configs = sketch.sample(100, np.random.default_rng(3))
+    wide = configs[main.lanes(configs) > 1]
+    vector = [loop.kind for loop in main.loops].index("vectorized")
+    assert len(wide)
+    steps = {one.buffer: set(one.strides[vector](wide).tolist()) for one in main.accesses}
+    assert steps == {"A": {0}, "B": {96}, "C_global": {1}}
 
 
 @pytest.mark.parametrize("name", ["gemm", "tensor cores", "softmax in TVM's space"])

@@ -142,8 +142,7 @@ class Nests:
             return [levels[0], *told, *levels[own:]]
 
         def strides(moves: Levels) -> Levels:
-            lane = _lane_stride(moves, extents, info, _YES if not inner else None)
-            return [None, *moves[:own], lane, *moves[own:]]
+            return [None, *moves[:own], _lane_stride(moves, extents, info), *moves[own:]]
 
         return Nest(loops, retold, strides)
 
@@ -275,19 +274,18 @@ def _whole_vector(levels: Levels, extents: Levels, lanes: Expression | None) -> 
     return minimum(whole, 1 + worst // once)
 
 
-def _lane_stride(
-    strides: Levels, extents: Levels, info: VectorInfo, contiguous: Expression | None
-) -> Expression | None:
-    """Elements between lanes: 0, or 1 as a postproc makes vectors of what is contiguous only.
+def _lane_stride(strides: Levels, extents: Levels, info: VectorInfo) -> Expression | None:
+    """Elements between lanes: those of the innermost loop that runs and became part of the vector.
 
-    Where a lane is a block of more loops (``contiguous`` is None), it is that of the innermost
-    loop that became part of the vector.
+    Not always 0 or 1: of ``y[j, k]`` in a vector over j the postproc sees that k stays, and takes
+    the access for one that does not move.
     """
     lanes: Expression = _NO
     for stride, extent, taken in zip(strides, extents, info.in_vector):
+        if taken == _NO and info.whole in (None, _NO):
+            continue
         if stride is None or extent is None:
             return None
-        if stride != _NO:
-            moves = multiply(_either(info.whole or _NO, taken), where_at_most(extent, 1, 0, 1))
-            lanes = where(moves, contiguous or stride, lanes)
+        runs = multiply(_either(info.whole or _NO, taken), where_at_most(extent, 1, 0, 1))
+        lanes = where(runs, stride, lanes)
     return lanes

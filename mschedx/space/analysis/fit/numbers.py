@@ -25,11 +25,10 @@ from ..read.affine import (
     Division,
     NotAffine,
     atom_loops,
-    evaluate,
     simplified,
     sweep,
 )
-from ..read.program import Access, Program
+from ..read.program import Program
 
 UNKNOWN = -1
 """Stands for "no number" in the arrays of observations; sizes are never negative."""
@@ -93,18 +92,6 @@ def observe(programs: Sequence[Program]) -> Observations:
         )
     extents = np.array([[loop.extent for loop in p.loops] for p in programs], dtype=np.int64)
     return Observations(template, extents, shapes, running, iters, regions)
-
-
-def first_step(program: Program, access: Access, loop: int) -> int:
-    """Elements between a loop's first iterations in the row-major buffer; `UNKNOWN` if none."""
-    shape = next(b.shape for b in program.buffers if b.name == access.buffer)
-    row, total = 1, 0
-    for extent, offset in zip(reversed(shape), reversed(access.offsets)):
-        if offset is None or program.loops[loop].extent == 1:
-            return UNKNOWN
-        total += row * abs(evaluate(offset, {loop: 1}) - evaluate(offset, {}))
-        row *= extent
-    return total
 
 
 def running_loops(program: Program, loops: tuple[int, ...]) -> list[frozenset[int]]:

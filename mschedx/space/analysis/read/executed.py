@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from math import prod
 
 from ...statements import Statement
-from .affine import NotAffine, simplified, sweep
+from .affine import NotAffine, evaluate, simplified, sweep
 from .program import Access, Block, Program
 
 UNKNOWN = -1
@@ -30,8 +30,9 @@ def executed(program: Program, statement: Statement) -> dict[str, int]:
     -------
     dict
         "instances", "lanes", "parallel", and for access p "p@task" (elements touched within one
-        iteration of the parallel loops), "p@vector" (by one vector) and "p@body" (by one instance).
-        What the program does not have, or no sweep counts, is left out.
+        iteration of the parallel loops), "p@vector" (by one vector), "p@body" (by one instance) and
+        "p@lanes" (elements between two lanes). What the program does not have, or no sweep counts,
+        is left out.
     """
     block = _find(program, statement)
     if block is None:
@@ -54,7 +55,24 @@ def executed(program: Program, statement: Statement) -> dict[str, int]:
             elements = _elements(program, access, running)
             if elements != UNKNOWN:
                 found[f"{place}@{name}"] = elements
+    running = [i for i, e, kind in zip(loops, extents, kinds) if kind == "vectorized" and e > 1]
+    for place, access in accesses.items() if running else ():
+        step = first_step(program, access, running[-1])
+        if step != UNKNOWN:
+            found[f"{place}@lanes"] = step
     return found
+
+
+def first_step(program: Program, access: Access, loop: int) -> int:
+    """Elements between a loop's first iterations in the row-major buffer; `UNKNOWN` if none."""
+    shape = next(b.shape for b in program.buffers if b.name == access.buffer)
+    row, total = 1, 0
+    for extent, offset in zip(reversed(shape), reversed(access.offsets)):
+        if offset is None or program.loops[loop].extent == 1:
+            return UNKNOWN
+        total += row * abs(evaluate(offset, {loop: 1}) - evaluate(offset, {}))
+        row *= extent
+    return total
 
 
 def levels_of(statement: Statement) -> Mapping[str, int]:

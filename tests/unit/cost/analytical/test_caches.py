@@ -10,7 +10,7 @@ import pytest
 import tvm
 
 from mschedx import workloads
-from mschedx.cost.analytical.caches import crowding, held
+from mschedx.cost.analytical.caches import crowding, held, lines
 from mschedx.cost.analytical.view import AccessView
 from mschedx.cost.psa import PSAModel
 from mschedx.space import sketches
@@ -65,6 +65,29 @@ def test_rows_of_several_loops_are_never_said_to_be_more_crowded_than_they_are()
 
 def test_a_run_that_goes_on_is_no_further_row():
     assert crowded([4], [16], 64)[0] == pytest.approx(1.0)
+
+
+def pages(rows, step, run):
+    """Pages that ``rows`` runs touch that begin ``step`` apart, written out and said: [2]."""
+    view = AccessView(
+        SimpleNamespace(element_bytes=ELEMENT),
+        elements=np.array([[rows * run], [run], [1.0]]),
+        runs=np.array([[run], [run], [1.0]]),
+        strides=np.array([[step], [1.0]]),
+        allocated_bytes=np.full(1, np.inf),
+    )
+    said = lines(view, np.array([[rows], [float(run)]]), WAY)[0, 0] / WAY
+    own = {ELEMENT * (i * step + j) // WAY for i in range(rows) for j in range(run)}
+    return len(own), said
+
+
+@pytest.mark.parametrize("step", [194, 1000, 1024, 1500, 4096])
+@pytest.mark.parametrize("rows", [1, 5, 43])
+@pytest.mark.parametrize("run", [1, 16, 190])
+def test_rows_shorter_than_a_page_share_pages(rows, step, run):
+    true, said = pages(rows, step, run)
+    slack = rows if step > 1024 else 1  # a row that crosses pages is in two
+    assert true - slack <= said <= true + 1
 
 
 def test_a_set_keeps_its_ways_and_no_more():
