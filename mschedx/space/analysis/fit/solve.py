@@ -158,9 +158,7 @@ class _Builder:
             self.gaps.clear()
             self._solve_extents()
             for block in range(len(self.template.blocks)):
-                for form in self._forms(block):
-                    self._solve_components(block, form)
-                    self._solve_reach(block, form)
+                self._solve_forms(block)
             if self._missing() in (0, missing):
                 break
         return SymbolicProgram(
@@ -174,6 +172,23 @@ class _Builder:
             list(self.gaps.values()),
             self.undecided,
         )
+
+    def _solve_forms(self, block: int) -> None:
+        """Solve the forms of a block; of those that showed the same numbers, the first."""
+        alike: dict[tuple, Form] = {}
+        for form in self._forms(block):
+            numbers = self.numbers[id(form)]
+            shown = (numbers.reach, numbers.steps, numbers.bound)
+            key = (*(part.tobytes() for part in shown), numbers.local, numbers.length)
+            before = alike.setdefault(key, form)
+            if before is form:
+                self._solve_components(block, form)
+                self._solve_reach(block, form)
+            else:
+                form.components[:] = before.components
+                form.reach[:] = before.reach
+                form.tangled.clear()
+                form.tangled.update(before.tangled)
 
     def _forms(self, block: int) -> list[Form]:
         return [*self.iters[block], *(form for dims in self.regions[block] for form in dims)]
