@@ -220,7 +220,12 @@ class ProgramView:
 
     def _plan(self, statement: Statement) -> _Plan:
         accesses = [
-            (access, *map(self._places, (access.elements, access.runs, access.strides)))
+            (
+                access,
+                self._places(access.elements),
+                self._places(access.runs),
+                self._places(access.strides),
+            )
             for access in statement.accesses
         ]
         extents = self._places([loop.extent for loop in statement.loops])
