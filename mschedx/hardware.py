@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -251,13 +252,11 @@ def _gpu(target: Target) -> Hardware:
 
 
 def _cpu(target: Target) -> Hardware:
-    from tvm.target import codegen
-
     mcpu = str(target.attrs.get("mcpu", "generic"))
-    features = frozenset(str(f) for f in codegen.llvm_get_cpu_features(target))
+    features = _llvm_features(str(target))
     vector_bytes, registers = _vector_file(features)
     model = _CPUS.get(mcpu, _GENERIC_CPU)
-    if mcpu == str(codegen.llvm_get_system_cpu()):
+    if mcpu == system_cpu():
         model = host_caches(model)
     return Hardware(
         kind="cpu",
@@ -271,6 +270,22 @@ def _cpu(target: Target) -> Hardware:
         l2_bytes=model.l2,
         l3_bytes=model.l3,
     )
+
+
+@cache
+def system_cpu() -> str:
+    """What LLVM calls this machine's CPU."""
+    from tvm.target import codegen
+
+    return str(codegen.llvm_get_system_cpu())
+
+
+@cache
+def _llvm_features(target: str) -> frozenset[str]:
+    """What LLVM says that a target has, in milliseconds the first time it is asked."""
+    from tvm.target import Target, codegen
+
+    return frozenset(str(f) for f in codegen.llvm_get_cpu_features(Target(target)))
 
 
 def _vector_file(features: frozenset[str]) -> tuple[int, int]:
@@ -293,6 +308,7 @@ def host_cores() -> int:
     return max(1, min(usable or 1, physical or usable or 1))
 
 
+@cache
 def host_caches(fallback: _CpuModel) -> _CpuModel:
     """Read the cache sizes of core 0 from Linux; `fallback` for what it does not tell."""
     sizes = {"l1d": fallback.l1d, "l2": fallback.l2, "l3": fallback.l3}
@@ -310,8 +326,6 @@ def host_caches(fallback: _CpuModel) -> _CpuModel:
 
 def host_target() -> Target:
     """Describe this machine as a tuning target: its ``mcpu`` and all its cores."""
-    from tvm.target import Target, codegen
+    from tvm.target import Target
 
-    return Target(
-        {"kind": "llvm", "mcpu": str(codegen.llvm_get_system_cpu()), "num-cores": host_cores()}
-    )
+    return Target({"kind": "llvm", "mcpu": system_cpu(), "num-cores": host_cores()})

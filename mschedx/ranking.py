@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from tvm.s_tir import Schedule
     from tvm.target import Target
 
+    from mschedx.cost.analytical.costs import Costs
     from mschedx.cost.base import CostModel
     from mschedx.space.sketch import Sketch
     from mschedx.space.task import Task
@@ -72,6 +74,11 @@ class Ranked:
     def schedule(self) -> Schedule:
         """Materialise the config, postprocs applied."""
         return self.sketch.schedule(self.config)
+
+    @cached_property
+    def mod(self) -> IRModule:
+        """The scheduled module, materialised once."""
+        return self.schedule().mod
 
     def decisions(self) -> dict[str, int]:
         """The config by name, what is fixed left out."""
@@ -195,7 +202,7 @@ def _distinct(
             break
         ranked = _explained(pool.points, position, space, psa, task)
         try:
-            program = int(tvm_ffi.structural_hash(ranked.schedule().mod))
+            program = int(tvm_ffi.structural_hash(ranked.mod))
         except InvalidSchedule:
             continue
         if program not in programs:
@@ -209,14 +216,19 @@ def _explained(
 ) -> Ranked:
     sketch = space.sketches[points.sketch[position]]
     config = space.config(points, position)
-    latency_s = float(psa.latency_s(task, sketch, config[None])[0])
-    return Ranked(sketch, config, latency_s, reasons_of(psa, sketch, config))
+    costs = psa.costs(sketch, config[None])
+    latency_s = float(psa.corrected(task, costs)[0])
+    return Ranked(sketch, config, latency_s, _reasons(costs))
 
 
 def reasons_of(psa: PSAModel, sketch: Sketch, config: np.ndarray) -> tuple[Reason, ...]:
     """What every statement of a config costs and why, the longest first."""
+    return _reasons(psa.costs(sketch, np.asarray(config)[None]))
+
+
+def _reasons(costs: Costs) -> tuple[Reason, ...]:
     found = []
-    for one in psa.costs(sketch, np.asarray(config)[None]).statements:
+    for one in costs.statements:
         cause = max(one.terms, key=lambda name: float(one.terms[name][0]))
         found.append(Reason(one.name, float(one.seconds[0]), cause))
     return tuple(sorted(found, key=lambda reason: -reason.seconds))

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mschedx.hardware import Hardware
+from mschedx.space.statements import without_unit_loops
 
 from .adapter import TVMCostModel
 from .analytical.costs import Costs, StatementCost
@@ -124,15 +125,16 @@ class PSAModel:
 
         def scores(relaxed: FloatArray) -> FloatArray:
             costs = self._costs(sketch, program.relaxed(relaxed, width))
-            return self._rate(sketch, self._corrected(task, costs))
+            return self._rate(sketch, self.corrected(task, costs))
 
         return with_average_slope(configs, scores, width)
 
     def latency_s(self, task: Task | None, sketch: Sketch, configs: IntArray) -> FloatArray:
         """Predict seconds of configs [n, D], corrected by what was measured of the task: [n]."""
-        return self._corrected(task, self.costs(sketch, configs))
+        return self.corrected(task, self.costs(sketch, configs))
 
-    def _corrected(self, task: Task | None, costs: Costs) -> FloatArray:
+    def corrected(self, task: Task | None, costs: Costs) -> FloatArray:
+        """Seconds of what was predicted, corrected by what was measured of the task: [n]."""
         correction = None if task is None else self._corrections.get(task.key)
         if correction is None:
             return costs.latency_s
@@ -151,8 +153,9 @@ class PSAModel:
 
     def _program(self, sketch: Sketch) -> ProgramView:
         if sketch not in self._programs:
+            statements = [without_unit_loops(statement) for statement in sketch.statements]
             self._programs[sketch] = ProgramView(
-                sketch.statements, sketch.analysis.allocations, sketch.design.lattice
+                statements, sketch.analysis.allocations, sketch.design.lattice
             )
         return self._programs[sketch]
 

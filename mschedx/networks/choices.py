@@ -131,7 +131,7 @@ def _ranked(
 
     try:
         (best,) = rank(mod, target, 1, model=model, space=space, seed=seed)
-        return best.schedule().mod, best.latency_s
+        return best.mod, best.latency_s
     except (ValueError, UnsupportedTrace) as error:
         return first_line(error)
 

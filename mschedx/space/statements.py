@@ -13,9 +13,9 @@ level j : loops j … L−1 run while those outside stand still; level L is one 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from .algebra.expression import Expression, multiply
+from .algebra.expression import Expression, constant, multiply
 
 FLOPS = ("float.add", "float.mul", "float.div", "float.compare")
 """Kinds of operations that count as floating-point arithmetic."""
@@ -194,3 +194,36 @@ def expressions(statements: Sequence[Statement]) -> dict[str, Expression]:
                 for level, expression in enumerate(getattr(access, what)):
                     named[f"{own}.{what}@{level}"] = expression
     return {name: e for name, e in named.items() if e is not None}
+
+
+def without_unit_loops(statement: Statement) -> Statement:
+    """Leave out the loops that run once in every program, for who evaluates many configs.
+
+    Those stay that are parallel, vectorised, bound to threads or performed by an instruction, and
+    those of which it cannot be seen that an access touches the same around them as inside.
+    """
+    kept = [
+        j
+        for j, loop in enumerate(statement.loops)
+        if loop.kind not in ("serial", "unrolled")
+        or loop.extent != constant(1)
+        or any(
+            level[j] is None or level[j] != level[j + 1]
+            for access in statement.accesses
+            for level in (access.elements, access.runs)
+        )
+    ]
+    if len(kept) == len(statement.loops):
+        return statement
+    levels = [*kept, len(statement.loops)]
+    accesses = (
+        replace(
+            access,
+            elements=tuple(access.elements[j] for j in levels),
+            runs=tuple(access.runs[j] for j in levels),
+            strides=tuple(access.strides[j] for j in kept),
+        )
+        for access in statement.accesses
+    )
+    loops = tuple(statement.loops[j] for j in kept)
+    return replace(statement, loops=loops, accesses=tuple(accesses))

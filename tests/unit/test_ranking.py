@@ -25,6 +25,12 @@ def test_ranked_configs_are_distinct_programs_with_reasons():
         assert one.decisions()
 
 
+def test_a_ranked_config_is_materialised_once():
+    (best,) = mschedx.rank(workloads.make(*GEMM), TARGET, limit=1)
+    assert best.mod is best.mod
+    assert best.mod.script() == best.schedule().mod.script()
+
+
 def test_it_is_better_than_chance_by_its_own_measure_and_repeatable():
     func = workloads.make(*GEMM)
     first, second = (mschedx.rank(func, TARGET, limit=3) for _ in range(2))

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .view import AccessView, FloatArray
+from .view import AccessView, FloatArray, IntArray
 
 _SHARPNESS = 4.0
 
@@ -62,7 +62,7 @@ def crowding(
     extents : float64 array [L, n]
         Of the statement's loops.
     line_bytes, way_bytes : int
-        Of a line, and of all sets with one line each.
+        Of a line, and of all sets with one line each: a power of two.
     """
     size = access.access.element_bytes
     runs = np.maximum(access.runs * size, line_bytes)
@@ -72,13 +72,19 @@ def crowding(
         stride = np.abs(access.strides[position])
         step = np.rint(np.where(np.isnan(stride), 0.0, stride) * size)
         apart = (step >= runs[position + 1]) & (runs[position] == runs[position + 1])
-        places = way_bytes / np.gcd(step.astype(np.int64), way_bytes)
+        places = way_bytes / _common_power(step.astype(np.int64), way_bytes)
         rows = rows * np.where(apart, extents[position], 1.0)
         spread = spread * np.where(apart, np.minimum(extents[position], places), 1.0)
         length = np.ceil(runs[position] / line_bytes)
         sets = np.minimum(way_bytes / line_bytes, spread * length)
         found.append(rows * length / sets)
     return np.stack(found[::-1])
+
+
+def _common_power(steps: IntArray, power: int) -> IntArray:
+    """The greatest common divisor of whole steps [n] and a power of two."""
+    lowest = steps & -steps
+    return np.where(lowest == 0, power, np.minimum(lowest, power))
 
 
 def held(lines_of_a_set: FloatArray, ways: float) -> FloatArray:

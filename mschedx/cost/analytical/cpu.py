@@ -113,8 +113,10 @@ def _held_in_sets(view: StatementView, machine: CpuMachine, outside: int) -> Flo
     ways = machine.l1_bytes / PAGE_BYTES
     kept = np.ones((len(view.extents) - outside + 1, view.extents.shape[1]))
     for access in view.reads:
-        crowded = crowding(access, view.extents, machine.line_bytes, PAGE_BYTES)[outside:]
         # Buffers of the program's own are compacted to what is used: their rows are neighbours.
         whole = np.isinf(access.allocated_bytes)
+        if not whole.any():
+            continue
+        crowded = crowding(access, view.extents, machine.line_bytes, PAGE_BYTES)[outside:]
         kept = kept * np.where(whole, held(crowded, ways), 1.0)
     return np.concatenate([kept[:1], kept])

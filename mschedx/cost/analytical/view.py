@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +46,7 @@ class AccessView:
     strides: FloatArray
     allocated_bytes: FloatArray
 
-    @property
+    @cached_property
     def bytes(self) -> FloatArray:
         """Distinct bytes touched at every level, no more than the buffer takes: [L + 1, n]."""
         return np.minimum(self.elements * self.access.element_bytes, self.allocated_bytes)
@@ -119,6 +120,31 @@ class ProgramAt:
     count: int
 
 
+@dataclass(frozen=True)
+class _Places:
+    """Where the values of expressions are, ``missing`` telling which of them there are not."""
+
+    rows: IntArray
+    missing: IntArray
+
+    def of(self, values: FloatArray) -> FloatArray:
+        """Take them out of all values [E, n], NaN where there are none."""
+        if len(self.missing) == len(self.rows):
+            return np.full((len(self.rows), values.shape[1]), np.nan)
+        found = values[self.rows]
+        found[self.missing] = np.nan
+        return found
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A statement and where its numbers are: of each access its elements, runs and strides."""
+
+    statement: Statement
+    extents: _Places
+    accesses: tuple[tuple[BufferAccess, _Places, _Places, _Places], ...]
+
+
 class ProgramView:
     """The statements of a sketch, ready to be evaluated at many configs.
 
@@ -151,6 +177,7 @@ class ProgramView:
         self._formulas = list(dict.fromkeys(e for e in wanted if e is not None))
         self._rows = {expression: row for row, expression in enumerate(self._formulas)}
         self._tape = Tape(self._formulas, lattice)
+        self._plans = [self._plan(statement) for statement in self.statements]
 
     def __call__(self, configs: IntArray) -> ProgramAt:
         """Evaluate exactly on configs [n, D]."""
@@ -165,7 +192,7 @@ class ProgramView:
         return self._at(values, len(configs))
 
     def _at(self, values: FloatArray, n: int) -> ProgramAt:
-        statements = [self._view(statement, values, n) for statement in self.statements]
+        statements = [self._view(plan, values, n) for plan in self._plans]
         return ProgramAt(statements, [self._sized(a, values, n) for a in self.allocations], n)
 
     def _sized(self, one: AllocationInfo, values: FloatArray, n: int) -> AllocationView:
@@ -191,25 +218,42 @@ class ProgramView:
             found.append(self._sizes.get(access.buffer))
         return found
 
-    def _view(self, statement: Statement, values: FloatArray, n: int) -> StatementView:
-        def rows(expressions: Sequence[Expression | None], missing: float) -> FloatArray:
-            if not expressions:
-                return np.empty((0, n))
-            return np.stack([self._value(e, values, n, missing) for e in expressions])
+    def _plan(self, statement: Statement) -> _Plan:
+        accesses = [
+            (
+                access,
+                self._places(access.elements),
+                self._places(access.runs),
+                self._places(access.strides),
+            )
+            for access in statement.accesses
+        ]
+        extents = self._places([loop.extent for loop in statement.loops])
+        return _Plan(statement, extents, tuple(accesses))
 
-        extents = rows([loop.extent for loop in statement.loops], np.nan)
-        runs = [rows(access.runs, np.nan) for access in statement.accesses]
+    def _places(self, expressions: Sequence[Expression | None]) -> _Places:
+        rows = [0 if e is None else self._rows[e] for e in expressions]
+        missing = np.flatnonzero([e is None for e in expressions])
+        return _Places(np.array(rows, dtype=np.int64), missing)
+
+    def _view(self, plan: _Plan, values: FloatArray, n: int) -> StatementView:
+        statement, extents = plan.statement, plan.extents.of(values)
+        runs = [run.of(values) for _, _, run, _ in plan.accesses]
         written = [r for r, a in zip(runs, statement.accesses, strict=True) if a.is_write]
         accesses = []
-        for access, run in zip(statement.accesses, runs, strict=True):
-            elements = _at_most(rows(access.elements, np.nan), extents)
-            like = written[0] if len(written) == 1 else np.ones_like(run)
+        for (access, element, row, stride), run in zip(plan.accesses, runs, strict=True):
+            elements = element.of(values)
+            if len(element.missing):
+                elements = _at_most(elements, extents)
+            if len(row.missing):
+                like = written[0] if len(written) == 1 else np.ones_like(run)
+                run = np.where(np.isnan(run), like, run)
             accesses.append(
                 AccessView(
                     access,
                     elements,
-                    np.fmin(np.fmax(np.where(np.isnan(run), like, run), 1.0), elements),
-                    rows(access.strides, np.nan),
+                    np.fmin(np.fmax(run, 1.0), elements),
+                    stride.of(values),
                     self._value(self._sizes.get(access.buffer), values, n, np.inf),
                 )
             )

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -265,6 +266,7 @@ class Where(Expression):
         return f"({then} if {test} else {otherwise})"
 
 
+@lru_cache(maxsize=1 << 12)
 def constant(value: int) -> Monomial:
     """Return the expression that is ``value`` for every config."""
     return Monomial(int(value))
@@ -295,18 +297,21 @@ def add(*terms: Expression | int) -> Expression:
     """Sum with like monomials collected."""
     collected: dict[tuple[tuple[int, int], ...], int] = {}
     others: list[Expression] = []
-    stack = [_lift(term) for term in reversed(terms)]
+    stack = list(reversed(terms))
     while stack:
         term = stack.pop()
-        if isinstance(term, Sum):
-            stack.extend(reversed(term.terms))
-        elif isinstance(term, Monomial):
+        if isinstance(term, Monomial):
             collected[term.exponents] = collected.get(term.exponents, 0) + term.coefficient
-        else:
+        elif isinstance(term, Sum):
+            stack.extend(reversed(term.terms))
+        elif isinstance(term, Expression):
             others.append(term)
+        else:
+            collected[()] = collected.get((), 0) + int(term)
     monomials = [Monomial(c, e) for e, c in collected.items() if c]
-    # The constant reads best last: (2·h.1 + kh.0 - 2).
-    monomials.sort(key=lambda m: not m.exponents)
+    if len(monomials) > 1:
+        # The constant reads best last: (2·h.1 + kh.0 - 2).
+        monomials.sort(key=lambda m: not m.exponents)
     parts: list[Expression] = [*others, *monomials]
     if not parts:
         return constant(0)
@@ -316,21 +321,28 @@ def add(*terms: Expression | int) -> Expression:
 def multiply(*factors: Expression | int) -> Expression:
     """Multiply; monomials merge into one, and a constant distributes over a sum."""
     coefficient, exponents, others = 1, {}, []
-    for factor in map(_lift, factors):
-        inner = factor.factors if isinstance(factor, Product) else (factor,)
-        for part in inner:
-            if isinstance(part, Monomial):
-                coefficient *= part.coefficient
-                for c, e in part.exponents:
-                    exponents[c] = exponents.get(c, 0) + e
-            else:
-                others.append(part)
-    head = monomial(coefficient, exponents)
-    if coefficient == 0 or not others:
-        return constant(0) if coefficient == 0 else head
+    stack = list(reversed(factors))
+    while stack:
+        factor = stack.pop()
+        if isinstance(factor, Monomial):
+            coefficient *= factor.coefficient
+            for c, e in factor.exponents:
+                exponents[c] = exponents.get(c, 0) + e
+        elif isinstance(factor, Product):
+            stack.extend(reversed(factor.factors))
+        elif isinstance(factor, Expression):
+            others.append(factor)
+        else:
+            coefficient *= int(factor)
+    if coefficient == 0:
+        return constant(0)
+    head = Monomial(coefficient, tuple(sorted(exponents.items())))
+    if not others:
+        return head
     if len(others) == 1 and isinstance(others[0], Sum) and not exponents:
-        return add(*(multiply(coefficient, term) for term in others[0].terms))
-    if head == constant(1):
+        terms = others[0].terms
+        return others[0] if coefficient == 1 else add(*(multiply(coefficient, t) for t in terms))
+    if coefficient == 1 and not exponents:
         return others[0] if len(others) == 1 else Product(tuple(others))
     return Product((head, *others))
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,16 +18,16 @@ from ..errors import UnsupportedTrace
 from .compose import Evidence, compose
 from .derive.varying_loops import constant_loops
 from .fit.accesses import STRIDE
+from .fit.choice import foreseen, showing
 from .fit.integers import Solver
 from .fit.numbers import observe
 from .fit.solve import solve, withdraw
-from .fit.symbolic import Gap, SymbolicProgram
+from .fit.symbolic import SymbolicProgram
 from .model import Analysis
 from .policy import AnalysisPolicy, Scrutiny
 from .read.probe import (
     DYNAMIC,
     Probes,
-    divides,
     extreme_configs,
     gather,
     gather_few,
@@ -34,12 +35,10 @@ from .read.probe import (
     replayed_or_not,
 )
 from .read.program import Program
+from .read.quotients import misaligned
 
 if TYPE_CHECKING:
     from ..trace.design import Design
-
-_IN_THE_PLANE = 1e-9
-"""Squared distance of logarithms that is rounding."""
 
 
 def analyse(
@@ -90,20 +89,20 @@ def _analyse(
 ) -> Analysis:
     # What TVM rejects for its loops teaches nothing, so it is replayed no more once that is known.
     inside = design.within(loops or ())
-    wanted = policy.few + _freedom(design)
+    wanted, choose = policy.few + _freedom(design), partial(foreseen, *_kinds(design))
     few: Probes | None = None
     try:
-        few = gather_few(inside, wanted, rng)
+        few = gather_few(inside, wanted, rng, choose)
     except UnsupportedTrace:
         if loops is not None:
             raise
     if loops is None and (few is None or any(reason == DYNAMIC for _, reason in few.refused)):
         loops = constant_loops(design, rng, few)
         inside = design.within(loops)
-        few = gather_few(inside, wanted, rng) if loops or few is None else few
+        few = gather_few(inside, wanted, rng, choose) if loops or few is None else few
     assert few is not None
     if policy.few and not few.refused and _alike(few):
-        if divides(few.programs[0], really=True):
+        if misaligned(few.programs):
             # What an access with quotients touches depends on how tiles are aligned.
             few = few.and_of(inside, extreme_configs(inside, 2 * policy.few, rng))
         evidence = _evidence(inside, few, policy, Scrutiny(every=True), rng)
@@ -124,6 +123,12 @@ def _freedom(design: Design) -> int:
     return sum(min(max(len(t.columns) - 1, 1), len(t.rows) - 1) for t in design.tables)
 
 
+def _kinds(design: Design) -> tuple[list[tuple[int, ...]], list[int]]:
+    """The columns of every tile, and of every decision that is a single number."""
+    tiles = [t.columns for t in design.tables if len(t.columns) > 1]
+    return tiles, [t.columns[0] for t in design.tables if len(t.columns) == 1]
+
+
 def _alike(observed: Probes) -> bool:
     return len({program.skeleton for program in observed.programs}) == 1
 
@@ -137,7 +142,7 @@ def _evidence(
 ) -> Evidence:
     """Find the expressions of the replays' most frequent structure, some replays held out."""
     programs, configs, others = _one_skeleton(observed)
-    kept = np.arange(len(programs)) < len(programs) // 2
+    kept = np.arange(len(programs)) < max(observed.chosen, len(programs) // 2)
     kept |= np.arange(len(programs)) % policy.held_out != 0
     held_out, held_configs = _where(programs, ~kept), configs[~kept]
     programs, configs = _where(programs, kept), configs[kept]
@@ -166,8 +171,7 @@ def _told_apart(
     found : SymbolicProgram
         Without the expressions on which no program could decide.
     """
-    tiles = [t.columns for t in design.tables if len(t.columns) > 1]
-    categories = [t.columns[0] for t in design.tables if len(t.columns) == 1]
+    tiles, categories = _kinds(design)
     unseen = np.concatenate(
         [draw(design, policy.unseen, rng) for draw in (random_configs, extreme_configs)]
     )
@@ -188,32 +192,6 @@ def _told_apart(
     solver = Solver(configs, tiles, categories)
     last = Scrutiny(every=scrutiny.every, drop=True)
     return programs, solver, solve(observe(programs), solver, unseen, last)
-
-
-def showing(gaps: Sequence[Gap], unseen: IntArray, count: int) -> list[IntArray]:
-    """Choose at most ``count`` configs of ``unseen`` [n, D] that close gaps, most at a time.
-
-    A monomial is a plane over the decisions' logarithms: those come first that are no combination
-    of the ones before.
-    """
-    where = np.array([gap.where for gap in gaps], dtype=np.int64).reshape(len(gaps), len(unseen))
-    lacking = np.array([gap.lacking for gap in gaps], dtype=np.int64)
-    beside = np.column_stack([np.ones(len(unseen)), np.log(np.maximum(unseen, 1))])
-    chosen: list[int] = []
-    while len(chosen) < count:
-        closes = (lacking > 0) @ where
-        if not closes.any():
-            break
-        lengths = np.square(beside).sum(axis=1)
-        order = np.lexsort((-lengths, -closes, lengths < _IN_THE_PLANE, closes == 0))
-        best = int(order[0])
-        chosen.append(best)
-        lacking -= where[:, best]
-        where[:, best] = 0
-        if lengths[best] >= _IN_THE_PLANE:
-            direction = beside[best] / np.sqrt(lengths[best])
-            beside -= np.outer(beside @ direction, direction)
-    return list(unseen[chosen])
 
 
 def _one_skeleton(observed: Probes) -> tuple[tuple[Program, ...], np.ndarray, int]:

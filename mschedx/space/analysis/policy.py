@@ -15,8 +15,9 @@ class AnalysisPolicy:
         Of the configs that are drawn. The result does not depend on it where it is exact.
     few : int
         Replays, besides corners and one per open factor, that are enough where every expression is
-        then the only one that agrees with them. Twice as many extreme ones are added where
-        accesses have quotients. 0 goes for ``many`` at once.
+        then the only one that agrees with them; more where it takes more to see every loop run.
+        Twice as many extreme ones are added where tiles are not aligned to the quotients of
+        accesses. 0 goes for ``many`` at once.
     many : int
         Random replays a design is fitted and checked on otherwise, besides its corners; at least
         two per decision are made.

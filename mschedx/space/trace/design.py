@@ -222,9 +222,9 @@ class Design:
         At most ``limit`` of them, spread over the choices; ``notes`` says where there were more.
         """
         whole = cls.from_schedule(_at_root(searched_part(schedule)), mod, target, postprocs)
-        spots = [item for item in inspect(mod, whole.trace) if item.kind == DecisionKind.LOCATION]
-        if not spots:
+        if not whole.locations:
             return [whole]
+        spots = [item for item in inspect(mod, whole.trace) if item.kind == DecisionKind.LOCATION]
         choices, cut = combinations(mod, whole.trace, spots, whole._drawn, limit)
         scales = scales_an_index(whole.replay(whole.base).mod)
         made = (whole._at(choice, scales) for choice in choices)

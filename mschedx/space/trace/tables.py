@@ -21,7 +21,16 @@ from ..algebra.constraints import Constraint, Relation
 from ..algebra.expression import Monomial, constant, monomial
 from ..errors import EmptySpace, InvalidSchedule, UnsupportedTrace
 from .factors import partitioned_tiles, perfect_tiles
-from .instructions import TILES, Raw, Sampled, decision_of, replay, seed_of, with_decisions
+from .instructions import (
+    TILES,
+    Raw,
+    Sampled,
+    decision_of,
+    replay,
+    seed_of,
+    unscheduled,
+    with_decisions,
+)
 from .tile_products import fit_product
 
 IntArray = NDArray[np.int64]
@@ -173,13 +182,15 @@ def replayed_tables(
     }
     opened = with_decisions(trace, fixed)
     draws, failure = [], None
+    start = unscheduled(mod)
     for number in range(_MOST_ATTEMPTS * n):
         try:
-            done = replay(mod, opened, seed=seed_of(number)).trace
+            done = replay(start, opened, seed=seed_of(number)).trace
         except InvalidSchedule as error:
             failure = error
             continue
-        draw = {item.instruction: decision_of(done, item.instruction) for item in sampled}
+        made = done.decisions
+        draw = {item.instruction: decision_of(done, item.instruction, made) for item in sampled}
         # A location that this draw's tiles do not offer has been replaced by TVM.
         if all(draw[instruction] == raw for instruction, raw in fixed.items()):
             draws.append(draw)

@@ -13,7 +13,7 @@ from mschedx.space import sketches
 from mschedx.space.algebra.tape import Tape
 from mschedx.space.analysis.exactness import check
 from mschedx.space.analysis.read.extract import entry, extract
-from mschedx.space.statements import expressions
+from mschedx.space.statements import expressions, without_unit_loops
 
 CPU = tvm.target.Target({"kind": "llvm", "mcpu": "znver4", "num-cores": 2})
 GPU = tvm.target.Target("nvidia/nvidia-a100")
@@ -149,3 +149,26 @@ def test_a_config_is_described_as_loops_with_bytes():
     assert "KiB" in text or " B" in text
     with pytest.raises(ValueError, match="expected a config of"):
         sketch.describe(config[:-1])
+
+
+def test_loops_that_run_once_are_left_out_with_their_levels():
+    (sketch, *_) = sketches(workloads.make("conv2d", (1, 16, 16, 16, 32, 1, 1, 0)), CPU)
+    for statement in sketch.statements:
+        shorter = without_unit_loops(statement)
+        left = [loop for loop in statement.loops if loop not in shorter.loops]
+        assert all(str(loop.extent) == "1" for loop in left)
+        assert all(loop.kind in ("serial", "unrolled") for loop in left)
+        levels = len(shorter.loops)
+        for access, whole in zip(shorter.accesses, statement.accesses, strict=True):
+            assert len(access.strides) == levels
+            assert len(access.elements) == len(access.runs) == levels + 1
+            assert access.elements[-1] == whole.elements[-1]
+            assert set(access.elements) == set(whole.elements)
+    main = next(one for one in sketch.statements if one.is_reduction and not one.is_init)
+    assert len(without_unit_loops(main).loops) < len(main.loops)
+
+
+def test_nothing_is_left_out_where_all_loops_run():
+    (sketch, *_) = sketches(workloads.make("gemm", (64, 48, 96)), CPU)
+    main = next(one for one in sketch.statements if one.is_reduction and not one.is_init)
+    assert without_unit_loops(main) is main

@@ -22,13 +22,13 @@ from ...trace.materialize import useful_threads
 from ..read.probe import (
     DYNAMIC,
     Probes,
-    divides,
     extreme_configs,
     nothing_replays,
     random_configs,
     refusals,
     replayed_or_not,
 )
+from ..read.quotients import divides, misaligned
 
 if TYPE_CHECKING:
     from ...trace.design import Design
@@ -111,6 +111,8 @@ def constant_loops(
     if not evidence.refused:
         some = seen or replayed_or_not(design, design.default_config()[None])
         if some.programs and not divides(some.programs[0], really=True):
+            return ()
+        if seen is not None and not misaligned(seen.programs):
             return ()
         evidence.gather(survey(design, rng, evidence.accepted))
     if not evidence.accepted:

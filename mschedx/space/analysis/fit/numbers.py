@@ -13,25 +13,15 @@ own level j : the same with every thread standing still, which is what a thread 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from ...algebra.expression import IntArray
-from ..read.affine import (
-    Affine,
-    Atom,
-    Division,
-    NotAffine,
-    atom_loops,
-    simplified,
-    sweep,
-)
+from ..read.affine import Affine, simplified
 from ..read.program import Program
-
-UNKNOWN = -1
-"""Stands for "no number" in the arrays of observations; sizes are never negative."""
+from .movement import UNCLEAR, UNKNOWN, Step, movement_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +98,12 @@ class _Reader:
     def __init__(
         self, programs: Sequence[Program], block: int, running: list[frozenset[int]]
     ) -> None:
-        self.extents = [{i: x.extent for i, x in enumerate(p.loops)} for p in programs]
+        self.extents = [p.extents for p in programs]
         self.blocks = [p.blocks[block] for p in programs]
-        self.running = running
+        self.loops = self.blocks[0].loops
+        # Without threads, three levels at a time are one.
+        self.running = list(dict.fromkeys(running))
+        self.columns = [self.running.index(now) for now in running]
         self.caches = [p.numbers.setdefault(block, {}) for p in programs]
         self.moving: dict[frozenset[int], tuple[frozenset[int], ...]] = {}
 
@@ -128,76 +121,39 @@ class _Reader:
             return Numbers(np.full_like(reach_steps.reach, UNKNOWN), reach_steps.steps)
         known = reach_steps.reach != UNKNOWN
         reach = np.where(known, reach_steps.reach + lengths[0] - 1, UNKNOWN)
-        local = {access.local[d] for access in accesses}
-        same = local.pop() if len(local) == 1 else None
+        local = accesses[0].local[d]
+        same = local if all(access.local[d] == local for access in accesses) else None
         return Numbers(reach, reach_steps.steps, int(lengths[0]), same)
 
     def _numbers(self, forms: Sequence[Affine | None]) -> Numbers:
-        reach, steps = [], []
-        for form, extents, cache in zip(forms, self.extents, self.caches):
-            known = cache.get(form)  # forms are nested: hashing one takes a while
+        probes, n = len(forms), len(self.loops)
+        reach: list[tuple[int, ...]] = []
+        steps = np.zeros((probes, n, 4), dtype=np.int64)
+        steps[:, :, 0] = 1  # as of a loop that does not move the form
+        rows, seen = [], []
+        for probe, (form, extents, cache) in enumerate(zip(forms, self.extents, self.caches)):
+            known = cache.get(form)
             if known is None:
-                loops = self.blocks[0].loops
-                plain = None if form is None else simplified(form, extents)
-                known = (self._levels(plain, extents), [*_steps(plain, loops, extents)])
-                cache[form] = known
+                known = cache[form] = self._read(form, extents)
             reach.append(known[0])
-            steps.append(known[1])
-        probes, n = len(forms), len(self.blocks[0].loops)
-        return Numbers(
-            np.array(reach, dtype=np.int64).reshape(probes, len(self.running)),
-            np.array(steps, dtype=np.int64).reshape(probes, n, 4),
-        )
+            rows += [probe * n + position for position in known[1]]
+            seen += known[1].values()
+        if rows:
+            steps.reshape(probes * n, 4)[rows] = seen
+        levels = np.array(reach, dtype=np.int64).reshape(probes, len(self.running))
+        return Numbers(levels[:, self.columns], steps)
 
-    def _levels(self, form: Affine | None, extents: dict[int, int]) -> list[int]:
-        """How many values the form spans at every level, `UNKNOWN` where that is not a number."""
+    def _read(
+        self, form: Affine | None, extents: Mapping[int, int]
+    ) -> tuple[tuple[int, ...], dict[int, Step]]:
+        """How many values the form spans at every level, and what loops do to it, by position."""
         if form is None:
-            return [UNKNOWN] * len(self.running)
-        reads = form.loops()
+            return (UNKNOWN,) * len(self.running), dict.fromkeys(range(len(self.loops)), UNCLEAR)
+        movement = movement_of(simplified(form, extents), extents)
+        reads = movement.loops
         if reads not in self.moving:
             self.moving[reads] = tuple(reads & now for now in self.running)
         moving = self.moving[reads]
-        spans = {some: _span(form, extents, some) for some in dict.fromkeys(moving)}
-        return [spans[some] for some in moving]
-
-
-def _span(form: Affine, extents: dict[int, int], moving: frozenset[int]) -> int:
-    try:
-        return sweep(form, extents, moving) + 1
-    except NotAffine:
-        return UNKNOWN
-
-
-def _steps(
-    form: Affine | None, loops: tuple[int, ...], extents: dict[int, int]
-) -> Iterator[tuple[int, int, int, int]]:
-    """Count, stride, period, and whether the form falls, of every loop in it."""
-    parts: dict[int, list[tuple[Atom, int]]] = {}
-    for atom, coefficient in () if form is None else form.terms:
-        for loop in (atom,) if isinstance(atom, int) else atom.loops():
-            parts.setdefault(loop, []).append((atom, coefficient))
-    for loop in loops:
-        own = parts.get(loop, [])
-        if form is None:
-            yield 0, 0, 0, 0
-        elif not own:
-            yield 1, 0, 0, 0
-        elif len(own) > 1 or len(atom_loops(own[0][0])) > 1:
-            yield 0, 0, 0, 0
-        elif isinstance(own[0][0], int):
-            yield extents[loop], abs(own[0][1]), 1, int(own[0][1] < 0)
-        else:
-            ((atom, coefficient),) = own
-            try:
-                count = sweep(Affine(0, ((atom, 1),)), extents, frozenset({loop})) + 1
-                yield count, abs(coefficient), _period(atom), int(coefficient < 0)
-            except NotAffine:
-                yield 0, 0, 0, 0
-
-
-def _period(atom: int | Division) -> int:
-    """Steps of the loop between two changes of the atom."""
-    if isinstance(atom, int):
-        return 1
-    inner = atom.inner.terms[0][0]
-    return _period(inner) if atom.remainder else _period(inner) * atom.divisor
+        spans = {some: movement.span(some, extents) for some in dict.fromkeys(moving)}
+        steps = {p: movement.steps[x] for p, x in enumerate(self.loops) if x in movement.steps}
+        return tuple([spans[some] for some in moving]), steps

@@ -158,9 +158,7 @@ class _Builder:
             self.gaps.clear()
             self._solve_extents()
             for block in range(len(self.template.blocks)):
-                for form in self._forms(block):
-                    self._solve_components(block, form)
-                    self._solve_reach(block, form)
+                self._solve_forms(block)
             if self._missing() in (0, missing):
                 break
         return SymbolicProgram(
@@ -174,6 +172,23 @@ class _Builder:
             list(self.gaps.values()),
             self.undecided,
         )
+
+    def _solve_forms(self, block: int) -> None:
+        """Solve the forms of a block; of those that showed the same numbers, the first."""
+        alike: dict[tuple, Form] = {}
+        for form in self._forms(block):
+            numbers = self.numbers[id(form)]
+            shown = (numbers.reach, numbers.steps, numbers.bound)
+            key = (*(part.tobytes() for part in shown), numbers.local, numbers.length)
+            before = alike.setdefault(key, form)
+            if before is form:
+                self._solve_components(block, form)
+                self._solve_reach(block, form)
+            else:
+                form.components[:] = before.components
+                form.reach[:] = before.reach
+                form.tangled.clear()
+                form.tangled.update(before.tangled)
 
     def _forms(self, block: int) -> list[Form]:
         return [*self.iters[block], *(form for dims in self.regions[block] for form in dims)]
@@ -201,36 +216,38 @@ class _Builder:
     def _solve_components(self, block: int, form: Form) -> None:
         form.components.clear()
         form.tangled.clear()
-        for position, loop in enumerate(self.template.blocks[block].loops):
-            steps = self.numbers[id(form)].steps[:, position]
-            counts, strides, periods, falls = np.moveaxis(steps, -1, 0)
-            present, plain = strides > 0, counts > 0
-            if not plain.all():
-                form.tangled.add(loop)
-            if plain.mean() < LEGIBLE or not present.any():
-                continue
-            count, stride = self.solver.solve(counts, plain), self.solver.solve(strides, present)
-            lacking = self._lacking(present, count)
+        # Each [loops, P].
+        counts, strides, periods, falls = self.numbers[id(form)].steps.transpose(2, 1, 0)
+        present, plain = strides > 0, counts > 0
+        loops = self.template.blocks[block].loops
+        form.tangled.update(loops[p] for p in np.flatnonzero(~plain.all(axis=1)))
+        for p in np.flatnonzero((plain.mean(axis=1) >= LEGIBLE) & present.any(axis=1)):
+            count = self.solver.solve(counts[p], plain[p])
+            stride = self.solver.solve(strides[p], present[p])
+            lacking = self._lacking(present[p], count)
             if count is None or stride is None or lacking:
                 # A rule may rest on such a stride where it holds, but it is no quantity.
-                form.tangled.add(loop)
+                form.tangled.add(loops[p])
             if lacking:
-                before = self.gaps.get((loop, count))
-                if before is None or before.lacking < lacking:
-                    self.gaps[loop, count] = Gap(self._running(loop, count), lacking)
+                self._note_gap(loops[p], count, lacking)
             if count is not None and stride is not None:
-                kept = set(present[counts == 1].tolist()) or {True}
+                kept = set(present[p][counts[p] == 1].tolist()) or {True}
                 form.components.append(
                     Component(
-                        loop,
+                        loops[p],
                         count,
                         stride,
-                        period=float(periods[present].mean()),
+                        period=float(periods[p][present[p]].mean()),
                         kept=kept.pop() if len(kept) == 1 else None,
-                        every=self.solver.solve(periods, present),
-                        falls=bool(falls.any()),
+                        every=self.solver.solve(periods[p], present[p]),
+                        falls=bool(falls[p].any()),
                     )
                 )
+
+    def _note_gap(self, loop: int, count: Expression | None, lacking: int) -> None:
+        before = self.gaps.get((loop, count))
+        if before is None or before.lacking < lacking:
+            self.gaps[loop, count] = Gap(self._running(loop, count), lacking)
 
     def _running(self, loop: int, count: Expression | None) -> NDArray[np.bool_]:
         """At which unseen configs a part of a loop is present, as far as that is known: [n]."""
@@ -251,22 +268,26 @@ class _Builder:
 
     def _solve_reach(self, block: int, form: Form) -> None:
         numbers = self.numbers[id(form)]
+        if None not in form.reach:
+            return
         moving = self._moving(block, form)
+        shares = (numbers.reach != UNKNOWN).mean(axis=0)
         # Levels are alike that differ in loops which do not move the form.
         known: dict[frozenset[int], Expression] = {}
         for level in reversed(range(len(form.reach))):
-            values, running = numbers.reach[:, level], self.running[block][level] & moving
+            running = self.running[block][level] & moving
             if form.reach[level] is None:
                 form.reach[level] = known.get(running)
-            legible = values != UNKNOWN
-            if form.reach[level] is not None or legible.mean() < LEGIBLE:
+            if form.reach[level] is not None or shares[level] < LEGIBLE:
                 continue
-            values = np.minimum(values, numbers.bound)
+            legible = numbers.reach[:, level] != UNKNOWN
+            values = np.minimum(numbers.reach[:, level], numbers.bound)
             found = self.solver.solve(values, legible, self._recipes(block, form, level))
             if found is not None:
                 found = self._within(found, form.bound)
                 rivals = self._recipes(block, form, level)
-                if self._dispute(found, values, legible, rivals, numbers) and self.scrutiny.drop:
+                disputed = self._dispute(found, form.bound, values, legible, rivals, numbers)
+                if disputed and self.scrutiny.drop:
                     found, self.undecided = None, True
             if found is not None:
                 known[running] = found
@@ -296,6 +317,7 @@ class _Builder:
     def _dispute(
         self,
         found: Expression,
+        bound: Expression | None,
         values: IntArray,
         legible: NDArray[np.bool_],
         recipes: Iterator[Recipe],
@@ -312,7 +334,11 @@ class _Builder:
             return False
         for recipe in recipes:
             rival = recipe()
-            if rival is None or rival == found or not self.solver.agrees(rival, values, legible):
+            if rival is None or rival == found:
+                continue
+            if bound is not None and rival == minimum(found, bound):
+                return False  # see `_within`
+            if not self.solver.agrees(rival, values, legible):
                 continue
             apart = np.flatnonzero(self._at(rival) != self._at(found))
             for position in {*apart[:1], *apart[-1:]}:

@@ -26,8 +26,9 @@ from ..model import AllocationInfo
 from ..read.affine import Affine, Division, NotAffine, sweep
 from ..read.extract import entry
 from ..read.lowered import allocations as compacted
-from ..read.probe import Probes, divides, random_configs, replayed_or_not
+from ..read.probe import Probes, random_configs, replayed_or_not
 from ..read.program import dtype_bytes
+from ..read.quotients import divides
 from .memory import elements, is_shared
 
 if TYPE_CHECKING:

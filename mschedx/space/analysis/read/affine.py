@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import gcd
 from typing import Any
 
@@ -36,12 +37,27 @@ class Division:
 Atom = int | Division
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Affine:
-    """``constant + Σ coefficient · atom``; coefficients are not zero."""
+    """``constant + Σ coefficient · atom``; coefficients are not zero.
+
+    Forms are nested and looked up over and over: each remembers its hash.
+    """
 
     constant: int
     terms: tuple[tuple[Atom, int], ...] = ()
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.constant, self.terms))
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether no term is a quotient or a remainder."""
+        return all(type(atom) is int for atom, _ in self.terms)
 
     def loops(self) -> frozenset[int]:
         """The loop variables the form reads."""
@@ -64,14 +80,17 @@ class Affine:
     def plus(self, other: Affine) -> Affine:
         """``self + other`` with like atoms collected."""
         if not other.terms:
-            return Affine(self.constant + other.constant, self.terms)
+            return self if not other.constant else self._moved(other.constant)
         if not self.terms:
-            return Affine(self.constant + other.constant, other.terms)
+            return other if not self.constant else other._moved(self.constant)
         collected = dict(self.terms)
         for atom, coefficient in other.terms:
             collected[atom] = collected.get(atom, 0) + coefficient
         terms = tuple((a, c) for a, c in collected.items() if c)
         return Affine(self.constant + other.constant, terms)
+
+    def _moved(self, by: int) -> Affine:
+        return Affine(self.constant + by, self.terms)
 
 
 def atom_loops(atom: Atom) -> frozenset[int]:
@@ -288,13 +307,15 @@ def simplified(form: Affine, extents: Mapping[int, int]) -> Affine:
 
     ``(8·i + j) // 4`` becomes ``2·i + j // 4``, and ``2·i`` where ``j`` stays below 4.
     """
+    if form.is_plain:
+        return form
     result = Affine(form.constant)
     for atom, coefficient in form.terms:
         part = Affine(0, ((atom, 1),))
         if isinstance(atom, Division):
-            whole, rest = _split(simplified(atom.inner, extents), atom.divisor)
-            low, high = _bounds(rest, extents)
-            inside = low >= 0 and high < atom.divisor
+            inner = simplified(atom.inner, extents)
+            whole, rest = _split(inner, atom.divisor)
+            inside = falls_apart(inner, atom.divisor, extents)
             left = Affine(0, ((Division(rest, atom.divisor, atom.remainder), 1),))
             if atom.remainder:
                 part = rest if inside else left
@@ -302,6 +323,12 @@ def simplified(form: Affine, extents: Mapping[int, int]) -> Affine:
                 part = whole if inside else whole.plus(left)
         result = result.plus(part.scaled(coefficient))
     return result
+
+
+def falls_apart(form: Affine, divisor: int, extents: Mapping[int, int]) -> bool:
+    """Whether a form is multiples of the divisor and a rest that stays in ``0 … divisor − 1``."""
+    low, high = _bounds(_split(form, divisor)[1], extents)
+    return low >= 0 and high < divisor
 
 
 def _bounds(form: Affine, extents: Mapping[int, int]) -> tuple[int, int]:

@@ -8,8 +8,8 @@ left out and kept with the reason.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,9 +17,9 @@ import numpy as np
 from ...algebra.expression import IntArray
 from ...errors import InvalidSchedule, UnsupportedTrace
 from ...trace.materialize import in_threads, useful_threads
-from .affine import Affine, Division, NotAffine, sweep
 from .extract import DynamicExtent, entry, extract, has_constant_loops
-from .program import Block, Program
+from .program import Program
+from .quotients import divides
 
 if TYPE_CHECKING:
     from ...trace.design import Design
@@ -30,25 +30,30 @@ DYNAMIC = "DisallowDynamicLoop"
 _PATIENCE = 8
 """How many times the wanted number of configs is tried before settling for fewer."""
 
+_DRAWN = 512
+"""How many configs a few are chosen from."""
+
 
 @dataclass(frozen=True, slots=True)
 class Probes:
     """Programs and the configs they were replayed at.
 
     ``configs`` is int64 [P, D], ``programs`` and the ``mods`` they were read off as many;
-    ``refused`` holds the configs that did not replay, with the reason.
+    ``refused`` holds the configs that did not replay, with the reason. The ``chosen`` first ones
+    were replayed for what they show: nothing is to be held out of these.
     """
 
     configs: IntArray
     programs: tuple[Program, ...]
     refused: tuple[tuple[IntArray, str], ...] = ()
     mods: tuple[Any, ...] = ()
+    chosen: int = 0
 
     def and_of(self, design: Design, configs: IntArray) -> Probes:
         """These and the replays of more configs [n, D]."""
         draft = _Draft.of(design, self)
         draft.take(configs)
-        return draft.probes()
+        return replace(draft.probes(), chosen=self.chosen)
 
 
 def random_configs(design: Design, n: int, rng: np.random.Generator) -> IntArray:
@@ -103,19 +108,40 @@ def extreme_configs(design: Design, n: int, rng: np.random.Generator) -> IntArra
     return configs
 
 
-def gather_few(design: Design, wanted: int, rng: np.random.Generator) -> Probes:
-    """Replay corners and ``wanted`` more configs, every second one extreme.
+Choose = Callable[[IntArray, IntArray], IntArray]
+"""Chooses rows [k, D] of configs drawn [m, D] to replay beside others [n, D]."""
+
+
+def gather_few(
+    design: Design, wanted: int, rng: np.random.Generator, choose: Choose | None = None
+) -> Probes:
+    """Replay corners and at least ``wanted`` more configs, every third one extreme.
+
+    Parameters
+    ----------
+    design : Design
+    wanted : int
+    rng : numpy.random.Generator
+    choose : callable, optional
+        Chooses those that are not extreme, knowing the corners and half of the extreme ones; they
+        are random where it chooses fewer or none.
 
     Raises
     ------
     UnsupportedTrace
         When nothing replays.
     """
+    corners, extreme = corner_configs(design), extreme_configs(design, wanted // 3, rng)
+    drawn = random_configs(design, max(_DRAWN, wanted), rng)
+    chosen = drawn[:0]
+    if choose is not None:
+        chosen = choose(np.concatenate([corners, extreme[: len(extreme) // 2]]), drawn)
     draft = _Draft(design)
-    draft.take(corner_configs(design))
-    draft.take(random_configs(design, wanted - wanted // 2, rng))
-    draft.take(extreme_configs(design, wanted // 2, rng))
-    return draft.probes()
+    draft.take(np.concatenate([corners, chosen]))
+    first = len(draft.kept)
+    draft.take(drawn[: max(0, wanted - wanted // 3 - len(chosen))])
+    draft.take(extreme)
+    return replace(draft.probes(), chosen=first)
 
 
 def gather(design: Design, before: Probes, wanted: int, rng: np.random.Generator) -> Probes:
@@ -141,33 +167,6 @@ def gather(design: Design, before: Probes, wanted: int, rng: np.random.Generator
     if divides(draft.programs[0], really=True):
         draft.take(extreme_configs(design, max(0, 2 * wanted - others), rng))
     return draft.probes()
-
-
-def divides(program: Program, really: bool = False) -> bool:
-    """Whether an access of the program has a quotient or remainder of block iterators.
-
-    Parameters
-    ----------
-    program : Program
-    really : bool
-        Leave out quotients that are always 0, as in a convolution of one group.
-    """
-    return any(
-        isinstance(atom, Division) and not (really and _is_still(atom, block))
-        for block in program.blocks
-        for access in block.accesses
-        for form in access.local
-        if form is not None
-        for atom, _ in form.terms
-    )
-
-
-def _is_still(atom: Division, block: Block) -> bool:
-    extents = {v: extent for v, (_, _, extent) in enumerate(block.iters)}
-    try:
-        return not sweep(Affine(0, ((atom, 1),)), extents, frozenset(extents))
-    except NotAffine:
-        return False
 
 
 def replayed(design: Design, configs: IntArray) -> Probes:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -104,6 +104,11 @@ class Program:
     numbers: dict[int, dict[Affine | None, tuple]] = field(
         default_factory=dict, compare=False, repr=False
     )
+
+    @cached_property
+    def extents(self) -> Mapping[int, int]:
+        """Trip count of every loop, by index."""
+        return {index: loop.extent for index, loop in enumerate(self.loops)}
 
     @cached_property
     def skeleton(self) -> Hashable:

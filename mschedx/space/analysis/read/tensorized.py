@@ -27,11 +27,13 @@ AUTO_TENSORIZE = "meta_schedule.auto_tensorize"
 
 
 def tensorized(design: Design) -> dict[str, str]:
-    """Replay a design once and list what its trace tensorises: the intrinsic by the block's name.
+    """Replay a design, where it tensorises anything, and list the intrinsics by the blocks' names.
 
     A loop that is tensorised becomes a block around the one it holds, called "<its name>_o".
     """
     found: dict[str, str] = {}
+    if all(instruction.kind.name != "Tensorize" for instruction in design.trace.insts):
+        return found
 
     def provider(schedule: Any) -> Callable:
         def watch(instruction: Any, inputs: Any, attributes: Any, decision: Any) -> Any:

@@ -10,7 +10,7 @@ import pytest
 import tvm
 
 from mschedx import workloads
-from mschedx.cost.analytical.caches import crowding, held, lines
+from mschedx.cost.analytical.caches import _common_power, crowding, held, lines
 from mschedx.cost.analytical.view import AccessView
 from mschedx.cost.psa import PSAModel
 from mschedx.space import sketches
@@ -113,3 +113,8 @@ def test_sixteen_rows_whole_pages_apart_are_predicted_slower_than_eight():
         found[k] = seconds[1] / seconds[0]
     assert found[3072] > 1.3
     assert found[3008] < 1.1
+
+
+def test_common_powers_are_common_divisors():
+    steps = np.arange(0, 3 * WAY, 4)
+    np.testing.assert_array_equal(_common_power(steps, WAY), np.gcd(steps, WAY))

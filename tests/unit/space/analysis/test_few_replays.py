@@ -11,11 +11,12 @@ from tvm.s_tir.meta_schedule.testing import te_workload
 
 from mschedx.space import sketches
 from mschedx.space.analysis import analyse
-from mschedx.space.analysis.analyse import showing
 from mschedx.space.analysis.derive.varying_loops import constant_loops
+from mschedx.space.analysis.fit.choice import showing
 from mschedx.space.analysis.fit.symbolic import Gap
 from mschedx.space.analysis.policy import AnalysisPolicy
-from mschedx.space.analysis.read.probe import divides, gather_few, random_configs, replayed
+from mschedx.space.analysis.read.probe import gather_few, random_configs, replayed
+from mschedx.space.analysis.read.quotients import divides
 from mschedx.space.errors import UnsupportedTrace
 from mschedx.space.trace.design import Design
 
@@ -88,10 +89,10 @@ def test_where_no_first_replay_has_constant_loops_their_rule_is_found_first(monk
     loops = constant_loops(design, np.random.default_rng(0))
     gathered = analyse_module.gather_few
 
-    def unlucky(asked, wanted, rng):
+    def unlucky(asked, wanted, rng, choose):
         if asked is design:
             raise UnsupportedTrace("none of 20 configs of this design replays")
-        return gathered(asked, wanted, rng)
+        return gathered(asked, wanted, rng, choose)
 
     monkeypatch.setattr(analyse_module, "gather_few", unlucky)
     found = analyse(design).constraints

@@ -42,6 +42,7 @@ def replaying(monkeypatch, refuses):
     monkeypatch.setattr(varying_loops, "refusals", refusals)
     monkeypatch.setattr(varying_loops, "replayed_or_not", replayed)
     monkeypatch.setattr(varying_loops, "divides", lambda program, really=False: True)
+    monkeypatch.setattr(varying_loops, "misaligned", lambda programs: True)
     return replayed
 
 
