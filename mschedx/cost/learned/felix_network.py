@@ -27,6 +27,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from .adam import Adam
 from .train import bounded_threads
 
 FloatArray = NDArray[np.float64]
@@ -242,7 +243,8 @@ def train(
     counts = torch.ones(members, n)
     if members > 1:
         counts = torch.poisson(counts, generator=generator)
-    optimiser = torch.optim.Adam(network.parameters(), lr=rate, weight_decay=config.weight_decay)
+    clip = config.clip * math.sqrt(members)
+    optimiser = Adam(network.parameters(), rate, config.weight_decay, clip)
     losses = []
     with bounded_threads(config.threads):
         for _ in range(steps):
@@ -254,9 +256,6 @@ def train(
                     f"expected a finite training loss, got {loss.item()}: lower "
                     "FelixConfig.learning_rate, or start from new weights"
                 )
-            optimiser.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(network.parameters(), config.clip * math.sqrt(members))
-            optimiser.step()
+            optimiser.step(loss)
             losses.append(float(error.detach().mean()))
     return float(np.mean(losses[-max(1, steps // 10) :]))
