@@ -62,7 +62,8 @@ class FelixConfig:
     batch : int
         Programs a step (32).
     steps, later_steps : int
-        Of the first training, and after every further round.
+        Of the first training, and after every further round. 300 and 100 steps of 64 programs rank
+        no better and take almost twice as long (``docs/findings.md``).
     failure_margin : float
         How far below its task's slowest trial one is put that failed, in natural-log units.
     replay : int
@@ -78,9 +79,9 @@ class FelixConfig:
     fine_tuning_rate: float = 1e-4
     weight_decay: float = 1e-6
     clip: float = 0.5
-    batch: int = 64
-    steps: int = 300
-    later_steps: int = 100
+    batch: int = 32
+    steps: int = 200
+    later_steps: int = 50
     failure_margin: float = 1.0
     replay: int = 2048
     threads: int = 1
