@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mschedx.space.algebra.constraints import Constraint, Relation
+from mschedx.space.algebra.constraints import Relation
 from mschedx.space.algebra.tape import Tape
 from mschedx.space.sampling.nearest import nearest
 from mschedx.space.sampling.sampler import Sampler
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
-
-_HALVINGS = 40
 
 
 class RelaxedSketch:
@@ -62,8 +60,17 @@ class RelaxedSketch:
         for columns, rows in sampler.tables:
             lattice |= {c: np.unique(rows[:, i]).tolist() for i, c in enumerate(columns)}
             self._add(np.array(columns, dtype=np.int64), rows)
+        self._planes = _by_length(self._tiles)
+        self._along = np.diag(self.movable.astype(np.float64))
+        for tile, _ in self._tiles:
+            free = tile[self.movable[tile]]
+            self._along[np.ix_(free, free)] -= 1 / max(len(free), 1)
         # Between multiples there is a barrier, not a slope: rounding sees to those.
         self._constraints = [c for c in sampler.constraints if c.relation is not Relation.MULTIPLE]
+        signs = [-1.0 if c.relation is Relation.AT_LEAST else 1.0 for c in self._constraints]
+        self._signs = torch.tensor(signs, dtype=torch.float64)[:, None]
+        equal = [c.relation is Relation.EQUAL for c in self._constraints]
+        self._equal = torch.tensor(equal, dtype=torch.bool)[:, None]
         self._tape = Tape([side for c in self._constraints for side in (c.left, c.right)], lattice)
 
     def _add(self, columns: IntArray, rows: IntArray) -> None:
@@ -82,31 +89,25 @@ class RelaxedSketch:
 
     def tangent(self, slope: FloatArray) -> FloatArray:
         """The part of slopes [n, D] along the region: tiles keep their extent."""
-        along = np.where(self.movable, slope, 0.0)
-        for columns, _ in self._tiles:
-            free = columns[self.movable[columns]]
-            if len(free):
-                along[:, free] -= along[:, free].mean(axis=1, keepdims=True)
-        return along
+        return slope @ self._along
 
     def project(self, logs: FloatArray) -> FloatArray:
         """The nearest points of the region, without what couples tiles, to points [n, D]."""
         inside = logs.clip(self._low, self._high)
         inside[:, ~self.movable] = logs[:, ~self.movable]
-        for columns, total in self._tiles:
+        for columns, totals in self._planes:
             box = self._low[columns], self._high[columns]
-            inside[:, columns] = _onto_plane(logs[:, columns], *box, total)
+            inside[:, columns] = onto_planes(logs[:, columns], *box, totals)
         return inside
 
     def penalty(self, x: torch.Tensor, width: float) -> torch.Tensor:
         """How much bounds are broken at points [n, D]: tensor [n], 0 where none is."""
-        total = x.sum(dim=1).double() * 0
         if not self._constraints:
-            return total
+            return x.sum(dim=1).double() * 0
         sides = self._tape.relaxed(x, width).reshape(len(self._constraints), 2, len(x))
-        for constraint, (left, right) in zip(self._constraints, sides):
-            total = total + _broken(constraint, left, right) ** 2
-        return total
+        over = _log(sides)
+        over = (over[:, 0] - over[:, 1]) * self._signs
+        return torch.where(self._equal, over, over.relu()).square().sum(dim=0)
 
     def rounded(self, x: FloatArray, rng: np.random.Generator) -> IntArray:
         """Distinct valid configs [<= n, D] near points [n, D], in their order.
@@ -166,17 +167,19 @@ class RelaxedSketch:
         return distinct[self.sketch.is_valid(distinct)]
 
 
+def _by_length(tiles: list[tuple[IntArray, float]]) -> list[tuple[IntArray, FloatArray]]:
+    """Tiles with as many factors together: columns [T, c] and totals [T]."""
+    lengths = sorted({len(columns) for columns, _ in tiles})
+    groups = [[tile for tile in tiles if len(tile[0]) == length] for length in lengths]
+    return [
+        (np.stack([columns for columns, _ in group]), np.array([total for _, total in group]))
+        for group in groups
+    ]
+
+
 class _Table:
     def __init__(self, columns: tuple[int, ...], rows: IntArray) -> None:
         self.columns, self.rows = columns, rows
-
-
-def _broken(constraint: Constraint, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """How much a constraint is broken in natural-log units, [n], >= 0."""
-    over = _log(left) - _log(right)
-    if constraint.relation is Relation.EQUAL:
-        return over.abs()
-    return torch.relu(over if constraint.relation is Relation.AT_MOST else -over)
 
 
 def _log(x: torch.Tensor) -> torch.Tensor:
@@ -184,15 +187,31 @@ def _log(x: torch.Tensor) -> torch.Tensor:
     return torch.where(x >= 1, x.clamp(min=1.0).log(), x - 1)
 
 
-def _onto_plane(points: FloatArray, low: FloatArray, high: FloatArray, total: float) -> FloatArray:
-    """The nearest points to points [n, c] with ``low <= y <= high`` and ``Σ y = total``.
+def onto_planes(
+    points: FloatArray, low: FloatArray, high: FloatArray, totals: FloatArray
+) -> FloatArray:
+    """The nearest points to points [n, T, c] with ``low <= y <= high`` and ``Σ y = total``.
 
-    They are ``clip(points − t, low, high)`` with one ``t`` a row, found by halving.
+    They are ``clip(points − t, low, high)`` with one ``t`` a tile. That sum falls with t along
+    straight lines, whose corners are where a factor reaches its bound: t is on the line between the
+    two corners that have the total between them.
+
+    Parameters
+    ----------
+    points : float64 array [n, T, c]
+    low, high : float64 arrays [T, c]
+    totals : float64 array [T]
+        Between the sums of ``low`` and of ``high``.
     """
-    least = (points - high).min(axis=1, keepdims=True)
-    most = (points - low).max(axis=1, keepdims=True)
-    for _ in range(_HALVINGS):
-        middle = (least + most) / 2
-        above = (points - middle).clip(low, high).sum(axis=1, keepdims=True) > total
-        least, most = np.where(above, middle, least), np.where(above, most, middle)
-    return (points - (least + most) / 2).clip(low, high)
+    corners = np.sort(np.concatenate([points - high, points - low], axis=2), axis=2)
+    moved = (points[:, :, None] - corners[..., None]).clip(low[:, None], high[:, None])
+    sums = moved.sum(axis=3)
+    last = corners.shape[2] - 1
+    after = (sums > totals[:, None]).sum(axis=2, keepdims=True).clip(1, last)
+    (t0, t1), (s0, s1) = (
+        (np.take_along_axis(values, after - 1, 2), np.take_along_axis(values, after, 2))
+        for values in (corners, sums)
+    )
+    falls = s0 - s1
+    share = np.divide(s0 - totals[:, None], falls, out=np.zeros_like(falls), where=falls > 0)
+    return (points - t0 - share.clip(0, 1) * (t1 - t0)).clip(low, high)

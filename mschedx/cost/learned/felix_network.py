@@ -27,6 +27,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from .adam import Adam
 from .train import bounded_threads
 
 FloatArray = NDArray[np.float64]
@@ -61,7 +62,8 @@ class FelixConfig:
     batch : int
         Programs a step (32).
     steps, later_steps : int
-        Of the first training, and after every further round.
+        Of the first training, and after every further round. 300 and 100 steps of 64 programs rank
+        no better and take almost twice as long (``docs/findings.md``).
     failure_margin : float
         How far below its task's slowest trial one is put that failed, in natural-log units.
     replay : int
@@ -77,9 +79,9 @@ class FelixConfig:
     fine_tuning_rate: float = 1e-4
     weight_decay: float = 1e-6
     clip: float = 0.5
-    batch: int = 64
-    steps: int = 300
-    later_steps: int = 100
+    batch: int = 32
+    steps: int = 200
+    later_steps: int = 50
     failure_margin: float = 1.0
     replay: int = 2048
     threads: int = 1
@@ -242,7 +244,8 @@ def train(
     counts = torch.ones(members, n)
     if members > 1:
         counts = torch.poisson(counts, generator=generator)
-    optimiser = torch.optim.Adam(network.parameters(), lr=rate, weight_decay=config.weight_decay)
+    clip = config.clip * math.sqrt(members)
+    optimiser = Adam(network.parameters(), rate, config.weight_decay, clip)
     losses = []
     with bounded_threads(config.threads):
         for _ in range(steps):
@@ -254,9 +257,6 @@ def train(
                     f"expected a finite training loss, got {loss.item()}: lower "
                     "FelixConfig.learning_rate, or start from new weights"
                 )
-            optimiser.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(network.parameters(), config.clip * math.sqrt(members))
-            optimiser.step()
+            optimiser.step(loss)
             losses.append(float(error.detach().mean()))
     return float(np.mean(losses[-max(1, steps // 10) :]))

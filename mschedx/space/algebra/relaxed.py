@@ -10,17 +10,34 @@ where ``t_d`` in [0, 1] is the distance of ``x_d`` from ``x*_d`` over that to ha
 lattice value, d ranges over the decisions that the step reads, and ``S(x*)`` takes exact values in.
 λ is 1 at lattice points and 0 half way between them, with slope 0 at both. So f is continuously
 differentiable wherever S is, equal to the exact value on the lattice, and has the slope of S there.
+
+Values are computed in NumPy with the slopes of every step beside them, group by group (`grouped`);
+for torch, all of it is one operation.
+
+Notation
+--------
+n : configs; D : decisions; C : columns that are read; E : expressions.
+k : steps of a group; a : arguments of each; r : columns that each reads.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+
+from .grouped import Group, Grouped
 
 if TYPE_CHECKING:
     from .tape import Tape
+
+IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
+Slopes = list[Sequence[Any]]
+"""Of every group: slopes of its values in its arguments, then in the columns it reads, [k, n]."""
 
 
 class Relaxed:
@@ -32,16 +49,10 @@ class Relaxed:
     """
 
     def __init__(self, tape: Tape) -> None:
-        self._tape = tape
-        self._lattice = {
-            c: np.unique(np.asarray(tape.lattice[c], dtype=np.float64))
-            for c in tape.columns
-            if c in tape.lattice
-        }
-        reads: list[frozenset[int]] = [frozenset({c}) for c in tape.columns]
-        for _, places, _ in tape.steps:
-            reads.append(frozenset().union(*(reads[place] for place in places)))
-        self._reads = reads
+        self._columns = tape.columns
+        self._grouped = Grouped.of(tape)
+        self._lattices = _Lattices([tape.lattice.get(c) for c in tape.columns])
+        self._rough = any(group.operation.rough for group in self._grouped.groups)
 
     def __call__(self, x: torch.Tensor, width: float) -> torch.Tensor:
         """Evaluate on configs [n, D]; float64 [E, n]. See `Tape.relaxed`."""
@@ -49,72 +60,148 @@ class Relaxed:
             raise ValueError(f"expected width in (0, 1], got {width}")
         if not x.dtype.is_floating_point or x.ndim != 2:
             raise ValueError(f"expected real-valued configs [n, D], got {x.dtype} {tuple(x.shape)}")
-        tape = self._tape
-        columns = {c: x[:, c].double() for c in tape.columns}
-        nearest, nearness = self._nearest(columns)
-        exact = self._exact(nearest, len(x))
-        values: list[torch.Tensor] = list(columns.values())
-        for place, (operation, places, value) in enumerate(tape.steps, start=len(values)):
-            if operation is None:
-                values.append(x.new_full((len(x),), float(value), dtype=torch.float64))
-                continue
-            smooth = operation.smooth(width, *(values[p] for p in places))
-            if operation.rough:
-                with torch.no_grad():
-                    at, *whole = (_tensor(exact[p], x) for p in (place, *places))
-                    missing = at - operation.smooth(width, *whole)
-                smooth = smooth + _faded(nearness, self._reads[place]) * missing
-            values.append(smooth)
-        if not tape.wanted:
-            return x.new_empty((0, len(x)), dtype=torch.float64)
-        return torch.stack([values[place] for place in tape.wanted])
+        return _Evaluated.apply(x.double(), self, width)
 
-    def _nearest(
-        self, columns: dict[int, torch.Tensor]
-    ) -> tuple[dict[int, Any], dict[int, torch.Tensor]]:
-        """The nearest lattice values as int64 arrays [n], and cos²(π/2 · t), by column."""
-        nearest, nearness = {}, {}
-        for c, values in columns.items():
-            seen = values.detach().cpu().numpy()
-            if c in self._lattice:
-                value, half = _on_lattice(seen, self._lattice[c])
+    def evaluated(self, x: FloatArray, width: float) -> tuple[FloatArray, Slopes]:
+        """Evaluate on configs [n, D]: values [E, n], and the slopes of every group."""
+        grouped, slopes = self._grouped, []
+        columns = np.ascontiguousarray(x.T[self._columns])
+        values = grouped.begun(columns)
+        near = _Near(self._lattices, columns) if self._rough else None
+        exact = None if near is None else grouped.begun(near.nearest)
+        for group in grouped.groups:
+            given = values.take(group.arguments, axis=0)
+            whole = None
+            if exact is not None:
+                whole = exact.take(group.arguments, axis=0)
+                exact[group.rows] = group.operation.exact(*whole)
+            if near is None or exact is None or whole is None or not group.operation.rough:
+                values[group.rows], own = group.operation.smooth(width, *given)
             else:
-                value = np.maximum(np.rint(seen), 1.0)
-                half = np.full_like(seen, 0.5)
-            nearest[c] = value.astype(np.int64)
-            at, reach = torch.from_numpy(value).to(values), torch.from_numpy(half).to(values)
-            t = ((values - at) / reach).abs().clamp(max=1.0)
-            nearness[c] = (torch.pi / 2 * t).cos() ** 2
-        return nearest, nearness
+                values[group.rows], own = _corrected(
+                    group, given, whole, exact[group.rows], near, width
+                )
+            slopes.append(own)
+        return values[grouped.wanted], slopes
 
-    def _exact(self, nearest: dict[int, Any], n: int) -> list[Any]:
-        """Values of every place at the nearest lattice points: int64 [n], scalars for constants."""
-        configs = np.ones((n, max(nearest, default=-1) + 1), dtype=np.int64)
-        for c, value in nearest.items():
-            configs[:, c] = value
-        return self._tape.values(configs)
-
-
-def _tensor(values: Any, like: torch.Tensor) -> torch.Tensor:
-    """Exact values as a float64 tensor [n]."""
-    whole = np.broadcast_to(values, len(like)).astype(np.float64)
-    return torch.from_numpy(whole).to(like.device)
-
-
-def _on_lattice(seen: Any, lattice: Any) -> tuple[Any, Any]:
-    """The nearest lattice value, and half the gap to its neighbour on the side of ``seen``."""
-    if len(lattice) == 1:
-        return np.full_like(seen, lattice[0]), np.full_like(seen, 0.5)
-    middles = (lattice[1:] + lattice[:-1]) / 2
-    position = np.searchsorted(middles, seen)
-    value = lattice[position]
-    gaps = np.diff(lattice)
-    below, above = gaps[np.maximum(position - 1, 0)], gaps[np.minimum(position, len(gaps) - 1)]
-    return value, np.where(seen < value, below, above) / 2
+    def back(self, wanted: FloatArray, slopes: Slopes, depth: int) -> FloatArray:
+        """Slopes of a total in the configs [n, ``depth``], from those in the values [E, n]."""
+        grouped, n = self._grouped, wanted.shape[1]
+        total = np.zeros((grouped.n_rows, n))
+        np.add.at(total, grouped.wanted, wanted)
+        for group, own in zip(reversed(grouped.groups), reversed(slopes)):
+            above = total[group.rows]
+            parts = np.empty((len(own), *above.shape))
+            for i, slope in enumerate(own):
+                parts[i] = above * slope
+            group.scatter(parts, total)
+        found = np.zeros((n, depth))
+        found[:, self._columns] = total[: len(self._columns)].T
+        return found
 
 
-def _faded(nearness: dict[int, torch.Tensor], columns: frozenset[int]) -> torch.Tensor | float:
-    product: torch.Tensor | float = 1.0
-    for c in sorted(columns):
-        product = product * nearness[c]
-    return product
+class _Evaluated(torch.autograd.Function):
+    """`Relaxed` for torch: the values [E, n] of configs [n, D]."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, relaxed: Relaxed, width: float) -> torch.Tensor:
+        values, slopes = relaxed.evaluated(x.detach().cpu().numpy(), width)
+        ctx.relaxed, ctx.slopes, ctx.depth = relaxed, slopes, x.shape[1]
+        return torch.from_numpy(values).to(x.device)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        found = ctx.relaxed.back(grads[0].cpu().numpy(), ctx.slopes, ctx.depth)
+        return torch.from_numpy(found).to(grads[0].device), None, None
+
+
+def _corrected(
+    group: Group, given: FloatArray, whole: IntArray, exact: IntArray, near: _Near, width: float
+) -> tuple[FloatArray, list[FloatArray]]:
+    """Values [k, n] of a group that are exact at lattice points, and their slopes.
+
+    Parameters
+    ----------
+    group : Group
+    given : float64 array [a, k, n]
+        Arguments.
+    whole : int64 array [a, k, n]
+        The same at the nearest lattice points.
+    exact : int64 array [k, n]
+        Values there.
+    near : _Near
+    width : float
+    """
+    n = given.shape[2]
+    smooth, slopes = group.operation.smooth(width, *np.concatenate([given, whole], axis=2))
+    missing = exact - smooth[:, n:]
+    share, along = near.share(group.reads)
+    return smooth[:, :n] + share * missing, [
+        *(np.broadcast_to(slope, smooth.shape)[:, :n] for slope in slopes),
+        *(along * missing),
+    ]
+
+
+class _Lattices:
+    """The values of C columns, positive integers where they are not given.
+
+    Parameters
+    ----------
+    values : sequence of (sequence of int, or None)
+    """
+
+    def __init__(self, values: Sequence[Sequence[int] | None]) -> None:
+        known = [None if v is None else np.unique(np.asarray(v, dtype=np.float64)) for v in values]
+        most = max([len(v) for v in known if v is not None], default=1)
+        self.free = np.array([v is None for v in known], dtype=bool)
+        self.values = np.ones((len(known), most))
+        self.middles = np.full((len(known), most - 1), np.inf)
+        self.below, self.above = (np.full((len(known), most), 0.5) for _ in range(2))
+        for row, one in enumerate(known):
+            if one is None or len(one) == 1:
+                self.values[row] = 1.0 if one is None else one[0]
+                continue
+            gaps = np.diff(one)
+            self.values[row, : len(one)] = one
+            self.middles[row, : len(gaps)] = one[:-1] + gaps / 2
+            # Past either end the last gap counts.
+            self.below[row, : len(one)] = np.concatenate([gaps[:1], gaps]) / 2
+            self.above[row, : len(one)] = np.concatenate([gaps, gaps[-1:]]) / 2
+
+
+class _Near:
+    """The lattice points nearest to configs, and how near those are.
+
+    Parameters
+    ----------
+    lattices : _Lattices
+    columns : float64 array [C, n]
+
+    Attributes
+    ----------
+    nearest : int64 array [C, n]
+    """
+
+    def __init__(self, lattices: _Lattices, columns: FloatArray) -> None:
+        place = (columns[:, None] > lattices.middles[:, :, None]).sum(axis=1)
+        rows = np.arange(len(columns))[:, None]
+        at = lattices.values[rows, place]
+        if lattices.free.any():
+            at = np.where(lattices.free[:, None], np.maximum(np.rint(columns), 1.0), at)
+        off = columns - at
+        reach = np.where(off < 0, lattices.below[rows, place], lattices.above[rows, place])
+        t = np.minimum(np.abs(off) / reach, 1.0) * np.pi
+        # One row more, of what is read by no step.
+        self._shares = np.ones((len(columns) + 1, columns.shape[1]))
+        self._slopes = np.zeros_like(self._shares)
+        self._shares[:-1] = np.cos(t / 2) ** 2
+        self._slopes[:-1] = -np.pi / 2 * np.sin(t) * np.sign(off) / reach
+        self.nearest = at.astype(np.int64)
+
+    def share(self, reads: IntArray) -> tuple[FloatArray, FloatArray]:
+        """λ of steps that read columns [r, k]: [k, n], and its slopes in these [r, k, n]."""
+        factors = self._shares.take(reads, axis=0)
+        before, after = np.ones_like(factors), np.ones_like(factors)
+        np.cumprod(factors[:-1], axis=0, out=before[1:])
+        np.cumprod(factors[:0:-1], axis=0, out=after[-2::-1])
+        return factors[0] * after[0], before * after * self._slopes.take(reads, axis=0)

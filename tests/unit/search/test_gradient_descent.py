@@ -12,7 +12,7 @@ from mschedx.search.descent import Group, Schedule, descend
 from mschedx.search.history import History
 from mschedx.search.points import SketchSet
 from mschedx.search.pool import Scored
-from mschedx.search.relaxed_sketch import RelaxedSketch
+from mschedx.search.relaxed_sketch import RelaxedSketch, onto_planes
 from mschedx.search.scoring import ArrayScorer, NoScorer
 
 SMALL = DescentConfig(n_seeds=8, n_steps=12, samples=24)
@@ -169,6 +169,29 @@ def test_projection_is_the_nearest_point_of_the_region():
     others = np.log2(sketch.sample(500, rng)[:, :3])
     nearest = ((inside[:, None, :3] - wild[:, None, :3]) ** 2).sum(axis=2)
     assert (nearest <= ((others[None] - wild[:, None, :3]) ** 2).sum(axis=2) + 1e-9).all()
+
+
+def test_projection_shifts_all_factors_alike_but_for_those_at_their_bounds():
+    """And so is the nearest point: against halving, with bounds that leave a factor no room too."""
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        tiles, factors = rng.integers(1, 4), rng.integers(1, 6)
+        low, room = rng.normal(size=(2, tiles, factors))
+        high = low + np.abs(room) * rng.integers(0, 2, room.shape)
+        share = rng.choice([0, 1, rng.random()], size=tiles)
+        totals = low.sum(axis=1) * (1 - share) + high.sum(axis=1) * share
+        points = 3 * rng.normal(size=(4, tiles, factors))
+        found = onto_planes(points, low, high, totals)
+        assert np.allclose(found, halved(points, low, high, totals), atol=1e-9)
+
+
+def halved(points, low, high, totals):
+    least, most = (points - high).min(axis=2) - 1, (points - low).max(axis=2) + 1
+    for _ in range(100):
+        middle = (least + most) / 2
+        above = (points - middle[:, :, None]).clip(low, high).sum(axis=2) > totals
+        least, most = np.where(above, middle, least), np.where(above, most, middle)
+    return (points - most[:, :, None]).clip(low, high)
 
 
 def test_the_penalty_is_zero_exactly_where_bounds_hold():
