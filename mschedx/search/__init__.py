@@ -2,8 +2,9 @@
 
 from .constrained_evolution import ConstrainedEvolution, Evolution, EvolutionConfig, Keys
 from .constrained_random import ConstrainedRandom
+from .descent_config import DescentConfig, Fallback
 from .draft_verify import DraftThenVerify, DraftVerify, DraftVerifyConfig
-from .gradient_descent import Descent, DescentConfig, Fallback, GradientDescent
+from .gradient_descent import Descent, GradientDescent
 from .repaired_genetic import GeneticConfig, RepairedGenetic
 from .strategy import Strategy
 

@@ -1,166 +1,50 @@
 """Felix's search: gradient descent on the cost model's own features, rounded at every step.
 
-Per round: (1) seeds are the fastest configs so far, the best predicted of fresh samples, and random
-ones; each takes its best choices, which are enumerated; (2) all go down together (`descent`);
-(3) every point on the way is rounded to a valid config and scored exactly; (4) from the best of
-them one tile or choice at a time is changed for a nearby one while that improves the score, for
-the nearest config is not always the best near it; (5) the best are picked, but for a share of
-random ones.
+Per round: (1) seeds are the fastest configs so far, the best of fresh samples by the model and by
+an analytical draft, and random ones; each takes its best choices, which are enumerated; (2) all go
+down together (`descent`); (3) every point on the way is rounded to a valid config and scored
+exactly; (4) from the best of them one tile or choice at a time is changed for a nearby one while
+that improves the score, for the nearest config is not always the best near it; (5) the best are
+picked, but for a share of random ones. Until the model has learnt anything, the draft stands in.
 
 References
 ----------
 Zhao et al., "Felix: Optimizing Tensor Programs with Gradient Descent", ASPLOS 2024, algorithm 1;
 parameters as in github uiuc-arc/felix. Felix draws all seeds afresh, keeps Adam's moments between
-rounds, and measures no random configs.
+rounds, measures no random configs, and has no draft: its model is pretrained.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from enum import Enum
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mschedx.cost.psa import PSAModel
+from mschedx.hardware import Hardware
+
+from .base import logger
+from .descent_config import DescentConfig, Fallback
+from .draft_verify import draft_model
 from .history import History
 from .moves import neighbours
+from .niches import Niches, spread
 from .points import Points, SketchSet
 from .pool import Scored, gather, sample_new, thinned
-from .scoring import WITH_GRADIENT, Scorer
+from .scoring import WITH_GRADIENT, ArrayScorer, Scorer
 from .strategy import Strategy
 
 if TYPE_CHECKING:
     import torch
 
-    from .descent import Schedule
+    from mschedx.cost.base import CostModel
+
     from .relaxed_sketch import RelaxedSketch
 
-
-class Fallback(str, Enum):
-    """What to do with a cost model that has no gradients."""
-
-    ERROR = "error"
-    """Stop, and say which models have."""
-    SCORE = "score"
-    """Choose by its scores among samples and neighbours of the best, or sample without scores."""
-
-
-@dataclass(frozen=True)
-class DescentConfig:
-    """Parameters of gradient descent; those of Felix's scripts in brackets.
-
-    Parameters
-    ----------
-    n_seeds : int
-        Configs that go down per round, of all sketches together, >= 1 (32 of each sketch).
-    n_sketches : int
-        Most sketches that go down in a round, >= 1 (all): a step costs more by sketch than by
-        config.
-    n_steps : int
-        Steps per round, >= 1 (64 in the first round, then 16). With 8 climbs 32 find as much as 64
-        with 4, and more in three of five cases, in half the time (``docs/findings.md``).
-    learning_rate, last_rate : float
-        Of Adam, in octaves, > 0 (0.5, 0.1).
-    width, last_width : float
-        Of the smoothings, in (0, 1]; Felix's are one and fixed.
-    penalty : float
-        Norm of the slope of broken constraints over that of the cost, > 0 (5).
-    samples : int
-        Fresh samples per round, from which seeds are taken, >= 1.
-    measured_share, random_share : float
-        Shares of the seeds that are the fastest configs so far, and samples whatever their score;
-        the others are the best predicted samples. Each in [0, 1], together at most 1 (0, 1).
-    climbs : int
-        Most changes of one tile or choice, one after the other, of each of the best configs, >= 0.
-    nearby : int
-        Other tiles, or choices, that are tried in place of one, >= 1.
-    choices : int
-        Most combinations of choices (unrolling, …) that are tried of a config, >= 1.
-    epsilon : float
-        Share of a batch that is random, in [0, 1] (0).
-    fallback : Fallback
-        What to do with a cost model that has no gradients.
-    batch : int, optional
-        Most candidates measured per round; as for evolution when None.
-    pool : int
-        Most points to score in a round when scoring means materialising (TVM's models).
-    threads : int
-        Most threads of PyTorch during a descent. One: its operations are too small to share.
-    """
-
-    n_seeds: int = 32
-    n_sketches: int = 4
-    n_steps: int = 32
-    learning_rate: float = 0.5
-    last_rate: float = 0.05
-    width: float = 0.5
-    last_width: float = 0.05
-    penalty: float = 5.0
-    samples: int = 128
-    measured_share: float = 0.25
-    random_share: float = 0.25
-    climbs: int = 8
-    nearby: int = 8
-    choices: int = 16
-    epsilon: float = 0.1
-    fallback: Fallback = Fallback.ERROR
-    batch: int | None = None
-    pool: int = 256
-    threads: int = 1
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "fallback", Fallback(self.fallback))
-        for name in (
-            "n_seeds",
-            "n_sketches",
-            "n_steps",
-            "samples",
-            "choices",
-            "nearby",
-            "batch",
-            "pool",
-        ):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"expected DescentConfig.{name} >= 1, got {value}")
-        for name, least in (("threads", 1), ("climbs", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(
-                    f"expected DescentConfig.{name} >= {least}, got {getattr(self, name)}"
-                )
-        for name in ("learning_rate", "last_rate", "penalty"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"expected DescentConfig.{name} > 0, got {getattr(self, name)}")
-        for name in ("width", "last_width"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ValueError(
-                    f"expected DescentConfig.{name} in (0, 1], got {getattr(self, name)}"
-                )
-        for name in ("measured_share", "random_share", "epsilon"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(
-                    f"expected DescentConfig.{name} in [0, 1], got {getattr(self, name)}"
-                )
-        if self.measured_share + self.random_share > 1:
-            raise ValueError(
-                "expected DescentConfig.measured_share + random_share <= 1, got "
-                f"{self.measured_share} + {self.random_share}"
-            )
-
-    @property
-    def schedule(self) -> Schedule:
-        """How a descent goes."""
-        from .descent import Schedule
-
-        return Schedule(
-            self.n_steps,
-            self.learning_rate,
-            self.last_rate,
-            self.width,
-            self.last_width,
-            self.penalty,
-        )
+_NICHE_SHARE = 0.125
+"""Of a batch that the draft chose, as of Pruner's drafts: what it ranks first is much alike."""
 
 
 class Descent:
@@ -169,10 +53,14 @@ class Descent:
     Parameters
     ----------
     config : DescentConfig
+    draft : CostModel, optional
+        Ready before anything is measured, and with gradients; None samples until the model is.
     """
 
-    def __init__(self, config: DescentConfig) -> None:
+    def __init__(self, config: DescentConfig, draft: CostModel | None = None) -> None:
         self.config = config
+        self._draft = draft
+        self._niches: Niches | None = None
         self._regions: dict[int, RelaxedSketch] = {}
 
     def propose(
@@ -191,18 +79,39 @@ class Descent:
                 'without: pass one of these, or GradientDescent(fallback="score") to choose by '
                 "scores alone"
             )
-        if not scorer.ready:
+        draft = self._drafting(space, history)
+        guide = scorer if scorer.ready else draft
+        if guide is None:
             return sample_new(count, space, history.tried, rng)
-        if scorer.differentiable:
-            found = self._descended(count, space, history, scorer, rng)
+        if guide.differentiable:
+            found = self._descended(count, space, history, guide, draft, rng)
         else:
-            found = self._scored(space, history, scorer, rng)
+            found = self._scored(space, history, guide, rng)
         by_chance = round(config.epsilon * count)
         found = found.untried(history.tried)
+        if guide is draft:
+            self._niches = self._niches or Niches(space)
+            found = spread(found, self._niches.of(found.points), count, _NICHE_SHARE)
         best = found.best(len(found)).points
         chosen = best.take(np.arange(min(count - by_chance, len(best))))
         lucky = sample_new(count - len(chosen), space, {*history.tried, *chosen.codes()}, rng)
         return gather(chosen, lucky, best)
+
+    def _drafting(self, space: SketchSet, history: History) -> Scorer | None:
+        """The draft, which has learnt what was measured; None where it has nothing to say."""
+        model = self._draft
+        if isinstance(model, PSAModel) and model.hardware is None:
+            try:
+                Hardware.from_target(space.task.target)
+            except ValueError as error:
+                logger.info("task %s: no draft, the search samples: %s", space.task.name, error)
+                self._draft = model = None
+        if model is None:
+            return None
+        scorer = ArrayScorer(model, space)
+        if len(history):
+            scorer.learn(history)
+        return scorer if scorer.ready and scorer.differentiable else None
 
     # Without gradients.
 
@@ -225,11 +134,16 @@ class Descent:
         space: SketchSet,
         history: History,
         scorer: Scorer,
+        draft: Scorer | None,
         rng: np.random.Generator,
     ) -> Scored:
         """Everything that was scored on the way down."""
         samples = Scored.by(scorer, space.sample(self.config.samples, rng).distinct())
-        seeds = self._seeds(samples, history, rng)
+        drafted = space.empty()
+        if draft is not None and draft is not scorer:
+            most = round(self.config.draft_share * self.config.n_seeds)
+            drafted = Scored.by(draft, samples.points).best(most).points
+        seeds = self._seeds(samples, drafted, history, rng)
         seen = samples.merged(Scored.by(scorer, seeds))
         seeds, varied = self._with_best_choices(seeds, space, scorer, rng)
         passed = self._passed(seeds, space, scorer, rng)
@@ -266,17 +180,19 @@ class Descent:
                 break
         return seen
 
-    def _seeds(self, samples: Scored, history: History, rng: np.random.Generator) -> Points:
+    def _seeds(
+        self, samples: Scored, drafted: Points, history: History, rng: np.random.Generator
+    ) -> Points:
         config = self.config
         measured = history.best(round(config.measured_share * config.n_seeds))
         by_chance = thinned(samples.points, round(config.random_share * config.n_seeds), rng)
         best = samples.best(len(samples)).points
-        promising = gather(measured, best).sketch
+        promising = gather(measured, drafted, best).sketch
         chosen = list(dict.fromkeys([*promising, *by_chance.sketch]))[: config.n_sketches]
         if len(by_chance) and config.n_sketches > 1:
             # One of them by chance: what has not been measured is predicted badly.
             chosen[config.n_sketches - 1 :] = by_chance.sketch[:1]
-        seeds = gather(measured, by_chance, best)
+        seeds = gather(measured, drafted, by_chance, best)
         seeds = seeds.take(np.flatnonzero(np.isin(seeds.sketch, chosen)))
         return seeds.take(np.arange(min(config.n_seeds, len(seeds))))
 
@@ -352,16 +268,23 @@ class GradientDescent(Strategy):
     """Felix's gradient descent as a MetaSchedule strategy.
 
     ``ms.tune_tir(..., strategy=mschedx.GradientDescent(), cost_model=mschedx.cost.FelixMLP())``
-    works with any space and any cost model that has gradients; until the model is ready it samples.
+    works with any space and any cost model that has gradients. Until that is ready a draft leads.
 
     Parameters
     ----------
     config : DescentConfig, optional
+    draft : TVMCostModel, CostModel or "none", optional
+        What leads before anything is measured, and offers seeds afterwards; `mschedx.cost.PSA` when
+        None, unless the device has no `Hardware`. "none" samples until the model is ready.
     **changes
         Single parameters of `DescentConfig` to set, such as ``n_steps=32``.
     """
 
-    def __init__(self, config: DescentConfig | None = None, **changes: Any) -> None:
+    def __init__(
+        self, config: DescentConfig | None = None, draft: Any = None, **changes: Any
+    ) -> None:
         self.config = replace(config or DescentConfig(), **changes)
-        make = partial(Descent, self.config)
-        super().__init__(make, batch=self.config.batch, pool=self.config.pool)
+        self.draft = None if isinstance(draft, str) and draft == "none" else draft_model(draft)
+        make = partial(Descent, self.config, self.draft)
+        drafts = self.draft is not None
+        super().__init__(make, batch=self.config.batch, pool=self.config.pool, drafts=drafts)

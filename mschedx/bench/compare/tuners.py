@@ -105,6 +105,13 @@ def _felix() -> dict[str, Any]:
     return {"strategy": GradientDescent(), "cost_model": FelixMLP()}
 
 
+def _felix_undrafted() -> dict[str, Any]:
+    from mschedx.cost import FelixMLP
+    from mschedx.search import GradientDescent
+
+    return {"strategy": GradientDescent(draft="none"), "cost_model": FelixMLP()}
+
+
 def _on_tvm_space(parts: Parts) -> Parts:
     return lambda: {**parts(), "space": "post-order-apply"}
 
@@ -124,6 +131,7 @@ TUNERS = {
         Tuner("draft-only", "evolution by PSA, corrected by what is measured", _draft_only),
         Tuner("verify-only", "evolution by PAM, without drafts", _verify_only),
         Tuner("felix", "GradientDescent + FelixMLP on mschedx's space", _felix),
+        Tuner("felix-undrafted", "felix that samples until its model is ready", _felix_undrafted),
         Tuner("random", "uniform valid candidates of mschedx's space", _random),
         Tuner("genetic", "a plain genetic algorithm with repair, mschedx's space", _genetic),
         Tuner(
@@ -143,6 +151,7 @@ TUNERS = {
                 ("draft-only", _draft_only),
                 ("verify-only", _verify_only),
                 ("felix", _felix),
+                ("felix-undrafted", _felix_undrafted),
                 ("random", _random),
             )
         ),

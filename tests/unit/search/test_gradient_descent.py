@@ -363,6 +363,74 @@ def test_before_a_model_is_ready_the_search_samples():
     assert model.scored == 0
 
 
+class Unready(Valley):
+    """Knows nothing before it has learnt."""
+
+    known = False
+
+    def ready(self, task):
+        return self.known
+
+
+def test_before_a_model_is_ready_the_draft_leads():
+    space, model, scorer, history = setting(model=Unready(np.ones(8)))
+    goal = np.array((4, 2, 2, 3, 1, 16, 16, 8))
+    search = Descent(SMALL, Valley(goal))
+    points = search.propose(8, space, history, scorer, np.random.default_rng(0))
+    assert len(points.distinct()) >= 8
+    assert model.scored == 0
+    judge = ArrayScorer(Valley(goal), space)
+    samples = judge.score(space.sample(200, np.random.default_rng(1)))
+    assert np.sort(judge.score(points.take(np.arange(8))))[2:].min() > np.quantile(samples, 0.9)
+
+
+def test_a_draft_that_knows_nothing_either_leaves_samples():
+    space, model, scorer, history = setting(model=Unready(np.ones(8)))
+    draft = Unready(np.ones(8))
+    points = Descent(SMALL, draft).propose(8, space, history, scorer, np.random.default_rng(0))
+    assert len(points.distinct()) == 8
+    assert (model.scored, draft.scored) == (0, 0)
+
+
+def test_a_draft_offers_seeds_to_a_model_that_is_ready():
+    """A model that sees no difference starts from what the draft prefers."""
+    space, _, scorer, history = setting(model=Valley(np.ones(8), broken=lambda x: x.sum(dim=1) * 0))
+    goal = np.array((4, 2, 2, 3, 1, 16, 16, 8))
+    config = DescentConfig(n_seeds=8, n_steps=1, samples=200, climbs=0, draft_share=0.5)
+    seeds = []
+    search = Descent(config, Valley(goal))
+    kept = search._seeds
+    search._seeds = lambda *given: seeds.append(kept(*given)) or seeds[0]
+    search.propose(8, space, history, scorer, np.random.default_rng(0))
+    judge = ArrayScorer(Valley(goal), space)
+    samples = judge.score(space.sample(200, np.random.default_rng(1)))
+    assert (judge.score(seeds[0]) > np.quantile(samples, 0.95)).sum() >= 4
+
+
+def test_a_device_that_is_not_known_is_sampled_and_it_is_said(caplog, monkeypatch):
+    from mschedx.cost.psa import PSAModel
+    from mschedx.hardware import Hardware
+
+    def unknown(target):
+        raise ValueError('expected a target of kind "llvm" or "cuda", got "vulkan"')
+
+    monkeypatch.setattr(Hardware, "from_target", staticmethod(unknown))
+    space, model, scorer, history = setting(model=Unready(np.ones(8)))
+    caplog.set_level(logging.INFO)
+    search = Descent(SMALL, PSAModel())
+    points = search.propose(4, space, history, scorer, np.random.default_rng(0))
+    assert len(points) == 4
+    assert model.scored == 0
+    assert 'no draft, the search samples: expected a target of kind "llvm"' in caplog.text
+
+
+def test_a_draft_is_a_cost_model_or_none():
+    assert GradientDescent(draft="none").draft is None
+    assert type(GradientDescent().draft).__name__ == "PSAModel"
+    with pytest.raises(TypeError, match="expected a cost model with the methods"):
+        GradientDescent(draft=3)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -373,6 +441,8 @@ def test_before_a_model_is_ready_the_search_samples():
         {"last_width": 1.5},
         {"epsilon": -0.1},
         {"measured_share": 0.8, "random_share": 0.3},
+        {"measured_share": 0.5, "random_share": 0.3, "draft_share": 0.3},
+        {"draft_share": -0.1},
         {"fallback": "hope"},
         {"batch": 0},
         {"climbs": -1},

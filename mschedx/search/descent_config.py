@@ -1,0 +1,139 @@
+"""Parameters of gradient descent, and which of them are Felix's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .descent import Schedule
+
+
+class Fallback(str, Enum):
+    """What to do with a cost model that has no gradients."""
+
+    ERROR = "error"
+    """Stop, and say which models have."""
+    SCORE = "score"
+    """Choose by its scores among samples and neighbours of the best, or sample without scores."""
+
+
+@dataclass(frozen=True)
+class DescentConfig:
+    """Parameters of gradient descent; those of Felix's scripts in brackets.
+
+    Parameters
+    ----------
+    n_seeds : int
+        Configs that go down per round, of all sketches together, >= 1 (32 of each sketch).
+    n_sketches : int
+        Most sketches that go down in a round, >= 1 (all): a step costs more by sketch than by
+        config.
+    n_steps : int
+        Steps per round, >= 1 (64 in the first round, then 16). With 8 climbs 32 find as much as 64
+        with 4, and more in three of five cases, in half the time (``docs/findings.md``).
+    learning_rate, last_rate : float
+        Of Adam, in octaves, > 0 (0.5, 0.1).
+    width, last_width : float
+        Of the smoothings, in (0, 1]; Felix's are one and fixed.
+    penalty : float
+        Norm of the slope of broken constraints over that of the cost, > 0 (5).
+    samples : int
+        Fresh samples per round, from which seeds are taken, >= 1.
+    measured_share, draft_share, random_share : float
+        Shares of the seeds that are the fastest configs so far, the best samples by the draft, and
+        samples whatever their score; the others are the best predicted samples. Each in [0, 1],
+        together at most 1 (0, 0, 1).
+    climbs : int
+        Most changes of one tile or choice, one after the other, of each of the best configs, >= 0.
+    nearby : int
+        Other tiles, or choices, that are tried in place of one, >= 1.
+    choices : int
+        Most combinations of choices (unrolling, …) that are tried of a config, >= 1.
+    epsilon : float
+        Share of a batch that is random, in [0, 1] (0).
+    fallback : Fallback
+        What to do with a cost model that has no gradients.
+    batch : int, optional
+        Most candidates measured per round; as for evolution when None.
+    pool : int
+        Most points to score in a round when scoring means materialising (TVM's models).
+    threads : int
+        Most threads of PyTorch during a descent. One: its operations are too small to share.
+    """
+
+    n_seeds: int = 32
+    n_sketches: int = 4
+    n_steps: int = 32
+    learning_rate: float = 0.5
+    last_rate: float = 0.05
+    width: float = 0.5
+    last_width: float = 0.05
+    penalty: float = 5.0
+    samples: int = 128
+    measured_share: float = 0.25
+    draft_share: float = 0.25
+    random_share: float = 0.25
+    climbs: int = 8
+    nearby: int = 8
+    choices: int = 16
+    epsilon: float = 0.1
+    fallback: Fallback = Fallback.ERROR
+    batch: int | None = None
+    pool: int = 256
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fallback", Fallback(self.fallback))
+        for name in (
+            "n_seeds",
+            "n_sketches",
+            "n_steps",
+            "samples",
+            "choices",
+            "nearby",
+            "batch",
+            "pool",
+        ):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"expected DescentConfig.{name} >= 1, got {value}")
+        for name, least in (("threads", 1), ("climbs", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(
+                    f"expected DescentConfig.{name} >= {least}, got {getattr(self, name)}"
+                )
+        for name in ("learning_rate", "last_rate", "penalty"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"expected DescentConfig.{name} > 0, got {getattr(self, name)}")
+        for name in ("width", "last_width"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(
+                    f"expected DescentConfig.{name} in (0, 1], got {getattr(self, name)}"
+                )
+        shares = ("measured_share", "draft_share", "random_share")
+        for name in (*shares, "epsilon"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(
+                    f"expected DescentConfig.{name} in [0, 1], got {getattr(self, name)}"
+                )
+        if sum(getattr(self, name) for name in shares) > 1:
+            raise ValueError(
+                f"expected DescentConfig.{' + '.join(shares)} <= 1, got "
+                f"{' + '.join(str(getattr(self, name)) for name in shares)}"
+            )
+
+    @property
+    def schedule(self) -> Schedule:
+        """How a descent goes."""
+        from .descent import Schedule
+
+        return Schedule(
+            self.n_steps,
+            self.learning_rate,
+            self.last_rate,
+            self.width,
+            self.last_width,
+            self.penalty,
+        )
