@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mschedx.cost.base import Differentiable
 from mschedx.cost.psa import PSAModel
 from mschedx.hardware import Hardware
 
@@ -111,7 +112,7 @@ class Descent:
         scorer = ArrayScorer(model, space)
         if len(history):
             scorer.learn(history)
-        return scorer if scorer.ready and scorer.differentiable else None
+        return scorer if scorer.ready else None
 
     # Without gradients.
 
@@ -285,6 +286,12 @@ class GradientDescent(Strategy):
     ) -> None:
         self.config = replace(config or DescentConfig(), **changes)
         self.draft = None if isinstance(draft, str) and draft == "none" else draft_model(draft)
+        if self.draft is not None and not isinstance(self.draft, Differentiable):
+            raise TypeError(
+                "GradientDescent: expected a draft with gradients "
+                f"({', '.join(f'mschedx.cost.{name}()' for name in WITH_GRADIENT)}) or "
+                f'"none", got {type(self.draft).__name__}'
+            )
         make = partial(Descent, self.config, self.draft)
         drafts = self.draft is not None
         super().__init__(make, batch=self.config.batch, pool=self.config.pool, drafts=drafts)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from toy import ToySketch, latency
 
+from mschedx.cost import HeronXGB
 from mschedx.search import Descent, DescentConfig, GradientDescent
 from mschedx.search.descent import Group, Schedule, descend
 from mschedx.search.history import History
@@ -429,6 +430,8 @@ def test_a_draft_is_a_cost_model_or_none():
     assert type(GradientDescent().draft).__name__ == "PSAModel"
     with pytest.raises(TypeError, match="expected a cost model with the methods"):
         GradientDescent(draft=3)
+    with pytest.raises(TypeError, match=r"expected a draft with gradients .* got HeronXGBModel"):
+        GradientDescent(draft=HeronXGB())
 
 
 @pytest.mark.parametrize(
