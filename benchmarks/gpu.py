@@ -82,6 +82,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--configs", type=int, default=48, help="sampled configs a workload")
     parser.add_argument("--only", default="", help="workloads of a stage, by commas")
     parser.add_argument("--tuners", default="heron,tvm", help="the table's, as mschedx compare has")
+    parser.add_argument("--seeds", default="0", help="the table's, by commas")
     parser.add_argument(
         "--shared-kib", type=int, default=0, help="shared memory a block may use; 0: TVM's 48"
     )
@@ -106,7 +107,9 @@ def _stages(
         from gpu_table import Table
 
         folder = args.out / f"{slug}-{args.trials}"
-        table = Table(checker.target, args.trials, folder, tuple(args.tuners.split(",")), names)
+        seeds = tuple(map(int, args.seeds.split(",")))
+        tuners = tuple(args.tuners.split(","))
+        table = Table(checker.target, args.trials, folder, tuners, seeds, names)
         yield Stage("table", table.keys(), 1, table.work)
 
 
@@ -239,13 +242,14 @@ def _write_table(
         rows.setdefault(name, {})[what.partition(":")[0]] = row
     if not rows:
         return
-    tuners = sorted({what for row in rows.values() for what in row} - {"final"})
+    runs = {what for row in rows.values() for what in row} - {"final"}
+    tuners = sorted({run.partition("@")[0] for run in runs})
     today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
     content = {
         "device": device,
         "date": today,
         "command": "python benchmarks/gpu.py --stage table "
-        f"--trials {args.trials} --shared-kib {args.shared_kib}",
+        f"--trials {args.trials} --seeds {args.seeds} --shared-kib {args.shared_kib}",
         "trials": args.trials,
         "tuners": {one.name: one.about for one in find_tuners(",".join(tuners))},
         "timing": (

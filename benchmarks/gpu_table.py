@@ -48,6 +48,7 @@ class Table:
     folder : Path
     tuners : tuple[str, ...]
         Names that ``mschedx compare`` knows.
+    seeds : tuple[int, ...]
     names : list[str] or None
         Of `WORKLOADS`; None: all.
     """
@@ -56,11 +57,17 @@ class Table:
     trials: int
     folder: Path
     tuners: tuple[str, ...]
+    seeds: tuple[int, ...] = (0,)
     names: list[str] | None = None
+
+    @property
+    def runs(self) -> list[str]:
+        """Every tuner with every seed: its name, and ``@seed`` unless that is 0."""
+        return [f"{name}@{seed}" if seed else name for seed in self.seeds for name in self.tuners]
 
     def keys(self) -> list[str]:
         """Tuning, then the final timing, of each workload."""
-        whats = (*self.tuners, f"final:{'+'.join(self.tuners)}")
+        whats = (*self.runs, f"final:{'+'.join(self.runs)}")
         return [
             f"{name}/{self.trials}/{what}" for name in self.names or WORKLOADS for what in whats
         ]
@@ -86,14 +93,16 @@ class Table:
         }
 
     def tune(
-        self, name: str, tuner: str, timeout_s: float | None = None, *, verify: bool = True
+        self, name: str, run: str, timeout_s: float | None = None, *, verify: bool = True
     ) -> TuneResult:
-        """Tune on in the folder of a workload and tuner, through ``ms.tune_tir``."""
+        """Tune on in the folder of a workload and run, through ``ms.tune_tir``."""
+        tuner, _, seed = run.partition("@")
         return mschedx.tune(
             te.create_prim_func(WORKLOADS[name]()),
             self.target,
             trials=self.trials,
-            work_dir=self.folder / f"{name}-{tuner}",
+            work_dir=self.folder / f"{name}-{run}",
+            seed=int(seed or 0),
             progress=False,
             timeout_s=timeout_s,
             verify=verify,
@@ -103,10 +112,10 @@ class Table:
     def final(self, name: str) -> Record:
         """Time the winners and the vendor's kernel in turn, twice; medians in seconds."""
         calls: dict[str, Callable[[], float]] = {}
-        for tuner in self.tuners:
-            result = self.tune(name, tuner, verify=False)
+        for run in self.runs:
+            result = self.tune(name, run, verify=False)
             if result.schedule is not None:
-                calls[tuner] = tvm_timer(result)
+                calls[run] = tvm_timer(result)
         called, vendor = vendor_timer(name)
         if vendor is not None:
             calls["vendor"] = vendor
