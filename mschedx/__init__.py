@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mschedx.measure import LocalBuilder as LocalBuilder
     from mschedx.measure import LocalRunner as LocalRunner
     from mschedx.networks import NetworkResult as NetworkResult
+    from mschedx.networks import tune_buckets as tune_buckets
     from mschedx.networks import tune_model as tune_model
     from mschedx.peak import calibrate as calibrate
     from mschedx.ranking import rank as rank
@@ -40,6 +41,7 @@ _HOMES = {
     "calibrate": "peak",
     "rank": "ranking",
     "tune": "tuning",
+    "tune_buckets": "networks",
     "tune_model": "networks",
 }
 _PACKAGES = ("cost", "measure", "models", "search", "space")

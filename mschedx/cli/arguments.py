@@ -73,9 +73,21 @@ def _add_tune_model(subcommands: Subcommands) -> None:
     tune.add_argument("--work-dir", type=Path, default=None, help="records; resumes if it exists")
     tune.add_argument("--seed", type=int, default=0)
     tune.add_argument("--fix-shapes", action="store_true", help="dynamic sizes as those of --input")
+    tune.add_argument(
+        "--bucket",
+        action="append",
+        default=None,
+        metavar="INPUT[AXIS]=SIZES",
+        help="tune for several sizes, as 'x[0]=1,8,32'; once for each dynamic dimension",
+    )
     tune.add_argument("--no-prepack", action="store_true", help="weights stay as they lie")
     tune.add_argument("--exact", action="store_true", help="no rewrites that round more")
-    tune.add_argument("--export", type=Path, default=None, help="a library that TVM alone runs")
+    tune.add_argument(
+        "--export",
+        type=Path,
+        default=None,
+        help="a library that TVM alone runs; with --bucket a folder",
+    )
     tune.add_argument("--profile", action="store_true", help="each operator, timed in its place")
     tune.add_argument("--quiet", action="store_true", help="no progress")
     tune.set_defaults(command=commands.tune_model)

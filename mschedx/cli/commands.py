@@ -95,9 +95,10 @@ def tune(args: argparse.Namespace) -> int:
 
 def tune_model(args: argparse.Namespace) -> int:
     """Tune a network from a file or a factory."""
-    from mschedx.networks.command import tune_from_command
+    from mschedx.networks.command import tune_buckets_from_command, tune_from_command
 
-    result = tune_from_command(args)
+    tuned = tune_buckets_from_command if args.bucket else tune_from_command
+    result = tuned(args)
     return INTERRUPTED if result.interrupted else 0
 
 

@@ -1,5 +1,7 @@
 """Whole networks: imported, rewritten, cut into tasks, tuned under one budget, compiled."""
 
+from .bucketed import CompiledBuckets
+from .buckets import BucketsResult, tune_buckets
 from .choices import Choice, Origin
 from .compiled import CompiledNetwork
 from .errors import DynamicShape, NetworkError, UnsupportedOperators
@@ -9,7 +11,9 @@ from .tasks import NetworkTask
 from .tuning import tune_model
 
 __all__ = [
+    "BucketsResult",
     "Choice",
+    "CompiledBuckets",
     "CompiledNetwork",
     "DynamicShape",
     "NetworkError",
@@ -19,5 +23,6 @@ __all__ = [
     "Origin",
     "Profile",
     "UnsupportedOperators",
+    "tune_buckets",
     "tune_model",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from .assembly import compiled
 from .choices import Choice, Origin
 from .importing import Imported
 from .machines import flat, machine_of
-from .tasks import Tasks
+from .tasks import NetworkTask, Tasks
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,18 @@ def check_output(
     arrays = random_arrays(imported.signature.inputs, np.random.default_rng(seed))
     expected = _expected(imported, fused, tasks, arrays, target)
     found = run(executable, arrays, target)
+    return compare_outputs(found, expected, relative_tolerance(tasks.tunable))
+
+
+def relative_tolerance(tasks: Iterable[NetworkTask]) -> float:
+    """Sum, over the functions that one run calls, of what rounding may do to each."""
+    return sum(task.weight * precision(task.mod).relative_tolerance() for task in tasks)
+
+
+def compare_outputs(found: list[Any], expected: list[Any], relative: float) -> Check:
+    """Compare outputs, arrays both, under a tolerance relative to their largest value."""
     if len(found) != len(expected):
         return Check(True, True, math.nan, math.nan, f"{len(found)} outputs, not {len(expected)}")
-    relative = sum(task.weight * precision(task.mod).relative_tolerance() for task in tasks.tunable)
     worst = Check(True, False, 0.0, 0.0, "")
     for number, (one, other) in enumerate(zip(found, expected)):
         if one.shape != other.shape:

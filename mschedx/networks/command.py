@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .buckets import BucketsResult, tune_buckets
 from .errors import NetworkError
 from .result import NetworkResult
 from .tuning import tune_model
@@ -18,25 +19,52 @@ from .tuning import tune_model
 def tune_from_command(args: argparse.Namespace) -> NetworkResult:
     """Tune what the command line names, and print what was found."""
     model, inputs = network_of(args.model, args.input)
-    result = tune_model(
-        model,
-        inputs,
-        args.target,
-        trials_per_task=args.trials_per_task,
-        work_dir=args.work_dir,
-        seed=args.seed,
-        timeout_s=args.timeout,
-        fix_shapes=args.fix_shapes,
-        prepack=False if args.no_prepack else None,
-        exact=args.exact,
-        progress=not args.quiet,
-    )
+    result = tune_model(model, inputs, args.target, fix_shapes=args.fix_shapes, **_options(args))
     print(describe(result))
     if args.profile:
         print(result.profile().table())
     if args.export is not None:
         print(result.export(args.export))
     return result
+
+
+def tune_buckets_from_command(args: argparse.Namespace) -> BucketsResult:
+    """Tune what the command line names for several sizes, and print what was found.
+
+    Raises
+    ------
+    ValueError
+        For buckets that are no ``INPUT[AXIS]=SIZES``, and options that are for one size.
+    """
+    if args.fix_shapes or args.profile:
+        raise ValueError("--bucket goes with neither --fix-shapes nor --profile: leave one out")
+    buckets: dict[str, tuple[int, ...]] = {}
+    for text in args.bucket:
+        name, _, sizes = text.rpartition("=")
+        try:
+            buckets[name] = tuple(int(size) for size in sizes.split(","))
+        except ValueError:
+            raise ValueError(
+                f"expected --bucket as INPUT[AXIS]=SIZES ('x[0]=1,8,32'), got {text!r}"
+            ) from None
+    model, inputs = network_of(args.model, args.input)
+    result = tune_buckets(model, inputs, buckets, args.target, **_options(args))
+    print(result)
+    if args.export is not None:
+        print("\n".join(str(path) for path in result.export(args.export).values()))
+    return result
+
+
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "trials_per_task": args.trials_per_task,
+        "work_dir": args.work_dir,
+        "seed": args.seed,
+        "timeout_s": args.timeout,
+        "prepack": False if args.no_prepack else None,
+        "exact": args.exact,
+        "progress": not args.quiet,
+    }
 
 
 def describe(result: NetworkResult) -> str:

@@ -60,11 +60,14 @@ class CompiledNetwork:
         ValueError
             For another shape than it was tuned for, or a tensor on another device.
         """
-        given = self.signature.tensors(args, kwargs)
-        pairs = zip(given, self.signature.inputs)
+        return self.signature.unflatten(self.outputs(self.signature.tensors(args, kwargs)))
+
+    def outputs(self, tensors: list[Any]) -> list[Any]:
+        """Run the network on the tensors of a call; its outputs as a flat list."""
+        pairs = zip(tensors, self.signature.inputs)
         outputs = self._run([self.prepared(tensor, parameter) for tensor, parameter in pairs])
-        kind = given[0] if given else None
-        return self.signature.unflatten([_like(kind, output) for output in outputs])
+        kind = tensors[0] if tensors else None
+        return [_like(kind, output) for output in outputs]
 
     def prepared(self, tensor: Any, parameter: Parameter) -> Tensor:
         """Give an input as a tensor that kernels may read; a copy where it cannot be used as is."""

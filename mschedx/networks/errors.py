@@ -23,7 +23,7 @@ class DynamicShape(NetworkError):
         super().__init__(
             "expected a network whose shapes are constant, got the dynamic dimensions "
             f"{', '.join(dimensions)}; pass fix_shapes=True to take the sizes of example_inputs, "
-            "or export it without dynamic shapes, once for each size that matters"
+            "or tune for several sizes with mschedx.tune_buckets"
         )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import tvm
 
 from .errors import NetworkError, UnsupportedOperators
-from .importing import Imported, as_call, fixed_shapes, parameters
+from .importing import Network, as_call
 from .signature import Signature
 
 
@@ -28,13 +29,23 @@ def is_module(model: Any) -> bool:
     )
 
 
-def import_torch(model: Any, example_inputs: Any, *, fix_shapes: bool = False) -> Imported:
+def read_torch(
+    model: Any, example_inputs: Any, dynamic: Mapping[str, Mapping[int, Any]] | None = None
+) -> Network:
     """Export a module for its example inputs and import it.
+
+    Parameters
+    ----------
+    model : nn.Module
+    example_inputs : tensor, tuple or dict
+    dynamic : mapping, optional
+        Names of arguments that are tensors, to axes, to ``torch.export.Dim``.
 
     Raises
     ------
     NetworkError
-        For a module in training mode, missing inputs, and what `import_exported` refuses.
+        For a module in training mode, missing inputs, sizes that are to be dynamic and cannot be,
+        and what `read_exported` refuses.
     """
     import torch
 
@@ -50,15 +61,49 @@ def import_torch(model: Any, example_inputs: Any, *, fix_shapes: bool = False) -
         )
     args, kwargs = as_call(example_inputs)
     with torch.no_grad(), quiet_export():
-        exported = torch.export.export(model, args, kwargs)
-    found = import_exported(exported, example_inputs, fix_shapes=fix_shapes)
+        if dynamic:
+            exported = _exported_dynamic(model, args, kwargs, dynamic)
+        else:
+            exported = torch.export.export(model, args, kwargs)
+    found = read_exported(exported, example_inputs)
     weights = dict(model.state_dict(keep_vars=True))
     return replace(found, changed=_watch(weights), name=type(model).__name__)
 
 
-def import_exported(
-    exported: Any, example_inputs: Any = None, *, fix_shapes: bool = False
-) -> Imported:
+def _exported_dynamic(
+    model: Any, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic: Mapping[str, Any]
+) -> Any:
+    """Export with some sizes symbolic."""
+    import torch
+
+    names = inspect.signature(model.forward).bind(*args, **kwargs).arguments
+    unknown = sorted(set(dynamic) - set(names))
+    if unknown:
+        raise NetworkError(
+            f"expected inputs of the network among {', '.join(names)}, got {', '.join(unknown)}"
+        )
+    shapes = {name: dict(dynamic[name]) if name in dynamic else None for name in names}
+    values = {name: _widened(value, shapes[name] or {}) for name, value in names.items()}
+    args = tuple(values[name] for name in list(names)[: len(args)])
+    kwargs = {name: values[name] for name in kwargs}
+    try:
+        return torch.export.export(model, args, kwargs, dynamic_shapes=shapes)
+    except (torch._dynamo.exc.UserError, RuntimeError, ValueError) as error:
+        said = ", ".join(f"{name}[{axis}]" for name, axes in dynamic.items() for axis in axes)
+        raise NetworkError(
+            f"torch cannot export this network with {said} of any size: {str(error).strip()[:600]}"
+        ) from error
+
+
+def _widened(value: Any, axes: Mapping[int, Any]) -> Any:
+    """Two of what there is one of along these axes: torch takes sizes of one for constants."""
+    for axis in axes:
+        if axis < value.dim() and value.shape[axis] == 1:
+            value = value.repeat_interleave(2, axis)
+    return value
+
+
+def read_exported(exported: Any, example_inputs: Any = None) -> Network:
     """Import an exported program.
 
     Raises
@@ -66,14 +111,13 @@ def import_exported(
     UnsupportedOperators
         With their names.
     NetworkError
-        For dynamic shapes, outputs that are no tensors, and programs that write to their inputs.
+        For outputs that are no tensors, and programs that write to their inputs.
     """
     tensors, signature = _signature(exported, example_inputs)
     mod = to_relax(_of_tensors(exported, tensors, signature))
-    mod = fixed_shapes(mod, tensors, fix_shapes)
-    signature = replace(signature, inputs=parameters(mod["main"]))
     weights = {**dict(exported.named_parameters()), **dict(exported.named_buffers())}
-    return Imported(mod, signature, _reference(exported, signature), _watch(weights), "exported")
+    reference = _reference(exported, signature)
+    return Network(mod, signature, tensors, reference, _watch(weights), "exported")
 
 
 def _require_pure(exported: Any) -> None:

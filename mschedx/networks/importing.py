@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +42,44 @@ class Imported:
     name: str
 
 
+@dataclass(frozen=True)
+class Network:
+    """A network as Relax before its shapes are known.
+
+    Parameters
+    ----------
+    mod : IRModule
+        As of `Imported`, but dimensions of its inputs may be symbolic.
+    signature : Signature
+        Without its inputs.
+    tensors : list
+        The example inputs that there are, in the order of the Relax function's parameters.
+    reference, changed, name
+        As of `Imported`.
+    """
+
+    mod: tvm.IRModule
+    signature: Signature
+    tensors: list[Any]
+    reference: Callable[[list[Any]], list[Any]] | None
+    changed: Callable[[], list[str]]
+    name: str
+
+    def fixed(self, sizes: Mapping[str, int] | None = None) -> Imported:
+        """Return the network with constant shapes, its symbols replaced by ``sizes``."""
+        values: dict[Any, Any] = dict(sizes or {})
+        mod = relax.transform.BindSymbolicVars(values, "main")(self.mod) if values else self.mod
+        signature = replace(self.signature, inputs=parameters(mod["main"]))
+        return Imported(mod, signature, self.reference, self.changed, self.name)
+
+
 def import_network(model: Any, example_inputs: Any = None, *, fix_shapes: bool = False) -> Imported:
-    """Import a network.
+    """Import a network whose shapes are constant.
 
     Parameters
     ----------
     model : nn.Module, ExportedProgram, IRModule, or path of an ONNX file
+        An `Imported` is returned as it is.
     example_inputs : tensor, tuple or dict, optional
         What it is called with: positional arguments as a tuple (or a single tensor), keyword
         arguments as a dict. An ``nn.Module`` needs them.
@@ -63,31 +95,47 @@ def import_network(model: Any, example_inputs: Any = None, *, fix_shapes: bool =
     FileNotFoundError
         For an ONNX file that is not there.
     """
+    if isinstance(model, Imported):
+        return model
+    network = read_network(model, example_inputs)
+    return network.fixed(sizes_of_examples(network.mod, network.tensors, fix_shapes))
+
+
+def read_network(
+    model: Any, example_inputs: Any = None, dynamic: Mapping[str, Mapping[int, Any]] | None = None
+) -> Network:
+    """Import a network, its shapes as they are; parameters and errors as of `import_network`.
+
+    Parameters
+    ----------
+    model, example_inputs
+    dynamic : mapping, optional
+        For an ``nn.Module``: names of inputs to axes to ``torch.export.Dim``, whose sizes are to be
+        symbolic.
+    """
     if isinstance(model, tvm.IRModule):
-        return _relax(model, example_inputs, fix_shapes)
+        return _relax(model, example_inputs)
     if isinstance(model, str | os.PathLike):
         from .onnx import import_onnx
 
-        return _relax(import_onnx(Path(model)), example_inputs, fix_shapes, Path(model).stem)
+        return _relax(import_onnx(Path(model)), example_inputs, Path(model).stem)
     if type(model).__module__.startswith("onnx"):
         from .onnx import import_proto
 
-        return _relax(import_proto(model), example_inputs, fix_shapes, "onnx")
-    from .exported import import_exported, import_torch, is_exported, is_module
+        return _relax(import_proto(model), example_inputs, "onnx")
+    from .exported import is_exported, is_module, read_exported, read_torch
 
     if is_exported(model):
-        return import_exported(model, example_inputs, fix_shapes=fix_shapes)
+        return read_exported(model, example_inputs)
     if is_module(model):
-        return import_torch(model, example_inputs, fix_shapes=fix_shapes)
+        return read_torch(model, example_inputs, dynamic)
     raise TypeError(
         "expected a torch.nn.Module, an ExportedProgram, a Relax IRModule, or the path of an ONNX "
         f"file, got {type(model).__name__}"
     )
 
 
-def _relax(
-    mod: tvm.IRModule, example_inputs: Any, fix_shapes: bool, name: str = "relax"
-) -> Imported:
+def _relax(mod: tvm.IRModule, example_inputs: Any, name: str = "relax") -> Network:
     functions = {g.name_hint: f for g, f in mod.functions.items() if isinstance(f, relax.Function)}
     if "main" not in functions:
         raise NetworkError(
@@ -99,10 +147,8 @@ def _relax(
         raise NetworkError(
             "a Relax or ONNX network takes its inputs by position: pass example_inputs as a tuple"
         )
-    fixed = fixed_shapes(mod, list(arguments[0]), fix_shapes)
-    single = not isinstance(fixed["main"].ret_ty, relax.TupleType)
-    signature = positional(parameters(fixed["main"]), single=single)
-    return Imported(fixed, signature, None, list, name)
+    single = not isinstance(mod["main"].ret_ty, relax.TupleType)
+    return Network(mod, positional((), single=single), list(arguments[0]), None, list, name)
 
 
 def as_call(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -116,8 +162,8 @@ def as_call(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (example_inputs,), {}
 
 
-def fixed_shapes(mod: tvm.IRModule, tensors: list[Any], fix: bool) -> tvm.IRModule:
-    """Return the module with constant shapes.
+def sizes_of_examples(mod: tvm.IRModule, tensors: list[Any], fix: bool) -> dict[str, int]:
+    """Size of every symbolic dimension in the example inputs.
 
     Raises
     ------
@@ -126,28 +172,48 @@ def fixed_shapes(mod: tvm.IRModule, tensors: list[Any], fix: bool) -> tvm.IRModu
     NetworkError
         If the example inputs do not say how large it is.
     """
-    found: dict[Any, Any] = {}
-    dimensions = []
-    for place, parameter in enumerate(mod["main"].params):
-        for axis, extent in enumerate(_extents(parameter)):
-            if isinstance(extent, tvm.tirx.IntImm):
-                continue
-            dimensions.append(f"{parameter.name}[{axis}] = {extent}")
-            known = place < len(tensors) and axis < len(tensors[place].shape)
-            if isinstance(extent, tvm.tirx.Var):
-                size = int(tensors[place].shape[axis]) if known else None
-                found[str(extent.name)] = found.get(str(extent.name)) or size
-    if not dimensions:
-        return mod
-    if not fix:
-        raise DynamicShape(dimensions)
+    found: dict[str, int | None] = {}
+    dimensions = symbolic_dimensions(mod)
+    for dimension in dimensions:
+        known = dimension.place < len(tensors)
+        shape = tensors[dimension.place].shape if known else ()
+        if isinstance(dimension.extent, tvm.tirx.Var):
+            size = int(shape[dimension.axis]) if dimension.axis < len(shape) else None
+            symbol = str(dimension.extent.name)
+            found[symbol] = found.get(symbol) or size
+    said = [f"{dimension} = {dimension.extent}" for dimension in dimensions]
+    if dimensions and not fix:
+        raise DynamicShape(said)
     missing = [name for name, size in found.items() if size is None]
-    if missing or not found:
+    if missing or (dimensions and not found):
         raise NetworkError(
             f"fix_shapes=True needs example_inputs that say how large {', '.join(missing)} is; "
-            f"the dynamic dimensions are {', '.join(dimensions)}"
+            f"the dynamic dimensions are {', '.join(said)}"
         )
-    return relax.transform.BindSymbolicVars(found, "main")(mod)
+    return {name: size for name, size in found.items() if size is not None}
+
+
+@dataclass(frozen=True)
+class SymbolicDimension:
+    """An input's dimension whose size is not known; as text, ``input[axis]``."""
+
+    place: int
+    name: str
+    axis: int
+    extent: tvm.tirx.PrimExpr
+
+    def __str__(self) -> str:
+        return f"{self.name}[{self.axis}]"
+
+
+def symbolic_dimensions(mod: tvm.IRModule) -> list[SymbolicDimension]:
+    """Find the dimensions of the parameters of "main" that are no constants."""
+    return [
+        SymbolicDimension(place, str(parameter.name), axis, extent)
+        for place, parameter in enumerate(mod["main"].params)
+        for axis, extent in enumerate(_extents(parameter))
+        if not isinstance(extent, tvm.tirx.IntImm)
+    ]
 
 
 def parameters(func: relax.Function) -> tuple[Parameter, ...]:

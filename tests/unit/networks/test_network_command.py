@@ -97,3 +97,26 @@ def test_a_folder_of_several_tasks_has_a_page(tmp_path, capsys):
     assert page.count("<section>") == page.count("</section>")
     assert cli.main(["report", str(tmp_path), "--no-calibrate", "--workload", "1"]) == 0
     assert "Tuning curve" in (tmp_path / "report.html").read_text()
+
+
+def test_several_sizes_are_tuned_and_exported(factory, tmp_path, capsys):
+    libraries = tmp_path / "libraries"
+    args = ["tune-model", f"{factory}:both", "--trials-per-task", "0", "--quiet"]
+    assert cli.main([*args, "--bucket", "input[0]=2,4", "--export", str(libraries)]) == 0
+    out = capsys.readouterr().out
+    assert "BucketsResult" in out
+    assert sorted(path.name for path in libraries.iterdir()) == ["input0=2.so", "input0=4.so"]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--bucket", "input[0]"], "INPUT[AXIS]=SIZES"),
+        (["--bucket", "input[0]=2,x"], "INPUT[AXIS]=SIZES"),
+        (["--bucket", "input[0]=2", "--profile"], "--profile"),
+        (["--bucket", "rows=2"], "input[axis]"),
+    ],
+)
+def test_buckets_that_cannot_be_read(more, said, factory, capsys):
+    assert cli.main(["tune-model", f"{factory}:both", *more]) == 2
+    assert said in capsys.readouterr().err

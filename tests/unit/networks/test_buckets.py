@@ -1,0 +1,197 @@
+import numpy as np
+import pytest
+import torch
+import tvm
+from tiny_networks import quick, two
+
+import mschedx
+from mschedx.networks.buckets import tune_buckets
+from mschedx.networks.errors import DynamicShape, NetworkError
+from mschedx.networks.importing import read_network
+
+X0 = {"x[0]": (1, 4, 8)}
+
+
+class Attending(torch.nn.Module):
+    """Rows look at all rows that the mask does not hide."""
+
+    def forward(self, x, mask):
+        scores = x @ x.transpose(1, 2) + (mask.to(x.dtype) - 1)[:, None, :] * 1e9
+        return {"rows": torch.softmax(scores, -1) @ x, "sum": (x * mask[..., None]).sum(1)}
+
+
+class Mean(torch.nn.Module):
+    def forward(self, x):
+        return x.mean(0)
+
+
+class Twice(torch.nn.Module):
+    """What follows from a size: of an output, and of an input."""
+
+    def forward(self, x, y):
+        return torch.cat([x + 1, y], 0), y * 2
+
+
+def dynamic(model, inputs, **shapes):
+    return torch.export.export(model, inputs, dynamic_shapes=shapes)
+
+
+def untuned(**more):
+    return {"trials_per_task": 0, "progress": False, "target": quick()["target"], **more}
+
+
+def test_sizes_between_are_computed_as_the_next_larger_one():
+    model, inputs = two()
+    found = tune_buckets(model, inputs, X0, **untuned())
+    assert list(found.results) == [(1,), (4,), (8,)]
+    assert found.pads == {"x[0]": True}
+    assert found.notes == ()
+    assert all(result.verified for result in found.results.values())
+    call = found.compile()
+    for size in (1, 2, 3, 4, 5, 8):
+        x = torch.randn(size, 8)
+        with torch.no_grad():
+            expected = model(x)
+        torch.testing.assert_close(call(x), expected)
+        np.testing.assert_allclose(call(x.numpy()), expected.numpy(), rtol=1e-5, atol=1e-6)
+        out = call(tvm.runtime.tensor(x.numpy()))
+        np.testing.assert_allclose(out.numpy(), expected.numpy(), rtol=1e-5, atol=1e-6)
+    for size in (0, 9):
+        with pytest.raises(ValueError, match=rf"size of x\[0\] from 1 to 8, got {size}"):
+            call(torch.randn(size, 8))
+    with pytest.raises(ValueError, match=r"expected input 0 with shape \[3, 8\].*got \[3, 7\]"):
+        call(torch.randn(3, 7))
+    with pytest.raises(ValueError, match="at least 1 axes"):
+        call(torch.tensor(1.0))
+    with pytest.raises(TypeError, match="no array"):
+        call(1.5)
+    assert "x0=8" in repr(found)
+    assert "padded" in repr(found)
+
+
+def test_what_padding_would_change_is_served_in_its_sizes_alone():
+    found = tune_buckets(Mean().eval(), (torch.randn(4, 16),), {"x[0]": (4, 8)}, **untuned())
+    assert found.pads == {"x[0]": False}
+    (note,) = found.notes
+    assert "x[0] is not padded, only the sizes 4, 8 are served" in note
+    call = found.compile()
+    x = torch.randn(8, 16)
+    torch.testing.assert_close(call(x), x.mean(0))
+    with pytest.raises(ValueError, match=r"among 4, 8, got 6.*something else when it is padded"):
+        call(x[:6])
+
+
+def test_whoever_asks_gets_padding_or_none():
+    inputs = (torch.randn(4, 16),)
+    found = tune_buckets(Mean().eval(), inputs, {"x[0]": (8,)}, pad=True, **untuned())
+    torch.testing.assert_close(found.compile()(inputs[0]), inputs[0].sum(0) / 8)
+    found = tune_buckets(*two(), {"x[0]": (8,)}, pad=False, **untuned())
+    with pytest.raises(ValueError, match="among 8, got 3"):
+        found.compile()(torch.randn(3, 8))
+
+
+def test_two_dimensions_and_a_mask_that_hides_the_padding():
+    model = Attending().eval()
+    inputs = {"x": torch.randn(2, 4, 8), "mask": torch.ones(2, 4, dtype=torch.int32)}
+    asked = {"x[0], mask[0]": (2,), "x[1], mask[1]": (4, 8)}
+    found = tune_buckets(model, inputs, asked, **untuned())
+    assert found.pads == {"x[0], mask[0]": True, "x[1], mask[1]": True}
+    x, mask = torch.randn(1, 6, 8), torch.ones(1, 6, dtype=torch.int32)
+    expected, outputs = model(x, mask), found.compile()(x=x, mask=mask)
+    assert set(outputs) == {"rows", "sum"}
+    torch.testing.assert_close(outputs["rows"], expected["rows"])
+    torch.testing.assert_close(outputs["sum"], expected["sum"])
+    with pytest.raises(ValueError, match="expected one size for x"):
+        found.compile()(x=x, mask=mask[:, :5])
+
+
+def test_sizes_that_follow_from_a_dimension_follow_it():
+    n = torch.export.Dim("n", min=1, max=64)
+    inputs = (torch.randn(4, 3), torch.randn(8, 3))
+    program = dynamic(Twice().eval(), inputs, x={0: n}, y={0: 2 * n})
+    found = tune_buckets(program, None, {"x[0]": (2, 4)}, **untuned())
+    assert found.pads == {"x[0]": False}  # the second half begins elsewhere
+    whole, twice = found.compile()(*inputs)
+    torch.testing.assert_close(whole, torch.cat([inputs[0] + 1, inputs[1]]))
+    torch.testing.assert_close(twice, inputs[1] * 2)
+    with pytest.raises(ValueError, match=r"expected input 1 with shape \[8, 3\], for x\[0\] = 4"):
+        found.compile()(inputs[0], inputs[1][:7])
+
+
+def test_a_relax_module_is_compared_with_itself_unscheduled():
+    model, inputs = two()
+    rows = torch.export.Dim("rows")
+    mod = read_network(dynamic(model, inputs, x={0: rows})).mod
+    found = tune_buckets(mod, None, {"x[0]": (2, 6)}, **untuned())
+    assert found.pads == {"x[0]": True}
+    with torch.no_grad():
+        torch.testing.assert_close(found.compile()(*inputs), (model(*inputs),))
+
+
+def test_shared_tasks_are_measured_once_and_files_are_written(tmp_path):
+    class Fixed(torch.nn.Module):
+        """One product of the dynamic input, one of another."""
+
+        def forward(self, x, y):
+            return (x + 1), torch.softmax(y @ y, -1)
+
+    options = quick(work_dir=tmp_path / "w", trials_per_task=2)
+    inputs = (torch.randn(4, 16), torch.randn(16, 16))
+    found = tune_buckets(Fixed().eval(), inputs, {"x[0]": (4, 8)}, verify=False, **options)
+    first, second = found.results.values()
+    assert first.measured > 0
+    keys = [{choice.task.key for choice in one.tasks} for one in (first, second)]
+    fresh = sum(choice.task.key not in keys[0] for choice in second.tasks)
+    assert second.measured <= 2 * fresh < first.measured
+    assert found.measured == first.measured + second.measured
+    paths = found.export(tmp_path / "libraries")
+    assert [path.name for path in paths.values()] == ["x0=4.so", "x0=8.so"]
+    assert all(path.exists() for path in paths.values())
+
+
+def test_what_cannot_be_asked_for():
+    model, inputs = two()
+    with pytest.raises(TypeError, match="mapping of dimensions to sizes"):
+        tune_buckets(model, inputs)
+    with pytest.raises(ValueError, match=r"as input\[axis\]"):
+        tune_buckets(model, inputs, {"x": (1, 2)})
+    for sizes in ((), (0, 4), (2.5,)):
+        with pytest.raises(ValueError, match=r"positive sizes for x\[0\]"):
+            tune_buckets(model, inputs, {"x[0]": sizes})
+    with pytest.raises(NetworkError, match="inputs of the network among x, got z"):
+        tune_buckets(model, inputs, {"z[0]": (1, 2)})
+    with pytest.raises(NetworkError, match=r"x\[1\] of any size"):
+        tune_buckets(model, inputs, {"x[1]": (8, 16)})
+    with pytest.raises(TypeError, match="no fix_shapes"):
+        tune_buckets(model, inputs, X0, fix_shapes=True)
+    with pytest.raises(ValueError, match="at most 64 combinations of sizes, got 65"):
+        tune_buckets(model, inputs, {"x[0]": range(1, 66)})
+    with pytest.raises(ValueError, match="timeout_s"):
+        tune_buckets(model, inputs, X0, timeout_s=-1)
+
+
+def test_programs_whose_dimensions_are_not_as_asked():
+    model, inputs = two()
+    with pytest.raises(NetworkError, match=r"x\[0\] to be dynamic.*dimensions none"):
+        tune_buckets(torch.export.export(model, inputs), None, X0)
+    rows = torch.export.Dim("rows")
+    program = dynamic(
+        Attending().eval(),
+        (torch.randn(2, 4, 8), torch.ones(2, 4)),
+        x={0: rows, 1: torch.export.Dim("n")},
+        mask={0: rows, 1: torch.export.Dim.AUTO},
+    )
+    with pytest.raises(NetworkError, match=r"got none for x\[1\], mask\[1\]"):
+        tune_buckets(program, None, {"x[0]": (2,)})
+    with pytest.raises(NetworkError, match="are one size of the network"):
+        tune_buckets(program, None, {"x[0]": (2,), "mask[0]": (2,), "x[1]": (4,)})
+    with pytest.raises(DynamicShape, match="tune_buckets"):
+        mschedx.tune_model(program)
+
+
+def test_an_example_of_one_row_does_not_fix_the_rows():
+    model, _ = two()
+    found = tune_buckets(model, torch.randn(1, 8), {"x[0]": (1, 2)}, **untuned())
+    x = torch.randn(2, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(found.compile()(x), model(x))
