@@ -128,6 +128,24 @@ def test_a_relax_module_is_compared_with_itself_unscheduled():
         torch.testing.assert_close(found.compile()(*inputs), (model(*inputs),))
 
 
+def test_an_onnx_file_with_a_named_size(tmp_path):
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    weight = np.arange(12, dtype=np.float32).reshape(3, 4)
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["rows", 4])],
+        [numpy_helper.from_array(weight, "w")],
+    )
+    onnx.save(helper.make_model(graph), tmp_path / "net.onnx")
+    found = tune_buckets(tmp_path / "net.onnx", None, {"x[0]": (2, 8)}, **untuned())
+    x = np.random.default_rng(0).random((5, 3), dtype=np.float32)
+    np.testing.assert_allclose(found.compile()(x), x @ weight, rtol=1e-5)
+
+
 def test_shared_tasks_are_measured_once_and_files_are_written(tmp_path):
     class Fixed(torch.nn.Module):
         """One product of the dynamic input, one of another."""

@@ -22,7 +22,6 @@ def figures():
 
 
 def test_every_chart_becomes_a_file(tmp_path):
-    pytest.importorskip("matplotlib")
     paths = write_pngs(figures(), tmp_path / "new", "report")
     assert [path.name for path in paths] == ["report-curve.png", "report-bars.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
