@@ -131,9 +131,18 @@ def test_fact_2_shared_columns_equal_those_of_tvm():
             assert update[column] == pytest.approx(ours[NAMES.index(name)], abs=1e-4), name
 
 
-def test_fact_6_bounds_agree_with_the_postprocs():
+@pytest.mark.parametrize(
+    ("op", "shape", "on"),
+    [
+        ("gemm", (64, 48, 96), GPU),
+        ("gemm", (1009, 44, 11), GPU),
+        ("conv2d", (1, 14, 14, 32, 16, 3, 1, 1), GPU),
+        ("gemm", (64, 48, 96), target()),
+    ],
+)
+def test_fact_6_bounds_agree_with_the_postprocs(op, shape, on):
     """Of configs that satisfy nothing but the tables: none that is refused here is valid there."""
-    sketch = sketches(gemm(64, 48, 96), GPU, "post-order-apply")[0]
+    sketch = sketches(workloads.make(op, shape, "float32"), on, "post-order-apply")[0]
     rng = np.random.default_rng(0)
     tables = sketch.design.tables
     free = Sampler(tables, [], len(sketch.decisions)).sample(60, rng)
@@ -149,14 +158,18 @@ def test_fact_6_bounds_agree_with_the_postprocs():
     }
 
 
-def test_fact_6_exact_limits_are_accepted():
-    """1024 threads is a bound that is kept, and no noise of logarithms breaks it."""
+@pytest.mark.parametrize(
+    ("bound", "limit"), [("threads per block", 1024), ("shared bytes per block", 48 * 1024)]
+)
+def test_fact_6_exact_limits_are_accepted(bound, limit):
+    """Each is kept to the last thread and byte, and no noise of logarithms breaks it."""
     sketch = sketches(gemm(1024, 1024, 64), GPU, "post-order-apply")[0]
     region = RelaxedSketch(sketch)
-    threads = next(c for c in sketch.constraints if "threads per block" in c.origin)
+    constraint = next(c for c in sketch.constraints if bound in c.origin)
     at_limit = sketch.sample(3000, np.random.default_rng(0))
-    at_limit = at_limit[threads.left(at_limit) == 1024]
+    at_limit = at_limit[constraint.left(at_limit) == limit]
     assert len(at_limit) > 3
+    assert all(isinstance(s, Schedule) for s in sketch.schedules(at_limit[:4], 1))
     for width in (1.0, 0.05):
         x = torch.tensor(at_limit, dtype=torch.float64)
         assert (region.penalty(x, width) == 0).all()

@@ -7,10 +7,19 @@ from tvm import te
 from tvm.s_tir import meta_schedule as ms
 
 from mschedx import compat
-from mschedx.cost import HeronXGB
+from mschedx.cost import PAM, FelixConfig, FelixMLP, HeronXGB
 from mschedx.measure import LocalBuilder, LocalRunner
-from mschedx.search import ConstrainedEvolution
+from mschedx.search import ConstrainedEvolution, DraftVerify, GradientDescent
 from mschedx.space.target import for_target
+
+SEARCHES = {
+    "heron": lambda: (ConstrainedEvolution(population=50, generations=2), HeronXGB()),
+    "pruner": lambda: (DraftVerify(), PAM()),
+    "felix": lambda: (
+        GradientDescent(n_seeds=6, n_steps=4, samples=16),
+        FelixMLP(FelixConfig(members=2, width=16, steps=20, later_steps=10)),
+    ),
+}
 
 
 def gemm(m, n, k):
@@ -28,9 +37,12 @@ def host():
     )
 
 
+@pytest.mark.parametrize("search", SEARCHES)
 @pytest.mark.parametrize("space", ["post-order-apply", "ours"])
-def test_a_gemm_tunes_and_compiles_with_stock_tvm(space, tmp_path):
+def test_a_gemm_tunes_and_compiles_with_stock_tvm(space, search, tmp_path):
+    """What was tuned is what NumPy computes (felix.md, fact 15)."""
     mod, target = gemm(128, 128, 128), host()
+    strategy, cost_model = SEARCHES[search]()
     with compat.only_intrinsics(target):
         database = ms.tune_tir(
             mod,
@@ -41,8 +53,8 @@ def test_a_gemm_tunes_and_compiles_with_stock_tvm(space, tmp_path):
             builder=LocalBuilder(),
             runner=LocalRunner(),
             space=for_target(target) if space == "ours" else space,
-            strategy=ConstrainedEvolution(population=50, generations=2),
-            cost_model=HeronXGB(),
+            strategy=strategy,
+            cost_model=cost_model,
             seed=0,
         )
     # The records load in a fresh stock database, and the best compiles and is right.
