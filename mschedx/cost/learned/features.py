@@ -33,6 +33,7 @@ from .columns import (
     missing,
     statement_columns,
 )
+from .dataflow_pattern import PATTERN, as_executed, first_match
 
 if TYPE_CHECKING:
     import torch
@@ -84,6 +85,9 @@ class ProgramFeatures:
         A config at which buffers are ordered by size.
     lattice : mapping, optional
         Values of the decisions by column, which relaxed columns need.
+    published : bool
+        Give the accesses of the published data-flow pattern alone, or as many rows of zeros
+        (:mod:`.dataflow_pattern`).
 
     Attributes
     ----------
@@ -97,6 +101,8 @@ class ProgramFeatures:
         allocations: dict[str, Expression | None],
         reference: IntArray,
         lattice: dict[int, tuple[int, ...]] | None = None,
+        *,
+        published: bool = False,
     ) -> None:
         reasons = [(statement.name, missing(statement)) for statement in statements]
         self.unknown = {name: reason for name, reason in reasons if reason is not None}
@@ -105,7 +111,8 @@ class ProgramFeatures:
         self._statements = _Rows(
             [_statement_row(s, Allocations(allocations), sizes) for s in known], STATEMENT_NAMES
         )
-        self._accesses = _Rows(_access_rows(known, Allocations(allocations), sizes), ACCESS_NAMES)
+        select = _pattern if published else sizes.most
+        self._accesses = _Rows(_access_rows(select(known), Allocations(allocations)), ACCESS_NAMES)
         wanted = [*self._statements.expressions, *self._accesses.expressions]
         formulas = list(dict.fromkeys(wanted))
         place = {expression: row for row, expression in enumerate(formulas)}
@@ -114,20 +121,22 @@ class ProgramFeatures:
         self._tape = Tape(formulas, lattice)
 
     @classmethod
-    def of(cls, sketch: Sketch) -> ProgramFeatures:
+    def of(cls, sketch: Sketch, *, published: bool = False) -> ProgramFeatures:
         """Return those of a sketch, made once for as long as it lives."""
-        if sketch not in _KNOWN:
+        known = _KNOWN.setdefault(sketch, {})
+        if published not in known:
             sizes = {one.buffer: one.bytes for one in sketch.analysis.allocations}
             reference = np.array([d.domain[0] for d in sketch.decisions], dtype=np.int64)
-            made = cls(sketch.statements, sizes, reference, sketch.design.lattice)
+            lattice = sketch.design.lattice
+            made = cls(sketch.statements, sizes, reference, lattice, published=published)
             if made.unknown:
                 logger.info(
                     "sketch %s: no features of %s",
                     sketch.key,
                     ", ".join(f"{name} ({reason})" for name, reason in made.unknown.items()),
                 )
-            _KNOWN[sketch] = made
-        return _KNOWN[sketch]
+            known[published] = made
+        return known[published]
 
     def __call__(self, configs: IntArray) -> ProgramArrays:
         """Evaluate exactly on configs [n, D]."""
@@ -161,7 +170,7 @@ class ProgramFeatures:
         return self._statements.relaxed(logs), self._accesses.relaxed(logs)
 
 
-_KNOWN: weakref.WeakKeyDictionary[Sketch, ProgramFeatures] = weakref.WeakKeyDictionary()
+_KNOWN: weakref.WeakKeyDictionary[Sketch, dict[bool, ProgramFeatures]] = weakref.WeakKeyDictionary()
 
 
 class _Rows:
@@ -213,6 +222,12 @@ class _Sizes:
         whole = access.bytes_at(0)
         return 0 if whole is None else int(whole(self._config)[0])
 
+    def most(self, statements: Sequence[Statement]) -> list[_Access | None]:
+        """Accesses in program order; where there are too many, those of most data are kept."""
+        every = [one for statement in statements for one in _accesses(statement)]
+        kept = {id(one) for one in self.largest(every, MOST_ROWS)}
+        return [one for one in every if id(one) in kept]
+
     def largest(self, accesses: Sequence[_Access], count: int) -> list[_Access]:
         return sorted(accesses, key=lambda one: -self.of(one.access))[:count]
 
@@ -249,17 +264,23 @@ def _statement_row(
 
 
 def _access_rows(
-    statements: Sequence[Statement], allocated: Allocations, sizes: _Sizes
+    accesses: Sequence[_Access | None], allocated: Allocations
 ) -> list[dict[str, Column]]:
-    """Accesses in program order; where there are too many, those of most data are kept."""
-    every = [one for statement in statements for one in _accesses(statement)]
-    kept = {id(one) for one in sizes.largest(every, MOST_ROWS)}
+    """A row for each access; of zeros for None."""
     return [
         access_columns(one.statement, one.access, one.also_written, allocated)
         | {f"statement.{name}": v for name, v in context_columns(one.statement).items()}
-        for one in every
-        if id(one) in kept
+        if one is not None
+        else {}
+        for one in accesses
     ]
+
+
+def _pattern(statements: Sequence[Statement]) -> list[_Access | None]:
+    """The accesses of the published pattern; None for each where the program has it not."""
+    every = [one for statement in as_executed(statements) for one in _accesses(statement)]
+    found = first_match([one.access.scope for one in every])
+    return [None] * len(PATTERN) if found is None else list(every[found])
 
 
 def _names(make: Callable[[Statement, BufferAccess], dict[str, Column]]) -> tuple[str, ...]:

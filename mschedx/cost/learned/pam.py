@@ -37,9 +37,10 @@ class PAMConfig:
     Parameters
     ----------
     published : bool
-        As the paper's repository does it: its network, columns divided by their maxima, a new
-        network after every round, labels of all tasks compared. Otherwise the improved network,
-        columns standardised once, training continued, labels compared within a task.
+        As the paper's repository does it: its network, its eight accesses of a product's data
+        flow, columns divided by their maxima, a new network after every round, labels of all tasks
+        compared. Otherwise the improved network, all accesses, columns standardised once, training
+        continued, labels compared within a task.
     replay : int
         Programs to train on after a round: all of its task, and others to make up this number.
     train : TrainConfig
@@ -72,14 +73,14 @@ class PAMModel(RankingModel[PAMConfig]):
 
     def __init__(self, config: PAMConfig | None = None, seed: int = 0) -> None:
         super().__init__(config or PAMConfig(), seed)
-        self._replay = Replay()
+        self._replay = Replay(self.reader)
         self._pending: list[str] = []
 
     def columns(self) -> dict[str, list[str]]:
         return {"statements": list(STATEMENT_NAMES), "accesses": list(ACCESS_NAMES)}
 
     def reader(self, sketch: Sketch) -> ProgramFeatures:
-        return ProgramFeatures.of(sketch)
+        return ProgramFeatures.of(sketch, published=self.config.published)
 
     def make(self, generator: torch.Generator) -> ScaledNetwork:
         return ScaledNetwork(make_network(NetworkForm(self.config.published), generator))
@@ -103,7 +104,7 @@ class PAMModel(RankingModel[PAMConfig]):
             return configs.sum(dim=1) * 0 + 1
         self.network.eval()
         with bounded_threads(self.config.train.threads):
-            batch = Batch.whole(*ProgramFeatures.of(sketch).relaxed(configs))
+            batch = Batch.whole(*self.reader(sketch).relaxed(configs))
             return torch.nn.functional.softplus(self.network(batch).double(), threshold=40)
 
     def save(self, path: str) -> None:
@@ -115,7 +116,7 @@ class PAMModel(RankingModel[PAMConfig]):
     def load(self, path: str | Path) -> None:
         """Read weights; what is measured from now on adds to them."""
         super().load(path)
-        self._replay, self._pending = Replay(), []
+        self._replay, self._pending = Replay(self.reader), []
 
     # Inside.
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..base import IntArray, Measured
 from .examples import Examples, Part
 from .features import ProgramArrays, ProgramFeatures
+
+if TYPE_CHECKING:
+    from mschedx.space.sketch import Sketch
 
 
 @dataclass
@@ -19,9 +23,16 @@ class _Known:
 
 
 class Replay:
-    """Trials of many tasks, by task and sketch."""
+    """Trials of many tasks, by task and sketch.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    reader : callable
+        Gives the features of a sketch's programs.
+    """
+
+    def __init__(self, reader: Callable[[Sketch], ProgramFeatures]) -> None:
+        self._reader = reader
         self._known: dict[tuple[str, str], _Known] = {}
 
     def note(self, task: str, measured: Sequence[Measured]) -> bool:
@@ -51,7 +62,7 @@ class Replay:
             old, start = (known.part.programs, start) if same else (None, 0)
             if same and np.array_equal(known.part.latency_s, new.latency_s):
                 return False
-        programs = ProgramFeatures.of(new.sketch)(new.configs[start:])
+        programs = self._reader(new.sketch)(new.configs[start:])
         if old is not None:
             programs = ProgramArrays(
                 np.concatenate([old.statements, programs.statements]),

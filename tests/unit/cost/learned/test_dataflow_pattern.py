@@ -1,0 +1,71 @@
+"""The published data-flow branch's accesses: pruner.md section 8, fact 12."""
+
+import numpy as np
+import pytest
+import tvm
+
+from mschedx import workloads
+from mschedx.cost import PAMConfig
+from mschedx.cost.base import Measured
+from mschedx.cost.learned.columns import SCOPES
+from mschedx.cost.learned.dataflow_pattern import as_executed, first_match
+from mschedx.cost.learned.features import ACCESS_NAMES, ProgramFeatures
+from mschedx.cost.learned.pam import PAMModel
+from mschedx.cost.learned.train import TrainConfig
+from mschedx.space import sketches
+
+GPU = tvm.target.Target("nvidia/nvidia-a100")
+
+
+def opened(op, shape, on=GPU):
+    return sketches(workloads.make(op, shape, "float32"), on, "post-order-apply")[0]
+
+
+@pytest.mark.parametrize(
+    ("op", "shape"), [("gemm", (1024, 1024, 64)), ("conv2d", (1, 14, 14, 32, 16, 3, 1, 1))]
+)
+def test_fact_12_a_product_through_shared_memory_is_eight_accesses(op, shape):
+    sketch = opened(op, shape)
+    found = ProgramFeatures.of(sketch, published=True)(sketch.sample(5, np.random.default_rng(0)))
+    assert found.accesses.shape == (5, 8, len(ACCESS_NAMES))
+    digit = {"global": 0, "shared": 1, "fragment": 2, "local": 2}
+    columns = [ACCESS_NAMES.index(f"in {scope}") for scope in SCOPES]
+    scopes = found.accesses[:, :, columns].argmax(axis=2)
+    spelt = [digit[SCOPES[one]] for one in scopes[0]]
+    assert spelt == [2, 0, 1, 0, 1, 1, 1, 2]
+    assert (scopes == scopes[0]).all()
+
+
+def test_fact_12_other_programs_are_zeros():
+    for op, shape in (("gelu", (64, 64)), ("softmax", (64, 64))):
+        sketch = opened(op, shape)
+        configs = sketch.sample(3, np.random.default_rng(0))
+        found = ProgramFeatures.of(sketch, published=True)(configs)
+        assert found.accesses.shape[1] == 8
+        assert not found.accesses.any()
+        assert ProgramFeatures.of(sketch)(configs).accesses.any()
+
+
+def test_an_initialisation_runs_before_what_lies_in_its_reduction_loops():
+    names = [statement.name for statement in as_executed(opened("gemm", (64, 64, 64)).statements)]
+    assert names == ["C_init", "A_shared", "B_shared", "C", "C_local"]
+    softmax = opened("softmax", (64, 64)).statements
+    assert as_executed(softmax) == list(softmax)
+
+
+def test_the_first_match_counts_and_names_of_scopes_may_have_parts():
+    scopes = ["local", "global", "shared.dyn", "global", "shared", "shared", "shared", "wmma.acc"]
+    assert first_match(scopes) == slice(0, 8)
+    assert first_match(["global", *scopes, *scopes]) == slice(1, 9)
+    assert first_match(scopes[:-1]) is None
+
+
+def test_the_published_form_reads_the_pattern_alone():
+    sketch = opened("gemm", (64, 64, 64))
+    configs = sketch.sample(2, np.random.default_rng(0))
+    assert PAMModel(PAMConfig(published=True)).reader(sketch)(configs).accesses.shape[1] == 8
+    assert PAMModel().reader(sketch)(configs).accesses.shape[1] > 8
+    model = PAMModel(PAMConfig(published=True, train=TrainConfig(epochs=2)))
+    configs = sketch.sample(16, np.random.default_rng(0))
+    model.learn(sketch.task, [Measured(sketch, configs, np.linspace(1e-4, 2e-4, 16))])
+    assert np.isfinite(model.score(sketch.task, [(sketch, configs)])).all()
