@@ -298,12 +298,13 @@ def killed(name: str, trials_per_task: int, work_dir: Path, times: int) -> str:
         lines = read_lines(work_dir / RECORDS) if (work_dir / RECORDS).exists() else []
         return sum(line.content is not None for line in lines)
 
-    rng, kept = np.random.default_rng(0), 0
+    rng, kept, alive = np.random.default_rng(0), 0, 0
     for _ in range(times):
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         while process.poll() is None and whole() == kept:
             time.sleep(0.05)
-        time.sleep(rng.uniform(0, 10))
+        time.sleep(rng.uniform(0, 5))
+        alive += process.poll() is None
         process.send_signal(signal.SIGKILL)
         process.wait()
         found = whole()
@@ -314,7 +315,7 @@ def killed(name: str, trials_per_task: int, work_dir: Path, times: int) -> str:
     records = [line.content for line in read_lines(work_dir / RECORDS)]
     different = {json.dumps([workload, record[0]]) for workload, record in records}
     return (
-        f"{name}: killed {times} times; {len(records)} records, {kept} of them from before the "
+        f"{name}: killed {alive} times; {len(records)} records, {kept} of them from before the "
         f"last start, {len(records) - len(different)} measured twice"
     )
 
