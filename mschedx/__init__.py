@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from mschedx.collector import without_collections
 from mschedx.version import VERSION as __version__
 
 if TYPE_CHECKING:
@@ -51,10 +52,12 @@ __all__ = ["__version__", *_HOMES, *_PACKAGES]  # pyright: ignore[reportUnsuppor
 
 def __getattr__(name: str) -> Any:
     if name in _PACKAGES:
-        return import_module(f"{__name__}.{name}")
+        with without_collections():
+            return import_module(f"{__name__}.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    with without_collections():
+        value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     globals()[name] = value
     return value
 

@@ -213,6 +213,18 @@ def own_space_kinds(target: Any) -> tuple[str, ...] | None:
     return () if target.kind.name == "cuda" else intrinsic_kinds(target)
 
 
+def same_architecture(target: Any) -> bool:
+    """Whether a CPU target's architecture is this machine's, so that its code can be loaded.
+
+    Parameters
+    ----------
+    target : tvm.target.Target
+        Of kind ``llvm``; one without a triple is of this machine.
+    """
+    triple = str(target.attrs.get("mtriple", "")) or _host_triple()
+    return triple.partition("-")[0] == _host_triple().partition("-")[0]
+
+
 def _host_triple() -> str:
     import platform
 

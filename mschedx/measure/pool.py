@@ -256,14 +256,19 @@ def _session_directory() -> str:
     return _directories[session]
 
 
-def start() -> None:
+def start(initializer: bytes | None = None) -> None:
     """Start the worker processes' parent in the background now, if it does not run yet.
 
     Importing TVM takes it a second. Called before the session itself imports TVM (this module
     does not), the two overlap and the first build finds its workers ready.
+
+    Parameters
+    ----------
+    initializer : bytes, optional
+        That of the pools which will be asked for (`PoolConfig`).
     """
     with _registry_lock:
-        _zygote(None)
+        _zygote(initializer)
 
 
 def shutdown() -> None:

@@ -8,8 +8,9 @@ import tvm
 from tvm import relax
 from tvm.target import Target
 
+from .building import executable
 from .choices import Choice
-from .rewrites.pipeline import executable, packed
+from .rewrites.pipeline import packed
 
 
 def assembled(fused: tvm.IRModule, choices: Iterable[Choice]) -> tvm.IRModule:
@@ -32,8 +33,6 @@ def compiled(
 ) -> relax.VMExecutable:
     """Compile a network with the chosen programs.
 
-    Functions called by the network need not check their arguments: it was compiled with them.
-
     Parameters
     ----------
     fused : IRModule
@@ -45,5 +44,4 @@ def compiled(
     mod = assembled(fused, choices)
     if prepack:
         mod = packed(mod)
-    with tvm.transform.PassContext(opt_level=3, config={"tirx.disable_assert": True}):
-        return executable(mod, target)
+    return executable(mod, target)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -53,26 +55,51 @@ class Check:
         return cls(False, False, math.nan, math.nan, reason)
 
 
-def check_output(
-    imported: Imported,
-    fused: tvm.IRModule,
-    tasks: Tasks,
-    executable: relax.VMExecutable,
-    target: Target,
-    seed: int,
-) -> Check:
-    """Run the network and its framework on the same random inputs, and compare.
+@dataclass(frozen=True)
+class Reference:
+    """Inputs of a check, and what the outputs should be.
 
-    Where it came from no framework, the reference is the network as it was before scheduling. The
-    tolerance is the sum, over the functions that one run calls, of what
+    Parameters
+    ----------
+    arrays : list of array
+        Random inputs.
+    outputs : callable
+        Gives the outputs as arrays, computed once.
+    """
+
+    arrays: list[np.ndarray]
+    outputs: Callable[[], list[Any]]
+
+
+def reference_of(
+    imported: Imported, fused: tvm.IRModule, tasks: Tasks, target: Target, seed: int
+) -> Reference:
+    """Run the framework in a thread of its own, so that the network is compiled meanwhile.
+
+    Where it came from no framework, the reference is the network as it was before scheduling,
+    compiled and run when it is asked for.
+    """
+    arrays = random_arrays(imported.signature.inputs, np.random.default_rng(seed))
+    if imported.reference is None or not _runs_here(target):
+        return Reference(arrays, cache(partial(_unscheduled, fused, tasks, arrays, target)))
+    apart = ThreadPoolExecutor(1, "mschedx-reference")
+    outputs = apart.submit(_by_framework, imported.reference, arrays)
+    apart.shutdown(wait=False)
+    return Reference(arrays, outputs.result)
+
+
+def check_output(
+    reference: Reference, tasks: Tasks, executable: relax.VMExecutable, target: Target
+) -> Check:
+    """Run the network on the reference's inputs, and compare the outputs.
+
+    The tolerance is the sum, over the functions that one run calls, of what
     :mod:`mschedx.measure.tolerance` allows each.
     """
-    if target.kind.name != "llvm" and not device_from_target(target).exist:
+    if not _runs_here(target):
         return Check.nothing("there is no such device here")
-    arrays = random_arrays(imported.signature.inputs, np.random.default_rng(seed))
-    expected = _expected(imported, fused, tasks, arrays, target)
-    found = run(executable, arrays, target)
-    return compare_outputs(found, expected, relative_tolerance(tasks.tunable))
+    found = run(executable, reference.arrays, target)
+    return compare_outputs(found, reference.outputs(), relative_tolerance(tasks.tunable))
 
 
 def relative_tolerance(tasks: Iterable[NetworkTask]) -> float:
@@ -122,13 +149,19 @@ def run(executable: relax.VMExecutable, arrays: list[np.ndarray], target: Target
     return compat.on_cores(None, call)
 
 
-def _expected(
-    imported: Imported, fused: tvm.IRModule, tasks: Tasks, arrays: list[np.ndarray], target: Target
-) -> list[Any]:
-    if imported.reference is not None:
-        import torch
+def _runs_here(target: Target) -> bool:
+    return target.kind.name == "llvm" or bool(device_from_target(target).exist)
 
-        return imported.reference([torch.from_numpy(array) for array in arrays])
+
+def _by_framework(call: Callable[[list[Any]], list[Any]], arrays: list[np.ndarray]) -> list[Any]:
+    import torch
+
+    return call([torch.from_numpy(array) for array in arrays])
+
+
+def _unscheduled(
+    fused: tvm.IRModule, tasks: Tasks, arrays: list[np.ndarray], target: Target
+) -> list[Any]:
     plain = [Choice(task, quick(task.mod), Origin.UNSCHEDULED, math.inf) for task in tasks.tunable]
     return run(compiled(fused, plain, target), arrays, target)
 

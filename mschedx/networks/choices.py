@@ -11,7 +11,7 @@ from typing import Any, cast
 import tvm
 from tvm.target import Target
 
-from mschedx.measure.pool import Job, PoolConfig, carry_out, total_memory_bytes
+from mschedx.measure.pool import Job, PoolConfig, carry_out, start, total_memory_bytes
 from mschedx.measure.reference import quick
 from mschedx.record.contents import Contents
 from mschedx.record.trials import Run, run_of, workload_number
@@ -95,6 +95,25 @@ def recorded(work_dir: WorkDir, contents: Contents, task: NetworkTask) -> Run | 
     return None if number is None else run_of(work_dir.path, contents, number)
 
 
+def start_ranking() -> None:
+    """Start the process that those which rank are forked from, in the background.
+
+    It imports what ranking needs, once for all of them; `ranked_choices` is then `prepared`.
+    """
+    start(_initializer())
+
+
+def _initializer() -> bytes:
+    import cloudpickle
+
+    return cloudpickle.dumps(_import_ranking)
+
+
+def _import_ranking() -> None:
+    import mschedx.ranking
+    import mschedx.space  # noqa: F401
+
+
 def ranked_choices(
     tasks: Sequence[NetworkTask],
     target: Target,
@@ -103,13 +122,15 @@ def ranked_choices(
     space: Any = None,
     model: Any = None,
     seed: int = 0,
+    prepared: bool = False,
 ) -> list[Choice]:
     """The best ranked config of each task, with no measurement.
 
-    With the default space and model, as many processes rank as there are cores.
+    With the default space and model, as many processes rank as there are cores; `prepared` ones
+    where `start_ranking` was called.
     """
     if space is None and model is None and len(tasks) > 1:
-        found = _ranked_apart(tasks, target, seed)
+        found = _ranked_apart(tasks, target, seed, _initializer() if prepared else None)
     else:
         found = [_ranked(task.mod, target, space, model, seed) for task in tasks]
     return [_choice(task, answer, why) for task, answer in zip(tasks, found)]
@@ -137,13 +158,16 @@ def _ranked(
 
 
 def _ranked_apart(
-    tasks: Sequence[NetworkTask], target: Target, seed: int
+    tasks: Sequence[NetworkTask], target: Target, seed: int, initializer: bytes | None
 ) -> list[tuple[tvm.IRModule, float] | str]:
     from mschedx import compat
 
     cores = compat.available_cores()
     config = PoolConfig(
-        workers=cores, cores=1, memory_bytes=max(1 << 30, total_memory_bytes() // (2 * cores))
+        workers=cores,
+        cores=1,
+        memory_bytes=max(1 << 30, total_memory_bytes() // (2 * cores)),
+        initializer=initializer,
     )
     text = tvm.ir.save_json(target)
     # The largest first, so that no core is left with one at the end.

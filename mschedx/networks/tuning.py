@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tvm.s_tir import meta_schedule as ms
 
 from mschedx import compat
+from mschedx.collector import without_collections
 from mschedx.hardware import Hardware
 from mschedx.inputs import (
     check_seconds,
@@ -29,8 +30,15 @@ from mschedx.session import asks_for_records
 
 from .assembly import compiled
 from .caches import timing
-from .checking import Check, check_output
-from .choices import Choice, Origin, ranked_choices, tuned_choice, unscheduled_choice
+from .checking import Check, check_output, reference_of
+from .choices import (
+    Choice,
+    Origin,
+    ranked_choices,
+    start_ranking,
+    tuned_choice,
+    unscheduled_choice,
+)
 from .importing import Imported, import_network
 from .progress import NetworkProgress, make_network_progress
 from .result import NetworkResult
@@ -140,19 +148,19 @@ def tune_model(
     compat.check_versions()
     if trials_per_task and runner is None:
         require_device(resolved)
-    if builder is None or runner is None:
+    if not trials_per_task and space is None and cost_model is None:
+        start_ranking()
+    elif trials_per_task and (builder is None or runner is None):
         start_workers()
-    imported = import_network(model, example_inputs, fix_shapes=fix_shapes)
-    on_cpu = resolved.kind.name == "llvm"
-    prepack = on_cpu if prepack is None else prepack
-    simple = simplify(
-        imported.mod, channels_last=on_cpu, winograd=on_cpu and not exact, exact=exact
-    )
-    fused = fuse(simple, resolved, prepack=prepack)
+    prepack = resolved.kind.name == "llvm" if prepack is None else prepack
+    with without_collections():
+        imported = import_network(model, example_inputs, fix_shapes=fix_shapes)
+        fused = _fused(imported.mod, resolved, prepack=prepack, exact=exact)
+        tasks = tasks_of(fused, resolved)
     job = _Job(
         imported=imported,
         fused=fused,
-        tasks=tasks_of(fused, resolved),
+        tasks=tasks,
         target=resolved,
         trials_per_task=trials_per_task,
         seed=seed,
@@ -181,6 +189,13 @@ def tune_model(
         _note_network(job, opened)
         outcome = _measured(job, opened, display)
         return _result(job, opened, outcome, display)
+
+
+def _fused(mod: IRModule, target: Target, *, prepack: bool, exact: bool) -> IRModule:
+    """Rewrite an imported network for a target and fuse it."""
+    on_cpu = target.kind.name == "llvm"
+    simple = simplify(mod, channels_last=on_cpu, winograd=on_cpu and not exact, exact=exact)
+    return fuse(simple, target, prepack=prepack)
 
 
 def _note_network(job: _Job, work_dir: WorkDir) -> None:
@@ -276,16 +291,18 @@ def _result(
     """
     choices, notes = _choices(job, work_dir, outcome, verify=False)
     build = cache(partial(compiled, job.fused, choices, job.target, prepack=job.prepack))
-    check = Check.nothing()
+    check, verify = Check.nothing(), job.verify and not outcome.interrupted
+    given = (job.imported, job.fused, job.tasks, job.target, job.seed)
+    reference = reference_of(*given) if verify else None
     if not outcome.interrupted:
         build()
-    if job.verify and not outcome.interrupted:
-        check = check_output(job.imported, job.fused, job.tasks, build(), job.target, job.seed)
+    if reference is not None:
+        check = check_output(reference, job.tasks, build(), job.target)
         if check.wrong:
             notes.append(f"the network's output was wrong, its records are checked: {check.reason}")
             choices, more = _choices(job, work_dir, outcome, verify=True)
             build = cache(partial(compiled, job.fused, choices, job.target, prepack=job.prepack))
-            check = check_output(job.imported, job.fused, job.tasks, build(), job.target, job.seed)
+            check = check_output(reference, job.tasks, build(), job.target)
             notes += more
         if check.wrong:
             notes.append(f"the network's output is not the framework's: {check.reason}")
@@ -344,7 +361,13 @@ def _ranked(job: _Job, missing: list[NetworkTask]) -> list[Choice]:
     why = "no record of it ran" if job.trials_per_task else "nothing was measured"
     model = getattr(job.parts["cost_model"], "model", None) if not job.trials_per_task else None
     return ranked_choices(
-        missing, job.target, why, space=job.parts["space"], model=model, seed=job.seed
+        missing,
+        job.target,
+        why,
+        space=job.parts["space"],
+        model=model,
+        seed=job.seed,
+        prepared=not job.trials_per_task,
     )
 
 

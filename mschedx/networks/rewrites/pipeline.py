@@ -91,18 +91,3 @@ def packed(mod: tvm.IRModule) -> tvm.IRModule:
     ]
     # TVM's pass does what is left.
     return _transform.FoldConstant()(fold_calls(tvm.transform.Sequential(passes)(mod)))
-
-
-def executable(mod: tvm.IRModule, target: Target) -> relax.VMExecutable:
-    """Compile a network whose functions are scheduled."""
-    passes = [
-        _transform.ToNonDataflow(),
-        _transform.RemovePurityChecking(),
-        _transform.CallTIRRewrite(),
-        *relax.pipeline.finalize_passes(target),
-    ]
-    with target:
-        lowered = tvm.transform.Sequential(passes)(mod)
-    found = tvm.compile(lowered, target, relax_pipeline=tvm.transform.Sequential([]))
-    assert isinstance(found, relax.VMExecutable)
-    return found

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import gc
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from mschedx.collector import without_collections
 
 from ..algebra.constraints import Constraint
 from ..algebra.expression import IntArray
@@ -63,22 +64,6 @@ def analyse(
     policy = policy or AnalysisPolicy()
     with without_collections() if policy.pause_collector else nullcontext():
         return _analyse(design, policy, loops, np.random.default_rng(policy.seed))
-
-
-@contextmanager
-def without_collections() -> Iterator[None]:
-    """Hold off the cyclic garbage collector, whose full passes cost an analysis a seventh.
-
-    Analysing makes millions of small objects that live until its end and hardly any cycles. Where
-    it is off already it stays off; the first to leave of several threads turns it on again.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _analyse(

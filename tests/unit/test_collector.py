@@ -1,16 +1,14 @@
-"""An analysis holds the garbage collector off and leaves it as it was."""
+"""The garbage collector is held off inside, and afterwards as it was before."""
 
 import gc
-import importlib
 
 import pytest
 
-# The package's name `analyse` is the function.
-analysis = importlib.import_module("mschedx.space.analysis.analyse")
+from mschedx.collector import without_collections
 
 
 def fail():
-    with analysis.without_collections():
+    with without_collections():
         assert not gc.isenabled()
         raise ZeroDivisionError
 
