@@ -8,7 +8,9 @@
     python benchmarks/networks.py resnet50 --kills 10   # killed at random, and resumed
 
 Every contender runs in a process of its own on all cores that this one may use; what is not
-installed is left out. Outputs are compared with torch's first. Run it on an idle machine.
+installed is left out. Outputs are compared with torch's first. Run it on an idle machine, with
+Python's bytecode compiled as pip leaves it: `PYTHONDONTWRITEBYTECODE` costs every new process
+seconds of compiling torch's modules.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
-from importlib.util import find_spec
+from importlib.util import cache_from_source, find_spec
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,10 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true", help="each operator in its place")
     args = parser.parse_args()
     folder = args.work_dir or Path(tempfile.mkdtemp(prefix="mschedx-networks-"))
+    if not has_bytecode("torch"):
+        print(
+            "torch's modules are not compiled to bytecode: imports are timed with that", flush=True
+        )
     for name in args.networks:
         if args.kills:
             print(killed(name, args.trials_per_task, folder / "killed" / name, args.kills))
@@ -83,6 +89,12 @@ def compare(name: str, args: argparse.Namespace, folder: Path) -> None:
     }
     for _ in range(args.repeats):
         print_row(name, contenders, args.rounds)
+
+
+def has_bytecode(package: str) -> bool:
+    """Whether a package has been compiled; True where it is not installed."""
+    spec = find_spec(package)
+    return spec is None or Path(cache_from_source(str(spec.origin))).exists()
 
 
 def print_row(name: str, contenders: dict[str, Any], rounds: int) -> None:

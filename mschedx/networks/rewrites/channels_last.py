@@ -13,7 +13,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import tvm
 from tvm import relax
 from tvm.relax.expr_functor import mutator
@@ -24,6 +23,7 @@ from .graph import (
     UNARY,
     Rewriter,
     constant,
+    constant_of,
     op_name,
     positive_axes,
     reshaped,
@@ -93,10 +93,10 @@ class _ChannelsLast(Rewriter):
         source = self._source(call.args[0])
         if source is None:
             source = self.emit(relax.op.permute_dims(call.args[0], _to_last(weight.ndim)))
-        kernel = np.ascontiguousarray(weight.transpose([*range(2, weight.ndim), 1, 0]))
+        kernel = weight.transpose([*range(2, weight.ndim), 1, 0])
         found = _CONVOLUTIONS[op_name(call)](
             source,
-            relax.const(kernel, str(weight.dtype)),
+            constant_of(kernel, str(weight.dtype)),
             strides=_integers(call.attrs.strides),
             padding=_integers(call.attrs.padding),
             dilation=_integers(call.attrs.dilation),
@@ -204,7 +204,7 @@ def _turned_constant(expr: Any, rank: int) -> Any | None:
     if array.size == 1:
         return relax.const(array.reshape(()), dtype)
     whole = array.reshape((1,) * (rank - array.ndim) + array.shape)
-    return relax.const(np.ascontiguousarray(whole.transpose(_to_last(rank))), dtype)
+    return constant_of(whole.transpose(_to_last(rank)), dtype)
 
 
 def _moves_units(shape: tuple[int, ...] | None) -> bool:

@@ -13,7 +13,7 @@ import tvm
 from tvm import relax
 from tvm.relax.expr_functor import mutator
 
-from .graph import Rewriter, constant, op_name, rewrite_main, shape_of
+from .graph import Rewriter, constant, constant_of, op_name, rewrite_main, shape_of
 
 
 def fold_constants(mod: tvm.IRModule) -> tvm.IRModule:
@@ -39,13 +39,9 @@ class _FoldConstants(Rewriter):
         if name == "relax.permute_dims":
             axes = call.attrs.axes
             turned = array.transpose(None if axes is None else [int(axis) for axis in axes])
-            return _const(np.ascontiguousarray(turned), call)
+            return constant_of(turned, str(call.ty.dtype))
         if name in ("relax.reshape", "relax.expand_dims", "relax.squeeze", "relax.flatten"):
-            return _const(array.reshape(shape), call)
+            return constant_of(array.reshape(shape), str(call.ty.dtype))
         if name == "relax.broadcast_to" and array.size == int(np.prod(shape)):
-            return _const(array.reshape(shape), call)
+            return constant_of(array.reshape(shape), str(call.ty.dtype))
         return call
-
-
-def _const(array: np.ndarray, call: Any) -> Any:
-    return relax.const(array, str(call.ty.dtype))

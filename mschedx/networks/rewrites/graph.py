@@ -35,9 +35,51 @@ def op_name(expr: Any) -> str:
     return str(expr.op.name) if called else ""
 
 
+_INTEGERS = (f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64))
+_SHARED = frozenset(("bool", "float16", "float32", "float64", *_INTEGERS))
+"""Dtypes of tensors whose memory NumPy can use where it lies."""
+
+
 def constant(expr: Any) -> np.ndarray | None:
-    """The array of a constant tensor; None for any other expression."""
-    return expr.value.numpy() if isinstance(expr, tvm.ir.GenericConst) else None
+    """The array of a constant tensor, to read only; None for any other expression.
+
+    It is the constant's own memory: to ask for hundreds of megabytes of weights costs nothing.
+    """
+    if not isinstance(expr, tvm.ir.GenericConst):
+        return None
+    array = _memory(expr.value)
+    array.flags.writeable = False
+    return array
+
+
+def constant_of(array: np.ndarray, dtype: str) -> tvm.ir.GenericConst:
+    """A constant of an array of any strides, converted and copied in one go."""
+    if dtype not in _SHARED:
+        return relax.const(np.ascontiguousarray(array), dtype)
+    tensor = tvm.runtime.empty(array.shape, dtype)
+    _memory(tensor)[...] = array
+    return relax.const(tensor)
+
+
+def product_of(array: np.ndarray, factor: np.ndarray) -> tvm.ir.GenericConst:
+    """A constant ``array · factor``, multiplied in float64 and rounded once to the array's dtype.
+
+    Parameters
+    ----------
+    array : array
+    factor : float64 array
+        Of a shape that spreads to the array's.
+    """
+    if str(array.dtype) not in _SHARED:
+        return relax.const((array.astype(np.float64) * factor).astype(array.dtype))
+    tensor = tvm.runtime.empty(array.shape, str(array.dtype))
+    np.multiply(array, factor, out=_memory(tensor), dtype=np.float64, casting="same_kind")
+    return relax.const(tensor)
+
+
+def _memory(tensor: tvm.runtime.Tensor) -> np.ndarray:
+    """A tensor as an array; in place where NumPy knows its dtype."""
+    return np.from_dlpack(tensor) if str(tensor.dtype) in _SHARED else tensor.numpy()
 
 
 def shape_of(expr: Any) -> tuple[int, ...] | None:

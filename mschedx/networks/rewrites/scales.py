@@ -15,7 +15,7 @@ import tvm
 from tvm import relax
 from tvm.relax.expr_functor import mutator
 
-from .graph import Rewriter, constant, op_name, rewrite_main, shape_of, uses
+from .graph import Rewriter, constant, op_name, product_of, rewrite_main, shape_of, uses
 
 _CONVOLUTIONS = tuple(f"relax.nn.conv{n}d{kind}" for n in (1, 2, 3) for kind in ("", "_transpose"))
 
@@ -136,8 +136,7 @@ def _scaled_weight(call: Any, scale: np.ndarray) -> Any:
     else:
         axis = str(call.attrs.kernel_layout).index("O")
     extents = [-1 if d == axis else 1 for d in range(weight.ndim)]
-    scaled = weight.astype(np.float64) * scale.reshape(extents)
-    return relax.const(scaled.astype(weight.dtype), str(weight.dtype))
+    return product_of(weight, scale.reshape(extents))
 
 
 def _per_channel(array: np.ndarray, shape: tuple[int, ...] | None, axis: int) -> np.ndarray | None:

@@ -30,7 +30,7 @@ import tvm
 from tvm import relax, te, tirx
 from tvm.relax.expr_functor import mutator
 
-from .graph import Rewriter, constant, op_name, reshaped, rewrite_main, shape_of
+from .graph import Rewriter, constant, constant_of, op_name, reshaped, rewrite_main, shape_of
 
 _POINTS = {2: (0.0, 1.0, -1.0), 4: (0.0, 0.75, -0.75, 1.5, -1.5)}
 """Where polynomials are evaluated, beside infinity, by pixels of a tile's edge."""
@@ -176,7 +176,7 @@ class _UseWinograd(Rewriter):
         assert extents is not None
         tiles = extents[2] * extents[3] * extents[4]
         flat = self.emit(reshaped(spread, (extents[0] ** 2, tiles, extents[5])))
-        kernels = relax.const(transformed_weights(weight, tile), "float32")
+        kernels = constant_of(transformed_weights(weight, tile), "float32")
         products = self.emit(relax.op.matmul(flat, kernels))
         apart = (*extents[:5], shape[3])
         joined = self.emit(reshaped(products, apart))
