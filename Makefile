@@ -5,6 +5,9 @@ BIN    := $(VENV)/bin
 # Python compiles what it imports; pip would compile all of PyTorch first.
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
+# Where it is set, every process compiles TVM and torch anew, for six seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo check lint types test performance clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt

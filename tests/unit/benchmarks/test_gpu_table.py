@@ -11,7 +11,7 @@ from gpu_stages import Budget, Journal, Stage, advance
 
 from mschedx.hardware import host_target
 
-ARGUMENTS = argparse.Namespace(trials=4, tuners="heron,random", shared_kib=0)
+ARGUMENTS = argparse.Namespace(trials=4, tuners="heron,random", seeds="0,1", shared_kib=0)
 DEVICE = {"name": "Some GPU", "compute_capability": "8.0", "driver": "1", "cuda_runtime": "13"}
 
 
@@ -23,7 +23,7 @@ def table(tmp_path_factory):
         )
         patch.setattr(gpu_table, "_REPEATS", 2)
         folder = tmp_path_factory.mktemp("table")
-        yield gpu_table.Table(host_target(), 4, folder, ("heron", "random"))
+        yield gpu_table.Table(host_target(), 4, folder, ("heron", "random"), (0, 1))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -36,7 +36,8 @@ def test_a_torch_without_cuda_leaves_its_line_out():
 def test_tunes_times_and_writes(table, tmp_path, monkeypatch):
     journal = Journal(tmp_path / "j.jsonl")
     stage = Stage("table", table.keys(), 1, table.work)
-    assert stage.keys == ["small/4/heron", "small/4/random", "small/4/final:heron+random"]
+    runs = ["heron", "random", "heron@1", "random@1"]
+    assert stage.keys == [f"small/4/{run}" for run in (*runs, "final:" + "+".join(runs))]
     assert advance(stage, journal, Budget(300))
     monkeypatch.setattr(gpu, "RESULTS", tmp_path / "results")
     gpu._write_table(
@@ -53,7 +54,8 @@ def test_tunes_times_and_writes(table, tmp_path, monkeypatch):
     row = content["workloads"]["small"]
     assert row["heron"]["ok"]
     assert row["heron"]["trials"] == row["random"]["trials"] == 4
-    assert set(row["final"]["latency_s"]) >= {"heron", "random"}
+    assert set(row["final"]["latency_s"]) >= set(runs)
+    assert set(content["tuners"]) == {"heron", "random"}
     seconds, rate = (row["final"][key]["heron"] for key in ("latency_s", "tflops"))
     assert rate == pytest.approx(2 * 32**3 / seconds / 1e12, rel=0.1)
 
