@@ -2,9 +2,10 @@
 
 A search hands a model everything it has measured (`CostModel.learn`), asks whether it can tell
 anything yet (`ready`) and asks for scores (`score`). What only some models can do is a protocol of
-its own: say which decisions matter (`HasImportance`), score relaxed configs (`Differentiable`) with
-a smoothing that can be chosen (`Annealable`), read programs of which only the trace is known
-(`ReadsTraces`). How a model becomes a TVM object is `adapter`'s business.
+its own: say which decisions matter (`HasImportance`) and how well it ranks (`KnowsSkill`), score
+relaxed configs (`Differentiable`) with a smoothing that can be chosen (`Annealable`), read programs
+of which only the trace is known (`ReadsTraces`). How a model becomes a TVM object is `adapter`'s
+business.
 """
 
 from __future__ import annotations
@@ -98,6 +99,15 @@ class HasImportance(Protocol):
 
     def importance(self, task: Task, sketch: Sketch) -> FloatArray | None:
         """How much each decision matters: float64 [D], >= 0; None when not known (yet)."""
+        ...
+
+
+@runtime_checkable
+class KnowsSkill(Protocol):
+    """A cost model that knows how well it ranks before it has seen a task."""
+
+    def skill(self) -> float | None:
+        """Pairwise accuracy on tasks that it was not made from, in [0, 1]; None if not known."""
         ...
 
 

@@ -4,7 +4,8 @@ Drafting, every other round: a population evolves by the analytical model, and t
 yet measured are kept as drafts, some of every niche. Verifying, every round: drafts, fresh samples
 and the fastest points so far evolve once by the learned model, and the batch is picked from all of
 them. Until the learned model knows anything, the best drafts are measured. How many drafts there
-are is decided by how the analytical model ranks what has been measured.
+are is decided by how the analytical model ranks what has been measured, and so is how much of its
+opinion counts when verifying (`blend`).
 
 References
 ----------
@@ -25,6 +26,7 @@ from mschedx.cost.adapter import TVMCostModel
 from mschedx.cost.base import CostModel, checked_model
 
 from .base import logger
+from .blend import Blend, BlendedScorer
 from .draft_quality import DraftQuality
 from .history import History
 from .mutation import Mutation
@@ -74,6 +76,9 @@ class DraftVerifyConfig:
         Rank correlation below which drafting stops and samples take the drafts' places.
     pool : int
         Most points to score in a round when scoring means materialising (TVM's models).
+    blend : bool
+        Whether the draft's opinion counts when verifying too, as far as it has ranked what was
+        measured better than the learned model did (`blend`).
     """
 
     population: int = 1536
@@ -92,6 +97,7 @@ class DraftVerifyConfig:
     least_trials: int = 24
     least_correlation: float = 0.0
     pool: int = 256
+    blend: bool = True
 
     def __post_init__(self) -> None:
         for name in ("population", "drafts", "refresh", "parents", "batch", "least_trials", "pool"):
@@ -114,7 +120,7 @@ class DraftVerifyConfig:
     @classmethod
     def as_published(cls) -> DraftVerifyConfig:
         """The paper's search: as many drafts always, from samples alone, the best of any niche."""
-        return cls(batch=10, seeded=False, niche_share=1.0, adapt=False)
+        return cls(batch=10, seeded=False, niche_share=1.0, adapt=False, blend=False)
 
 
 class DraftThenVerify:
@@ -137,6 +143,7 @@ class DraftThenVerify:
         self._drafts: Scored | None = None
         self._niches: Niches | None = None
         self._quota = config.drafts
+        self._blend = Blend()
 
     def propose(
         self,
@@ -157,14 +164,18 @@ class DraftThenVerify:
             self._begun, self._due = space.begun, True
         samples = space.sample(config.population, rng)
         drafts = self._current(space, samples, history, rng).untried(history.tried)
+        verifier = self._verifier(space, history, scorer)
         if scorer.ready:
-            found = self._verified(drafts.points, samples, space, history, scorer, rng)
+            found = self._verified(drafts.points, samples, space, history, verifier, rng)
             found = found.untried(history.tried)
         else:
             found = self._spread(drafts, space, 2 * count)
         found = found.filled(count, space, history.tried, rng)
         order = EpsilonGreedy(config.epsilon)(found.scores, count, rng)
-        return found.points.take(order[: 2 * count])
+        chosen = found.points.take(order[: 2 * count])
+        if isinstance(verifier, BlendedScorer):
+            self._blend.expect(chosen, verifier)
+        return chosen
 
     # Drafting.
 
@@ -242,6 +253,18 @@ class DraftThenVerify:
         return round(self.config.elite_share * self.config.population)
 
     # Verifying.
+
+    def _verifier(self, space: SketchSet, history: History, scorer: Scorer) -> Scorer:
+        """What verifies: the learned model, blended with the draft where that is asked for."""
+        if not self.config.blend:
+            return scorer
+        self._blend.observe(history)
+        draft = ArrayScorer(self._model, space)
+        if not (scorer.ready and draft.ready):
+            return scorer
+        if len(history):
+            draft.learn(history)
+        return self._blend.scorer(draft, scorer)
 
     def _verified(
         self,

@@ -17,6 +17,7 @@ from mschedx.cost.base import (
     CostModel,
     Differentiable,
     HasImportance,
+    KnowsSkill,
     Measured,
     checked_scores,
 )
@@ -45,6 +46,10 @@ class Scorer(Protocol):
 
     def score(self, points: Points) -> FloatArray:
         """Predict points [n]: float64 [n], finite, higher is better."""
+        ...
+
+    def skill(self) -> float | None:
+        """Pairwise accuracy known of the model before anything is measured; None if it is not."""
         ...
 
     def importance(self) -> FloatArray | None:
@@ -128,6 +133,9 @@ class ArrayScorer:
             scores[order] = checked_scores(raw, len(points), type(self._model).__name__)
         return scores
 
+    def skill(self) -> float | None:
+        return self._model.skill() if isinstance(self._model, KnowsSkill) else None
+
     def importance(self) -> FloatArray | None:
         if not isinstance(self._model, HasImportance):
             return None
@@ -197,6 +205,9 @@ class CandidateScorer:
             scores[alive] = checked_scores(raw, len(alive), "behind cost_model=")
         return scores
 
+    def skill(self) -> float | None:
+        return None
+
     def importance(self) -> FloatArray | None:
         return None
 
@@ -218,6 +229,9 @@ class NoScorer:
 
     def score(self, points: Points) -> FloatArray:
         return np.ones(len(points))
+
+    def skill(self) -> float | None:
+        return None
 
     def importance(self) -> FloatArray | None:
         return None

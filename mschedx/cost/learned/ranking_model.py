@@ -106,6 +106,10 @@ class RankingModel(ABC, Generic[Config]):
     def make(self, generator: torch.Generator) -> RankingNetwork:
         """Make a network whose initial weights come from ``generator`` alone."""
 
+    def skill(self) -> float | None:
+        """Pairwise accuracy on tasks that the weights have not seen, if their card says so."""
+        return self.card.metrics.get("pairwise accuracy")
+
     def score(self, task: Task, asked: Sequence[tuple[Sketch, IntArray]]) -> FloatArray:
         del task
         if self.network is None:

@@ -1,6 +1,7 @@
 """Draft, then verify: pruner.md section 8, facts 8 and 9."""
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from first_guess import FirstGuess, guess
 from toy import ToySketch
 
 from mschedx.search.base import Materializer, TaskSearch
+from mschedx.search.blend import share as share_of_model
 from mschedx.search.draft_verify import DraftThenVerify, DraftVerify, DraftVerifyConfig
 from mschedx.search.history import History
 from mschedx.search.mutation import Mutation
@@ -15,7 +17,11 @@ from mschedx.search.points import SketchSet
 from mschedx.search.scoring import ArrayScorer
 
 PUBLISHED = DraftVerifyConfig.as_published()
-SMALL = DraftVerifyConfig(population=64, drafts=24, parents=16, batch=8, niche_share=0.5)
+SMALL = DraftVerifyConfig(
+    population=64, drafts=24, parents=16, batch=8, niche_share=0.5, blend=False
+)
+
+BLENDED = replace(SMALL, blend=True)
 
 
 class Learned(FirstGuess):
@@ -142,6 +148,43 @@ def test_before_anything_is_learnt_the_best_drafts_are_measured():
     assert passes == []
     by_chance = guess(rounds.space.sample(2000, np.random.default_rng(1)).configs)
     assert guess(found.configs[:9]).min() > np.quantile(by_chance, 0.95)
+
+
+def test_the_verifier_shares_its_say_with_a_draft_that_ranks_better():
+    """A verifier that prefers what is slow, and a draft that is right."""
+    best = {}
+    for blend in (True, False):
+        rounds = Rounds(replace(BLENDED, blend=blend))
+        rounds.verifier.sign = -1.0
+        for _ in range(4):
+            rounds()
+        found, _, _ = rounds()
+        best[blend] = np.median(latency(found.take(np.arange(8))))
+    assert best[True] < best[False]
+
+
+def test_a_verifier_that_ranks_better_takes_over_from_the_draft():
+    rounds = Rounds(replace(BLENDED, adapt=False, epsilon=0.5), FirstGuess(-1.0))
+    for _ in range(30):
+        rounds()
+    draft, model = rounds.search._blend.skills
+    assert draft.accuracy < 0.3 < 0.7 < model.accuracy
+    assert share_of_model(draft, model) == 1
+
+
+def test_a_draft_that_says_nothing_has_no_share_in_verifying():
+    rounds = Rounds(BLENDED, Learned())
+    for _ in range(2):
+        found, _, _ = rounds()
+    assert len(found) >= 8
+    assert rounds.search._verifier(rounds.space, rounds.history, rounds.scorer) is rounds.scorer
+
+
+def test_as_published_the_learned_model_alone_verifies():
+    rounds = Rounds(PUBLISHED)
+    rounds()
+    rounds()
+    assert rounds.search._verifier(rounds.space, rounds.history, rounds.scorer) is rounds.scorer
 
 
 def test_niches_keep_both_sketches_among_the_drafts():
