@@ -60,7 +60,10 @@ def plain(value: Any) -> Any:
         return round(float(value.value), 6)
     if isinstance(value, float):
         return round(value, 6)
-    if isinstance(value, (str, bytes, bool, int)) or value is None:
+    if isinstance(value, bool):
+        # Records hold 0 and 1.
+        return int(value)
+    if isinstance(value, (str, bytes, int)) or value is None:
         return value
     if isinstance(value, dict) or hasattr(value, "items"):
         return tuple(sorted((str(plain(k)), plain(v)) for k, v in value.items()))

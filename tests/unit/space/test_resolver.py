@@ -59,6 +59,21 @@ def test_traces_as_files_keep_them_lead_to_the_same(found):
     assert resolver.resolve_records(odd).sketch.tolist() == [-1, -1, -1]
 
 
+def test_traces_as_tvm_writes_them_lead_to_the_same(found, tmp_path):
+    """It writes booleans as 0 and 1."""
+    wanted = drawn(found, each=1)
+    database = ms.database.JSONDatabase(work_dir=str(tmp_path))
+    workload = database.commit_workload(found[0].design.mod)
+    for _, _, trace in wanted:
+        record = ms.database.TuningRecord(trace, workload, [1.0], target(), [])
+        database.commit_tuning_record(record)
+    lines = (tmp_path / "database_tuning_record.json").read_text().splitlines()
+    resolved = Resolver(found).resolve_records([json.loads(line)[1][0] for line in lines])
+    assert resolved.sketch.tolist() == [s for s, _, _ in wanted]
+    for (_, config, _), read in zip(wanted, resolved.configs):
+        assert np.array_equal(config, read)
+
+
 def cut(instructions):
     """Without the last instruction before the postprocs."""
     end = next(i for i, inst in enumerate(instructions) if inst[0] == "EnterPostproc")
