@@ -3,7 +3,8 @@
 A *search* is an algorithm on arrays: asked for points worth measuring, it answers from what has
 been measured and a scorer. `TaskSearch` surrounds it with what every search needs: programs are
 never measured twice (structural hash), candidates that cannot be materialised are replaced until
-the batch is full, a run of T trials proposes exactly T unless the space runs out, and earlier
+the batch is full, those that would take long to compile (`build_effort`) wait until there are no
+others, a run of T trials proposes exactly T unless the space runs out, and earlier
 records of the same workload count as measured.
 
 Who calls what, once per round: `TaskSearch.next_batch` → `Scorer.learn` → `Search.propose` →
@@ -23,6 +24,7 @@ import numpy as np
 
 from mschedx.space.errors import InvalidSchedule
 
+from .build_effort import BuildEffort
 from .history import History
 from .points import FloatArray, Points, SketchSet
 from .scoring import Scorer
@@ -172,6 +174,7 @@ class TaskSearch:
         self._left, self._batch = trials, batch
         self._programs = set(programs)
         self._first = space.empty() if first is None else first
+        self._effort, self._held_back = BuildEffort(space), space.empty()
         self._in_flight: list[Candidate] = []
         self._learnt = 0
         self._begun = False
@@ -194,8 +197,12 @@ class TaskSearch:
         self._begun = True
         while len(batch) < wanted and idle < _PATIENCE:
             missing = wanted - len(batch)
-            points = self._next_points(missing)
-            found = self._admit(points, missing)
+            points = self._given(missing)
+            if len(points):
+                found = self._admit(points, missing)
+            else:
+                points = self._proposed(missing)
+                found = self._admit(self._without_great_effort(points), missing)
             batch.extend(found)
             if found or self.space.grow():
                 idle = 0
@@ -203,6 +210,8 @@ class TaskSearch:
                 idle += 1
             else:
                 break
+        if not batch:
+            batch = self._of_held_back(wanted)
         self.materialize.forget()
         self._left -= len(batch)
         self._in_flight = batch
@@ -230,14 +239,38 @@ class TaskSearch:
             self.scorer.learn(self.history)
             self._learnt = len(self.history)
 
-    def _next_points(self, count: int) -> Points:
-        """What to measure first, then what the search proposes."""
+    def _given(self, count: int) -> Points:
+        """The next of what is to be measured first."""
         waiting = self._first.distinct(self.history.tried)
-        if len(waiting):
-            order = np.arange(len(waiting))
-            self._first = waiting.take(order[count:])
-            return waiting.take(order[:count])
+        order = np.arange(len(waiting))
+        self._first = waiting.take(order[count:])
+        return waiting.take(order[:count])
+
+    def _proposed(self, count: int) -> Points:
         return self._search.propose(count, self.space, self.history, self.scorer, self._rng)
+
+    def _without_great_effort(self, points: Points) -> Points:
+        """Hold back the points [n] that take long to compile; the others, in order."""
+        great = self._effort.is_great(points)
+        if great.any():
+            if not len(self._held_back):
+                logger.info(
+                    "task %s: programs that LLVM would be busy with for long are held back",
+                    self.space.task.name,
+                )
+            held = points.take(great)
+            self._held_back = Points.concatenate([self._held_back, held])
+            self.history.tried.update(held.codes())
+        return points.take(~great)
+
+    def _of_held_back(self, count: int) -> list[Candidate]:
+        """What was held back, least effort first, where there is nothing else."""
+        order = np.argsort(self._effort.of(self._held_back), kind="stable")
+        waiting = self._held_back.take(order)
+        batch = self._admit(waiting, count)
+        admitted = {code for candidate in batch for code in candidate.point.codes()}
+        self._held_back = waiting.distinct(admitted)
+        return batch
 
     def _admit(self, points: Points, missing: int) -> list[Candidate]:
         """Materialise points in order until ``missing`` new programs are found."""

@@ -94,6 +94,11 @@ class Sketch:
         # Where they were asked for before; otherwise the analysis finds them among its own replays.
         return analyse(self.design, loops=self.__dict__.get("_constant_loops"))
 
+    @property
+    def is_analysed(self) -> bool:
+        """Whether quantities and statements are known, so that asking for them costs nothing."""
+        return self._given is not None or "analysis" in self.__dict__
+
     @cached_property
     def task(self) -> Task:
         """The workload and target this is a sketch of."""
