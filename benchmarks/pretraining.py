@@ -3,6 +3,7 @@
     python benchmarks/pretraining.py collect --output cpu.jsonl [--seed 2] [--trials 96]
     python benchmarks/pretraining.py crossvalidate cpu.jsonl ...
     python benchmarks/pretraining.py train cpu.jsonl ... --output cpu.safetensors
+    python benchmarks/pretraining.py skill other.jsonl ...
 
 The shapes are drawn at random, odd sizes among them; none is one of those that
 ``benchmarks/pruner.py`` judges. Collecting goes on where it was cut short.
@@ -19,10 +20,13 @@ from pruner import JUDGED
 from mschedx.bench.collect import collect
 from mschedx.bench.pretrain import OpenedTask, fitted, new_model, open_task, pretrain
 from mschedx.cost.consensus import WEIGHT
-from mschedx.cost.learned.metrics import rank_correlation
+from mschedx.cost.learned.metrics import pairwise_accuracy, rank_correlation
+from mschedx.cost.learned.pam import PAMModel
+from mschedx.cost.learned.shipped import weights_path
 from mschedx.cost.psa import PSAModel
 from mschedx.hardware import host_target
 from mschedx.record.dataset import read_datasets
+from mschedx.search.blend import Scale
 from mschedx.workloads import Workload
 
 EPOCHS = 40
@@ -169,6 +173,25 @@ def crossvalidate(paths: list[str], models: list[str], epochs: int, folds: int =
         )
 
 
+def skills(paths: list[str]) -> None:
+    """Print how PSA, the shipped model and their blend rank tasks, which it has not seen."""
+    model = PAMModel()
+    model.load(weights_path("cpu"))
+    rows: dict[str, list[list[float]]] = {}
+    for one in open_all(paths):
+        psa, learned = np.exp(one.prior), one.task.scores(model)
+        blend = Scale.of(psa)(psa) + Scale.of(learned)(learned)
+        for name, score in (("PSA", psa), ("the model", learned), ("both", blend)):
+            pairs = pairwise_accuracy(one.latency_s, score)
+            rows.setdefault(name, []).append([pairs, *best_of_first(score, one.latency_s)])
+    for name, table in rows.items():
+        pairs, *best = np.array(table).T
+        mean = " ".join(f"{np.exp(np.log(k).mean()):.3f}" for k in best)
+        print(
+            f"{name}: {len(table)} tasks, pairs {pairs.mean():.3f}, best of the first {KS} {mean}"
+        )
+
+
 def best_of_first(score: np.ndarray, latency_s: np.ndarray) -> list[float]:
     """The best latency over that of the best of the first k, for every k of `KS`."""
     order = np.argsort(-score, kind="stable")
@@ -192,7 +215,12 @@ def main() -> None:
     training = actions.add_parser("train")
     training.add_argument("datasets", nargs="+")
     training.add_argument("--output", required=True)
+    judging = actions.add_parser("skill")
+    judging.add_argument("datasets", nargs="+")
     arguments = parser.parse_args()
+    if arguments.action == "skill":
+        skills(arguments.datasets)
+        return
     if arguments.action == "collect":
         collect(
             training_workloads(arguments.seed),

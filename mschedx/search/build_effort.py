@@ -1,10 +1,9 @@
 """Points that LLVM would be busy with for tens of seconds, known before they are built.
 
 A search that likes large tiles finds them by the dozen in TVM's CPU space, where vectors run along
-the columns of the result whatever the operands: of 90 random configs of a product with transposed
-operand 2 take more than 3 s to compile, of 84 that gradients led to 48 are among them or their
-like. None is fast: the block that LLVM is busy with does not fit the registers. `TaskSearch` holds
-them back until the space has no others.
+the columns of the result whatever the operands: tiles of 64 rows by 64 columns of which every
+vector is gathered, in one block. None that was measured was fast, for no register holds them.
+`TaskSearch` holds them back until the space has no others.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ from .points import BoolArray, FloatArray, Points, SketchSet
 if TYPE_CHECKING:
     from mschedx.space.sketch import Sketch
 
-MOST_EFFORT = 4096.0
-"""Gathered lanes (`gathered_lanes`) above which a point is held back."""
+MOST_EFFORT = 16384.0
+"""Gathered lanes (`gathered_lanes`) above which a point is held back (docs/findings.md)."""
 
 
 class BuildEffort:

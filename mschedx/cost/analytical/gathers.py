@@ -1,13 +1,15 @@
-"""What keeps LLVM busy: vectors whose lanes are not neighbours, unrolled into one block.
+"""What keeps LLVM busy: gathered vectors of several registers, unrolled into one block.
 
 A vector of lanes that are rows apart is loaded element by element and put together; unrolled, that
 is a block of as many loads, insertions and shuffles, over which LLVM's passes take more than
 linear time. A vector of several registers costs each of them again for every lane, hence::
 
-    effort = Σ accesses  unrolled iterations · lanes · ⌈lanes / lanes of a register⌉²
+    effort = Σ accesses  unrolled iterations · lanes · (lanes / lanes of a register)²
 
-Loops inside of that of the lanes (the blocks of a dot product of bytes) make other code; they are
-not counted. Measured against CPU seconds of compiling in ``docs/findings.md``.
+over accesses of more than one register. Vectors of one are not counted: they take as long in some
+programs, and are the fastest there are in others. Neither are loops inside of that of the lanes
+(the blocks of a dot product of bytes), which make other code. Measured against CPU seconds of
+compiling in ``docs/findings.md``.
 """
 
 from __future__ import annotations
@@ -43,9 +45,9 @@ def gathered_lanes(program: ProgramAt, vector_bytes: int) -> FloatArray:
         iterations = unrolled_iterations(view)
         innermost = view.extents[position + 1 :].prod(axis=0) == 1
         for access in view.accesses:
-            lanes = np.where(_is_gathered(access, position) & innermost, view.lanes, 0.0)
-            registers = np.ceil(lanes * access.access.element_bytes / vector_bytes)
-            effort = effort + iterations * lanes * registers**2
+            registers = np.ceil(view.lanes * access.access.element_bytes / vector_bytes)
+            counts = _is_gathered(access, position) & innermost & (registers > 1)
+            effort = effort + np.where(counts, iterations * view.lanes * registers**2, 0.0)
     return effort
 
 
