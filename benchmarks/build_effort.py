@@ -26,7 +26,9 @@ from mschedx.workloads import Workload
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("workloads", nargs="+", help="operator:sizes, such as gemm_nt:512x512x512")
     parser.add_argument("--random", type=int, default=50)
     parser.add_argument("--great", type=int, default=10, help="more, above the limit of effort")
