@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from first_guess import FirstGuess
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy import ToySketch
 
@@ -38,6 +38,7 @@ def scorer(says, space, accuracy=None):
     return ArrayScorer(Told(says, accuracy), space)
 
 
+@settings(deadline=None)
 @given(accuracies, accuracies)
 def test_weights_are_shares_and_the_better_opinion_has_the_greater(draft, model):
     found = share(Skill(draft, 1), Skill(model, 1))
@@ -47,6 +48,7 @@ def test_weights_are_shares_and_the_better_opinion_has_the_greater(draft, model)
     assert found == pytest.approx(1 - share(Skill(model, 1), Skill(draft, 1)))
 
 
+@settings(deadline=None)
 @given(st.floats(0.51, 0.99))
 def test_a_perfect_opinion_takes_over_and_one_that_knows_nothing_is_left_out(other):
     assert share(Skill(other, 1), Skill(1.0, 1)) == 1
@@ -116,6 +118,7 @@ def test_what_makes_no_sense_is_refused(make, message):
         make()
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(-1000, 1000), min_size=2, max_size=30), st.floats(0.1, 10))
 def test_a_scale_keeps_the_order_and_forgets_units(values, factor):
     scores = np.array(values) / 8
