@@ -71,8 +71,8 @@ class Dimension:
         larger = [one for one in self.sizes if one > size]
         if not pads:
             raise ValueError(
-                f"expected a size of {self.name} among {_listed(self.sizes)}, got {size}; this "
-                "network computes something else when it is padded: tune that size too"
+                f"expected a size of {self.name} among {_listed(self.sizes)}, got {size}, which is "
+                "not padded to a larger one: tune that size too"
             )
         if not larger or size < 1:
             raise ValueError(
