@@ -133,6 +133,13 @@ class Scale:
         values = _logarithms(scores) if self.by_factors else scores
         return (values - self.centre) / self.width
 
+    def relaxed(self, scores: torch.Tensor) -> torch.Tensor:
+        """Standardise scores [n] that have gradients."""
+        if not self.width:
+            return scores * 0
+        values = scores.clamp(min=np.finfo(float).tiny).log() if self.by_factors else scores
+        return (values - self.centre) / self.width
+
 
 def _logarithms(scores: FloatArray) -> FloatArray:
     return np.log(np.maximum(scores, np.finfo(float).tiny))
@@ -142,7 +149,7 @@ class BlendedScorer:
     """Both opinions at once; a `Scorer`.
 
     The first points that are scored set both scales: a search scores its pool first, then children
-    of it.
+    of it, or what lies down the slope from it.
 
     Parameters
     ----------
@@ -185,12 +192,18 @@ class BlendedScorer:
 
     @property
     def differentiable(self) -> bool:
-        return False
+        return self._draft.differentiable and self._model.differentiable
 
     def relaxed_score(
         self, sketch: int, configs: torch.Tensor, width: float | None = None
     ) -> torch.Tensor:
-        raise TypeError("expected a scorer with gradients, got two opinions that are standardised")
+        """Score relaxed configs of a sketch, once points have been scored."""
+        if self._scales is None:
+            raise RuntimeError("expected points to be scored before relaxed ones: they set scales")
+        of_draft, of_model = self._scales
+        drafted = of_draft.relaxed(self._draft.relaxed_score(sketch, configs, width))
+        learned = of_model.relaxed(self._model.relaxed_score(sketch, configs, width))
+        return (1 - self.share) * drafted + self.share * learned
 
 
 class Blend:

@@ -53,6 +53,9 @@ class DescentConfig:
         Most combinations of choices (unrolling, …) that are tried of a config, >= 1.
     epsilon : float
         Share of a batch that is random, in [0, 1] (0).
+    blend : bool
+        Whether the draft's slope counts beside the model's, as far as it has ranked what was
+        measured better (`blend`); Felix has no draft.
     fallback : Fallback
         What to do with a cost model that has no gradients.
     batch : int, optional
@@ -79,6 +82,7 @@ class DescentConfig:
     nearby: int = 8
     choices: int = 16
     epsilon: float = 0.1
+    blend: bool = True
     fallback: Fallback = Fallback.ERROR
     batch: int | None = None
     pool: int = 256

@@ -5,7 +5,8 @@ an analytical draft, and random ones; each takes its best choices, which are enu
 down together (`descent`); (3) every point on the way is rounded to a valid config and scored
 exactly; (4) from the best of them one tile or choice at a time is changed for a nearby one while
 that improves the score, for the nearest config is not always the best near it; (5) the best are
-picked, but for a share of random ones. Until the model has learnt anything, the draft stands in.
+picked, but for a share of random ones. Until the model has learnt anything, the draft stands in;
+then both lead, each as far as it has ranked what was measured (`blend`).
 
 References
 ----------
@@ -27,6 +28,7 @@ from mschedx.cost.psa import PSAModel
 from mschedx.hardware import Hardware
 
 from .base import logger
+from .blend import Blend, BlendedScorer
 from .descent_config import DescentConfig, Fallback
 from .draft_verify import draft_model
 from .history import History
@@ -61,6 +63,7 @@ class Descent:
     def __init__(self, config: DescentConfig, draft: CostModel | None = None) -> None:
         self.config = config
         self._draft = draft
+        self._blend = Blend()
         self._niches: Niches | None = None
         self._regions: dict[int, RelaxedSketch] = {}
 
@@ -81,7 +84,7 @@ class Descent:
                 "scores alone"
             )
         draft = self._drafting(space, history)
-        guide = scorer if scorer.ready else draft
+        guide = self._guide(draft, history, scorer)
         if guide is None:
             return sample_new(count, space, history.tried, rng)
         if guide.differentiable:
@@ -96,7 +99,19 @@ class Descent:
         best = found.best(len(found)).points
         chosen = best.take(np.arange(min(count - by_chance, len(best))))
         lucky = sample_new(count - len(chosen), space, {*history.tried, *chosen.codes()}, rng)
-        return gather(chosen, lucky, best)
+        asked = gather(chosen, lucky, best)
+        if isinstance(guide, BlendedScorer):
+            self._blend.expect(asked.take(np.arange(min(len(asked), 2 * count))), guide)
+        return asked
+
+    def _guide(self, draft: Scorer | None, history: History, scorer: Scorer) -> Scorer | None:
+        """What to go down on: the model, and the draft's opinion as far as it has been worth it."""
+        if not scorer.ready:
+            return draft
+        if draft is None or not self.config.blend:
+            return scorer
+        self._blend.observe(history)
+        return self._blend.scorer(draft, scorer)
 
     def _drafting(self, space: SketchSet, history: History) -> Scorer | None:
         """The draft, which has learnt what was measured; None where it has nothing to say."""

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from first_guess import FirstGuess
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -207,3 +208,41 @@ def test_what_was_not_predicted_before_it_was_measured_does_not_count():
     history.add(space.sample(20, np.random.default_rng(0)), np.arange(1.0, 21.0))
     blend.observe(history)
     assert blend.skills == before
+
+
+class Sloped(Told):
+    """Says the same of relaxed configs, with slopes."""
+
+    def relaxed_score(self, task, sketch, configs):
+        return self.says(configs)
+
+
+@pytest.mark.parametrize("of_model", [0.0, 0.3, 1.0])
+def test_slopes_are_those_of_both(of_model):
+    space = SketchSet([ToySketch()])
+    points = space.sample(20, np.random.default_rng(0))
+    draft, model = (
+        ArrayScorer(Sloped(says), space)
+        for says in (lambda x: 2.0 ** (x[:, 0] / 8), lambda x: 3.0 - x[:, 0])
+    )
+    both = BlendedScorer(draft, model, of_model)
+    assert both.differentiable
+    assert not BlendedScorer(draft, scorer(first_column, space), of_model).differentiable
+    x = torch.tensor(points.configs, dtype=torch.float64, requires_grad=True)
+    with pytest.raises(RuntimeError, match="to be scored before relaxed"):
+        both.relaxed_score(0, x)
+    exact = both.score(points)
+    relaxed = both.relaxed_score(0, x)
+    np.testing.assert_allclose(relaxed.detach().numpy(), exact, atol=1e-12)
+    relaxed.sum().backward()
+    moved = x.detach().clone()
+    moved[:, 0] += 1e-4
+    slope = (both.relaxed_score(0, moved) - relaxed.detach()) / 1e-4
+    np.testing.assert_allclose(x.grad[:, 0].numpy(), slope.numpy(), rtol=1e-3, atol=1e-6)
+
+
+def test_an_opinion_without_a_width_has_no_slope():
+    scale = Scale.of(np.full(4, 7.0))
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    scale.relaxed(x).sum().backward()
+    assert (x.grad == 0).all()

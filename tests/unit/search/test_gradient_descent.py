@@ -408,6 +408,28 @@ def test_a_draft_offers_seeds_to_a_model_that_is_ready():
     assert (judge.score(seeds[0]) > np.quantile(samples, 0.95)).sum() >= 4
 
 
+def ends_at(truth, model, draft, blend, rounds=4):
+    """How good the last of some measured rounds is, by the truth: mean over the batch."""
+    space, _, scorer, history = setting(model=model)
+    judge, rng = ArrayScorer(truth, space), np.random.default_rng(0)
+    search = Descent(DescentConfig(n_steps=16, samples=64, epsilon=0, blend=blend), draft)
+    for _ in range(rounds):
+        batch = search.propose(8, space, history, scorer, rng).take(np.arange(8))
+        scores = judge.score(batch)
+        history.add(batch, np.exp(-scores / 10))
+    return scores.mean()
+
+
+def test_both_lead_each_as_far_as_it_has_ranked_what_was_measured():
+    truth, astray = (
+        Valley(np.array(goal)) for goal in ((4, 2, 2, 3, 1, 16, 16, 8), (1, 1, 16, 1, 8, 1, 1, 1))
+    )
+    misled = ends_at(truth, model=astray, draft=truth, blend=False)
+    assert ends_at(truth, model=astray, draft=truth, blend=True) > misled + 1
+    # And the other way round: the model, of which nothing is known at first, takes over.
+    assert ends_at(truth, model=truth, draft=astray, blend=True) > misled + 1
+
+
 def test_a_device_that_is_not_known_is_sampled_and_it_is_said(caplog, monkeypatch):
     from mschedx.cost.psa import PSAModel
     from mschedx.hardware import Hardware
