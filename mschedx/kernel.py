@@ -157,7 +157,7 @@ class Kernel:
             )
         if tensor.is_contiguous() and tensor.data_ptr() % parameter.alignment == 0:
             return tensor, None
-        if _is_torch(arg):
+        if is_torch(arg):
             return _from_torch(_plain(arg))
         if tensor.is_contiguous():
             copy = empty(parameter.shape, parameter.dtype, tensor.device)
@@ -217,10 +217,11 @@ def _dtype_of(array: Any) -> str:
     return name.removeprefix("torch.")
 
 
-def _is_torch(array: Any) -> bool:
+def is_torch(array: Any) -> bool:
+    """Whether it is a tensor of torch; torch is not imported to find out."""
     return type(array).__module__.partition(".")[0] == "torch"
 
 
 def _plain(array: Any) -> Any:
     """Leave out what torch knows about gradients."""
-    return array.detach() if _is_torch(array) else array
+    return array.detach() if is_torch(array) else array

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import tvm
 
+from mschedx.kernel import is_torch
+
 from .compiled import CompiledNetwork
 from .dimensions import Dimension, Shapes
 
@@ -127,7 +129,7 @@ def _padded(tensor: Any, shape: Sequence[int]) -> Any:
         return tensor
     if isinstance(tensor, np.ndarray):
         return np.pad(tensor, [(0, more) for more in missing])
-    if _is_torch(tensor):
+    if is_torch(tensor):
         filled = tensor.new_zeros(tuple(shape))
         filled[tuple(slice(have) for have in tensor.shape)] = tensor
         return filled
@@ -140,10 +142,6 @@ def _cut(tensor: Any, shape: Sequence[int]) -> Any:
     place = tuple(slice(extent) for extent in shape)
     if isinstance(tensor, np.ndarray):
         return np.ascontiguousarray(tensor[place]).reshape(shape)
-    if _is_torch(tensor):
+    if is_torch(tensor):
         return tensor[place].contiguous()
     return tvm.runtime.tensor(np.ascontiguousarray(tensor.numpy()[place]), tensor.device)
-
-
-def _is_torch(array: Any) -> bool:
-    return type(array).__module__.partition(".")[0] == "torch"

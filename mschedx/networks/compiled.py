@@ -11,7 +11,7 @@ from tvm import relax
 from tvm.runtime import Tensor
 
 from mschedx import compat
-from mschedx.kernel import Kernel, Parameter
+from mschedx.kernel import Kernel, Parameter, is_torch
 
 from .machines import flat, machine_of
 from .signature import Signature
@@ -104,7 +104,7 @@ def _like(given: Any, output: Tensor) -> Any:
     """An output as what the caller works with."""
     if isinstance(given, np.ndarray):
         return output.numpy()
-    if type(given).__module__.partition(".")[0] == "torch":
+    if is_torch(given):
         import torch
 
         return torch.from_dlpack(output)

@@ -105,9 +105,9 @@ def parse_buckets(buckets: Mapping[str, Iterable[int]]) -> dict[str, tuple[int, 
     found = {}
     for name, sizes in buckets.items():
         named_dimensions(name)
-        given = list(sizes)
+        given: list[Any] = list(sizes) if isinstance(sizes, Iterable) else []
         if not given or not all(isinstance(one, int) and one > 0 for one in given):
-            raise ValueError(f"expected positive sizes for {name}, got {given}")
+            raise ValueError(f"expected positive sizes for {name}, as (1, 8), got {sizes!r}")
         found[name] = tuple(sorted(set(given)))
     return found
 

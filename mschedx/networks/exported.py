@@ -82,6 +82,13 @@ def _exported_dynamic(
         raise NetworkError(
             f"expected inputs of the network among {', '.join(names)}, got {', '.join(unknown)}"
         )
+    for name, axes in dynamic.items():
+        rank = names[name].dim() if isinstance(names[name], torch.Tensor) else 0
+        if max(axes) >= rank:
+            what = f"a tensor of {rank} axes" if rank else "no tensor by itself"
+            raise NetworkError(
+                f"expected {name}[{max(axes)}] to be a size of a tensor, {name} is {what}"
+            )
     shapes = {name: dict(dynamic[name]) if name in dynamic else None for name in names}
     values = {name: _widened(value, shapes[name] or {}) for name, value in names.items()}
     args = tuple(values[name] for name in list(names)[: len(args)])
@@ -132,7 +139,10 @@ def _require_pure(exported: Any) -> None:
 
 
 def _of_tensors(exported: Any, tensors: list[Any], signature: Signature) -> Any:
-    """The same program without arguments that are no tensors, which TVM's importer refuses."""
+    """The same program without arguments that are no tensors, which TVM's importer refuses.
+
+    Sizes that are dynamic in it stay so.
+    """
     import torch
 
     if not signature.constants:
@@ -147,8 +157,24 @@ def _of_tensors(exported: Any, tensors: list[Any], signature: Signature) -> Any:
             args, kwargs = _unflattened(exported, signature, list(given))
             return self.whole(*args, **kwargs)
 
+    inputs = set(exported.graph_signature.user_inputs)
+    values = {node.name: node.meta.get("val") for node in exported.graph.nodes}
+    found = {
+        name: {
+            axis: torch.export.Dim.DYNAMIC
+            for axis, extent in enumerate(value.shape)
+            if isinstance(extent, torch.SymInt)
+        }
+        for name, value in values.items()
+        if name in inputs and isinstance(value, torch.Tensor)
+    }
+    # Torch names inputs after parameters; they keep the names that users know.
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    parameters = [inspect.Parameter(name, kind) for name in ("self", *found)]
+    setattr(OfTensors.forward, "__signature__", inspect.Signature(parameters))  # noqa: B010
+    given = tuple(_widened(tensor, axes) for tensor, axes in zip(tensors, found.values()))
     with torch.no_grad(), quiet_export():
-        return torch.export.export(OfTensors(), tuple(tensors))
+        return torch.export.export(OfTensors(), given, dynamic_shapes=found)
 
 
 def _unflattened(exported: Any, signature: Signature, tensors: list[Any]) -> Any:

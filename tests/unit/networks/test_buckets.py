@@ -32,6 +32,13 @@ class Twice(torch.nn.Module):
         return torch.cat([x + 1, y], 0), y * 2
 
 
+class Scaled(torch.nn.Module):
+    """A number among the arguments, and any number of tensors."""
+
+    def forward(self, x, k=2, *more):
+        return x * k
+
+
 def dynamic(model, inputs, **shapes):
     return torch.export.export(model, inputs, dynamic_shapes=shapes)
 
@@ -173,11 +180,16 @@ def test_what_cannot_be_asked_for():
         tune_buckets(model, inputs)
     with pytest.raises(ValueError, match=r"as input\[axis\]"):
         tune_buckets(model, inputs, {"x": (1, 2)})
-    for sizes in ((), (0, 4), (2.5,)):
+    for sizes in ((), (0, 4), (2.5,), 4, "48"):
         with pytest.raises(ValueError, match=r"positive sizes for x\[0\]"):
             tune_buckets(model, inputs, {"x[0]": sizes})
     with pytest.raises(NetworkError, match="inputs of the network among x, got z"):
         tune_buckets(model, inputs, {"z[0]": (1, 2)})
+    with pytest.raises(NetworkError, match=r"x\[2\] to be a size of a tensor, x is a tensor of 2"):
+        tune_buckets(model, inputs, {"x[2]": (1, 2)})
+    for name in ("k", "more"):
+        with pytest.raises(NetworkError, match=f"{name} is no tensor by itself"):
+            tune_buckets(Scaled().eval(), (*inputs, 2, inputs[0]), {f"{name}[0]": (1, 2)})
     with pytest.raises(NetworkError, match=r"x\[1\] of any size"):
         tune_buckets(model, inputs, {"x[1]": (8, 16)})
     with pytest.raises(TypeError, match="no fix_shapes"):
@@ -204,6 +216,19 @@ def test_programs_whose_dimensions_are_not_as_asked():
     with pytest.raises(NetworkError, match="are one size of the network"):
         tune_buckets(program, None, {"x[0]": (2,), "mask[0]": (2,), "x[1]": (4,)})
     with pytest.raises(DynamicShape, match="tune_buckets"):
+        mschedx.tune_model(program)
+
+
+def test_arguments_that_are_no_tensors_do_not_fix_the_sizes():
+    model, example = Scaled().eval(), {"x": torch.randn(1, 8), "k": 3}
+    found = tune_buckets(model, example, {"x[0]": (2, 4)}, **untuned())
+    x = torch.randn(3, 8)
+    torch.testing.assert_close(found.compile()(x=x, k=3), x * 3)
+    rows = torch.export.Dim("rows")
+    program = torch.export.export(
+        model, (torch.randn(4, 8), 3), dynamic_shapes={"x": {0: rows}, "k": None}
+    )
+    with pytest.raises(DynamicShape, match=r"x\[0\] ="):
         mschedx.tune_model(program)
 
 
