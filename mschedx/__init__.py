@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mschedx.networks import NetworkResult as NetworkResult
     from mschedx.networks import tune_buckets as tune_buckets
     from mschedx.networks import tune_model as tune_model
+    from mschedx.networks import tune_parts as tune_parts
     from mschedx.peak import calibrate as calibrate
     from mschedx.ranking import rank as rank
     from mschedx.search import ConstrainedEvolution as ConstrainedEvolution
@@ -44,6 +45,7 @@ _HOMES = {
     "tune": "tuning",
     "tune_buckets": "networks",
     "tune_model": "networks",
+    "tune_parts": "networks",
 }
 _PACKAGES = ("cost", "measure", "models", "search", "space")
 

@@ -80,6 +80,12 @@ def _add_tune_model(subcommands: Subcommands) -> None:
         metavar="INPUT[AXIS]=SIZES",
         help="tune for several sizes, as 'x[0]=1,8,32'; once for each dynamic dimension",
     )
+    tune.add_argument(
+        "--unsupported",
+        choices=("stop", "torch"),
+        default="stop",
+        help="operators that TVM cannot import: stop (default), or leave them to torch",
+    )
     tune.add_argument("--no-prepack", action="store_true", help="weights stay as they lie")
     tune.add_argument("--exact", action="store_true", help="no rewrites that round more")
     tune.add_argument(

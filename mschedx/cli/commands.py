@@ -95,10 +95,9 @@ def tune(args: argparse.Namespace) -> int:
 
 def tune_model(args: argparse.Namespace) -> int:
     """Tune a network from a file or a factory."""
-    from mschedx.networks.command import tune_buckets_from_command, tune_from_command
+    from mschedx.networks.command import tune_from_command
 
-    tuned = tune_buckets_from_command if args.bucket else tune_from_command
-    result = tuned(args)
+    result = tune_from_command(args)
     return INTERRUPTED if result.interrupted else 0
 
 

@@ -5,6 +5,7 @@ from .buckets import BucketsResult, tune_buckets
 from .choices import Choice, Origin
 from .compiled import CompiledNetwork
 from .errors import DynamicShape, NetworkError, UnsupportedOperators
+from .parts import CompiledParts, PartsResult, tune_parts
 from .profile import Operator, Profile
 from .result import NetworkResult
 from .tasks import NetworkTask
@@ -15,14 +16,17 @@ __all__ = [
     "Choice",
     "CompiledBuckets",
     "CompiledNetwork",
+    "CompiledParts",
     "DynamicShape",
     "NetworkError",
     "NetworkResult",
     "NetworkTask",
     "Operator",
     "Origin",
+    "PartsResult",
     "Profile",
     "UnsupportedOperators",
     "tune_buckets",
     "tune_model",
+    "tune_parts",
 ]

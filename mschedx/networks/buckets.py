@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,13 +14,13 @@ import tvm
 from tvm.runtime import device_from_target
 from tvm.target import Target
 
-from mschedx.inputs import check_seconds
 from mschedx.kernel import Parameter
 from mschedx.report.progress import format_seconds
 from mschedx.report.result_text import result_text
 
 from .bucketed import Buckets, CompiledBuckets
 from .checking import Check, compare_outputs, random_arrays, relative_tolerance
+from .deadline import Deadline
 from .dimensions import Dimension, Shapes, dimensions_of, named_dimensions, parse_buckets
 from .exported import is_module
 from .importing import Network, read_network
@@ -159,7 +158,7 @@ def tune_buckets(
             "fewer sizes, or call tune_buckets for some at a time, with one work_dir"
         )
     results: dict[tuple[int, ...], NetworkResult] = {}
-    deadline = _Deadline(tuning.pop("timeout_s", None))
+    deadline = Deadline(tuning.pop("timeout_s", None))
     for done, sizes in enumerate(combinations):
         fixed = network.fixed(made.by_symbol(sizes))
         timeout_s = deadline.share(len(combinations) - done)
@@ -172,18 +171,6 @@ def tune_buckets(
     if pad:
         return replace(found, pads=dict.fromkeys(asked, True))
     return _tried(found, network, int(tuning.get("seed", 0)))
-
-
-class _Deadline:
-    """Seconds for everything, shared by what is still to do."""
-
-    def __init__(self, timeout_s: float | None) -> None:
-        check_seconds("timeout_s", timeout_s)
-        self._end = None if timeout_s is None else time.monotonic() + timeout_s
-
-    def share(self, left: int) -> float | None:
-        """Seconds for the next of so many."""
-        return None if self._end is None else max(0.001, (self._end - time.monotonic()) / left)
 
 
 def _read(model: Any, example_inputs: Any, asked: Mapping[str, Sequence[int]]) -> Network:

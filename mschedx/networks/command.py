@@ -12,12 +12,25 @@ from typing import Any
 
 from .buckets import BucketsResult, tune_buckets
 from .errors import NetworkError
+from .parts import PartsResult, tune_parts
 from .result import NetworkResult
 from .tuning import tune_model
 
 
-def tune_from_command(args: argparse.Namespace) -> NetworkResult:
-    """Tune what the command line names, and print what was found."""
+def tune_from_command(
+    args: argparse.Namespace,
+) -> NetworkResult | BucketsResult | PartsResult:
+    """Tune what the command line names, and print what was found.
+
+    Raises
+    ------
+    ValueError
+        For options that do not go together.
+    """
+    if args.bucket:
+        return _tune_buckets(args)
+    if args.unsupported == "torch":
+        return _tune_parts(args)
     model, inputs = network_of(args.model, args.input)
     result = tune_model(model, inputs, args.target, fix_shapes=args.fix_shapes, **_options(args))
     print(describe(result))
@@ -28,16 +41,12 @@ def tune_from_command(args: argparse.Namespace) -> NetworkResult:
     return result
 
 
-def tune_buckets_from_command(args: argparse.Namespace) -> BucketsResult:
-    """Tune what the command line names for several sizes, and print what was found.
-
-    Raises
-    ------
-    ValueError
-        For buckets that are no ``INPUT[AXIS]=SIZES``, and options that are for one size.
-    """
+def _tune_buckets(args: argparse.Namespace) -> BucketsResult:
+    """Tune for several sizes."""
     if args.fix_shapes or args.profile:
         raise ValueError("--bucket goes with neither --fix-shapes nor --profile: leave one out")
+    if args.unsupported == "torch":
+        raise ValueError("--bucket does not go with --unsupported torch: leave one out")
     buckets: dict[str, tuple[int, ...]] = {}
     for text in args.bucket:
         name, _, sizes = text.rpartition("=")
@@ -52,6 +61,19 @@ def tune_buckets_from_command(args: argparse.Namespace) -> BucketsResult:
     print(result)
     if args.export is not None:
         print("\n".join(str(path) for path in result.export(args.export).values()))
+    return result
+
+
+def _tune_parts(args: argparse.Namespace) -> PartsResult | NetworkResult:
+    """Tune around what is left to torch."""
+    if args.export is not None or args.profile:
+        raise ValueError(
+            "--unsupported torch goes with neither --export nor --profile, since no library of "
+            "TVM's holds what torch runs: leave one out"
+        )
+    model, inputs = network_of(args.model, args.input)
+    result = tune_parts(model, inputs, args.target, fix_shapes=args.fix_shapes, **_options(args))
+    print(describe(result) if isinstance(result, NetworkResult) else result)
     return result
 
 

@@ -50,8 +50,8 @@ class UnsupportedOperators(NetworkError):
         self.operators = tuple(operators)
         listed = ", ".join(operators) or "(not named)"
         instead = instead or (
-            "use torch.compile(model, backend='mschedx'), which leaves them to torch and tunes the "
-            "parts of the graph around them"
+            "leave them to torch: mschedx.tune_parts and torch.compile(model, backend='mschedx') "
+            "tune the parts of the network around them"
         )
         self.reason = f"TVM cannot import the operators {listed} of this network"
         if why:

@@ -6,7 +6,7 @@ import inspect
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import tvm
@@ -14,6 +14,45 @@ import tvm
 from .errors import NetworkError, UnsupportedOperators
 from .importing import Network, as_call
 from .signature import Signature
+
+
+@dataclass(frozen=True)
+class Program:
+    """A network as torch exports it, before TVM sees it.
+
+    Parameters
+    ----------
+    exported : torch.export.ExportedProgram
+        With the arguments of the original.
+    tensors : list
+        The example inputs that are tensors, in the order of the graph.
+    signature, reference, changed, name
+        As of `Network`.
+    """
+
+    exported: Any
+    tensors: list[Any]
+    signature: Signature
+    reference: Callable[[list[Any]], list[Any]]
+    changed: Callable[[], list[str]]
+    name: str
+
+    def of_tensors(self) -> Any:
+        """The same program without arguments that are no tensors, which TVM's importer refuses."""
+        return _of_tensors(self.exported, self.tensors, self.signature)
+
+    def network(self) -> Network:
+        """Translate it to Relax.
+
+        Raises
+        ------
+        UnsupportedOperators
+            With their names.
+        NetworkError
+            For programs that write to their inputs.
+        """
+        mod = to_relax(self.of_tensors())
+        return Network(mod, self.signature, self.tensors, self.reference, self.changed, self.name)
 
 
 def is_exported(model: Any) -> bool:
@@ -29,10 +68,10 @@ def is_module(model: Any) -> bool:
     )
 
 
-def read_torch(
+def export_module(
     model: Any, example_inputs: Any, dynamic: Mapping[str, Mapping[int, Any]] | None = None
-) -> Network:
-    """Export a module for its example inputs and import it.
+) -> Program:
+    """Export a module for its example inputs.
 
     Parameters
     ----------
@@ -45,7 +84,7 @@ def read_torch(
     ------
     NetworkError
         For a module in training mode, missing inputs, sizes that are to be dynamic and cannot be,
-        and what `read_exported` refuses.
+        and what `program_of` refuses.
     """
     import torch
 
@@ -65,7 +104,7 @@ def read_torch(
             exported = _exported_dynamic(model, args, kwargs, dynamic)
         else:
             exported = torch.export.export(model, args, kwargs)
-    found = read_exported(exported, example_inputs)
+    found = program_of(exported, example_inputs)
     weights = dict(model.state_dict(keep_vars=True))
     return replace(found, changed=_watch(weights), name=type(model).__name__)
 
@@ -110,21 +149,18 @@ def _widened(value: Any, axes: Mapping[int, Any]) -> Any:
     return value
 
 
-def read_exported(exported: Any, example_inputs: Any = None) -> Network:
-    """Import an exported program.
+def program_of(exported: Any, example_inputs: Any = None) -> Program:
+    """Find out how an exported program is called.
 
     Raises
     ------
-    UnsupportedOperators
-        With their names.
     NetworkError
-        For outputs that are no tensors, and programs that write to their inputs.
+        For outputs that are no tensors.
     """
     tensors, signature = _signature(exported, example_inputs)
-    mod = to_relax(_of_tensors(exported, tensors, signature))
     weights = {**dict(exported.named_parameters()), **dict(exported.named_buffers())}
     reference = _reference(exported, signature)
-    return Network(mod, signature, tensors, reference, _watch(weights), "exported")
+    return Program(exported, tensors, signature, reference, _watch(weights), "exported")
 
 
 def _require_pure(exported: Any) -> None:
@@ -139,10 +175,7 @@ def _require_pure(exported: Any) -> None:
 
 
 def _of_tensors(exported: Any, tensors: list[Any], signature: Signature) -> Any:
-    """The same program without arguments that are no tensors, which TVM's importer refuses.
-
-    Sizes that are dynamic in it stay so.
-    """
+    """Leave out arguments that are no tensors; sizes that are dynamic stay so."""
     import torch
 
     if not signature.constants:

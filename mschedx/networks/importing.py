@@ -123,12 +123,12 @@ def read_network(
         from .onnx import import_proto
 
         return _relax(import_proto(model), example_inputs, "onnx")
-    from .exported import is_exported, is_module, read_exported, read_torch
+    from .exported import export_module, is_exported, is_module, program_of
 
     if is_exported(model):
-        return read_exported(model, example_inputs)
+        return program_of(model, example_inputs).network()
     if is_module(model):
-        return read_torch(model, example_inputs, dynamic)
+        return export_module(model, example_inputs, dynamic).network()
     raise TypeError(
         "expected a torch.nn.Module, an ExportedProgram, a Relax IRModule, or the path of an ONNX "
         f"file, got {type(model).__name__}"

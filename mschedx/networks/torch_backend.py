@@ -15,7 +15,6 @@ import threading
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ import torch
 from mschedx.measure.failures import MachineTrouble
 
 from .errors import UnsupportedOperators, first_line
-from .torch_parts import Frozen, cut, replace_parts
+from .torch_parts import Frozen, about_parts, assemble, cut, to_tune
 from .tuning import tune_model
 
 _KNOWN = (
@@ -216,14 +215,16 @@ class _Dispatch:
             The one given, where no part is tuned.
         """
         parts = cut(module, tensors, error.operators)
-        count = replace_parts(parts, tensors, partial(self._or_torch, "a part", self._tuned))
-        if not count:
+        made = {
+            name: self._or_torch("a part", self._tuned, part, given)
+            for name, (part, given) in to_tune(parts, tensors).items()
+        }
+        tuned = {name: function for name, function in made.items() if function is not None}
+        if not tuned:
             raise error
-        self._warn(
-            f"the operators {', '.join(error.operators)} are left to torch, for TVM cannot import "
-            f"them; what is around them is tuned, in {count} part" + "s" * (count != 1)
-        )
-        return parts.whole
+        whole = assemble(parts, tuned)
+        self._warn(about_parts(error.operators, len(tuned)))
+        return whole
 
     def _leave(self, what: str, graph: torch.fx.GraphModule, why: Exception | str) -> None:
         if isinstance(why, UnsupportedOperators):

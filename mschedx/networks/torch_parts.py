@@ -10,7 +10,7 @@ order. Operators on complex numbers, which TVM has not, are torch's as well::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,8 +55,8 @@ def cut(module: torch.nn.Module, inputs: Sequence[torch.Tensor], unknown: Collec
     assert isinstance(graph, torch.fx.GraphModule)
     levels = _levels(graph.graph, unknown)
     whole = split_module(graph, module, lambda node: levels.get(node, 0))
-    names = [str(node.target) for node in whole.graph.nodes if node.op == "call_module"]
-    ours = {name: int(name.removeprefix("submod_")) % 2 == 0 for name in names}
+    names = _renamed(whole)
+    ours = {name: int(name.removeprefix("part_")) % 2 == 0 for name in names}
     return Parts(
         whole,
         tuple(name for name in names if ours[name]),
@@ -64,28 +64,36 @@ def cut(module: torch.nn.Module, inputs: Sequence[torch.Tensor], unknown: Collec
     )
 
 
-def replace_parts(
-    parts: Parts,
-    inputs: Sequence[torch.Tensor],
-    make: Callable[[Frozen, tuple[torch.Tensor, ...]], Callable[..., Any] | None],
-) -> int:
-    """Put what `make` returns for a part and its inputs in the place of every part for TVM.
+def _renamed(whole: torch.fx.GraphModule) -> list[str]:
+    """Call the submodules parts, and name them in the order of their calls."""
+    names = []
+    for node in whole.graph.find_nodes(op="call_module", sort=True):
+        given = str(node.target)
+        node.target = given.replace("submod", "part")
+        whole.add_submodule(node.target, whole.get_submodule(given))
+        whole.delete_submodule(given)
+        names.append(node.target)
+    whole.recompile()
+    return names
+
+
+def to_tune(
+    parts: Parts, inputs: Sequence[torch.Tensor]
+) -> dict[str, tuple[Frozen, tuple[torch.Tensor, ...]]]:
+    """Give every part for TVM as a module, its weights buffers of it, and what it is called with.
+
+    A part that reads numbers is left out: they may be others at the next call.
 
     Parameters
     ----------
     parts : Parts
-        Its `whole` is changed in place.
     inputs : sequence of tensor
         What the whole is called with.
-    make : callable
-        Is given a part as a module, its weights buffers of it, and the tensors that it is called
-        with; returns a function of such tensors, or None to leave the part to torch. A part that
-        reads numbers is torch's without asking: they may be others at the next call.
 
     Returns
     -------
-    int
-        How many parts were replaced.
+    dict
+        Names, in the order of the calls.
     """
     arguments: dict[str, tuple[Any, ...]] = {}
 
@@ -96,25 +104,69 @@ def replace_parts(
 
     with torch.no_grad():
         Recorder(parts.whole).run(*inputs)
-    count = 0
+    found = {}
     for node in parts.whole.graph.find_nodes(op="call_module", sort=True):
         name = str(node.target)
-        if name not in parts.for_tvm:
-            continue
-        fixed = [isinstance(arg, torch.fx.Node) and arg.op == "get_attr" for arg in node.args]
-        args = arguments[name]
-        if not all(isinstance(arg, torch.Tensor) for arg in args):
-            continue
-        part = parts.whole.get_submodule(name)
-        assert isinstance(part, torch.fx.GraphModule)
-        frozen = Frozen(part, fixed, args).eval()
-        made = make(frozen, tuple(arg for arg, weight in zip(args, fixed) if not weight))
-        if made is not None:
-            setattr(parts.whole, name, _Called(made))
-            node.args = tuple(arg for arg, weight in zip(node.args, fixed) if not weight)
-            count += 1
-    parts.whole.recompile()
-    return count
+        args, fixed = arguments[name], _are_weights(node)
+        if name in parts.for_tvm and all(isinstance(arg, torch.Tensor) for arg in args):
+            part = parts.whole.get_submodule(name)
+            assert isinstance(part, torch.fx.GraphModule)
+            given = tuple(arg for arg, weight in zip(args, fixed) if not weight)
+            found[name] = Frozen(part, fixed, args).eval(), given
+    return found
+
+
+def assemble(
+    parts: Parts, functions: Mapping[str, Callable[..., Any]]
+) -> Callable[..., tuple[Any, ...]]:
+    """Put functions in the place of some parts; `parts` stay as they are.
+
+    Parameters
+    ----------
+    parts : Parts
+    functions : mapping of str to callable
+        Names of parts to functions of what they are called with but for weights, as `to_tune` gives
+        it.
+
+    Returns
+    -------
+    callable
+        The whole, as a function of its input tensors.
+    """
+    graph = torch.fx.Graph()
+    graph.output(graph.graph_copy(parts.whole.graph, {}))
+    for node in graph.find_nodes(op="call_module", sort=True):
+        if node.target in functions:
+            weights = _are_weights(node)
+            node.args = tuple(arg for arg, weight in zip(node.args, weights) if not weight)
+    for node in graph.find_nodes(op="get_attr"):
+        if not node.users:
+            graph.erase_node(node)
+    root: dict[str, Any] = {}
+    for node in graph.nodes:
+        if node.op in ("call_module", "get_attr"):
+            name = str(node.target)
+            made = functions.get(name)
+            root[name] = _attribute(parts.whole, name) if made is None else _Called(made)
+    return torch.fx.GraphModule(root, graph)
+
+
+def _are_weights(node: torch.fx.Node) -> list[bool]:
+    return [isinstance(arg, torch.fx.Node) and arg.op == "get_attr" for arg in node.args]
+
+
+def _attribute(module: torch.nn.Module, name: str) -> Any:
+    """An attribute by its dotted name."""
+    place, _, last = name.rpartition(".")
+    return getattr(module.get_submodule(place), last)
+
+
+def about_parts(operators: Collection[str], count: int) -> str:
+    """Say which operators are torch's, and in how many parts the rest is tuned."""
+    return (
+        f"the operators {', '.join(operators)} are left to torch, for TVM cannot import them; what "
+        f"is around them is tuned, in {count} part" + "s" * (count != 1)
+    )
 
 
 class Frozen(torch.nn.Module):

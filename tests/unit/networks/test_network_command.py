@@ -23,6 +23,9 @@ def factory(tmp_path):
     path.write_text(
         "import torch\n"
         "def both():\n    return torch.nn.Linear(8, 4).eval(), (torch.rand(3, 8),)\n"
+        "class Bessel(torch.nn.Module):\n"
+        "    def forward(self, x):\n        return torch.special.i0(x.relu() + 1)\n"
+        "def unknown():\n    return Bessel().eval(), (torch.rand(3, 8),)\n"
         "def alone():\n    return torch.nn.Linear(8, 4).eval()\n"
         "number = 3\n"
     )
@@ -115,8 +118,19 @@ def test_several_sizes_are_tuned_and_exported(factory, tmp_path, capsys):
         (["--bucket", "input[0]=2,x"], "INPUT[AXIS]=SIZES"),
         (["--bucket", "input[0]=2", "--profile"], "--profile"),
         (["--bucket", "rows=2"], "input[axis]"),
+        (["--bucket", "input[0]=2", "--unsupported", "torch"], "--unsupported torch"),
+        (["--unsupported", "torch", "--profile"], "--profile"),
+        (["--unsupported", "torch", "--export", "net.so"], "--export"),
     ],
 )
-def test_buckets_that_cannot_be_read(more, said, factory, capsys):
+def test_options_that_cannot_be_read(more, said, factory, capsys):
     assert cli.main(["tune-model", f"{factory}:both", *more]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_operators_that_tvm_does_not_know_stop_it_or_are_left_to_torch(factory, capsys):
+    args = ["tune-model", f"{factory}:unknown", "--trials-per-task", "0", "--quiet"]
+    assert cli.main(args) == 2
+    assert "i0.default" in capsys.readouterr().err
+    assert cli.main([*args, "--unsupported", "torch"]) == 0
+    assert "PartsResult: Bessel, 1 parts tuned, output checked" in capsys.readouterr().out

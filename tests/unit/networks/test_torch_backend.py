@@ -142,7 +142,7 @@ def test_a_part_that_cannot_be_tuned_is_torchs_too(monkeypatch):
     assert "a part of 2 operators beginning with permute" in str(said[0].message)
 
 
-@pytest.mark.parametrize("step", ["cut", "replace_parts"])
+@pytest.mark.parametrize("step", ["cut", "to_tune", "assemble"])
 def test_a_graph_that_cannot_be_cut_is_torchs(monkeypatch, step):
     def fail(*_):
         raise AssertionError("no such cut")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mschedx.networks.torch_parts import cut, replace_parts
+from mschedx.networks.torch_parts import assemble, cut, to_tune
 
 
 def operators(module):
@@ -55,17 +55,22 @@ def test_complex_numbers_are_torchs():
 
 
 def test_parts_are_replaced_with_what_is_made_for_their_arguments():
-    x, made = torch.rand(3, 4) - 0.5, []
+    x = torch.rand(3, 4) - 0.5
     parts = cut(Between().eval(), [x], {"i0.default"})
     torch.testing.assert_close(parts.whole(x), (Between()(x),))
+    found = to_tune(parts, [x])
+    assert [len(given) for _, given in found.values()] == [1, 3]
+    calls = []
 
-    def make(part, inputs):
-        made.append([tuple(value.shape) for value in inputs])
-        return (lambda *args: part(*args)) if len(made) == 1 else None
+    def first(*args):
+        calls.append([tuple(arg.shape) for arg in args])
+        return found["part_0"][0](*args)
 
-    assert replace_parts(parts, [x], make) == 1
-    assert [len(shapes) for shapes in made] == [1, 3]
+    whole = assemble(parts, {"part_0": first})
+    torch.testing.assert_close(whole(x), (Between()(x),))
+    assert calls == [[(3, 4)]]
     torch.testing.assert_close(parts.whole(x), (Between()(x),))
+    assert len(calls) == 1
 
 
 def test_what_is_made_of_weights_goes_with_its_reader():
@@ -77,9 +82,12 @@ def test_what_is_made_of_weights_goes_with_its_reader():
         def forward(self, x):
             return torch.special.i0(x) @ self.weight.T
 
-    parts, given = cut(Weighted().eval(), [torch.rand(3, 4)], {"i0.default"}), []
-    replace_parts(parts, [torch.rand(3, 4)], lambda part, inputs: given.append(len(inputs)))
-    assert given == [1]
+    x, model = torch.rand(3, 4), Weighted().eval()
+    parts = cut(model, [x], {"i0.default"})
+    ((name, (part, given)),) = to_tune(parts, [x]).items()
+    assert len(given) == 1
+    with torch.no_grad():
+        torch.testing.assert_close(assemble(parts, {name: part})(x), (model(x),))
 
 
 class Weighted(torch.nn.Module):
@@ -106,19 +114,16 @@ class Shared(Weighted):
 
 @pytest.mark.parametrize("kind", [Split, Shared])
 def test_every_part_makes_of_weights_what_it_reads(kind):
-    model, x, given = kind().eval(), torch.rand(3, 4), []
-    expected = model(x)
+    model, x = kind().eval(), torch.rand(3, 4)
     parts = cut(model, [x], {"i0.default"})
-
-    def make(part, inputs):
-        given.append([tuple(value.shape) for value in inputs])
-        return part
-
-    assert replace_parts(parts, [x], make) == 2
-    assert given == [[(3, 4)], [(3, 4)]]
-    torch.testing.assert_close(
-        parts.whole(x), expected if isinstance(expected, tuple) else (expected,)
-    )
+    found = to_tune(parts, [x])
+    assert [[one.shape for one in given] for _, given in found.values()] == [[(3, 4)], [(3, 4)]]
+    whole = assemble(parts, {name: part for name, (part, _) in found.items()})
+    with torch.no_grad():
+        expected = model(x)
+        torch.testing.assert_close(
+            whole(x), expected if isinstance(expected, tuple) else (expected,)
+        )
 
 
 def test_parts_share_random_numbers():
@@ -138,13 +143,8 @@ def test_parts_that_read_numbers_are_torchs():
         def forward(self, x):
             return x.relu() * x.sum().item()
 
-    x, given = torch.rand(3, 4), []
+    x = torch.rand(3, 4)
     parts = cut(Scaled().eval(), [x], {"_local_scalar_dense.default"})
-
-    def make(part, inputs):
-        given.append(len(inputs))
-        return part
-
-    assert replace_parts(parts, [x], make) == 1
-    assert given == [1]
-    torch.testing.assert_close(parts.whole(2 * x), (Scaled()(2 * x),))
+    ((name, (part, given)),) = to_tune(parts, [x]).items()
+    assert len(given) == 1
+    torch.testing.assert_close(assemble(parts, {name: part})(2 * x), (Scaled()(2 * x),))

@@ -1,0 +1,318 @@
+"""``tune_parts``: a network with operators that TVM does not know, tuned around them."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mschedx.kernel import Parameter, is_torch
+from mschedx.report.progress import format_seconds
+from mschedx.report.result_text import result_text
+
+from .checking import Check, compare_outputs, relative_tolerance
+from .deadline import Deadline
+from .errors import DynamicShape, NetworkError, UnsupportedOperators
+from .importing import import_network, sizes_of_examples
+from .result import NetworkResult
+from .signature import Signature
+from .tuning import tune_model
+
+if TYPE_CHECKING:
+    from .exported import Program
+    from .torch_parts import Parts
+
+
+class CompiledParts:
+    """A network as a function of torch tensors or NumPy arrays, some of its operators torch's.
+
+    Outputs are of the first input's kind. Gradients are not computed.
+
+    Parameters
+    ----------
+    whole : callable
+        From torch tensors to a flat sequence of such.
+    signature : Signature
+    """
+
+    def __init__(self, whole: Any, signature: Signature) -> None:
+        self.signature = signature
+        self._whole = whole
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the network.
+
+        Raises
+        ------
+        TypeError
+            For other arguments, another dtype, or what is no array.
+        ValueError
+            For another shape than it was tuned for, or a tensor on another device.
+        """
+        return self.signature.unflatten(self.outputs(self.signature.tensors(args, kwargs)))
+
+    def outputs(self, tensors: list[Any]) -> list[Any]:
+        """Run the network on the tensors of a call; its outputs as a flat list."""
+        import torch
+
+        given = [_checked(one, kind) for one, kind in zip(tensors, self.signature.inputs)]
+        with torch.no_grad():
+            found = list(self._whole(*given))
+        as_arrays = bool(tensors) and isinstance(tensors[0], np.ndarray)
+        return [one.numpy() for one in found] if as_arrays else found
+
+
+def _checked(value: Any, expected: Parameter) -> Any:
+    """An input as a tensor of torch."""
+    import torch
+
+    if not (is_torch(value) or isinstance(value, np.ndarray)):
+        raise TypeError(f"expected {expected}; got {type(value).__name__}, no tensor of torch")
+    tensor = torch.as_tensor(value)
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    if dtype != expected.dtype:
+        raise TypeError(f"expected {expected}; got {dtype}")
+    if tuple(tensor.shape) != expected.shape:
+        raise ValueError(f"expected {expected}; got {list(tensor.shape)}")
+    return tensor
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class PartsResult:
+    """What tuning the parts of a network found.
+
+    Attributes
+    ----------
+    results : dict of str to NetworkResult
+        The parts that are tuned, in the order of their calls.
+    operators : tuple of str
+        What is left to torch because TVM cannot import it.
+    verified : bool
+        Whether the outputs for the example inputs were compared with torch's and found right.
+    max_error, tolerance : float
+        Largest difference of an output, and the largest allowed; NaN where nothing was compared.
+    notes : tuple of str
+        Parts that are left to torch, and why; what else was found.
+    """
+
+    name: str
+    results: dict[str, NetworkResult]
+    operators: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    verified: bool = False
+    max_error: float = math.nan
+    tolerance: float = math.nan
+    parts: Parts = field(repr=False)
+    signature: Signature = field(repr=False)
+
+    @property
+    def latency_s(self) -> float:
+        """Sum over the tuned parts, seconds; what torch runs is not in it."""
+        return sum(result.latency_s for result in self.results.values())
+
+    @property
+    def measured(self) -> int:
+        """Trials that this call measured."""
+        return sum(result.measured for result in self.results.values())
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C ended it: parts that were not reached are torch's then."""
+        return any(result.interrupted for result in self.results.values())
+
+    def __repr__(self) -> str:
+        facts = {
+            name: f"{format_seconds(result.latency_s)} in {len(result.tasks)} tasks"
+            for name, result in self.results.items()
+        }
+        facts["by torch"] = ", ".join(self.operators)
+        facts["trials"] = f"{self.measured} measured"
+        said = "checked" if self.verified else "not checked"
+        found = f"{self.name}, {len(self.results)} parts tuned, output {said}"
+        return result_text("PartsResult", found, facts, self.notes)
+
+    def compile(self, cores: int | None = None) -> CompiledParts:
+        """Give the network as a function, called as the network itself is.
+
+        Parameters
+        ----------
+        cores : int, optional
+            That kernels use; all of this process when None. Torch has its own number.
+        """
+        from .torch_parts import assemble
+
+        compiled = {name: result.compile(cores) for name, result in self.results.items()}
+        return CompiledParts(assemble(self.parts, compiled), self.signature)
+
+
+def tune_parts(
+    model: Any, example_inputs: Any = None, target: Any = None, **tuning: Any
+) -> PartsResult | NetworkResult:
+    """Tune a network around the operators that TVM cannot import, which torch goes on running.
+
+    The network is cut at these operators and each part between them is tuned like a network, all in
+    one work_dir. The whole is compared with torch's for the example inputs.
+
+    Parameters
+    ----------
+    model : nn.Module or ExportedProgram
+    example_inputs : tensor, tuple or dict, optional
+        As `tune_model` takes them. An ``nn.Module`` needs them.
+    target : Target | dict | str, optional
+        This machine when None.
+    tuning
+        What else `tune_model` takes; ``timeout_s`` is shared by all parts.
+
+    Returns
+    -------
+    PartsResult or NetworkResult
+        The latter, of `tune_model`, where TVM knows all operators.
+
+    Raises
+    ------
+    TypeError
+        For a network that is not torch's: nothing could run what TVM cannot import.
+    UnsupportedOperators
+        Where torch's operators leave no part to tune, or the importer does not name what it misses.
+    NetworkError, ValueError
+        As `tune_model`.
+
+    Examples
+    --------
+    >>> found = mschedx.tune_parts(model, (x,), work_dir="nets")
+    >>> found.operators
+    ('_fft_c2r.default', '_fft_r2c.default')
+    >>> fast = found.compile()
+    >>> fast(x).shape
+    torch.Size([1, 64])
+    """
+    program = _program(model, example_inputs)
+    fix_shapes = bool(tuning.pop("fix_shapes", False))
+    try:
+        network = program.network()
+    except UnsupportedOperators as error:
+        if not error.operators:
+            raise
+        unknown = error
+    else:
+        imported = network.fixed(sizes_of_examples(network.mod, network.tensors, fix_shapes))
+        return tune_model(imported, None, target, **tuning)
+    if not fix_shapes:
+        _require_constant_shapes(program)
+    return _around(program, unknown, target, tuning)
+
+
+def _program(model: Any, example_inputs: Any) -> Program:
+    from .exported import export_module, is_exported, is_module, program_of
+
+    if is_exported(model):
+        return program_of(model, example_inputs)
+    if is_module(model):
+        return export_module(model, example_inputs)
+    raise TypeError(
+        "expected a torch.nn.Module or an ExportedProgram, since torch runs what TVM cannot "
+        f"import, got {type(model).__name__}"
+    )
+
+
+def _require_constant_shapes(program: Program) -> None:
+    """Refuse symbolic sizes: parts are cut for the example inputs'."""
+    said = [
+        f"{name}[{axis}] = {extent}"
+        for name, shape in _input_shapes(program).items()
+        for axis, extent in enumerate(shape)
+        if not isinstance(extent, int)
+    ]
+    if said:
+        raise DynamicShape(said)
+
+
+def _around(
+    program: Program, unknown: UnsupportedOperators, target: Any, tuning: dict[str, Any]
+) -> PartsResult:
+    """Cut, tune the parts, and compare the whole."""
+    from .torch_parts import about_parts, cut, to_tune
+
+    tensors = program.tensors
+    parts = cut(program.of_tensors().module(), tensors, unknown.operators)
+    results, notes = _tuned(program.name, to_tune(parts, tensors), target, tuning)
+    if not results:
+        raise unknown
+    found = PartsResult(
+        name=program.name,
+        results=results,
+        operators=unknown.operators,
+        notes=(about_parts(unknown.operators, len(results)), *notes),
+        parts=parts,
+        signature=replace(program.signature, inputs=_parameters(program)),
+    )
+    if found.interrupted or not tuning.get("verify", True):
+        return found
+    check = _check(found, program)
+    if check.wrong:
+        found = replace(
+            found, notes=(*found.notes, f"the network's output is not torch's: {check.reason}")
+        )
+    return replace(
+        found,
+        verified=check.done and not check.wrong,
+        max_error=check.max_error,
+        tolerance=check.tolerance,
+    )
+
+
+def _tuned(
+    name: str, modules: Mapping[str, tuple[Any, Any]], target: Any, tuning: dict[str, Any]
+) -> tuple[dict[str, NetworkResult], list[str]]:
+    """Tune every part, in one work_dir; a line on each that is left to torch."""
+    options = dict(tuning)
+    deadline = Deadline(options.pop("timeout_s", None))
+    if options.get("work_dir") is None:
+        options["work_dir"] = tempfile.mkdtemp(prefix="mschedx-")
+    results: dict[str, NetworkResult] = {}
+    notes = []
+    for done, (part, (module, given)) in enumerate(modules.items()):
+        try:
+            imported = replace(import_network(module, given), name=f"{name}, {part}")
+        except NetworkError as error:
+            notes.append(f"{part} is left to torch: {error}")
+            continue
+        timeout_s = deadline.share(len(modules) - done)
+        result = tune_model(imported, None, target, timeout_s=timeout_s, **options)
+        results[part] = result
+        notes += [f"{part}: {note}" for note in result.notes]
+        if result.interrupted:
+            notes.append("interrupted: the parts behind it are left to torch")
+            break
+    return results, notes
+
+
+def _parameters(program: Program) -> tuple[Parameter, ...]:
+    return tuple(
+        Parameter(name, str(one.dtype).removeprefix("torch."), tuple(one.shape), written=False)
+        for name, one in zip(_input_shapes(program), program.tensors)
+    )
+
+
+def _input_shapes(program: Program) -> dict[str, tuple[Any, ...]]:
+    """Shapes of the inputs that are tensors, as exported: extents may be symbolic."""
+    inputs = set(program.exported.graph_signature.user_inputs)
+    values = {
+        node.name: node.meta.get("val")
+        for node in program.exported.graph.nodes
+        if node.name in inputs
+    }
+    return {name: tuple(one.shape) for name, one in values.items() if hasattr(one, "shape")}
+
+
+def _check(found: PartsResult, program: Program) -> Check:
+    """Compare with torch on the example inputs: a factorisation may not take random ones."""
+    if next(iter(found.results.values())).target.kind.name != "llvm":
+        return Check.nothing()
+    outputs = [one.numpy() for one in found.compile().outputs(program.tensors)]
+    tasks = [choice.task for result in found.results.values() for choice in result.tasks]
+    return compare_outputs(outputs, program.reference(program.tensors), relative_tolerance(tasks))

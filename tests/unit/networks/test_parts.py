@@ -1,0 +1,159 @@
+"""Networks tuned around operators that TVM does not know."""
+
+import numpy as np
+import pytest
+import torch
+from stand_ins import Runner
+from tiny_networks import TARGET, quick, two
+
+from mschedx.networks import NetworkResult, PartsResult, tune_parts
+from mschedx.networks.errors import DynamicShape, UnsupportedOperators
+from mschedx.record.contents import read_contents
+
+
+class Spectrum(torch.nn.Module):
+    """A filter between two layers: complex numbers, which TVM has not."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = torch.nn.Linear(16, 16), torch.nn.Linear(16, 4)
+
+    def forward(self, x, gain=1.0, *, bias=None):
+        y = torch.relu(self.first(x))
+        y = torch.fft.irfft(torch.fft.rfft(y) * 2) * gain
+        y = y if bias is None else y + bias
+        return {"out": self.second(y), "sum": y.sum(-1)}
+
+
+class AllUnknown(torch.nn.Module):
+    def forward(self, x):
+        return torch.special.i0(x)
+
+
+@pytest.fixture(scope="module")
+def network():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Spectrum().eval(), torch.randn(3, 16), torch.randn(16)
+
+
+def untuned(**more):
+    return {"trials_per_task": 0, "progress": False, "target": TARGET, **more}
+
+
+@pytest.fixture(scope="module")
+def tuned(network):
+    model, x, bias = network
+    return tune_parts(model, {"x": x, "gain": 2.0, "bias": bias}, **untuned())
+
+
+def test_the_whole_computes_what_torch_does_and_is_called_as_it(network, tuned):
+    assert isinstance(tuned, PartsResult)
+    assert tuned.verified
+    assert tuned.max_error <= tuned.tolerance
+    assert tuned.operators == ("_fft_c2r.default", "_fft_r2c.default")
+    assert list(tuned.results) == ["part_0", "part_2"]
+    model, _, bias = network
+    other, fast = torch.randn(3, 16), tuned.compile(cores=1)
+    with torch.no_grad():
+        expected = model(other, 2.0, bias=bias)
+    outputs = fast(bias=bias, gain=2.0, x=other)
+    assert list(outputs) == ["out", "sum"]
+    torch.testing.assert_close(outputs, expected, atol=1e-4, rtol=1e-4)
+    arrays = fast(x=other.numpy(), gain=2.0, bias=bias.numpy())
+    np.testing.assert_array_equal(arrays["out"], outputs["out"].numpy())
+
+
+def test_parts_share_a_work_dir_and_resume(network, tmp_path):
+    model, x, _ = network
+    options = quick(trials_per_task=2, work_dir=tmp_path)
+    found = tune_parts(model, (x,), **options)
+    assert found.measured == len(read_contents(tmp_path).records) > 0
+    assert all(result.work_dir == tmp_path for result in found.results.values())
+    assert tune_parts(model, (x,), **options).measured == 0
+    assert "part_2" in repr(found)
+
+
+def test_a_part_that_was_not_reached_is_torchs(network, tmp_path):
+    model, x, _ = network
+    options = quick(Runner(interrupt_after=1), trials_per_task=4, work_dir=tmp_path)
+    found = tune_parts(model, (x,), **options)
+    assert found.interrupted
+    assert list(found.results) == ["part_0"]
+    assert any("left to torch" in note for note in found.notes)
+    torch.testing.assert_close(found.compile()(x), model(x), atol=1e-4, rtol=1e-4)
+
+
+def test_a_network_that_tvm_knows_is_tuned_as_one():
+    model, inputs = two()
+    found = tune_parts(model, inputs, **untuned())
+    assert isinstance(found, NetworkResult)
+    assert found.verified
+
+
+def test_an_exported_program_is_cut_as_well(network):
+    model, x, _ = network
+    found = tune_parts(torch.export.export(model, (x,)), **untuned())
+    assert found.verified
+    torch.testing.assert_close(found.compile()(x), model(x), atol=1e-4, rtol=1e-4)
+
+
+def test_sizes_that_are_dynamic_are_named_or_fixed(network):
+    model, x, _ = network
+    shapes = {"x": {0: torch.export.Dim.DYNAMIC}}
+    program = torch.export.export(model, (x,), dynamic_shapes=shapes)
+    with pytest.raises(DynamicShape, match=r"x\[0\]"):
+        tune_parts(program, **untuned())
+    found = tune_parts(program, (x,), fix_shapes=True, **untuned())
+    torch.testing.assert_close(found.compile()(x), model(x), atol=1e-4, rtol=1e-4)
+
+
+def test_an_output_that_is_not_torchs_is_said(network, monkeypatch):
+    model, x, _ = network
+    monkeypatch.setattr("mschedx.networks.parts.relative_tolerance", lambda tasks: -1.0)
+    found = tune_parts(model, (x,), **untuned())
+    assert not found.verified
+    assert any("not torch's" in note for note in found.notes)
+
+
+def test_nothing_is_compared_where_that_is_not_wanted(network):
+    model, x, _ = network
+    found = tune_parts(model, (x,), **untuned(verify=False))
+    assert not found.verified
+    assert np.isnan(found.max_error)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "said"),
+    [
+        ({"x": torch.zeros(2, 16)}, ValueError, r"x: float32 \[3, 16\]; got \[2, 16\]"),
+        ({"x": torch.zeros(3, 16, dtype=torch.float64)}, TypeError, "got float64"),
+        ({"x": "text"}, TypeError, "got str"),
+        ({"bias": None}, TypeError, r"bias: float32 \[16\]; got NoneType"),
+        ({"more": torch.zeros(3)}, TypeError, "takes x"),
+        ({"gain": 3.0}, ValueError, "was 2.0 when"),
+    ],
+)
+def test_calls_that_it_is_not_tuned_for(network, tuned, change, error, said):
+    _, x, bias = network
+    with pytest.raises(error, match=said):
+        tuned.compile()(**{"x": x, "gain": 2.0, "bias": bias, **change})
+
+
+def test_networks_that_have_no_parts(network):
+    model, x, _ = network
+    with pytest.raises(TypeError, match=r"torch\.nn\.Module or an ExportedProgram.*got str"):
+        tune_parts("net.onnx", (x,))
+    with pytest.raises(UnsupportedOperators, match=r"i0\.default"):
+        tune_parts(AllUnknown().eval(), (x,), **untuned())
+    with pytest.raises(ValueError, match="timeout_s"):
+        tune_parts(model, (x,), **untuned(timeout_s=-1))
+    with pytest.raises(ValueError, match="example_inputs"):
+        tune_parts(model, **untuned())
+
+
+def test_seconds_are_shared_by_the_parts(network, tmp_path):
+    model, x, _ = network
+    options = quick(Runner(sleep_s=0.2), trials_per_task=64, timeout_s=2, work_dir=tmp_path)
+    found = tune_parts(model, (x,), **options)
+    assert all(result.timed_out for result in found.results.values())
