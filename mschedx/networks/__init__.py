@@ -4,8 +4,9 @@ from .bucketed import CompiledBuckets
 from .buckets import BucketsResult, tune_buckets
 from .choices import Choice, Origin
 from .compiled import CompiledNetwork
+from .compiled_parts import CompiledParts
 from .errors import DynamicShape, NetworkError, UnsupportedOperators
-from .parts import CompiledParts, PartsResult, tune_parts
+from .parts import PartsResult, tune_parts
 from .profile import Operator, Profile
 from .result import NetworkResult
 from .tasks import NetworkTask

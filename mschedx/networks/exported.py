@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import inspect
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import tvm
-
-from .errors import NetworkError, UnsupportedOperators
+from .errors import NetworkError
 from .importing import Network, as_call
 from .signature import Signature
+from .translation import quiet_export, to_relax
 
 
 @dataclass(frozen=True)
@@ -163,17 +160,6 @@ def program_of(exported: Any, example_inputs: Any = None) -> Program:
     return Program(exported, tensors, signature, reference, _watch(weights), "exported")
 
 
-def _require_pure(exported: Any) -> None:
-    """Refuse a decomposed program that writes to its inputs or buffers: TVM would leave it out."""
-    graph = exported.graph_signature
-    written = {**graph.buffers_to_mutate, **graph.user_inputs_to_mutate}
-    if written:
-        raise NetworkError(
-            "expected a network that leaves its inputs and buffers as they are, got one that "
-            f"writes to {', '.join(sorted(set(written.values())))}; return the new values instead"
-        )
-
-
 def _of_tensors(exported: Any, tensors: list[Any], signature: Signature) -> Any:
     """Leave out arguments that are no tensors; sizes that are dynamic stay so."""
     import torch
@@ -218,50 +204,6 @@ def _unflattened(exported: Any, signature: Signature, tensors: list[Any]) -> Any
     for place, value in sorted(signature.constants.items()):
         leaves.insert(place, value)
     return pytree.tree_unflatten(leaves, exported.call_spec.in_spec)
-
-
-def decomposed(exported: Any) -> Any:
-    """Write an exported program in torch's core operators, attention left in one piece."""
-    import torch
-
-    table = torch.export.default_decompositions()
-    table.pop(torch.ops.aten.scaled_dot_product_attention.default, None)
-    return exported.run_decompositions(table)
-
-
-def to_relax(exported: Any) -> tvm.IRModule:
-    """Translate to a Relax module with weights as constants, attention left in one piece.
-
-    Raises
-    ------
-    UnsupportedOperators
-    """
-    import torch
-    from tvm.relax.frontend.torch import from_exported_program
-
-    with torch.no_grad(), quiet_export():
-        exported = decomposed(exported)
-        _require_pure(exported)
-        try:
-            return from_exported_program(exported, run_ep_decomposition=False)
-        except (AssertionError, NotImplementedError, KeyError, ValueError) as error:
-            raise UnsupportedOperators(*_unsupported(error)) from error
-
-
-@contextmanager
-def quiet_export() -> Iterator[None]:
-    """Keep torch's warnings about its own internals off the console meanwhile."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-def _unsupported(error: Exception) -> tuple[list[str], str]:
-    """The operators that the importer names, and its reason where it names none."""
-    message = str(error).strip() or repr(error)
-    _, found, rest = message.partition("Unsupported function types")
-    names = [name.strip(" '\"[]") for name in rest.split(",")] if found else []
-    return sorted(name for name in names if name), "" if found else message[:300]
 
 
 def _signature(exported: Any, example_inputs: Any) -> tuple[list[Any], Signature]:

@@ -8,13 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from mschedx.kernel import Parameter, is_torch
+from mschedx.kernel import Parameter
 from mschedx.report.progress import format_seconds
 from mschedx.report.result_text import result_text
 
 from .checking import Check, compare_outputs, relative_tolerance
+from .compiled_parts import CompiledParts
 from .deadline import Deadline
 from .errors import DynamicShape, NetworkError, UnsupportedOperators
 from .importing import import_network, sizes_of_examples
@@ -25,60 +24,6 @@ from .tuning import tune_model
 if TYPE_CHECKING:
     from .exported import Program
     from .torch_parts import Parts
-
-
-class CompiledParts:
-    """A network as a function of torch tensors or NumPy arrays, some of its operators torch's.
-
-    Outputs are of the first input's kind. Gradients are not computed.
-
-    Parameters
-    ----------
-    whole : callable
-        From torch tensors to a flat sequence of such.
-    signature : Signature
-    """
-
-    def __init__(self, whole: Any, signature: Signature) -> None:
-        self.signature = signature
-        self._whole = whole
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the network.
-
-        Raises
-        ------
-        TypeError
-            For other arguments, another dtype, or what is no array.
-        ValueError
-            For another shape than it was tuned for, or a tensor on another device.
-        """
-        return self.signature.unflatten(self.outputs(self.signature.tensors(args, kwargs)))
-
-    def outputs(self, tensors: list[Any]) -> list[Any]:
-        """Run the network on the tensors of a call; its outputs as a flat list."""
-        import torch
-
-        given = [_checked(one, kind) for one, kind in zip(tensors, self.signature.inputs)]
-        with torch.no_grad():
-            found = list(self._whole(*given))
-        as_arrays = bool(tensors) and isinstance(tensors[0], np.ndarray)
-        return [one.numpy() for one in found] if as_arrays else found
-
-
-def _checked(value: Any, expected: Parameter) -> Any:
-    """An input as a tensor of torch."""
-    import torch
-
-    if not (is_torch(value) or isinstance(value, np.ndarray)):
-        raise TypeError(f"expected {expected}; got {type(value).__name__}, no tensor of torch")
-    tensor = torch.as_tensor(value)
-    dtype = str(tensor.dtype).removeprefix("torch.")
-    if dtype != expected.dtype:
-        raise TypeError(f"expected {expected}; got {dtype}")
-    if tuple(tensor.shape) != expected.shape:
-        raise ValueError(f"expected {expected}; got {list(tensor.shape)}")
-    return tensor
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

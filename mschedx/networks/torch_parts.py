@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch.fx.passes.split_module import split_module
 
-from .exported import decomposed, quiet_export
+from .translation import decomposed, quiet_export
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ import tvm
 from tiny_networks import two
 from tvm import relax
 
-from mschedx.networks import exported
 from mschedx.networks import onnx as networks_of_onnx
+from mschedx.networks import translation
 from mschedx.networks.errors import DynamicShape, NetworkError, UnsupportedOperators
 from mschedx.networks.importing import import_network
 from mschedx.workloads import make
@@ -93,7 +93,7 @@ def test_all_unknown_operators_of_an_onnx_file_are_named_at_once():
     assert caught.value.operators == ("A", "B")
 
 
-@pytest.mark.parametrize("unsupported", [exported._unsupported, networks_of_onnx._unsupported])
+@pytest.mark.parametrize("unsupported", [translation._unsupported, networks_of_onnx._unsupported])
 def test_an_importers_error_without_a_text_is_named(unsupported):
     assert unsupported(NotImplementedError()) == ([], "NotImplementedError()")
 
