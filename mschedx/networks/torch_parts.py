@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch.fx.passes.split_module import split_module
 
-from .translation import decomposed, quiet_export
+from .translation import call_text, decomposed, quiet_export
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def cut(module: torch.nn.Module, inputs: Sequence[torch.Tensor], unknown: Collec
     inputs : sequence of tensor
         What it is called with, for the shapes.
     unknown : collection of str
-        Operators as the importer names them, ``"i0.default"``.
+        Operators as the importer names them, ``"i0.default"``, or calls as `call_text` spells them.
     """
     with torch.no_grad(), quiet_export():
         program = decomposed(torch.export.export(module, tuple(inputs)))
@@ -258,7 +258,8 @@ def _takes_apart(node: torch.fx.Node) -> bool:
 def _is_foreign(node: torch.fx.Node, unknown: Collection[str]) -> bool:
     values = [one.meta.get("val") for one in (node, *node.all_input_nodes)]
     complex_numbers = any(isinstance(v, torch.Tensor) and v.is_complex() for v in values)
-    return complex_numbers or getattr(node.target, "__name__", "") in unknown
+    name = getattr(node.target, "__name__", "")
+    return complex_numbers or name in unknown or (bool(name) and call_text(node) in unknown)
 
 
 def _is_random(node: torch.fx.Node) -> bool:

@@ -10,14 +10,28 @@ from typing import Any
 import tvm
 
 from .errors import NetworkError, UnsupportedOperators
+from .operators import CONVERTERS, decompositions
+
+_WHOLE = (
+    *("cholesky", "col2im", "inverse", "linalg_cholesky", "linalg_inv", "linalg_ldl_factor"),
+    *("linalg_lu_factor", "linalg_matrix_power", "linalg_solve", "linalg_tensorinv"),
+    "linalg_tensorsolve",
+)
+"""Operators that TVM has no pieces of; of most, the pieces hand each other tokens."""
 
 
 def decomposed(exported: Any) -> Any:
-    """Write an exported program in torch's core operators, attention left in one piece."""
+    """Write an exported program in torch's core operators.
+
+    Attention is left in one piece, and so is what TVM knows no pieces of: torch ties some together
+    by tokens, with which a matrix that has no inverse is an error, and nothing else takes those.
+    """
     import torch
 
     table = torch.export.default_decompositions()
-    table.pop(torch.ops.aten.scaled_dot_product_attention.default, None)
+    table.update(decompositions())
+    for name in ("scaled_dot_product_attention", *_WHOLE):
+        table.pop(getattr(torch.ops.aten, name).default, None)
     return exported.run_decompositions(table)
 
 
@@ -34,10 +48,70 @@ def to_relax(exported: Any) -> tvm.IRModule:
     with torch.no_grad(), quiet_export():
         exported = decomposed(exported)
         _require_pure(exported)
+        _require_no_effects(exported)
+        misread = _misread(exported)
+        if misread:
+            raise UnsupportedOperators(misread)
         try:
-            return from_exported_program(exported, run_ep_decomposition=False)
-        except (AssertionError, NotImplementedError, KeyError, ValueError) as error:
-            raise UnsupportedOperators(*_unsupported(error)) from error
+            return from_exported_program(
+                exported, run_ep_decomposition=False, custom_convert_map=dict(CONVERTERS)
+            )
+        except Exception as error:  # the importer's, of any kind
+            operators, why = _unsupported(error)
+            raise UnsupportedOperators(operators or failing_alone(exported), why) from error
+
+
+def _misread(exported: Any) -> list[str]:
+    """Find the calls of which the importer makes something else: places of maxima are zeros."""
+    return [
+        call_text(node)
+        for node in exported.graph.nodes
+        if getattr(node.target, "__name__", "").endswith("_with_indices.default")
+        and any(user.args[1] == 1 and user.users for user in node.users)
+    ]
+
+
+def failing_alone(exported: Any) -> list[str]:
+    """Find the calls of a decomposed program that cannot be imported by themselves either."""
+    import torch
+
+    calls: dict[str, Any] = {}
+    for node in exported.graph.nodes:
+        if node.op == "call_function" and isinstance(node.target, torch._ops.OpOverload):
+            calls.setdefault(call_text(node), node)
+    return [text for text, node in calls.items() if not _imports_alone(node)]
+
+
+def call_text(node: Any) -> str:
+    """Spell a call as its operator and the shapes of what it reads: ``add.Tensor([2, 3], [3])``."""
+    shapes = [list(getattr(one.meta.get("val"), "shape", ())) for one in node.all_input_nodes]
+    return f"{node.target.__name__}({', '.join(map(str, shapes))})"
+
+
+def _imports_alone(node: Any) -> bool:
+    import torch
+    from torch.utils import _pytree as pytree
+    from tvm.relax.frontend.torch import from_exported_program
+
+    leaves, spec = pytree.tree_flatten((node.args, node.kwargs))
+    values = [one.meta.get("val") if isinstance(one, torch.fx.Node) else one for one in leaves]
+    tensors = [torch.zeros_like(one, device="cpu") for one in values if torch.is_tensor(one)]
+
+    class Alone(torch.nn.Module):
+        def forward(self, *given: torch.Tensor) -> Any:
+            left = iter(given)
+            filled = [next(left) if torch.is_tensor(one) else one for one in values]
+            args, kwargs = pytree.tree_unflatten(filled, spec)
+            return node.target(*args, **kwargs)
+
+    try:
+        program = torch.export.export(Alone(), tuple(tensors))
+        from_exported_program(
+            program, run_ep_decomposition=False, custom_convert_map=dict(CONVERTERS)
+        )
+    except Exception:  # torch's or the importer's, of any kind: the answer is no
+        return False
+    return True
 
 
 @contextmanager
@@ -64,4 +138,19 @@ def _require_pure(exported: Any) -> None:
         raise NetworkError(
             "expected a network that leaves its inputs and buffers as they are, got one that "
             f"writes to {', '.join(sorted(set(written.values())))}; return the new values instead"
+        )
+
+
+def _require_no_effects(exported: Any) -> None:
+    """Refuse operators whose order torch keeps by tokens: nothing else could run them in parts."""
+    found = {
+        str(node.args[1])
+        for node in exported.graph.nodes
+        if getattr(node.target, "__name__", "") == "with_effects"
+    }
+    if found:
+        raise UnsupportedOperators(
+            (),
+            f"torch runs {', '.join(sorted(found))} for its effects",
+            instead="leave these out",
         )

@@ -1,0 +1,119 @@
+"""Operators of torch that TVM's importer lacks or refuses."""
+
+import numpy as np
+import pytest
+import torch
+from tiny_networks import relax_outputs
+
+from mschedx.networks.errors import UnsupportedOperators
+from mschedx.networks.importing import read_network
+from mschedx.networks.parts import tune_parts
+
+IMAGE = torch.linspace(-2, 2, 2 * 4 * 6 * 7).reshape(2, 4, 6, 7).sin()
+MATRIX, VECTOR, OFFSET = torch.randn(3, 5), torch.randn(5), torch.randn(3)
+
+
+def module(function):
+    class Function(torch.nn.Module):
+        def forward(self, *tensors):
+            return function(*tensors)
+
+    return Function().eval()
+
+
+def imported(function, *tensors):
+    """Outputs of the function in TVM, and in torch."""
+    network = read_network(module(function), tensors)
+    found = relax_outputs(network.mod, [tensor.numpy() for tensor in tensors])
+    expected = function(*tensors)
+    return found, expected if isinstance(expected, tuple | list) else [expected]
+
+
+@pytest.mark.parametrize(
+    ("function", "tensors"),
+    [
+        (lambda x: x.amax((2, 3)), [IMAGE]),
+        (lambda x: x.amax(1, keepdim=True), [IMAGE]),
+        (lambda x: x.amax(), [IMAGE]),
+        (lambda x: x.amin(-1), [IMAGE]),
+        (lambda x: x.amin(dim=(0, 1), keepdim=True), [IMAGE]),
+        (lambda x: tuple(torch.aminmax(x)), [IMAGE]),
+        (lambda x: x.logsumexp(1), [IMAGE]),
+        (lambda x: x.prod(1), [IMAGE]),
+        (lambda x: x.prod(2, keepdim=True), [IMAGE]),
+        (lambda x: x.prod(0, dtype=torch.float64), [IMAGE]),
+        (lambda x: x.prod(0), [torch.randint(-4, 5, (3, 5), dtype=torch.int32)]),
+        (torch.exp2, [IMAGE]),
+        (torch.exp2, [torch.arange(5)]),
+        (torch.var_mean, [IMAGE]),
+        (lambda x: torch.var_mean(x, (1, 2), correction=0, keepdim=True), [IMAGE]),
+        (lambda x: torch.std_mean(x, 1), [IMAGE]),
+        (torch.addmv, [OFFSET, MATRIX, VECTOR]),
+        (lambda a, b, c: torch.addmv(a, b, c, beta=0.5, alpha=-2), [OFFSET, MATRIX, VECTOR]),
+        (lambda a, b, c: torch.addmv(a, b, c, beta=0), [OFFSET / 0, MATRIX, VECTOR]),
+        (lambda x: torch.nn.functional.unfold(x, 3), [IMAGE]),
+        (lambda x: torch.nn.functional.unfold(x, (2, 3), 2, (1, 0), (1, 2)), [IMAGE]),
+        (lambda x: torch.nn.functional.unfold(x, (1, 3), 1, 2, 2), [IMAGE[0]]),
+    ],
+)
+def test_operators_that_are_written_with_others(function, tensors):
+    found, expected = imported(function, *tensors)
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected):
+        assert str(one.dtype) == str(other.dtype).removeprefix("torch.")
+        np.testing.assert_allclose(one, other.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def deep(x):
+    y = torch.nn.functional.conv2d(x, torch.ones(4, 4, 3, 3))
+    return torch.nn.functional.conv_transpose3d(y[:, :, None], torch.ones(4, 2, 1, 2, 2))
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (torch.linalg.inv, r"operators linalg_inv\.default of"),
+        (lambda x: torch.linalg.solve(x, x + 1), r"operators linalg_solve\.default of"),
+        (lambda x: torch.linalg.cholesky(x @ x.mT), r"operators linalg_cholesky\.default of"),
+        (lambda x: torch.linalg.matrix_power(x, -2), r"operators linalg_matrix_power\.default of"),
+        (lambda x: torch.linalg.lu_factor(x)[0], r"operators linalg_lu_factor\.default of"),
+    ],
+)
+def test_factorisations_are_named_whole(function, said):
+    with pytest.raises(UnsupportedOperators, match=said):
+        read_network(module(function), torch.eye(4) + 1)
+
+
+def test_a_call_that_the_importer_refuses_for_its_shapes_is_named_with_them():
+    with pytest.raises(UnsupportedOperators) as raised:
+        read_network(module(deep), IMAGE)
+    assert raised.value.operators == ("convolution.default([2, 4, 1, 4, 5], [4, 2, 1, 2, 2])",)
+    assert "dimensionality" in raised.value.reason
+
+
+def test_only_calls_of_these_shapes_are_left_to_torch():
+    target = {"kind": "llvm", "mcpu": "haswell", "num-cores": 2}
+    found = tune_parts(module(deep), IMAGE, target, trials_per_task=0, progress=False)
+    assert found.verified
+    (result,) = found.results.values()
+    assert [choice.task.name for choice in result.tasks if "conv2d" in choice.task.name]
+
+
+def test_places_of_maxima_which_the_importer_makes_zeros_are_refused_where_they_are_read():
+    def both(x):
+        return torch.nn.functional.max_pool2d(x, 2, return_indices=True)
+
+    with pytest.raises(UnsupportedOperators) as raised:
+        read_network(module(both), IMAGE)
+    assert raised.value.operators == ("max_pool2d_with_indices.default([2, 4, 6, 7])",)
+    found, (expected, _) = imported(lambda x: (both(x)[0], x), IMAGE)
+    np.testing.assert_array_equal(found[0], expected.numpy())
+
+
+def test_effects_are_refused():
+    def printed(x):
+        torch.ops.aten._print("x")
+        return x + 1
+
+    with pytest.raises(UnsupportedOperators, match=r"_print.*leave these out"):
+        read_network(module(printed), IMAGE)
