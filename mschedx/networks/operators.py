@@ -1,18 +1,14 @@
-"""Operators of torch that TVM's importer lacks, in terms of those that it has.
-
-`CONVERTERS` writes them in Relax, `decompositions` in other operators of torch.
-"""
+"""Operators of torch that TVM's importer lacks or reads wrongly, in Relax."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tvm import relax
-
-if TYPE_CHECKING:
-    import torch
+import numpy as np
+from tvm import relax, tirx
 
 
 def _reduced(operator: Callable[..., Any]) -> Callable[[Any, Any], Any]:
@@ -32,80 +28,185 @@ def _reduced(operator: Callable[..., Any]) -> Callable[[Any, Any], Any]:
     return convert
 
 
+def _shape(x: Any) -> list[Any]:
+    """Extents as numbers, but for symbolic ones."""
+    return [int(one) if isinstance(one, tirx.IntImm) else one for one in x.ty.shape]
+
+
+def _divided(node: Any, importer: Any) -> Any:
+    """A rounded quotient; of integers in integers, which the importer refuses."""
+    x, other = importer.retrieve_args(node)[:2]
+    emit = importer.block_builder.emit
+    dtype = str(node.meta["val"].dtype).removeprefix("torch.")
+    if not dtype.startswith(("int", "uint")):
+        return importer._div(node)
+    other = other if isinstance(other, relax.Expr) else relax.const(other, dtype)
+    if node.kwargs["rounding_mode"] == "floor":
+        return emit(relax.op.floor_divide(x, other))
+    signs = emit(relax.op.multiply(emit(relax.op.sign(x)), emit(relax.op.sign(other))))
+    whole = emit(relax.op.floor_divide(emit(relax.op.abs(x)), emit(relax.op.abs(other))))
+    return emit(relax.op.multiply(signs, whole))
+
+
+def _arguments(node: Any, importer: Any, names: str) -> dict[str, Any]:
+    """A call's arguments by name, as Relax where they are tensors."""
+    given = importer.retrieve_args(node)
+    found = dict(zip(names.split(), given))
+    more = {name: importer.env.get(value, value) for name, value in node.kwargs.items()}
+    return {**dict.fromkeys(names.split()), **found, **more}
+
+
+def _indexed(node: Any, importer: Any) -> Any:
+    """``x[..., i, j, ...]``: indices beside each other are taken together, from the end too.
+
+    The importer reads in front of the array for negative indices, and combines every index with
+    every other where axes before them are whole.
+
+    Raises
+    ------
+    ValueError
+        For masks, whose results have a shape that depends on values.
+    """
+    x, indices = importer.retrieve_args(node)[:2]
+    emit = importer.block_builder.emit
+    places = [place for place, one in enumerate(indices) if one is not None]
+    shape = _shape(x)
+    taken = []
+    for place in places:
+        index = indices[place]
+        if str(index.ty.dtype) in ("bool", "uint8"):
+            raise ValueError("a mask as an index: the result's shape depends on values")
+        taken.append(_from_start(index, shape[place], emit))
+    if len(places) == 1:
+        return emit(relax.op.take(x, taken[0], axis=places[0]))
+    rest = [axis for axis in range(len(shape)) if axis not in places]
+    if places != list(range(len(places))):
+        x = emit(relax.op.permute_dims(x, [*places, *rest]))
+    found = emit(relax.op.index_tensor(x, taken))
+    together = places == list(range(places[0], places[0] + len(places)))
+    if not together or places[0] == 0:
+        return found
+    new = len(_shape(found)) - len(rest)
+    axes = list(range(new, new + places[0])) + list(range(new))
+    return emit(relax.op.permute_dims(found, [*axes, *range(new + places[0], new + len(rest))]))
+
+
+def _from_start(index: Any, extent: Any, emit: Callable[[Any], Any]) -> Any:
+    """An index with negative places counted from the end; as it is where that is not known."""
+    if not isinstance(extent, int):
+        return index
+    dtype = str(index.ty.dtype)
+    from_end = emit(relax.op.add(index, relax.const(extent, dtype)))
+    negative = emit(relax.op.less(index, relax.const(0, dtype)))
+    return emit(relax.op.where(negative, from_end, index))
+
+
+def _sampled(node: Any, importer: Any) -> Any:
+    """An image at the points of a grid, whose coordinates are last in torch and second in Relax."""
+    names = "input grid interpolation_mode padding_mode align_corners"
+    given = _arguments(node, importer, names)
+    emit = importer.block_builder.emit
+    return emit(
+        relax.op.image.grid_sample(
+            given["input"],
+            emit(relax.op.permute_dims(given["grid"], [0, 3, 1, 2])),
+            method=("bilinear", "nearest", "bicubic")[given["interpolation_mode"] or 0],
+            padding_mode=("zeros", "border", "reflection")[given["padding_mode"] or 0],
+            align_corners=bool(given["align_corners"]),
+        )
+    )
+
+
+def _attended(node: Any, importer: Any) -> Any:
+    """Attention over ``[..., length, size]`` with a scale, a mask of any kind, or grouped heads.
+
+    A masked score is the smallest finite number: a row that is masked as a whole gets a mean, where
+    torch gives zeros.
+
+    Raises
+    ------
+    ValueError
+        For dropout, and for keys of another batch than the queries.
+    """
+    names = "query key value attn_mask dropout_p is_causal scale enable_gqa"
+    given = _arguments(node, importer, names)
+    if given["dropout_p"]:
+        raise ValueError(f"attention with dropout_p={given['dropout_p']}")
+    emit = importer.block_builder.emit
+    shape = _shape(given["query"])
+    query, key, value = (_four(given[name], emit) for name in ("query", "key", "value"))
+    if given["enable_gqa"]:
+        groups = _shape(query)[1] // _shape(key)[1]
+        key, value = (emit(relax.op.repeat(one, groups, axis=1)) for one in (key, value))
+    batches = [str(_shape(one)[:2]) for one in (query, key, value)]
+    if len(set(batches)) > 1:
+        raise ValueError(f"attention between batches of shapes {', '.join(batches)}")
+    query, key, value = (
+        emit(relax.op.permute_dims(one, [0, 2, 1, 3])) for one in (query, key, value)
+    )
+    mask = given["attn_mask"]
+    bias = None if mask is None else _bias(mask, query, len(shape), emit)
+    scale = given["scale"]
+    found = emit(
+        relax.op.nn.attention(
+            query,
+            key,
+            value,
+            bias=bias,
+            scale=None if scale is None else tirx.FloatImm("float32", float(scale)),
+            causal_mask="TopLeft" if given["is_causal"] else None,
+        )
+    )
+    heads_first = emit(relax.op.permute_dims(found, [0, 2, 1, 3]))
+    if len(shape) == 4:
+        return heads_first
+    return emit(_reshape(heads_first, [*shape[:-1], _shape(value)[-1]]))
+
+
+def _reshape(x: Any, extents: Any) -> Any:
+    return relax.op.reshape(x, extents)
+
+
+def _four(x: Any, emit: Callable[[Any], Any]) -> Any:
+    """As ``[batch, heads, length, size]``."""
+    shape = _shape(x)
+    if len(shape) == 4:
+        return x
+    return emit(_reshape(x, [1, math.prod(shape[:-2]), *shape[-2:]]))
+
+
+def _bias(mask: Any, query: Any, rank: int, emit: Callable[[Any], Any]) -> Any:
+    """What is added to the scores, four axes: a mask of bools hides where it is false.
+
+    Raises
+    ------
+    ValueError
+        For a mask with axes that cannot be told from those that queries have lost.
+    """
+    shape = _shape(mask)
+    if rank == 4:
+        mask = emit(_reshape(mask, [1] * (4 - len(shape)) + shape))
+    elif rank == 3 or len(shape) <= 2 or math.prod(shape[:-2]) == 1:
+        heads = math.prod(shape[:-2])
+        mask = emit(_reshape(mask, [1, heads, *([1, *shape][-2:])]))
+    else:
+        raise ValueError(f"attention of {rank} axes with a mask of shape {shape}")
+    dtype = str(query.ty.dtype)
+    if str(mask.ty.dtype) != "bool":
+        return mask
+    hidden = relax.const(float(np.finfo(dtype).min), dtype)
+    return emit(relax.op.where(mask, relax.const(0, dtype), hidden))
+
+
 CONVERTERS: Mapping[str, Callable[[Any, Any], Any]] = MappingProxyType(
     {
         "amax.default": _reduced(relax.op.max),
         "amin.default": _reduced(relax.op.min),
         "prod.dim_int": _reduced(relax.op.prod),
+        "div.Tensor_mode": _divided,
+        "index.Tensor": _indexed,
+        "grid_sampler_2d.default": _sampled,
+        "scaled_dot_product_attention.default": _attended,
     }
 )
 """Name of an operator, as the importer spells it, to ``(node, importer)`` to a Relax variable."""
-
-
-def decompositions() -> dict[Any, Callable[..., Any]]:
-    """Give what to write in other operators of torch, by overload."""
-    import torch
-
-    aten = torch.ops.aten
-    return {
-        aten.addmv.default: _addmv,
-        aten.exp2.default: _exp2,
-        aten.im2col.default: _im2col,
-        aten.var_mean.correction: _var_mean,
-    }
-
-
-def _addmv(
-    x: torch.Tensor, matrix: torch.Tensor, vector: torch.Tensor, *, beta: Any = 1, alpha: Any = 1
-) -> torch.Tensor:
-    product = (matrix @ vector[:, None])[:, 0]
-    return beta * x + alpha * product if beta else alpha * product
-
-
-def _exp2(x: torch.Tensor) -> torch.Tensor:
-    import torch
-
-    real = x if x.is_floating_point() else x.to(torch.get_default_dtype())
-    return torch.pow(torch.full((), 2.0, dtype=real.dtype, device=x.device), real)
-
-
-def _var_mean(
-    x: torch.Tensor, dim: Any = None, *, correction: Any = None, keepdim: bool = False
-) -> tuple[torch.Tensor, torch.Tensor]:
-    import torch
-
-    axes = list(range(x.dim())) if dim is None else dim
-    variance = torch.var(
-        x, axes, correction=1 if correction is None else correction, keepdim=keepdim
-    )
-    return variance, torch.mean(x, axes, keepdim=keepdim)
-
-
-def _im2col(
-    x: torch.Tensor,
-    kernel: Sequence[int],
-    dilation: Sequence[int],
-    padding: Sequence[int],
-    stride: Sequence[int],
-) -> torch.Tensor:
-    """Patches as columns: one slice of the image for each position in the window.
-
-    Torch's own way gathers single elements.
-    """
-    import torch
-
-    images = x if x.dim() == 4 else x[None]
-    images = torch.nn.functional.pad(images, (padding[1], padding[1], padding[0], padding[0]))
-    rows, columns = (
-        (images.shape[axis + 2] - dilation[axis] * (kernel[axis] - 1) - 1) // stride[axis] + 1
-        for axis in range(2)
-    )
-    slices = [
-        images[:, :, i : i + (rows - 1) * stride[0] + 1 : stride[0]][
-            ..., j : j + (columns - 1) * stride[1] + 1 : stride[1]
-        ]
-        for i in range(0, kernel[0] * dilation[0], dilation[0])
-        for j in range(0, kernel[1] * dilation[1], dilation[1])
-    ]
-    found = torch.stack(slices, 2).flatten(3).flatten(1, 2)
-    return found if x.dim() == 4 else found[0]

@@ -9,8 +9,9 @@ from typing import Any
 
 import tvm
 
+from .decompositions import decompositions
 from .errors import NetworkError, UnsupportedOperators
-from .operators import CONVERTERS, decompositions
+from .operators import CONVERTERS
 
 _WHOLE = (
     *("cholesky", "col2im", "inverse", "linalg_cholesky", "linalg_inv", "linalg_ldl_factor"),
@@ -62,13 +63,17 @@ def to_relax(exported: Any) -> tvm.IRModule:
 
 
 def _misread(exported: Any) -> list[str]:
-    """Find the calls of which the importer makes something else: places of maxima are zeros."""
-    return [
-        call_text(node)
-        for node in exported.graph.nodes
-        if getattr(node.target, "__name__", "").endswith("_with_indices.default")
-        and any(user.args[1] == 1 and user.users for user in node.users)
-    ]
+    """Find the calls of which the importer makes something else without a word."""
+    return [call_text(node) for node in exported.graph.nodes if _is_misread(node)]
+
+
+def _is_misread(node: Any) -> bool:
+    name = getattr(node.target, "__name__", "")
+    if name.endswith("_with_indices.default"):  # places of maxima are zeros
+        return any(user.args[1] == 1 and user.users for user in node.users)
+    if name == "avg_pool2d.default":  # another divisor
+        return len(node.args) > 6 and node.args[6] is not None
+    return name == "_upsample_bilinear2d_aa.default"  # smaller images without the smoothing
 
 
 def failing_alone(exported: Any) -> list[str]:

@@ -64,6 +64,122 @@ def test_operators_that_are_written_with_others(function, tensors):
         np.testing.assert_allclose(one, other.numpy(), rtol=1e-5, atol=1e-6)
 
 
+INTEGERS = torch.randint(-9, 9, (4, 6), generator=torch.Generator().manual_seed(0))
+HEADS = torch.linspace(-3, 3, 2 * 4 * 5 * 8).reshape(2, 4, 5, 8).cos()
+VISIBLE = torch.ones(5, 5).tril().bool()
+GRID = torch.linspace(-1.2, 1.2, 2 * 3 * 5 * 2).reshape(2, 3, 5, 2).sin() * 1.2
+
+
+def sdpa(q, k=None, v=None, **more):
+    k = q if k is None else k
+    return torch.nn.functional.scaled_dot_product_attention(q, k, k if v is None else v, **more)
+
+
+@pytest.mark.parametrize(
+    ("function", "tensors"),
+    [
+        (lambda x: x[:, -1], [IMAGE]),
+        (lambda x: x[..., -2] + x[-1, :, :, 3], [IMAGE]),
+        (lambda x: x[:, [0, 3, -1]], [IMAGE]),
+        (lambda x: x[:, :, [0, -1], [2, -3]], [IMAGE]),
+        (lambda x: x[:, [0, -1], :, [2, -3]], [IMAGE]),
+        (lambda x: x[[0, -1], [2, -3]], [IMAGE]),
+        (lambda x: x[:, [[0], [1]], [2, -3]], [IMAGE]),
+        (lambda x, i: x[:, i], [IMAGE, torch.tensor([-1, 2, -4])]),
+        (lambda x: x + 0.5, [INTEGERS]),
+        (lambda x: x - 0.5, [INTEGERS]),
+        (lambda x: x * 0.5, [INTEGERS > 0]),
+        (lambda x: x + 1, [INTEGERS > 0]),
+        (lambda x: x / 4, [INTEGERS]),
+        (lambda x, y: x / y, [INTEGERS, INTEGERS.abs() + 1]),
+        (lambda x: x % 2.5, [INTEGERS]),
+        (lambda x: x**0.5, [INTEGERS.abs()]),
+        (lambda x: (x > 0.5) | (x <= -2.5) | (x == 0.25) | (x != 0.0), [INTEGERS]),
+        (lambda x: x // 4, [INTEGERS]),
+        (lambda x: x // -4, [INTEGERS]),
+        (lambda x: torch.div(x, 4, rounding_mode="trunc"), [INTEGERS]),
+        (lambda x, y: torch.div(x, y, rounding_mode="trunc"), [INTEGERS, INTEGERS.abs() - 11]),
+        (lambda x: torch.div(x, 0.3, rounding_mode="floor"), [IMAGE]),
+        (lambda x: torch.div(x, 0.3, rounding_mode="trunc"), [IMAGE]),
+        (lambda x: x.clamp(min=2), [INTEGERS]),
+        (lambda x: x.clamp(max=0), [INTEGERS.int()]),
+        (lambda x: x.clamp(min=0.1), [IMAGE]),
+        (lambda x: (x > 0).cumsum(1), [INTEGERS]),
+        (lambda x: torch.nn.functional.selu(x), [IMAGE]),
+        (lambda x: torch.nn.functional.celu(x, 2.0), [IMAGE]),
+        (lambda x: torch.nn.functional.elu(x, 0.5), [IMAGE]),
+        (lambda x: torch.logaddexp(x, x.flip(0)), [IMAGE * 30]),
+        (torch.logaddexp, [OFFSET.sign() / 0, torch.full((3,), torch.inf)]),
+        (lambda x: tuple(x.min(1)), [IMAGE]),
+        (lambda x: tuple(x.min(-1, keepdim=True)), [IMAGE.round()]),
+        (lambda x: torch.nn.functional.group_norm(x, 2), [torch.randn(2, 4, 6, 7)]),
+        (lambda x: torch.nn.functional.avg_pool2d(x, 2, divisor_override=5), [IMAGE]),
+        (lambda x: torch.nn.functional.avg_pool2d(x, (2, 3), 1, 1, divisor_override=5), [IMAGE]),
+        (lambda x: torch.nn.functional.interpolate(x, size=(4, 17)), [IMAGE]),
+        (lambda x: torch.nn.functional.interpolate(x, scale_factor=1.7), [IMAGE]),
+        (lambda x: torch.nn.functional.interpolate(x, scale_factor=2), [IMAGE]),
+        (lambda x: torch.nn.functional.interpolate(x, scale_factor=3, mode="linear"), [IMAGE[0]]),
+        (sdpa, [HEADS]),
+        (sdpa, [HEADS, HEADS[:, :, :3]]),
+        (lambda x: sdpa(x, is_causal=True), [HEADS]),
+        (lambda x: sdpa(x, x[:, :, :3], is_causal=True), [HEADS]),
+        (lambda x: sdpa(x, scale=0.3), [HEADS]),
+        (lambda x: sdpa(x, x[:, :2], enable_gqa=True), [HEADS]),
+        (lambda x, mask: sdpa(x, attn_mask=mask), [HEADS, VISIBLE]),
+        (lambda x, mask: sdpa(x, attn_mask=mask), [HEADS, VISIBLE[None, None]]),
+        (lambda x, mask: sdpa(x, attn_mask=mask), [HEADS, HEADS[:, :1, :, :5].clone()]),
+        (lambda x, mask: sdpa(x, attn_mask=mask), [HEADS, HEADS[0, :, :, :5].clone()]),
+        (lambda x, mask: sdpa(x, attn_mask=mask), [HEADS[0], VISIBLE]),
+        (lambda x, mask: sdpa(x, attn_mask=mask), [HEADS[0], HEADS[0, :, :, :5].clone()]),
+        (lambda x, v: sdpa(x, x, v, scale=2.0), [HEADS[0, 0], HEADS[0, 1, :, :3].clone()]),
+    ],
+)
+def test_operators_that_the_importer_reads_otherwise_or_not_at_all(function, tensors):
+    found, expected = imported(function, *tensors)
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected):
+        assert str(one.dtype) == str(other.dtype).removeprefix("torch.")
+        np.testing.assert_allclose(one, other.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def smoothed(x):
+    return torch.nn.functional.interpolate(x, (3, 3), mode="bilinear", antialias=True)
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "nearest", "bicubic"])
+@pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
+@pytest.mark.parametrize("corners", [True, False])
+def test_images_at_the_points_of_a_grid(mode, padding, corners):
+    def sampled(x, grid):
+        return torch.nn.functional.grid_sample(x, grid, mode, padding, align_corners=corners)
+
+    (found,), (expected,) = imported(sampled, IMAGE, GRID)
+    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("function", "operator"),
+    [
+        (
+            lambda x: torch.nn.functional.interpolate(x, (3, 3), mode="bilinear", antialias=True),
+            "aa",
+        ),
+        (lambda x: x[x > 0], "index.Tensor"),
+        (lambda x: sdpa(x, attn_mask=VISIBLE, dropout_p=0.5), "scaled_dot_product_attention"),
+        (lambda x: sdpa(x, x[:1]), "scaled_dot_product_attention"),
+        (
+            lambda x: torch.nn.functional.avg_pool2d(x, 3, 2, ceil_mode=True, divisor_override=5),
+            "avg_pool2d",
+        ),
+    ],
+)
+def test_what_cannot_be_read_rightly_is_refused(function, operator):
+    tensor = IMAGE[..., :6].clone() if operator in ("aa", "avg_pool2d") else HEADS
+    with pytest.raises(UnsupportedOperators) as raised:
+        read_network(module(function), tensor)
+    assert operator in str(raised.value)
+
+
 def deep(x):
     y = torch.nn.functional.conv2d(x, torch.ones(4, 4, 3, 3))
     return torch.nn.functional.conv_transpose3d(y[:, :, None], torch.ones(4, 2, 1, 2, 2))

@@ -1,0 +1,213 @@
+"""Operators of torch that TVM's importer lacks or reads wrongly, in other operators of torch.
+
+A decomposition that returns ``NotImplemented`` leaves a call as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+
+def decompositions() -> dict[Any, Callable[..., Any]]:
+    """Give the decompositions by overload, as ``ExportedProgram.run_decompositions`` takes them."""
+    import torch
+
+    aten = torch.ops.aten
+    promoted = (
+        *(aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor, aten.div.Tensor),
+        *(aten.remainder.Scalar, aten.pow.Tensor_Scalar),
+        *(aten.eq.Scalar, aten.ne.Scalar, aten.lt.Scalar, aten.le.Scalar),
+        *(aten.gt.Scalar, aten.ge.Scalar),
+    )
+    return {
+        **{operator: partial(_promoted, operator) for operator in promoted},
+        aten.addmv.default: _addmv,
+        aten.avg_pool2d.default: _avg_pool2d,
+        aten.clamp.default: _clamp,
+        aten.cumsum.default: _cumsum,
+        aten.elu.default: _elu,
+        aten.exp2.default: _exp2,
+        aten.im2col.default: _im2col,
+        aten.logaddexp.default: _logaddexp,
+        aten.min.dim: _min_dim,
+        aten.native_group_norm.default: _native_group_norm,
+        aten.select.int: _select,
+        aten.upsample_nearest2d.vec: _upsample_nearest2d,
+        aten.var_mean.correction: _var_mean,
+    }
+
+
+def _promoted(operator: Any, x: torch.Tensor, other: Any, **more: Any) -> Any:
+    """Integers with a number that is none: the importer makes an integer of the number."""
+    import torch
+
+    if x.is_floating_point() or x.is_complex() or isinstance(other, torch.Tensor):
+        is_quotient = operator is torch.ops.aten.div.Tensor and not x.is_floating_point()
+        if not is_quotient or other.is_floating_point():
+            return NotImplemented
+        dtype = torch.get_default_dtype()
+        return operator(x.to(dtype), other.to(dtype))
+    dtype = torch.result_type(x, other)
+    if operator is torch.ops.aten.div.Tensor and not dtype.is_floating_point:
+        dtype = torch.get_default_dtype()
+    return NotImplemented if x.dtype == dtype else operator(x.to(dtype), other, **more)
+
+
+def _avg_pool2d(
+    x: torch.Tensor,
+    kernel: Sequence[int],
+    stride: Sequence[int] = (),
+    padding: Sequence[int] = (0,),
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Any:
+    """The importer takes no notice of another divisor."""
+    import torch
+
+    if divisor_override is None or ceil_mode:
+        return NotImplemented
+    mean = torch.ops.aten.avg_pool2d.default(x, kernel, stride, padding, False, True)
+    return mean * (kernel[0] * kernel[-1] / divisor_override)
+
+
+def _cumsum(x: torch.Tensor, dim: int, *, dtype: Any = None) -> Any:
+    import torch
+
+    if x.dtype != torch.bool:
+        return NotImplemented
+    return torch.cumsum(x.to(dtype or torch.int64), dim)
+
+
+def _clamp(x: torch.Tensor, least: Any = None, most: Any = None) -> Any:
+    """The importer has infinities for bounds that there are not, of integers too."""
+    import torch
+
+    if x.is_floating_point() or None not in (least, most) or isinstance(least or most, float):
+        return NotImplemented
+    bound = torch.full((), most if least is None else least, dtype=x.dtype, device=x.device)
+    return torch.minimum(x, bound) if least is None else torch.maximum(x, bound)
+
+
+def _elu(x: torch.Tensor, alpha: Any = 1, scale: Any = 1, input_scale: Any = 1) -> Any:
+    """The importer takes no notice of the scales."""
+    import torch
+
+    if scale == 1 and input_scale == 1:
+        return NotImplemented
+    return scale * torch.where(x > 0, x, alpha * (torch.exp(input_scale * x) - 1))
+
+
+def _logaddexp(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    larger, distance = torch.maximum(x, y), (x - y).abs()
+    # Infinities of one sign have no distance.
+    return torch.where(x == y, larger + 0.6931471805599453, larger + torch.log1p((-distance).exp()))
+
+
+def _min_dim(x: torch.Tensor, dim: int, keepdim: bool = False) -> Any:
+    import torch
+
+    if not x.is_floating_point():
+        return NotImplemented
+    values, places = torch.max(-x, dim, keepdim)
+    return -values, places
+
+
+def _native_group_norm(
+    x: torch.Tensor, weight: Any, bias: Any, n: int, c: int, hw: int, group: int, eps: float
+) -> Any:
+    import torch
+
+    if weight is not None and bias is not None:
+        return NotImplemented
+    weight = x.new_ones(c) if weight is None else weight
+    bias = x.new_zeros(c) if bias is None else bias
+    return torch.ops.aten.native_group_norm.default(x, weight, bias, n, c, hw, group, eps)
+
+
+def _select(x: torch.Tensor, dim: int, index: Any) -> Any:
+    """The importer reads in front of the array for a place that counts from the end."""
+    import torch
+
+    if not isinstance(index, int) or index >= 0:
+        return NotImplemented
+    return torch.ops.aten.select.int(x, dim, index + x.shape[dim])
+
+
+def _upsample_nearest2d(x: torch.Tensor, size: Any, factors: Any) -> Any:
+    """The importer rounds to other pixels where an image grows by no whole factor."""
+    import torch
+
+    rows, columns = x.shape[-2:]
+    wanted = size or [int(extent * by) for extent, by in zip((rows, columns), factors)]
+    if wanted[0] % rows == 0 and wanted[1] % columns == 0:
+        return NotImplemented
+    steps = [1 / by for by in factors] if factors else [rows / wanted[0], columns / wanted[1]]
+    i, j = (
+        torch.floor(torch.arange(extent, dtype=torch.float32) * step).to(torch.int64)
+        for extent, step in zip(wanted, steps)
+    )
+    return x.index_select(2, i.clamp(max=rows - 1)).index_select(3, j.clamp(max=columns - 1))
+
+
+def _addmv(
+    x: torch.Tensor, matrix: torch.Tensor, vector: torch.Tensor, *, beta: Any = 1, alpha: Any = 1
+) -> torch.Tensor:
+    product = (matrix @ vector[:, None])[:, 0]
+    return beta * x + alpha * product if beta else alpha * product
+
+
+def _exp2(x: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    real = x if x.is_floating_point() else x.to(torch.get_default_dtype())
+    return torch.pow(torch.full((), 2.0, dtype=real.dtype, device=x.device), real)
+
+
+def _var_mean(
+    x: torch.Tensor, dim: Any = None, *, correction: Any = None, keepdim: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
+    import torch
+
+    axes = list(range(x.dim())) if dim is None else dim
+    variance = torch.var(
+        x, axes, correction=1 if correction is None else correction, keepdim=keepdim
+    )
+    return variance, torch.mean(x, axes, keepdim=keepdim)
+
+
+def _im2col(
+    x: torch.Tensor,
+    kernel: Sequence[int],
+    dilation: Sequence[int],
+    padding: Sequence[int],
+    stride: Sequence[int],
+) -> torch.Tensor:
+    """Patches as columns: one slice of the image for each position in the window.
+
+    Torch's own way gathers single elements.
+    """
+    import torch
+
+    images = x if x.dim() == 4 else x[None]
+    images = torch.nn.functional.pad(images, (padding[1], padding[1], padding[0], padding[0]))
+    rows, columns = (
+        (images.shape[axis + 2] - dilation[axis] * (kernel[axis] - 1) - 1) // stride[axis] + 1
+        for axis in range(2)
+    )
+    slices = [
+        images[:, :, i : i + (rows - 1) * stride[0] + 1 : stride[0]][
+            ..., j : j + (columns - 1) * stride[1] + 1 : stride[1]
+        ]
+        for i in range(0, kernel[0] * dilation[0], dilation[0])
+        for j in range(0, kernel[1] * dilation[1], dilation[1])
+    ]
+    found = torch.stack(slices, 2).flatten(3).flatten(1, 2)
+    return found if x.dim() == 4 else found[0]
