@@ -164,6 +164,7 @@ def tune(
         "tasks": len(result.tasks),
         "trials": sum(choice.trials for choice in result.tasks),
         "sum_of_tasks_ms": round(result.latency_s * 1e3, 3),
+        "sum_rotated_ms": round(measured.rotated_s * 1e3, 3),
         "sum_in_place_ms": round(measured.in_place_s * 1e3, 3),
         "whole_ms": round(whole * 1e3, 3),
         "verified": result.verified,

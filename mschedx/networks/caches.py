@@ -8,6 +8,7 @@ from typing import Any
 import tvm
 from tvm import DataType, relax
 
+from mschedx.hardware import Hardware
 from mschedx.measure import MeasureConfig
 
 from .rewrites.graph import shape_of
@@ -28,6 +29,17 @@ def timing(mod: tvm.IRModule, cache_bytes: int) -> MeasureConfig:
         Of the last level.
     """
     return MeasureConfig(flush_cache=weight_bytes(mod) > cache_bytes)
+
+
+def rotation_bytes(mod: tvm.IRModule, hardware: Hardware) -> int:
+    """Bytes that pass through the caches between two calls of an operator of a network.
+
+    Its weights, but no more than four times the last cache, which holds nothing over then, and no
+    less than twice the cores' own caches, which activations alone pass through.
+    """
+    last = max(hardware.l2_bytes, hardware.l3_bytes)
+    own = 2 * hardware.l2_bytes * hardware.cores
+    return max(own, min(weight_bytes(mod), 4 * last))
 
 
 def weight_bytes(mod: tvm.IRModule) -> int:

@@ -10,7 +10,9 @@ from typing import Any, cast
 
 import tvm
 from tvm.target import Target
+from tvm_ffi.serialization import from_json_graph_str, to_json_graph_str
 
+from mschedx.collector import without_collections
 from mschedx.measure.pool import Job, PoolConfig, carry_out, start, total_memory_bytes
 from mschedx.measure.reference import quick
 from mschedx.record.contents import Contents
@@ -169,10 +171,10 @@ def _ranked_apart(
         memory_bytes=max(1 << 30, total_memory_bytes() // (2 * cores)),
         initializer=initializer,
     )
-    text = tvm.ir.save_json(target)
+    text = to_json_graph_str(target)
     # The largest first, so that no core is left with one at the end.
     jobs = [
-        lambda task=task: Job(_rank_job, (tvm.ir.save_json(task.mod), text, seed)) for task in tasks
+        lambda mod=task.mod: Job(_rank_job, (to_json_graph_str(mod), text, seed)) for task in tasks
     ]
     found: list[tuple[tvm.IRModule, float] | str] = []
     for outcome in carry_out(config, jobs, kind="build", timeout_s=300.0):
@@ -183,10 +185,12 @@ def _ranked_apart(
 
 def _rank_job(mod: str, target: str, seed: int) -> tuple[str, float] | str:
     """In a worker process: rank one function; modules travel as TVM's JSON."""
-    resolved = cast("Target", tvm.ir.load_json(target))
-    answer = _ranked(_module(mod), resolved, None, None, seed)
-    return answer if isinstance(answer, str) else (tvm.ir.save_json(answer[0]), answer[1])
+    with without_collections():
+        resolved = cast("Target", from_json_graph_str(target))
+        answer = _ranked(_module(mod), resolved, None, None, seed)
+        return answer if isinstance(answer, str) else (to_json_graph_str(answer[0]), answer[1])
 
 
 def _module(text: str) -> tvm.IRModule:
-    return cast("tvm.IRModule", tvm.ir.load_json(text))
+    """As ``tvm.ir.load_json``, which rewrites the text in Python for older versions first."""
+    return cast("tvm.IRModule", from_json_graph_str(text))

@@ -1,7 +1,8 @@
 """Every operator of a compiled network, timed where it runs.
 
-A task is tuned alone, its inputs in the cache; in the network its weights come from memory and its
-input from the operator before. This is what lies between the sum of the tasks and the whole.
+A task is tuned alone, its arguments in its core's cache; in the network all that other operators
+read and write passes through the caches between two calls of it. So each is timed a third way
+(:mod:`mschedx.measure.rotation`): alone, with arguments that left these caches in the same way.
 """
 
 from __future__ import annotations
@@ -18,14 +19,21 @@ from tvm import relax
 from tvm.runtime import device_from_target
 
 from mschedx import compat
+from mschedx.hardware import Hardware
+from mschedx.measure.rotation import time_rotated
 from mschedx.report.progress import format_seconds
 
+from .caches import rotation_bytes
 from .choices import Choice, Origin
 from .machines import machine_of
 from .rewrites.pipeline import PACKED
 
 if TYPE_CHECKING:
     from .result import NetworkResult
+
+
+_ENDS = ("", PACKED)
+"""What a task's functions may end with in the compiled network."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +45,13 @@ class Operator:
     choice : Choice
     in_place_s : float
         Median seconds of all its calls together, measured in the network.
+    rotated_s : float
+        Seconds of all its calls, measured alone with arguments in turn; 0 where it is not called.
     """
 
     choice: Choice
     in_place_s: float
+    rotated_s: float
 
     @property
     def alone_s(self) -> float:
@@ -76,24 +87,48 @@ class Profile:
         """Sum of the operators, as they were measured or predicted alone."""
         return sum(one.alone_s for one in self.operators)
 
+    @property
+    def rotated_s(self) -> float:
+        """Sum of the operators alone, arguments in turn: what the network should take."""
+        return sum(one.rotated_s for one in self.operators)
+
     def table(self) -> str:
         """As text, one operator a line."""
-        lines = [f"{'operator':48} {'calls':>5} {'alone':>9} {'in place':>9} {'GFLOP/s':>8}  from"]
+        lines = [_line("operator", "calls", "alone", "rotated", "in place", "GFLOP/s", "from")]
         for one in self.operators:
             choice = one.choice
             rate = choice.task.flops * choice.task.weight / max(one.in_place_s, 1e-12) / 1e9
-            alone = f"{'~' if choice.origin is Origin.RANKED else ''}{format_seconds(one.alone_s)}"
+            about = "~" if choice.origin is Origin.RANKED else ""
             lines.append(
-                f"{choice.task.name[:48]:48} {choice.task.weight:5} {alone:>9} "
-                f"{format_seconds(one.in_place_s):>9} {rate:8.1f}  {choice.origin.value}"
+                _line(
+                    choice.task.name[:48],
+                    choice.task.weight,
+                    f"{about}{format_seconds(one.alone_s)}",
+                    format_seconds(one.rotated_s),
+                    format_seconds(one.in_place_s),
+                    f"{rate:.1f}",
+                    choice.origin.value,
+                )
             )
         for name, seconds in sorted(self.other_s.items(), key=lambda item: -item[1]):
-            lines.append(f"{name[:48]:48} {'':5} {'':>9} {format_seconds(seconds):>9}")
-        lines.append(
-            f"{'sum':48} {'':5} {format_seconds(self.alone_s):>9} "
-            f"{format_seconds(self.in_place_s + sum(self.other_s.values())):>9}"
-        )
-        return "\n".join([*lines, f"{'whole':48} {'':5} {'':>9} {format_seconds(self.whole_s):>9}"])
+            lines.append(_line(name[:48], in_place=format_seconds(seconds)))
+        in_place = format_seconds(self.in_place_s + sum(self.other_s.values()))
+        alone, rotated = format_seconds(self.alone_s), format_seconds(self.rotated_s)
+        lines.append(_line("sum", "", alone, rotated, in_place))
+        return "\n".join([*lines, _line("whole", in_place=format_seconds(self.whole_s))])
+
+
+def _line(
+    name: str,
+    calls: Any = "",
+    alone: str = "",
+    rotated: str = "",
+    in_place: str = "",
+    rate: str = "",
+    origin: str = "",
+) -> str:
+    times = f"{alone:>9} {rotated:>9} {in_place:>9}"
+    return f"{name:48} {calls:>5} {times} {rate:>8}  {origin}".rstrip()
 
 
 def profile_network(result: NetworkResult, args: Sequence[Any], runs: int) -> Profile:
@@ -108,7 +143,10 @@ def profile_network(result: NetworkResult, args: Sequence[Any], runs: int) -> Pr
         for tensor, parameter in zip(given, result.signature.inputs)
     ]
 
-    def measure() -> tuple[list[dict[str, float]], list[float]]:
+    names = {f"{name}{end}" for c in result.tasks for name in c.task.functions for end in _ENDS}
+    passing = rotation_bytes(result.fused, Hardware.from_target(result.target))
+
+    def measure() -> tuple[list[dict[str, float]], list[float], dict[str, float]]:
         machine = machine_of(result.executable, device)
         whole = [_timed(lambda: machine["main"](*tensors), device) for _ in range(runs + 1)]
         clock = _Clock(device)
@@ -118,16 +156,23 @@ def profile_network(result: NetworkResult, args: Sequence[Any], runs: int) -> Pr
             clock.begin()
             machine["main"](*tensors)
             parts.append(clock.seconds)
-        return parts[1:], whole[1:]  # the first of each finds cold caches
+        seen = _Calls(names)
+        machine.set_instrument(tvm_ffi.convert(seen.note))
+        machine["main"](*tensors)
+        alone = {
+            name: seen.count[name] * time_rotated(function, device, args, passing)
+            for name, (function, args) in seen.first.items()
+        }
+        return parts[1:], whole[1:], alone  # the first of each finds cold caches
 
-    parts, whole = compat.on_cores(None, measure)
-    names = sorted({name for part in parts for name in part})
-    medians = {name: statistics.median(part.get(name, 0.0) for part in parts) for name in names}
+    parts, whole, rotated = compat.on_cores(None, measure)
+    called = sorted({name for part in parts for name in part})
+    medians = {name: statistics.median(part.get(name, 0.0) for part in parts) for name in called}
     operators = []
     for choice in result.tasks:
-        names = [f"{name}{end}" for name in choice.task.functions for end in ("", PACKED)]
-        seconds = sum(medians.pop(name, 0.0) for name in names)
-        operators.append(Operator(choice, seconds))
+        own = [f"{name}{end}" for name in choice.task.functions for end in _ENDS]
+        seconds = sum(medians.pop(name, 0.0) for name in own)
+        operators.append(Operator(choice, seconds, sum(rotated.get(name, 0.0) for name in own)))
     operators.sort(key=lambda one: -one.in_place_s)
     return Profile(tuple(operators), medians, statistics.median(whole))
 
@@ -143,6 +188,23 @@ def _timed(call: Any, device: Any) -> float:
     call()
     device.sync()
     return time.perf_counter() - begin
+
+
+class _Calls:
+    """Keeps the first call of each of some functions, arguments and all, and counts them."""
+
+    def __init__(self, names: set[str]) -> None:
+        self._names = names
+        self.first: dict[str, tuple[Any, tuple[Any, ...]]] = {}
+        self.count: dict[str, int] = {}
+
+    def note(self, func: Any, name: str, before_run: bool, ret_value: Any, *args: Any) -> int:
+        """Called before and after every function."""
+        del ret_value
+        if before_run and str(name) in self._names:
+            self.first.setdefault(str(name), (func, args))
+            self.count[str(name)] = self.count.get(str(name), 0) + 1
+        return int(relax.VMInstrumentReturnKind.NO_OP)
 
 
 class _Clock:

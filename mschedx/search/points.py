@@ -62,8 +62,8 @@ class Points:
 
     def codes(self) -> list[bytes]:
         """Return one hashable code per point; equal codes mean equal points."""
-        rows = np.column_stack([self.sketch, self.configs])
-        return [row.tobytes() for row in np.ascontiguousarray(rows)]
+        rows = np.ascontiguousarray(np.column_stack([self.sketch, self.configs]))
+        return rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1])))[:, 0].tolist()
 
     def distinct(self, without: Iterable[bytes] = ()) -> Points:
         """Keep the first of equal points, and none whose code is in ``without``, in order."""

@@ -31,6 +31,7 @@ from ..sampling.sampler import Sampler
 from .fixed_locations import ROOT
 from .instructions import (
     Raw,
+    as_raw,
     decision_of,
     inspect,
     plain,
@@ -466,12 +467,12 @@ class Design:
         """Compare the decisions with those made, at ``places`` of the schedule's trace if given."""
         trace = schedule.trace
         assert trace is not None
-        decisions = trace.decisions
+        decisions, insts = trace.decisions, trace.insts[:]
         for instruction, wanted in self._raw(config).items():
             at = instruction if places is None else places.get(instruction)
             if at is None:
                 continue
-            got = decision_of(trace, at, decisions)
+            got = as_raw(decisions.get(insts[at], None))
             if got != wanted:
                 table = next(t for t in self.tables if t.instruction == instruction)
                 name = self.decisions[table.columns[0]].name

@@ -200,7 +200,7 @@ def seed_of(number: int) -> int:
 
 def with_decisions(trace: Trace, raw: dict[int, Raw]) -> Trace:
     """Return the same instructions with the given decisions; the rest are left open."""
-    instructions = list(trace.insts)
+    instructions = trace.insts[:]
     decisions = {}
     for index, value in raw.items():
         tile = instructions[index].kind.name in TILES

@@ -25,12 +25,13 @@ from .instructions import (
     TILES,
     Raw,
     Sampled,
+    as_raw,
     decision_of,
     replay,
     seed_of,
-    unscheduled,
     with_decisions,
 )
+from .prefix import tail
 from .tile_products import fit_product
 
 IntArray = NDArray[np.int64]
@@ -180,17 +181,21 @@ def replayed_tables(
         if item.kind == DecisionKind.LOCATION
         and (raw := decision_of(trace, item.instruction)) is not None
     }
-    opened = with_decisions(trace, fixed)
+    # The head draws nothing, so that the tail draws from a seed what the whole trace does.
+    start, opened, places = tail(mod, with_decisions(trace, fixed))
+    opened = with_decisions(opened, {places[number]: raw for number, raw in fixed.items()})
     draws, failure = [], None
-    start = unscheduled(mod)
     for number in range(_MOST_ATTEMPTS * n):
         try:
             done = replay(start, opened, seed=seed_of(number)).trace
         except InvalidSchedule as error:
             failure = error
             continue
-        made = done.decisions
-        draw = {item.instruction: decision_of(done, item.instruction, made) for item in sampled}
+        made, insts = done.decisions, done.insts[:]
+        draw = {
+            item.instruction: as_raw(made.get(insts[places[item.instruction]], None))
+            for item in sampled
+        }
         # A location that this draw's tiles do not offer has been replaced by TVM.
         if all(draw[instruction] == raw for instruction, raw in fixed.items()):
             draws.append(draw)

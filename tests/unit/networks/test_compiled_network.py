@@ -129,6 +129,8 @@ def test_a_profile_has_every_task_and_the_whole(tuned):
         choice.task.key for choice in result.tasks
     }
     assert all(one.in_place_s > 0 for one in profile.operators)
+    assert all(one.rotated_s > 0 for one in profile.operators)
+    assert profile.rotated_s == pytest.approx(sum(one.rotated_s for one in profile.operators))
     assert profile.alone_s == pytest.approx(result.latency_s)
     assert profile.whole_s > 0
     lines = profile.table().splitlines()

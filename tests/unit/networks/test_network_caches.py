@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import torch
 from tiny_networks import two
 from tvm import relax
 
-from mschedx.networks.caches import timing, weight_bytes
+from mschedx.hardware import Hardware, host_target
+from mschedx.networks.caches import rotation_bytes, timing, weight_bytes
 from mschedx.networks.importing import import_network
 
 
@@ -27,3 +30,14 @@ def test_tasks_are_timed_cold_where_their_weights_are():
     size = weight_bytes(mod)
     assert not timing(mod, size).flush_cache
     assert timing(mod, size - 1).flush_cache
+
+
+def test_what_passes_through_the_caches_is_the_weights_between_two_bounds():
+    model, inputs = two()
+    mod = import_network(model, inputs).mod
+    size = weight_bytes(mod)
+    here = Hardware.from_target(host_target())
+    small = replace(here, cores=2, l2_bytes=size // 16, l3_bytes=size)
+    assert rotation_bytes(mod, small) == size
+    assert rotation_bytes(mod, replace(small, l3_bytes=size // 8)) == 4 * (size // 8)
+    assert rotation_bytes(mod, replace(small, l2_bytes=size)) == 4 * size

@@ -12,7 +12,18 @@ from mschedx.space import sketches
 from mschedx.space.analysis.read.probe import corner_configs, random_configs
 from mschedx.space.errors import InvalidSchedule
 from mschedx.space.trace.design import Design
+from mschedx.space.trace.instructions import (
+    decision_of,
+    inspect,
+    seed_of,
+    with_decisions,
+)
+from mschedx.space.trace.instructions import (
+    replay as replay_trace,
+)
+from mschedx.space.trace.materialize import useful_threads
 from mschedx.space.trace.prefix import tail
+from mschedx.space.trace.tables import replayed_tables
 
 HALF = {"in_dtype": "float16", "out_dtype": "float32"}
 CASES = {
@@ -109,3 +120,37 @@ def test_invalid_decisions_are_refused_alike():
         with pytest.raises(InvalidSchedule) as refused:
             replay(wrong)
         assert refused.value.reason == "repaired"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_tail_draws_what_the_whole_trace_draws(name):
+    make, target, space = CASES[name]
+    design = sketches(make(), target, space)[0].design
+    sampled = inspect(design.mod, design.trace)
+    fixed = {
+        item.instruction: decision_of(design.trace, item.instruction)
+        for item in sampled
+        if item.kind == "SampleComputeLocation"
+    }
+    whole, expected = with_decisions(design.trace, fixed), []
+    for number in range(16):
+        try:
+            done = replay_trace(design.mod, whole, seed=seed_of(number)).trace
+        except InvalidSchedule:
+            continue
+        draw = {item.instruction: decision_of(done, item.instruction) for item in sampled}
+        if all(draw[at] == raw for at, raw in fixed.items()):
+            expected.append(draw)
+    assert expected
+    found = replayed_tables(design.mod, design.trace, sampled, len(expected))
+    assert found == expected
+    assert len({tuple(draw.items()) for draw in found}) > 1
+
+
+@pytest.mark.parametrize(("told", "threads"), [("1", 1), ("2", None), (None, None)])
+def test_a_process_that_shares_its_cores_replays_in_one_thread(monkeypatch, told, threads):
+    monkeypatch.setattr("mschedx.compat.available_cores", lambda: 6)
+    monkeypatch.delenv("TVM_NUM_THREADS", raising=False)
+    if told is not None:
+        monkeypatch.setenv("TVM_NUM_THREADS", told)
+    assert useful_threads() == (threads or 6)

@@ -1,0 +1,59 @@
+"""Arguments in turn: as many copies as are asked for, each used after all others."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tvm
+
+from mschedx.measure.rotation import time_rotated
+
+DEVICE = tvm.cpu()
+
+
+class Calls:
+    """Keeps the addresses of the first argument of every call."""
+
+    def __init__(self):
+        self.firsts: list[int] = []
+        self.others: list[object] = []
+
+    def __call__(self, tensor, *others):
+        self.firsts.append(np.from_dlpack(tensor).ctypes.data)
+        self.others += others
+
+
+def tensor(count: int):
+    return tvm.runtime.tensor(np.ones(count, dtype=np.float32), DEVICE)
+
+
+@pytest.mark.parametrize(("rotate_bytes", "copies"), [(0, 2), (4000, 2), (12001, 4), (40000, 10)])
+def test_every_copy_in_turn(rotate_bytes, copies):
+    calls, given = Calls(), tensor(1000)
+    found = time_rotated(calls, DEVICE, [given, 7], rotate_bytes, repeats=2, min_repeat_s=0)
+    assert found > 0
+    assert len(set(calls.firsts)) == copies
+    assert np.from_dlpack(given).ctypes.data not in calls.firsts
+    assert calls.firsts == calls.firsts[:copies] * 4  # two groups to warm up, two timed
+    assert set(calls.others) == {7}
+
+
+def test_groups_last_as_long_as_asked_for():
+    calls = Calls()
+    time_rotated(calls, DEVICE, [tensor(10)], 80, repeats=1, min_repeat_s=0.01)
+    assert len(calls.firsts) > 6
+
+
+@pytest.mark.parametrize(
+    ("args", "rotate_bytes", "options", "says"),
+    [
+        ([3], 10, {}, "at least one tensor"),
+        ([], 10, {}, "at least one tensor"),
+        ([tensor(4)], -1, {}, "not negative"),
+        ([tensor(4)], 1, {"repeats": 0}, "repeats of at least 1"),
+        ([tensor(4)], 1, {"min_repeat_s": float("nan")}, "min_repeat_s"),
+    ],
+)
+def test_what_cannot_be_timed(args, rotate_bytes, options, says):
+    with pytest.raises(ValueError, match=says):
+        time_rotated(SimpleNamespace, DEVICE, args, rotate_bytes, **options)
