@@ -178,9 +178,7 @@ class DraftThenVerify:
             self._blend.expect(chosen, verifier)
         return chosen
 
-    def _picked(
-        self, found: Scored, first: Points, count: int, rng: np.random.Generator
-    ) -> Points:
+    def _picked(self, found: Scored, first: Points, count: int, rng: np.random.Generator) -> Points:
         """What has a place by right, then the best and some by chance: a batch and spares."""
         first = first.take(np.arange(min(len(first), count)))
         rest = found.untried(set(first.codes()))
