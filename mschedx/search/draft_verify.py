@@ -5,8 +5,7 @@ yet measured are kept as drafts, some of every niche. Verifying, every round: dr
 and the fastest points so far evolve once by the learned model, and the batch is picked from all of
 them. Until the learned model knows anything, the best drafts are measured. How many drafts there
 are is decided by how the analytical model ranks what has been measured, and so is how much of its
-opinion counts when verifying (`blend`). A few places of a batch are the best drafts' by right: what
-a model holds for slow it would never see measured, and so would hold for slow for good.
+opinion counts when verifying (`blend`).
 
 References
 ----------
@@ -99,7 +98,6 @@ class DraftVerifyConfig:
     least_correlation: float = 0.0
     pool: int = 256
     blend: bool = True
-    draft_places: float = 0.125
 
     def __post_init__(self) -> None:
         for name in ("population", "drafts", "refresh", "parents", "batch", "least_trials", "pool"):
@@ -111,7 +109,7 @@ class DraftVerifyConfig:
                 raise ValueError(
                     f"expected DraftVerifyConfig.{name} >= 0, got {getattr(self, name)}"
                 )
-        for name in ("elite_share", "mutation", "epsilon", "niche_share", "draft_places"):
+        for name in ("elite_share", "mutation", "epsilon", "niche_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(
                     f"expected DraftVerifyConfig.{name} in [0, 1], got {getattr(self, name)}"
@@ -173,25 +171,11 @@ class DraftThenVerify:
         else:
             found = self._spread(drafts, space, 2 * count)
         found = found.filled(count, space, history.tried, rng)
-        chosen = self._picked(found, self._by_right(drafts, space, count), count, rng)
+        order = EpsilonGreedy(config.epsilon)(found.scores, count, rng)
+        chosen = found.points.take(order[: 2 * count])
         if isinstance(verifier, BlendedScorer):
             self._blend.expect(chosen, verifier)
         return chosen
-
-    def _picked(self, found: Scored, first: Points, count: int, rng: np.random.Generator) -> Points:
-        """What has a place by right, then the best and some by chance: a batch and spares."""
-        first = first.take(np.arange(min(len(first), count)))
-        rest = found.untried(set(first.codes()))
-        order = EpsilonGreedy(self.config.epsilon)(rest.scores, count - len(first), rng)
-        return gather(first, rest.points.take(order[: 2 * count - len(first)]))
-
-    def _by_right(self, drafts: Scored, space: SketchSet, count: int) -> Points:
-        """The drafts that are measured whatever the learned model says of them."""
-        skills = self._blend.skills
-        places = round(self.config.draft_places * count)
-        if not places or skills is None or skills[0].correlation <= 0:
-            return space.empty()
-        return self._spread(drafts, space, places).points
 
     # Drafting.
 

@@ -9,7 +9,6 @@ from first_guess import FirstGuess, guess
 from toy import ToySketch
 
 from mschedx.search.base import Materializer, TaskSearch
-from mschedx.search.blend import Skill
 from mschedx.search.blend import share as share_of_model
 from mschedx.search.draft_verify import DraftThenVerify, DraftVerify, DraftVerifyConfig
 from mschedx.search.history import History
@@ -173,25 +172,6 @@ def test_a_verifier_that_ranks_better_takes_over_from_the_draft():
     assert share_of_model(draft, model) == 1
 
 
-@pytest.mark.parametrize(
-    ("places", "accuracy", "expected"), [(0.25, 0.6, 2), (0.0, 0.6, 0), (0.25, 0.4, 0)]
-)
-def test_the_best_drafts_have_places_by_right_while_they_rank_better_than_chance(
-    places, accuracy, expected
-):
-    """Beside a verifier that is trusted alone and wants the opposite."""
-    rounds = Rounds(replace(BLENDED, draft_places=places, adapt=False, epsilon=0))
-    rounds.verifier.sign = -1.0
-    rounds(8)
-    sure = 1e9
-    rounds.search._blend.skills = Skill(accuracy, sure), Skill(1.0, sure)
-    found, _, _ = rounds(8)
-    by_chance = guess(rounds.space.sample(2000, np.random.default_rng(1)).configs)
-    of_batch = guess(found.configs[:8])
-    assert (of_batch > np.quantile(by_chance, 0.75)).sum() == expected
-    assert (of_batch < np.quantile(by_chance, 0.25)).sum() == 8 - expected
-
-
 def test_a_draft_that_says_nothing_has_no_share_in_verifying():
     rounds = Rounds(BLENDED, Learned())
     for _ in range(2):
@@ -333,7 +313,6 @@ def test_the_same_generator_gives_the_same_proposals():
         ({"draft_generations": -1}, "draft_generations >= 0"),
         ({"epsilon": 1.5}, "epsilon in"),
         ({"niche_share": 0}, "niche_share > 0"),
-        ({"draft_places": 1.5}, "draft_places in"),
         ({"least_trials": 0}, "least_trials >= 1"),
     ],
 )
