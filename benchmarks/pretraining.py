@@ -156,7 +156,7 @@ def crossvalidate(paths: list[str], models: list[str], epochs: int, folds: int =
             for name, model in trained.items():
                 opinions[name] = one.task.scores(model)
                 if name == "pam":
-                    opinions["PSA and pam"] = opinions[name] + WEIGHT * one.prior
+                    opinions["PSA and pam"] = logits_of(opinions[name]) + WEIGHT * one.prior
             for name, score in opinions.items():
                 correlation = rank_correlation(one.latency_s, score)
                 rows.setdefault(name, []).append(
@@ -180,8 +180,13 @@ def skills(paths: list[str]) -> None:
     rows: dict[str, list[list[float]]] = {}
     for one in open_all(paths):
         psa, learned = np.exp(one.prior), one.task.scores(model)
-        blend = Scale.of(psa)(psa) + Scale.of(learned)(learned)
-        for name, score in (("PSA", psa), ("the model", learned), ("both", blend)):
+        opinions = {
+            "PSA": psa,
+            "the model": learned,
+            "both, standardised logarithms": Scale.of(psa)(psa) + Scale.of(learned)(learned),
+            f"both, logits and {WEIGHT:g} ln(1 / PSA)": logits_of(learned) + WEIGHT * one.prior,
+        }
+        for name, score in opinions.items():
             pairs = pairwise_accuracy(one.latency_s, score)
             rows.setdefault(name, []).append([pairs, *best_of_first(score, one.latency_s)])
     for name, table in rows.items():
@@ -190,6 +195,11 @@ def skills(paths: list[str]) -> None:
         print(
             f"{name}: {len(table)} tasks, pairs {pairs.mean():.3f}, best of the first {KS} {mean}"
         )
+
+
+def logits_of(scores: np.ndarray) -> np.ndarray:
+    """The logits x of which a network's scores [n] are ln(1 + e^x)."""
+    return scores + np.log(-np.expm1(-scores))
 
 
 def best_of_first(score: np.ndarray, latency_s: np.ndarray) -> list[float]:

@@ -1,10 +1,14 @@
 """Two opinions on a config where nothing was measured: the analyzer's and a trained network's.
 
 They err differently. PSA knows the machine and no compiler; a network knows what the compiler made
-of other programs, and no more of this one than its columns say. The sum of their scores ranks
-better than either: over 51 tasks that a network had not seen, the first config of 96 reached 0.91
-of the best, with PSA alone 0.85, with the network alone 0.87; at the tenth percentile 0.76, 0.58
-and 0.68 (``benchmarks/pretraining.py crossvalidate``).
+of other programs, and no more of this one than its columns say. What a network that was trained on
+pairs says of two programs is a difference of logits, its log-odds that one is the faster; of PSA's
+seconds these grow with the logarithm of their ratio. The sum of the two is what independent
+evidence adds up to, wherever the logits lie: in a space where all programs are slow beside those of
+another they may all be near −16, and a network's scores, ``ln(1 + e^logit)``, all near 0.
+
+The sum ranks pairs better than either in both spaces (docs/benchmarks.md, "Ranking with no
+measurement").
 """
 
 from __future__ import annotations
@@ -27,7 +31,7 @@ if TYPE_CHECKING:
     from mschedx.space.task import Task
 
 WEIGHT = 6.0
-"""Of ln(1 / PSA's seconds), beside the network's scores; 4 to 12 do as well."""
+"""Of ln(1 / PSA's seconds), beside the network's logits; 4 to 12 do as well."""
 
 
 class ConsensusModel:
@@ -52,9 +56,7 @@ class ConsensusModel:
     def score(self, task: Task, asked: Sequence[tuple[Sketch, IntArray]]) -> FloatArray:
         prior = np.log(self.psa.score(task, asked))
         logits = [self.network(ProgramFeatures.of(sketch)(configs)) for sketch, configs in asked]
-        # As PAM scores: what the network holds for slow is all the same to it.
-        scores = np.logaddexp(0.0, np.concatenate([*logits, np.empty(0)]))
-        return scores + self.weight * prior
+        return np.concatenate([*logits, np.empty(0)]) + self.weight * prior
 
     def save(self, path: str) -> None:
         self.psa.save(path)

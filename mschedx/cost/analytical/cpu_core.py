@@ -145,7 +145,10 @@ def tile_of(view: StatementView, lanes: float) -> Tile:
             chosen = here
         else:
             near = _neighbours(view, position) & (loops[position].role != "reduction")
-            chosen = here & free & near & (going > 0) & (total <= COMPILER_UNROLLS)
+            # Of a loop around what TVM has unrolled LLVM makes vectors, however long its body.
+            stays = (kind == "serial") & (total * extent > view.unroll)
+            stays |= total <= COMPILER_UNROLLS
+            chosen = here & free & near & (going > 0) & stays
             chosen &= kind in ("serial", "unrolled")
         lane_loops[position] = chosen
         width = np.where(chosen, extent, width)

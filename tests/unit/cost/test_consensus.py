@@ -7,6 +7,7 @@ from dummy import gemm
 import mschedx
 from mschedx.cost import Consensus, CostModel
 from mschedx.cost.consensus import ConsensusModel
+from mschedx.cost.learned.features import ProgramFeatures
 from mschedx.cost.learned.shipped import shipped, weights_path
 from mschedx.cost.psa import PSAModel
 from mschedx.hardware import host_target
@@ -40,9 +41,18 @@ def test_a_large_weight_is_psas_order_and_none_the_networks(asked):
     psa = PSAModel().score(TASK, asked)
     heavy = ConsensusModel("cpu", weight=1e9).score(TASK, asked)
     np.testing.assert_allclose(psa[np.argsort(-heavy)], np.sort(psa)[::-1], rtol=1e-6)
-    alone = ConsensusModel("cpu", weight=0).score(TASK, asked)
-    assert (alone > 0).all()
+    model = ConsensusModel("cpu", weight=0)
+    alone = model.score(TASK, asked)
+    logits = [model.network(ProgramFeatures.of(sketch)(configs)) for sketch, configs in asked]
+    np.testing.assert_array_equal(alone, np.concatenate(logits))
     assert not np.array_equal(np.argsort(-alone), np.argsort(-psa))
+
+
+def test_where_the_networks_logits_lie_does_not_matter(asked):
+    model = ConsensusModel("cpu")
+    before, network = model.score(TASK, asked), model.network
+    model.network = lambda programs: network(programs) - 30
+    np.testing.assert_allclose(model.score(TASK, asked), before - 30)
 
 
 def test_what_is_no_model_is_refused(tmp_path):

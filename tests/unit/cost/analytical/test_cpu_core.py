@@ -59,3 +59,16 @@ def test_a_vectorised_loop_of_one_iteration_leaves_lanes_to_the_compiler():
     sketch = sketches(workloads.make("gemm", (560, 48, 48), "int8"), CPU, TVM)[0]
     configs = sketch.sample(200, np.random.default_rng(0))
     assert PSAModel().latency_s(None, sketch, configs).min() < 100e-6
+
+
+def test_a_loop_around_a_long_unrolled_body_is_vectorised_by_the_compiler():
+    """48 × 28 × 28, depthwise: 9.8 µs, measured on a Zen 4; 28 columns around 36 bodies."""
+    decisions = {"pad.location": 2, "o_0": 48, "i_0": 7, "i_1": 4, "j_0": 28, "rh_1": 3, "rw_0": 3}
+    shape = (1, 48, 28, 28, 3, 1, 1)
+    left, unrolled = (
+        predicted_us("depthwise_conv2d", shape, "float32", 3, **decisions, unroll=unroll)
+        for unroll in (512, 64)
+    )
+    assert left < 30
+    assert unrolled <= 1.05 * left, "36 bodies fit either limit"
+    assert predicted_us("depthwise_conv2d", shape, "float32", 3, **decisions, unroll=0) > 2 * left
