@@ -15,7 +15,7 @@ References
 ----------
 The published analyzer: Qiao et al., "Pruner", ASPLOS 2025, section 4. Rates of operations per
 multiprocessor: NVIDIA's tuning guides. Held against 320 programs measured on an H200:
-``docs/benchmarks.md``, "On an H200".
+``docs/benchmarks/gpus.md``.
 """
 
 from __future__ import annotations
