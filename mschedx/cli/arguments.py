@@ -141,6 +141,7 @@ def _add_compare(subcommands: Subcommands) -> None:
     compare.add_argument("--tuners", default="heron,tvm", help="comma-separated; 'list' shows all")
     compare.add_argument("--reference", default=None, help="the tuner compared with; the last one")
     compare.add_argument("--seeds", type=int, default=3)
+    compare.add_argument("--first-seed", type=int, default=0, help="and those after it")
     compare.add_argument("--trials", type=int, default=64)
     compare.add_argument("--timeout", type=float, default=None, help="seconds a run, for all")
     compare.add_argument("--png", action="store_true", help="the charts as files beside the page")

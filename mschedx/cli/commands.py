@@ -173,6 +173,9 @@ def compare(args: argparse.Namespace) -> int:
 
     from mschedx.bench.compare import harness, present
     from mschedx.bench.suite import find_workloads
+    from mschedx.inputs import check_seed
+
+    check_seed(args.first_seed)
 
     comparison = harness.Comparison(
         find_workloads(args.workloads),
@@ -182,6 +185,7 @@ def compare(args: argparse.Namespace) -> int:
         args.out,
         args.timeout,
         args.warm,
+        args.first_seed,
     )
 
     def say(text: str) -> None:

@@ -34,6 +34,8 @@ class Comparison:
     warm : bool
         Fork the cells from one process that has imported everything, see
         :mod:`mschedx.bench.compare.host`; their times then leave the imports out.
+    first_seed : int
+        The seeds are this and the ones after it: a long comparison can be run in pieces.
     """
 
     workloads: Sequence[Workload]
@@ -43,13 +45,14 @@ class Comparison:
     path: Path
     timeout_s: float | None = None
     warm: bool = False
+    first_seed: int = 0
 
     def cells(self) -> Iterator[Cell]:
         """All cells, ordered so that drift of the machine hits all tuners alike.
 
         Seeds are outermost, tuners innermost, and each workload starts with another tuner.
         """
-        for seed in range(self.seeds):
+        for seed in range(self.first_seed, self.first_seed + self.seeds):
             for place, workload in enumerate(self.workloads):
                 for turn in range(len(self.tuners)):
                     tuner = self.tuners[(turn + place + seed) % len(self.tuners)]

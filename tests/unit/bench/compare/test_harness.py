@@ -46,6 +46,12 @@ def test_cells_take_turns_and_no_tuner_is_always_first(tmp_path):
         assert a.tuner != b.tuner
 
 
+def test_a_comparison_in_pieces_has_the_cells_of_the_whole(tmp_path):
+    pieces = [comparison(tmp_path, seeds=1, first_seed=seed) for seed in range(2)]
+    keys = [cell.key for piece in pieces for cell in piece.cells()]
+    assert keys == [cell.key for cell in comparison(tmp_path).cells()]
+
+
 def test_results_are_kept_and_a_second_call_runs_only_what_is_missing(tmp_path, monkeypatch):
     ran = []
 
