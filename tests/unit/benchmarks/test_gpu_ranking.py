@@ -1,4 +1,4 @@
-"""PSA against what an H200 measured: the figures of docs/benchmarks/gpus.md, with room for changes."""
+"""PSA against what an H200 measured: figures of docs/benchmarks/gpus.md, with room for changes."""
 
 import gpu_ranking
 import numpy as np
