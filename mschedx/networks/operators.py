@@ -96,6 +96,9 @@ def _from_start(index: Any, extent: Any, emit: Callable[[Any], Any]) -> Any:
     if not isinstance(extent, int):
         return index
     dtype = str(index.ty.dtype)
+    if isinstance(index, relax.Constant):
+        places = index.data.numpy()
+        return relax.const(np.where(places < 0, places + extent, places).astype(dtype), dtype)
     from_end = emit(relax.op.add(index, relax.const(extent, dtype)))
     negative = emit(relax.op.less(index, relax.const(0, dtype)))
     return emit(relax.op.where(negative, from_end, index))
