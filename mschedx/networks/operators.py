@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from tvm import relax, tirx
 
+from .rewrites.graph import constant, constant_of
+
 
 def _reduced(operator: Callable[..., Any]) -> Callable[[Any, Any], Any]:
     """A reduction over ``(x, axes, keepdim)``, in the dtype that torch says."""
@@ -56,6 +58,16 @@ def _arguments(node: Any, importer: Any, names: str) -> dict[str, Any]:
     return {**dict.fromkeys(names.split()), **found, **more}
 
 
+def _filled(node: Any, importer: Any) -> Any:
+    """An array of one value, not finite either, for which TVM's own operator does not compile."""
+    value = node.args[1]
+    if not isinstance(value, float) or math.isfinite(value):
+        return importer._full(node)
+    shape = importer.retrieve_args(node)[0]
+    dtype = str(node.meta["val"].dtype).removeprefix("torch.")
+    return importer.block_builder.emit(relax.op.broadcast_to(relax.const(value, dtype), shape))
+
+
 def _indexed(node: Any, importer: Any) -> Any:
     """``x[..., i, j, ...]``: indices beside each other are taken together, from the end too.
 
@@ -96,9 +108,9 @@ def _from_start(index: Any, extent: Any, emit: Callable[[Any], Any]) -> Any:
     if not isinstance(extent, int):
         return index
     dtype = str(index.ty.dtype)
-    if isinstance(index, relax.Constant):
-        places = index.data.numpy()
-        return relax.const(np.where(places < 0, places + extent, places).astype(dtype), dtype)
+    known = constant(index)
+    if known is not None:
+        return constant_of(np.where(known < 0, known + extent, known), dtype)
     from_end = emit(relax.op.add(index, relax.const(extent, dtype)))
     negative = emit(relax.op.less(index, relax.const(0, dtype)))
     return emit(relax.op.where(negative, from_end, index))
@@ -207,6 +219,7 @@ CONVERTERS: Mapping[str, Callable[[Any, Any], Any]] = MappingProxyType(
         "amin.default": _reduced(relax.op.min),
         "prod.dim_int": _reduced(relax.op.prod),
         "div.Tensor_mode": _divided,
+        "full.default": _filled,
         "index.Tensor": _indexed,
         "grid_sampler_2d.default": _sampled,
         "scaled_dot_product_attention.default": _attended,

@@ -73,6 +73,8 @@ def _is_misread(node: Any) -> bool:
         return any(user.args[1] == 1 and user.users for user in node.users)
     if name == "avg_pool2d.default":  # another divisor
         return len(node.args) > 6 and node.args[6] is not None
+    if name in ("pow.Tensor_Tensor", "pow.Scalar"):  # powers of integers do not compile
+        return not node.meta["val"].is_floating_point()
     return name == "_upsample_bilinear2d_aa.default"  # smaller images without the smoothing
 
 
