@@ -153,6 +153,7 @@ def _attended(node: Any, importer: Any) -> Any:
     if given["enable_gqa"]:
         groups = _shape(query)[1] // _shape(key)[1]
         key, value = (emit(relax.op.repeat(one, groups, axis=1)) for one in (key, value))
+    key, value = (_heads_of(query, one, emit) for one in (key, value))
     batches = [str(_shape(one)[:2]) for one in (query, key, value)]
     if len(set(batches)) > 1:
         raise ValueError(f"attention between batches of shapes {', '.join(batches)}")
@@ -176,6 +177,15 @@ def _attended(node: Any, importer: Any) -> Any:
     if len(shape) == 4:
         return heads_first
     return emit(_reshape(heads_first, [*shape[:-1], _shape(value)[-1]]))
+
+
+def _heads_of(query: Any, x: Any, emit: Callable[[Any], Any]) -> Any:
+    """Keys or values of one head, or one batch, for all of the queries'."""
+    wanted, shape = _shape(query)[:2], _shape(x)
+    fits = [new if have == 1 else have for new, have in zip(wanted, shape)]
+    if str(fits) == str(shape[:2]):
+        return x
+    return emit(relax.op.broadcast_to(x, [*fits, *shape[2:]]))
 
 
 def _reshape(x: Any, extents: Any) -> Any:

@@ -154,6 +154,8 @@ def sdpa(q, k=None, v=None, **more):
         (lambda x: sdpa(x, x[:, :, :3], is_causal=True), [HEADS]),
         (lambda x: sdpa(x, scale=0.3), [HEADS]),
         (lambda x: sdpa(x, x[:, :2], enable_gqa=True), [HEADS]),
+        (lambda x: sdpa(x, x[:, :1]), [HEADS]),
+        (lambda x: sdpa(x, x[:1, :1]), [HEADS]),
         (lambda x, mask: sdpa(x, attn_mask=mask), [HEADS, VISIBLE]),
         (lambda x, mask: sdpa(x, attn_mask=mask), [HEADS, VISIBLE[None, None]]),
         (lambda x, mask: sdpa(x, attn_mask=mask), [HEADS, HEADS[:, :1, :, :5].clone()]),
@@ -196,7 +198,7 @@ def test_images_at_the_points_of_a_grid(mode, padding, corners):
         (lambda x: x[x > 0], "index.Tensor"),
         (lambda x: 2 ** x.long(), "pow.Scalar"),
         (lambda x: sdpa(x, attn_mask=VISIBLE, dropout_p=0.5), "scaled_dot_product_attention"),
-        (lambda x: sdpa(x, x[:1]), "scaled_dot_product_attention"),
+        (lambda x: sdpa(x[:1], x), "scaled_dot_product_attention"),
         (
             lambda x: torch.nn.functional.avg_pool2d(x, 3, 2, ceil_mode=True, divisor_override=5),
             "avg_pool2d",
