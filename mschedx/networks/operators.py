@@ -182,10 +182,8 @@ def _attended(node: Any, importer: Any) -> Any:
 def _heads_of(query: Any, x: Any, emit: Callable[[Any], Any]) -> Any:
     """Keys or values of one head, or one batch, for all of the queries'."""
     wanted, shape = _shape(query)[:2], _shape(x)
-    fits = [new if have == 1 else have for new, have in zip(wanted, shape)]
-    if str(fits) == str(shape[:2]):
-        return x
-    return emit(relax.op.broadcast_to(x, [*fits, *shape[2:]]))
+    fits: Any = [new if have == 1 else have for new, have in zip(wanted, shape)] + shape[2:]
+    return x if str(fits) == str(shape) else emit(relax.op.broadcast_to(x, fits))
 
 
 def _reshape(x: Any, extents: Any) -> Any:
