@@ -71,7 +71,7 @@ def _is_misread(node: Any) -> bool:
     name = getattr(node.target, "__name__", "")
     if name.endswith("_with_indices.default"):  # places of maxima are zeros
         return any(user.args[1] == 1 and user.users for user in node.users)
-    if name == "avg_pool2d.default":  # another divisor
+    if name in ("avg_pool2d.default", "avg_pool3d.default"):  # another divisor
         return len(node.args) > 6 and node.args[6] is not None
     if name in ("pow.Tensor_Tensor", "pow.Scalar"):  # powers of integers do not compile
         return not node.meta["val"].is_floating_point()

@@ -144,6 +144,7 @@ def sdpa(q, k=None, v=None, **more):
         (lambda x: torch.nn.functional.group_norm(x, 2), [torch.randn(2, 4, 6, 7)]),
         (lambda x: torch.nn.functional.avg_pool2d(x, 2, divisor_override=5), [IMAGE]),
         (lambda x: torch.nn.functional.avg_pool2d(x, (2, 3), 1, 1, divisor_override=5), [IMAGE]),
+        (lambda x: torch.nn.functional.avg_pool3d(x[None], 2, divisor_override=3), [IMAGE]),
         (lambda x: torch.nn.functional.interpolate(x, size=(4, 17)), [IMAGE]),
         (lambda x: torch.nn.functional.interpolate(x, scale_factor=1.7), [IMAGE]),
         (lambda x: torch.nn.functional.interpolate(x, scale_factor=2), [IMAGE]),
