@@ -156,7 +156,12 @@ def _runs_here(target: Target) -> bool:
 def _by_framework(call: Callable[[list[Any]], list[Any]], arrays: list[np.ndarray]) -> list[Any]:
     import torch
 
-    return call([torch.from_numpy(array) for array in arrays])
+    def tensor(array: np.ndarray) -> torch.Tensor:
+        if array.dtype != _numpy_dtype("bfloat16"):
+            return torch.from_numpy(array)
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+
+    return call([tensor(array) for array in arrays])
 
 
 def _unscheduled(

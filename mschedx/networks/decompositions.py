@@ -6,35 +6,62 @@ A decomposition that returns ``NotImplemented`` leaves a call as it is.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from .narrow_floats import narrow_floats
 from .promotions import promotions
 
 if TYPE_CHECKING:
     import torch
 
 
-def decompositions() -> dict[Any, Callable[..., Any]]:
-    """Give the decompositions by overload, as ``ExportedProgram.run_decompositions`` takes them."""
+def decompositions(torchs: Mapping[Any, Callable[..., Any]]) -> dict[Any, Callable[..., Any]]:
+    """Give the decompositions by overload, as ``ExportedProgram.run_decompositions`` takes them.
+
+    Parameters
+    ----------
+    torchs : mapping
+        Torch's own, of which those that are not replaced are kept.
+    """
+    promoted, narrow, own = promotions(), narrow_floats(), _of_single_operators()
+    kept = {f: torchs[f] for f in narrow if f in torchs and f not in own and f not in promoted}
+    found: dict[Any, list[Callable[..., Any]]] = {}
+    for table in (promoted, narrow, own, kept):
+        for operator, decomposition in table.items():
+            found.setdefault(operator, []).append(decomposition)
+    return {**torchs, **{operator: partial(_first_of, ways) for operator, ways in found.items()}}
+
+
+def _first_of(ways: Sequence[Callable[..., Any]], *args: Any, **kwargs: Any) -> Any:
+    """What the first of some decompositions gives that does not leave the call as it is."""
+    answers = (way(*args, **kwargs) for way in ways)
+    return next((one for one in answers if one is not NotImplemented), NotImplemented)
+
+
+def _of_single_operators() -> dict[Any, Callable[..., Any]]:
     import torch
     from torch._decomp import decomposition_table
 
     aten = torch.ops.aten
     torchs = (aten.addmv.default, aten.logaddexp.default)
+    norms = (
+        *(aten.native_layer_norm.default, aten.native_group_norm.default),
+        aten._native_batch_norm_legit.no_stats,
+    )
     return {
-        **promotions(),
         **{operator: decomposition_table[operator] for operator in torchs},
+        **{f: partial(_norm, f, decomposition_table[f]) for f in norms},
         **{f: partial(_avg_pool, f) for f in (aten.avg_pool2d.default, aten.avg_pool3d.default)},
         aten.clamp.default: _clamp,
+        aten.clamp.Tensor: _clamp_tensor,
         aten.cumsum.default: _cumsum,
         aten.elu.default: _elu,
         aten.exp2.default: _exp2,
         aten.full_like.default: _full_like,
         aten.im2col.default: _im2col,
         aten.min.dim: _min_dim,
-        aten.native_group_norm.default: _native_group_norm,
         aten.select.int: _select,
         aten.upsample_nearest2d.vec: _upsample_nearest2d,
         aten.var_mean.correction: _var_mean,
@@ -92,6 +119,21 @@ def _clamp(x: torch.Tensor, least: Any = None, most: Any = None) -> Any:
     return torch.minimum(x, bound) if least is None else torch.maximum(x, bound)
 
 
+def _clamp_tensor(x: torch.Tensor, least: Any = None, most: Any = None) -> Any:
+    """Bounds in the dtype of what they bound, which torch promotes."""
+    import torch
+
+    bounds = [one for one in (least, most) if one is not None]
+    dtype = x.dtype
+    for one in bounds:
+        dtype = torch.result_type(torch.empty_like(x, dtype=dtype), one)
+    if all(one.dtype == dtype for one in (x, *bounds)):
+        return NotImplemented
+    x = x.to(dtype)
+    x = x if least is None else torch.maximum(x, least.to(dtype))
+    return x if most is None else torch.minimum(x, most.to(dtype))
+
+
 def _elu(x: torch.Tensor, alpha: Any = 1, scale: Any = 1, input_scale: Any = 1) -> Any:
     """The importer takes no notice of the scales."""
     import torch
@@ -110,16 +152,19 @@ def _min_dim(x: torch.Tensor, dim: int, keepdim: bool = False) -> Any:
     return -values, places
 
 
-def _native_group_norm(
-    x: torch.Tensor, weight: Any, bias: Any, n: int, c: int, hw: int, group: int, eps: float
-) -> Any:
+def _norm(operator: Any, pieces: Callable[..., Any], x: torch.Tensor, *args: Any) -> Any:
+    """A normalisation, which TVM has of float32 alone, and of groups with a scale and shift."""
     import torch
 
-    if weight is not None and bias is not None:
+    if x.dtype != torch.float32:
+        return pieces(x, *args)
+    if operator is not torch.ops.aten.native_group_norm.default or None not in args[:2]:
         return NotImplemented
-    weight = x.new_ones(c) if weight is None else weight
-    bias = x.new_zeros(c) if bias is None else bias
-    return torch.ops.aten.native_group_norm.default(x, weight, bias, n, c, hw, group, eps)
+    channels = x.shape[1]
+    weight, bias = args[:2]
+    weight = x.new_ones(channels) if weight is None else weight
+    bias = x.new_zeros(channels) if bias is None else bias
+    return operator(x, weight, bias, *args[2:])
 
 
 def _select(x: torch.Tensor, dim: int, index: Any) -> Any:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import NetworkError
 from .importing import Network, as_call
 from .signature import Signature
-from .translation import quiet_export, to_relax
+from .translation import quiet_export, to_relax, without_gradients
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
 
 
 @dataclass(frozen=True)
@@ -96,13 +100,13 @@ def export_module(
             "training; call model.eval() first"
         )
     args, kwargs = as_call(example_inputs)
-    with torch.no_grad(), quiet_export():
+    weights = dict(model.state_dict(keep_vars=True))
+    with without_gradients(weights.values()), quiet_export():
         if dynamic:
             exported = _exported_dynamic(model, args, kwargs, dynamic)
         else:
             exported = torch.export.export(model, args, kwargs)
     found = program_of(exported, example_inputs)
-    weights = dict(model.state_dict(keep_vars=True))
     return replace(found, changed=_watch(weights), name=type(model).__name__)
 
 
@@ -192,7 +196,7 @@ def _of_tensors(exported: Any, tensors: list[Any], signature: Signature) -> Any:
     parameters = [inspect.Parameter(name, kind) for name in ("self", *found)]
     setattr(OfTensors.forward, "__signature__", inspect.Signature(parameters))  # noqa: B010
     given = tuple(_widened(tensor, axes) for tensor, axes in zip(tensors, found.values()))
-    with torch.no_grad(), quiet_export():
+    with without_gradients(exported.state_dict.values()), quiet_export():
         return torch.export.export(OfTensors(), given, dynamic_shapes=found)
 
 
@@ -245,12 +249,28 @@ def _reference(exported: Any, signature: Signature) -> Callable[[list[Any]], lis
         args, kwargs = _unflattened(exported, signature, tensors)
         with torch.no_grad():
             outputs = exported.module()(*args, **kwargs)
-        return [leaf.numpy() for leaf in pytree.tree_leaves(outputs)]
+        return [_array(leaf) for leaf in pytree.tree_leaves(outputs)]
 
     return run
 
 
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    """A tensor as an array; NumPy needs ml_dtypes for bfloat16."""
+    import torch
+
+    if tensor.dtype != torch.bfloat16:
+        return tensor.numpy()
+    import ml_dtypes
+
+    return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
+
+
+def version_of(tensor: torch.Tensor) -> int:
+    """How often torch has seen a tensor written to; 0 for those that it does not count for."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
 def _watch(weights: dict[str, Any]) -> Callable[[], list[str]]:
     """Tell which tensors are written to from now on, by the versions that torch counts."""
-    before = {name: tensor._version for name, tensor in weights.items()}
-    return lambda: [name for name, tensor in weights.items() if tensor._version != before[name]]
+    before = {name: version_of(tensor) for name, tensor in weights.items()}
+    return lambda: [name for name, one in weights.items() if version_of(one) != before[name]]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from tvm import relax, tirx
 
+from .contractions import CONTRACTIONS
 from .rewrites.graph import constant, constant_of
 
 
@@ -217,12 +218,19 @@ def _bias(mask: Any, query: Any, rank: int, emit: Callable[[Any], Any]) -> Any:
     dtype = str(query.ty.dtype)
     if str(mask.ty.dtype) != "bool":
         return mask
-    hidden = relax.const(float(np.finfo(dtype).min), dtype)
+    hidden = relax.const(float(_finfo(dtype).min), dtype)
     return emit(relax.op.where(mask, relax.const(0, dtype), hidden))
+
+
+def _finfo(dtype: str) -> Any:
+    import ml_dtypes
+
+    return ml_dtypes.finfo(dtype)
 
 
 CONVERTERS: Mapping[str, Callable[[Any, Any], Any]] = MappingProxyType(
     {
+        **CONTRACTIONS,
         "amax.default": _reduced(relax.op.max),
         "amin.default": _reduced(relax.op.min),
         "prod.dim_int": _reduced(relax.op.prod),

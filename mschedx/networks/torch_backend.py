@@ -23,6 +23,7 @@ import torch
 from mschedx.measure.failures import MachineTrouble
 
 from .errors import UnsupportedOperators, first_line
+from .exported import version_of
 from .torch_parts import Frozen, about_parts, assemble, cut, to_tune
 from .tuning import tune_model
 
@@ -136,7 +137,7 @@ class _Dispatch:
         weights = [arg for arg, fixed in zip(args, self._fixed) if fixed]
         inputs = [arg for arg, fixed in zip(args, self._fixed) if not fixed]
         key = (
-            tuple((id(weight), weight._version) for weight in weights),
+            tuple((id(weight), version_of(weight)) for weight in weights),
             tuple(_kind(value) for value in inputs),
         )
         with self._lock:

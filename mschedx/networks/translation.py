@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -29,8 +29,7 @@ def decomposed(exported: Any) -> Any:
     """
     import torch
 
-    table = torch.export.default_decompositions()
-    table.update(decompositions())
+    table = decompositions(torch.export.default_decompositions())
     for name in ("scaled_dot_product_attention", *_WHOLE):
         table.pop(getattr(torch.ops.aten, name).default, None)
     return exported.run_decompositions(table)
@@ -43,10 +42,10 @@ def to_relax(exported: Any) -> tvm.IRModule:
     ------
     UnsupportedOperators
     """
-    import torch
     from tvm.relax.frontend.torch import from_exported_program
 
-    with torch.no_grad(), quiet_export():
+    weights = (*exported.state_dict.values(), *exported.constants.values())
+    with without_gradients(weights), quiet_export():
         exported = decomposed(exported)
         _require_pure(exported)
         _require_no_effects(exported)
@@ -120,6 +119,15 @@ def _imports_alone(node: Any) -> bool:
     except Exception:  # torch's or the importer's, of any kind: the answer is no
         return False
     return True
+
+
+def without_gradients(weights: Iterable[Any]) -> Any:
+    """A context in which torch keeps no gradients, and exports weights of inference mode too."""
+    import torch
+
+    tensors = (one for one in weights if isinstance(one, torch.Tensor))
+    made_so = any(one.is_inference() for one in tensors)
+    return torch.inference_mode() if made_so else torch.no_grad()
 
 
 @contextmanager

@@ -10,13 +10,15 @@ import tvm
 from tvm import relax
 from tvm.relax.expr_functor import mutator
 
+from ..contractions import product, stored, sums_in
 from .graph import Rewriter, op_name, rewrite_main, shape_of
 
 
 def split_attention(mod: tvm.IRModule) -> tvm.IRModule:
     """Write ``attention(q, k, v)`` of "main", [N, length, heads, size] each, as its products.
 
-    The scale goes into the query, which is smaller than the scores. Attention in windows stays.
+    The scale goes into the query, which is smaller than the scores; of half precision, whose scores
+    are float32 until their softmax is, into the scores. Attention in windows stays.
     """
     return rewrite_main(mod, _SplitAttention(mod))
 
@@ -33,18 +35,22 @@ class _SplitAttention(Rewriter):
         heads_first = [self._heads_first(arg) for arg in call.args[:3]]
         query, key, value = heads_first
         dtype, size = str(query.ty.dtype), shapes[0][-1]
+        summed = sums_in(dtype)
         given = call.attrs.scale
-        scale = 1 / math.sqrt(size) if given is None else float(given)
-        query = self.emit(relax.op.multiply(query, relax.const(scale, dtype)))
+        scale = relax.const(1 / math.sqrt(size) if given is None else float(given), summed)
+        if summed == dtype:
+            query = self.emit(relax.op.multiply(query, scale))
         turned = self.emit(relax.op.permute_dims(key, [0, 1, 3, 2]))
-        scores = self.emit(relax.op.matmul(query, turned))
+        scores = product(query, turned, self.emit)
+        if summed != dtype:
+            scores = self.emit(relax.op.multiply(scores, scale))
         if name.endswith("bias"):
-            scores = self.emit(relax.op.add(scores, call.args[3]))
+            scores = self.emit(relax.op.add(scores, stored(call.args[3], summed, self.emit)))
         if call.attrs.causal_mask is not None:
-            mask = _causal(shapes[0][1], shapes[1][1], str(call.attrs.causal_mask), dtype)
+            mask = _causal(shapes[0][1], shapes[1][1], str(call.attrs.causal_mask), summed)
             scores = self.emit(relax.op.add(scores, mask))
-        weights = self.emit(relax.op.nn.softmax(scores, axis=-1))
-        mixed = self.emit(relax.op.matmul(weights, value))
+        weights = stored(self.emit(relax.op.nn.softmax(scores, axis=-1)), dtype, self.emit)
+        mixed = stored(product(weights, value, self.emit), dtype, self.emit)
         return relax.op.permute_dims(mixed, [0, 2, 1, 3])
 
     def _heads_first(self, expr: Any) -> Any:

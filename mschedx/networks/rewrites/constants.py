@@ -17,7 +17,7 @@ from .graph import Rewriter, constant, constant_of, op_name, rewrite_main, shape
 
 
 def fold_constants(mod: tvm.IRModule) -> tvm.IRModule:
-    """Turn, reshape and cut constants of "main", and look rows up within bounds.
+    """Turn, reshape, cut and cast constants of "main", and look rows up within bounds.
 
     ``take`` comes from torch in a mode that reads whatever an index out of bounds points at; it
     becomes the mode that clips.
@@ -36,6 +36,8 @@ class _FoldConstants(Rewriter):
         shape = shape_of(call)
         if array is None or shape is None:
             return call
+        if name == "relax.astype" and "float" in str(array.dtype) and "float" in str(call.ty.dtype):
+            return constant_of(array, str(call.ty.dtype))
         if name == "relax.permute_dims":
             axes = call.attrs.axes
             turned = array.transpose(None if axes is None else [int(axis) for axis in axes])

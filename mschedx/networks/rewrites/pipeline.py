@@ -9,6 +9,7 @@ from tvm import relax
 from tvm.target import Target
 
 from .attention import split_attention
+from .casts import merge_casts
 from .channels_last import turn_channels
 from .constant_calls import fold_calls
 from .constants import fold_constants
@@ -48,8 +49,9 @@ def simplify(
     mod = _transform.CanonicalizeBindings()(mod)
     turned = (turn_channels,) if channels_last else ()
     turned += (use_winograd,) if winograd else ()
-    first = (fold_constants, partial(expand_powers, exact=exact), fold_scales, split_phases)
-    for rewrite in (*first, *turned, split_attention, sink_reshapes):
+    powers = partial(expand_powers, exact=exact)
+    first = (fold_constants, merge_casts, powers, fold_scales, split_phases)
+    for rewrite in (*first, *turned, split_attention, sink_reshapes, merge_casts):
         mod = rewrite(mod)
     return mod
 

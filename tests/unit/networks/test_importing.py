@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 import tvm
-from tiny_networks import two
+from tiny_networks import relax_outputs, two
 from tvm import relax
 
 from mschedx.networks import onnx as networks_of_onnx
@@ -67,6 +67,16 @@ def test_weights_that_are_written_to_are_noticed():
 class Unknown(torch.nn.Module):
     def forward(self, x):
         return torch.special.i0(x) + torch.hypot(x, x) + torch.logcumsumexp(x, -1).relu()
+
+
+def test_weights_of_inference_mode_are_imported():
+    """Torch counts no writes to them, and exports them in inference mode alone."""
+    with torch.inference_mode():
+        model, inputs = two()
+    found = import_network(model, inputs)
+    assert found.changed() == []
+    (output,) = relax_outputs(found.mod, [inputs[0].numpy()])
+    np.testing.assert_allclose(output, model(*inputs).detach().numpy(), rtol=1e-5, atol=1e-6)
 
 
 def test_all_unknown_operators_are_named_at_once():

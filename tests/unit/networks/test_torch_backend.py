@@ -208,6 +208,15 @@ def test_weights_that_change_make_a_new_artefact(invented):
     assert len(invented) == 2
 
 
+def test_weights_of_inference_mode(invented):
+    with torch.inference_mode():
+        model, inputs = two()
+        compiled = torch.compile(model, backend=backend, options=OPTIONS)
+        same(compiled, model, *inputs)
+        same(compiled, model, *inputs)
+    assert len(invented) == 1
+
+
 def test_gradients_are_torchs(invented):
     model, inputs = two()
     compiled = torch.compile(model, backend=backend, options=OPTIONS)
