@@ -6,7 +6,8 @@ loop around it, whatever its strides: with AVX-512 a gather is estimated at two 
 lanes (``getGatherOverhead`` and ``getScatterOverhead`` of ``X86TargetTransformInfo``), so that a
 body with enough arithmetic is vectorised all the same; a sum only where the order does not matter,
 of integers. The neighbours inside, which would have made whole vectors, are then gathered and
-scattered one by one: five times slower, or more.
+scattered one by one: five times slower, or more. Iterations a few elements apart are loaded whole
+and shuffled instead, which is left alone here.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from .gathers import NEAR
 from .view import AccessView, FloatArray, StatementView
 
 BoolArray = NDArray[np.bool_]
@@ -56,6 +58,7 @@ def takes_outer(
     if lanes * widest < AVX512_BYTES or loop.kind != "serial" or (sums and floats):
         return np.zeros(len(extent), dtype=np.bool_)
     whole = np.where(extent < _SHORT, _power_of_two(extent), lanes)
+    far = np.zeros(len(extent), dtype=np.bool_)
     scalar = unrolled * _operations(view)
     vector, taken = scalar / whole, whole >= _FEWEST
     own = {access.access.buffer for access in view.writes} if sums else set()
@@ -64,9 +67,10 @@ def takes_outer(
             continue  # stays in registers
         stride, many = access.strides[position], access.elements[position + 1]
         taken &= ~np.isnan(stride)
+        far |= np.abs(stride) > NEAR
         scalar = scalar + many
         vector = vector + many * _each(access, stride, whole)
-    return taken & (vector < scalar)
+    return taken & far & (vector < scalar)
 
 
 def _each(access: AccessView, stride: FloatArray, lanes: FloatArray) -> FloatArray:
