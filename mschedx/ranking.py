@@ -14,6 +14,7 @@ from mschedx import compat
 from mschedx.cost.consensus import ConsensusModel
 from mschedx.cost.psa import PSAModel
 from mschedx.inputs import check_seed, check_trials, normalize_mod, normalize_target
+from mschedx.search.build_effort import BuildEffort
 from mschedx.search.moves import neighbours
 from mschedx.search.points import Points, SketchSet
 from mschedx.search.pool import Scored, gather
@@ -116,7 +117,8 @@ def rank(
     Returns
     -------
     list of Ranked
-        The best first; no two give the same program.
+        The best first; no two give the same program. Programs that LLVM would be busy with for
+        long come last (`search.build_effort`).
 
     Raises
     ------
@@ -162,7 +164,10 @@ def best_of(
     model: CostModel | None,
     rng: np.random.Generator,
 ) -> list[Ranked]:
-    """Draw configs, move the best ones a little a few times, and keep the best of all."""
+    """Draw configs, move the best ones a little a few times, and keep the best of all.
+
+    Those that LLVM would be busy with for long come behind all others, whatever is predicted.
+    """
     psa = model if isinstance(model, PSAModel) else PSAModel()
     judge = psa if model is None else model
     second = judge if isinstance(judge, ConsensusModel) else None
@@ -181,10 +186,18 @@ def best_of(
         moved = Points.concatenate([neighbours(space, parents, rng) for _ in range(4)])
         fresh = moved.distinct(pool.points.codes())
         pool = pool.merged(Scored.by(scorer, fresh))
+    effort = BuildEffort(space)
+    pool = _ordered(pool, effort)
     if second is not None:
-        best = pool.best(VERIFIED).points
-        pool = Scored.by(ArrayScorer(second, space), best)
-    return _distinct(pool.best(len(pool)), space, limit, psa, space.task)
+        best = pool.take(np.arange(min(VERIFIED, len(pool)))).points
+        pool = _ordered(Scored.by(ArrayScorer(second, space), best), effort)
+    return _distinct(pool, space, limit, psa, space.task)
+
+
+def _ordered(pool: Scored, effort: BuildEffort) -> Scored:
+    """The best first, then the best of those that take long to compile."""
+    best = pool.best(len(pool))
+    return best.take(np.argsort(effort.is_great(best.points), kind="stable"))
 
 
 def _distinct(

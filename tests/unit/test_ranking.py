@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tvm
 
 import mschedx
 from mschedx import workloads
+from mschedx.cost.psa import PSAModel
+from mschedx.ranking import best_of
+from mschedx.search.build_effort import BuildEffort
+from mschedx.search.points import SketchSet
+from mschedx.space import sketches
 
 TARGET = {"kind": "llvm", "mcpu": "znver4", "num-cores": 2}
 GEMM = ("gemm", (64, 64, 64))
@@ -35,8 +41,6 @@ def test_it_is_better_than_chance_by_its_own_measure_and_repeatable():
     func = workloads.make(*GEMM)
     first, second = (mschedx.rank(func, TARGET, limit=3) for _ in range(2))
     assert [one.decisions() for one in first] == [one.decisions() for one in second]
-    from mschedx.cost.psa import PSAModel
-
     sketch = first[0].sketch
     drawn = PSAModel().latency_s(None, sketch, sketch.sample(100, np.random.default_rng(0)))
     assert first[0].latency_s <= drawn.min()
@@ -72,3 +76,29 @@ def test_a_model_that_has_learnt_nothing_cannot_rank():
 
     with pytest.raises(ValueError, match="ready without a measurement"):
         mschedx.rank(workloads.make(*GEMM), TARGET, 1, model=HeronXGB().model)
+
+
+class LikesEffort(PSAModel):
+    """Has the programs first that take longest to compile."""
+
+    def score(self, task, asked):
+        space = SketchSet([sketch for sketch, _ in asked])
+        efforts = [
+            BuildEffort(space).of(space.lift(s, configs)) for s, (_, configs) in enumerate(asked)
+        ]
+        return np.concatenate(efforts)
+
+
+@pytest.mark.parametrize("alone", [False, True], ids=["with others", "alone"])
+def test_what_llvm_would_be_busy_with_comes_last(alone):
+    mod, target = workloads.make("gemm_nt", (128, 128, 64)), tvm.target.Target(TARGET)
+    found = sketches(mod, target, "post-order-apply")
+    if alone:  # 64 rows by 64 gathered columns: nothing else
+        found = [sketch.fix({"C.i0.3": 64, "C.i1.3": 64, "unroll": 512}) for sketch in found]
+    space = SketchSet(found)
+    assert BuildEffort(space).is_great(space.sample(500, np.random.default_rng(0))).any()
+    best = best_of(found, 6, LikesEffort(), np.random.default_rng(0))
+    for one in best:
+        own = space.lift(found.index(one.sketch), one.config[None])
+        assert BuildEffort(space).is_great(own).tolist() == [alone]
+    assert len(best) == 6

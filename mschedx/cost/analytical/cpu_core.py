@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .machine import CpuMachine
+from .outer_vectors import takes_outer
 from .view import AccessView, FloatArray, StatementView
 
 CYCLES: Mapping[str, float] = {
@@ -126,12 +127,15 @@ def tile_of(view: StatementView, lanes: float) -> Tile:
 
     Unrolled is what the schedule says, what TVM unrolls up to the statement's limit, and what the
     compiler does of its own accord, a few bodies. A scalar statement is vectorised by the compiler
-    along the innermost loop that is left, where all its accesses are neighbours or stand still.
+    along the innermost loop that is left, where all its accesses are neighbours or stand still, or
+    where gathers seem worth it to the compiler (`outer_vectors`).
     """
     loops = view.statement.loops
     n = len(view.lanes)
     unrolled, lane_loops = np.zeros_like(view.extents), np.zeros_like(view.extents)
-    going, total, width = np.ones(n), np.ones(n), np.ones(n)
+    going, total, width, inside = np.ones(n), np.ones(n), np.ones(n), np.ones(n)
+    # No loop is left inside; no lanes yet, or those of statements that TVM has unrolled.
+    innermost, joined = np.ones(n, dtype=np.bool_), np.ones(n, dtype=np.bool_)
     # A vectorised loop of one iteration leaves the choice to the compiler.
     free = (view.extents[view.kinds("vectorized")] <= 1).all(axis=0)
     free &= not view.statement.intrinsic
@@ -155,10 +159,23 @@ def tile_of(view: StatementView, lanes: float) -> Tile:
         if kind == "vectorized":
             unrolled[position] = going
             continue
+        by_tvm = (kind == "unrolled") | (inside * extent <= view.unroll) | (extent == 1)
+        joined &= by_tvm | ~chosen
+        if kind == "serial":
+            outer = free & innermost & joined & ~chosen & ~by_tvm & (inside > 1)
+            outer &= takes_outer(view, position, inside, lanes)
+            lane_loops = np.where(outer, 0.0, lane_loops)
+            lane_loops[position] = np.where(outer, 1.0, chosen)
+            width = np.where(outer, extent, width)
+            chosen, total = chosen | outer, np.where(outer, inside, total)
+            going = np.where(outer, 0.0, going)  # stays a loop, over vectors
+        innermost &= by_tvm
+        inside = inside * extent
         # Lanes that the compiler found belong to the tile; the loop goes on over further vectors.
         total = np.where(chosen, total * np.ceil(extent / lanes), total * extent)
-        limit = np.maximum(view.unroll, COMPILER_UNROLLS)
-        fits = (kind == "unrolled") | ((kind == "serial") & ((total <= limit) | (extent == 1)))
+        # TVM counts statements, LLVM what is left of them as vectors.
+        small = (inside <= view.unroll) | (total <= COMPILER_UNROLLS) | (extent == 1)
+        fits = (kind == "unrolled") | ((kind == "serial") & small)
         going = going * fits
         unrolled[position] = going
     return _counted(view, unrolled, lane_loops, width, lanes)
@@ -253,6 +270,11 @@ def _moved(
         cost, registers = _loads(access, view, tile, lanes, machine)
         loads, held = loads + cost, np.maximum(held, registers)
     written = sum((_vectors(a, view, tile, lanes) for a in view.writes), _zeros(view))
+    scattered = np.maximum.reduce([tile.stride(a) for a in view.writes]) > 1
+    scattered &= tile.is_vector & ((tile.lane_loops * tile.unrolled).sum(axis=0) == 0)
+    # Loaded lane by lane, and stored so.
+    apart = 2 * machine.gather_cycles * np.where(scattered, np.minimum(tile.lanes, lanes), 0.0)
+    loads = loads + written / tile.runs * apart
     if not view.statement.is_reduction:
         return loads, written, _zeros(view)
     kept = written / tile.runs

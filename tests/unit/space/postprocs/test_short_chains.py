@@ -11,7 +11,7 @@ from spaces import module
 from tvm import te, tirx
 from tvm.s_tir import Schedule
 
-from mschedx import measure
+from mschedx import measure, workloads
 from mschedx.hardware import host_target
 from mschedx.space import sketches
 from mschedx.space.analysis.exactness import check
@@ -131,3 +131,87 @@ def test_spaces_compile_and_statements_stay_exact(space):
             cut += schedule.mod.script().count(f'"{LIMIT}": 16}}')
             assert seconds(schedule.mod) is not None
     assert cut or space is None
+
+
+def of_parts(terms, within=1, last="greatest", dtype="float32"):
+    """The greatest of 16 parts, each the greatest of ``terms`` numbers, begun where it is needed.
+
+    ``within`` more numbers are compared with each part.
+    """
+    x = te.placeholder((8, 16, terms), dtype, name="x")
+    z = te.placeholder((8, 16, within), dtype, name="z")
+    k, i, j = (te.reduce_axis((0, n)) for n in (terms, 16, within))
+    parts = te.compute((8, 16), lambda r, i: te.max(x[r, i, k], k), name="parts")
+    reduce = {"greatest": greatest, "chosen": chosen, "sum": te.sum}[last]
+
+    def whole(r):
+        value = parts[r, i] * z[r, i, j]
+        return te.sum(value, [i, j]) if last == "sum" else reduce([i, j], value)
+
+    mod = module([x, z, te.compute((8,), whole, name="y")])
+    schedule = Schedule(mod)
+    y, parts = schedule.get_sblock("y"), schedule.get_sblock("parts")
+    row, part, _ = schedule.get_loops(y)
+    schedule.parallel(row)
+    schedule.annotate(row, LIMIT, 64)
+    schedule.annotate(row, "pragma_unroll_explicit", 1)
+    schedule.compute_at(parts, part)
+    inner = schedule.get_loops(parts)[-1]
+    schedule.decompose_reduction(y, part)
+    schedule.decompose_reduction(parts, inner)
+    return schedule, mod
+
+
+def limits_of_parts(schedule):
+    """The limits on the innermost loops of the parts and of what is compared with each."""
+    return [
+        int(
+            schedule.get(schedule.get_loops(schedule.get_sblock(name))[-1]).annotations.get(
+                LIMIT, -1
+            )
+        )
+        for name in ("parts_update", "y_update")
+    ]
+
+
+@pytest.mark.parametrize("last", ["greatest", "chosen"])
+@pytest.mark.parametrize(
+    ("terms", "within", "wanted"),
+    [(48, 1, [16, -1]), (17, 1, [16, -1]), (16, 1, [-1, -1]), (12, 12, [8, 8]), (24, 4, [8, -1])],
+)
+def test_parts_are_links_of_the_chain_of_what_they_are_compared_with(terms, within, wanted, last):
+    schedule, mod = of_parts(terms, within, last)
+    assert ShortChains().apply(schedule)
+    assert limits_of_parts(schedule) == wanted
+    assert seconds(schedule.mod) is not None
+    done = len(schedule.trace.insts)
+    assert ShortChains().apply(schedule)
+    assert len(schedule.trace.insts) == done
+    assert measure.verify(schedule, mod, host_target()).ok
+
+
+@pytest.mark.parametrize(("terms", "within"), [(32, 1), (16, 16)])
+def test_llvm_takes_exponential_time_of_parts(terms, within):
+    schedule, _ = of_parts(terms, within)
+    assert seconds(schedule.mod) is None, "LLVM is quick now: drop the postproc"
+
+
+@pytest.mark.parametrize("given", [of_parts(48, last="sum"), of_parts(48, dtype="int32")])
+def test_parts_that_end_in_a_sum_or_are_integers_are_left_alone(given):
+    schedule, _ = given
+    assert ShortChains().apply(schedule)
+    assert limits_of_parts(schedule) == [-1, -1]
+    assert seconds(schedule.mod) is not None
+
+
+@pytest.mark.parametrize("limit", [64, 512])
+def test_a_softmax_in_tvms_space_compiles_whatever_its_parts(limit):
+    mod, rng = workloads.make("softmax", (16, 768)), np.random.default_rng(0)
+    opened = sketches(mod, host_target(), "post-order-apply")
+    cut = 0
+    for sketch in (one for one in opened if "max.r.0" in one.names):
+        (config,) = sketch.fix({"max.r.0": 48, "unroll": limit}).sample(1, rng)
+        schedule = sketch.schedule(config)
+        cut += f'"{LIMIT}": 16}}' in schedule.mod.script()
+        assert seconds(schedule.mod) is not None
+    assert cut
