@@ -104,7 +104,8 @@ def test_fact_9_what_is_proposed_first_scores_best():
     rng = np.random.default_rng(0)
     tried = space.sample(20, rng).distinct()
     history.add(tried, 1.0 + rng.random(len(tried)))
-    search = Descent(DescentConfig(n_seeds=8, n_steps=12, samples=24, epsilon=0.0))
+    greedy = {"near_share": 0.0, "niche_share": 1.0, "epsilon": 0.0}
+    search = Descent(DescentConfig(n_seeds=8, n_steps=12, samples=24, **greedy))
     points = search.propose(10, space, history, scorer, rng)
     assert not set(points.codes()) & history.tried
     assert space.is_valid(points).all()
