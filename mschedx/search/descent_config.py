@@ -97,7 +97,7 @@ class DescentConfig:
     nearby: int = 8
     choices: int = 16
     near_share: float = 0.5
-    niche_share: float = 0.25
+    niche_share: float = 0.125
     epsilon: float = 0.1
     blend: bool = True
     fallback: Fallback = Fallback.ERROR
