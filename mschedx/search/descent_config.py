@@ -88,7 +88,7 @@ class DescentConfig:
     width: float = 0.5
     last_width: float = 0.05
     penalty: float = 5.0
-    samples: int = 128
+    samples: int = 512
     measured_share: float = 0.25
     draft_share: float = 0.25
     random_share: float = 0.25
