@@ -101,7 +101,7 @@ def report_speed(
     for chosen in ([sketch], every):
         space = SketchSet(chosen)
         scorer, history = taught(space, rng)
-        search = Descent(DescentConfig(n_seeds=32, n_steps=64))
+        search = Descent(DescentConfig(n_seeds=32, n_steps=64, later_steps=64))
         seconds = timed(lambda: search.propose(TOP, space, history, scorer, rng))  # noqa: B023
         print(f"  32 seeds, 64 steps, {len(chosen)} sketches: {seconds:.2f} s")
 
@@ -218,7 +218,8 @@ def searched(task: Recorded, seed: int) -> dict[str, float]:
     history = History.of(task.space)
     history.add(task.points.take(half), task.latency_s[half])
     scorer = Counting(model, task.space)
-    search = Descent(DescentConfig(epsilon=0.0))
+    # What scores best, whatever it is: a batch that is measured is spread out.
+    search = Descent(DescentConfig(epsilon=0.0, near_share=0.0, niche_share=1.0))
     best = search.propose(TOP, task.space, history, scorer, rng).take(np.arange(TOP))
     budget = scorer.count
     plain = ArrayScorer(model, task.space)

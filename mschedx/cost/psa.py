@@ -133,7 +133,7 @@ class PSAModel:
             costs = self._costs(sketch, program.relaxed(relaxed, width))
             return self._rate(sketch, self.corrected(task, costs))
 
-        return with_average_slope(configs, scores, width)
+        return with_average_slope(configs, scores, width, program.varying)
 
     def latency_s(self, task: Task | None, sketch: Sketch, configs: IntArray) -> FloatArray:
         """Predict seconds of configs [n, D], corrected by what was measured of the task: [n]."""

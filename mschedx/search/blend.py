@@ -20,7 +20,9 @@ come from one state of a model. Each round counts less than the next, since mode
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,6 +35,8 @@ from .scoring import Scorer
 
 if TYPE_CHECKING:
     import torch
+
+    from .descent import Score
 
 DRAFT_ACCURACY = 0.7
 """Pairwise accuracy that a draft is taken to have which does not say what it had."""
@@ -198,12 +202,39 @@ class BlendedScorer:
         self, sketch: int, configs: torch.Tensor, width: float | None = None
     ) -> torch.Tensor:
         """Score relaxed configs of a sketch, once points have been scored."""
+        draft, model = self._parts(sketch)
+        return draft(configs, width) + model(configs, width)
+
+    def lagging(self, sketch: int, every: int) -> Score:
+        """Score relaxed configs as a descent does, with a draft's slope at every so-manieth step.
+
+        Parameters
+        ----------
+        sketch : int
+        every : int
+            See `Lagging`.
+        """
+        from .lagging import Lagging
+
+        draft, model = self._parts(sketch)
+        slow = Lagging(draft, every)
+        return lambda configs, width: slow(configs, width) + model(configs, width)
+
+    def _parts(self, sketch: int) -> list[Callable[[torch.Tensor, float | None], torch.Tensor]]:
+        """What the draft and the model add to a relaxed score."""
         if self._scales is None:
             raise RuntimeError("expected points to be scored before relaxed ones: they set scales")
-        of_draft, of_model = self._scales
-        drafted = of_draft.relaxed(self._draft.relaxed_score(sketch, configs, width))
-        learned = of_model.relaxed(self._model.relaxed_score(sketch, configs, width))
-        return (1 - self.share) * drafted + self.share * learned
+        weights = 1 - self.share, self.share
+
+        def part(i: int, configs: torch.Tensor, width: float | None) -> torch.Tensor:
+            # What has no say is not asked: slopes are what a descent spends its time on.
+            if not weights[i] or not scales[i].width:
+                return configs.sum(dim=1).double() * 0
+            scores = opinions[i].relaxed_score(sketch, configs, width)
+            return weights[i] * scales[i].relaxed(scores)
+
+        opinions, scales = (self._draft, self._model), self._scales
+        return [partial(part, i) for i in range(2)]
 
 
 class Blend:

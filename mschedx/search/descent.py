@@ -69,16 +69,20 @@ class Group:
     score : callable
         See `Score`.
     starts : int64 array [n, D]
+    reach : float64 array [n], optional
+        How far, in octaves, each factor may move from where it started; anywhere when None.
     """
 
     region: RelaxedSketch
     score: Score
     starts: IntArray
+    reach: FloatArray | None = None
 
     def __post_init__(self) -> None:
         self.fixed = self.starts.astype(np.float64)
         self.logs = np.log2(np.maximum(self.fixed, 1.0))
         self._first, self._second = np.zeros_like(self.logs), np.zeros_like(self.logs)
+        self._box = None if self.reach is None else self.region.near(self.logs, self.reach)
 
     @property
     def points(self) -> FloatArray:
@@ -91,7 +95,8 @@ class Group:
         self._second = _DECAY[1] * self._second + (1 - _DECAY[1]) * slope**2
         first = self._first / (1 - _DECAY[0] ** number)
         second = self._second / (1 - _DECAY[1] ** number)
-        self.logs = self.region.project(self.logs - rate * first / (np.sqrt(second) + _SMALL))
+        moved = self.logs - rate * first / (np.sqrt(second) + _SMALL)
+        self.logs = self.region.project(moved, self._box)
 
 
 def descend(groups: Sequence[Group], schedule: Schedule) -> list[FloatArray]:

@@ -30,9 +30,12 @@ class DescentConfig:
     n_sketches : int
         Most sketches that go down in a round, >= 1 (all): a step costs more by sketch than by
         config.
-    n_steps : int
-        Steps per round, >= 1 (64 in the first round, then 16). With 8 climbs 32 find as much as 64
-        with 4, and more in three of five cases, in half the time (``docs/findings.md``).
+    n_steps, later_steps : int
+        Steps of a round, >= 1, before and after the model has learnt something (64, 16). With 8
+        climbs 32 find as much as 64 with 4, and more in three of five cases, in half the time
+        (``docs/findings.md``).
+    draft_every : int
+        Steps that one slope of the draft serves beside the model's, >= 1 (Felix has no draft).
     learning_rate, last_rate : float
         Of Adam, in octaves, > 0 (0.5, 0.1).
     width, last_width : float
@@ -45,12 +48,21 @@ class DescentConfig:
         Shares of the seeds that are the fastest configs so far, the best samples by the draft, and
         samples whatever their score; the others are the best predicted samples. Each in [0, 1],
         together at most 1 (0, 0, 1).
+    reach : float
+        Octaves that each factor may move from where it was measured, > 0 (infinite). What opinions
+        say of a config is the less worth the farther away it was measured.
     climbs : int
         Most changes of one tile or choice, one after the other, of each of the best configs, >= 0.
     nearby : int
         Other tiles, or choices, that are tried in place of one, >= 1.
     choices : int
         Most combinations of choices (unrolling, …) that are tried of a config, >= 1.
+    near_share : float
+        Share of what is not random in a batch that is taken from within ``reach`` of the fastest or
+        one change away from them, in [0, 1] (0).
+    niche_share : float
+        Points of one niche, as a share of a number of points: of the rest of a batch, of those that
+        climb and of the fastest that go down again, in (0, 1]; 1 does not look at niches (1).
     epsilon : float
         Share of a batch that is random, in [0, 1] (0).
     blend : bool
@@ -69,18 +81,23 @@ class DescentConfig:
     n_seeds: int = 32
     n_sketches: int = 4
     n_steps: int = 32
+    later_steps: int = 16
+    draft_every: int = 2
     learning_rate: float = 0.5
     last_rate: float = 0.05
     width: float = 0.5
     last_width: float = 0.05
     penalty: float = 5.0
-    samples: int = 128
+    samples: int = 512
     measured_share: float = 0.25
     draft_share: float = 0.25
     random_share: float = 0.25
+    reach: float = 1.6
     climbs: int = 8
     nearby: int = 8
     choices: int = 16
+    near_share: float = 0.5
+    niche_share: float = 0.125
     epsilon: float = 0.1
     blend: bool = True
     fallback: Fallback = Fallback.ERROR
@@ -94,6 +111,8 @@ class DescentConfig:
             "n_seeds",
             "n_sketches",
             "n_steps",
+            "later_steps",
+            "draft_every",
             "samples",
             "choices",
             "nearby",
@@ -108,7 +127,7 @@ class DescentConfig:
                 raise ValueError(
                     f"expected DescentConfig.{name} >= {least}, got {getattr(self, name)}"
                 )
-        for name in ("learning_rate", "last_rate", "penalty"):
+        for name in ("learning_rate", "last_rate", "penalty", "reach", "niche_share"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"expected DescentConfig.{name} > 0, got {getattr(self, name)}")
         for name in ("width", "last_width"):
@@ -117,7 +136,7 @@ class DescentConfig:
                     f"expected DescentConfig.{name} in (0, 1], got {getattr(self, name)}"
                 )
         shares = ("measured_share", "draft_share", "random_share")
-        for name in (*shares, "epsilon"):
+        for name in (*shares, "near_share", "niche_share", "epsilon"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(
                     f"expected DescentConfig.{name} in [0, 1], got {getattr(self, name)}"

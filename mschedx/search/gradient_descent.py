@@ -2,17 +2,20 @@
 
 Per round: (1) seeds are the fastest configs so far, the best of fresh samples by the model and by
 an analytical draft, and random ones; each takes its best choices, which are enumerated; (2) all go
-down together (`descent`); (3) every point on the way is rounded to a valid config and scored
-exactly; (4) from the best of them one tile or choice at a time is changed for a nearby one while
-that improves the score, for the nearest config is not always the best near it; (5) the best are
-picked, but for a share of random ones. Until the model has learnt anything, the draft stands in;
-then both lead, each as far as it has ranked what was measured (`blend`).
+down together (`descent`), those from measured configs within reach of these; (3) every point on the
+way is rounded to a valid config and scored exactly; (4) from the best of every niche one tile or
+choice at a time is changed for a nearby one while that improves the score (`climb`), for the
+nearest config is not always the best near it; (5) the batch is put together (`composed`): the best
+near what was measured, the best of every niche elsewhere, a share of random ones. Until the model
+has learnt anything, the draft stands in; then both lead, each as far as it has ranked what was
+measured (`blend`).
 
 References
 ----------
 Zhao et al., "Felix: Optimizing Tensor Programs with Gradient Descent", ASPLOS 2024, algorithm 1;
 parameters as in github uiuc-arc/felix. Felix draws all seeds afresh, keeps Adam's moments between
-rounds, measures no random configs, and has no draft: its model is pretrained.
+rounds, measures the best it has found wherever they lie and no random ones, and has no draft: its
+model is pretrained.
 """
 
 from __future__ import annotations
@@ -28,13 +31,15 @@ from mschedx.cost.psa import PSAModel
 from mschedx.hardware import Hardware
 
 from .base import logger
+from .best_choices import with_best_choices
 from .blend import Blend, BlendedScorer
+from .climb import climb
 from .descent_config import DescentConfig, Fallback
 from .draft_verify import draft_model
 from .history import History
 from .moves import neighbours
 from .niches import Niches, spread
-from .points import Points, SketchSet
+from .points import FloatArray, IntArray, Points, SketchSet
 from .pool import Scored, gather, sample_new, thinned
 from .scoring import WITH_GRADIENT, ArrayScorer, Scorer
 from .strategy import Strategy
@@ -44,10 +49,8 @@ if TYPE_CHECKING:
 
     from mschedx.cost.base import CostModel
 
+    from .descent import Score
     from .relaxed_sketch import RelaxedSketch
-
-_NICHE_SHARE = 0.125
-"""Of a batch that the draft chose, as of Pruner's drafts: what it ranks first is much alike."""
 
 
 class Descent:
@@ -83,26 +86,37 @@ class Descent:
                 'without: pass one of these, or GradientDescent(fallback="score") to choose by '
                 "scores alone"
             )
+        self._niches = self._niches or Niches(space)
         draft = self._drafting(space, history)
         guide = self._guide(draft, history, scorer)
         if guide is None:
             return sample_new(count, space, history.tried, rng)
         if guide.differentiable:
-            found = self._descended(count, space, history, guide, draft, rng)
+            found, near = self._descended(count, space, history, guide, draft, rng)
         else:
-            found = self._scored(space, history, guide, rng)
+            found, near = self._scored(space, history, guide, rng), set()
         by_chance = round(config.epsilon * count)
         found = found.untried(history.tried)
-        if guide is draft:
-            self._niches = self._niches or Niches(space)
-            found = spread(found, self._niches.of(found.points), count, _NICHE_SHARE)
         best = found.best(len(found)).points
-        chosen = best.take(np.arange(min(count - by_chance, len(best))))
+        chosen = self._composed(found, near, count - by_chance)
         lucky = sample_new(count - len(chosen), space, {*history.tried, *chosen.codes()}, rng)
         asked = gather(chosen, lucky, best)
         if isinstance(guide, BlendedScorer):
             self._blend.expect(asked.take(np.arange(min(len(asked), 2 * count))), guide)
         return asked
+
+    def _composed(self, found: Scored, near: set[bytes], count: int) -> Points:
+        """What to measure of the points found: the best near measured ones, others by niche."""
+        is_near = np.array([code in near for code in found.points.codes()], dtype=bool)
+        few = found.take(is_near).best(round(self.config.near_share * count))
+        rest = found.untried(set(few.points.codes()))
+        return few.merged(self._by_niche(rest, count - len(few))).best(count).points
+
+    def _by_niche(self, scored: Scored, count: int) -> Scored:
+        """The best, few of any one niche."""
+        if self._niches is None or self.config.niche_share == 1:
+            return scored.best(count)
+        return spread(scored, self._niches.of(scored.points), count, self.config.niche_share)
 
     def _guide(self, draft: Scorer | None, history: History, scorer: Scorer) -> Scorer | None:
         """What to go down on: the model, and the draft's opinion as far as it has been worth it."""
@@ -152,20 +166,36 @@ class Descent:
         scorer: Scorer,
         draft: Scorer | None,
         rng: np.random.Generator,
-    ) -> Scored:
-        """Everything that was scored on the way down."""
-        samples = Scored.by(scorer, space.sample(self.config.samples, rng).distinct())
+    ) -> tuple[Scored, set[bytes]]:
+        """Everything that was scored on the way down, and which of it is near what was measured."""
+        config = self.config
+        samples = Scored.by(scorer, space.sample(config.samples, rng).distinct())
         drafted = space.empty()
         if draft is not None and draft is not scorer:
-            most = round(self.config.draft_share * self.config.n_seeds)
+            most = round(config.draft_share * config.n_seeds)
             drafted = Scored.by(draft, samples.points).best(most).points
-        seeds = self._seeds(samples, drafted, history, rng)
+        measured = self._fastest(history, round(config.measured_share * config.n_seeds))
+        seeds = self._seeds(samples, drafted, measured, rng)
+        known = set(measured.codes())
+        from_measured = np.array([code in known for code in seeds.codes()], dtype=bool)
         seen = samples.merged(Scored.by(scorer, seeds))
-        seeds, varied = self._with_best_choices(seeds, space, scorer, rng)
-        passed = self._passed(seeds, space, scorer, rng)
-        seen = seen.merged(varied).merged(Scored.by(scorer, passed.distinct(seen.points.codes())))
-        best = seen.untried(history.tried).best(count)
-        return seen.merged(self.climb(best, space, scorer))
+        seeds, varied = with_best_choices(seeds, space, scorer, partial(self._varied, rng, space))
+        seen = seen.merged(varied)
+        reach = np.where(from_measured, config.reach, np.inf)
+        first = scorer is draft or not len(history)
+        steps = config.n_steps if first else config.later_steps
+        passed, nearby = self._passed(seeds, reach, space, scorer, steps, rng)
+        nearby = gather(nearby, self._around(measured, space))
+        fresh = gather(nearby, passed).distinct(seen.points.codes())
+        seen = seen.merged(Scored.by(scorer, fresh))
+        best = self._by_niche(seen.untried(history.tried), count)
+        return seen.merged(self.climb(best, space, scorer)), set(nearby.codes())
+
+    def _fastest(self, history: History, count: int) -> Points:
+        """The fastest of every niche."""
+        ran = np.flatnonzero(history.succeeded)
+        every = Scored(history.points.take(ran), -history.latency_s[ran])
+        return self._by_niche(every, count).points
 
     def climb(self, start: Scored, space: SketchSet, scorer: Scorer) -> Scored:
         """Change one tile or choice at a time of every point while its score gets better.
@@ -180,27 +210,28 @@ class Descent:
         Scored
             Everything that was scored, ``start`` too.
         """
-        seen, front = start, start
-        for _ in range(self.config.climbs):
-            near = [
-                space.lift(s, self._region(s, space).around(configs, self.config.nearby))
-                for s, _, configs in space.groups(front.points)
-            ]
-            fresh = Points.concatenate([space.empty(), *near]).distinct(seen.points.codes())
-            if not len(fresh):
-                break
-            scored = Scored.by(scorer, fresh)
-            seen = seen.merged(scored)
-            front = scored.take(scored.scores > front.scores.min()).best(len(start))
-            if not len(front):
-                break
-        return seen
+        around = partial(self._around, space=space)
+        return climb(start, space, scorer, around, self._by_niche, self.config.climbs)
+
+    def _varied(
+        self, rng: np.random.Generator, space: SketchSet, sketch: int, configs: IntArray
+    ) -> tuple[IntArray, list[int]]:
+        """Configs [n, D] with other choices, and the columns that are choices."""
+        region = self._region(sketch, space)
+        return region.with_choices(configs, self.config.choices, rng), list(region.choices)
+
+    def _around(self, points: Points, space: SketchSet) -> Points:
+        """Valid points that differ from one of ``points`` in one tile or choice."""
+        near = [
+            space.lift(s, self._region(s, space).around(configs, self.config.nearby))
+            for s, _, configs in space.groups(points)
+        ]
+        return Points.concatenate([space.empty(), *near])
 
     def _seeds(
-        self, samples: Scored, drafted: Points, history: History, rng: np.random.Generator
+        self, samples: Scored, drafted: Points, measured: Points, rng: np.random.Generator
     ) -> Points:
         config = self.config
-        measured = history.best(round(config.measured_share * config.n_seeds))
         by_chance = thinned(samples.points, round(config.random_share * config.n_seeds), rng)
         best = samples.best(len(samples)).points
         promising = gather(measured, drafted, best).sketch
@@ -212,61 +243,46 @@ class Descent:
         seeds = seeds.take(np.flatnonzero(np.isin(seeds.sketch, chosen)))
         return seeds.take(np.arange(min(config.n_seeds, len(seeds))))
 
-    def _with_best_choices(
-        self, points: Points, space: SketchSet, scorer: Scorer, rng: np.random.Generator
-    ) -> tuple[Points, Scored]:
-        """Give points [n] the choices that score best.
+    def _passed(
+        self,
+        seeds: Points,
+        reach: FloatArray,
+        space: SketchSet,
+        scorer: Scorer,
+        steps: int,
+        rng: np.random.Generator,
+    ) -> tuple[Points, Points]:
+        """Go down from seeds [n], all sketches at once; the valid configs on the way.
 
         Returns
         -------
-        points : Points [n]
-            In the same order.
-        varied : Scored
-            All that was scored for it.
+        free, bounded : Points
+            Of the seeds that may go anywhere, and of those with a ``reach`` [n].
         """
-        own, every = points.configs.copy(), []
-        for s, positions, configs in space.groups(points):
-            region = self._region(s, space)
-            varied = space.lift(s, region.with_choices(configs, self.config.choices, rng))
-            if not len(varied):
-                continue
-            scored = Scored.by(scorer, gather(varied, points.take(positions)))
-            every.append(scored)
-            fixed = [c for c in range(space.depths[s]) if c not in region.choices]
-            best: dict[bytes, int] = {}
-            for i in np.argsort(-scored.scores, kind="stable"):
-                best.setdefault(scored.points.configs[i, fixed].tobytes(), int(i))
-            chosen = [best[configs[i, fixed].tobytes()] for i in range(len(configs))]
-            own[positions] = scored.points.configs[chosen]
-        all_scored = Scored(space.empty(), np.empty(0))
-        for scored in every:
-            all_scored = all_scored.merged(scored)
-        return Points(points.sketch.copy(), own), all_scored
-
-    def _passed(
-        self, seeds: Points, space: SketchSet, scorer: Scorer, rng: np.random.Generator
-    ) -> Points:
-        """Go down from seeds [n], all sketches at once; the valid configs on the way."""
         from mschedx.cost.learned.train import bounded_threads
 
         from .descent import Group, descend
 
-        parts = space.groups(seeds.distinct())
-        groups, numbers = [], []
-        for s, _, configs in parts:
+        free, near, groups, parts = [space.empty()], [space.empty()], [], []
+        for s, positions, configs in space.groups(seeds):
             region = self._region(s, space)
             if region.movable.any():
-                groups.append(Group(region, partial(_score, scorer, s), configs))
-                numbers.append(s)
-        if not groups:
-            return space.empty()
-        with bounded_threads(self.config.threads):
-            passed = descend(groups, self.config.schedule)
-        found = [
-            space.lift(s, self._region(s, space).rounded(points, rng))
-            for s, points in zip(numbers, passed)
-        ]
-        return Points.concatenate(found)
+                own = reach[positions]
+                groups.append(Group(region, self._slope(scorer, s), configs, own))
+                parts.append((s, region, np.tile(np.isfinite(own), steps)))
+        if groups:
+            with bounded_threads(self.config.threads):
+                passed = descend(groups, replace(self.config.schedule, steps=steps))
+            for (s, region, bounded), points in zip(parts, passed):
+                free.append(space.lift(s, region.rounded(points[~bounded], rng)))
+                near.append(space.lift(s, region.rounded(points[bounded], rng)))
+        return Points.concatenate(free), Points.concatenate(near)
+
+    def _slope(self, scorer: Scorer, sketch: int) -> Score:
+        """What configs of a sketch go down on."""
+        if isinstance(scorer, BlendedScorer):
+            return scorer.lagging(sketch, self.config.draft_every)
+        return partial(_score, scorer, sketch)
 
     def _region(self, number: int, space: SketchSet) -> RelaxedSketch:
         if number not in self._regions:

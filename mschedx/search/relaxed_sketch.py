@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
+Box = tuple[FloatArray, FloatArray]
+"""Least and greatest logarithms, [D] or [n, D]."""
 
 
 class RelaxedSketch:
@@ -91,14 +93,27 @@ class RelaxedSketch:
         """The part of slopes [n, D] along the region: tiles keep their extent."""
         return slope @ self._along
 
-    def project(self, logs: FloatArray) -> FloatArray:
-        """The nearest points of the region, without what couples tiles, to points [n, D]."""
-        inside = logs.clip(self._low, self._high)
+    def project(self, logs: FloatArray, within: Box | None = None) -> FloatArray:
+        """The nearest points of the region, without what couples tiles, to points [n, D].
+
+        Parameters
+        ----------
+        logs : float64 array [n, D]
+        within : pair of float64 arrays [n, D], optional
+            Least and greatest logarithms of each point, as `near` gives them.
+        """
+        low, high = (self._low, self._high) if within is None else within
+        inside = logs.clip(low, high)
         inside[:, ~self.movable] = logs[:, ~self.movable]
         for columns, totals in self._planes:
-            box = self._low[columns], self._high[columns]
+            box = low[..., columns], high[..., columns]
             inside[:, columns] = onto_planes(logs[:, columns], *box, totals)
         return inside
+
+    def near(self, logs: FloatArray, reach: FloatArray) -> Box:
+        """What of the region is within ``reach`` [n] octaves of points [n, D] of it, by factor."""
+        far = reach[:, None]
+        return np.maximum(self._low, logs - far), np.minimum(self._high, logs + far)
 
     def penalty(self, x: torch.Tensor, width: float) -> torch.Tensor:
         """How much bounds are broken at points [n, D]: tensor [n], 0 where none is."""
@@ -199,12 +214,12 @@ def onto_planes(
     Parameters
     ----------
     points : float64 array [n, T, c]
-    low, high : float64 arrays [T, c]
+    low, high : float64 arrays [T, c] or [n, T, c]
     totals : float64 array [T]
         Between the sums of ``low`` and of ``high``.
     """
     corners = np.sort(np.concatenate([points - high, points - low], axis=2), axis=2)
-    moved = (points[:, :, None] - corners[..., None]).clip(low[:, None], high[:, None])
+    moved = (points[:, :, None] - corners[..., None]).clip(low[..., None, :], high[..., None, :])
     sums = moved.sum(axis=3)
     last = corners.shape[2] - 1
     after = (sums > totals[:, None]).sum(axis=2, keepdims=True).clip(1, last)

@@ -12,7 +12,7 @@ which costs two more values per decision and is never blind to a step within rea
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,10 @@ _LEAST = 1e-3
 
 
 def with_average_slope(
-    x: torch.Tensor, function: Callable[[FloatArray], FloatArray], width: float
+    x: torch.Tensor,
+    function: Callable[[FloatArray], FloatArray],
+    width: float,
+    along: Sequence[int] | None = None,
 ) -> torch.Tensor:
     """Evaluate a function of real-valued configs, with the slope of its average.
 
@@ -38,13 +41,17 @@ def with_average_slope(
         float64 array [m, D] to [m], for any m.
     width : float
         h, in octaves, > 0.
+    along : sequence of int, optional
+        The decisions that the function hangs on, by column; along the others its slope is 0. All
+        when None.
 
     Returns
     -------
     float64 tensor [n]
         The function's values; differentiable in ``x``.
     """
-    value = _AverageSlope.apply(x, function, max(width, _LEAST))
+    columns = list(range(x.shape[1]) if along is None else along)
+    value = _AverageSlope.apply(x, function, max(width, _LEAST), columns)
     assert isinstance(value, torch.Tensor)
     return value
 
@@ -52,25 +59,31 @@ def with_average_slope(
 class _AverageSlope(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: torch.Tensor, function: Callable[[FloatArray], FloatArray], width: float
+        ctx: Any,
+        x: torch.Tensor,
+        function: Callable[[FloatArray], FloatArray],
+        width: float,
+        along: list[int],
     ) -> torch.Tensor:
         at = x.detach().double().numpy()
         n, decisions = at.shape
-        steps = 2.0 ** (width * np.eye(decisions))
+        steps = np.ones((len(along), decisions))
+        steps[np.arange(len(along)), along] = 2.0**width
         around = np.concatenate([
             at[None],
             at[None] * steps[:, None, :],
             at[None] / steps[:, None, :],
         ])  # fmt: skip
         values = function(around.reshape(len(around) * n, decisions)).reshape(len(around), n)
-        rise = values[1 : 1 + decisions] - values[1 + decisions :]
+        rise = values[1 : 1 + len(along)] - values[1 + len(along) :]
+        slope, here = np.zeros_like(at), at[:, along]
         # Zero is a choice, such as not to unroll: there is no octave around it.
-        per_octave = np.where(at > 0, rise.T / (2 * width), 0.0)
-        slope = per_octave / (np.where(at > 0, at, 1.0) * math.log(2))
+        per_octave = np.where(here > 0, rise.T / (2 * width), 0.0)
+        slope[:, along] = per_octave / (np.where(here > 0, here, 1.0) * math.log(2))
         ctx.save_for_backward(torch.from_numpy(slope).to(x.dtype))
         return torch.from_numpy(values[0].copy())
 
     @staticmethod
-    def backward(ctx: Any, *upstream: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+    def backward(ctx: Any, *upstream: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
         (slope,) = ctx.saved_tensors
-        return slope * upstream[0].to(slope.dtype)[:, None], None, None
+        return slope * upstream[0].to(slope.dtype)[:, None], None, None, None

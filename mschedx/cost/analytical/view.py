@@ -159,6 +159,8 @@ class ProgramView:
     ----------
     unknown : dict of str to str
         Statements that have a number without an expression, with its name; they are left out.
+    varying : list of int
+        The columns of the decisions that anything here hangs on.
     """
 
     def __init__(
@@ -178,6 +180,8 @@ class ProgramView:
         self._rows = {expression: row for row, expression in enumerate(self._formulas)}
         self._tape = Tape(self._formulas, lattice)
         self._plans = [self._plan(statement) for statement in self.statements]
+        # What has one value only, such as the factors of a loop of 1, moves nothing.
+        self.varying = [c for c in self._tape.columns if len(self._tape.lattice.get(c, (1, 2))) > 1]
 
     def __call__(self, configs: IntArray) -> ProgramAt:
         """Evaluate exactly on configs [n, D]."""

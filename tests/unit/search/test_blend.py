@@ -241,6 +241,36 @@ def test_slopes_are_those_of_both(of_model):
     np.testing.assert_allclose(x.grad[:, 0].numpy(), slope.numpy(), rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.parametrize("of_model", [0.0, 0.3, 1.0])
+def test_a_descent_asks_a_draft_now_and_then_and_never_one_without_a_say(of_model):
+    space = SketchSet([ToySketch()])
+    points = space.sample(20, np.random.default_rng(0))
+    asked = {"draft": 0, "model": 0}
+
+    def counted(name, says):
+        def score(x):
+            asked[name] += torch.is_tensor(x)
+            return says(x)
+
+        return ArrayScorer(Sloped(score), space)
+
+    draft = counted("draft", lambda x: 2.0 ** (x[:, 0] / 8))
+    both = BlendedScorer(draft, counted("model", lambda x: 3.0 - x[:, 0]), of_model)
+    both.score(points)
+    slopes = []
+    for score in (both.lagging(0, 2), both.relaxed_score):
+        x = torch.tensor(points.configs, dtype=torch.float64, requires_grad=True)
+        given = (x, 0.5) if score != both.relaxed_score else (0, x, 0.5)
+        score(*given).sum().backward()
+        slopes.append(x.grad.numpy())
+    np.testing.assert_allclose(slopes[0], slopes[1])
+    asked.update(draft=0, model=0)
+    descending = both.lagging(0, 2)
+    for _ in range(4):
+        descending(torch.tensor(points.configs, dtype=torch.float64, requires_grad=True), 0.5)
+    assert asked == {"draft": 2 * (of_model < 1), "model": 4 * (of_model > 0)}
+
+
 def test_an_opinion_without_a_width_has_no_slope():
     scale = Scale.of(np.full(4, 7.0))
     x = torch.tensor([1.0, 2.0], requires_grad=True)

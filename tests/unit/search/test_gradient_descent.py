@@ -104,7 +104,8 @@ def test_fact_9_what_is_proposed_first_scores_best():
     rng = np.random.default_rng(0)
     tried = space.sample(20, rng).distinct()
     history.add(tried, 1.0 + rng.random(len(tried)))
-    search = Descent(DescentConfig(n_seeds=8, n_steps=12, samples=24, epsilon=0.0))
+    greedy = {"near_share": 0.0, "niche_share": 1.0, "epsilon": 0.0}
+    search = Descent(DescentConfig(n_seeds=8, n_steps=12, samples=24, **greedy))
     points = search.propose(10, space, history, scorer, rng)
     assert not set(points.codes()) & history.tried
     assert space.is_valid(points).all()
@@ -186,6 +187,32 @@ def test_projection_shifts_all_factors_alike_but_for_those_at_their_bounds():
         assert np.allclose(found, halved(points, low, high, totals), atol=1e-9)
 
 
+def test_a_reach_of_its_own_bounds_every_config():
+    sketch = ToySketch()
+    region, rng = RelaxedSketch(sketch), np.random.default_rng(0)
+    seeds = sketch.sample(12, rng)
+    reach = np.where(np.arange(12) < 6, 1.0, np.inf)
+
+    def score(x, width):
+        return torch.log2(x[:, 0]) - torch.log2(x[:, 4])
+
+    group = Group(region, score, seeds, reach)
+    (passed,) = descend([group], Schedule(40, 0.5, 0.05, 0.5, 0.05, 5.0))
+    assert np.allclose(passed[:, :3].prod(axis=1), 16)
+    far = np.abs(np.log2(passed[:, :6]) - np.tile(np.log2(seeds[:, :6]), (40, 1))).max(axis=1)
+    bounded = np.tile(np.isfinite(reach), 40)
+    assert far[bounded].max() == pytest.approx(1.0, abs=1e-6)
+    assert far[~bounded].max() > 2.0
+    # What is projected lies in its box and on its tiles' planes, nearest to where it was.
+    wild = rng.normal(2, 4, (12, 8))
+    box = region.near(group.logs, reach)
+    inside = region.project(wild, box)[:, None, 3:6]
+    low, high = (side[:, None, 3:6] for side in box)
+    for i in range(12):
+        wanted = halved(wild[i : i + 1, None, 3:6], low[i], high[i], np.log2([48.0]))
+        assert np.allclose(inside[i : i + 1], wanted, atol=1e-6)
+
+
 def halved(points, low, high, totals):
     least, most = (points - high).min(axis=2) - 1, (points - low).max(axis=2) + 1
     for _ in range(100):
@@ -240,6 +267,71 @@ def test_a_round_goes_down_in_the_best_sketches_and_one_by_chance(most, monkeypa
     (numbers,) = gone
     assert 1 <= len(numbers) <= most
     assert best in numbers
+
+
+def test_after_the_first_round_descents_are_short(monkeypatch):
+    taken = []
+
+    def counted(groups, schedule):
+        taken.append(schedule.steps)
+        return descend(groups, schedule)
+
+    monkeypatch.setattr("mschedx.search.descent.descend", counted)
+    space, _, scorer, history = setting()
+    search, rng = Descent(DescentConfig(n_steps=9, later_steps=3, samples=16)), rng_of(0)
+    for _ in range(3):
+        batch = search.propose(4, space, history, scorer, rng).take(np.arange(4))
+        history.add(batch, 1.0 + rng.random(4))
+    assert taken == [9, 3, 3]
+
+
+def rng_of(seed):
+    return np.random.default_rng(seed)
+
+
+class OneSketchIsBetter(Valley):
+    """A valley whose floor is lower in one sketch, whatever the config."""
+
+    def __init__(self, goal, best):
+        super().__init__(goal)
+        self.best = best
+
+    def relaxed_score(self, task, sketch, configs):
+        found = super().relaxed_score(task, sketch, configs)
+        return found + (100.0 if sketch is self.best else 0.0)
+
+
+def batch_of(history_at=None, **changes):
+    """A batch of 8 in two sketches, of which a model is sure that one is better."""
+    two = [ToySketch(), ToySketch()]
+    model = OneSketchIsBetter(np.array((4, 2, 2, 3, 1, 16, 16, 8)), two[0])
+    space, _, scorer, history = setting(two, model=model)
+    if history_at is not None:
+        history.add(space.lift(1, np.array([history_at])), np.array([1.0]))
+    config = DescentConfig(samples=64, epsilon=0.0, **changes)
+    asked = Descent(config).propose(8, space, history, scorer, rng_of(0))
+    return space, asked.take(np.arange(8))
+
+
+def test_a_batch_is_not_all_of_one_niche():
+    _, sure = batch_of(niche_share=1.0, near_share=0.0)
+    assert (sure.sketch == 0).all()
+    _, spread = batch_of(niche_share=0.25, near_share=0.0)
+    assert 0 < (spread.sketch == 1).sum() < 8
+
+
+def test_a_share_of_a_batch_is_near_what_was_measured():
+    """However much better the model says it is elsewhere."""
+    measured = [16, 1, 1, 48, 1, 1, 0, 1]
+    for share in (0.0, 0.5):
+        space, batch = batch_of(measured, niche_share=1.0, near_share=share)
+        assert (batch.sketch == 1).sum() == 8 * share
+        own = batch.configs[batch.sketch == 1][:, :6]
+        tiles = np.abs(np.log2(own) - np.log2(measured[:6]))
+        # Within reach by descent, rounded, or one change away.
+        one_change = (tiles[:, :3].max(axis=1) == 0) | (tiles[:, 3:].max(axis=1) == 0)
+        assert (one_change | (tiles.max(axis=1) <= 1.6 + 1.0)).all()
+        assert space.is_valid(batch).all()
 
 
 def test_choices_are_enumerated_and_never_relaxed():
@@ -461,6 +553,12 @@ def test_a_draft_is_a_cost_model_or_none():
     [
         {"n_seeds": 0},
         {"n_steps": 0},
+        {"later_steps": 0},
+        {"draft_every": 0},
+        {"reach": 0.0},
+        {"near_share": 1.1},
+        {"niche_share": 0.0},
+        {"niche_share": 1.5},
         {"learning_rate": 0.0},
         {"width": 0.0},
         {"last_width": 1.5},

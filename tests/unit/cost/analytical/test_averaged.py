@@ -47,6 +47,25 @@ def test_a_linear_function_has_its_own_slope():
     np.testing.assert_allclose(at.grad[0].numpy(), wanted, rtol=1e-9)
 
 
+def test_along_the_decisions_that_are_named_it_is_the_same_and_elsewhere_zero():
+    """And of no others the function is asked."""
+    asked = []
+
+    def counted(x):
+        asked.append(len(x))
+        return bumpy(x)
+
+    slopes = []
+    for along in (None, (1,)):
+        at = torch.tensor([[3.1, 4.9, 1.0], [7.7, 6.0, 2.0]], requires_grad=True)
+        with_average_slope(at, counted, 0.25, along).sum().backward()
+        slopes.append(at.grad.numpy())
+    assert np.array_equal(slopes[1][:, 1], slopes[0][:, 1])
+    assert slopes[0][0, 1] != 0
+    assert not slopes[1][:, [0, 2]].any()
+    assert asked == [2 * 7, 2 * 3]
+
+
 def test_where_a_decision_is_zero_there_is_no_slope():
     at = torch.tensor([[0.0, 2.0]], requires_grad=True)
     with_average_slope(at, lambda x: x.sum(axis=1), 0.25).sum().backward()
