@@ -26,6 +26,9 @@ from .importing import Imported
 from .machines import flat, machine_of
 from .tasks import NetworkTask, Tasks
 
+LOOSE = 0.1
+"""A tolerance of which more would let wrong outputs pass."""
+
 
 @dataclass(frozen=True)
 class Check:
@@ -93,8 +96,7 @@ def check_output(
 ) -> Check:
     """Run the network on the reference's inputs, and compare the outputs.
 
-    The tolerance is the sum, over the functions that one run calls, of what
-    :mod:`mschedx.measure.tolerance` allows each.
+    The tolerance is `relative_tolerance` of its tasks.
     """
     if not _runs_here(target):
         return Check.nothing("there is no such device here")
@@ -103,8 +105,18 @@ def check_output(
 
 
 def relative_tolerance(tasks: Iterable[NetworkTask]) -> float:
-    """Sum, over the functions that one run calls, of what rounding may do to each."""
-    return sum(task.weight * precision(task.mod).relative_tolerance() for task in tasks)
+    """What rounding may do to a network's output, over the largest value of the output.
+
+    The sum, over the functions that one run calls, of what :mod:`mschedx.measure.tolerance` allows
+    each. Hundreds of functions of half precision may sum to more than the output itself, with which
+    nothing would be wrong; beyond `LOOSE` their roundings are taken for independent, and the root
+    of the sum of squares is what counts.
+    """
+    each = [(task.weight, precision(task.mod).relative_tolerance()) for task in tasks]
+    worst = sum(calls * one for calls, one in each)
+    if worst <= LOOSE:
+        return worst
+    return max(LOOSE, math.sqrt(sum(calls * one**2 for calls, one in each)))
 
 
 def compare_outputs(found: list[Any], expected: list[Any], relative: float) -> Check:

@@ -1,6 +1,7 @@
 """Networks of half and double precision: TVM's importer takes all for float32."""
 
 import copy
+from types import SimpleNamespace
 
 import ml_dtypes
 import numpy as np
@@ -9,8 +10,10 @@ import torch
 from tiny_networks import relax_outputs
 from torch import nn
 from torch.utils._pytree import tree_leaves
+from tvm import IRModule, te
 
 import mschedx
+from mschedx.networks.checking import relative_tolerance
 from mschedx.networks.importing import import_network, read_network
 from mschedx.networks.rewrites.graph import op_name
 from mschedx.networks.rewrites.pipeline import simplify
@@ -154,6 +157,18 @@ def test_nothing_is_rounded_between_a_convolution_and_its_norm():
     (found,) = relax_outputs(mod, [array_of(IMAGE.half())])
     expected = layers.float()(IMAGE.half().float()).detach().numpy()
     np.testing.assert_allclose(found, expected, rtol=2**-9, atol=2**-10)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "layers", "least", "most"),
+    [("float32", 200, 1e-4, 1e-3), ("bfloat16", 1, 0.05, 0.1), ("bfloat16", 200, 0.5, 1.0)],
+)
+def test_many_roundings_do_not_excuse_any_output(dtype, layers, least, most):
+    """Of 200 layers in bfloat16 the worst that rounding could do is 12 times the output."""
+    x = te.placeholder((4, 8), dtype, "x")
+    square = te.create_prim_func([x, te.compute(x.shape, lambda *i: x(*i) * x(*i))])
+    task = SimpleNamespace(mod=IRModule({"main": square}), weight=layers)
+    assert least < relative_tolerance([task]) < most
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
