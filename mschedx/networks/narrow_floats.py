@@ -64,7 +64,8 @@ def _in_float32(operator: Any, *args: Any, **kwargs: Any) -> Any:
         return NotImplemented
     first = next(one for one in leaves if isinstance(one, torch.Tensor))
     dtype = kwargs.get("dtype") or first.dtype
-    wide = [one.to(torch.float32) if is_narrow(one) else one for one in leaves]
+    computed = torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
+    wide = [one.to(computed) if is_narrow(one) else one for one in leaves]
     args, kwargs = pytree.tree_unflatten(wide, spec)
     found = operator(*args, **{**kwargs, "dtype": None} if "dtype" in kwargs else kwargs)
 

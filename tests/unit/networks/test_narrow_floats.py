@@ -50,7 +50,7 @@ def agrees(model, x, tolerance):
         expected = tree_leaves(model.double()(x.double() if x.is_floating_point() else x))
     assert [one.dtype for one in found] == dtypes
     for one, other in zip(found, expected):
-        one, other = one.astype(np.float64), other.numpy().astype(np.float64)
+        one, other = one.astype(np.float64), array_of(other).astype(np.float64)
         np.testing.assert_allclose(one, other, rtol=0, atol=tolerance * max(1, abs(other).max()))
 
 
@@ -133,6 +133,20 @@ def test_models_compute_in_their_dtype(name, dtype):
 def test_long_sums_are_exact(function, dtype):
     """4096 ones: a sum in float16 stops at 2048, one in bfloat16 at 256."""
     agrees(Function(function), torch.ones(2, 4096, dtype=dtype), 0)
+
+
+@pytest.mark.parametrize(
+    ("function", "tolerance"),
+    [
+        (lambda x: x.sum(-1, dtype=torch.float64), 1e-12),
+        (lambda x: x.mean(-1, dtype=torch.float32), 1e-6),
+        (lambda x: x.softmax(-1, dtype=torch.float32), 1e-6),
+        (lambda x: x.cumsum(-1, dtype=torch.float64), 1e-12),
+        (lambda x: x.sum(-1, dtype=torch.bfloat16), 2**-7),
+    ],
+)
+def test_a_dtype_that_is_asked_for(function, tolerance):
+    agrees(Function(function), ROWS.half(), tolerance)
 
 
 def test_products_of_integers_are_exact():
