@@ -9,7 +9,7 @@ from tvm import relax
 from tvm.target import Target
 
 from .attention import split_attention
-from .casts import merge_casts
+from .casts import is_half, merge_casts
 from .channels_last import turn_channels
 from .constant_calls import fold_calls
 from .constants import fold_constants
@@ -50,8 +50,9 @@ def simplify(
     turned = (turn_channels,) if channels_last else ()
     turned += (use_winograd,) if winograd else ()
     powers = partial(expand_powers, exact=exact)
-    first = (fold_constants, merge_casts, powers, fold_scales, split_phases)
-    for rewrite in (*first, *turned, split_attention, sink_reshapes, merge_casts):
+    casts = (merge_casts,) if is_half(mod) else ()
+    first = (fold_constants, *casts, powers, fold_scales, split_phases)
+    for rewrite in (*first, *turned, split_attention, sink_reshapes, *casts):
         mod = rewrite(mod)
     return mod
 

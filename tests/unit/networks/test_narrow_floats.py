@@ -173,6 +173,14 @@ def test_nothing_is_rounded_between_a_convolution_and_its_norm():
     np.testing.assert_allclose(found, expected, rtol=2**-9, atol=2**-10)
 
 
+def test_where_a_network_of_float32_rounds_it_is_rounded():
+    x = ROWS.exp()
+    network = import_network(Function(lambda x: (x * 3).half().float() + 1).eval(), x)
+    (found,) = relax_outputs(simplify(network.mod), [array_of(x)])
+    np.testing.assert_array_equal(found, ((x * 3).half().float() + 1).numpy())
+    assert not np.array_equal(found, (x * 3 + 1).numpy())
+
+
 @pytest.mark.parametrize(
     ("dtype", "layers", "least", "most"),
     [("float32", 200, 1e-4, 1e-3), ("bfloat16", 1, 0.05, 0.1), ("bfloat16", 200, 0.5, 1.0)],
