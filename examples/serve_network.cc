@@ -1,7 +1,7 @@
 // Run a network that NetworkResult.export wrote, from C++ and with TVM's runtime alone.
 //
 //   g++ -std=c++17 -O2 examples/serve_network.cc -o serve_network $(python examples/serve_network.py --flags)
-//   ./serve_network network.so 1 3 224 224        # a float32 input of this shape
+//   ./serve_network network.so 1 3 32 32        # a float32 input of this shape
 //
 // TVM's threads: TVM_BIND_THREADS=0 TVM_NUM_THREADS=<cores> lets kernels use all cores.
 

@@ -107,9 +107,11 @@ def rank(
     limit : int
         How many to return; fewer where the space has no more.
     model : CostModel, str or path, optional
-        Anything that is ready without a measurement; PSA when None. The name of a model that comes
-        with the package, or a file that ``mschedx train`` wrote: the best by PSA are ordered by
-        both (`mschedx.cost.Consensus`).
+        Anything that is ready without a measurement. The name of a model that comes with the
+        package, or a file that ``mschedx train`` wrote: the best by PSA are ordered by both
+        (`mschedx.cost.Consensus`). ``"psa"``: by PSA alone. None: what ranks best, PSA in our
+        spaces, both of PSA and ``"cpu"`` in ``space="post-order-apply"`` of CPUs
+        (docs/benchmarks/ranking.md).
     space : optional
         As `mschedx.space.sketches` takes it.
     seed : int
@@ -122,17 +124,29 @@ def rank(
 
     Raises
     ------
-    ValueError
+    ValueError, TypeError
         For input that cannot be tuned, a space without a valid config, or a model that is not
         ready.
+    FileNotFoundError
+        For a model that neither comes with the package nor is a file.
     """
     check_trials(limit, "limit")
     check_seed(seed)
     module, resolved = normalize_mod(mod), normalize_target(target)
     compat.check_versions()
-    judge = ConsensusModel(model) if isinstance(model, (str, Path)) else model
+    judge = _judge(model, resolved, space)
     sketches = opened(module, resolved, space)
     return best_of(sketches, limit, judge, np.random.default_rng(seed))
+
+
+def _judge(model: CostModel | str | Path | None, target: Target, space: Any) -> CostModel | None:
+    """What ranks: a model, the opinion of a trained one beside PSA's, or PSA alone (None)."""
+    if model is None:
+        of_tvm = isinstance(space, str) and space == "post-order-apply"
+        model = "cpu" if of_tvm and target.kind.name == "llvm" else "psa"
+    if model == "psa":
+        return None
+    return ConsensusModel(model) if isinstance(model, (str, Path)) else model
 
 
 def opened(mod: IRModule, target: Target, space: Any = None) -> list[Sketch]:

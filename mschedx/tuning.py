@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -167,6 +168,11 @@ class TuneResult:
             A ``tvm.runtime.Executable``. Call its function by the PrimFunc's name, with NumPy
             arrays, torch or TVM tensors, outputs included: ``result.compile()["main"](a, b, c)``.
             TVM by itself uses half of the cores: see :func:`mschedx.compat.use_cores`.
+
+        Raises
+        ------
+        RuntimeError
+            If no candidate ran; the message says why and where the logs are.
         """
         import tvm
 
@@ -189,6 +195,11 @@ class TuneResult:
         -------
         dict[str, Path]
             The files by name, see :func:`mschedx.record.export.save_schedule`.
+
+        Raises
+        ------
+        RuntimeError
+            If no candidate ran.
         """
         from mschedx.record.export import save_schedule
 
@@ -239,7 +250,8 @@ def tune(
         Any form that TVM knows; this machine when None.
     trials : int
         Measurements in the work_dir when done. Those of earlier calls count. 0: measure nothing
-        and return the best ranked config (`mschedx.rank`), its latency predicted.
+        and return the fastest record of the work_dir or, where there is none, the best ranked
+        config (`mschedx.rank`), its latency predicted.
     work_dir : str | Path, optional
         Where records go and are found again; a new temporary folder when None.
     seed : int
@@ -253,7 +265,8 @@ def tune(
     timeout_s : float, optional
         Start no further round after this many seconds.
     trials_per_round : int
-        Measurements between two looks of the search at the results.
+        The most measurements between two looks of the search at the results; mschedx's strategies
+        take an eighth of `trials`, 8 to 32, where they are not given a ``batch`` of their own.
     patience : int, optional
         End early once so many trials in a row have brought nothing faster.
     on_round : callable, optional
@@ -270,6 +283,12 @@ def tune(
     ------
     ValueError, TypeError
         For input that cannot be tuned; the message says what to pass instead.
+    IncompatibleVersion
+        For releases of TVM that do not fit (`mschedx.compat`).
+    MachineTrouble
+        If this machine can build or run nothing at present (`mschedx.measure`).
+    OSError
+        If the work_dir can no longer be written; what was measured before is kept.
     """
     begin = time.perf_counter()
     if trials != 0:
@@ -289,14 +308,16 @@ def tune(
     module, resolved = normalize_mod(mod), normalize_target(target)
     require_distinct_names(module, space)
     compat.check_versions()
-    if trials == 0:
-        return _ranked(module, resolved, space, cost_model, seed, progress, begin)
-    if runner is None:
-        require_device(resolved)
-    if builder is None or runner is None:
-        start_workers()
     # Absolute, so that what is returned reads its records wherever the process goes.
     folder = Path(tempfile.mkdtemp(prefix="mschedx-") if work_dir is None else work_dir).absolute()
+    display = make_progress(progress, estimate_flops(module))
+    ranked = partial(_ranked, module, resolved, folder, space, cost_model, seed, display, begin)
+    if trials == 0 and not (folder / RECORDS).exists():
+        return ranked()
+    if runner is None and (trials or verify):
+        require_device(resolved)
+    if trials and (builder is None or runner is None):
+        start_workers()
     plan = Plan(
         mod=module,
         target=resolved,
@@ -316,7 +337,6 @@ def tune(
             "runner": runner,
         },
     )
-    display = make_progress(progress, estimate_flops(module))
     # Records of earlier runs may be of other spaces, whose intrinsics are TVM's.
     ours = space is None and not (folder / RECORDS).exists()
     kinds = compat.own_space_kinds(resolved) if ours else None
@@ -328,16 +348,18 @@ def tune(
             display.note(note)
         outcome = run_session(plan, opened, display)
         with interruptible(outcome.interrupt):
-            return _result(plan, opened, outcome, display, notes, verify=verify)
+            found = _result(plan, opened, outcome, display, notes, verify=verify)
+    return found if trials or found.schedule is not None else ranked()
 
 
 def _ranked(
     mod: IRModule,
     target: Target,
+    folder: Path,
     space: Any,
     cost_model: Any,
     seed: int,
-    progress: Any,
+    display: Progress,
     begin: float,
 ) -> TuneResult:
     """The best ranked config as a result; says that nothing was measured."""
@@ -346,12 +368,11 @@ def _ranked(
     model = getattr(cost_model, "model", None)
     (best,) = rank(mod, target, 1, model=model, space=space, seed=seed)
     note = f"ranked, not measured: {best.latency_s * 1e6:.4g} us is a prediction"
-    display = make_progress(progress, estimate_flops(mod))
     display.note(note)
     return TuneResult(
         mod=mod,
         target=target,
-        work_dir=Path(tempfile.mkdtemp(prefix="mschedx-")),
+        work_dir=folder,
         latency_s=best.latency_s,
         schedule=best.schedule(),
         best=None,
@@ -386,6 +407,8 @@ def _result(
             notes.append("the winner's output was not compared: interrupted")
     if notes:  # records that turned out wrong have failed now
         run = recorded(work_dir, plan.mod)
+    if not plan.trials and winner:
+        notes.append("nothing was measured: the fastest record of the work_dir")
     ahead = packed_ahead(winner.schedule.mod) if winner else ()
     if ahead:
         notes.append(

@@ -137,7 +137,8 @@ def contenders() -> dict[str, Contender]:
         Contender(
             "pruner", lambda: DraftThenVerify(draft_model(), DraftVerifyConfig()), _pam_model
         ),
-        Contender("felix", lambda: Descent(DescentConfig()), _felix_model),
+        Contender("felix", lambda: Descent(DescentConfig(), draft_model()), _felix_model),
+        Contender("felix-undrafted", lambda: Descent(DescentConfig()), _felix_model),
         Contender("felix-evolution", lambda: Evolution(EvolutionConfig()), _felix_model),
         Contender("genetic", lambda: Genetic(GeneticConfig()), lambda: HeronXGB().model),
         Contender("random", RandomSearch),

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
+from mschedx.compat import IncompatibleVersion
 from mschedx.streams import abandon, about, complain, flush, open_streams
 
 from .arguments import make_parser
@@ -27,7 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         The exit status: 0; 1 where nothing better than the function as it is was found; 2 for a
         bad request; 3 where the machine is to blame (a full disk, a dead helper process, a missing
-        linker, an output that cannot be written); 130 after Ctrl-C.
+        linker, a release of TVM that does not fit, an output that cannot be written); 130 after
+        Ctrl-C.
     """
     open_streams()
     try:
@@ -60,6 +62,9 @@ def _status_of(error: Exception) -> int:
     if isinstance(error, (ValueError, TypeError, FileNotFoundError)):
         complain(str(error))
         return BAD_REQUEST
+    if isinstance(error, IncompatibleVersion):
+        complain(str(error))
+        return MACHINE
     if isinstance(error, OSError):
         complain(about(error))
         return MACHINE

@@ -108,7 +108,9 @@ def _add_rank(subcommands: Subcommands) -> None:
     ranked.add_argument("--limit", type=int, default=16, help="how many (default 16)")
     ranked.add_argument("--space", default=None, help='"post-order-apply" for TVM\'s own space')
     ranked.add_argument(
-        "--model", default=None, help='a second opinion: "cpu", or what `mschedx train` wrote'
+        "--model",
+        default=None,
+        help='a second opinion: "cpu", or what `mschedx train` wrote; "psa" for none',
     )
     ranked.add_argument("--seed", type=int, default=0)
     ranked.set_defaults(command=commands.rank)
@@ -185,7 +187,9 @@ def _add_train(subcommands: Subcommands) -> None:
     train.add_argument(
         "--held-out", type=float, default=0.2, help="share of the tasks to test on (default 0.2)"
     )
-    train.add_argument("--epochs", type=int, default=None, help="passes over the data (50)")
+    train.add_argument(
+        "--epochs", type=int, default=None, help="passes over the data (50; one-shot 200)"
+    )
     train.add_argument("--published", action="store_true", help="the paper's network, unimproved")
     train.add_argument("--seed", type=int, default=0)
     train.set_defaults(command=commands.train)

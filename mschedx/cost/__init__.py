@@ -6,7 +6,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .adapter import TVMCostModel
-from .base import Annealable, CostModel, Differentiable, HasImportance, Measured, ReadsTraces
+from .base import (
+    Annealable,
+    CostModel,
+    Differentiable,
+    HasImportance,
+    KnowsSkill,
+    Measured,
+    ReadsTraces,
+)
 from .boosted_trees import Label, TreeConfig
 from .heron_xgb import HeronXGB
 from .psa import PSA
@@ -53,6 +61,7 @@ __all__ = [
     "FelixMLP",
     "HasImportance",
     "HeronXGB",
+    "KnowsSkill",
     "Label",
     "Measured",
     "MoA",

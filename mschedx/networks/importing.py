@@ -14,6 +14,7 @@ from tvm import relax
 from mschedx.kernel import Parameter
 
 from .errors import DynamicShape, NetworkError
+from .rewrites.half_sums import widen_sums
 from .signature import Signature, positional
 
 
@@ -148,6 +149,7 @@ def _relax(mod: tvm.IRModule, example_inputs: Any, name: str = "relax") -> Netwo
             "a Relax or ONNX network takes its inputs by position: pass example_inputs as a tuple"
         )
     single = not isinstance(mod["main"].ret_ty, relax.TupleType)
+    mod = widen_sums(mod)
     return Network(mod, positional((), single=single), list(arguments[0]), None, list, name)
 
 

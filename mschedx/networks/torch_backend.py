@@ -46,7 +46,8 @@ class Options:
     max_artefacts : int
         Combinations of shapes and weights to compile, for each graph.
     tuning : dict
-        Any of the other arguments of `tune_model` that are named in `_KNOWN`.
+        Other arguments of `tune_model`: cost_model, exact, progress, runner, seed, space,
+        strategy, target, timeout_s.
     """
 
     trials_per_task: int = 16

@@ -108,13 +108,15 @@ def tune_model(
     trials_per_task : int
         Measurements per task in the work_dir when done, in the mean; those of earlier calls and of
         other networks with the same tasks count. The last round may exceed it by 7 in all. 0:
-        measure nothing, and give every task its best ranked config.
+        measure nothing; a task gets its fastest record in the work_dir, or its best ranked config
+        where it has none.
     work_dir : str | Path, optional
         Where records go and are found again; a new temporary folder when None.
     seed : int
         Same seed, same candidates, in an uninterrupted run.
     space, strategy, cost_model, builder, runner : optional
-        Whatever ``ms.tune_tasks`` takes, names included; mschedx's own when None. One cost model
+        Whatever ``ms.tune_tasks`` takes, names included; when None mschedx's own,
+        `mschedx.DraftVerify` and `mschedx.cost.HeronXGB` among them. One cost model
         serves all tasks. The runner of our own times a task with all but its first argument out
         of the caches, where the network's weights are more than these hold.
     progress : bool | NetworkProgress
@@ -138,6 +140,10 @@ def tune_model(
     ------
     ValueError, TypeError
         For input that cannot be tuned; the message says what to pass instead.
+    NetworkError, FileNotFoundError
+        For a network that cannot be imported, and an ONNX file that is not there.
+    IncompatibleVersion, MachineTrouble, OSError
+        As `mschedx.tune`.
     """
     begin = time.perf_counter()
     if trials_per_task != 0:

@@ -31,7 +31,7 @@ class DescentConfig:
         Most sketches that go down in a round, >= 1 (all): a step costs more by sketch than by
         config.
     n_steps, later_steps : int
-        Steps of a round, >= 1, before and after the model has learnt something (64, 16). With 8
+        Steps of a round, >= 1, before and after the model has learnt something (64, 64). With 8
         climbs 32 find as much as 64 with 4, and more in three of five cases, in half the time
         (``docs/findings.md``).
     draft_every : int

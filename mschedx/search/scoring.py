@@ -82,7 +82,7 @@ class Scorer(Protocol):
 
 
 WITH_GRADIENT = ("FelixMLP", "PAM", "PSA")
-"""Models that are `Differentiable`, for messages."""
+"""Models that are `Differentiable` as they are made, for messages; `MoA` needs weights first."""
 
 
 def _without_gradient(model: str) -> TypeError:

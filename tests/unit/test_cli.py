@@ -10,6 +10,7 @@ import pytest
 from stand_ins import Runner, gemm, quick
 
 from mschedx import cli
+from mschedx.compat import IncompatibleVersion
 from mschedx.measure.failures import MachineTrouble
 from mschedx.record.errors import WorkDirError
 from mschedx.report.progress import PlainProgress
@@ -162,6 +163,7 @@ def test_streams_that_cannot_be_written(line, status, says):
             "No space left on device: /w/rec",
         ),
         (MachineTrouble("no linker found"), 3, "machine: no linker found"),
+        (IncompatibleVersion("mschedx works with"), 3, "mschedx works with"),
         (WorkDirError("is being tuned into"), 2, "is being tuned into"),
         (KeyboardInterrupt(), 130, "interrupted"),
     ],

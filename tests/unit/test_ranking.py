@@ -78,6 +78,20 @@ def test_a_model_that_has_learnt_nothing_cannot_rank():
         mschedx.rank(workloads.make(*GEMM), TARGET, 1, model=HeronXGB().model)
 
 
+def test_a_second_opinion_is_asked_by_itself_where_it_helps():
+    """In TVM's own space for CPUs, not in ours (docs/benchmarks/ranking.md)."""
+    func = workloads.make(*GEMM)
+
+    def decisions(space, model):
+        return [one.decisions() for one in mschedx.rank(func, TARGET, 4, space=space, model=model)]
+
+    alone, both = (decisions("post-order-apply", model) for model in ("psa", "cpu"))
+    assert alone != both
+    assert decisions("post-order-apply", None) == both
+    assert decisions(None, None) == decisions(None, "psa")
+    assert decisions("post-order-apply", PSAModel()) == alone
+
+
 class LikesEffort(PSAModel):
     """Has the programs first that take longest to compile."""
 

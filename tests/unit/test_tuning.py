@@ -42,6 +42,25 @@ def test_failures_are_counted_by_reason_and_never_win(tmp_path):
     assert math.isinf(result.curve[0])
 
 
+def test_with_no_trials_the_fastest_record_of_the_work_dir_is_taken(tmp_path):
+    first = tune(gemm(), trials=4, work_dir=tmp_path, **quick(Runner([3, 1, 2, 4])))
+    again = tune(gemm(), trials=0, work_dir=tmp_path, **quick(Runner([])))
+    assert again.measured == 0
+    assert not again.predicted
+    assert again.latency_s == first.latency_s
+    assert len(again.history) == 4
+    assert any("nothing was measured" in note for note in again.notes)
+    # Another function has none there, nor has a folder in which nothing ran.
+    other = tune(gemm(16), trials=0, work_dir=tmp_path, target=HASWELL, progress=False)
+    assert other.predicted
+    assert other.work_dir == tmp_path
+    assert all(path.is_relative_to(tmp_path) for path in other.save().values())
+    tune(gemm(), trials=2, work_dir=tmp_path / "failed", **quick(Runner([None] * 2)))
+    ranked = tune(gemm(), trials=0, work_dir=tmp_path / "failed", **quick(Runner([])))
+    assert ranked.predicted
+    assert ranked.measured == 0
+
+
 def test_no_winner_is_a_result_that_says_why(tmp_path):
     result = tune(gemm(), trials=4, work_dir=tmp_path, **quick(Runner([None] * 4)))
     assert result.schedule is None

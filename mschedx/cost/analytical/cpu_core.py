@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .machine import CpuMachine
-from .outer_vectors import takes_outer
+from .outer_vectors import AVX512_BYTES, takes_outer
+from .vector_lengths import full_vectors
 from .view import AccessView, FloatArray, StatementView
 
 CYCLES: Mapping[str, float] = {
@@ -233,7 +234,9 @@ def core_time(view: StatementView, machine: CpuMachine, outside: int) -> CoreTim
     counted = np.where(
         tile.unrolled[outside:] > 0,
         inside,
-        np.where(tile.lane_loops[outside:] > 0, inside / np.ceil(inside / lanes), 1.0),
+        np.where(
+            tile.lane_loops[outside:] > 0, inside / _vectors_along(view, tile, lanes, machine), 1.0
+        ),
     )
     tiles = instances / counted.prod(axis=0)
     loads, stores, spilled = _moved(view, tile, lanes, machine)
@@ -256,6 +259,18 @@ def core_time(view: StatementView, machine: CpuMachine, outside: int) -> CoreTim
         issue * odd,
         spilled * tile.steps * tiles * machine.spill_cycles + rolled * machine.loop_cycles,
     )
+
+
+def _vectors_along(
+    view: StatementView, tile: Tile, lanes: float, machine: CpuMachine
+) -> FloatArray:
+    """Vectors of a loop that stays one and runs in lanes, in full ones: [n]."""
+    extent = np.where(tile.lane_loops > 0, view.extents, 1.0).max(axis=0, initial=1.0)
+    whole = np.maximum(np.ceil(extent / lanes), 1.0)
+    if machine.vector_bytes < AVX512_BYTES:
+        return whole
+    apart = np.maximum.reduce([np.abs(tile.stride(access)) for access in view.accesses]) > 1
+    return np.where(apart, whole, full_vectors(extent, lanes, machine.narrow_vector))
 
 
 def _moved(

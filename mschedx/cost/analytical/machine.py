@@ -45,6 +45,9 @@ class CpuMachine:
     odd_vector : float
         How many times longer a vector takes that is longer than a register, no power of two, and
         accumulated in memory.
+    narrow_vector : float
+        What a vector of half a register's length or less costs, in full ones: half where a core
+        has one unit of full width, which is two of half.
     run_cycles : tuple of float
         Waiting for the first line of a run of neighbours, from L2, L3 and memory; the prefetchers
         see to the others.
@@ -75,6 +78,7 @@ class CpuMachine:
     loop_cycles: float = 0.6
     spill_cycles: float = 4.0
     odd_vector: float = 4.0
+    narrow_vector: float = 1.0
     run_cycles: tuple[float, float, float] = (2.0, 10.0, 40.0)
     l1_bytes: float
     l2_bytes: float
@@ -113,6 +117,7 @@ class CpuMachine:
             fma_ports=hardware.fma_ports,
             wide_loads_per_cycle=wide,
             stores_per_cycle=wide / 4,
+            narrow_vector=0.5 if hardware.fma_ports == 1 else 1.0,
             l1_bytes=hardware.l1d_bytes,
             l2_bytes=hardware.l2_bytes,
             l3_bytes=max(hardware.l3_bytes / hardware.cores, hardware.l2_bytes),

@@ -250,7 +250,7 @@ class FelixMLP(TVMCostModel):
     ----------
     config : FelixConfig, optional
     pretrained : str or path, optional
-        A model that comes with the package, by name, or a file that ``save`` wrote.
+        A file that ``save`` or ``mschedx train --model felix`` wrote.
     seed : int
         Of initial weights and of the order of training.
     """

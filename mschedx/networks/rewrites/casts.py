@@ -13,7 +13,7 @@ from tvm import relax
 
 from .graph import Rewriter, op_name, rewrite_main
 
-_NARROW = ("float16", "bfloat16")
+NARROW = ("float16", "bfloat16")
 
 
 def is_half(mod: tvm.IRModule) -> bool:
@@ -26,7 +26,7 @@ def is_half(mod: tvm.IRModule) -> bool:
 
     relax.analysis.post_order_visit(mod["main"], visit)
     floats = [dtype for dtype in dtypes if "float" in dtype]
-    return bool(floats) and all(dtype in _NARROW for dtype in floats)
+    return bool(floats) and all(dtype in NARROW for dtype in floats)
 
 
 def merge_casts(mod: tvm.IRModule) -> tvm.IRModule:
@@ -47,7 +47,7 @@ class _MergeCasts(Rewriter):
         if op_name(call) != "relax.astype" or str(call.ty.dtype) != "float32":
             return call
         inner = self.value(call.args[0])
-        if op_name(inner) != "relax.astype" or str(inner.ty.dtype) not in _NARROW:
+        if op_name(inner) != "relax.astype" or str(inner.ty.dtype) not in NARROW:
             return call
         before = inner.args[0]
         return before if str(before.ty.dtype) == "float32" else call

@@ -19,6 +19,7 @@ from .derive.index_vectors import vector_constraints
 from .derive.limits import (
     Limits,
     canonical_constraints,
+    cpu_constraints,
     gpu_constraints,
     named,
     registers,
@@ -128,6 +129,7 @@ def _constraints(
     programs, found, solver = evidence.programs, evidence.found, evidence.solver
     constraints = list(evidence.loops)
     if not limits.threads:
+        constraints += cpu_constraints(found, vectors)
         return constraints, [], cpu_preferences(composed, Hardware.from_target(design.target))
     name = str(design.target.attrs.get("arch", design.target.kind.name))
     constraints += gpu_constraints(programs, found, solver, nests, limits, name)

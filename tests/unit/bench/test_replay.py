@@ -111,7 +111,7 @@ def test_landscape_of_a_run_holds_its_trials(tmp_path):
 def test_gradient_descent_beats_chance_with_the_same_trials(bowl):
     config = FelixConfig(members=2, width=32, steps=100, later_steps=40)
     quick = Contender(
-        "felix",
+        "felix-undrafted",
         lambda: Descent(DescentConfig(n_seeds=8, n_steps=12, samples=64)),
         lambda: FelixMLP(config).model,
     )

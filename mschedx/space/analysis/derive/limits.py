@@ -19,7 +19,7 @@ from ..fit.symbolic import SymbolicProgram
 from ..mirror.kernels import top_of, tops
 from ..mirror.memory import children
 from ..mirror.postprocs import FETCH, annotation
-from ..model import AllocationInfo, KernelInfo
+from ..model import AllocationInfo, KernelInfo, VectorInfo
 from ..read.program import Program
 from .index_vectors import CODE_GENERATION
 
@@ -80,6 +80,20 @@ def gpu_constraints(
     result += _thread_bounds(programs, found, solver, kernels)
     result += _pipelines(found)
     return result
+
+
+def cpu_constraints(found: SymbolicProgram, vectors: Sequence[VectorInfo]) -> list[Constraint]:
+    """What cannot be lowered for a CPU, although no postproc rejects it.
+
+    A vector loop around a block that holds another, as tensorised ones do: ``VectorizeLoop``
+    raises. In TVM's space for bytes it is more than half of the configs.
+    """
+    holders = {block.name for block in found.template.blocks if not block.leaf}
+    return [
+        at_most(info.vector, 1, f"VectorizeLoop: {info.block} holds a block")
+        for info in vectors
+        if info.block in holders and info.vector is not None
+    ]
 
 
 def _thread_bounds(

@@ -13,6 +13,7 @@ from analysed import analysed, designs, draws, satisfying
 from tvm import te
 from tvm.s_tir.meta_schedule.testing import te_workload
 
+from mschedx import workloads
 from mschedx.space import sketches
 from mschedx.space.errors import InvalidSchedule
 
@@ -147,3 +148,28 @@ def test_a_target_with_more_shared_memory_keeps_declared_arrays_within_48_kib():
     source = tvm.compile(sketch.schedule(largest).mod, target).mod.imports[0].inspect_source()
     floats = [int(n) for n in re.findall(r"__shared__ .*float \w+\[(\d+)\]", source)]
     assert 4 * sum(floats) == limit.left(largest[None])[0]
+
+
+def test_a_vector_loop_around_tensorised_blocks_is_what_does_not_compile():
+    """Of bytes in TVM's own space: both halves of the configs, compiled."""
+    target = tvm.target.Target({"kind": "llvm", "mcpu": "znver4", "num-cores": 2})
+    mod = tvm.IRModule({"main": workloads.make("gemm", (64, 64, 32), "int8")})
+    sketch = sketches(mod, target, "post-order-apply")[0]
+    constraints = sketch.analysis.constraints
+    assert any("VectorizeLoop" in constraint.origin for constraint in constraints)
+    configs = draws(sketch.design, 24)
+    expected = admitted(constraints, configs)
+    assert 0 < expected.sum() < len(expected)
+    assert [compiles(sketch.design.materialize(one).mod, target) for one in configs] == list(
+        expected
+    )
+
+
+def compiles(mod, target) -> bool:
+    try:
+        tvm.compile(mod, target=target)
+    except Exception as error:
+        if "vectoriz" not in str(error).lower():
+            raise
+        return False
+    return True
