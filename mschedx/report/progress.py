@@ -47,7 +47,8 @@ class Progress:
         self._first_done = self.done
         self._begin = time.perf_counter()
         if done:
-            self.note(f"{len(done)} of {total} trials are in the work_dir already")
+            known = f"{len(done)} of {total}" if total else str(len(done))
+            self.note(f"{known} trials are in the work_dir already")
 
     def update(self, trials: Sequence[Trial]) -> None:
         """Take in the trials of a round."""
