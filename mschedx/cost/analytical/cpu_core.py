@@ -238,7 +238,8 @@ def core_time(view: StatementView, machine: CpuMachine, outside: int) -> CoreTim
             tile.lane_loops[outside:] > 0, inside / _vectors_along(view, tile, lanes, machine), 1.0
         ),
     )
-    tiles = instances / counted.prod(axis=0)
+    whole = counted.prod(axis=0)
+    tiles = instances / np.where(whole > 0, whole, 1.0)  # an empty loop has none
     loads, stores, spilled = _moved(view, tile, lanes, machine)
     operations = _operations(view, machine, tile.is_vector) * tile.bodies
     chain = _zeros(view)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import tvm
+from stand_ins import gemm
 
 from mschedx import workloads
 from mschedx.cost.psa import PSAModel
@@ -72,3 +73,13 @@ def test_a_loop_around_a_long_unrolled_body_is_vectorised_by_the_compiler():
     assert left < 30
     assert unrolled <= 1.05 * left, "36 bodies fit either limit"
     assert predicted_us("depthwise_conv2d", shape, "float32", 3, **decisions, unroll=0) > 2 * left
+
+
+def test_an_empty_function_costs_something_and_divides_by_nothing():
+    opened = sketches(gemm(0, 8, 8), CPU)
+    with np.errstate(all="raise"):
+        for sketch in opened:
+            configs = sketch.sample(4, np.random.default_rng(0))
+            seconds = PSAModel().latency_s(None, sketch, configs)
+            assert np.isfinite(seconds).all()
+            assert (seconds >= 0).all()
