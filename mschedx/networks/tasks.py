@@ -8,6 +8,7 @@ from typing import Any
 
 import tvm
 from tvm import relax, tirx
+from tvm.s_tir.stmt import SBlockRealize
 from tvm.target import Target
 
 from mschedx.inputs import normalize_mod
@@ -107,6 +108,8 @@ def as_task(func: Any) -> tvm.IRModule:
     """
     if func.attrs is not None and func.attrs.get("tirx.is_scheduled", False):
         raise ValueError("the function is scheduled already")
+    if not (isinstance(func.body, SBlockRealize) and func.body.block.name_hint == "root"):
+        raise ValueError("the function has no root block to schedule, as a sort has none")
     return normalize_mod(func.with_attr("global_symbol", "main"))
 
 

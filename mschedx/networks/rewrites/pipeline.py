@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import tvm
+import tvm_ffi
 from tvm import relax
+from tvm.s_tir.stmt import SBlockRealize
 from tvm.target import Target
 
 from .attention import split_attention
@@ -21,6 +24,8 @@ from .transposed import split_phases
 from .winograd import use_winograd
 
 _transform = relax.transform
+
+_LAYOUT = "meta_schedule.layout_rewrite_preproc"
 
 PACKED = "_prepacked"
 """What TVM appends to the name of a function of which the weights are laid out beforehand."""
@@ -88,9 +93,35 @@ def fuse(mod: tvm.IRModule, target: Target, *, prepack: bool = False) -> tvm.IRM
 
 def packed(mod: tvm.IRModule) -> tvm.IRModule:
     """Move the layout changes that schedules ask for out of the functions, and do them now."""
-    passes = [
-        _transform.SplitLayoutRewritePreproc(),
-        _transform.LiftTransformParams(),
-    ]
+    mod = _transform.LiftTransformParams()(_split(mod))
     # TVM's pass does what is left.
-    return _transform.FoldConstant()(fold_calls(tvm.transform.Sequential(passes)(mod)))
+    return _transform.FoldConstant()(fold_calls(mod))
+
+
+def _split(mod: tvm.IRModule) -> tvm.IRModule:
+    """Take layout changes out of the functions that have any.
+
+    TVM's pass raises at functions that it cannot read, such as sorts, so it sees no others.
+    """
+    others = {
+        name: func
+        for name, func in mod.functions.items()
+        if isinstance(func, tvm.tirx.PrimFunc) and not _changes_layouts(func)
+    }
+    kept = {name: func for name, func in mod.functions.items() if name not in others}
+    found = _transform.SplitLayoutRewritePreproc()(tvm.IRModule(kept, attrs=mod.attrs))
+    for name, func in others.items():
+        found.update_func(name, func)
+    return found
+
+
+def _changes_layouts(func: tvm.tirx.PrimFunc) -> bool:
+    """Whether a block of it lays out a buffer anew."""
+    found: list[Any] = []
+
+    def visit(realize: Any) -> None:
+        if _LAYOUT in realize.block.annotations:
+            found.append(realize)
+
+    tvm_ffi.structural_walk(func.body, ((SBlockRealize, visit),))
+    return bool(found)
