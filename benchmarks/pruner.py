@@ -4,8 +4,8 @@
     python benchmarks/pruner.py --summary best_of_k.jsonl
 
 None of the shapes had a part in making PSA or in training a model. For each, random valid configs
-are measured, the first 16 that `mschedx.rank` gives, and what Heron's search finds; the fastest of
-all is the best known. With ``--model`` the order by PSA and that model together is measured beside
+are measured, the first 16 that `mschedx.rank` gives, and what Heron's and Pruner's searches try; the
+fastest of all is the best known. With ``--model`` the order by PSA and that model together is measured beside
 it. Best-of-k is its latency over that of the fastest of the first k ranked; a
 random order gives the expectation over the random configs. Spearman's coefficient is between
 prediction and latency on the random configs. The runner goes before other processes where that is
@@ -39,6 +39,10 @@ from mschedx.workloads import Workload
 
 KS = (1, 2, 4, 8, 16)
 RANKINGS = {"ranked_s": "PSA", "with_model_s": "PSA and the model"}
+SEARCHES = {
+    "heron": lambda: (mschedx.ConstrainedEvolution(), mschedx.cost.HeronXGB()),
+    "pruner": lambda: (mschedx.DraftVerify(), mschedx.cost.PAM()),
+}
 
 
 def _w(op: str, *shape: int, dtype: str = "float32") -> Workload:
@@ -100,7 +104,7 @@ def judged(workload: Workload, space: str | None, arguments: argparse.Namespace)
         rankings["with_model_s"] = best_of(sketches, max(KS), ConsensusModel(arguments.model), rng)
     measured = _in_turn(rankings, target, builder, runner)
     searched = _searched(mod, target, space, arguments.trials, builder, runner)
-    best = min(random.min(), searched, *(ours.min() for ours in measured.values()))
+    best = min(random.min(), *searched.values(), *(ours.min() for ours in measured.values()))
     ran = np.isfinite(random)
     return {
         "workload": workload.name,
@@ -129,25 +133,30 @@ def _in_turn(rankings: dict, target, builder, runner) -> dict:
     return {name: np.array([latency[h] for h in own]) for name, own in hashes.items()}
 
 
-def _searched(mod, target, space, trials, builder, runner) -> float:
-    """The best of Heron's search."""
+def _searched(mod, target, space, trials, builder, runner) -> dict[str, float]:
+    """The best that each search finds, by its name."""
     if not trials:
-        return np.inf
+        return {}
     logging.getLogger("tvm.s_tir.meta_schedule").setLevel(logging.WARNING)
-    with tempfile.TemporaryDirectory() as folder:
-        database = ms.tune_tir(
-            mod,
-            target,
-            work_dir=folder,
-            max_trials_global=trials,
-            space=space or mschedx.space.for_target(target),
-            strategy=mschedx.ConstrainedEvolution(),
-            cost_model=mschedx.cost.HeronXGB(),
-            builder=builder,
-            runner=runner,
-            seed=1,
-        )
-        return min(latency_of(r.run_secs) for r in database.get_all_tuning_records())
+    best = {}
+    for name, made in SEARCHES.items():
+        strategy, cost_model = made()
+        with tempfile.TemporaryDirectory() as folder:
+            database = ms.tune_tir(
+                mod,
+                target,
+                work_dir=folder,
+                max_trials_global=trials,
+                space=space or mschedx.space.for_target(target),
+                strategy=strategy,
+                cost_model=cost_model,
+                builder=builder,
+                runner=runner,
+                seed=1,
+            )
+            seconds = [latency_of(r.run_secs) for r in database.get_all_tuning_records()]
+            best[name] = min(seconds, default=np.inf)
+    return best
 
 
 def at_k(row: dict, k: int, ranking: str = "ranked_s") -> tuple[float, float]:
@@ -201,7 +210,7 @@ def main() -> None:
     options.add_argument("--space", default=None)
     options.add_argument("--model", default=None, help="a shipped model's name, or a file")
     options.add_argument("--random", type=int, default=96)
-    options.add_argument("--trials", type=int, default=64, help="of Heron's search")
+    options.add_argument("--trials", type=int, default=64, help="of each search")
     options.add_argument("--seed", type=int, default=0)
     arguments = options.parse_args()
     files = [*arguments.summary, *([arguments.output] if arguments.output else [])]
