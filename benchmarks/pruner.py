@@ -4,12 +4,13 @@
     python benchmarks/pruner.py --summary best_of_k.jsonl
 
 None of the shapes had a part in making PSA or in training a model. For each, random valid configs
-are measured, the first 16 that `mschedx.rank` gives, and what Heron's and Pruner's searches try; the
-fastest of all is the best known. With ``--model`` the order by PSA and that model together is measured beside
-it. Best-of-k is its latency over that of the fastest of the first k ranked; a
-random order gives the expectation over the random configs. Spearman's coefficient is between
-prediction and latency on the random configs. The runner goes before other processes where that is
-allowed.
+are measured, the first 16 that `mschedx.rank` gives, and what Heron's and Pruner's searches try.
+With ``--model`` the order by PSA and that model together is measured beside it. In the end what was
+ranked and the fastest of all others are measured once more, in turn, and the fastest of these is
+the best known: a machine may be slower for minutes, and a ratio of figures of different minutes
+says nothing. Best-of-k is the best known over the fastest of the first k ranked; a random order
+gives the expectation over the random configs. Spearman's coefficient is between prediction and
+latency on the random configs. The runner goes before other processes where that is allowed.
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ def calibrate(target: Target | None = None, *, again: bool = False) -> Hardware:
     """
     target = target or host_target()
     hardware = Hardware.from_target(target)
-    key = f"{_cpu_model()}, {hardware.name}, {hardware.cores} cores"
+    key = f"{cpu_model()}, {hardware.name}, {hardware.cores} cores"
     known = _remembered()
     rates = known.get(key)
     if rates is None or again:
@@ -149,7 +149,7 @@ def _remember(rates: dict[str, tuple[float, float]]) -> None:
         new.replace(path)
 
 
-def _cpu_model() -> str:
+def cpu_model() -> str:
     """What the system calls this machine's CPU."""
     try:
         text = Path("/proc/cpuinfo").read_text()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mschedx import compat
+from mschedx.cost.adapter import model_behind
 from mschedx.cost.consensus import ConsensusModel
 from mschedx.cost.psa import PSAModel
 from mschedx.inputs import check_seed, check_trials, normalize_mod, normalize_target
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from tvm.s_tir import Schedule
     from tvm.target import Target
 
+    from mschedx.cost.adapter import TVMCostModel
     from mschedx.cost.analytical.costs import Costs
     from mschedx.cost.base import CostModel
     from mschedx.space.sketch import Sketch
@@ -93,7 +95,7 @@ def rank(
     target: Target | dict[str, Any] | str | None = None,
     limit: int = 16,
     *,
-    model: CostModel | str | Path | None = None,
+    model: CostModel | TVMCostModel | str | Path | None = None,
     space: Any = None,
     seed: int = 0,
 ) -> list[Ranked]:
@@ -106,7 +108,7 @@ def rank(
         This machine when None.
     limit : int
         How many to return; fewer where the space has no more.
-    model : CostModel, str or path, optional
+    model : CostModel, TVMCostModel, str or path, optional
         Anything that is ready without a measurement. The name of a model that comes with the
         package, or a file that ``mschedx train`` wrote: the best by PSA are ordered by both
         (`mschedx.cost.Consensus`). ``"psa"``: by PSA alone. None: what ranks best, PSA in our
@@ -126,7 +128,7 @@ def rank(
     ------
     ValueError, TypeError
         For input that cannot be tuned, a space without a valid config, or a model that is not
-        ready.
+        ready, is of another kind of target, or is no `CostModel`.
     FileNotFoundError
         For a model that neither comes with the package nor is a file.
     """
@@ -139,14 +141,14 @@ def rank(
     return best_of(sketches, limit, judge, np.random.default_rng(seed))
 
 
-def _judge(model: CostModel | str | Path | None, target: Target, space: Any) -> CostModel | None:
+def _judge(model: Any, target: Target, space: Any) -> CostModel | None:
     """What ranks: a model, the opinion of a trained one beside PSA's, or PSA alone (None)."""
     if model is None:
         of_tvm = isinstance(space, str) and space == "post-order-apply"
         model = "cpu" if of_tvm and target.kind.name == "llvm" else "psa"
     if model == "psa":
         return None
-    return ConsensusModel(model) if isinstance(model, (str, Path)) else model
+    return ConsensusModel(model) if isinstance(model, (str, Path)) else model_behind(model)
 
 
 def opened(mod: IRModule, target: Target, space: Any = None) -> list[Sketch]:
@@ -188,7 +190,7 @@ def best_of(
     if second is not None:
         psa = judge = second.psa
     space = SketchSet(sketches)
-    if not judge.ready(space.task):
+    if not (second or judge).ready(space.task):
         raise ValueError(
             f"expected a model that is ready without a measurement, got {type(judge).__name__} "
             "before it has learnt anything: load a pretrained file, or leave model out"

@@ -193,6 +193,8 @@ class Recorder:
 
     def _before_records(self, done: Round) -> None:
         """Journal a round that TVM is about to record."""
+        if not done.candidates:  # TVM's replay of traces, where postprocs refuse all of a batch
+            return
         elapsed = self._earlier_s + time.perf_counter() - self._plan.begin
         searched = done.scheduler is not None
         scores = self._forecast(done) if self._forecast is not None and searched else []
@@ -207,6 +209,8 @@ class Recorder:
 
     def _after_records(self, done: Round) -> None:
         """Count and show a round once it is on the disk."""
+        if not done.candidates:
+            return
         first = self._round[0].record or 0
         written = self._records.check(len(done.candidates))
         self._journal.append(

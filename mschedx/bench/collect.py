@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mschedx import compat
 from mschedx.latency import latency_s
+from mschedx.peak import cpu_model
 from mschedx.record.dataset import DatasetFile, DatasetTask, TaskTrials
 from mschedx.record.work_dir import target_json, versions
 from mschedx.space.errors import InvalidSchedule
@@ -45,8 +47,8 @@ def collect(
 ) -> DatasetFile:
     """Measure until the file has so many trials of every workload; what it has counts.
 
-    Configs are drawn uniformly from the valid ones of every sketch, each design space as often as
-    any other. None is measured twice: a workload whose spaces have fewer configs gets fewer trials.
+    Configs are drawn uniformly from the valid ones of every sketch, each sketch as often as any
+    other. None is measured twice: a workload whose spaces have fewer configs gets fewer trials.
 
     Parameters
     ----------
@@ -93,14 +95,26 @@ def undisturbed() -> None:
 
 
 def open_workload(workload: Workload, target: Target, space: str | None) -> list[Sketch]:
-    """Open the sketches whose configs a data set holds, in the order it counts them."""
+    """Open the sketches whose configs a data set holds, in the order it counts them.
+
+    Raises
+    ------
+    ValueError
+        When there is none.
+    """
     import tvm
 
     from mschedx.space import sketches
 
     mod = tvm.IRModule({"main": workload.func()})
     found = [sketch.narrowed() for sketch in sketches(mod, target, space)]
-    return [sketch for sketch in found if sketch.count() != 0]
+    kept = [sketch for sketch in found if sketch.count() != 0]
+    if not kept:
+        raise ValueError(
+            f"{workload.name}: expected a design space with a valid config, got {len(found)} "
+            "sketches without one"
+        )
+    return kept
 
 
 def declared(
@@ -115,9 +129,19 @@ def declared(
         (workload.op, tuple(workload.shape), workload.dtype),
         target_json(target),
         space,
-        {"processor": platform.processor() or platform.machine(), **versions()},
+        this_machine(),
         tuple(sketch.names for sketch in sketches),
     )
+
+
+def this_machine() -> dict[str, Any]:
+    """What latencies of this process belong to: processor, cores, and versions."""
+    return {
+        "processor": platform.processor() or platform.machine(),
+        "cpu": cpu_model(),
+        "cores": compat.available_cores(),
+        **versions(),
+    }
 
 
 def _untried(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -43,12 +44,15 @@ class OpenedTask:
     ----------
     name : str
         Operator, sizes and dtype.
+    workload : str
+        The same for a task that was measured on another machine.
     task : Task
     measured : list of Measured
         One per sketch that has trials.
     """
 
     name: str
+    workload: str
     task: Task
     measured: list[Measured]
 
@@ -239,18 +243,27 @@ def open_task(trials: TaskTrials) -> OpenedTask:
         for sketch, configs, latency_s in zip(sketches, trials.configs, trials.latency_s)
         if len(configs)
     ]
-    return OpenedTask(name, Task(declared.key, name, target), measured)
+    # Latencies of two machines are never compared: there, one workload is two tasks.
+    machine = zlib.crc32(json.dumps(declared.machine, sort_keys=True).encode())
+    task = Task(f"{declared.key}@{machine:08x}", name, target)
+    return OpenedTask(name, declared.key, task, measured)
 
 
 def split(
     tasks: Sequence[OpenedTask], share: float, rng: np.random.Generator
 ) -> tuple[list[OpenedTask], list[OpenedTask]]:
-    """Put a share of the tasks aside, at least one of two or more unless the share is 0."""
-    aside = 0 if share == 0 or len(tasks) < 2 else max(1, round(share * len(tasks)))
-    chosen = set(rng.permutation(len(tasks))[: min(aside, len(tasks) - 1)].tolist())
+    """Put a share of the tasks aside, at least one of two or more unless the share is 0.
+
+    A task that was measured on several machines is put aside whole.
+    """
+    workloads = list(dict.fromkeys(task.workload for task in tasks))
+    count = len(workloads)
+    aside = 0 if share == 0 or count < 2 else max(1, round(share * count))
+    order = rng.permutation(count)[: min(aside, count - 1)]
+    chosen = {workloads[i] for i in order.tolist()}
     return (
-        [task for i, task in enumerate(tasks) if i not in chosen],
-        [task for i, task in enumerate(tasks) if i in chosen],
+        [task for task in tasks if task.workload not in chosen],
+        [task for task in tasks if task.workload in chosen],
     )
 
 

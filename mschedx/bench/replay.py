@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from mschedx.search.base import Candidate, Search, TaskSearch
 from mschedx.search.history import History
 from mschedx.search.points import Points, SketchSet
 from mschedx.search.scoring import ArrayScorer, NoScorer, measured_by_sketch
+
+if TYPE_CHECKING:
+    from mschedx.space.sketch import Sketch
 
 FloatArray = np.ndarray
 _FAILED = 1.0
@@ -245,7 +248,7 @@ def load_landscape(path: str | Path, workload: int | None = None, space: Any = N
     with compat.only_intrinsics(target):
         database = load_database(run)
         mod = database.get_all_tuning_records()[0].workload.mod
-        opened = SketchSet(sketches(mod, target, space))
+        opened = SketchSet([one for one in sketches(mod, target, space) if _has_configs(one)])
         history, _ = recall(database, mod, target, opened, lambda module: 0)
     if not len(history):
         raise ValueError(
@@ -253,6 +256,18 @@ def load_landscape(path: str | Path, workload: int | None = None, space: Any = N
             "space that was tuned in (--space post-order-apply for TVM's own)"
         )
     return Landscape(opened, history.points, history.latency_s)
+
+
+def _has_configs(sketch: Sketch) -> bool:
+    """Whether a sketch is one that a search would open."""
+    from mschedx.search.opening import searched
+    from mschedx.space.errors import EmptySpace, UnsupportedTrace
+
+    try:
+        searched(sketch)
+    except (EmptySpace, UnsupportedTrace):
+        return False
+    return True
 
 
 def compare_searches(

@@ -7,8 +7,9 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
 from tvm.s_tir.meta_schedule.cost_model.cost_model import _PyCostModel
@@ -22,11 +23,19 @@ from .base import CostModel, FloatArray, Measured, checked_model
 from .traced_trials import TracedTrials
 
 
+class Driver(Protocol):
+    """A search that teaches a model what it has measured."""
+
+    def learn(self) -> None:
+        """Teach what is new, if anything is."""
+        ...
+
+
 class Conversation:
     """What one model and TVM have said to each other, task by task.
 
     While a search of ours drives a task, it teaches the model itself, failed builds and earlier
-    runs included; what TVM reports of the same trials then adds nothing.
+    runs included; what TVM reports of the same trials then only says that it is time.
 
     Parameters
     ----------
@@ -36,9 +45,9 @@ class Conversation:
     def __init__(self, model: CostModel) -> None:
         self.model = model
         self._trials: dict[str, TracedTrials] = {}
-        self._drivers: dict[str, weakref.ref[Any]] = {}
+        self._drivers: dict[str, weakref.ref[Driver]] = {}
 
-    def begin(self, task: Task, sketches: Sequence[Sketch], driver: object) -> None:
+    def begin(self, task: Task, sketches: Sequence[Sketch], driver: Driver) -> None:
         """Leave the teaching of a task to ``driver``, until `end` or as long as it lives."""
         self._trials[task.key] = TracedTrials(Resolver(sketches))
         self._drivers[task.key] = weakref.ref(driver)
@@ -67,23 +76,41 @@ class Conversation:
             )
         task = Task.of(context.mod, context.target, context.task_name)
         driver = self._drivers.get(task.key, lambda: None)()
+        if driver is not None:
+            # Now and not before the next round: there may be none.
+            driver.learn()
         if driver is not None or not candidates:
             return
-        trials = self._opened(task, context)
-        trials.add(candidates, np.array([latency_s(result) for result in results]))
+        trials = self._trials.setdefault(task.key, TracedTrials())
+        seconds = np.array([latency_s(result) for result in results])
+        trials.add(candidates, seconds, _space_of(context))
         trials.teach(self.model, task)
 
     def predict(self, context: Any, candidates: Sequence[Any]) -> FloatArray:
         task = Task.of(context.mod, context.target, context.task_name)
         if not self.model.ready(task):
             return np.ones(len(candidates))
-        return self._opened(task, context).score(self.model, task, candidates)
+        trials = self._trials.setdefault(task.key, TracedTrials())
+        return as_weights(trials.score(self.model, task, candidates, _space_of(context)))
 
-    def _opened(self, task: Task, context: Any) -> TracedTrials:
-        if task.key not in self._trials:
-            resolver = Resolver.of_space(context.mod, context.target, context.space_generator)
-            self._trials[task.key] = TracedTrials(resolver)
-        return self._trials[task.key]
+
+def _space_of(context: Any) -> Callable[[], Resolver]:
+    """Opens the space that candidates of a context are of."""
+    return partial(Resolver.of_space, context.mod, context.target, context.space_generator)
+
+
+_LEAST = 1e-30
+"""Of what a score of 0 becomes for TVM."""
+
+
+def as_weights(scores: FloatArray) -> FloatArray:
+    """Make scores positive, in the same order: float64 [n].
+
+    TVM's evolution draws parents in proportion to scores and takes all that are not positive for
+    0: a model whose scores are logarithms would not be heard. A positive score stays as it is, to
+    rounding.
+    """
+    return np.where(scores > 0, scores + _LEAST, _LEAST / (1.0 - np.minimum(scores, 0.0)))
 
 
 # TVM hands a strategy another Python object for the same C++ object, without our attributes. Its
@@ -125,6 +152,17 @@ class TVMCostModel(_PyCostModel):
     def load(self, path: str) -> None:
         """Read what `save` wrote."""
         self.model.load(path)
+
+
+def model_behind(given: Any) -> CostModel:
+    """Return a `CostModel`; of a `TVMCostModel`, the one behind it.
+
+    Raises
+    ------
+    TypeError
+        When methods of a `CostModel` are missing, as TVM's own models miss them.
+    """
+    return checked_model(given.model if isinstance(given, TVMCostModel) else given)
 
 
 def conversation_behind(cost_model: Any) -> Conversation | None:

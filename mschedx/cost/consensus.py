@@ -47,7 +47,14 @@ class ConsensusModel:
         self.network = NumpyNetwork.load(weights_path(pretrained))
 
     def ready(self, task: Task) -> bool:
-        del task
+        """Always; ``ValueError`` for a task of another kind of target than the network's."""
+        trained = self.network.target_kind
+        kind = None if task.target is None else str(task.target.kind.name)
+        if None not in (kind, trained) and kind != trained:
+            raise ValueError(
+                f"expected tasks for {trained}, for which the network of this Consensus was "
+                f"trained, got one for {kind}: pass weights that were trained for it"
+            )
         return True
 
     def learn(self, task: Task, measured: Sequence[Measured]) -> None:

@@ -75,6 +75,8 @@ class HeronXGBModel:
         self._trees.pop(task.key, None)
 
     def score(self, task: Task, asked: Sequence[tuple[Sketch, IntArray]]) -> FloatArray:
+        if not asked:
+            return np.empty(0)
         trees = self._fitted(task)
         rows = [
             aligned(self._features(task, sketch, configs), self._layout(sketch).names, trees.names)
@@ -135,7 +137,7 @@ class HeronXGBModel:
                     key: {sketch: number for number, sketch in enumerate(sketches)}
                     for key, sketches in header["sketches"].items()
                 }
-        except (KeyError, ValueError, zipfile.BadZipFile) as error:
+        except (KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(
                 f"{path}: expected a file written by HeronXGB.save: {error}"
             ) from error

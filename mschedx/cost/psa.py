@@ -53,20 +53,26 @@ WIDTH = 0.25
 ACCURACY = 0.755
 """Pairwise accuracy over random configs of 11 workloads in TVM's space for a CPU."""
 
+_FARTHEST = 2.0
+"""How far a correction may tell two configs apart from their task's mean, in natural-log units."""
+
 NOT_UNDERSTOOD_S = 1.0
 """Added, for scores, to programs of which a statement has no expression."""
 
 
 @dataclass(frozen=True)
 class _Correction:
-    """``log latency = log prediction + bias + features · weights``, features centred."""
+    """``log latency = log prediction + bias + features · weights``, features centred.
+
+    The last part is bounded: outside of what was measured a line says anything.
+    """
 
     bias: float
     centre: FloatArray
     weights: FloatArray
 
     def __call__(self, features: FloatArray) -> FloatArray:
-        return self.bias + (features - self.centre) @ self.weights
+        return self.bias + np.clip((features - self.centre) @ self.weights, -_FARTHEST, _FARTHEST)
 
 
 class PSAModel:
@@ -77,7 +83,8 @@ class PSAModel:
             raise ValueError(f"expected form to be one of {', '.join(FORMS)}, got {form!r}")
         self.hardware, self.form = hardware, form
         self._programs: weakref.WeakKeyDictionary[Sketch, ProgramView] = weakref.WeakKeyDictionary()
-        self._corrections: dict[str, _Correction] = {}
+        self._loaded: dict[str, _Correction] = {}
+        self._learnt: dict[str, _Correction] = {}
 
     def ready(self, task: Task) -> bool:
         del task  # always: that is what an analytical model is for
@@ -91,13 +98,15 @@ class PSAModel:
                 costs = self.costs(part.sketch, part.configs[ran])
                 features.append(_features(costs))
                 residuals.append(np.log(part.latency_s[ran] / _positive(costs.latency_s)))
-        self._corrections.pop(task.key, None)
-        if sum(map(len, residuals)) >= FEWEST:
-            widest = max(part.shape[1] for part in features)
-            if all(part.shape[1] == widest for part in features):
-                self._corrections[task.key] = _fitted(
-                    np.concatenate(features), np.concatenate(residuals)
-                )
+        # Too few trials leave what was loaded; a program that is not understood has no features.
+        self._learnt.pop(task.key, None)
+        widest = max((part.shape[1] for part in features), default=0)
+        alike = [i for i, part in enumerate(features) if widest and part.shape[1] == widest]
+        if sum(len(residuals[i]) for i in alike) >= FEWEST:
+            self._learnt[task.key] = _fitted(
+                np.concatenate([features[i] for i in alike]),
+                np.concatenate([residuals[i] for i in alike]),
+            )
 
     def skill(self) -> float | None:
         return ACCURACY if self.form == "improved" else None
@@ -141,11 +150,13 @@ class PSAModel:
 
     def corrected(self, task: Task | None, costs: Costs) -> FloatArray:
         """Seconds of what was predicted, corrected by what was measured of the task: [n]."""
-        correction = None if task is None else self._corrections.get(task.key)
-        if correction is None:
+        if task is None:
             return costs.latency_s
-        # A correction is bounded: outside of what was measured a line says anything.
-        return costs.latency_s * np.exp(np.clip(correction(_features(costs)), -2.0, 2.0))
+        correction = self._learnt.get(task.key) or self._loaded.get(task.key)
+        features = _features(costs)
+        if correction is None or features.shape[1] != len(correction.centre):
+            return costs.latency_s
+        return costs.latency_s * np.exp(correction(features))
 
     def costs(self, sketch: Sketch, configs: IntArray) -> Costs:
         """Predict configs [n, D] statement by statement, uncorrected.
@@ -184,18 +195,27 @@ class PSAModel:
                 "centre": one.centre.tolist(),
                 "weights": one.weights.tolist(),
             }
-            for key, one in self._corrections.items()
+            for key, one in {**self._loaded, **self._learnt}.items()
         }
         with open(path, "w") as file:
             json.dump({"model": "PSA", "format": _FORMAT, "form": self.form, "tasks": tasks}, file)
 
     def load(self, path: str) -> None:
+        """Read corrections; each holds until there are enough trials of its task for a new one.
+
+        Raises
+        ------
+        ValueError
+            When the file is none that `save` wrote, or is of another form.
+        """
         try:
             with open(path) as file:
                 content = json.load(file)
             if content["model"] != "PSA" or content["format"] != _FORMAT:
                 raise ValueError(f"{content['model']} of format {content['format']}")
-            self._corrections = {
+            if content["form"] != self.form:
+                raise ValueError(f"the form is {content['form']!r}, this one's is {self.form!r}")
+            loaded = {
                 key: _Correction(
                     float(one["bias"]), np.array(one["centre"]), np.array(one["weights"])
                 )
@@ -205,6 +225,7 @@ class PSAModel:
             raise ValueError(
                 f"{path}: expected a file written by PSA.save, format {_FORMAT}: {error}"
             ) from error
+        self._loaded, self._learnt = loaded, {}
 
 
 class PSA(TVMCostModel):

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from mschedx.space.resolver import Resolver
 
 from .base import CostModel, FloatArray, IntArray, Measured, ReadsTraces, checked_scores
 from .trace_features import from_candidates
 from .training_rows import Table
 
 if TYPE_CHECKING:
-    from mschedx.space.resolver import Resolver
     from mschedx.space.sketch import Sketch
     from mschedx.space.task import Task
+
+OpensSpace = Callable[[], Resolver]
+"""Opens the space that candidates are of now, which may be another than it was."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +45,13 @@ class TracedTrials:
 
     Parameters
     ----------
-    resolver : Resolver
-        Knows the task's sketches.
+    resolver : Resolver, optional
+        Knows sketches of the task; none when None.
     """
 
-    def __init__(self, resolver: Resolver) -> None:
-        self._resolver = resolver
+    def __init__(self, resolver: Resolver | None = None) -> None:
+        self._resolver = Resolver([]) if resolver is None else resolver
+        self._unknown: set[str] = set()
         self._configs: dict[str, list[IntArray]] = {}
         self._latency_s: dict[str, list[FloatArray]] = {}
         self._others = Table.join([])
@@ -56,9 +61,17 @@ class TracedTrials:
         self._configs = {part.sketch.key: [part.configs] for part in measured}
         self._latency_s = {part.sketch.key: [part.latency_s] for part in measured}
 
-    def sort(self, candidates: Sequence[Any]) -> Sorted:
-        """Find the sketches and configs of ``ms.MeasureCandidate`` objects."""
-        found = self._resolver.resolve([candidate.sch.trace for candidate in candidates])
+    def sort(self, candidates: Sequence[Any], space: OpensSpace | None = None) -> Sorted:
+        """Find the sketches and configs of ``ms.MeasureCandidate`` objects.
+
+        ``space`` is called where some are of a design space that none was of before.
+        """
+        traces = [candidate.sch.trace for candidate in candidates]
+        found = self._resolver.resolve(traces)
+        if space is not None and found.unknown - self._unknown:
+            self._unknown |= found.unknown
+            self._add_sketches(space())
+            found = self._resolver.resolve(traces)
         asked, order = [], [np.empty(0, dtype=np.int64)]
         for s in np.unique(found.sketch[found.sketch >= 0]):
             positions, configs = found.of(int(s))
@@ -66,9 +79,11 @@ class TracedTrials:
             order.append(positions)
         return Sorted(asked, np.concatenate(order), np.flatnonzero(found.sketch < 0))
 
-    def add(self, candidates: Sequence[Any], latency_s: FloatArray) -> None:
+    def add(
+        self, candidates: Sequence[Any], latency_s: FloatArray, space: OpensSpace | None = None
+    ) -> None:
         """Append candidates [n] and their latencies [n] (seconds, ``inf`` = failed)."""
-        by_sketch = self.sort(candidates)
+        by_sketch = self.sort(candidates, space)
         start = 0
         for sketch, configs in by_sketch.asked:
             positions = by_sketch.order[start : start + len(configs)]
@@ -79,6 +94,12 @@ class TracedTrials:
             others = [candidates[i] for i in by_sketch.others]
             rows = from_candidates(others, latency_s[by_sketch.others])
             self._others = Table.join([self._others, rows])
+
+    def _add_sketches(self, resolver: Resolver) -> None:
+        known = {sketch.key for sketch in self._resolver.sketches}
+        more = [sketch for sketch in resolver.sketches if sketch.key not in known]
+        if more:
+            self._resolver = Resolver([*self._resolver.sketches, *more])
 
     def teach(self, model: CostModel, task: Task) -> None:
         """Let a model learn all of it."""
@@ -92,11 +113,17 @@ class TracedTrials:
         if len(self._others) and isinstance(model, ReadsTraces):
             model.learn_traces(task, self._others)
 
-    def score(self, model: CostModel, task: Task, candidates: Sequence[Any]) -> FloatArray:
+    def score(
+        self,
+        model: CostModel,
+        task: Task,
+        candidates: Sequence[Any],
+        space: OpensSpace | None = None,
+    ) -> FloatArray:
         """Score candidates [n]; those that fit no sketch rank last if the model reads no traces."""
         name = type(model).__name__
         scores = np.ones(len(candidates))
-        by_sketch = self.sort(candidates)
+        by_sketch = self.sort(candidates, space)
         if by_sketch.asked:
             raw = model.score(task, by_sketch.asked)
             scores[by_sketch.order] = checked_scores(raw, len(by_sketch.order), name)

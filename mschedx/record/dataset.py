@@ -8,12 +8,12 @@ so that its sketches can be opened again, and the machine and versions the laten
     {"kind": "trials", "task": "…", "sketch": 0, "configs": [[…], …], "latency_s": [1e-3, null]}
 
 Each line is written at once and ends in a newline; a file that was cut loses its last line only.
+Reading changes nothing: what is broken is set aside, and the next line begins on one of its own.
 Floats are written so that they read back the same.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +22,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .lines import Line, append_lines, read_lines
 
 FORMAT = 1
 
@@ -44,7 +46,7 @@ class DatasetTask:
     space : str or None
         None for mschedx's own, otherwise what `mschedx.space.sketches` takes.
     machine : dict
-        Processor, cores, and versions.
+        Processor, the CPU's model, cores, and versions.
     decisions : tuple of tuple of str
         The names of every sketch's decisions: what the columns of its configs are.
     """
@@ -85,7 +87,10 @@ class TaskTrials:
 
 
 class DatasetFile:
-    """A data set that grows; what is in it already is read first.
+    """A data set that grows; what is in it already is read first, and nothing of it is changed.
+
+    A file may hold a task several times, from several machines, as when files were put together:
+    trials belong to the declaration of their task that stands before them.
 
     Parameters
     ----------
@@ -95,6 +100,9 @@ class DatasetFile:
     Attributes
     ----------
     tasks : dict of str to TaskTrials
+        As declared last.
+    parts : list of TaskTrials
+        All declarations, those of other machines too.
     notes : list of str
         Lines that were set aside, and why.
     """
@@ -102,9 +110,13 @@ class DatasetFile:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.tasks: dict[str, TaskTrials] = {}
+        self.parts: list[TaskTrials] = []
         self.notes: list[str] = []
-        if self.path.exists():
-            self._read()
+        for line in read_lines(self.path):
+            try:
+                self._take(line)
+            except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:  # noqa: PERF203
+                self.notes.append(f"line {line.number + 1} was set aside: {error!r}")
 
     def declare(self, task: DatasetTask) -> TaskTrials:
         """Return the trials of a task, which is new or was declared before.
@@ -117,13 +129,10 @@ class DatasetFile:
         known = self.tasks.get(task.key)
         if known is None:
             self._write({"kind": "task", "format": FORMAT, **_plain(task)})
-            known = self.tasks[task.key] = TaskTrials(task)
-        elif known.task != task:
-            parts = [
-                n for n in ("machine", "decisions", "operator") if _differ(known.task, task, n)
-            ]
+            return self._add(task)
+        if differing := _differing(known.task, task):
             raise ValueError(
-                f"{self.path}: task {task.key} was recorded with another {', '.join(parts)}; "
+                f"{self.path}: task {task.key} was recorded with another {', '.join(differing)}; "
                 "latencies of several machines or versions do not mix: use a file for each"
             )
         return known
@@ -143,38 +152,19 @@ class DatasetFile:
 
     def _write(self, line: dict[str, Any]) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab") as file:
-            file.write(json.dumps(line, allow_nan=False).encode() + b"\n")
+        append_lines(self.path, [line])
 
-    def _read(self) -> None:
-        content = self.path.read_bytes()
-        if content and not content.endswith(b"\n"):
-            # The rest of a line whose end never came would swallow the next one.
-            kept = content.rfind(b"\n") + 1
-            self.notes.append(f"a line without its end, {len(content) - kept} bytes, was dropped")
-            with self.path.open("r+b") as file:
-                file.truncate(kept)
-            content = content[:kept]
-        for number, text in enumerate(content.splitlines(), start=1):
-            try:
-                self._take(json.loads(text))
-            except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:  # noqa: PERF203
-                self.notes.append(f"line {number} was set aside: {error!r}")
+    def _add(self, task: DatasetTask) -> TaskTrials:
+        self.parts.append(TaskTrials(task))
+        self.tasks[task.key] = self.parts[-1]
+        return self.parts[-1]
 
-    def _take(self, line: dict[str, Any]) -> None:
+    def _take(self, found: Line) -> None:
+        line = found.content
+        if line is None:
+            raise ValueError("it is not whole JSON")
         if line["kind"] == "task":
-            if line["format"] != FORMAT:
-                raise ValueError(f"format {line['format']}, expected {FORMAT}")
-            name, sizes, dtype = line["operator"]
-            task = DatasetTask(
-                line["key"],
-                (name, tuple(sizes), dtype),
-                line["target"],
-                line["space"],
-                line["machine"],
-                tuple(tuple(names) for names in line["decisions"]),
-            )
-            self.tasks.setdefault(task.key, TaskTrials(task))
+            self._take_task(line, found.number + 1)
             return
         trials = self.tasks[line["task"]]
         names = trials.task.decisions[line["sketch"]]
@@ -186,11 +176,40 @@ class DatasetFile:
             raise ValueError(f"{len(configs)} configs with the latencies {seconds[:3]}…")
         trials.add(line["sketch"], configs, np.array(seconds))
 
+    def _take_task(self, line: dict[str, Any], number: int) -> None:
+        if line["format"] != FORMAT:
+            # What follows of this task has nowhere to go, rather than to another declaration.
+            self.tasks.pop(line["key"], None)
+            raise ValueError(f"format {line['format']}, expected {FORMAT}")
+        name, sizes, dtype = line["operator"]
+        task = DatasetTask(
+            line["key"],
+            (name, tuple(sizes), dtype),
+            line["target"],
+            line["space"],
+            line["machine"],
+            tuple(tuple(names) for names in line["decisions"]),
+        )
+        same = [part for part in self.parts if part.task.key == task.key]
+        alike = [part for part in same if not _differing(part.task, task)]
+        if alike:
+            self.tasks[task.key] = alike[0]
+            return
+        if same:
+            differing = ", ".join(_differing(same[0].task, task))
+            self.notes.append(
+                f"line {number}: task {task.key} again, with another {differing}: kept apart"
+            )
+        self._add(task)
+
 
 def read_datasets(
     paths: Sequence[str | Path], say: Callable[[str], None] = lambda text: None
 ) -> list[TaskTrials]:
     """Read the tasks of several files, those without trials left out.
+
+    Trials of one task and machine are put together; those of another machine are a task of their
+    own with the same key.
 
     Parameters
     ----------
@@ -212,8 +231,20 @@ def read_datasets(
             raise ValueError(f"{path}: expected a data set, found no task in it; {file.notes[:1]}")
         for note in file.notes:
             say(f"{path}: {note}")
-        found += [trials for trials in file.tasks.values() if len(trials)]
+        for trials in file.parts:
+            if len(trials):
+                _merge(found, trials)
     return found
+
+
+def _merge(found: list[TaskTrials], trials: TaskTrials) -> None:
+    """Add trials to those of the same task and machine, or to the list."""
+    for known in found:
+        if known.task.key == trials.task.key and not _differing(known.task, trials.task):
+            for sketch, (configs, latency_s) in enumerate(zip(trials.configs, trials.latency_s)):
+                known.add(sketch, configs, latency_s)
+            return
+    found.append(trials)
 
 
 def _plain(task: DatasetTask) -> dict[str, Any]:
@@ -227,5 +258,10 @@ def _plain(task: DatasetTask) -> dict[str, Any]:
     }
 
 
-def _differ(a: DatasetTask, b: DatasetTask, name: str) -> bool:
-    return getattr(a, name) != getattr(b, name)
+def _differing(a: DatasetTask, b: DatasetTask) -> list[str]:
+    """In what two declarations of a task differ. What one machine does not say is no difference."""
+    found = [name for name in ("operator", "decisions") if getattr(a, name) != getattr(b, name)]
+    both = a.machine.keys() & b.machine.keys()
+    if any(a.machine[name] != b.machine[name] for name in both):
+        found.append("machine")
+    return found

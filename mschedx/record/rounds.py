@@ -47,13 +47,15 @@ class Round:
         like : Trial
             What they have in common, and the index and record of the first.
         scores : sequence of float
-            What the cost model foretold, one for each candidate; empty if it was not asked.
+            What the cost model foretold, one for each candidate; empty if it was not asked. What
+            is not finite foretells nothing.
         """
         found = []
         measured = zip(self.candidates, self.built, self.ran)
         for offset, (candidate, built, ran) in enumerate(measured):
             error = built.error_msg or ran.error_msg
             latency = latency_s(ran) if not error else math.inf
+            score = scores[offset] if scores else math.nan
             found.append(
                 replace(
                     like,
@@ -62,7 +64,7 @@ class Round:
                     latency_s=latency if math.isfinite(latency) else None,
                     reason=reason(str(error)) if error else None,
                     error=str(error)[:_LONGEST_ERROR] if error else None,
-                    predicted=scores[offset] if scores else None,
+                    predicted=score if math.isfinite(score) else None,
                     program=program_hash(candidate.sch.mod),
                 )
             )

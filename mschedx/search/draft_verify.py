@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from mschedx.cost import PSA
-from mschedx.cost.adapter import TVMCostModel
-from mschedx.cost.base import CostModel, checked_model
+from mschedx.cost.adapter import model_behind
+from mschedx.cost.base import CostModel
 
 from .base import logger
 from .blend import Blend, BlendedScorer
@@ -187,9 +187,10 @@ class DraftThenVerify:
             self._due = False
             scorer = ArrayScorer(self._model, space)
             if len(history):
-                # First what it says of trials it has not learnt from.
+                # Before it learns, so that some of the trials are new to it.
                 self._judge(scorer, history, space)
-                scorer.learn(history)
+            # Nothing, too: what another run of this strategy has measured is not this one's.
+            scorer.learn(history)
             self._drafts = self._drafted(space, samples, history, scorer, rng)
         return self._drafts
 
@@ -325,6 +326,4 @@ class DraftVerify(Strategy):
 
 def draft_model(draft: Any = None) -> CostModel:
     """Return the cost model that drafts; of a `TVMCostModel`, what is behind it."""
-    if draft is None:
-        draft = PSA()
-    return checked_model(draft.model if isinstance(draft, TVMCostModel) else draft)
+    return model_behind(PSA() if draft is None else draft)

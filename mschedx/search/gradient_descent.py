@@ -139,8 +139,8 @@ class Descent:
         if model is None:
             return None
         scorer = ArrayScorer(model, space)
-        if len(history):
-            scorer.learn(history)
+        # Nothing, too: what another run of this strategy has measured is not this one's.
+        scorer.learn(history)
         return scorer if scorer.ready else None
 
     # Without gradients.

@@ -77,7 +77,7 @@ class Strategy(_PySearchStrategy):
         for name, value in (("batch", batch), ("pool", pool)):
             if value is not None and value < 1:
                 raise ValueError(f"expected {name} >= 1, got {value}")
-        given = Given() if given is None else given
+        self._given = given = Given() if given is None else given
         self._with = partial(Strategy, make_search, batch=batch, pool=pool, drafts=drafts)
         # TVM keeps these callbacks: were they methods of this object, it would keep itself alive.
         rounds = _Rounds(make_search, batch, pool, drafts, given)
@@ -95,6 +95,8 @@ class Strategy(_PySearchStrategy):
     ) -> Strategy:
         """Return this search with fewer sketches, or with programs to measure first.
 
+        What is left out stays as it was given before.
+
         Parameters
         ----------
         sketches : sequence of Sketch
@@ -104,7 +106,9 @@ class Strategy(_PySearchStrategy):
             Measure these first, in this order. Programs that no sketch holds raise ``ValueError``
             when tuning begins.
         """
-        return self._with(given=Given(tuple(sketches), tuple(start)))
+        before = self._given
+        given = Given(tuple(sketches) or before.sketches, tuple(start) or before.start)
+        return self._with(given=given)
 
 
 @dataclass(frozen=True)
@@ -207,7 +211,7 @@ class _Rounds:
             first=self._given.first(space) if self._given.start else None,
         )
         if self._conversation is not None:
-            self._conversation.begin(space.task, space.sketches, driver=scorer)
+            self._conversation.begin(space.task, space.sketches, driver=self._running)
 
     def generate_measure_candidates(self) -> list[MeasureCandidate] | None:
         task = self._task()

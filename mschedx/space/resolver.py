@@ -37,10 +37,13 @@ class Resolved:
         Position of each trace's sketch; -1 where none matches.
     configs : tuple of n int64 arrays [D] or None
         D is that of the sketch; None where none matches.
+    unknown : frozenset of str
+        Structures of traces that no sketch has, whatever their decisions: of other design spaces.
     """
 
     sketch: IntArray
     configs: tuple[IntArray | None, ...]
+    unknown: frozenset[str] = frozenset()
 
     def of(self, sketch: int) -> tuple[IntArray, IntArray]:
         """Return positions [m] and configs [m, D] of the traces of one sketch, at least one."""
@@ -130,7 +133,10 @@ class Resolver:
         """Find sketches and configs from structures and functions that give decisions."""
         owners = np.full(count, -1, dtype=np.int64)
         configs: list[IntArray | None] = [None] * count
+        unknown: set[str] = set()
         for position, (structure, decision) in enumerate(read):
+            if structure not in self._spots:
+                unknown.add(structure)
             owner = self._owner(structure, decision)
             config = None if owner is None else self.sketches[owner].design.decided_by(decision)
             if owner is not None and config is not None:
@@ -140,7 +146,7 @@ class Resolver:
             kept = [config for i in positions if (config := configs[i]) is not None]
             for position in positions[~self._returnable(int(owner), np.stack(kept))]:
                 owners[position], configs[position] = -1, None
-        return Resolved(owners, tuple(configs))
+        return Resolved(owners, tuple(configs), frozenset(unknown))
 
     def trace(self, sketch: int, config: IntArray) -> Trace:
         """Return the trace of a config [D] of a sketch, without postprocs."""

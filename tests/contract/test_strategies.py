@@ -17,7 +17,7 @@ from tvm.s_tir import meta_schedule as ms
 from tvm.s_tir.meta_schedule.cost_model import PyCostModel
 
 from mschedx import compat
-from mschedx.cost import PAM, PSA, HeronXGB, PAMConfig, TrainConfig
+from mschedx.cost import PAM, PSA, HeronXGB, PAMConfig, TrainConfig, TVMCostModel
 from mschedx.cost.adapter import Conversation
 from mschedx.cost.heron_xgb import HeronXGBModel
 from mschedx.search import ConstrainedEvolution, ConstrainedRandom, DraftVerify, RepairedGenetic
@@ -342,3 +342,45 @@ def test_a_space_without_designs_is_refused():
     tuned = context(ConstrainedEvolution())
     with pytest.raises(ValueError, match=r"task main: nothing to search .*no design space"):
         tuned.pre_tuning(max_trials=4, num_trials_per_iter=4, design_spaces=[])
+
+
+def test_one_model_hears_of_every_space_that_a_task_is_searched_in(tmp_path):
+    model = HeronXGB()
+    asked = []
+    score = model.model.score
+    model.model.score = lambda task, parts: asked.append(len(parts)) or score(task, parts)
+    for number, space in enumerate(("post-order-apply", for_target(target()))):
+        before = len(asked)
+        tune(
+            gemm(),
+            tmp_path / str(number),
+            evolutionary(),
+            model,
+            trials=16,
+            num_trials_per_iter=8,
+            space=space,
+        )
+        assert any(asked[before:]), "candidates of this space have sketches"
+
+
+class Logarithmic(HeronXGBModel):
+    """Says the same on another scale, on which all scores are negative."""
+
+    def score(self, task, asked):
+        return np.log(1e-9 + super().score(task, asked)) - 100
+
+
+def test_tvms_search_hears_a_model_whose_scores_are_negative(tmp_path, monkeypatch):
+    said = []
+    predict = Conversation.predict
+
+    def noted(self, context, candidates):
+        said.append(predict(self, context, candidates))
+        return said[-1]
+
+    monkeypatch.setattr(Conversation, "predict", noted)
+    model = TVMCostModel(Logarithmic())
+    tune(gemm(), tmp_path, evolutionary(), model, trials=16, num_trials_per_iter=8)
+    late = [scores for scores in said if len(np.unique(scores)) > 1]
+    assert late
+    assert all((scores > 0).all() for scores in said)

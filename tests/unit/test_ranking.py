@@ -8,6 +8,7 @@ import tvm
 
 import mschedx
 from mschedx import workloads
+from mschedx.cost import PSA
 from mschedx.cost.psa import PSAModel
 from mschedx.ranking import best_of
 from mschedx.search.build_effort import BuildEffort
@@ -116,3 +117,13 @@ def test_what_llvm_would_be_busy_with_comes_last(alone):
         own = space.lift(found.index(one.sketch), one.config[None])
         assert BuildEffort(space).is_great(own).tolist() == [alone]
     assert len(best) == 6
+
+
+def test_the_cost_models_of_the_package_rank_as_the_models_behind_them():
+    def decisions(model):
+        ranked = mschedx.rank(workloads.make(*GEMM), TARGET, 3, model=model)
+        return [one.decisions() for one in ranked]
+
+    assert decisions(PSA()) == decisions(PSAModel())
+    with pytest.raises(TypeError, match="expected a cost model with the methods ready"):
+        mschedx.rank(workloads.make(*GEMM), TARGET, 1, model=object())

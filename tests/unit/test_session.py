@@ -160,3 +160,21 @@ def test_the_caller_sees_every_round_and_may_end_the_run(tmp_path):
 def test_senseless_ways_to_stop_are_refused(name, value):
     with pytest.raises((ValueError, TypeError), match=name):
         tune(gemm(), trials=4, **{name: value})
+
+
+@pytest.mark.parametrize("strategy", ["replay-trace", "evolutionary"])
+def test_what_tvms_own_strategies_find_nothing_for_is_recorded_also_where_it_fails(
+    tmp_path, strategy
+):
+    how = quick(
+        Runner(),
+        space=space(2, postprocs=[Refuses()]),
+        builder=BuildsNothing(),
+        strategy=strategy,
+    )
+    result = tune(gemm(), trials=8, work_dir=tmp_path, **how)
+    (trial,) = result.history
+    assert (trial.unscheduled, trial.reason, trial.latency_s) == (True, "build", None)
+    again = tune(gemm(), trials=8, work_dir=tmp_path, **how)
+    assert again.history == result.history
+    assert not any("broken" in note or "left out" in note for note in again.notes)

@@ -14,10 +14,11 @@ from tvm.target import Target
 
 import mschedx.winner
 from mschedx.compat import only_intrinsics
+from mschedx.cost import PSA
 from mschedx.inputs import normalize_mod, normalize_target
 from mschedx.record.lines import read_lines
 from mschedx.report.result_text import result_text
-from mschedx.search import ConstrainedRandom
+from mschedx.search import ConstrainedRandom, DraftVerify, GradientDescent
 from mschedx.tuning import tune
 
 HASWELL = Target({"kind": "llvm", "mcpu": "haswell", "num-cores": 2})
@@ -425,3 +426,34 @@ def test_sketches_without_a_config_are_not_replaced_by_the_whole_space(tmp_path)
     parts = quick(Runner(), space=nothing, strategy=ConstrainedRandom(), cost_model="none")
     with pytest.raises(ValueError, match="none of the 1 sketches that were given has a valid"):
         tune(gemm(), trials=2, work_dir=tmp_path, **parts)
+
+
+def test_what_a_strategy_was_restricted_to_holds_beside_what_tune_is_given(tmp_path):
+    sketch, fixed, decision = sketch_and_fixed()
+    known = [fixed.schedule(c) for c in fixed.sample(2, np.random.default_rng(5))]
+    alone = ConstrainedRandom()
+    ways = {
+        "start": ({"space": fixed}, alone.restricted(start=known)),
+        "sketches": ({"space": None, "start": known}, alone.restricted(sketches=[fixed])),
+        "both": ({"space": None}, alone.restricted(start=known).restricted(sketches=[fixed])),
+    }
+    for way, (given, strategy) in ways.items():
+        parts = quick(Runner(), strategy=strategy, cost_model="none", **given)
+        result = tune(gemm(), trials=8, work_dir=tmp_path / way, **parts)
+        records = result.database.get_all_tuning_records()
+        configs = [sketch.config_of(record.trace) for record in records][::-1]
+        assert {int(config[decision.column]) for config in configs} == {decision.domain[1]}, way
+        first = [config.tolist() for config in configs[:2]]
+        assert first == [sketch.config_of(one.trace).tolist() for one in known], way
+
+
+@pytest.mark.parametrize("strategy", [DraftVerify, GradientDescent])
+def test_a_strategy_that_is_used_again_proposes_the_same_with_the_same_seed(tmp_path, strategy):
+    used = strategy()
+    runs = []
+    for run in range(2):
+        latencies = list(range(40, 0, -1))
+        parts = quick(Runner(latencies), strategy=used, cost_model=PSA(), space=None)
+        result = tune(gemm(), trials=16, work_dir=tmp_path / str(run), **parts)
+        runs.append([trial.program for trial in result.history])
+    assert runs[0] == runs[1]

@@ -58,7 +58,7 @@ class FelixConfig:
     weight_decay : float
         Of Adam, >= 0 (1e-6).
     clip : float
-        Greatest norm of a network's gradient, > 0 (0.5).
+        Greatest norm of a network's gradient, > 0 (0.5); of several, the root of the mean square.
     batch : int
         Programs a step (32).
     steps, later_steps : int

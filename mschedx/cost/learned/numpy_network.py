@@ -33,10 +33,12 @@ class NumpyNetwork:
     ----------
     tensors : mapping of str to float32 array
         The state of a `ScaledNetwork` in the improved form.
+    target_kind : str, optional
+        What it was trained for; not known when None.
     """
 
-    def __init__(self, tensors: Mapping[str, Array]) -> None:
-        self._tensors = dict(tensors)
+    def __init__(self, tensors: Mapping[str, Array], target_kind: str | None = None) -> None:
+        self._tensors, self.target_kind = dict(tensors), target_kind
 
     @classmethod
     def load(cls, path: str | Path) -> NumpyNetwork:
@@ -59,7 +61,7 @@ class NumpyNetwork:
                 f"{path}: expected a PAM of the improved form with the columns of this version, "
                 f"got {card.get('model')}; train it again (`mschedx train`)"
             )
-        return cls(tensors)
+        return cls(tensors, card.get("target_kind"))
 
     def __call__(self, programs: ProgramArrays) -> NDArray[np.float64]:
         """Logits of programs [n], higher is better."""

@@ -11,7 +11,7 @@ parameters as in its repository.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,6 +47,10 @@ class TLPConfig:
 
     published: bool = False
     train: TrainConfig = field(default_factory=lambda: TrainConfig(batch=1024))
+
+    def __post_init__(self) -> None:
+        if self.published:
+            object.__setattr__(self, "train", replace(self.train, by_task=False))
 
 
 class TLPNetwork(RankingNetwork):

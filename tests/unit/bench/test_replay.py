@@ -3,6 +3,7 @@ import pytest
 import tvm
 from stand_ins import Runner, gemm, quick
 
+import mschedx.space
 from mschedx import cli
 from mschedx.bench.compare.tuners import find_tuners
 from mschedx.bench.replay import (
@@ -18,6 +19,9 @@ from mschedx.inputs import normalize_mod
 from mschedx.search import Descent, DescentConfig
 from mschedx.search.points import SketchSet
 from mschedx.space import sketches
+from mschedx.space.algebra.constraints import equal
+from mschedx.space.algebra.expression import column
+from mschedx.space.sketch import Sketch
 from mschedx.tuning import tune
 
 TARGET = {"kind": "llvm", "mcpu": "haswell", "num-cores": 2}
@@ -121,3 +125,19 @@ def test_gradient_descent_beats_chance_with_the_same_trials(bowl):
         for one in (quick, contenders()["random"])
     )
     assert np.mean(np.log(felix)) < np.mean(np.log(chance))
+
+
+def test_sketches_without_a_valid_config_are_left_out(tmp_path, monkeypatch):
+    options = {**quick(Runner()), "space": None, "strategy": None, "cost_model": None}
+    tune(gemm(64, 64, 64), trials=6, work_dir=tmp_path, **options)
+    whole = load_landscape(tmp_path).space
+    opened = mschedx.space.sketches
+
+    def with_an_empty_one(mod, target, space=None):
+        found = opened(mod, target, space)
+        return [Sketch(found[0].design, extra=[equal(column(0), -7, "test")]), *found]
+
+    monkeypatch.setattr(mschedx.space, "sketches", with_an_empty_one)
+    landscape = load_landscape(tmp_path)
+    assert len(landscape.space.sketches) == len(whole.sketches)
+    assert len(landscape.space.sample(4, np.random.default_rng(0))) == 4

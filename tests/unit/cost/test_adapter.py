@@ -2,13 +2,16 @@ import gc
 
 import numpy as np
 import pytest
+import stand_ins
 import tvm_ffi
 from toy import ToySketch
 from tvm.s_tir.meta_schedule.cost_model import CostModel as TVMInterface
 
+import mschedx
 from mschedx.cost import CostModel, HeronXGB, Measured, TreeConfig, TVMCostModel, adapter
-from mschedx.cost.adapter import conversation_behind
+from mschedx.cost.adapter import as_weights, conversation_behind
 from mschedx.cost.base import checked_scores
+from mschedx.search import ConstrainedRandom
 
 
 class Least:
@@ -84,3 +87,26 @@ def test_scores_of_the_wrong_shape_or_not_finite_are_refused(scores, message):
 def test_trials_of_unequal_lengths_are_refused():
     with pytest.raises(ValueError, match=r"expected configs \[n, D\] and latency_s \[n\]"):
         Measured(ToySketch(), np.ones((2, 8), np.int64), np.ones(3))
+
+
+def test_scores_become_positive_in_their_order_and_positive_ones_stay_as_they_are():
+    scores = np.array([-1e9, -16.0, -1e-9, 0.0, 1e-12, 3.0, 1e6])
+    weights = as_weights(scores)
+    assert (weights > 0).all()
+    assert (np.diff(weights) > 0).all()
+    np.testing.assert_array_equal(weights[4:], scores[4:])
+
+
+@pytest.mark.parametrize("stop", ["whole", "early"])
+def test_a_model_knows_the_last_round_also_of_a_run_that_was_stopped(tmp_path, stop):
+    model, strategy = HeronXGB(), ConstrainedRandom(batch=8)
+    mschedx.tune(
+        stand_ins.gemm(),
+        trials=16 if stop == "whole" else 64,
+        work_dir=tmp_path,
+        on_round=None if stop == "whole" else lambda trials: trials[-1].index >= 15,
+        **stand_ins.quick(stand_ins.Runner(), strategy=strategy, cost_model=model),
+    )
+    model.save(str(tmp_path / "model"))
+    with np.load(tmp_path / "model") as stored:
+        assert len(stored["latency_s_0"]) == 16

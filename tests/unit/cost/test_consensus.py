@@ -69,3 +69,8 @@ def test_rank_takes_it_by_name():
     assert all(one.latency_s > 0 for one in both)
     with pytest.raises(FileNotFoundError, match="expected a file of weights"):
         mschedx.rank(gemm(), limit=1, model="gpu")
+
+
+def test_weights_of_another_kind_of_target_are_refused():
+    with pytest.raises(ValueError, match=r"expected tasks for llvm, .* got one for cuda"):
+        mschedx.rank(gemm(), "nvidia/nvidia-a100", limit=1, model="cpu")

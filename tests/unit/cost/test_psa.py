@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import cache
 
@@ -206,3 +207,48 @@ def test_gradients_find_better_predictions_than_as_many_samples(name):
     assert best > 0.98 * by_chance
     few = sketch.sample(48, np.random.default_rng(2))
     assert best > model.score(sketch.task, [(sketch, few)]).max()
+
+
+def test_what_was_loaded_holds_until_there_are_enough_trials(tmp_path):
+    sketch = opened("gemm")
+    configs = sketch.sample(20, np.random.default_rng(4))
+    model = PSAModel()
+    seconds = model.latency_s(None, sketch, configs) * np.linspace(2, 4, 20)
+    model.learn(sketch.task, [Measured(sketch, configs, seconds)])
+    path = str(tmp_path / "psa.json")
+    model.save(path)
+    loaded = PSAModel()
+    loaded.load(path)
+    before = loaded.latency_s(sketch.task, sketch, configs)
+    loaded.learn(sketch.task, [Measured(sketch, configs[:4], seconds[:4])])
+    assert np.array_equal(loaded.latency_s(sketch.task, sketch, configs), before)
+    loaded.save(path)
+    assert sketch.task.key in json.loads((tmp_path / "psa.json").read_text())["tasks"]
+    loaded.learn(sketch.task, [Measured(sketch, configs, 10 * seconds)])
+    assert (loaded.latency_s(sketch.task, sketch, configs) > 5 * before).all()
+    with pytest.raises(ValueError, match="form is 'improved', this one's is 'published'"):
+        PSAModel(form="published").load(path)
+
+
+@pytest.mark.parametrize("factor", [0.02, 1.0, 50.0])
+def test_a_machine_that_is_slower_throughout_is_followed_and_the_order_is_learnt(factor):
+    sketch = opened("gemm")
+    configs = sketch.sample(64, np.random.default_rng(2))
+    model = PSAModel()
+    truth = factor * model.latency_s(None, sketch, configs) * np.where(configs[:, 2] > 1, 2.0, 1.0)
+    before = spearmanr(model.latency_s(None, sketch, configs), truth)[0]
+    model.learn(sketch.task, [Measured(sketch, configs, truth)])
+    after = model.latency_s(sketch.task, sketch, configs)
+    assert spearmanr(after, truth)[0] > before
+    assert np.abs(np.log(after / truth)).mean() < np.log(2) / 2
+
+
+def test_a_correction_leaves_programs_alone_that_are_not_understood():
+    sketch = opened("gemm")
+    configs = sketch.sample(20, np.random.default_rng(4))
+    model = PSAModel()
+    blind = replace(model.costs(sketch, configs), statements=())
+    without = model.corrected(sketch.task, blind)
+    seconds = model.latency_s(None, sketch, configs) * 3
+    model.learn(sketch.task, [Measured(sketch, configs, seconds)])
+    assert np.array_equal(model.corrected(sketch.task, blind), without)

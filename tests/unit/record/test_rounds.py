@@ -1,6 +1,7 @@
 import errno
 import json
 
+import numpy as np
 import pytest
 from stand_ins import Builder, Runner, gemm, quick
 from tvm.ir.utils import derived_object
@@ -92,3 +93,28 @@ def test_entries_are_written_before_their_records(tmp_path, monkeypatch):
     tune(gemm(), trials=8, work_dir=tmp_path, **quick(Runner()))
     assert records == [0, 4]
     assert json.loads((tmp_path / RECORDS).read_text().splitlines()[7])[0] == 0
+
+
+@derived_object
+class Endless(ms.cost_model.PyCostModel):
+    """A model whose predictions are no numbers."""
+
+    def load(self, path):
+        pass
+
+    def save(self, path):
+        pass
+
+    def update(self, context, candidates, results):
+        pass
+
+    def predict(self, context, candidates):
+        return np.resize([-np.inf, np.nan, 1.0], len(candidates))
+
+
+def test_predictions_that_are_no_numbers_cost_no_entry(tmp_path):
+    result = tune(gemm(), trials=8, work_dir=tmp_path, **quick(Runner(), cost_model=Endless()))
+    contents = read_contents(tmp_path)
+    assert not contents.left_out
+    assert sum(entry["kind"] == "trial" for entry in contents.journal) == 8
+    assert [trial.predicted for trial in result.history[4:]] == [None, None, 1.0, None]

@@ -118,3 +118,8 @@ def test_unknown_models_and_options_are_refused():
         new_model("x", epochs=None, published=False, seed=0)
     with pytest.raises(ValueError, match="expected neither epochs nor published with felix"):
         new_model("felix", epochs=3, published=False, seed=0)
+
+
+def test_tlp_compares_labels_of_all_tasks_as_published():
+    assert new_model("tlp", epochs=2, published=False, seed=0).config.train.by_task
+    assert not new_model("tlp", epochs=2, published=True, seed=0).config.train.by_task
