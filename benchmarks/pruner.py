@@ -40,6 +40,9 @@ from mschedx.workloads import Workload
 
 KS = (1, 2, 4, 8, 16)
 RANKINGS = {"ranked_s": "PSA", "with_model_s": "PSA and the model"}
+FINALISTS, ROUNDS = 8, 3
+"""Of the random configs and of each search, measured in the end; how often all of them are."""
+
 SEARCHES = {
     "heron": lambda: (mschedx.ConstrainedEvolution(), mschedx.cost.HeronXGB()),
     "pruner": lambda: (mschedx.DraftVerify(), mschedx.cost.PAM()),
@@ -91,55 +94,59 @@ def judged(workload: Workload, space: str | None, arguments: argparse.Namespace)
     # A space of two configs is two latencies, not the luckiest of a hundred repeats.
     points = SketchSet(sketches).sample(arguments.random, rng).distinct()
     psa = PSAModel()
-    drawn, predicted = [], []
+    programs, drawn, predicted = [], [], []
     for s, _, configs in SketchSet(sketches).groups(points):
         made = sketches[s].schedules(configs)
         kept = [i for i, one in enumerate(made) if not isinstance(one, InvalidSchedule)]
+        programs += [made[i] for i in kept]
         drawn.append(measure_schedules([made[i] for i in kept], target, builder, runner))
         predicted.append(psa.latency_s(None, sketches[s], configs)[kept])
     random, expected = np.concatenate(drawn), np.concatenate(predicted)
+    searched = _searched(mod, target, space, arguments.trials, builder, runner)
+    finalists = {"random_s": [programs[i] for i in np.argsort(random)[:FINALISTS]], **searched}
     ranked = best_of(sketches, max(KS), None, np.random.default_rng(arguments.seed))
-    rankings = {"ranked_s": ranked}
+    finalists["ranked_s"] = [one.schedule() for one in ranked]
     if arguments.model:
         rng = np.random.default_rng(arguments.seed)
-        rankings["with_model_s"] = best_of(sketches, max(KS), ConsensusModel(arguments.model), rng)
-    measured = _in_turn(rankings, target, builder, runner)
-    searched = _searched(mod, target, space, arguments.trials, builder, runner)
-    best = min(random.min(), *searched.values(), *(ours.min() for ours in measured.values()))
+        ranked = best_of(sketches, max(KS), ConsensusModel(arguments.model), rng)
+        finalists["with_model_s"] = [one.schedule() for one in ranked]
+    measured = _in_turn(finalists, target, builder, runner)
     ran = np.isfinite(random)
     return {
         "workload": workload.name,
         "space": space or "mschedx",
-        "best_s": best,
-        **{
-            name: [s if np.isfinite(s) else None for s in o.tolist()]
-            for name, o in measured.items()
-        },
-        "random_s": [s if np.isfinite(s) else None for s in random.tolist()],
-        "searched_s": searched,
+        "best_s": min(ours.min(initial=np.inf) for ours in measured.values()),
+        **{name: _plain(measured[name]) for name in RANKINGS if name in measured},
+        "random_s": _plain(random),
+        "finalists_s": {name: float(ours.min(initial=np.inf)) for name, ours in measured.items()},
         "spearman": float(spearmanr(expected[ran], random[ran])[0]),
     }
 
 
-def _in_turn(rankings: dict, target, builder, runner) -> dict:
-    """Latencies of several rankings; a program that two of them name is measured once."""
+def _plain(seconds: np.ndarray) -> list[float | None]:
+    return [s if np.isfinite(s) else None for s in seconds.tolist()]
+
+
+def _in_turn(finalists: dict, target, builder, runner) -> dict:
+    """Latencies of programs by where they come from: the least of several rounds of all of them."""
     schedules: dict[int, object] = {}
     hashes: dict[str, list[int]] = {}
-    for name, ranked in rankings.items():
-        made = [one.schedule() for one in ranked]
+    for name, made in finalists.items():
         hashes[name] = [int(tvm_ffi.structural_hash(schedule.mod)) for schedule in made]
         schedules |= dict(zip(hashes[name], made))
-    seconds = measure_schedules(list(schedules.values()), target, builder, runner)
-    latency = dict(zip(schedules, seconds))
+    rounds = [
+        measure_schedules(list(schedules.values()), target, builder, runner) for _ in range(ROUNDS)
+    ]
+    latency = dict(zip(schedules, np.min(rounds, axis=0)))
     return {name: np.array([latency[h] for h in own]) for name, own in hashes.items()}
 
 
-def _searched(mod, target, space, trials, builder, runner) -> dict[str, float]:
-    """The best that each search finds, by its name."""
+def _searched(mod, target, space, trials, builder, runner) -> dict[str, list]:
+    """The fastest programs that each search finds, by its name."""
     if not trials:
         return {}
     logging.getLogger("tvm.s_tir.meta_schedule").setLevel(logging.WARNING)
-    best = {}
+    found = {}
     for name, made in SEARCHES.items():
         strategy, cost_model = made()
         with tempfile.TemporaryDirectory() as folder:
@@ -155,9 +162,15 @@ def _searched(mod, target, space, trials, builder, runner) -> dict[str, float]:
                 runner=runner,
                 seed=1,
             )
-            seconds = [latency_of(r.run_secs) for r in database.get_all_tuning_records()]
-            best[name] = min(seconds, default=np.inf)
-    return best
+            best = sorted(database.get_all_tuning_records(), key=lambda r: latency_of(r.run_secs))
+        found[name] = [_replayed(record) for record in best[:FINALISTS]]
+    return found
+
+
+def _replayed(record: ms.database.TuningRecord) -> tvm.s_tir.Schedule:
+    schedule = tvm.s_tir.Schedule(record.workload.mod)
+    record.trace.apply_to_schedule(schedule, remove_postproc=False)
+    return schedule
 
 
 def at_k(row: dict, k: int, ranking: str = "ranked_s") -> tuple[float, float]:
