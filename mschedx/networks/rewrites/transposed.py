@@ -8,7 +8,8 @@ phases r of an axis a convolution with ``T = ⌈K / s⌉`` taps,
 
 All phases are one convolution with ``s ** axes`` times the channels, which takes every element of
 its input once, where a convolution over the input spread out with zeros takes ``s ** axes`` times
-the products. An input of a single element per channel makes it a matrix product.
+the products. An input of a single element per channel makes it a matrix product. Sums are of the
+dtype that they were of, which in half precision is not that of the operands.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import tvm
 from tvm import relax
 from tvm.relax.expr_functor import mutator
 
-from .graph import Rewriter, constant, op_name, reshaped, rewrite_main, shape_of
+from .graph import Rewriter, constant, constant_of, op_name, reshaped, rewrite_main, shape_of
 
 _CONVOLUTIONS = {
     "relax.nn.conv1d_transpose": relax.op.nn.conv1d,
@@ -55,9 +56,10 @@ class _SplitPhases(Rewriter):
         """``y[n, o, k] = Σ_i x[n, i] · w[i, o, k]``, for inputs [N, I, 1, ...]."""
         if after[2:] != weight.shape[2:]:
             return call
-        matrix = relax.const(weight.reshape(weight.shape[0], -1), str(weight.dtype))
+        matrix = constant_of(weight.reshape(weight.shape[0], -1), str(weight.dtype))
         rows = self.emit(reshaped(call.args[0], (after[0], weight.shape[0])))
-        return reshaped(self.emit(relax.op.matmul(rows, matrix)), after)
+        product = relax.op.matmul(rows, matrix, out_dtype=str(call.ty.dtype))
+        return reshaped(self.emit(product), after)
 
     def _phases(
         self, call: Any, weight: np.ndarray, before: tuple[int, ...], after: tuple[int, ...]
@@ -80,9 +82,10 @@ class _SplitPhases(Rewriter):
         product = self.emit(
             convolution(
                 call.args[0],
-                relax.const(kernel, str(weight.dtype)),
+                constant_of(kernel, str(weight.dtype)),
                 strides=[1] * axes,
                 padding=[*left, *right],
+                out_dtype=str(call.ty.dtype),
             )
         )
         places = [q - p + 1 for q, p in zip(last, first)]

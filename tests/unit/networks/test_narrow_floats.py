@@ -204,3 +204,41 @@ def test_a_network_of_half_precision_is_tuned_compiled_and_checked(tmp_path, dty
     found = result.compile()(x)
     assert found.dtype == dtype
     torch.testing.assert_close(found, model(x), rtol=0, atol=float(4 * TOLERANCE[dtype]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
+@pytest.mark.parametrize(
+    ("size", "layer"),
+    [(1, {"kernel_size": 2}), (3, {"kernel_size": 2, "stride": 2})],
+    ids=["as a product", "by phases"],
+)
+def test_transposed_convolutions_sum_in_float32(size, layer, bias, dtype):
+    """4096 ones for each output: a sum in float16 stops at 2048, one in bfloat16 at 256."""
+    model = nn.ConvTranspose2d(4096, 1, bias=bias, **layer).eval().to(dtype)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(1)
+    x = torch.ones(1, 4096, size, size, dtype=dtype)
+    mod = simplify(import_network(model, x).mod)
+    (block,) = mod["main"].body.blocks
+    assert not any("transpose" in op_name(binding.value) for binding in block.bindings)
+    (found,) = relax_outputs(mod, [array_of(x)])
+    expected = model(x).detach()
+    assert set(expected.flatten().tolist()) == {float(torch.tensor(4096.0 + bias).to(dtype))}
+    np.testing.assert_array_equal(found.astype(np.float32), expected.float().numpy())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_a_network_of_transposed_convolutions(dtype):
+    from mschedx.models import make
+
+    model, (x,) = make("dcgan", small=True)
+    model, x = model.to(dtype), x.to(dtype)
+    mod = simplify(import_network(model, x).mod, channels_last=True, winograd=True)
+    (found,) = relax_outputs(mod, [array_of(x)])
+    with torch.no_grad():
+        expected = model.double()(x.double())
+    np.testing.assert_allclose(
+        found.astype(np.float64), expected.numpy(), rtol=0, atol=8 * TOLERANCE[dtype]
+    )
