@@ -8,6 +8,10 @@ brought, and what one would bring if its latency went on falling as ``1 / trials
 with `w` the calls in a run of the network, `last` the trials of the last round, and `bound` the
 task's operations at the best rate that any task of the network has reached.
 
+Everything follows from how many trials the work_dir holds of each task, whoever measured them: a
+run that was killed goes on where it was. Tasks that a network shares with others may come with
+more trials than it would have given them, which is no reason to deny the rest their floor.
+
 References
 ----------
 Zheng et al., "Ansor", OSDI 2020, section 6 and appendix A; α as in TVM's ``GradientBased``.
@@ -53,6 +57,19 @@ class Budget:
         """What one task may get."""
         return MOST * self.trials_per_task
 
+    def left(self, standings: Sequence[Standing]) -> int:
+        """Trials that are not used up; of a task at most `most` count. Below 0 where overdrawn."""
+        return self.total - sum(min(one.trials, self.most) for one in standings)
+
+    def planned(self, standings: Sequence[Standing]) -> int:
+        """Trials of all tasks when the budget is used up, those that there are included."""
+        floors = sum(max(0, self.floor - one.trials) for one in standings)
+        return sum(one.trials for one in standings) + max(self.left(standings), floors)
+
+    def is_starved(self, one: Standing) -> bool:
+        """Whether a task is measured though the budget may be used up."""
+        return not one.ended and one.trials < self.floor
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -88,6 +105,8 @@ class Standing:
 def next_tasks(standings: Sequence[Standing], budget: Budget, count: int) -> list[int]:
     """Choose the tasks of the next wave, by their position; none when the budget is used up.
 
+    Tasks below the floor come first, and are chosen whatever is left.
+
     Parameters
     ----------
     standings : sequence of Standing
@@ -95,13 +114,12 @@ def next_tasks(standings: Sequence[Standing], budget: Budget, count: int) -> lis
     count : int
         Most tasks to choose, >= 1.
     """
-    left = budget.total - sum(one.trials for one in standings)
-    if left <= 0:
-        return []
-    open_ = [i for i, one in enumerate(standings) if not one.ended and one.trials < budget.most]
-    starved = [i for i in open_ if standings[i].trials < budget.floor]
+    starved = [i for i, one in enumerate(standings) if budget.is_starved(one)]
     if starved:
         return starved[:count]
+    if budget.left(standings) <= 0:
+        return []
+    open_ = [i for i, one in enumerate(standings) if not one.ended and one.trials < budget.most]
     rate = best_rate(standings)
     gains = sorted((-gain(standings[i], rate), i) for i in open_)
     return [i for _, i in gains[:count]]

@@ -34,6 +34,9 @@ from .tasks import NetworkTask
 _WAVE, _ROUND = 8, 8
 """Tasks that are searched and built before any of them runs, and most trials of each."""
 
+_EXHAUSTED = "exhausted"
+"""The manifest's entry for tasks that no more can be measured of: their trials by key."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
@@ -57,15 +60,29 @@ class Session:
 
 
 def is_done(tasks: Sequence[NetworkTask], trials_per_task: int, work_dir: WorkDir) -> int | None:
-    """How many trials the work_dir holds, if a session would measure nothing; None if it would."""
-    runs = [recorded(work_dir, work_dir.contents, task) for task in tasks]
-    standings = [
-        Standing(task.weight, task.flops, 0 if run is None else len(run.trials))
-        for task, run in zip(tasks, runs)
-    ]
-    if next_tasks(standings, Budget(trials_per_task, len(tasks)), 1):
-        return None
-    return sum(one.trials for one in standings)
+    """How many trials the work_dir holds, if a session would measure nothing; None if it would.
+
+    Tasks that an earlier session found to have no more programs do not keep a used-up budget open.
+    """
+    budget, exhausted = Budget(trials_per_task, len(tasks)), work_dir.manifest().get(_EXHAUSTED, {})
+    standings = []
+    for task in tasks:
+        run = recorded(work_dir, work_dir.contents, task)
+        trials = 0 if run is None else len(run.trials)
+        ended = exhausted.get(task.key) == trials
+        standings.append(Standing(task.weight, task.flops, trials, ended=ended))
+    if budget.left(standings) > 0:
+        standings = [replace(one, ended=False) for one in standings]
+    return None if next_tasks(standings, budget, 1) else sum(one.trials for one in standings)
+
+
+def note_exhausted(running: Sequence[RunningTask], work_dir: WorkDir) -> None:
+    """Keep in the manifest at how many trials tasks ended because there was nothing more to try."""
+    ended = {one.task.key: len(one.trials) for one in running if one.why_ended is not None}
+    if ended:
+        work_dir.write_manifest(
+            **{_EXHAUSTED: {**work_dir.manifest().get(_EXHAUSTED, {}), **ended}}
+        )
 
 
 def run_session(
@@ -87,12 +104,14 @@ def run_session(
         for place, (task, known) in enumerate(zip(session.tasks, records.known))
     ]
     budget = Budget(session.trials_per_task, len(running))
-    progress.start(running, budget.total)
+    progress.start(running, budget.planned([one.standing for one in running]))
     builds = ThreadPoolExecutor(1, "mschedx-builds")
     try:
         with quiet_logging(), numpy_seed(session.seed), interruptible(outcome.interrupt):
             while wave := next_tasks([one.standing for one in running], budget, _WAVE):
-                _wave([running[i] for i in wave], session, parts, budget, records, builds, progress)
+                left = budget.left([one.standing for one in running])
+                chosen = [running[i] for i in wave]
+                _wave(chosen, left, session, parts, budget, records, builds, progress)
                 spent = time.perf_counter() - session.begin
                 if session.timeout_s is not None and spent >= session.timeout_s:
                     outcome.timed_out = True
@@ -114,6 +133,7 @@ def run_session(
 
 def _wave(
     wave: Sequence[RunningTask],
+    left: int,
     session: Session,
     parts: Parts,
     budget: Budget,
@@ -122,10 +142,9 @@ def _wave(
     progress: NetworkProgress,
 ) -> None:
     """Search and build a batch of each task, then run them one after the other."""
-    left = budget.total - records.trials
     batches: list[tuple[RunningTask, list[Any], Future[list[Any]]]] = []
     for one in wave:
-        if left <= 0:
+        if left <= 0 and not budget.is_starved(one.standing):
             break
         progress.searching(one)
         candidates = one.propose(budget.most - one.standing.trials, min(_ROUND, budget.floor))
@@ -204,11 +223,6 @@ class _Records:
         self._records = Appended(work_dir.records)
         self._earlier = len(contents.records) - len(database)  # which it has not read
         self._begun: set[str] = set()
-
-    @property
-    def trials(self) -> int:
-        """All trials of the tasks in the work_dir."""
-        return sum(map(len, self.known)) + self.measured
 
     def write(self, one: RunningTask, done: Round) -> list[Trial]:
         """Journal a round, then commit its records, as TVM would."""

@@ -44,7 +44,7 @@ from .progress import NetworkProgress, make_network_progress
 from .result import NetworkResult
 from .rewrites.pipeline import fuse, simplify
 from .running import Parts
-from .session import Session, is_done, run_session
+from .session import Session, is_done, note_exhausted, run_session
 from .tasks import NetworkTask, Tasks, tasks_of
 
 if TYPE_CHECKING:
@@ -107,7 +107,8 @@ def tune_model(
         Any form that TVM knows; this machine when None.
     trials_per_task : int
         Measurements per task in the work_dir when done, in the mean; those of earlier calls and of
-        other networks with the same tasks count. The last round may exceed it by 7 in all. 0:
+        other networks with the same tasks count, of a task at most four times as many. The last
+        round may exceed it by 7 in all, and every task gets half as many, whatever others have. 0:
         measure nothing; a task gets its fastest record in the work_dir, or its best ranked config
         where it has none.
     work_dir : str | Path, optional
@@ -233,6 +234,8 @@ def _measured(job: _Job, work_dir: WorkDir, display: NetworkProgress) -> Outcome
     reads = asks_for_records(job.parts["strategy"])
     with open_database(work_dir, read=reads) as database:
         running, outcome = run_session(session, _parts(job, database), work_dir, display)
+    if not outcome.interrupted:
+        note_exhausted(running, work_dir)
     for one in running:
         if one.why_ended is not None:
             display.note(f"{one.task.name}: {one.why_ended}")

@@ -31,6 +31,25 @@ def test_it_ends_when_the_budget_or_the_tasks_are_used_up():
     assert next_tasks(alone, Budget(16, 3), 8) == []  # four times the mean is the most
 
 
+def test_what_others_spent_on_shared_tasks_denies_nobody_the_floor():
+    budget = Budget(16, 3)
+    tasks = [standing(500, 1.0), standing(), standing(3, 1.0)]
+    assert budget.left(tasks) == 48 - 64 - 3  # of a task at most four times the mean counts
+    assert next_tasks(tasks, budget, 8) == [1, 2]
+    assert budget.planned(tasks) == 500 + 8 + 8
+    tasks[1:] = [standing(8, 1.0), standing(8, 1.0)]
+    assert next_tasks(tasks, budget, 8) == []
+    assert next_tasks([*tasks[:2], standing(3, 1.0, ended=True)], budget, 8) == []
+    many = [standing(500, 1.0), *(standing(8, 1.0) for _ in range(9))]
+    assert Budget(16, 10).left(many) == 160 - 64 - 72
+    assert next_tasks(many, Budget(16, 10), 1) == [1]
+
+
+def test_what_is_planned_is_the_budget_where_nobody_overdrew_it():
+    assert Budget(16, 2).planned([standing(), standing()]) == 32
+    assert Budget(16, 2).planned([standing(10), standing(9)]) == 32
+
+
 @pytest.mark.parametrize("per_task", [1, 2, 3, 16])
 def test_every_task_is_measured_however_few_trials_there_are(per_task):
     budget = Budget(per_task, 5)

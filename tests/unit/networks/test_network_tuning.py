@@ -14,7 +14,7 @@ from tiny_networks import TARGET, quick, two
 
 from mschedx import ranking, tune_model
 from mschedx.measure.failures import MachineTrouble
-from mschedx.networks import Origin, choices
+from mschedx.networks import Origin, choices, running
 from mschedx.networks import tuning as tuning_module
 from mschedx.networks.progress import (
     LiveNetworkProgress,
@@ -167,6 +167,65 @@ def test_records_of_one_network_serve_another(network, tmp_path):
     assert known[0].trials >= 2
     manifest = json.loads((tmp_path / "mschedx_manifest.json").read_text())
     assert set(manifest["networks"]) == {"Two", "Longer"}
+
+
+class Wider(torch.nn.Module):
+    """The two tasks of `two`, and one of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = two(seed=1)[0]
+
+    def forward(self, x):
+        return self.inner(x), torch.softmax(x, -1)
+
+
+def trials_by_task(result):
+    """Trials of the tasks in the work_dir, those of tasks of `two` first."""
+    return [c.trials for c in sorted(result.tasks, key=lambda c: "softmax" in c.task.name)]
+
+
+def test_what_another_network_spent_denies_no_task_its_floor(network, tmp_path):
+    shared = sum(
+        trials_by_task(tune_model(*network, trials_per_task=16, work_dir=tmp_path, **quick()))
+    )
+    assert shared >= 32
+    wider = (Wider().eval(), network[1])
+    first = tune_model(
+        *wider, trials_per_task=4, work_dir=tmp_path, **quick(Runner(interrupt_after=0))
+    )
+    assert first.interrupted
+    noting = Noting()
+    done = tune_model(*wider, trials_per_task=4, work_dir=tmp_path, **quick(progress=noting))
+    assert noting.notes[0] == f"{shared} of {shared + 2} trials are in the work_dir already"
+    assert trials_by_task(done)[-1] == done.measured == 2
+    noting = Noting()
+    again = tune_model(*wider, trials_per_task=4, work_dir=tmp_path, **quick(progress=noting))
+    assert again.measured == 0
+    assert noting.notes == [f"all {shared + 2} trials are in the work_dir already"]
+
+
+def test_a_task_without_more_programs_does_not_keep_it_open(network, tmp_path, monkeypatch):
+    real, searched = running.RunningTask.propose, []
+
+    def propose(one, most, per_round):
+        searched.append(one.task.name)
+        if one.standing.trials and "relu" in one.task.name:
+            one._end("the design space holds no more programs")
+            return []
+        return real(one, most, 1)
+
+    monkeypatch.setattr(running.RunningTask, "propose", propose)
+    first = tune_model(*network, trials_per_task=4, work_dir=tmp_path, **quick())
+    assert sorted(c.trials for c in first.tasks) == [1, 7]
+    searched.clear()
+    noting = Noting()
+    again = tune_model(*network, trials_per_task=4, work_dir=tmp_path, **quick(progress=noting))
+    assert (again.measured, searched) == (0, [])
+    assert noting.notes == ["all 8 trials are in the work_dir already"]
+    more = tune_model(*network, trials_per_task=5, work_dir=tmp_path, **quick())
+    assert more.measured == 2
+    assert any("relu" in name for name in searched), "more may be found where trials are left"
 
 
 def test_a_wrong_output_has_its_records_checked(network, monkeypatch, tmp_path):
