@@ -18,6 +18,7 @@ from mschedx.kernel import Parameter
 from mschedx.report.progress import format_seconds
 from mschedx.report.result_text import result_text
 
+from .arrays import tensor_of
 from .bucketed import Buckets, CompiledBuckets
 from .checking import Check, compare_outputs, random_arrays, relative_tolerance
 from .deadline import Deadline
@@ -224,9 +225,7 @@ def _check_padding(
     ]
     arrays = random_arrays(inputs, np.random.default_rng(seed))
     if network.reference is not None:
-        import torch
-
-        expected = network.reference([torch.from_numpy(array) for array in arrays])
+        expected = network.reference([tensor_of(array) for array in arrays])
     else:
         expected = _unscheduled(network.fixed(found.buckets.by_symbol(smaller)).mod, arrays)
     padded = {one.name: True for one in dimensions}

@@ -20,6 +20,7 @@ from mschedx.kernel import Parameter
 from mschedx.measure.reference import precision, quick
 from mschedx.measure.tolerance import compare
 
+from .arrays import numpy_dtype, tensor_of
 from .assembly import compiled
 from .choices import Choice, Origin
 from .importing import Imported
@@ -143,7 +144,7 @@ def random_arrays(inputs: Sequence[Parameter], rng: np.random.Generator) -> list
     for parameter in inputs:
         if parameter.dtype.startswith(("float", "bfloat")):
             values = rng.uniform(-1, 1, parameter.shape)
-            arrays.append(values.astype(_numpy_dtype(parameter.dtype)))
+            arrays.append(values.astype(numpy_dtype(parameter.dtype)))
         else:
             arrays.append(rng.integers(0, 2, parameter.shape).astype(parameter.dtype))
     return arrays
@@ -166,14 +167,7 @@ def _runs_here(target: Target) -> bool:
 
 
 def _by_framework(call: Callable[[list[Any]], list[Any]], arrays: list[np.ndarray]) -> list[Any]:
-    import torch
-
-    def tensor(array: np.ndarray) -> torch.Tensor:
-        if array.dtype != _numpy_dtype("bfloat16"):
-            return torch.from_numpy(array)
-        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
-
-    return call([tensor(array) for array in arrays])
+    return call([tensor_of(array) for array in arrays])
 
 
 def _unscheduled(
@@ -181,11 +175,3 @@ def _unscheduled(
 ) -> list[Any]:
     plain = [Choice(task, quick(task.mod), Origin.UNSCHEDULED, math.inf) for task in tasks.tunable]
     return run(compiled(fused, plain, target), arrays, target)
-
-
-def _numpy_dtype(dtype: str) -> Any:
-    if dtype == "bfloat16":
-        import ml_dtypes
-
-        return ml_dtypes.bfloat16
-    return dtype

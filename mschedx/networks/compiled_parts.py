@@ -8,6 +8,7 @@ import numpy as np
 
 from mschedx.kernel import Parameter, is_torch
 
+from .arrays import array_of, tensor_of
 from .signature import Signature
 
 
@@ -47,16 +48,14 @@ class CompiledParts:
         with torch.no_grad():
             found = list(self._whole(*given))
         as_arrays = bool(tensors) and isinstance(tensors[0], np.ndarray)
-        return [one.numpy() for one in found] if as_arrays else found
+        return [array_of(one) for one in found] if as_arrays else found
 
 
 def _checked(value: Any, expected: Parameter) -> Any:
     """An input as a tensor of torch."""
-    import torch
-
     if not (is_torch(value) or isinstance(value, np.ndarray)):
         raise TypeError(f"expected {expected}; got {type(value).__name__}, no tensor of torch")
-    tensor = torch.as_tensor(value)
+    tensor = tensor_of(value) if isinstance(value, np.ndarray) else value
     dtype = str(tensor.dtype).removeprefix("torch.")
     if dtype != expected.dtype:
         raise TypeError(f"expected {expected}; got {dtype}")

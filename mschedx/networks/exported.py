@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from .arrays import array_of
 from .errors import NetworkError
 from .importing import Network, as_call
 from .signature import Signature
 from .translation import quiet_export, to_relax, without_gradients
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
 
 
@@ -249,20 +249,9 @@ def _reference(exported: Any, signature: Signature) -> Callable[[list[Any]], lis
         args, kwargs = _unflattened(exported, signature, tensors)
         with torch.no_grad():
             outputs = exported.module()(*args, **kwargs)
-        return [_array(leaf) for leaf in pytree.tree_leaves(outputs)]
+        return [array_of(leaf) for leaf in pytree.tree_leaves(outputs)]
 
     return run
-
-
-def _array(tensor: torch.Tensor) -> np.ndarray:
-    """A tensor as an array; NumPy needs ml_dtypes for bfloat16."""
-    import torch
-
-    if tensor.dtype != torch.bfloat16:
-        return tensor.numpy()
-    import ml_dtypes
-
-    return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
 
 
 def version_of(tensor: torch.Tensor) -> int:

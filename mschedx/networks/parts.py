@@ -12,6 +12,7 @@ from mschedx.kernel import Parameter
 from mschedx.report.progress import format_seconds
 from mschedx.report.result_text import result_text
 
+from .arrays import array_of
 from .checking import Check, compare_outputs, relative_tolerance
 from .compiled_parts import CompiledParts
 from .deadline import Deadline
@@ -258,6 +259,6 @@ def _check(found: PartsResult, program: Program) -> Check:
     """Compare with torch on the example inputs: a factorisation may not take random ones."""
     if next(iter(found.results.values())).target.kind.name != "llvm":
         return Check.nothing()
-    outputs = [one.numpy() for one in found.compile().outputs(program.tensors)]
+    outputs = [array_of(one) for one in found.compile().outputs(program.tensors)]
     tasks = [choice.task for result in found.results.values() for choice in result.tasks]
     return compare_outputs(outputs, program.reference(program.tensors), relative_tolerance(tasks))

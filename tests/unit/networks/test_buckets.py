@@ -238,3 +238,12 @@ def test_an_example_of_one_row_does_not_fix_the_rows():
     x = torch.randn(2, 8)
     with torch.no_grad():
         torch.testing.assert_close(found.compile()(x), model(x))
+
+
+def test_padding_is_tried_in_half_precision():
+    model, (x,) = two()
+    model, x = model.bfloat16(), x.bfloat16()
+    found = tune_buckets(model, x, {"x[0]": (1, 4)}, **untuned())
+    assert found.pads == {"x[0]": True}
+    with torch.no_grad():
+        torch.testing.assert_close(found.compile()(x), model(x), rtol=2**-6, atol=2**-6)

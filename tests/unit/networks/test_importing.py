@@ -175,3 +175,18 @@ def test_an_onnx_file(tmp_path):
     (tmp_path / "no.onnx").write_bytes(b"\xff not a model")
     with pytest.raises(NetworkError, match="expected an ONNX model"):
         import_network(tmp_path / "no.onnx")
+
+
+def test_a_network_may_return_a_weight():
+    class Weighted(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.full((2,), 3.0, dtype=torch.bfloat16))
+
+        def forward(self, x):
+            return x * 2, self.weight
+
+    found = import_network(Weighted().eval(), torch.ones(2))
+    twice, weight = found.reference([torch.ones(2)])
+    np.testing.assert_array_equal(twice, [2, 2])
+    np.testing.assert_array_equal(weight.astype(np.float32), [3, 3])

@@ -157,3 +157,26 @@ def test_seconds_are_shared_by_the_parts(network, tmp_path):
     options = quick(Runner(sleep_s=0.2), trials_per_task=64, timeout_s=2, work_dir=tmp_path)
     found = tune_parts(model, (x,), **options)
     assert all(result.timed_out for result in found.results.values())
+
+
+class Narrow(Spectrum):
+    """In half precision, around an operator of torch's in float32."""
+
+    def forward(self, x):
+        y = torch.relu(self.first(x))
+        return self.second(torch.special.i0(y.float()).to(x.dtype))
+
+
+def test_half_precision_is_compared_and_called_with_arrays():
+    import ml_dtypes
+
+    torch.manual_seed(0)
+    model, x = Narrow().eval().bfloat16(), torch.randn(3, 16).bfloat16()
+    found = tune_parts(model, (x,), **untuned())
+    assert found.verified
+    array = x.float().numpy().astype(ml_dtypes.bfloat16)
+    output, expected = found.compile()(array), model(x).detach().float().numpy()
+    assert output.dtype == ml_dtypes.bfloat16
+    np.testing.assert_allclose(
+        output.astype(np.float32), expected, rtol=0, atol=2**-7 * abs(expected).max()
+    )

@@ -1,0 +1,49 @@
+"""Tensors of a framework as NumPy arrays and back; NumPy has bfloat16 and float8 by ml_dtypes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mschedx.kernel import is_torch
+
+if TYPE_CHECKING:
+    import torch
+
+_OF_ONE_SIZE = {1: "uint8", 2: "int16"}
+
+
+def numpy_dtype(dtype: str) -> np.dtype[Any]:
+    """NumPy's dtype of this name, of ml_dtypes where NumPy has none."""
+    try:
+        return np.dtype(dtype)
+    except TypeError:
+        import ml_dtypes
+
+        return np.dtype(getattr(ml_dtypes, dtype))
+
+
+def array_of(tensor: Any) -> np.ndarray:
+    """A tensor of torch or TVM, or an array, as an array; in place where that is possible."""
+    if isinstance(tensor, np.ndarray):
+        return tensor
+    if not is_torch(tensor):
+        return tensor.numpy()
+    import torch
+
+    plain = tensor.detach().cpu()
+    dtype = numpy_dtype(str(plain.dtype).removeprefix("torch."))
+    if dtype.isbuiltin == 1:
+        return plain.numpy(force=True)
+    return plain.view(getattr(torch, _OF_ONE_SIZE[dtype.itemsize])).numpy().view(dtype)
+
+
+def tensor_of(array: np.ndarray) -> torch.Tensor:
+    """An array as a tensor of torch; in place where that is possible."""
+    import torch
+
+    if array.dtype.isbuiltin == 1:
+        return torch.as_tensor(array)
+    stored = torch.as_tensor(array.view(_OF_ONE_SIZE[array.dtype.itemsize]))
+    return stored.view(getattr(torch, array.dtype.name))
