@@ -47,3 +47,13 @@ def tensor_of(array: np.ndarray) -> torch.Tensor:
         return torch.as_tensor(array)
     stored = torch.as_tensor(array.view(_OF_ONE_SIZE[array.dtype.itemsize]))
     return stored.view(getattr(torch, array.dtype.name))
+
+
+def integers_of(tensor: Any) -> np.ndarray | None:
+    """A copy of a tensor of integers or bools; None for floats, and for what is no tensor."""
+    dtype = str(getattr(tensor, "dtype", "")).removeprefix("torch.")
+    if not dtype.startswith(("int", "uint", "bool")) or "meta" in str(
+        getattr(tensor, "device", "")
+    ):
+        return None
+    return np.array(array_of(tensor))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
@@ -11,20 +11,23 @@ from typing import Any
 
 import numpy as np
 import tvm
-from tvm import relax
+import tvm_ffi
+from tvm import relax, tirx
+from tvm.ir import TensorLoad
 from tvm.runtime import device_from_target
 from tvm.target import Target
 
 from mschedx import compat
-from mschedx.kernel import Parameter
 from mschedx.measure.reference import precision, quick
 from mschedx.measure.tolerance import compare
 
 from .arrays import numpy_dtype, tensor_of
 from .assembly import compiled
 from .choices import Choice, Origin
+from .errors import first_line
 from .importing import Imported
 from .machines import flat, machine_of
+from .signature import Signature
 from .tasks import NetworkTask, Tasks
 
 LOOSE = 0.1
@@ -66,9 +69,9 @@ class Reference:
     Parameters
     ----------
     arrays : list of array
-        Random inputs.
+        Random inputs, integers as in the examples.
     outputs : callable
-        Gives the outputs as arrays, computed once.
+        Gives the outputs as arrays, computed once; raises where there are none for these inputs.
     """
 
     arrays: list[np.ndarray]
@@ -83,7 +86,7 @@ def reference_of(
     Where it came from no framework, the reference is the network as it was before scheduling,
     compiled and run when it is asked for.
     """
-    arrays = random_arrays(imported.signature.inputs, np.random.default_rng(seed))
+    arrays = random_arrays(imported.signature, np.random.default_rng(seed))
     if imported.reference is None or not _runs_here(target):
         return Reference(arrays, cache(partial(_unscheduled, fused, tasks, arrays, target)))
     apart = ThreadPoolExecutor(1, "mschedx-reference")
@@ -97,12 +100,27 @@ def check_output(
 ) -> Check:
     """Run the network on the reference's inputs, and compare the outputs.
 
-    The tolerance is `relative_tolerance` of its tasks.
+    The tolerance is `relative_tolerance` of its tasks. The reference goes first: where it refuses
+    the inputs, kernels, which check nothing, might end the process.
     """
     if not _runs_here(target):
         return Check.nothing("there is no such device here")
-    found = run(executable, reference.arrays, target)
-    return compare_outputs(found, reference.outputs(), relative_tolerance(tasks.tunable))
+    expected = outputs_or_reason(reference.outputs)
+    if isinstance(expected, str):
+        return Check.nothing(expected)
+    try:
+        found = run(executable, reference.arrays, target)
+    except RuntimeError as error:
+        return Check(True, True, math.nan, math.nan, f"it cannot be run: {first_line(error)}")
+    return compare_outputs(found, expected, relative_tolerance(tasks.tunable))
+
+
+def outputs_or_reason(reference: Callable[[], list[Any]]) -> list[Any] | str:
+    """What a reference gives, or why it gives nothing; an error of it is none of the network's."""
+    try:
+        return reference()
+    except Exception as error:  # a framework's, of any kind: what was tuned is kept
+        return f"the reference fails on random inputs: {type(error).__name__}: {first_line(error)}"
 
 
 def relative_tolerance(tasks: Iterable[NetworkTask]) -> float:
@@ -138,16 +156,47 @@ def compare_outputs(found: list[Any], expected: list[Any], relative: float) -> C
     return worst
 
 
-def random_arrays(inputs: Sequence[Parameter], rng: np.random.Generator) -> list[np.ndarray]:
-    """Inputs for a check or a profile: floats in [-1, 1); integers, maybe indices, 0 and 1."""
+def random_arrays(signature: Signature, rng: np.random.Generator) -> list[np.ndarray]:
+    """Inputs for a check or a profile.
+
+    Floats in [-1, 1). Integers, which may be indices or divisors, are those of the example inputs,
+    or drawn from them where the shape is another; 0 and 1 where there are none.
+    """
     arrays = []
-    for parameter in inputs:
+    for place, parameter in enumerate(signature.inputs):
+        known = signature.examples[place] if place < len(signature.examples) else None
         if parameter.dtype.startswith(("float", "bfloat")):
-            values = rng.uniform(-1, 1, parameter.shape)
-            arrays.append(values.astype(numpy_dtype(parameter.dtype)))
+            array = rng.uniform(-1, 1, parameter.shape)
+        elif known is None or not known.size:
+            array = rng.integers(0, 2, parameter.shape)
+        elif known.shape == parameter.shape:
+            array = known
         else:
-            arrays.append(rng.integers(0, 2, parameter.shape).astype(parameter.dtype))
+            array = rng.choice(known.ravel(), parameter.shape)
+        arrays.append(np.array(array, numpy_dtype(parameter.dtype)))
     return arrays
+
+
+def divides_integers(mod: tvm.IRModule) -> bool:
+    """Whether a function divides integers by others that are computed: by 0, that ends the process.
+
+    Parameters
+    ----------
+    mod : IRModule
+        PrimFuncs, and others that are left out.
+    """
+    found: list[Any] = []
+
+    def visit(division: Any) -> None:
+        if "int" in str(division.ty):
+            tvm_ffi.structural_walk(division.b, (TensorLoad, found.append))
+
+    kinds = (tirx.Div, tirx.Mod, tirx.FloorDiv, tirx.FloorMod)
+    for func in mod.functions.values():
+        if isinstance(func, tirx.PrimFunc):
+            for kind in kinds:
+                tvm_ffi.structural_walk(func.body, (kind, visit))
+    return bool(found)
 
 
 def run(executable: relax.VMExecutable, arrays: list[np.ndarray], target: Target) -> list[Any]:
@@ -173,5 +222,7 @@ def _by_framework(call: Callable[[list[Any]], list[Any]], arrays: list[np.ndarra
 def _unscheduled(
     fused: tvm.IRModule, tasks: Tasks, arrays: list[np.ndarray], target: Target
 ) -> list[Any]:
+    if divides_integers(fused):
+        raise ZeroDivisionError("integers are divided by what is computed, which may be 0")
     plain = [Choice(task, quick(task.mod), Origin.UNSCHEDULED, math.inf) for task in tasks.tunable]
     return run(compiled(fused, plain, target), arrays, target)

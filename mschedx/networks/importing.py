@@ -13,6 +13,7 @@ from tvm import relax
 
 from mschedx.kernel import Parameter
 
+from .arrays import integers_of
 from .errors import DynamicShape, NetworkError
 from .rewrites.half_sums import widen_sums
 from .signature import Signature, positional
@@ -70,7 +71,9 @@ class Network:
         """Return the network with constant shapes, its symbols replaced by ``sizes``."""
         values: dict[Any, Any] = dict(sizes or {})
         mod = relax.transform.BindSymbolicVars(values, "main")(self.mod) if values else self.mod
-        signature = replace(self.signature, inputs=parameters(mod["main"]))
+        inputs = parameters(mod["main"])
+        examples = tuple(integers_of(tensor) for tensor in self.tensors)
+        signature = replace(self.signature, inputs=inputs, examples=examples)
         return Imported(mod, signature, self.reference, self.changed, self.name)
 
 
@@ -148,9 +151,21 @@ def _relax(mod: tvm.IRModule, example_inputs: Any, name: str = "relax") -> Netwo
         raise NetworkError(
             "a Relax or ONNX network takes its inputs by position: pass example_inputs as a tuple"
         )
+    _require_tensors(mod["main"].ret_ty, "output")
     single = not isinstance(mod["main"].ret_ty, relax.TupleType)
     mod = widen_sums(mod)
     return Network(mod, positional((), single=single), list(arguments[0]), None, list, name)
+
+
+def _require_tensors(returned: Any, place: str) -> None:
+    """Refuse outputs that are no tensors, such as shapes."""
+    if isinstance(returned, relax.TupleType):
+        for number, field in enumerate(returned.fields):
+            _require_tensors(field, f"{place}[{number}]")
+    elif not isinstance(returned, relax.TensorType):
+        raise NetworkError(
+            f"expected tensors as the outputs of the network, got {place}: {returned}; leave it out"
+        )
 
 
 def as_call(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from mschedx.kernel import Parameter
 
 
@@ -23,12 +25,19 @@ class Signature:
         Leaves that are no tensors, and which value the network was exported with.
     unflatten : callable
         Outputs as a flat list to what the call returns.
+    examples : tuple of (array or None)
+        Integers that inputs may hold, as an index or a divisor may not be any: those of the example
+        inputs, in the order of `inputs`. None for floats, and where there was no example.
+    returned : mapping of int to object
+        Leaves of what the call returns that are no tensors; `unflatten` puts them back.
     """
 
     inputs: tuple[Parameter, ...]
     flatten: Callable[[tuple[Any, ...], dict[str, Any]], Sequence[Any]]
     unflatten: Callable[[list[Any]], Any]
     constants: dict[int, Any] = field(default_factory=dict)
+    examples: tuple[np.ndarray | None, ...] = ()
+    returned: dict[int, Any] = field(default_factory=dict)
 
     def tensors(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         """Pick the tensors out of a call's arguments.

@@ -247,3 +247,30 @@ def test_padding_is_tried_in_half_precision():
     assert found.pads == {"x[0]": True}
     with torch.no_grad():
         torch.testing.assert_close(found.compile()(x), model(x), rtol=2**-6, atol=2**-6)
+
+
+def test_a_divisor_is_not_padded_with_zeros():
+    class Quotients(torch.nn.Module):
+        def forward(self, x, n):
+            return x // n
+
+    inputs = (torch.arange(6), torch.arange(6) + 1)
+    found = tune_buckets(Quotients().eval(), inputs, {"x[0], n[0]": (4, 8)}, **untuned())
+    assert found.pads == {"x[0], n[0]": False}
+    assert "integers are divided, and padding is made of zeros" in found.notes[0]
+    assert all(result.verified for result in found.results.values())
+    x, n = torch.arange(4), torch.arange(4) + 2
+    torch.testing.assert_close(found.compile()(x, n), x // n)
+
+
+def test_a_reference_that_fails_leaves_the_sizes_unpadded():
+    class Picked(torch.nn.Module):
+        """Places that lie beyond fewer rows."""
+
+        def forward(self, x, places):
+            return x[places]
+
+    inputs = (torch.randn(8, 3), torch.tensor([7, 0]))
+    found = tune_buckets(Picked().eval(), inputs, {"x[0]": (4, 8)}, **untuned())
+    assert found.pads == {"x[0]": False}
+    assert "IndexError" in found.notes[0]

@@ -16,6 +16,8 @@ from mschedx import ranking, tune_model
 from mschedx.measure.failures import MachineTrouble
 from mschedx.networks import Origin, choices, running
 from mschedx.networks import tuning as tuning_module
+from mschedx.networks.checking import random_arrays
+from mschedx.networks.importing import import_network
 from mschedx.networks.progress import (
     LiveNetworkProgress,
     NetworkProgress,
@@ -300,3 +302,71 @@ def test_a_task_that_ranking_refuses_without_a_text_says_so(monkeypatch):
 
     monkeypatch.setattr(ranking, "rank", refuse)
     assert choices._ranked(tvm.IRModule(), TARGET, None, None, 0) == "ValueError()"
+
+
+class Quotients(torch.nn.Module):
+    def forward(self, x, n):
+        return x // n, x % n
+
+
+SIXES, DIVISORS = torch.arange(6), torch.arange(6) + 1
+
+
+def checked(model, *inputs, **options):
+    return tune_model(model, inputs, trials_per_task=1, **quick(**options))
+
+
+def test_integers_of_the_check_are_those_of_the_examples():
+    """Others may be no place of a table, and 0 divides nothing."""
+    table = checked(torch.nn.Embedding(1, 4).eval(), torch.zeros(3, dtype=torch.int64))
+    assert table.verified
+    result = checked(Quotients().eval(), SIXES, DIVISORS)
+    assert result.verified
+    assert result.profile(runs=1).operators
+    divisors = random_arrays(result.signature, np.random.default_rng(0))[1]
+    np.testing.assert_array_equal(divisors, DIVISORS)
+    shorter = (result.signature.inputs[0], replace(result.signature.inputs[1], shape=(3,)))
+    drawn = random_arrays(replace(result.signature, inputs=shorter), np.random.default_rng(0))[1]
+    assert drawn.shape == (3,)
+    assert set(drawn.tolist()) <= set(DIVISORS.tolist())
+
+
+def test_a_reference_that_fails_costs_no_result():
+    class Zeros(torch.nn.Module):
+        """A divisor that is 0 for all that the check draws."""
+
+        def forward(self, x):
+            return x.long() // (x > 9).long()
+
+    result = checked(Zeros().eval(), torch.full((6,), 10.0))
+    assert not result.verified
+    assert result.wrong == ""
+    assert result.notes[-1].startswith("the network's output could not be compared: the reference")
+    assert "ZeroDivisionError" in result.notes[-1]
+
+
+def test_nothing_divides_by_zero_in_this_process():
+    """A Relax module has no framework that would refuse the inputs first."""
+    mod = import_network(Quotients().eval(), (SIXES, DIVISORS)).mod
+    result = checked(mod)
+    assert not result.verified
+    assert "integers are divided by what is computed" in result.notes[-1]
+    with pytest.raises(ValueError, match="expected inputs to profile with"):
+        result.profile()
+    assert result.profile(SIXES, DIVISORS, runs=1).operators
+    whole = import_network(Halved().eval(), SIXES).mod
+    assert checked(whole).verified, "a divisor that is a number is not 0"
+
+
+class Halved(torch.nn.Module):
+    def forward(self, x):
+        return (x // 2).float() / (x + 1)
+
+
+def test_a_network_that_cannot_be_run_is_wrong(network, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("no such function\nin the machine")
+
+    monkeypatch.setattr("mschedx.networks.checking.run", broken)
+    result = tune_model(*network, trials_per_task=1, **quick())
+    assert result.wrong == "it cannot be run: no such function"
