@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -156,7 +156,7 @@ def program_of(exported: Any, example_inputs: Any = None) -> Program:
     Raises
     ------
     NetworkError
-        For outputs that are no tensors.
+        For outputs that are neither tensors nor constants.
     """
     tensors, signature = _signature(exported, example_inputs)
     weights = {**dict(exported.named_parameters()), **dict(exported.named_buffers())}
@@ -165,10 +165,10 @@ def program_of(exported: Any, example_inputs: Any = None) -> Program:
 
 
 def _of_tensors(exported: Any, tensors: list[Any], signature: Signature) -> Any:
-    """Leave out arguments that are no tensors; sizes that are dynamic stay so."""
+    """Leave out arguments and outputs that are no tensors; sizes that are dynamic stay so."""
     import torch
 
-    if not signature.constants:
+    if not signature.constants and not signature.returned:
         return exported
 
     class OfTensors(torch.nn.Module):
@@ -178,7 +178,7 @@ def _of_tensors(exported: Any, tensors: list[Any], signature: Signature) -> Any:
 
         def forward(self, *given: torch.Tensor) -> Any:
             args, kwargs = _unflattened(exported, signature, list(given))
-            return self.whole(*args, **kwargs)
+            return _returned_tensors(self.whole(*args, **kwargs), signature)
 
     inputs = set(exported.graph_signature.user_inputs)
     values = {node.name: node.meta.get("val") for node in exported.graph.nodes}
@@ -204,10 +204,57 @@ def _unflattened(exported: Any, signature: Signature, tensors: list[Any]) -> Any
     """Positional and keyword arguments of a call with these tensors."""
     from torch.utils import _pytree as pytree
 
-    leaves = list(tensors)
-    for place, value in sorted(signature.constants.items()):
-        leaves.insert(place, value)
+    leaves = _with_constants(tensors, signature.constants)
     return pytree.tree_unflatten(leaves, exported.call_spec.in_spec)
+
+
+def _with_constants(tensors: Sequence[Any], constants: Mapping[int, Any]) -> list[Any]:
+    """The leaves of a call, or of what it returns, from its tensors and what is none."""
+    leaves = list(tensors)
+    for place, value in sorted(constants.items()):
+        leaves.insert(place, value)
+    return leaves
+
+
+def _returned_tensors(outputs: Any, signature: Signature) -> tuple[Any, ...]:
+    """What a call returns as a flat tuple, without what is no tensor."""
+    from torch.utils import _pytree as pytree
+
+    leaves = enumerate(pytree.tree_leaves(outputs))
+    return tuple(leaf for place, leaf in leaves if place not in signature.returned)
+
+
+def _constants_returned(exported: Any) -> dict[int, Any]:
+    """Outputs that are the same for all inputs, such as None, by their place.
+
+    Raises
+    ------
+    NetworkError
+        For those that are neither constants nor tensors, and where there are no tensors.
+    """
+    from torch.export import graph_signature as kinds
+    from torch.utils import _pytree as pytree
+
+    returned = (kinds.OutputKind.USER_OUTPUT, kinds.OutputKind.LOSS_OUTPUT)
+    specs = [one for one in exported.graph_signature.output_specs if one.kind in returned]
+    out_spec = exported.call_spec.out_spec
+    if out_spec is None or len(specs) != out_spec.num_leaves:
+        raise NetworkError("expected a network whose outputs are tensors")
+    whole = pytree.tree_unflatten(list(range(len(specs))), out_spec)
+    paths = [f"output{pytree.keystr(path)}" for path, _ in pytree.tree_leaves_with_path(whole)]
+    found: dict[int, Any] = {}
+    for place, spec in enumerate(specs):
+        if isinstance(spec.arg, kinds.ConstantArgument):
+            found[place] = spec.arg.value
+        elif not isinstance(spec.arg, kinds.TensorArgument):
+            raise NetworkError(
+                "expected tensors and constants as the outputs of the network, got "
+                f"{paths[place]}, a number that depends on the inputs or their sizes; leave it out"
+            )
+    if len(found) == len(specs):
+        said = ", ".join(f"{paths[place]} = {value!r}" for place, value in found.items())
+        raise NetworkError(f"expected a network that returns a tensor, got {said or 'no output'}")
+    return found
 
 
 def _signature(exported: Any, example_inputs: Any) -> tuple[list[Any], Signature]:
@@ -231,25 +278,23 @@ def _signature(exported: Any, example_inputs: Any) -> tuple[list[Any], Signature
     exported_names = list(in_spec.children()[1].context or []) if in_spec else []
     leaves = flatten(args, kwargs)
     constants = {i: leaf for i, leaf in enumerate(leaves) if not isinstance(leaf, torch.Tensor)}
-    if out_spec is None or len(exported.graph_signature.user_outputs) != out_spec.num_leaves:
-        raise NetworkError("expected a network whose outputs are tensors")
+    returned = _constants_returned(exported)
 
     def unflatten(outputs: list[Any]) -> Any:
-        return pytree.tree_unflatten(outputs, out_spec)
+        return pytree.tree_unflatten(_with_constants(outputs, returned), out_spec)
 
     tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
-    return tensors, Signature((), flatten, unflatten, constants)
+    return tensors, Signature((), flatten, unflatten, constants, returned=returned)
 
 
 def _reference(exported: Any, signature: Signature) -> Callable[[list[Any]], list[Any]]:
     def run(tensors: list[Any]) -> list[Any]:
         import torch
-        from torch.utils import _pytree as pytree
 
         args, kwargs = _unflattened(exported, signature, tensors)
         with torch.no_grad():
             outputs = exported.module()(*args, **kwargs)
-        return [array_of(leaf) for leaf in pytree.tree_leaves(outputs)]
+        return [array_of(tensor) for tensor in _returned_tensors(outputs, signature)]
 
     return run
 

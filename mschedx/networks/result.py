@@ -137,7 +137,9 @@ class NetworkResult:
         """Write the network as one shared library that needs TVM alone.
 
         It holds the code, the weights and the program of TVM's virtual machine; load it with
-        ``relax.VirtualMachine(tvm.runtime.load_module(path), tvm.cpu())["main"]``.
+        ``relax.VirtualMachine(tvm.runtime.load_module(path), tvm.cpu())["main"]``. That takes and
+        returns the tensors alone, in their order: what else the network takes or returns is always
+        the same, and known to `signature`.
 
         Parameters
         ----------

@@ -152,3 +152,29 @@ def test_changed_weights_are_said(tmp_path):
     with pytest.warns(UserWarning, match=r"1 weights have changed.*first\.weight"):
         network = result.compile()
     np.testing.assert_allclose(network(*inputs), before, rtol=1e-5, atol=1e-6)
+
+
+class Attending(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = torch.nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x):
+        return self.inner(x, x, x, need_weights=False)
+
+
+def test_an_output_that_is_none_comes_back(tmp_path):
+    torch.manual_seed(0)
+    model, x = Attending().eval(), torch.randn(1, 3, 8)
+    result = tune_model(model, x, trials_per_task=0, progress=False, target=TARGET)
+    assert result.verified
+    with torch.no_grad():
+        expected, _ = model(x)
+    for given in (x, x.numpy()):
+        output, weights = result.compile()(given)
+        assert weights is None
+        np.testing.assert_allclose(output, expected, rtol=1e-4, atol=1e-5)
+    path = result.export(tmp_path / "net.so")
+    machine = tvm.relax.VirtualMachine(tvm.runtime.load_module(str(path)), tvm.cpu())
+    (output,) = machine["main"](tvm.runtime.tensor(x.numpy()))
+    np.testing.assert_allclose(output.numpy(), expected, rtol=1e-4, atol=1e-5)

@@ -190,3 +190,47 @@ def test_a_network_may_return_a_weight():
     twice, weight = found.reference([torch.ones(2)])
     np.testing.assert_array_equal(twice, [2, 2])
     np.testing.assert_array_equal(weight.astype(np.float32), [3, 3])
+
+
+class Constants(torch.nn.Module):
+    """Outputs that are no tensors, between those that are."""
+
+    def forward(self, x, k=2):
+        return {"n": 7, "y": x * k, "more": (None, 2.5, x + 1), "rows": x.shape[0]}
+
+
+def test_outputs_that_are_constants_are_kept_apart():
+    x = torch.rand(3, 2)
+    found = import_network(Constants().eval(), (x, 3))
+    assert found.signature.returned == {0: 7, 2: None, 3: 2.5, 5: 3}
+    thrice, more = relax_outputs(found.mod, [x.numpy()])
+    np.testing.assert_allclose(thrice, x * 3, rtol=1e-6)
+    np.testing.assert_allclose(more, x + 1, rtol=1e-6)
+    for one, other in zip(found.reference([x]), (thrice, more), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+    whole = found.signature.unflatten(["y", "last"])
+    assert whole == {"n": 7, "y": "y", "more": (None, 2.5, "last"), "rows": 3}
+
+
+def test_outputs_that_are_neither_constants_nor_tensors_are_named():
+    rows = torch.export.Dim("rows", min=2, max=64)
+    shapes = {"x": {0: rows}, "k": None}
+    program = torch.export.export(Constants().eval(), (torch.rand(3, 2), 2), dynamic_shapes=shapes)
+    with pytest.raises(NetworkError, match=r"got output\['rows'\], a number that depends"):
+        import_network(program, (torch.rand(3, 2), 2), fix_shapes=True)
+
+    class Nothing(torch.nn.Module):
+        def forward(self, x):
+            return None, 3
+
+    with pytest.raises(NetworkError, match=r"returns a tensor, got output\[0\] = None, output\[1"):
+        import_network(Nothing().eval(), torch.rand(2))
+
+
+def test_outputs_of_a_relax_module_must_be_tensors():
+    builder = relax.BlockBuilder()
+    x = relax.Var("x", relax.TensorType([2, 3], "float32"))
+    with builder.function("main", [x]):
+        builder.emit_func_output(relax.Tuple([x, relax.ShapeExpr([2, 3])]))
+    with pytest.raises(NetworkError, match=r"got output\[1\]: "):
+        import_network(builder.get())

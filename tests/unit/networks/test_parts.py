@@ -180,3 +180,16 @@ def test_half_precision_is_compared_and_called_with_arrays():
     np.testing.assert_allclose(
         output.astype(np.float32), expected, rtol=0, atol=2**-7 * abs(expected).max()
     )
+
+
+def test_outputs_that_are_no_tensors_come_back():
+    class Some(torch.nn.Module):
+        def forward(self, x):
+            return None, torch.special.i0(x + 1), 3
+
+    x = torch.randn(3, 16)
+    found = tune_parts(Some().eval(), (x,), **untuned())
+    assert found.verified
+    nothing, output, three = found.compile()(x)
+    assert (nothing, three) == (None, 3)
+    torch.testing.assert_close(output, torch.special.i0(x + 1))
