@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tvm import relax
 from tvm.runtime import device_from_target
@@ -19,6 +19,7 @@ from mschedx.report.result_text import result_text
 
 from .choices import Choice, Origin
 from .compiled import CompiledNetwork
+from .linking import library_path, link
 from .signature import Signature
 
 if TYPE_CHECKING:
@@ -26,6 +27,13 @@ if TYPE_CHECKING:
     from tvm.target import Target
 
     from .profile import Profile
+
+
+def said_of_output(result: Any) -> str:
+    """What is known of a result's output, in words: ``"checked"``."""
+    if result.wrong:
+        return f"WRONG ({result.wrong})"
+    return "checked" if result.verified else "not checked"
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -101,7 +109,7 @@ class NetworkResult:
             ),
             "work_dir": str(self.work_dir),
         }
-        said = "checked" if self.verified else "not checked"
+        said = said_of_output(self)
         found = f"{self.name}, {format_seconds(self.latency_s)} in all tasks, output {said}"
         return result_text("NetworkResult", found, facts, self.notes)
 
@@ -151,15 +159,13 @@ class NetworkResult:
         ValueError
             For a path with another ending.
         OSError
-            If it cannot be written.
+            If it cannot be written; what lay there is as it was.
+        MachineTrouble
+            Without a compiler to link with, or where it finds no room.
         """
-        place = Path(path)
-        if place.suffix not in (".so", ".dll", ".dylib"):
-            raise ValueError(
-                f"expected the path of a shared library (.so, .dll, .dylib), got {str(path)!r}"
-            )
+        place = library_path(path)
         place.parent.mkdir(parents=True, exist_ok=True)
-        self.executable.export_library(str(place))
+        link(self.executable, place)
         return place
 
     def profile(self, *args: object, runs: int = 10) -> Profile:

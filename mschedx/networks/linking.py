@@ -1,0 +1,87 @@
+"""Write compiled networks as shared libraries: whole, or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from mschedx.measure.failures import MachineTrouble, machine_trouble
+
+_SUFFIXES = (".so", ".dll", ".dylib")
+
+
+def library_path(path: str | Path) -> Path:
+    """Look whether a library may be written to a path.
+
+    Raises
+    ------
+    ValueError
+        For another ending than a library's.
+    """
+    place = Path(path)
+    if place.suffix not in _SUFFIXES:
+        raise ValueError(
+            f"expected the path of a shared library (.so, .dll, .dylib), got {str(path)!r}"
+        )
+    return place
+
+
+def require_writable(folder: Path) -> None:
+    """Look whether files may be made in a folder, which need not be there.
+
+    Raises
+    ------
+    OSError
+    """
+    folder = folder.absolute()
+    there = next(one for one in (folder, *folder.parents) if one.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "Not a directory", str(there))
+    try:
+        tempfile.TemporaryDirectory(prefix=".mschedx-", dir=there).cleanup()
+    except FileNotFoundError as error:  # as /proc says it
+        raise PermissionError(errno.EACCES, "No files can be made there", str(there)) from error
+
+
+def link(executable: Any, place: Path) -> None:
+    """Link a compiled network beside its place, and put it there when it is whole.
+
+    Parameters
+    ----------
+    executable : relax.VMExecutable
+    place : Path
+        In a folder that is there.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; what lay there is as it was.
+    MachineTrouble
+        Without a compiler to link with, or where it finds no room.
+    """
+    _require_linker()
+    with tempfile.TemporaryDirectory(prefix=".mschedx-", dir=place.parent) as beside:
+        whole = Path(beside) / place.name
+        try:
+            executable.export_library(str(whole))
+        except RuntimeError as error:  # what the linker said
+            trouble = machine_trouble(error)
+            if trouble is not None:
+                raise MachineTrouble(trouble) from error
+            said = str(error).strip()
+            raise OSError(f"{place} cannot be linked: {said[:600]}") from error
+        os.replace(whole, place)
+
+
+def _require_linker() -> None:
+    from tvm.support.cc import get_cc
+
+    if sys.platform != "win32" and get_cc() is None:
+        raise MachineTrouble(
+            "expected a C++ compiler to link a library with, found none: install g++ or clang++, "
+            "or name one in the environment variable CXX"
+        )
