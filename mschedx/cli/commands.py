@@ -9,7 +9,7 @@ from typing import Any
 
 from mschedx.streams import complain
 
-from .status import INTERRUPTED, NOTHING_FOUND
+from .status import INTERRUPTED, NOTHING_FOUND, WRONG
 
 
 def _workload(args: argparse.Namespace) -> Any:
@@ -97,8 +97,10 @@ def tune_model(args: argparse.Namespace) -> int:
     """Tune a network from a file or a factory."""
     from mschedx.networks.command import tune_from_command
 
-    result = tune_from_command(args)
-    return INTERRUPTED if result.interrupted else 0
+    result = tune_from_command(args, complain)
+    if result.interrupted:
+        return INTERRUPTED
+    return WRONG if result.wrong else 0
 
 
 def _parts(strategy: str | None, cost_model: str | None) -> dict[str, Any]:

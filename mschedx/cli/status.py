@@ -11,5 +11,8 @@ BAD_REQUEST = 2
 MACHINE = 3
 """A full disk, a dead helper process, a missing linker, an output that cannot be written."""
 
+WRONG = 4
+"""A network's output is not the framework's."""
+
 INTERRUPTED = 130
 """Ctrl-C."""

@@ -33,7 +33,7 @@ from .dimensions import Dimension, Shapes, dimensions_of, named_dimensions, pars
 from .exported import is_module
 from .importing import Network, read_network
 from .machines import flat, machine_of
-from .result import NetworkResult
+from .result import NetworkResult, said_of_output
 from .tuning import tune_model
 
 MAX_BUCKETS = 64
@@ -75,10 +75,16 @@ class BucketsResult:
         """Whether Ctrl-C ended it: sizes may be missing then."""
         return any(result.interrupted for result in self.results.values())
 
+    @property
+    def wrong(self) -> str:
+        """For which sizes the output is wrong, and how; empty where it is for none."""
+        said = {self.buckets.name(sizes): one.wrong for sizes, one in self.results.items()}
+        return "; ".join(f"{name}: {why}" for name, why in said.items() if why)
+
     def __repr__(self) -> str:
         facts = {
             self.buckets.name(sizes): f"{format_seconds(result.latency_s)}, output "
-            + ("checked" if result.verified else "not checked")
+            + said_of_output(result)
             for sizes, result in self.results.items()
         }
         padded = [name for name, pads in self.pads.items() if pads]
@@ -96,7 +102,7 @@ class BucketsResult:
 
         Raises
         ------
-        OSError
+        OSError, MachineTrouble
             If one cannot be written.
         """
         return {

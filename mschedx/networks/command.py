@@ -6,42 +6,75 @@ import argparse
 import importlib
 import runpy
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from .buckets import BucketsResult, tune_buckets
 from .errors import NetworkError
+from .linking import library_path, require_writable
 from .parts import PartsResult, tune_parts
-from .result import NetworkResult
+from .result import NetworkResult, said_of_output
 from .tuning import tune_model
+
+Complain = Callable[[str], None]
 
 
 def tune_from_command(
-    args: argparse.Namespace,
+    args: argparse.Namespace, complain: Complain
 ) -> NetworkResult | BucketsResult | PartsResult:
     """Tune what the command line names, and print what was found.
+
+    What is wrong or was interrupted is not exported.
+
+    Parameters
+    ----------
+    args : Namespace
+    complain : callable
+        Takes a line for the error stream: what is left out, notes where there is no progress.
 
     Raises
     ------
     ValueError
-        For options that do not go together.
+        For options that do not go together, and for a path that is no library's.
+    OSError
+        For a path that cannot be written, before anything is tuned.
     """
     if args.bucket:
-        return _tune_buckets(args)
+        return _tune_buckets(args, complain)
     if args.unsupported == "torch":
-        return _tune_parts(args)
+        return _tune_parts(args, complain)
+    if args.export is not None:
+        require_writable(library_path(args.export).parent)
     model, inputs = network_of(args.model, args.input)
     result = tune_model(model, inputs, args.target, fix_shapes=args.fix_shapes, **_options(args))
     print(describe(result))
-    if args.profile:
+    _notes(args, result.notes, complain)
+    left_out = partial(_is_left_out, complain=complain, interrupted=result.interrupted)
+    if args.profile and not left_out("the profile"):
         print(result.profile().table())
-    if args.export is not None:
+    if args.export is not None and not left_out(f"{args.export}", wrong=result.wrong):
         print(result.export(args.export))
     return result
 
 
-def _tune_buckets(args: argparse.Namespace) -> BucketsResult:
+def _notes(args: argparse.Namespace, notes: Sequence[str], complain: Complain) -> None:
+    """Say the notes of a run, which its progress has said already where there is one."""
+    for note in notes if args.quiet else ():
+        complain(f"note: {note}")
+
+
+def _is_left_out(what: str, complain: Complain, *, interrupted: bool, wrong: str = "") -> bool:
+    """Whether a result is not to be used further; says why."""
+    if interrupted:
+        complain(f"{what} is left out, since tuning was interrupted; call it again to go on")
+    elif wrong:
+        complain(f"{what} is left out, since the output is wrong: {wrong}")
+    return interrupted or bool(wrong)
+
+
+def _tune_buckets(args: argparse.Namespace, complain: Complain) -> BucketsResult:
     """Tune for several sizes."""
     if args.fix_shapes or args.profile:
         raise ValueError("--bucket goes with neither --fix-shapes nor --profile: leave one out")
@@ -56,15 +89,23 @@ def _tune_buckets(args: argparse.Namespace) -> BucketsResult:
             raise ValueError(
                 f"expected --bucket as INPUT[AXIS]=SIZES ('x[0]=1,8,32'), got {text!r}"
             ) from None
+    if args.export is not None:
+        require_writable(args.export)
     model, inputs = network_of(args.model, args.input)
     result = tune_buckets(model, inputs, buckets, args.target, **_options(args))
     print(result)
-    if args.export is not None:
-        print("\n".join(str(path) for path in result.export(args.export).values()))
+    for sizes, one in result.results.items():
+        _notes(args, [f"{result.buckets.name(sizes)}: {note}" for note in one.notes], complain)
+    left_out = partial(_is_left_out, complain=complain, interrupted=result.interrupted)
+    if args.export is not None and not left_out(f"{args.export}"):
+        for sizes, one in result.results.items():
+            path = args.export / f"{result.buckets.name(sizes)}.so"
+            if not left_out(f"{path}", wrong=one.wrong):
+                print(one.export(path))
     return result
 
 
-def _tune_parts(args: argparse.Namespace) -> PartsResult | NetworkResult:
+def _tune_parts(args: argparse.Namespace, complain: Complain) -> PartsResult | NetworkResult:
     """Tune around what is left to torch."""
     if args.export is not None or args.profile:
         raise ValueError(
@@ -73,7 +114,11 @@ def _tune_parts(args: argparse.Namespace) -> PartsResult | NetworkResult:
         )
     model, inputs = network_of(args.model, args.input)
     result = tune_parts(model, inputs, args.target, fix_shapes=args.fix_shapes, **_options(args))
-    print(describe(result) if isinstance(result, NetworkResult) else result)
+    if isinstance(result, NetworkResult):
+        print(describe(result))
+        _notes(args, result.notes, complain)
+    else:
+        print(result)
     return result
 
 
@@ -95,11 +140,9 @@ def describe(result: NetworkResult) -> str:
     for choice in result.tasks:
         kinds[choice.origin.value] = kinds.get(choice.origin.value, 0) + 1
     counted = ", ".join(f"{count} {kind}" for kind, count in kinds.items()) or "none"
-    checked = (
-        f"output checked (off by {result.max_error:.2g}, {result.tolerance:.2g} allowed)"
-        if result.verified
-        else "output not checked"
-    )
+    checked = f"output {said_of_output(result)}"
+    if result.verified:
+        checked += f" (off by {result.max_error:.2g}, {result.tolerance:.2g} allowed)"
     return (
         f"{result.name}: {result.latency_s * 1e3:.4g} ms by its tasks ({counted}), {checked}\n"
         f"{result.measured} trials measured now, {result.wall_s:.0f} s; records in "

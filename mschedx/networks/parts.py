@@ -18,7 +18,7 @@ from .compiled_parts import CompiledParts
 from .deadline import Deadline
 from .errors import DynamicShape, NetworkError, UnsupportedOperators
 from .importing import import_network, sizes_of_examples
-from .result import NetworkResult
+from .result import NetworkResult, said_of_output
 from .signature import Signature
 from .tuning import tune_model
 
@@ -39,6 +39,8 @@ class PartsResult:
         What is left to torch because TVM cannot import it.
     verified : bool
         Whether the outputs for the example inputs were compared with torch's and found right.
+    wrong : str
+        How they differ; empty where they are right, or were not compared.
     max_error, tolerance : float
         Largest difference of an output, and the largest allowed; NaN where nothing was compared.
     notes : tuple of str
@@ -50,6 +52,7 @@ class PartsResult:
     operators: tuple[str, ...]
     notes: tuple[str, ...] = ()
     verified: bool = False
+    wrong: str = ""
     max_error: float = math.nan
     tolerance: float = math.nan
     parts: Parts = field(repr=False)
@@ -77,8 +80,7 @@ class PartsResult:
         }
         facts["by torch"] = ", ".join(self.operators)
         facts["trials"] = f"{self.measured} measured"
-        said = "checked" if self.verified else "not checked"
-        found = f"{self.name}, {len(self.results)} parts tuned, output {said}"
+        found = f"{self.name}, {len(self.results)} parts tuned, output {said_of_output(self)}"
         return result_text("PartsResult", found, facts, self.notes)
 
     def compile(self, cores: int | None = None) -> CompiledParts:
@@ -206,6 +208,7 @@ def _around(
     return replace(
         found,
         verified=check.done and not check.wrong,
+        wrong=check.reason if check.wrong else "",
         max_error=check.max_error,
         tolerance=check.tolerance,
     )

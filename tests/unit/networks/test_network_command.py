@@ -1,9 +1,13 @@
+from dataclasses import replace
+
 import pytest
 import torch
+from stand_ins import Runner
 from tiny_networks import quick, two
 
 from mschedx import cli
-from mschedx.networks import command
+from mschedx.networks import command, tuning
+from mschedx.networks.checking import Check
 
 
 @pytest.fixture
@@ -134,3 +138,117 @@ def test_operators_that_tvm_does_not_know_stop_it_or_are_left_to_torch(factory, 
     assert "i0.default" in capsys.readouterr().err
     assert cli.main([*args, "--unsupported", "torch"]) == 0
     assert "PartsResult: Bessel, 1 parts tuned, output checked" in capsys.readouterr().out
+
+
+WRONG = "output 0: 3 of 4 values differ"
+
+
+@pytest.fixture
+def wrong_output(monkeypatch):
+    """Each check finds the output wrong, that after the records were verified, too."""
+
+    def check(*_):
+        return Check(True, True, 1.0, 0.1, WRONG)
+
+    monkeypatch.setattr(tuning, "check_output", check)
+
+
+@pytest.mark.parametrize("quiet_", [True, False])
+def test_a_wrong_output_is_said_and_not_exported(
+    quiet_, wrong_output, factory, tmp_path, monkeypatch, capsys
+):
+    real = command.tune_model
+
+    def tune(model, inputs, target, **options):
+        return real(model, inputs, **{**quick(), **options})
+
+    monkeypatch.setattr(command, "tune_model", tune)
+    library = tmp_path / "net.so"
+    library.write_text("good")
+    args = ["tune-model", f"{factory}:both", "--trials-per-task", "1", "--export", str(library)]
+    assert cli.main([*args, *(["--quiet"] if quiet_ else [])]) == 4
+    out, err = capsys.readouterr()
+    assert f"output WRONG ({WRONG})" in out
+    assert err.count(f"the network's output is not the framework's: {WRONG}") == 1
+    assert f"{library} is left out, since the output is wrong" in err
+    assert library.read_text() == "good"
+
+
+def test_a_wrong_size_is_said_and_the_others_exported(factory, tmp_path, monkeypatch, capsys):
+    real, libraries = tuning.check_output, tmp_path / "libraries"
+
+    def check(reference, *rest):
+        return replace(
+            real(reference, *rest),
+            wrong=reference.arrays[0].shape[0] == 4,
+            reason=WRONG,
+        )
+
+    monkeypatch.setattr(tuning, "check_output", check)
+    args = ["tune-model", f"{factory}:both", "--trials-per-task", "0", "--quiet"]
+    assert cli.main([*args, "--bucket", "input[0]=2,4", "--export", str(libraries)]) == 4
+    assert [path.name for path in libraries.iterdir()] == ["input0=2.so"]
+    out, err = capsys.readouterr()
+    assert f"WRONG ({WRONG})" in out
+    assert "input0=4.so is left out" in err
+    assert f"note: input0=4: the network's output is not the framework's: {WRONG}" in err
+
+
+def test_parts_with_a_wrong_output_end_with_a_status(factory, monkeypatch, capsys):
+    monkeypatch.setattr("mschedx.networks.parts.relative_tolerance", lambda tasks: -1.0)
+    args = ["tune-model", f"{factory}:unknown", "--trials-per-task", "0", "--quiet"]
+    assert cli.main([*args, "--unsupported", "torch"]) == 4
+    assert "output WRONG (output 0: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("more", [[], ["--profile"]])
+def test_what_was_interrupted_is_not_exported(more, factory, tmp_path, monkeypatch, capsys):
+    real, library = command.tune_model, tmp_path / "net.so"
+    library.write_text("good")
+
+    def tune(model, inputs, target, **options):
+        return real(model, inputs, **{**options, **quick(Runner(interrupt_after=0))})
+
+    monkeypatch.setattr(command, "tune_model", tune)
+    args = ["tune-model", f"{factory}:both", "--trials-per-task", "1", "--quiet"]
+    assert cli.main([*args, "--export", str(library), *more]) == 130
+    assert library.read_text() == "good"
+    said = capsys.readouterr().err
+    assert f"{library} is left out, since tuning was interrupted" in said
+    assert ("the profile is left out" in said) == bool(more)
+
+
+def test_sizes_that_were_interrupted_are_not_exported(factory, tmp_path, monkeypatch, capsys):
+    real, libraries = command.tune_buckets, tmp_path / "libraries"
+
+    def tune(model, inputs, buckets, target, **options):
+        return real(model, inputs, buckets, **{**options, **quick(Runner(interrupt_after=0))})
+
+    monkeypatch.setattr(command, "tune_buckets", tune)
+    args = ["tune-model", f"{factory}:both", "--trials-per-task", "1", "--quiet"]
+    assert cli.main([*args, "--bucket", "input[0]=2,4", "--export", str(libraries)]) == 130
+    assert not libraries.exists()
+    assert f"{libraries} is left out, since tuning was interrupted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("path", "more", "status", "said"),
+    [
+        ("net.txt", [], 2, "expected the path of a shared library"),
+        ("file/net.so", [], 3, "Not a directory"),
+        ("/proc/net.so", [], 3, "/proc"),
+        ("file", ["--bucket", "input[0]=2"], 3, "Not a directory"),
+    ],
+)
+def test_paths_are_looked_at_before_anything_is_tuned(
+    path, more, status, said, factory, tmp_path, monkeypatch, capsys
+):
+    def tuned(*_, **__):
+        raise AssertionError("tuning takes hours")
+
+    monkeypatch.setattr(command, "tune_model", tuned)
+    monkeypatch.setattr(command, "tune_buckets", tuned)
+    (tmp_path / "file").write_text("")
+    args = ["tune-model", f"{factory}:both", "--export", str(tmp_path / path), *more]
+    assert cli.main(args) == status
+    assert said in capsys.readouterr().err
