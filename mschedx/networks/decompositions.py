@@ -63,6 +63,7 @@ def _of_single_operators() -> dict[Any, Callable[..., Any]]:
         aten.im2col.default: _im2col,
         aten.min.dim: _min_dim,
         aten.select.int: _select,
+        aten.upsample_bilinear2d.vec: _upsample_bilinear2d,
         aten.upsample_nearest2d.vec: _upsample_nearest2d,
         aten.var_mean.correction: _var_mean,
     }
@@ -176,20 +177,56 @@ def _select(x: torch.Tensor, dim: int, index: Any) -> Any:
     return torch.ops.aten.select.int(x, dim, index + x.shape[dim])
 
 
+def _sizes_upsampled(x: torch.Tensor, size: Any, factors: Any) -> list[int]:
+    """Rows and columns of a resized image; of factors torch takes the whole part."""
+    return list(size or (int(extent * by) for extent, by in zip(x.shape[-2:], factors)))
+
+
 def _upsample_nearest2d(x: torch.Tensor, size: Any, factors: Any) -> Any:
-    """The importer rounds to other pixels where an image grows by no whole factor."""
+    """The importer rounds to other pixels where an image grows by no whole factor.
+
+    Torch divides places by the factor that was asked for, whatever comes out as the size; but where
+    an axis is as long as before, or twice as long, by one and two.
+    """
     import torch
 
-    rows, columns = x.shape[-2:]
-    wanted = size or [int(extent * by) for extent, by in zip((rows, columns), factors)]
-    if wanted[0] % rows == 0 and wanted[1] % columns == 0:
+    before, wanted = x.shape[-2:], _sizes_upsampled(x, size, factors)
+    ratios = [after / extent for after, extent in zip(wanted, before)]
+    asked = factors or ratios
+    asked = [ratio if ratio in (1, 2) else by for ratio, by in zip(ratios, asked)]
+    if asked == ratios and all(ratio == int(ratio) for ratio in ratios):
         return NotImplemented
-    steps = [1 / by for by in factors] if factors else [rows / wanted[0], columns / wanted[1]]
+    steps = [
+        1 / by if factors else extent / after for by, extent, after in zip(asked, before, wanted)
+    ]
     i, j = (
         torch.floor(torch.arange(extent, dtype=torch.float32) * step).to(torch.int64)
         for extent, step in zip(wanted, steps)
     )
-    return x.index_select(2, i.clamp(max=rows - 1)).index_select(3, j.clamp(max=columns - 1))
+    return x.index_select(2, i.clamp(max=before[0] - 1)).index_select(3, j.clamp(max=before[1] - 1))
+
+
+def _upsample_bilinear2d(x: torch.Tensor, size: Any, corners: bool, factors: Any) -> Any:
+    """The importer divides by the ratio of the sizes, torch by the factor that was asked for.
+
+    Axes that are as long as before torch leaves alone. With corners aligned the importer divides by
+    one less than the size, which may be zero.
+    """
+    import torch
+    from torch._decomp import decomposition_table
+
+    before, wanted = x.shape[-2:], _sizes_upsampled(x, size, factors)
+    if factors:
+        asked = zip(before, wanted, factors)
+        factors = [1.0 if after == extent else by for extent, after, by in asked]
+    if corners:
+        as_torch = 1 not in wanted
+    else:
+        as_torch = not factors or wanted == [n * by for n, by in zip(before, factors)]
+    if as_torch:
+        return NotImplemented
+    operator = torch.ops.aten.upsample_bilinear2d.vec
+    return decomposition_table[operator](x, size, corners, factors)
 
 
 def _exp2(x: torch.Tensor) -> torch.Tensor:

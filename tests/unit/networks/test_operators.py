@@ -267,3 +267,26 @@ def test_effects_are_refused():
 
     with pytest.raises(UnsupportedOperators, match=r"_print.*leave these out"):
         read_network(module(printed), IMAGE)
+
+
+@pytest.mark.parametrize("shape", [(10, 10), (5, 7), (8, 3)], ids=str)
+@pytest.mark.parametrize("factor", [2.05, 3.05, 1.05, 1.5, 2.0, 0.5, (2.05, 1.5)], ids=str)
+def test_images_are_resized_by_the_factor_that_is_asked_for(factor, shape):
+    """Not by the ratio of the sizes, of which the result's is a whole number."""
+    image = torch.randn(1, 2, *shape, generator=torch.Generator().manual_seed(0))
+
+    def resized(x):
+        def to(mode, **how):
+            return torch.nn.functional.interpolate(x, scale_factor=factor, mode=mode, **how)
+
+        return (
+            to("nearest"),
+            to("nearest", recompute_scale_factor=True),
+            to("bilinear"),
+            to("bilinear", recompute_scale_factor=True),
+            to("bilinear", align_corners=True),
+        )
+
+    found, expected = imported(resized, image)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other.numpy(), rtol=1e-5, atol=1e-5)
