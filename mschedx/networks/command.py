@@ -186,6 +186,9 @@ def _factory(place: str, attribute: str) -> Any:
     if place.endswith(".py"):
         if not Path(place).exists():
             raise FileNotFoundError(f"expected a Python file, got {place!r}: not there")
+        folder = str(Path(place).resolve().parent)
+        if folder not in sys.path:  # as `python FILE.py` finds what lies beside it, later too
+            sys.path.insert(0, folder)
         found = runpy.run_path(place).get(attribute)
     else:
         sys.path.insert(0, "")  # as `python -m` finds modules of the folder it is started in

@@ -1,3 +1,4 @@
+import sys
 from dataclasses import replace
 
 import pytest
@@ -252,3 +253,14 @@ def test_paths_are_looked_at_before_anything_is_tuned(
     args = ["tune-model", f"{factory}:both", "--export", str(tmp_path / path), *more]
     assert cli.main(args) == status
     assert said in capsys.readouterr().err
+
+
+def test_a_file_may_import_what_lies_beside_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.path", list(sys.path))
+    (tmp_path / "beside_it.py").write_text("width = 8\n")
+    (tmp_path / "net.py").write_text(
+        "import torch, beside_it\n"
+        "def make():\n    return torch.nn.Linear(beside_it.width, 4), (torch.rand(3, 8),)\n"
+    )
+    model, _ = command.network_of(f"{tmp_path / 'net.py'}:make", None)
+    assert model.in_features == 8
