@@ -48,6 +48,9 @@ class NetworkResult:
     verified : bool
         Whether the network's output was compared with that of the framework (of the unscheduled
         network, where it came from none) and found right.
+    wrong : str
+        How the output differs from what it was compared with; empty where it is right, or was not
+        compared.
     max_error, tolerance : float
         Largest difference of an output, and the largest allowed; NaN where nothing was compared.
     notes : tuple of str
@@ -65,6 +68,7 @@ class NetworkResult:
     interrupted: bool = False
     timed_out: bool = False
     verified: bool = False
+    wrong: str = ""
     max_error: float = math.nan
     tolerance: float = math.nan
     notes: tuple[str, ...] = ()

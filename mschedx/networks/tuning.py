@@ -329,6 +329,7 @@ def _result(
         interrupted=outcome.interrupted,
         timed_out=outcome.timed_out,
         verified=check.done and not check.wrong,
+        wrong=check.reason if check.wrong else "",
         max_error=check.max_error,
         tolerance=check.tolerance,
         notes=(*work_dir.notes, *notes),
