@@ -12,6 +12,7 @@ import tvm
 from .decompositions import decompositions
 from .errors import NetworkError, UnsupportedOperators
 from .operators import CONVERTERS
+from .weights import import_owned
 
 _WHOLE = (
     *("cholesky", "col2im", "inverse", "linalg_cholesky", "linalg_inv", "linalg_ldl_factor"),
@@ -36,14 +37,12 @@ def decomposed(exported: Any) -> Any:
 
 
 def to_relax(exported: Any) -> tvm.IRModule:
-    """Translate to a Relax module with weights as constants, attention left in one piece.
+    """Translate to a Relax module, attention left in one piece; constants are copies of weights.
 
     Raises
     ------
     UnsupportedOperators
     """
-    from tvm.relax.frontend.torch import from_exported_program
-
     weights = (*exported.state_dict.values(), *exported.constants.values())
     with without_gradients(weights), quiet_export():
         exported = decomposed(exported)
@@ -53,9 +52,7 @@ def to_relax(exported: Any) -> tvm.IRModule:
         if misread:
             raise UnsupportedOperators(misread)
         try:
-            return from_exported_program(
-                exported, run_ep_decomposition=False, custom_convert_map=dict(CONVERTERS)
-            )
+            return import_owned(exported, dict(CONVERTERS))
         except Exception as error:  # the importer's, of any kind
             operators, why = _unsupported(error)
             raise UnsupportedOperators(operators or failing_alone(exported), why) from error
