@@ -30,12 +30,12 @@ def import_owned(exported: Any, converters: dict[str, Callable[..., Any]]) -> tv
     class Importer(ExportedProgramImporter):
         def __init__(self) -> None:
             super().__init__()
-            self._copies: dict[Any, tuple[Any, tvm.runtime.Tensor]] = {}
+            self._copies: dict[int, tuple[Any, Any]] = {}
 
         # A static method of the importer's, which it calls by way of itself.
         def _convert_pytorch_tensor_to_tvm(  # pyright: ignore[reportIncompatibleMethodOverride]
             self, tensor: torch.Tensor
-        ) -> tvm.runtime.Tensor:
+        ) -> Any:
             if id(tensor) not in self._copies:  # with its original: no other takes the id
                 self._copies[id(tensor)] = tensor, _copy_of(tensor)
             return self._copies[id(tensor)][1]
@@ -43,7 +43,7 @@ def import_owned(exported: Any, converters: dict[str, Callable[..., Any]]) -> tv
     return Importer().from_exported_program(exported, False, False, False, converters)
 
 
-def _copy_of(tensor: Any) -> tvm.runtime.Tensor:
+def _copy_of(tensor: Any) -> Any:
     """A tensor of torch in memory of its own, as TVM wants it: contiguous, on 64 bytes, here."""
     import torch
 

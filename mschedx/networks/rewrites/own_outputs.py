@@ -137,11 +137,12 @@ class _Origin:
 def _copy(shape: tuple[int, ...], dtype: str, target: Target) -> tirx.PrimFunc:
     """A function that copies a tensor, scheduled."""
     given = te.placeholder(shape, dtype, "given")
-    func = te.create_prim_func([given, te.compute(shape, lambda *at: given(*at), "copy")])
+    copy: Any = te.compute(shape, lambda *at: given(*at), "copy")
+    func = te.create_prim_func([given, copy])
     mod = tvm.IRModule({"main": func})
     if target.kind.name == "llvm":
         return _named(quick(mod))
-    sch = Schedule(mod)
+    sch: Any = Schedule(mod)
     block = sch.get_sblock("copy")
     loops = sch.get_loops(block)
     whole = sch.fuse(*loops) if loops else sch.add_unit_loop(block)
