@@ -217,6 +217,27 @@ def test_weights_of_inference_mode(invented):
     assert len(invented) == 1
 
 
+def test_dropout_of_a_module_in_training_draws_anew_with_every_call(invented):
+    model = torch.nn.Sequential(torch.nn.Linear(8, 256), torch.nn.Dropout(), torch.nn.ReLU())
+    compiled = torch.compile(model.train(), backend=backend, options=OPTIONS)
+    x = torch.rand(3, 8)
+    with torch.no_grad(), pytest.warns(UserWarning, match="native_dropout.* are left to torch"):
+        first, second = compiled(x), compiled(x)
+    assert not torch.equal(first, second)
+    kept, hidden = first != 0, model[0](x).detach()
+    torch.testing.assert_close(first[kept], 2 * hidden[kept], rtol=1e-5, atol=1e-5)
+    assert 0.4 < kept[hidden > 0].float().mean() < 0.6
+    assert len(invented) > 1  # the layer is tuned
+
+
+def test_dropout_of_a_module_that_infers_is_left_out(invented):
+    model = torch.nn.Sequential(torch.nn.Linear(8, 4), torch.nn.Dropout(), torch.nn.ReLU()).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        same(torch.compile(model, backend=backend, options=OPTIONS), model, torch.rand(3, 8))
+    assert len(invented) == 1
+
+
 def test_gradients_are_torchs(invented):
     model, inputs = two()
     compiled = torch.compile(model, backend=backend, options=OPTIONS)
