@@ -23,9 +23,9 @@ import torch
 from mschedx.measure.failures import MachineTrouble
 
 from .errors import UnsupportedOperators, first_line
-from .exported import version_of
 from .torch_parts import Frozen, about_parts, assemble, cut, to_tune
 from .tuning import tune_model
+from .watching import Watch, places_of
 
 _KNOWN = (
     *("cost_model", "exact", "progress", "runner", "seed", "space", "strategy", "target"),
@@ -123,7 +123,7 @@ class _Dispatch:
     def __init__(self, graph: torch.fx.GraphModule, fixed: list[bool], options: Options) -> None:
         self._graph, self._fixed, self._options = graph, fixed, options
         self._artefacts: dict[Any, Callable[..., Any] | None] = {}
-        self._weights: list[torch.Tensor] = []  # alive, so that no other takes an id of theirs
+        self._watches: dict[Any, Watch] = {}  # of the weights that artefacts were made with
         self._lock = threading.Lock()
         self._warned: set[str] = set()
 
@@ -137,14 +137,13 @@ class _Dispatch:
             return self._graph(*args)
         weights = [arg for arg, fixed in zip(args, self._fixed) if fixed]
         inputs = [arg for arg, fixed in zip(args, self._fixed) if not fixed]
-        key = (
-            tuple((id(weight), version_of(weight)) for weight in weights),
-            tuple(_kind(value) for value in inputs),
-        )
+        places = places_of(weights)
+        watch = self._watches.get(places) or Watch(weights)
+        key = places, watch.writes(), tuple(_kind(value) for value in inputs)
         with self._lock:
             if key not in self._artefacts:
                 self._artefacts[key] = self._made(args, inputs)
-                self._weights += weights
+                self._watches[places] = watch
             artefact = self._artefacts[key]
         if artefact is None:
             return self._graph(*args)

@@ -151,6 +151,28 @@ def assemble(
     return torch.fx.GraphModule(root, graph)
 
 
+def own_weights(parts: Parts, left: Collection[str]) -> None:
+    """Copy the weights that torch goes on reading, as TVM's importer copies all others.
+
+    Parameters
+    ----------
+    parts : Parts
+        Whose weights are replaced.
+    left : collection of str
+        Names of the parts that torch runs.
+    """
+    copies: dict[str, torch.Tensor] = {}
+    for node in parts.whole.graph.find_nodes(op="get_attr"):
+        name = str(node.target)
+        if any(user.op == "output" or user.target in left for user in node.users):
+            copies[name] = _attribute(parts.whole, name).detach().clone()
+    for name, copy in copies.items():
+        place, _, last = name.rpartition(".")
+        holder = parts.whole.get_submodule(place)
+        delattr(holder, last)
+        holder.register_buffer(last, copy)
+
+
 def _are_weights(node: torch.fx.Node) -> list[bool]:
     return [isinstance(arg, torch.fx.Node) and arg.op == "get_attr" for arg in node.args]
 

@@ -208,6 +208,31 @@ def test_weights_that_change_make_a_new_artefact(invented):
     assert len(invented) == 2
 
 
+def uncounted(model):
+    model.second.bias.data.add_(1)
+
+
+def moved(model):
+    model.second.bias.data = torch.full((4,), 3.0)
+
+
+def replaced(model):
+    model.load_state_dict({k: v + 1 for k, v in model.state_dict().items()}, assign=True)
+
+
+@pytest.mark.parametrize("change", [uncounted, moved, replaced])
+def test_changes_that_torch_does_not_count_make_a_new_artefact(invented, change):
+    model, inputs = two()
+    compiled = torch.compile(model, backend=backend, options=OPTIONS)
+    same(compiled, model, *inputs)
+    change(model)
+    same(compiled, model, *inputs)
+    same(compiled, model, *inputs)
+    uncounted(model)
+    same(compiled, model, *inputs)
+    assert len(invented) == 3
+
+
 def test_weights_of_inference_mode(invented):
     with torch.inference_mode():
         model, inputs = two()
