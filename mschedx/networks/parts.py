@@ -33,7 +33,7 @@ class PartsResult:
     Attributes
     ----------
     results : dict of str to NetworkResult
-        The parts that are tuned, in the order of their calls.
+        The parts that are tuned, in the order of their calls; torch runs those that are wrong.
     operators : tuple of str
         What is left to torch because TVM cannot import it.
     verified : bool
@@ -94,7 +94,8 @@ class PartsResult:
         from .torch_parts import assemble
 
         warn_of_changes(self.changed(), "tune_parts")
-        compiled = {name: result.compile(cores) for name, result in self.results.items()}
+        right = {name: result for name, result in self.results.items() if not result.wrong}
+        compiled = {name: result.compile(cores) for name, result in right.items()}
         return CompiledParts(assemble(self.parts, compiled), self.signature)
 
 
@@ -190,14 +191,15 @@ def _around(
     parts = cut(program.of_tensors().module(), tensors, unknown.operators)
     own_weights(parts, parts.for_torch)
     results, notes = _tuned(program.name, to_tune(parts, tensors), target, tuning)
-    own_weights(parts, [name for name in parts.for_tvm if name not in results])
+    tuned = [name for name, result in results.items() if not result.wrong]
+    own_weights(parts, [name for name in parts.for_tvm if name not in tuned])
     if not results:
         raise unknown
     found = PartsResult(
         name=program.name,
         results=results,
         operators=unknown.operators,
-        notes=(about_parts(unknown.operators, len(results)), *notes),
+        notes=(about_parts(unknown.operators, len(tuned)), *notes),
         parts=parts,
         signature=replace(program.signature, inputs=_parameters(program)),
         changed=program.changed,
@@ -238,6 +240,8 @@ def _tuned(
         timeout_s = deadline.share(len(modules) - done)
         result = tune_model(imported, None, target, timeout_s=timeout_s, **options)
         results[part] = result
+        if result.wrong:
+            notes.append(f"{part} is left to torch: it does not compute what torch does")
         notes += [f"{part}: {note}" for note in result.notes]
         if result.interrupted:
             notes.append("interrupted: the parts behind it are left to torch")

@@ -22,7 +22,7 @@ import torch
 
 from mschedx.measure.failures import MachineTrouble
 
-from .errors import UnsupportedOperators, first_line
+from .errors import NetworkError, UnsupportedOperators, first_line
 from .torch_parts import Frozen, about_parts, assemble, cut, to_tune
 from .tuning import tune_model
 from .watching import Watch, places_of
@@ -203,6 +203,8 @@ class _Dispatch:
         if result.interrupted:
             # Tasks that were not measured are unscheduled: nothing to go on with.
             raise KeyboardInterrupt(f"what was measured is in {result.work_dir}")
+        if result.wrong:
+            raise NetworkError(f"what was tuned does not compute what torch does: {result.wrong}")
         return result.compile()
 
     def _in_parts(

@@ -10,7 +10,8 @@ import torch
 from tiny_networks import quick, two
 
 from mschedx.measure.failures import MachineTrouble
-from mschedx.networks import torch_backend
+from mschedx.networks import checking, torch_backend
+from mschedx.networks.checking import Check
 from mschedx.networks.torch_backend import backend
 
 OPTIONS = {"trials_per_task": 1}
@@ -140,6 +141,40 @@ def test_a_part_that_cannot_be_tuned_is_torchs_too(monkeypatch):
     with pytest.warns(UserWarning, match=r"a part of \d operators .* not this one") as said:
         same(compiled, model, torch.rand(3, 8))
     assert "a part of 2 operators beginning with permute" in str(said[0].message)
+
+
+@pytest.fixture
+def wrong(monkeypatch):
+    """A check that finds all outputs wrong that have fewer than five columns."""
+    real = torch_backend.tune_model
+
+    def compared(found, expected, relative):
+        is_wrong = found[0].shape[-1] < 5
+        return Check(True, is_wrong, 1.0, 0.1, "output 0: off by 1" if is_wrong else "")
+
+    monkeypatch.setattr(checking, "compare_outputs", compared)
+    monkeypatch.setattr(
+        torch_backend, "tune_model", lambda *args, **more: real(*args, **{**more, "verify": True})
+    )
+
+
+@pytest.mark.usefixtures("wrong")
+def test_an_artefact_whose_output_is_wrong_is_not_used():
+    model, inputs = two()
+    compiled = torch.compile(model, backend=backend, options=OPTIONS)
+    with torch.no_grad(), pytest.warns(UserWarning, match="left to torch: .*output 0: off by 1"):
+        assert torch.equal(compiled(*inputs), model(*inputs))
+
+
+@pytest.mark.usefixtures("wrong")
+def test_a_part_whose_output_is_wrong_is_torchs():
+    model = Filtered().eval()
+    compiled = torch.compile(model, backend=backend, options=OPTIONS)
+    with pytest.warns(UserWarning, match="off by 1") as said:
+        same(compiled, model, torch.rand(3, 8))
+    texts = [str(one.message) for one in said]
+    assert any(text.startswith("a part of") for text in texts)
+    assert any("is tuned, in 1 part" in text for text in texts)
 
 
 @pytest.mark.parametrize("step", ["cut", "to_tune", "assemble"])
