@@ -112,7 +112,8 @@ def _bytes(tensor: torch.Tensor, first: int, count: int, step: int, width: int) 
 def _span(tensor: torch.Tensor) -> tuple[int, int]:
     """First byte in the storage, and how many elements lie between it and the last one."""
     steps = zip(tensor.shape, tensor.stride())
-    return tensor.storage_offset() * tensor.itemsize, 1 + sum((n - 1) * step for n, step in steps)
+    between = sum((n - 1) * step for n, step in steps)
+    return int(tensor.storage_offset()) * tensor.itemsize, int(1 + between)
 
 
 def _middle(tensor: torch.Tensor) -> torch.Tensor:
