@@ -120,7 +120,9 @@ class NetworkResult:
         Parameters
         ----------
         cores : int, optional
-            That kernels use; all of this process when None.
+            That kernels use; all of this process when None. TVM has one pool of threads for each
+            thread that calls: with fewer cores for one network, it has fewer for all that are
+            called there.
         """
         warn_of_changes(self.changed(), "tune_model")
         device = device_from_target(self.target)

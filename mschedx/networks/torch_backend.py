@@ -14,6 +14,7 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ class Options:
     trials_per_task : int
         0 measures nothing.
     work_dir : path, optional
-        One folder for all graphs; a new one for each when None.
+        One folder for all graphs, which are tuned in turn; a new one for each when None.
     max_artefacts : int
         Combinations of shapes and weights to compile, for each graph.
     tuning : dict
@@ -193,13 +194,14 @@ class _Dispatch:
         return self._in_parts(module, tensors, unknown)
 
     def _tuned(self, module: torch.nn.Module, tensors: Sequence[torch.Tensor]) -> Any:
-        result = tune_model(
-            module,
-            tuple(tensors),
-            trials_per_task=self._options.trials_per_task,
-            work_dir=self._options.work_dir,
-            **{"progress": False, **self._options.tuning},
-        )
+        with _turn_of(self._options.work_dir):
+            result = tune_model(
+                module,
+                tuple(tensors),
+                trials_per_task=self._options.trials_per_task,
+                work_dir=self._options.work_dir,
+                **{"progress": False, **self._options.tuning},
+            )
         if result.interrupted:
             # Tasks that were not measured are unscheduled: nothing to go on with.
             raise KeyboardInterrupt(f"what was measured is in {result.work_dir}")
@@ -242,6 +244,17 @@ class _Dispatch:
         if text not in self._warned:
             self._warned.add(text)
             warnings.warn(text, stacklevel=_level_of_caller())
+
+
+_TURNS: dict[Path, threading.Lock] = {}
+"""Of folders: who finds one in use gives up, and graphs are captured in several threads."""
+
+
+def _turn_of(work_dir: Any) -> AbstractContextManager[Any]:
+    """Wait until no other graph of this process is tuned in a folder."""
+    if work_dir is None:
+        return nullcontext()
+    return _TURNS.setdefault(Path(work_dir).resolve(), threading.Lock())
 
 
 def _level_of_caller() -> int:

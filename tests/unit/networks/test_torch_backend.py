@@ -1,5 +1,7 @@
 import inspect
 import re
+import threading
+import time
 import warnings
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -231,6 +233,35 @@ def test_artefacts_are_bounded(invented):
     with pytest.warns(UserWarning, match="max_artefacts allows no more"):
         same(compiled, model, torch.rand(7, 8))
     assert len(invented) == 2
+
+
+def test_graphs_of_two_threads_take_turns_in_a_folder(monkeypatch, tmp_path):
+    """One that finds the folder in use would be torch's for good."""
+    active, most = [], []
+
+    def tune(model, inputs, **options):
+        active.append(options["work_dir"])
+        most.append(len(active))
+        time.sleep(0.2)
+        active.pop()
+        return SimpleNamespace(interrupted=False, wrong="", compile=lambda: model)
+
+    monkeypatch.setattr(torch_backend, "tune_model", tune)
+    x, folders = torch.rand(3, 8), (tmp_path, tmp_path / "." / "deep" / "..")
+    graphs = [
+        backend(
+            torch.fx.symbolic_trace(torch.nn.ReLU()),
+            [x],
+            options={**OPTIONS, "work_dir": str(folder)},
+        )
+        for folder in folders
+    ]
+    threads = [threading.Thread(target=graph, args=(x,)) for graph in graphs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1, 1]
 
 
 def test_weights_that_change_make_a_new_artefact(invented):
