@@ -16,6 +16,7 @@ from mschedx.kernel import Parameter
 from .errors import DynamicShape, NetworkError
 from .rewrites.half_sums import widen_sums
 from .signature import Signature, positional
+from .weights import own_constants
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def read_network(
         symbolic.
     """
     if isinstance(model, tvm.IRModule):
-        return _relax(model, example_inputs)
+        return _relax(own_constants(model), example_inputs)
     if isinstance(model, str | os.PathLike):
         from .onnx import import_onnx
 
