@@ -22,12 +22,15 @@ import importlib
 import importlib.metadata
 import importlib.util
 import linecache
+import math
 import os
 import sys
 import threading
 import types
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
+
+from mschedx.cgroups import quota
 
 TESTED_TVM = "0.27."
 _INTRINSICS = "tvm.s_tir.tensor_intrin"
@@ -320,10 +323,13 @@ def without_torch() -> Iterator[None]:
 
 
 def available_cores() -> int:
-    """Number of cores that this process may use (its affinity, not the machine's count)."""
+    """Number of cores that this process may use: by its affinity, and by a container's quota."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    limit = quota()
+    return cores if limit is None else max(1, min(cores, math.ceil(limit)))
 
 
 def cores_environment(cores: int) -> dict[str, str]:

@@ -8,12 +8,13 @@ CPU are measured by :func:`mschedx.peak.calibrate`.
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from mschedx import compat
 
 if TYPE_CHECKING:
     from tvm.target import Target
@@ -231,6 +232,12 @@ _ARCHS = {
 }
 
 
+def is_known_gpu(target: Target) -> bool:
+    """Whether the rates of a CUDA target are its own, and not an A100's in their place."""
+    arch = str(target.attrs.get("arch", "sm_80"))
+    return str(target.tag) in _TAGS or arch in _ARCHS
+
+
 def _gpu(target: Target) -> Hardware:
     arch = str(target.attrs.get("arch", "sm_80"))
     base = GPUS[_TAGS.get(str(target.tag), _ARCHS.get(arch, "a100"))]
@@ -300,27 +307,32 @@ def _vector_file(features: frozenset[str]) -> tuple[int, int]:
 
 
 def host_cores() -> int:
-    """Cores this process may run on (hardware threads of one core count once where known)."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    """Cores this process may use (hardware threads of one core count once where known)."""
     import psutil
 
-    physical = psutil.cpu_count(logical=False)
-    return max(1, min(usable or 1, physical or usable or 1))
+    usable = compat.available_cores()
+    return max(1, min(usable, psutil.cpu_count(logical=False) or usable))
+
+
+_CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 
 
 @cache
 def host_caches(fallback: _CpuModel) -> _CpuModel:
     """Read the cache sizes of core 0 from Linux; `fallback` for what it does not tell."""
     sizes = {"l1d": fallback.l1d, "l2": fallback.l2, "l3": fallback.l3}
-    for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
-        level = (index / "level").read_text().strip()
-        if (index / "type").read_text().strip() == "Instruction":
+    for index in sorted(_CACHES.glob("index*")):
+        try:
+            level, kind, text = (
+                (index / name).read_text().strip() for name in ("level", "type", "size")
+            )
+            unit = {"K": KIB, "M": MIB, "G": 1 << 30}.get(text[-1:], 1)
+            size = int(text.rstrip("KMG")) * unit
+        except (OSError, ValueError):  # Arm has no file for a size that it does not know
             continue
-        text = (index / "size").read_text().strip()
-        unit = {"K": KIB, "M": MIB, "G": 1 << 30}.get(text[-1:], 1)
         key = {"1": "l1d", "2": "l2", "3": "l3"}.get(level)
-        if key:
-            sizes[key] = int(text.rstrip("KMG")) * unit
+        if key and kind != "Instruction":
+            sizes[key] = size
     return replace(fallback, **sizes)
 
 

@@ -151,7 +151,7 @@ class Kernel:
         except (RuntimeError, BufferError, TypeError) as error:
             reason = (str(error).strip() or repr(error)).splitlines()[0]
             raise ValueError(f"{wrong}a tensor that cannot be shared ({reason})") from error
-        if tensor.device.dlpack_device_type() != self.device.dlpack_device_type():
+        if not self._is_here(tensor.device):
             raise ValueError(
                 f"{wrong}a tensor on {tensor.device}, but it runs on {self.device}: move it there"
             )
@@ -164,6 +164,13 @@ class Kernel:
             tensor.copyto(copy)
             return copy, lambda: copy.copyto(tensor)
         raise ValueError(f"{wrong}one that is not contiguous: copy it first")
+
+    def _is_here(self, device: Any) -> bool:
+        kind = device.dlpack_device_type()
+        if kind != self.device.dlpack_device_type():
+            return False
+        # Of GPUs there may be several; the host is one, whatever number its memory has.
+        return kind == cpu().dlpack_device_type() or device.index == self.device.index
 
     def _from_numpy(self, arg: np.ndarray, parameter: Parameter) -> tuple[Any, CopyBack | None]:
         host = self.device.dlpack_device_type() == cpu().dlpack_device_type()

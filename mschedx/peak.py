@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import time
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,7 +110,9 @@ def calibrate(target: Target | None = None, *, again: bool = False) -> Hardware:
     """
     target = target or host_target()
     hardware = Hardware.from_target(target)
-    key = f"{cpu_model()}, {hardware.name}, {hardware.cores} cores"
+    # Two targets of one machine may use different instructions.
+    features = zlib.crc32(",".join(sorted(hardware.features)).encode())
+    key = f"{cpu_model()}, {hardware.name}, {hardware.cores} cores, {features:08x}"
     known = _remembered()
     rates = known.get(key)
     if rates is None or again:

@@ -10,6 +10,7 @@ from tvm.target import Target
 
 from .building import executable
 from .choices import Choice
+from .rewrites.own_outputs import own_outputs
 from .rewrites.pipeline import packed
 
 
@@ -31,7 +32,7 @@ def assembled(fused: tvm.IRModule, choices: Iterable[Choice]) -> tvm.IRModule:
 def compiled(
     fused: tvm.IRModule, choices: Iterable[Choice], target: Target, *, prepack: bool = False
 ) -> relax.VMExecutable:
-    """Compile a network with the chosen programs.
+    """Compile a network with the chosen programs; its outputs are in memory of their own.
 
     Parameters
     ----------
@@ -44,4 +45,4 @@ def compiled(
     mod = assembled(fused, choices)
     if prepack:
         mod = packed(mod)
-    return executable(mod, target)
+    return executable(own_outputs(mod, target), target)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,11 +12,14 @@ from mschedx.kernel import Parameter, is_torch
 from .arrays import array_of, tensor_of
 from .signature import Signature
 
+if TYPE_CHECKING:
+    import torch
+
 
 class CompiledParts:
     """A network as a function of torch tensors or NumPy arrays, some of its operators torch's.
 
-    Outputs are of the first input's kind. Gradients are not computed.
+    Outputs are of the first input's kind, and new with every call. Gradients are not computed.
 
     Parameters
     ----------
@@ -27,6 +31,9 @@ class CompiledParts:
     def __init__(self, whole: Any, signature: Signature) -> None:
         self.signature = signature
         self._whole = whole
+        has_weights = hasattr(whole, "parameters")
+        weights = (*whole.parameters(), *whole.buffers()) if has_weights else ()
+        self._rooms = {_room(weight) for weight in weights}
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the network.
@@ -46,9 +53,24 @@ class CompiledParts:
 
         given = [_checked(one, kind) for one, kind in zip(tensors, self.signature.inputs)]
         with torch.no_grad():
-            found = list(self._whole(*given))
+            found = _apart(self._whole(*given), {*self._rooms, *map(_room, given)})
         as_arrays = bool(tensors) and isinstance(tensors[0], np.ndarray)
         return [array_of(one) for one in found] if as_arrays else found
+
+
+def _apart(outputs: Iterable[torch.Tensor], taken: set[int]) -> list[torch.Tensor]:
+    """Copy the outputs whose memory is taken: by inputs, by weights, by outputs before them."""
+    found = []
+    for output in outputs:
+        room = _room(output)
+        found.append(output.clone() if room in taken else output)
+        taken |= {room}
+    return found
+
+
+def _room(tensor: torch.Tensor) -> int:
+    """Address of the memory that a tensor, and every view of it, lies in."""
+    return tensor.untyped_storage().data_ptr()
 
 
 def _checked(value: Any, expected: Parameter) -> Any:

@@ -12,6 +12,7 @@ from .errors import NetworkError
 from .importing import Network, as_call
 from .signature import Signature
 from .translation import quiet_export, to_relax, without_gradients
+from .watching import watch
 
 if TYPE_CHECKING:
     import torch
@@ -100,14 +101,27 @@ def export_module(
             "training; call model.eval() first"
         )
     args, kwargs = as_call(example_inputs)
-    weights = dict(model.state_dict(keep_vars=True))
+    weights = _weights_of(model)
     with without_gradients(weights.values()), quiet_export():
         if dynamic:
             exported = _exported_dynamic(model, args, kwargs, dynamic)
         else:
             exported = torch.export.export(model, args, kwargs)
-    found = program_of(exported, example_inputs)
-    return replace(found, changed=_watch(weights), name=type(model).__name__)
+    more = {name: one for name, one in _weights_of(exported).items() if name not in weights}
+    changed = watch(lambda: {**_weights_of(model), **more})
+    return replace(program_of(exported, example_inputs), changed=changed, name=type(model).__name__)
+
+
+def _weights_of(model: Any) -> dict[str, torch.Tensor]:
+    """Parameters, buffers and other tensors of a module or an exported program, as they are now."""
+    import torch
+
+    found = (*model.named_parameters(), *model.named_buffers())
+    constants = getattr(model, "constants", {}) if is_exported(model) else {}
+    return {
+        **{name: one for name, one in constants.items() if isinstance(one, torch.Tensor)},
+        **dict(found),
+    }
 
 
 def _exported_dynamic(
@@ -159,9 +173,9 @@ def program_of(exported: Any, example_inputs: Any = None) -> Program:
         For outputs that are neither tensors nor constants.
     """
     tensors, signature = _signature(exported, example_inputs)
-    weights = {**dict(exported.named_parameters()), **dict(exported.named_buffers())}
     reference = _reference(exported, signature)
-    return Program(exported, tensors, signature, reference, _watch(weights), "exported")
+    changed = watch(lambda: _weights_of(exported))
+    return Program(exported, tensors, signature, reference, changed, "exported")
 
 
 def _of_tensors(exported: Any, tensors: list[Any], signature: Signature) -> Any:
@@ -297,14 +311,3 @@ def _reference(exported: Any, signature: Signature) -> Callable[[list[Any]], lis
         return [array_of(tensor) for tensor in _returned_tensors(outputs, signature)]
 
     return run
-
-
-def version_of(tensor: torch.Tensor) -> int:
-    """How often torch has seen a tensor written to; 0 for those that it does not count for."""
-    return 0 if tensor.is_inference() else tensor._version
-
-
-def _watch(weights: dict[str, Any]) -> Callable[[], list[str]]:
-    """Tell which tensors are written to from now on, by the versions that torch counts."""
-    before = {name: version_of(tensor) for name, tensor in weights.items()}
-    return lambda: [name for name, one in weights.items() if version_of(one) != before[name]]

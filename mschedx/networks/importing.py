@@ -17,6 +17,7 @@ from .arrays import integers_of
 from .errors import DynamicShape, NetworkError
 from .rewrites.half_sums import widen_sums
 from .signature import Signature, positional
+from .weights import own_constants
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def read_network(
         symbolic.
     """
     if isinstance(model, tvm.IRModule):
-        return _relax(model, example_inputs)
+        return _relax(own_constants(model), example_inputs)
     if isinstance(model, str | os.PathLike):
         from .onnx import import_onnx
 

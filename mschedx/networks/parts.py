@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from .compiled_parts import CompiledParts
 from .deadline import Deadline
 from .errors import DynamicShape, NetworkError, UnsupportedOperators
 from .importing import import_network, sizes_of_examples
-from .result import NetworkResult, said_of_output
+from .result import NetworkResult, said_of_output, warn_of_changes
 from .signature import Signature
 from .tuning import tune_model
 
@@ -34,7 +34,7 @@ class PartsResult:
     Attributes
     ----------
     results : dict of str to NetworkResult
-        The parts that are tuned, in the order of their calls.
+        The parts that are tuned, in the order of their calls; torch runs those that are wrong.
     operators : tuple of str
         What is left to torch because TVM cannot import it.
     verified : bool
@@ -57,6 +57,7 @@ class PartsResult:
     tolerance: float = math.nan
     parts: Parts = field(repr=False)
     signature: Signature = field(repr=False)
+    changed: Callable[[], list[str]] = field(repr=False, default=list)
 
     @property
     def latency_s(self) -> float:
@@ -86,6 +87,8 @@ class PartsResult:
     def compile(self, cores: int | None = None) -> CompiledParts:
         """Give the network as a function, called as the network itself is.
 
+        It computes with the weights that it was tuned with, as `NetworkResult.compile` does.
+
         Parameters
         ----------
         cores : int, optional
@@ -93,7 +96,9 @@ class PartsResult:
         """
         from .torch_parts import assemble
 
-        compiled = {name: result.compile(cores) for name, result in self.results.items()}
+        warn_of_changes(self.changed(), "tune_parts")
+        right = {name: result for name, result in self.results.items() if not result.wrong}
+        compiled = {name: result.compile(cores) for name, result in right.items()}
         return CompiledParts(assemble(self.parts, compiled), self.signature)
 
 
@@ -183,20 +188,24 @@ def _around(
     program: Program, unknown: UnsupportedOperators, target: Any, tuning: dict[str, Any]
 ) -> PartsResult:
     """Cut, tune the parts, and compare the whole."""
-    from .torch_parts import about_parts, cut, to_tune
+    from .torch_parts import about_parts, cut, own_weights, to_tune
 
     tensors = program.tensors
     parts = cut(program.of_tensors().module(), tensors, unknown.operators)
+    own_weights(parts, parts.for_torch)
     results, notes = _tuned(program.name, to_tune(parts, tensors), target, tuning)
+    tuned = [name for name, result in results.items() if not result.wrong]
+    own_weights(parts, [name for name in parts.for_tvm if name not in tuned])
     if not results:
         raise unknown
     found = PartsResult(
         name=program.name,
         results=results,
         operators=unknown.operators,
-        notes=(about_parts(unknown.operators, len(results)), *notes),
+        notes=(about_parts(unknown.operators, len(tuned)), *notes),
         parts=parts,
         signature=replace(program.signature, inputs=_parameters(program)),
+        changed=program.changed,
     )
     if found.interrupted or not tuning.get("verify", True):
         return found
@@ -226,13 +235,17 @@ def _tuned(
     notes = []
     for done, (part, (module, given)) in enumerate(modules.items()):
         try:
-            imported = replace(import_network(module, given), name=f"{name}, {part}")
+            # Weights are the whole's, which says whether they have changed.
+            imported = import_network(module, given)
+            imported = replace(imported, name=f"{name}, {part}", changed=list)
         except NetworkError as error:
             notes.append(f"{part} is left to torch: {error}")
             continue
         timeout_s = deadline.share(len(modules) - done)
         result = tune_model(imported, None, target, timeout_s=timeout_s, **options)
         results[part] = result
+        if result.wrong:
+            notes.append(f"{part} is left to torch: it does not compute what torch does")
         notes += [f"{part}: {note}" for note in result.notes]
         if result.interrupted:
             notes.append("interrupted: the parts behind it are left to torch")

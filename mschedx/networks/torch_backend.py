@@ -14,6 +14,7 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,10 @@ import torch
 
 from mschedx.measure.failures import MachineTrouble
 
-from .errors import UnsupportedOperators, first_line
-from .exported import version_of
+from .errors import NetworkError, UnsupportedOperators, first_line
 from .torch_parts import Frozen, about_parts, assemble, cut, to_tune
 from .tuning import tune_model
+from .watching import Watch, places_of
 
 _KNOWN = (
     *("cost_model", "exact", "progress", "runner", "seed", "space", "strategy", "target"),
@@ -42,7 +43,7 @@ class Options:
     trials_per_task : int
         0 measures nothing.
     work_dir : path, optional
-        One folder for all graphs; a new one for each when None.
+        One folder for all graphs, which are tuned in turn; a new one for each when None.
     max_artefacts : int
         Combinations of shapes and weights to compile, for each graph.
     tuning : dict
@@ -123,7 +124,7 @@ class _Dispatch:
     def __init__(self, graph: torch.fx.GraphModule, fixed: list[bool], options: Options) -> None:
         self._graph, self._fixed, self._options = graph, fixed, options
         self._artefacts: dict[Any, Callable[..., Any] | None] = {}
-        self._weights: list[torch.Tensor] = []  # alive, so that no other takes an id of theirs
+        self._watches: dict[Any, Watch] = {}  # of the weights that artefacts were made with
         self._lock = threading.Lock()
         self._warned: set[str] = set()
 
@@ -137,14 +138,13 @@ class _Dispatch:
             return self._graph(*args)
         weights = [arg for arg, fixed in zip(args, self._fixed) if fixed]
         inputs = [arg for arg, fixed in zip(args, self._fixed) if not fixed]
-        key = (
-            tuple((id(weight), version_of(weight)) for weight in weights),
-            tuple(_kind(value) for value in inputs),
-        )
+        places = places_of(weights)
+        watch = self._watches.get(places) or Watch(weights)
+        key = places, watch.writes(), tuple(_kind(value) for value in inputs)
         with self._lock:
             if key not in self._artefacts:
                 self._artefacts[key] = self._made(args, inputs)
-                self._weights += weights
+                self._watches[places] = watch
             artefact = self._artefacts[key]
         if artefact is None:
             return self._graph(*args)
@@ -194,16 +194,19 @@ class _Dispatch:
         return self._in_parts(module, tensors, unknown)
 
     def _tuned(self, module: torch.nn.Module, tensors: Sequence[torch.Tensor]) -> Any:
-        result = tune_model(
-            module,
-            tuple(tensors),
-            trials_per_task=self._options.trials_per_task,
-            work_dir=self._options.work_dir,
-            **{"progress": False, **self._options.tuning},
-        )
+        with _turn_of(self._options.work_dir):
+            result = tune_model(
+                module,
+                tuple(tensors),
+                trials_per_task=self._options.trials_per_task,
+                work_dir=self._options.work_dir,
+                **{"progress": False, **self._options.tuning},
+            )
         if result.interrupted:
             # Tasks that were not measured are unscheduled: nothing to go on with.
             raise KeyboardInterrupt(f"what was measured is in {result.work_dir}")
+        if result.wrong:
+            raise NetworkError(f"what was tuned does not compute what torch does: {result.wrong}")
         return result.compile()
 
     def _in_parts(
@@ -241,6 +244,17 @@ class _Dispatch:
         if text not in self._warned:
             self._warned.add(text)
             warnings.warn(text, stacklevel=_level_of_caller())
+
+
+_TURNS: dict[Path, threading.Lock] = {}
+"""Of folders: who finds one in use gives up, and graphs are captured in several threads."""
+
+
+def _turn_of(work_dir: Any) -> AbstractContextManager[Any]:
+    """Wait until no other graph of this process is tuned in a folder."""
+    if work_dir is None:
+        return nullcontext()
+    return _TURNS.setdefault(Path(work_dir).resolve(), threading.Lock())
 
 
 def _level_of_caller() -> int:

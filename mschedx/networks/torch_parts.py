@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch.fx.passes.split_module import split_module
 
-from .translation import call_text, decomposed, quiet_export
+from .translation import call_text, decomposed, is_random, quiet_export
 
 
 @dataclass(frozen=True)
@@ -151,6 +151,28 @@ def assemble(
     return torch.fx.GraphModule(root, graph)
 
 
+def own_weights(parts: Parts, left: Collection[str]) -> None:
+    """Copy the weights that torch goes on reading, as TVM's importer copies all others.
+
+    Parameters
+    ----------
+    parts : Parts
+        Whose weights are replaced.
+    left : collection of str
+        Names of the parts that torch runs.
+    """
+    copies: dict[str, torch.Tensor] = {}
+    for node in parts.whole.graph.find_nodes(op="get_attr"):
+        name = str(node.target)
+        if any(user.op == "output" or user.target in left for user in node.users):
+            copies[name] = _attribute(parts.whole, name).detach().clone()
+    for name, copy in copies.items():
+        place, _, last = name.rpartition(".")
+        holder = parts.whole.get_submodule(place)
+        delattr(holder, last)
+        holder.register_buffer(last, copy)
+
+
 def _are_weights(node: torch.fx.Node) -> list[bool]:
     return [isinstance(arg, torch.fx.Node) and arg.op == "get_attr" for arg in node.args]
 
@@ -225,7 +247,7 @@ def _levels(graph: torch.fx.Graph, unknown: Collection[str]) -> dict[torch.fx.No
             continue
         sources, foreign = node.all_input_nodes, _is_foreign(node, unknown)
         weights_alone = all(s.op == "get_attr" or s in of_weights for s in sources)
-        if weights_alone and not foreign and not _is_random(node):
+        if weights_alone and not foreign and not is_random(node):
             of_weights.add(node)
         elif _takes_apart(node):  # parts hand tensors to each other, and no tuples of them
             levels[node] = levels.get(sources[0], 0)
@@ -260,7 +282,3 @@ def _is_foreign(node: torch.fx.Node, unknown: Collection[str]) -> bool:
     complex_numbers = any(isinstance(v, torch.Tensor) and v.is_complex() for v in values)
     name = getattr(node.target, "__name__", "")
     return complex_numbers or name in unknown or (bool(name) and call_text(node) in unknown)
-
-
-def _is_random(node: torch.fx.Node) -> bool:
-    return torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())

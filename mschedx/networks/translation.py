@@ -12,6 +12,7 @@ import tvm
 from .decompositions import decompositions
 from .errors import NetworkError, UnsupportedOperators
 from .operators import CONVERTERS
+from .weights import import_owned
 
 _WHOLE = (
     *("cholesky", "col2im", "inverse", "linalg_cholesky", "linalg_inv", "linalg_ldl_factor"),
@@ -36,14 +37,12 @@ def decomposed(exported: Any) -> Any:
 
 
 def to_relax(exported: Any) -> tvm.IRModule:
-    """Translate to a Relax module with weights as constants, attention left in one piece.
+    """Translate to a Relax module, attention left in one piece; constants are copies of weights.
 
     Raises
     ------
     UnsupportedOperators
     """
-    from tvm.relax.frontend.torch import from_exported_program
-
     weights = (*exported.state_dict.values(), *exported.constants.values())
     with without_gradients(weights), quiet_export():
         exported = decomposed(exported)
@@ -53,9 +52,7 @@ def to_relax(exported: Any) -> tvm.IRModule:
         if misread:
             raise UnsupportedOperators(misread)
         try:
-            return from_exported_program(
-                exported, run_ep_decomposition=False, custom_convert_map=dict(CONVERTERS)
-            )
+            return import_owned(exported, dict(CONVERTERS))
         except Exception as error:  # the importer's, of any kind
             operators, why = _unsupported(error)
             raise UnsupportedOperators(operators or failing_alone(exported), why) from error
@@ -67,14 +64,32 @@ def _misread(exported: Any) -> list[str]:
 
 
 def _is_misread(node: Any) -> bool:
+    if is_random(node):  # hands its argument on, or numbers that stay the same
+        return True
     name = getattr(node.target, "__name__", "")
-    if name.endswith("_with_indices.default"):  # places of maxima are zeros
+    if name.endswith(("_with_indices.default", "native_dropout.default")):  # one result of two
         return any(user.args[1] == 1 and user.users for user in node.users)
     if name in ("avg_pool2d.default", "avg_pool3d.default"):  # another divisor
         return len(node.args) > 6 and node.args[6] is not None
     if name in ("pow.Tensor_Tensor", "pow.Scalar"):  # powers of integers do not compile
         return not node.meta["val"].is_floating_point()
     return name == "_upsample_bilinear2d_aa.default"  # smaller images without the smoothing
+
+
+def is_random(node: Any) -> bool:
+    """Whether a call draws random numbers; dropout that drops nothing does not."""
+    import torch
+
+    if torch.Tag.nondeterministic_seeded not in getattr(node.target, "tags", ()):
+        return False
+    names = [argument.name for argument in node.target._schema.arguments]
+    given = {argument.name: argument.default_value for argument in node.target._schema.arguments}
+    given |= {**dict(zip(names, node.args)), **node.kwargs}
+    if "dropout_p" in given:  # attention
+        return given["dropout_p"] != 0
+    if "train" in given:  # dropout, and recurrent networks with it; None is True
+        return given["train"] is not False and given.get("p", given.get("dropout")) != 0
+    return given.get("training") is not False  # rrelu
 
 
 def failing_alone(exported: Any) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -164,6 +164,8 @@ def tune_model(
         imported = import_network(model, example_inputs, fix_shapes=fix_shapes)
         fused = _fused(imported.mod, resolved, prepack=prepack, exact=exact)
         tasks = tasks_of(fused, resolved)
+        # Most weights have been laid out anew: those of the import need not stay beside them.
+        imported = replace(imported, mod=fused)
     job = _Job(
         imported=imported,
         fused=fused,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -153,22 +154,24 @@ def _flops(module: Any) -> float:
 
 def _bytes(argument: list[Any]) -> int:
     _, dtype, shape = argument
-    bits = int("".join(c for c in dtype if c.isdigit()) or 32)
+    found = re.search(r"\d+", dtype)  # the first: float8_e4m3fn
+    bits = int(found[0]) if found else 8
     return math.prod(shape) * bits // 8
 
 
 def _hardware(target: dict[str, Any], calibrate: bool) -> Hardware | None:
     from tvm.target import Target
 
-    from mschedx.hardware import host_target
+    from mschedx.hardware import host_cores, is_known_gpu, system_cpu
     from mschedx.peak import calibrate as measured
 
     kind = target.get("kind")
     if kind not in ("llvm", "cuda"):
         return None
     config = {k: v for k, v in target.items() if k not in ("tag", "keys")}
-    hardware = Hardware.from_target(target.get("tag") or config)
+    resolved = Target(target.get("tag") or config)
+    hardware = Hardware.from_target(resolved)
     if kind == "cuda":
-        return hardware
-    here = str(host_target().attrs.get("mcpu", None)) == target.get("mcpu")
+        return hardware if is_known_gpu(resolved) else None
+    here = system_cpu() == target.get("mcpu") and hardware.cores <= host_cores()
     return measured(Target(config)) if calibrate and here else None

@@ -40,15 +40,30 @@ class Row:
 
 @dataclass(frozen=True)
 class FolderReport:
-    """All tasks of a folder, and the networks that were tuned in it."""
+    """All tasks of a folder that were measured, and the networks that were tuned in it.
+
+    Parameters
+    ----------
+    path : Path
+    rows : tuple of Row
+    networks : dict of str to int
+        How many tasks each has, those without a record too.
+    """
 
     path: Path
     rows: tuple[Row, ...]
-    networks: tuple[str, ...]
+    networks: dict[str, int]
+
+    def of(self, network: str) -> list[Row]:
+        """The tasks of a network that were measured."""
+        return [row for row in self.rows if network in row.calls]
 
     def latency_s(self, network: str) -> float:
         """Sum of calls times best latency; inf where a task of the network has none."""
-        return sum(row.calls[network] * row.best_s for row in self.rows if network in row.calls)
+        rows = self.of(network)
+        if len(rows) < self.networks[network]:
+            return math.inf
+        return sum(row.calls[network] * row.best_s for row in rows)
 
 
 def count_workloads(path: str | Path) -> int:
@@ -71,7 +86,7 @@ def analyse_folder(path: str | Path) -> FolderReport:
         raise ValueError(f"{directory} has no trials yet")
     networks = _networks(directory)
     rows = tuple(_row(directory, contents, number, networks) for number in used)
-    return FolderReport(directory, rows, tuple(networks))
+    return FolderReport(directory, rows, {name: len(calls) for name, calls in networks.items()})
 
 
 def _row(
@@ -100,10 +115,7 @@ def build_folder_page(report: FolderReport) -> str:
     trials = sum(len(row.run.trials) for row in report.rows)
     failed = sum(sum(row.run.failures().values()) for row in report.rows)
     shown = [
-        *(
-            (format_seconds(report.latency_s(name)), f"{name}, by its tasks")
-            for name in report.networks
-        ),
+        *(_tile(report, name) for name in report.networks),
         (str(len(report.rows)), "tasks"),
         (str(trials), "trials"),
         (str(failed), "failed"),
@@ -115,6 +127,13 @@ def build_folder_page(report: FolderReport) -> str:
     return document(f"Tuning {len(report.rows)} tasks", escape(str(report.path)), body)
 
 
+def _tile(report: FolderReport, network: str) -> tuple[str, str]:
+    rows, tasks = report.of(network), report.networks[network]
+    if len(rows) < tasks:
+        return f"{len(rows)} of {tasks}", f"tasks of {network} measured"
+    return format_seconds(report.latency_s(network)), f"{network}, by its tasks"
+
+
 def write_folder_page(report: FolderReport, path: Path) -> Path:
     """Write the page; gives its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -123,7 +142,7 @@ def write_folder_page(report: FolderReport, path: Path) -> Path:
 
 
 def _network(report: FolderReport, name: str) -> str:
-    rows = [(row, row.calls[name]) for row in report.rows if name in row.calls]
+    rows = [(row, row.calls[name]) for row in report.of(name)]
     rows.sort(key=lambda pair: -pair[0].best_s * pair[1])
     text = (
         "What takes most comes first. A workload's own page: mschedx report WORK_DIR --workload N."

@@ -10,7 +10,8 @@ class InvalidSchedule(ValueError):
     ----------
     reason : str
         Short and stable, fit to be counted: ``"repaired"`` when TVM silently changed a decision,
-        ``"primitive"`` when a schedule primitive refused, otherwise the name of the postproc that
+        ``"primitive"`` when a schedule primitive refused, ``"decision"`` for a value that its
+        decision never takes, otherwise the name of the postproc that
         rejected the program, such as ``"VerifyGPUCode"``.
     detail : str
         What exactly happened, for readers.

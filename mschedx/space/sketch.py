@@ -372,7 +372,10 @@ class Sketch:
         )
 
     def config_of(self, trace: Trace) -> IntArray | None:
-        """Read a config [D] back from a trace; None when it is not one of this sketch."""
+        """Read a config [D] back from a trace; None when it is not one of this sketch's design.
+
+        Whether constraints hold for it, those that were fixed too, is for `is_valid` to say.
+        """
         return self.design.config_of(trace)
 
     def describe(self, config: IntArray | None = None) -> str:

@@ -1,6 +1,7 @@
 import pytest
 from tvm.target import Target, codegen
 
+from mschedx import hardware
 from mschedx.hardware import KIB, MIB, Hardware, host_cores, host_target
 
 
@@ -73,3 +74,23 @@ def test_errors_name_what_is_known():
         Hardware.from_device("gtx")
     with pytest.raises(ValueError, match='"llvm" or "cuda"'):
         Hardware.from_target({"kind": "c"})
+
+
+def test_a_cache_without_a_size_is_the_tables(tmp_path, monkeypatch):
+    for index, (level, size) in enumerate((("1", None), ("2", "2048K"), ("3", "?"))):
+        place = tmp_path / f"index{index}"
+        place.mkdir()
+        (place / "level").write_text(level + "\n")
+        (place / "type").write_text("Data\n")
+        if size is not None:
+            (place / "size").write_text(size + "\n")
+    monkeypatch.setattr(hardware, "_CACHES", tmp_path)
+    known = hardware._GENERIC_CPU
+    found = hardware.host_caches.__wrapped__(known)
+    assert (found.l1d, found.l2, found.l3) == (known.l1d, 2 * MIB, known.l3)
+
+
+def test_a_gpu_that_is_in_no_table_is_said_to_be_none_of_them():
+    assert hardware.is_known_gpu(Target("nvidia/nvidia-a100"))
+    assert hardware.is_known_gpu(Target({"kind": "cuda", "arch": "sm_75"}))
+    assert not hardware.is_known_gpu(Target({"kind": "cuda", "arch": "sm_120"}))

@@ -1,5 +1,7 @@
 """A compiled winner checks or copies what it is given, and never reads where it must not."""
 
+from types import SimpleNamespace
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -135,6 +137,22 @@ def test_a_tensor_on_another_device_is_refused(double):
     kernel = type(double)(double.function, "main", double.parameters, tvm.cuda())
     with pytest.raises(ValueError, match=r"a tensor on cpu:0, but it runs on cuda:0: move it"):
         kernel(torch.ones(N, N), torch.ones(N, N))
+
+
+def test_a_tensor_on_another_gpu_is_refused(double, monkeypatch):
+    def shared(_):
+        return SimpleNamespace(
+            device=tvm.cuda(1), is_contiguous=lambda: True, data_ptr=lambda: 1 << 20
+        )
+
+    monkeypatch.setattr(tvm_ffi, "from_dlpack", shared)
+    first, second = (
+        type(double)(double.function, "main", double.parameters, tvm.cuda(index))
+        for index in (0, 1)
+    )
+    with pytest.raises(ValueError, match=r"a tensor on cuda:1, but it runs on cuda:0: move it"):
+        first.prepare(torch.ones(N, N), first.parameters[0])
+    assert second.prepare(torch.ones(N, N), second.parameters[0])[0].device == tvm.cuda(1)
 
 
 @pytest.mark.parametrize(

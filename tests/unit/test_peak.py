@@ -82,3 +82,15 @@ class TestRemembered:
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
         assert peak.calibrate().peak_flops == 3e11
         assert peak.calibrate().dram_bytes_per_s == 1e10
+
+
+def test_targets_with_other_instructions_have_rates_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    flops = iter((4e9, 2e9))
+    monkeypatch.setattr(peak, "measure_peak_flops", lambda target: next(flops))
+    monkeypatch.setattr(peak, "measure_dram_bytes_per_s", lambda target: 1e9)
+    whole = {"kind": "llvm", "mcpu": "skylake-avx512", "num-cores": 2}
+    narrow = {**whole, "mattr": ["-avx512f"]}
+    for _ in range(2):
+        rates = [peak.calibrate(tvm.target.Target(one)).peak_flops for one in (whole, narrow)]
+        assert rates == [4e9, 2e9]

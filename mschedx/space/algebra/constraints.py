@@ -68,6 +68,11 @@ class Constraint:
         return left % right == 0
 
     @property
+    def is_impossible(self) -> bool:
+        """Whether it hangs on no decision, and does not hold."""
+        return not self.columns and not self.holds(np.zeros((1, 0), dtype=np.int64))[0]
+
+    @property
     def slack(self) -> Expression:
         """How much room is left: >= 0 where the constraint holds, < 0 where it does not.
 

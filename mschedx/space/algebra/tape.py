@@ -92,7 +92,10 @@ class Tape:
 
     def values(self, configs: IntArray) -> list[Any]:
         """Evaluate every step exactly on configs [n, D]: int64 [n] each, scalars for constants."""
-        values: list[Any] = [np.ascontiguousarray(configs[:, c]) for c in self.columns]
+        # Products of narrower integers would wrap around.
+        values: list[Any] = [
+            np.ascontiguousarray(configs[:, c], dtype=np.int64) for c in self.columns
+        ]
         for operation, places, value in self.steps:
             values.append(
                 np.int64(value)

@@ -23,6 +23,7 @@ from .derive.limits import (
     gpu_constraints,
     named,
     registers,
+    wishes,
 )
 from .derive.statements import statements
 from .fit.accesses import accesses, footprints, unknown_strides
@@ -104,8 +105,8 @@ def compose(design: Design, evidence: Evidence, rng: np.random.Generator) -> Ana
     return Analysis(
         quantities=quantities,
         constraints=named(constraints, design.names),
-        canonical=named(canonical, design.names),
-        preferences=named(preferences, design.names),
+        canonical=wishes(canonical, design.names),
+        preferences=wishes(preferences, design.names),
         unresolved=unresolved,
         loops=loops,
         accesses=reached,

@@ -23,6 +23,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..errors import EmptySpace
 from .sampler import Sampler
 
 IntArray = NDArray[np.int64]
@@ -118,6 +119,9 @@ class _Projection:
         left = np.flatnonzero(~self._sampler.is_valid(found))
         if not len(left):
             return found
+        impossible = [c for c in self._sampler.constraints if c.is_impossible]
+        if impossible:
+            raise EmptySpace(f"no config satisfies {impossible[0]}")
         tables = sorted(frozenset().union(*self._coupled), key=lambda t: len(self._rows[t]))
         solved, cost = self._choose(left, found[left], tables, _ROWS)
         dead = np.flatnonzero(~np.isfinite(cost))

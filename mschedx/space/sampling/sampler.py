@@ -160,10 +160,14 @@ class Sampler:
 
     def is_valid(self, configs: IntArray) -> BoolArray:
         """Tell which configs [n, D] are rows of the tables and satisfy the constraints; [n]."""
-        configs = np.asarray(configs, dtype=np.int64)
-        if configs.ndim != 2 or configs.shape[1] != self._n_columns:
-            raise ValueError(f"expected configs [n, {self._n_columns}], got {configs.shape}")
-        valid = np.ones(len(configs), dtype=bool)
+        given = np.asarray(configs)
+        if given.ndim != 2 or given.shape[1] != self._n_columns:
+            raise ValueError(f"expected configs [n, {self._n_columns}], got {given.shape}")
+        valid = np.ones(len(given), dtype=bool)
+        if given.dtype.kind == "f":  # what is no whole number is no config
+            valid = (given == np.rint(given)).all(axis=1) & np.isfinite(given).all(axis=1)
+            given = np.where(valid[:, None], given, 0)
+        configs = given.astype(np.int64, copy=False)
         for (columns, _), index in zip(self._tables, self._indices):
             valid &= index.contains(configs[:, columns])
         valid[valid] = self._passes(configs[valid], self._constraints)

@@ -15,6 +15,7 @@ Notation: D is the number of decisions, the columns of a config.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -451,15 +452,23 @@ class Design:
             )
         raw = {}
         for table in self.tables:
-            values = tuple(int(config[column]) for column in table.columns)
+            values = tuple(self._whole(config[column], column) for column in table.columns)
             candidates = self._candidates.get(table.instruction)
             if candidates is not None:
                 if values[0] not in candidates:
                     name = self.decisions[table.columns[0]].name
-                    raise ValueError(f"{name} must be one of {candidates}, got {values[0]}")
+                    text = f"{name} must be one of {candidates}, got {values[0]}"
+                    raise InvalidSchedule("decision", text)
                 values = (candidates.index(values[0]),)
             raw[table.instruction] = values
         return raw
+
+    def _whole(self, value: Any, column: int) -> int:
+        if not math.isfinite(value) or value != int(value):
+            name = self.decisions[column].name
+            text = f"{name} must be a whole number, got {value}: see Sketch.nearest"
+            raise InvalidSchedule("decision", text)
+        return int(value)
 
     def _refuse_repairs(
         self, schedule: Schedule, config: IntArray, places: dict[int, int] | None = None

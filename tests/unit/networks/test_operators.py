@@ -290,3 +290,66 @@ def test_images_are_resized_by_the_factor_that_is_asked_for(factor, shape):
     found, expected = imported(resized, image)
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other.numpy(), rtol=1e-5, atol=1e-5)
+
+
+F = torch.nn.functional
+ROWS = torch.linspace(-1, 1, 12).reshape(3, 4)
+
+
+@pytest.mark.parametrize(
+    ("function", "operator"),
+    [
+        (lambda x: F.dropout(x, 0.5), "native_dropout.default([3, 4])"),
+        (lambda x: F.dropout(x, 1.0), "native_dropout.default([3, 4])"),
+        (lambda x: torch.native_dropout(x, 0.5, None)[0], "native_dropout.default([3, 4])"),
+        (lambda x: F.alpha_dropout(x, 0.5, True), "bernoulli.p([3, 4])"),
+        (lambda x: F.dropout1d(x, 0.5), "bernoulli.p([1, 3, 1])"),
+        (lambda x: torch.bernoulli(x, 0.5), "bernoulli.p([3, 4])"),
+        (lambda x: torch.bernoulli(x, 0.0), "bernoulli.p([3, 4])"),  # zeros, not x
+        (lambda x: x + torch.randn(3, 4), "randn.default()"),
+        (lambda x: x + torch.randn_like(x), "randn_like.default([3, 4])"),
+        (lambda x: x + torch.rand(3, 4), "rand.default()"),
+        (lambda x: x + torch.empty(3, 4).exponential_(), "exponential.default([3, 4])"),
+        (lambda x: F.gumbel_softmax(x), "exponential.default([3, 4])"),
+        (
+            lambda x: F.rrelu(x, training=True),
+            "rrelu_with_noise_functional.default([3, 4], [3, 4])",
+        ),
+    ],
+)
+def test_random_numbers_are_refused(function, operator):
+    with pytest.raises(UnsupportedOperators) as raised:
+        read_network(module(function), ROWS)
+    assert raised.value.operators == (operator,)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: F.dropout(x, 0.5, False) + 1,
+        lambda x: F.dropout(x, 0.0) + 1,
+        lambda x: torch.native_dropout(x, 0.5, False)[0] + 1,
+        lambda x: torch.native_dropout(x, 0.0, True)[0] + 1,
+        lambda x: F.alpha_dropout(x, 0.5) + 1,
+        lambda x: sdpa(x[None, None], dropout_p=0.0),
+    ],
+)
+def test_dropout_that_drops_nothing_is_imported(function):
+    (found,), (expected,) = imported(function, ROWS)
+    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_what_dropout_has_kept_is_refused_where_it_is_read():
+    with pytest.raises(UnsupportedOperators) as raised:
+        read_network(module(lambda x: torch.native_dropout(x, 0.5, False)), ROWS)
+    assert raised.value.operators == ("native_dropout.default([3, 4])",)
+
+
+def test_a_recurrent_network_in_inference_mode_draws_nothing():
+    layer = torch.nn.LSTM(4, 4, 2, dropout=0.5, batch_first=True).eval()
+    network = read_network(layer, ROWS[None])
+    found = relax_outputs(network.mod, [ROWS[None].numpy()])
+    with torch.no_grad():
+        output, state = layer(ROWS[None])
+    for one, other in zip(found, (output, *state)):
+        np.testing.assert_allclose(one, other.numpy(), rtol=1e-5, atol=1e-6)

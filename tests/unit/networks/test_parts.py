@@ -6,7 +6,8 @@ import torch
 from stand_ins import Runner
 from tiny_networks import TARGET, quick, two
 
-from mschedx.networks import NetworkResult, PartsResult, tune_parts
+from mschedx.networks import NetworkResult, PartsResult, checking, tune_parts
+from mschedx.networks.checking import Check
 from mschedx.networks.errors import DynamicShape, UnsupportedOperators
 from mschedx.record.contents import read_contents
 
@@ -193,3 +194,62 @@ def test_outputs_that_are_no_tensors_come_back():
     nothing, output, three = found.compile()(x)
     assert (nothing, three) == (None, 3)
     torch.testing.assert_close(output, torch.special.i0(x + 1))
+
+
+def test_a_part_whose_output_is_wrong_is_torchs(network, monkeypatch):
+    model, x, _ = network
+    real = checking.compare_outputs
+
+    def compared(found, expected, relative):
+        narrow = found[0].shape[-1] < 5
+        return Check(True, True, 1.0, 0.1, "off") if narrow else real(found, expected, relative)
+
+    monkeypatch.setattr(checking, "compare_outputs", compared)
+    found = tune_parts(model, (x,), **untuned())
+    assert found.verified  # as a whole, which is compared by a name of its own
+    assert any("part_2 is left to torch" in note for note in found.notes)
+    assert "in 1 part" in found.notes[0]
+    outputs = found.compile()(x)
+    with torch.no_grad():
+        y = torch.fft.irfft(torch.fft.rfft(torch.relu(model.first(x))) * 2)
+        torch.testing.assert_close(outputs["out"], model.second(y), atol=1e-4, rtol=1e-4)
+
+
+class Weighted(Spectrum):
+    """Weights that torch's part reads, and one that is an output."""
+
+    def __init__(self):
+        super().__init__()
+        self.gains = torch.nn.Parameter(torch.linspace(1, 2, 9))
+        self.register_buffer("kept", torch.ones(3))
+
+    def forward(self, x):
+        y = torch.fft.irfft(torch.fft.rfft(self.first(x)) * self.gains)
+        return self.second(y), self.kept, x
+
+
+def test_parts_keep_their_weights_and_say_that_they_have_changed():
+    model, x = Weighted().eval(), torch.linspace(-1, 1, 48).view(3, 16)
+    found = tune_parts(model, (x,), **untuned())
+    with torch.no_grad():
+        expected = [one.clone() for one in model(x)]
+        for tensor in (*model.parameters(), *model.buffers()):
+            tensor.add_(1)
+    with pytest.warns(UserWarning, match=r"6 weights have changed.*tune_parts again") as said:
+        fast = found.compile()
+    assert len(said) == 1
+    for _ in range(2):
+        outputs = fast(x.clone())
+        for one, right in zip(outputs, expected):
+            torch.testing.assert_close(one, right, atol=1e-4, rtol=1e-4)
+            one += 1  # changes neither x nor what the next call reads
+    torch.testing.assert_close(fast(x)[1:], tuple(expected[1:]))
+
+
+def test_outputs_of_parts_may_be_written_to():
+    model, x = Weighted().eval(), torch.linspace(-1, 1, 48).view(3, 16)
+    fast, given = tune_parts(model, (x,), **untuned()).compile(), x.clone()
+    for output in fast(given):
+        output += 1
+    assert torch.equal(given, x)
+    assert torch.equal(fast(x)[1], torch.ones(3))

@@ -1,5 +1,7 @@
 import inspect
 import re
+import threading
+import time
 import warnings
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -10,7 +12,8 @@ import torch
 from tiny_networks import quick, two
 
 from mschedx.measure.failures import MachineTrouble
-from mschedx.networks import torch_backend
+from mschedx.networks import checking, torch_backend
+from mschedx.networks.checking import Check
 from mschedx.networks.torch_backend import backend
 
 OPTIONS = {"trials_per_task": 1}
@@ -142,6 +145,40 @@ def test_a_part_that_cannot_be_tuned_is_torchs_too(monkeypatch):
     assert "a part of 2 operators beginning with permute" in str(said[0].message)
 
 
+@pytest.fixture
+def wrong(monkeypatch):
+    """A check that finds all outputs wrong that have fewer than five columns."""
+    real = torch_backend.tune_model
+
+    def compared(found, expected, relative):
+        is_wrong = found[0].shape[-1] < 5
+        return Check(True, is_wrong, 1.0, 0.1, "output 0: off by 1" if is_wrong else "")
+
+    monkeypatch.setattr(checking, "compare_outputs", compared)
+    monkeypatch.setattr(
+        torch_backend, "tune_model", lambda *args, **more: real(*args, **{**more, "verify": True})
+    )
+
+
+@pytest.mark.usefixtures("wrong")
+def test_an_artefact_whose_output_is_wrong_is_not_used():
+    model, inputs = two()
+    compiled = torch.compile(model, backend=backend, options=OPTIONS)
+    with torch.no_grad(), pytest.warns(UserWarning, match="left to torch: .*output 0: off by 1"):
+        assert torch.equal(compiled(*inputs), model(*inputs))
+
+
+@pytest.mark.usefixtures("wrong")
+def test_a_part_whose_output_is_wrong_is_torchs():
+    model = Filtered().eval()
+    compiled = torch.compile(model, backend=backend, options=OPTIONS)
+    with pytest.warns(UserWarning, match="off by 1") as said:
+        same(compiled, model, torch.rand(3, 8))
+    texts = [str(one.message) for one in said]
+    assert any(text.startswith("a part of") for text in texts)
+    assert any("is tuned, in 1 part" in text for text in texts)
+
+
 @pytest.mark.parametrize("step", ["cut", "to_tune", "assemble"])
 def test_a_graph_that_cannot_be_cut_is_torchs(monkeypatch, step):
     def fail(*_):
@@ -198,6 +235,35 @@ def test_artefacts_are_bounded(invented):
     assert len(invented) == 2
 
 
+def test_graphs_of_two_threads_take_turns_in_a_folder(monkeypatch, tmp_path):
+    """One that finds the folder in use would be torch's for good."""
+    active, most = [], []
+
+    def tune(model, inputs, **options):
+        active.append(options["work_dir"])
+        most.append(len(active))
+        time.sleep(0.2)
+        active.pop()
+        return SimpleNamespace(interrupted=False, wrong="", compile=lambda: model)
+
+    monkeypatch.setattr(torch_backend, "tune_model", tune)
+    x, folders = torch.rand(3, 8), (tmp_path, tmp_path / "." / "deep" / "..")
+    graphs = [
+        backend(
+            torch.fx.symbolic_trace(torch.nn.ReLU()),
+            [x],
+            options={**OPTIONS, "work_dir": str(folder)},
+        )
+        for folder in folders
+    ]
+    threads = [threading.Thread(target=graph, args=(x,)) for graph in graphs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1, 1]
+
+
 def test_weights_that_change_make_a_new_artefact(invented):
     model, inputs = two()
     compiled = torch.compile(model, backend=backend, options=OPTIONS)
@@ -208,12 +274,58 @@ def test_weights_that_change_make_a_new_artefact(invented):
     assert len(invented) == 2
 
 
+def uncounted(model):
+    model.second.bias.data.add_(1)
+
+
+def moved(model):
+    model.second.bias.data = torch.full((4,), 3.0)
+
+
+def replaced(model):
+    model.load_state_dict({k: v + 1 for k, v in model.state_dict().items()}, assign=True)
+
+
+@pytest.mark.parametrize("change", [uncounted, moved, replaced])
+def test_changes_that_torch_does_not_count_make_a_new_artefact(invented, change):
+    model, inputs = two()
+    compiled = torch.compile(model, backend=backend, options=OPTIONS)
+    same(compiled, model, *inputs)
+    change(model)
+    same(compiled, model, *inputs)
+    same(compiled, model, *inputs)
+    uncounted(model)
+    same(compiled, model, *inputs)
+    assert len(invented) == 3
+
+
 def test_weights_of_inference_mode(invented):
     with torch.inference_mode():
         model, inputs = two()
         compiled = torch.compile(model, backend=backend, options=OPTIONS)
         same(compiled, model, *inputs)
         same(compiled, model, *inputs)
+    assert len(invented) == 1
+
+
+def test_dropout_of_a_module_in_training_draws_anew_with_every_call(invented):
+    model = torch.nn.Sequential(torch.nn.Linear(8, 256), torch.nn.Dropout(), torch.nn.ReLU())
+    compiled = torch.compile(model.train(), backend=backend, options=OPTIONS)
+    x = torch.rand(3, 8)
+    with torch.no_grad(), pytest.warns(UserWarning, match="native_dropout.* are left to torch"):
+        first, second = compiled(x), compiled(x)
+    assert not torch.equal(first, second)
+    kept, hidden = first != 0, model[0](x).detach()
+    torch.testing.assert_close(first[kept], 2 * hidden[kept], rtol=1e-5, atol=1e-5)
+    assert 0.4 < kept[hidden > 0].float().mean() < 0.6
+    assert len(invented) > 1  # the layer is tuned
+
+
+def test_dropout_of_a_module_that_infers_is_left_out(invented):
+    model = torch.nn.Sequential(torch.nn.Linear(8, 4), torch.nn.Dropout(), torch.nn.ReLU()).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        same(torch.compile(model, backend=backend, options=OPTIONS), model, torch.rand(3, 8))
     assert len(invented) == 1
 
 

@@ -7,6 +7,7 @@ import logging
 import numpy as np
 import pytest
 from spaces import CUDA, LLVM, design_spaces, matmul, module, schedule_of
+from tvm import te
 from tvm.s_tir import Schedule
 from tvm.s_tir import meta_schedule as ms
 from tvm.s_tir.meta_schedule.testing import te_workload
@@ -316,3 +317,43 @@ class TestFix:
             sketches(matmul(64, 64, 64), LLVM, gemm)
         with pytest.raises(TypeError, match="list of sketches, got a Schedule"):
             sketches(mod, LLVM, [gemm[0], Schedule(module(mod))])
+
+
+def test_narrow_integers_do_not_wrap_around(gemm):
+    sketch = sketches(matmul(2048, 2048, 2048), LLVM)[0]
+    configs = sketch.sample(4, np.random.default_rng(0))
+    narrow = configs.astype(np.int32)
+    assert sketch.describe(narrow[0]) == sketch.describe(configs[0])
+    for name, found in sketch.extents(configs).items():
+        np.testing.assert_array_equal(sketch.extents(narrow)[name], found)
+
+
+def test_a_value_that_is_none_of_its_decisions_takes_its_place_in_the_list(gemm):
+    sketch = gemm[0]
+    configs = sketch.sample(4, np.random.default_rng(0)).astype(float)
+    configs[1, sketch.names.index("unroll")] = 7
+    configs[2] += 0.5
+    configs[3, 0] = np.nan
+    made = sketch.schedules(configs)
+    assert isinstance(made[0], Schedule)
+    assert [str(one).partition(":")[0] for one in made[1:]] == ["decision"] * 3
+    assert sketch.failures["decision"] >= 3
+    with pytest.raises(ValueError, match=r"must be a whole number.*see Sketch\.nearest"):
+        sketch.schedule(configs[2])
+
+
+def test_a_limit_that_no_decision_can_keep_empties_the_space():
+    def too_many_threads(sch):
+        (loop,) = sch.get_loops(sch.get_sblock("C"))
+        outer, inner = sch.split(loop, [None, 2048])
+        sch.bind(outer, "blockIdx.x")
+        sch.bind(inner, "threadIdx.x")
+        step = sch.sample_categorical([0, 16], [0.5, 0.5])
+        sch.annotate(outer, "pragma_auto_unroll_max_step", step)
+
+    a = te.placeholder((4096,), name="A")
+    func = te.create_prim_func([a, te.compute((4096,), lambda i: a[i] + 1.0, name="C")])
+    (sketch,) = sketches(func, CUDA, ms.space_generator.ScheduleFn(too_many_threads))
+    assert sketch.count() == 0
+    with pytest.raises(EmptySpace, match="1024"):
+        sketch.sample(1, np.random.default_rng(0))

@@ -161,12 +161,15 @@ def registers(allocations: Sequence[AllocationInfo], limit_bytes: int) -> list[C
     return result
 
 
-def trivial(constraint: Constraint) -> bool:
-    """Whether the constraint says something about no decision at all."""
-    return not constraint.columns
-
-
 def named(constraints: Sequence[Constraint], names: Sequence[str]) -> tuple[Constraint, ...]:
-    """Give constraints the decisions' names, dropping repetitions and those without decisions."""
-    kept = dict.fromkeys(replace(c, names=names) for c in constraints if not trivial(c))
-    return tuple(kept)
+    """Give constraints the decisions' names, dropping repetitions and those that always hold.
+
+    One that no decision can satisfy stays: it says why a space is empty.
+    """
+    said = [c for c in constraints if c.columns or c.is_impossible]
+    return tuple(dict.fromkeys(replace(c, names=names) for c in said))
+
+
+def wishes(constraints: Sequence[Constraint], names: Sequence[str]) -> tuple[Constraint, ...]:
+    """As `named`, of what need not hold: what no decision can satisfy is dropped, too."""
+    return tuple(c for c in named(constraints, names) if c.columns)

@@ -9,7 +9,7 @@ from toy import ToySketch, factorizations
 
 from mschedx.space import EmptySpace, sketches
 from mschedx.space.algebra.constraints import at_most, equal, multiple_of
-from mschedx.space.algebra.expression import column, monomial
+from mschedx.space.algebra.expression import column, constant, monomial
 from mschedx.space.sampling.nearest import distance, nearest
 from mschedx.space.sampling.sampler import Sampler
 
@@ -126,3 +126,17 @@ def test_an_empty_space_says_why():
     sampler = sampler_of([rows], [at_most(column(0), 1, "too small")])
     with pytest.raises(EmptySpace, match="too small"):
         nearest(sampler, [[3.0]], np.random.default_rng(0))
+
+
+def test_what_no_decision_can_satisfy_is_said():
+    never = at_most(constant(2), 1, "test")
+    sampler = sampler_of([np.array([[1], [2]])], [never])
+    assert sampler.count() == 0
+    with pytest.raises(EmptySpace, match="2 <= 1"):
+        nearest(sampler, [[1.0]], np.random.default_rng(0))
+
+
+def test_what_is_no_whole_number_is_not_valid():
+    sampler = sampler_of([np.array([[1], [2]])], [])
+    given = np.array([[1.0], [1.5], [2.0], [np.nan], [np.inf]])
+    assert sampler.is_valid(given).tolist() == [True, False, True, False, False]

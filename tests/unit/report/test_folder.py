@@ -1,0 +1,58 @@
+"""A page for a folder of several tasks."""
+
+import math
+
+import numpy as np
+import pytest
+from stand_ins import Runner, gemm, quick
+from tvm.s_tir import meta_schedule as ms
+
+from mschedx.inputs import normalize_mod
+from mschedx.record.work_dir import open_work_dir
+from mschedx.report.analysis import _bytes
+from mschedx.report.network import analyse_folder, build_folder_page
+from mschedx.tuning import tune
+
+
+def key_of(func):
+    return str(ms.database.Workload(normalize_mod(func)).as_json()[0])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two measured tasks, and two networks: one of both, one with a task that was not measured."""
+    latencies = (4, 2)
+    tasks = gemm(32, 32, 32), gemm(64, 32, 32), gemm(32, 64, 32)
+    for func, latency in zip(tasks, latencies):
+        tune(func, trials=4, work_dir=tmp_path, **quick(Runner([latency] * 4)))
+    first, second, third = map(key_of, tasks)
+    target = ms.database.JSONDatabase(work_dir=str(tmp_path)).get_all_tuning_records()[0].target
+    with open_work_dir(tmp_path, target) as opened:
+        opened.write_manifest(
+            networks={"Whole": {first: 1, second: 3}, "Partly": {first: 2, third: 1}}
+        )
+    return tmp_path
+
+
+def test_the_latency_of_a_network_is_the_sum_of_its_tasks_or_not_known(folder):
+    report = analyse_folder(folder)
+    assert report.latency_s("Whole") == pytest.approx((4 + 3 * 2) * 1e-3)
+    assert math.isinf(report.latency_s("Partly"))
+    assert [len(report.of(name)) for name in ("Whole", "Partly")] == [2, 1]
+
+
+def test_a_page_says_how_much_of_a_network_was_measured(folder):
+    page = build_folder_page(analyse_folder(folder))
+    assert "Whole, by its tasks" in page
+    assert "10 ms" in page
+    assert "1 of 2" in page
+    assert "tasks of Partly measured" in page
+    assert "Partly, by its tasks" not in page
+
+
+@pytest.mark.parametrize(
+    ("dtype", "size"),
+    [("float32", 4), ("bfloat16", 2), ("float8_e4m3fn", 1), ("float4_e2m1fn", 0.5), ("bool", 1)],
+)
+def test_bytes_of_arguments(dtype, size):
+    assert _bytes(["TENSOR", dtype, [8, 4]]) == np.prod([8, 4]) * size
