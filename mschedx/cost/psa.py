@@ -260,7 +260,8 @@ def _features(costs: Costs) -> FloatArray:
     shares = []
     for name in sorted({name for one in costs.statements for name in one.terms}):
         parts = [one.terms[name] for one in costs.statements if name in one.terms]
-        shares.append(np.log1p(sum(parts) / total))
+        # Between configs, a relaxed program's parts may be less than nothing.
+        shares.append(np.log1p(np.maximum(sum(parts) / total, 0.0)))
     return np.stack(shares, axis=1) if shares else np.empty((len(total), 0))
 
 
