@@ -137,6 +137,8 @@ class Kernel:
         wrong = f"{self.name} expects {parameter}; got "
         if not isinstance(arg, np.ndarray) and not hasattr(arg, "__dlpack__"):
             raise TypeError(f"{wrong}{type(arg).__name__}, which is no array")
+        if not (hasattr(arg, "dtype") and hasattr(arg, "shape")):  # it has the protocol alone
+            arg = _shared(arg, wrong)
         if _dtype_of(arg) != parameter.dtype:
             raise TypeError(f"{wrong}dtype {_dtype_of(arg)}; convert it first")
         shape = tuple(int(extent) for extent in arg.shape)
@@ -146,11 +148,7 @@ class Kernel:
             if parameter.written and not arg.flags.writeable:
                 raise ValueError(f"{wrong}an array that is read-only, for an output")
             return self._from_numpy(arg, parameter)
-        try:
-            tensor = tvm_ffi.from_dlpack(_plain(arg))
-        except (RuntimeError, BufferError, TypeError) as error:
-            reason = (str(error).strip() or repr(error)).splitlines()[0]
-            raise ValueError(f"{wrong}a tensor that cannot be shared ({reason})") from error
+        tensor = _shared(_plain(arg), wrong)
         if not self._is_here(tensor.device):
             raise ValueError(
                 f"{wrong}a tensor on {tensor.device}, but it runs on {self.device}: move it there"
@@ -215,6 +213,15 @@ def parameters_of(func: Any) -> tuple[Parameter, ...]:
         )
         for param in func.params
     )
+
+
+def _shared(array: Any, wrong: str) -> Any:
+    """A tensor of TVM in the memory of another framework's."""
+    try:
+        return tvm_ffi.from_dlpack(array)
+    except (RuntimeError, BufferError, TypeError) as error:
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
+        raise ValueError(f"{wrong}a tensor that cannot be shared ({reason})") from error
 
 
 def _dtype_of(array: Any) -> str:

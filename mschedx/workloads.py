@@ -363,6 +363,12 @@ def _conv2d_transpose(
 
     if pad >= r:
         raise ValueError(f"conv2d_transpose: expected pad below the kernel's {r}, got {pad}")
+    for extent in (h, w):
+        if (extent - 1) * stride + r <= 2 * pad:
+            raise ValueError(
+                f"conv2d_transpose: expected pad to leave some of the {(extent - 1) * stride + r} "
+                f"that {extent} become, got {pad} on both sides"
+            )
     border = r - 1 - pad
     x = te.placeholder((n, c, h, w), t.left, "X")
     f = te.placeholder((c, k, r, r), t.right, "W")

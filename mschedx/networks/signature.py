@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -56,7 +57,7 @@ class Signature:
         if len(leaves) != len(self.inputs) + len(self.constants):
             raise TypeError(f"{self.describe()}; got {len(leaves)} arguments")
         for place, value in self.constants.items():
-            if leaves[place] != value:
+            if not _is_same(leaves[place], value):
                 raise ValueError(
                     f"argument {place} was {value!r} when the network was exported, which is part "
                     f"of it now; got {leaves[place]!r}: tune it again with that value"
@@ -66,6 +67,16 @@ class Signature:
     def describe(self) -> str:
         """Say what is expected."""
         return f"the network takes {', '.join(map(str, self.inputs)) or 'nothing'}"
+
+
+def _is_same(given: Any, value: Any) -> bool:
+    """Whether an argument is what it was; an array in place of a number is not."""
+    if isinstance(value, float) and math.isnan(value):
+        return isinstance(given, float) and math.isnan(given)
+    try:
+        return bool(given == value)
+    except (ValueError, TypeError, RuntimeError):  # of arrays, whose elements are compared
+        return False
 
 
 def positional(inputs: tuple[Parameter, ...], *, single: bool) -> Signature:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mschedx.record.contents import Contents, read_contents
+from mschedx.record.lines import write_atomic
 from mschedx.record.trials import Run, run_of
 from mschedx.record.work_dir import read_manifest
 
@@ -137,7 +138,7 @@ def _tile(report: FolderReport, network: str) -> tuple[str, str]:
 def write_folder_page(report: FolderReport, path: Path) -> Path:
     """Write the page; gives its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(build_folder_page(report), encoding="utf-8")
+    write_atomic(path, build_folder_page(report))
     return path
 
 

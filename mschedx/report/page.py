@@ -7,6 +7,7 @@ import math
 from html import escape
 from pathlib import Path
 
+from mschedx.record.lines import write_atomic
 from mschedx.record.trials import Trial
 
 from .analysis import Report
@@ -46,7 +47,7 @@ def _failed(report: Report) -> str:
 def write_page(report: Report, path: Path) -> Path:
     """Write the page; gives its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(build_page(report), encoding="utf-8")
+    write_atomic(path, build_page(report))
     return path
 
 

@@ -268,7 +268,7 @@ def format_seconds(seconds: float) -> str:
     if math.isinf(seconds):
         return "-"
     for factor, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "us")):
-        if seconds >= factor:
+        if seconds >= 0.9995 * factor:  # what three digits round up to it
             return f"{seconds / factor:.3g} {unit}" if seconds < 1e3 else f"{seconds:.0f} s"
     return f"{seconds * 1e9:.3g} ns"
 

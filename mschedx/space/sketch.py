@@ -200,7 +200,8 @@ class Sketch:
         wanted = {**(values or {}), **named}
         origin = "fixed by the user"
         fixed = [equal(column(self._column(name, v)), v, origin) for name, v in wanted.items()]
-        sketch = Sketch(self.design, self.__dict__.get("analysis"), (*self._extra, *fixed))
+        known = self.analysis if self.is_analysed else None
+        sketch = Sketch(self.design, known, (*self._extra, *fixed))
         sketch.sample(1, np.random.default_rng(0))
         return sketch
 

@@ -133,6 +133,24 @@ def test_a_tensor_that_cannot_be_shared_without_a_reason_is_refused(double):
         double(Closed(), placed(0))
 
 
+def test_an_array_may_have_the_protocol_alone(double):
+    class Bare:
+        def __init__(self, array):
+            self.array = array
+
+        def __dlpack__(self, **options):
+            return self.array.__dlpack__(**options)
+
+        def __dlpack_device__(self):
+            return self.array.__dlpack_device__()
+
+    a, c = np.ones((N, N), "float32"), placed(0)
+    double(Bare(a), c)
+    assert (c == 2).all()
+    with pytest.raises(ValueError, match="shape"):
+        double(Bare(np.ones((N, N + 1), "float32")), c)
+
+
 def test_a_tensor_on_another_device_is_refused(double):
     kernel = type(double)(double.function, "main", double.parameters, tvm.cuda())
     with pytest.raises(ValueError, match=r"a tensor on cpu:0, but it runs on cuda:0: move it"):

@@ -94,6 +94,7 @@ def test_sixteen_bit_operands_accumulate_in_float32():
         ("gemm", (1, 2, 3), "float", "float32"),
         ("conv2d", (1, 3, 2, 2, 4, 5), "float32", "window of 5"),
         ("conv2d", (1, 3, 8, 8, 4, 3, 1, 0, 1, 2), "float32", "2 groups"),
+        ("conv2d_transpose", (1, 1, 1, 1, 1, 3, 1, 2), "float32", "pad to leave some of the 3"),
         ("softmax", (4, 4), "int8", "float32"),
     ],
 )

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mschedx.record.lines import write_atomic
+
 from . import tables
 from .cell import CellResult
 
@@ -49,7 +51,7 @@ def write_comparison(
     from .page import build_page, figures
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(build_page(results, final, tuners, reference), encoding="utf-8")
+    write_atomic(path, build_page(results, final, tuners, reference))
     if not png:
         return [path]
     found = figures(results, final, tuners, reference)

@@ -60,6 +60,12 @@ def test_a_file_that_cannot_be_replaced_stays(tmp_path, monkeypatch):
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
 
 
+def test_names_that_are_no_text_are_written_as_escapes(tmp_path):
+    file = tmp_path / "f"
+    write_atomic(file, "grün \udcff")
+    assert file.read_text(encoding="utf-8") == "grün \\udcff"
+
+
 def test_a_reader_parses_what_was_added_and_notices_what_was_changed(tmp_path, monkeypatch):
     path, parsed = tmp_path / "x.jsonl", []
     whole = lines.parse

@@ -3,8 +3,16 @@
 import sys
 from types import SimpleNamespace
 
+import pytest
+
 from mschedx.record.trials import Trial
-from mschedx.report.progress import NotebookProgress, Progress, in_notebook, make_progress
+from mschedx.report.progress import (
+    NotebookProgress,
+    Progress,
+    format_seconds,
+    in_notebook,
+    make_progress,
+)
 
 
 class TestNotebook:
@@ -34,3 +42,18 @@ class TestNotebook:
         assert type(make_progress(False, 1.0)) is Progress
         monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: None))
         assert not isinstance(make_progress(True, 1.0), NotebookProgress)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (9.996e-4, "1 ms"),
+        (9.994e-4, "999 us"),
+        (0.99951, "1 s"),
+        (1.5, "1.5 s"),
+        (2e-7, "200 ns"),
+        (float("inf"), "-"),
+    ],
+)
+def test_durations_have_three_digits_and_the_unit_that_suits(seconds, text):
+    assert format_seconds(seconds) == text
