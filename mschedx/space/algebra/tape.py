@@ -92,6 +92,11 @@ class Tape:
 
     def values(self, configs: IntArray) -> list[Any]:
         """Evaluate every step exactly on configs [n, D]: int64 [n] each, scalars for constants."""
+        if configs.dtype.kind == "f" and (configs != np.rint(configs)).any():
+            raise ValueError(
+                "expected configs of whole numbers, got others: see Sketch.nearest, and "
+                "Tape.relaxed for what lies between configs"
+            )
         # Products of narrower integers would wrap around.
         values: list[Any] = [
             np.ascontiguousarray(configs[:, c], dtype=np.int64) for c in self.columns

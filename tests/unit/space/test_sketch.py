@@ -340,6 +340,10 @@ def test_a_value_that_is_none_of_its_decisions_takes_its_place_in_the_list(gemm)
     assert sketch.failures["decision"] >= 3
     with pytest.raises(ValueError, match=r"must be a whole number.*see Sketch\.nearest"):
         sketch.schedule(configs[2])
+    with pytest.raises(ValueError, match="expected configs of whole numbers"):
+        sketch.extents(configs[2:3])
+    whole = configs[:1].astype(np.float32)
+    assert sketch.extents(whole).keys() == sketch.extents(configs[:1].astype(int)).keys()
 
 
 def test_a_limit_that_no_decision_can_keep_empties_the_space():
