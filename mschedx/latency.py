@@ -42,3 +42,8 @@ def latency_of(run_secs: Iterable[Any] | None) -> float:
 def latency_s(result: Any) -> float:
     """`latency_of` an ``ms.RunnerResult``; ``inf`` when it carries an error."""
     return math.inf if result.error_msg is not None else latency_of(result.run_secs)
+
+
+def seconds_to_record(result: Any) -> Any:
+    """Run times of an ``ms.RunnerResult`` as a record keeps them, those of a failed trial too."""
+    return result.run_secs if result.error_msg is None else [FAILED_S]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tvm.runtime import device_from_target
 from tvm.s_tir import meta_schedule as ms
 
-from mschedx.latency import FAILED_S
+from mschedx.latency import seconds_to_record
 from mschedx.record.rounds import Round
 from mschedx.search.as_it_is import unscheduled_candidate
 
@@ -34,7 +34,7 @@ def commit(measured: Round, database: ms.Database, mod: IRModule, target: Target
     """Add the record of such a round to a database."""
     (candidate,), (ran,) = measured.candidates, measured.ran
     workload = database.commit_workload(mod)
-    seconds = ran.run_secs if ran.error_msg is None else [FAILED_S]
+    seconds = seconds_to_record(ran)
     database.commit_tuning_record(
         ms.database.TuningRecord(
             candidate.sch.trace, workload, seconds, target, candidate.args_info

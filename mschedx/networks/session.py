@@ -17,7 +17,7 @@ from tvm.runtime import device_from_target
 from tvm.s_tir import meta_schedule as ms
 from tvm.target import Target
 
-from mschedx.latency import FAILED_S
+from mschedx.latency import seconds_to_record
 from mschedx.measure.failures import MachineTrouble, machine_trouble
 from mschedx.process_state import interruptible, numpy_seed, quiet_logging
 from mschedx.record.rounds import Appended, Round
@@ -253,7 +253,7 @@ class _Records:
         self._journal.trials(trials)
         workload = self._database.commit_workload(one.task.mod)
         for candidate, ran in zip(done.candidates, done.ran):
-            seconds = ran.run_secs if ran.error_msg is None else [FAILED_S]
+            seconds = seconds_to_record(ran)
             record = ms.database.TuningRecord(
                 candidate.sch.trace, workload, seconds, session.target, candidate.args_info
             )
