@@ -10,10 +10,12 @@ from mschedx.version import VERSION as __version__
 
 if TYPE_CHECKING:
     from mschedx import cost as cost
+    from mschedx import hardware as hardware
     from mschedx import measure as measure
     from mschedx import models as models
     from mschedx import search as search
     from mschedx import space as space
+    from mschedx import workloads as workloads
     from mschedx.hardware import Hardware as Hardware
     from mschedx.measure import LocalBuilder as LocalBuilder
     from mschedx.measure import LocalRunner as LocalRunner
@@ -47,13 +49,13 @@ _HOMES = {
     "tune_model": "networks",
     "tune_parts": "networks",
 }
-_PACKAGES = ("cost", "measure", "models", "search", "space")
+_MODULES = ("cost", "hardware", "measure", "models", "search", "space", "workloads")
 
-__all__ = ["__version__", *_HOMES, *_PACKAGES]  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = ["__version__", *_HOMES, *_MODULES]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _PACKAGES:
+    if name in _MODULES:
         with without_collections():
             return import_module(f"{__name__}.{name}")
     if name not in _HOMES:

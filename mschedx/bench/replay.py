@@ -243,8 +243,7 @@ def load_landscape(path: str | Path, workload: int | None = None, space: Any = N
     if not run.records:
         raise ValueError(f"{path} has no records of workload {run.workload}")
     described = next(iter(run.records.values()))[2]
-    config = {k: v for k, v in described.items() if k not in ("tag", "keys")}
-    target = Target(described.get("tag") or config)
+    target = Target(described)
     with compat.only_intrinsics(target):
         database = load_database(run)
         mod = database.get_all_tuning_records()[0].workload.mod

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .arrays import array_of
 from .errors import NetworkError
+from .exporting import call_exported, widened
 from .importing import Network, as_call
 from .signature import Signature
 from .translation import quiet_export, to_relax, without_gradients
@@ -85,11 +86,9 @@ def export_module(
     Raises
     ------
     NetworkError
-        For a module in training mode, missing inputs, sizes that are to be dynamic and cannot be,
-        and what `program_of` refuses.
+        For a module in training mode, missing inputs, what torch cannot export, sizes that are to
+        be dynamic and cannot be, and what `program_of` refuses.
     """
-    import torch
-
     if example_inputs is None:
         raise NetworkError(
             "expected example_inputs, which say the shapes to tune for: a tuple of tensors for "
@@ -103,10 +102,7 @@ def export_module(
     args, kwargs = as_call(example_inputs)
     weights = _weights_of(model)
     with without_gradients(weights.values()), quiet_export():
-        if dynamic:
-            exported = _exported_dynamic(model, args, kwargs, dynamic)
-        else:
-            exported = torch.export.export(model, args, kwargs)
+        exported = call_exported(model, args, kwargs, dynamic)
     more = {name: one for name, one in _weights_of(exported).items() if name not in weights}
     changed = watch(lambda: {**_weights_of(model), **more})
     return replace(program_of(exported, example_inputs), changed=changed, name=type(model).__name__)
@@ -122,46 +118,6 @@ def _weights_of(model: Any) -> dict[str, torch.Tensor]:
         **{name: one for name, one in constants.items() if isinstance(one, torch.Tensor)},
         **dict(found),
     }
-
-
-def _exported_dynamic(
-    model: Any, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic: Mapping[str, Any]
-) -> Any:
-    """Export with some sizes symbolic."""
-    import torch
-
-    names = inspect.signature(model.forward).bind(*args, **kwargs).arguments
-    unknown = sorted(set(dynamic) - set(names))
-    if unknown:
-        raise NetworkError(
-            f"expected inputs of the network among {', '.join(names)}, got {', '.join(unknown)}"
-        )
-    for name, axes in dynamic.items():
-        rank = names[name].dim() if isinstance(names[name], torch.Tensor) else 0
-        if max(axes) >= rank:
-            what = f"a tensor of {rank} axes" if rank else "no tensor by itself"
-            raise NetworkError(
-                f"expected {name}[{max(axes)}] to be a size of a tensor, {name} is {what}"
-            )
-    shapes = {name: dict(dynamic[name]) if name in dynamic else None for name in names}
-    values = {name: _widened(value, shapes[name] or {}) for name, value in names.items()}
-    args = tuple(values[name] for name in list(names)[: len(args)])
-    kwargs = {name: values[name] for name in kwargs}
-    try:
-        return torch.export.export(model, args, kwargs, dynamic_shapes=shapes)
-    except (torch._dynamo.exc.UserError, RuntimeError, ValueError) as error:
-        said = ", ".join(f"{name}[{axis}]" for name, axes in dynamic.items() for axis in axes)
-        raise NetworkError(
-            f"torch cannot export this network with {said} of any size: {str(error).strip()[:600]}"
-        ) from error
-
-
-def _widened(value: Any, axes: Mapping[int, Any]) -> Any:
-    """Two of what there is one of along these axes: torch takes sizes of one for constants."""
-    for axis in axes:
-        if axis < value.dim() and value.shape[axis] == 1:
-            value = value.repeat_interleave(2, axis)
-    return value
 
 
 def program_of(exported: Any, example_inputs: Any = None) -> Program:
@@ -209,7 +165,7 @@ def _of_tensors(exported: Any, tensors: list[Any], signature: Signature) -> Any:
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     parameters = [inspect.Parameter(name, kind) for name in ("self", *found)]
     setattr(OfTensors.forward, "__signature__", inspect.Signature(parameters))  # noqa: B010
-    given = tuple(_widened(tensor, axes) for tensor, axes in zip(tensors, found.values()))
+    given = tuple(widened(tensor, axes) for tensor, axes in zip(tensors, found.values()))
     with without_gradients(exported.state_dict.values()), quiet_export():
         return torch.export.export(OfTensors(), given, dynamic_shapes=found)
 

@@ -168,10 +168,9 @@ def _hardware(target: dict[str, Any], calibrate: bool) -> Hardware | None:
     kind = target.get("kind")
     if kind not in ("llvm", "cuda"):
         return None
-    config = {k: v for k, v in target.items() if k not in ("tag", "keys")}
-    resolved = Target(target.get("tag") or config)
+    resolved = Target(target)
     hardware = Hardware.from_target(resolved)
     if kind == "cuda":
         return hardware if is_known_gpu(resolved) else None
     here = system_cpu() == target.get("mcpu") and hardware.cores <= host_cores()
-    return measured(Target(config)) if calibrate and here else None
+    return measured(resolved) if calibrate and here else None

@@ -64,6 +64,11 @@ def test_weights_that_are_written_to_are_noticed():
     assert found.changed() == ["second.bias"]
 
 
+class Branching(torch.nn.Module):
+    def forward(self, x):
+        return 2 * x if x.sum() > 0 else x - 1
+
+
 class Unknown(torch.nn.Module):
     def forward(self, x):
         return torch.special.i0(x) + torch.hypot(x, x) + torch.logcumsumexp(x, -1).relu()
@@ -115,6 +120,8 @@ def test_an_importers_error_without_a_text_is_named(unsupported):
         (torch.nn.Dropout(), torch.rand(3), NetworkError, "call model.eval"),
         (torch.nn.ReLU().eval(), None, NetworkError, "expected example_inputs"),
         (Buffered().eval(), torch.rand(2), NetworkError, "writes to count"),
+        (Branching().eval(), torch.rand(2), NetworkError, "data-dependent .*backend='mschedx'"),
+        (torch.nn.Linear(4, 4).eval(), torch.rand(3, 5), NetworkError, r"export .*\[3, 5\]"),
         (7, None, TypeError, "expected a torch.nn.Module"),
         ("absent.onnx", None, FileNotFoundError, "absent.onnx"),
         (tvm.IRModule({"main": make("gemm", (8, 8, 8))}), None, NetworkError, "mschedx.tune"),

@@ -1,10 +1,13 @@
+import json
 import re
 
 import numpy as np
 import pytest
 from stand_ins import Runner, gemm, quick
+from tvm.target import Target
 
 from mschedx import cli
+from mschedx.hardware import Hardware
 from mschedx.record.trials import Run, Trial
 from mschedx.report.analysis import Report, analyse_run, group_stages
 from mschedx.report.figures import rank_correlation
@@ -46,6 +49,14 @@ def test_command_writes_the_page(tuned, capsys):
 def test_a_folder_without_records_is_a_bad_request(tmp_path, capsys):
     assert cli.main(["report", str(tmp_path)]) == 2
     assert "database_tuning_record.json" in capsys.readouterr().err
+
+
+def test_a_target_whose_tag_is_not_registered_is_read_by_its_attributes(tmp_path):
+    target = {**json.loads(str(Target("nvidia/nvidia-t4"))), "tag": ""}
+    tagged = {**target, "tag": "mine/gpu"}
+    tune(gemm(), trials=4, work_dir=tmp_path, **quick(Runner([1]), target=tagged))
+    hardware = analyse_run(tmp_path, calibrate=False).hardware
+    assert hardware == Hardware.from_target(Target(target))
 
 
 def test_a_run_where_all_failed_has_a_page(tmp_path):
