@@ -36,7 +36,7 @@ ALLOWED = {
     "bench": ("networks", "workloads"),
     "cli": ("bench", "networks", "streams"),
     "__main__": ("cli",),
-    "__init__": ("networks",),
+    "__init__": ("networks", "workloads"),
 }
 WITHIN_SPACE = {
     "errors": (),
