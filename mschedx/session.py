@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tvm.s_tir import meta_schedule as ms
 
+from mschedx import compat
 from mschedx.measure.failures import MachineTrouble, machine_trouble
 from mschedx.process_state import interruptible, numpy_seed, quiet_logging, search_log
 from mschedx.record.checks import workload_entry
-from mschedx.record.contents import Contents
+from mschedx.record.contents import RECORDS, Contents
 from mschedx.record.database import open_database
 from mschedx.record.rounds import Appended
 from mschedx.record.trials import Journal, Run, Trial, run_of, workload_number
@@ -19,6 +22,7 @@ from mschedx.recorder import Outcome, Plan, Plateau, Recorder
 
 if TYPE_CHECKING:
     from tvm import IRModule
+    from tvm.target import Target
 
     from mschedx.record.work_dir import WorkDir
     from mschedx.report.progress import Progress
@@ -80,6 +84,15 @@ def run_session(plan: Plan, work_dir: WorkDir, progress: Progress) -> Outcome:
     stages = {str(name): float(seconds) for name, seconds in profiler.get().items()}
     Journal(work_dir.path).append({"kind": "end", "workload": common.workload, "stages": stages})
     return outcome
+
+
+def intrinsics_for(folder: Path, target: Target, space: Any) -> AbstractContextManager[None]:
+    """Have the tensor intrinsics that a call can need in this block, and no others.
+
+    Our own space needs few. Records of earlier runs may be of other spaces, whose are TVM's.
+    """
+    ours = space is None and not (folder / RECORDS).exists()
+    return compat.only_intrinsics(target, compat.own_space_kinds(target) if ours else None)
 
 
 def asks_for_records(strategy: Any) -> bool:

@@ -34,7 +34,7 @@ from mschedx.recorder import Outcome, Plan
 from mschedx.report.decisions import decision_values
 from mschedx.report.progress import Progress, describe_failures, format_seconds, make_progress
 from mschedx.report.result_text import result_text
-from mschedx.session import recorded, run_session
+from mschedx.session import intrinsics_for, recorded, run_session
 from mschedx.space.design_spaces import require_distinct_names
 from mschedx.winner import choose_winner
 
@@ -291,20 +291,8 @@ def tune(
         If the work_dir can no longer be written; what was measured before is kept.
     """
     begin = time.perf_counter()
-    if trials != 0:
-        check_trials(trials)
-    check_trials(trials_per_round, "trials_per_round")
-    if patience is not None:
-        check_trials(patience, "patience")
-    if on_round is not None and not callable(on_round):
-        raise TypeError(f"expected on_round to be callable, got {type(on_round).__name__}")
-    if not isinstance(start, (list, tuple)):
-        raise TypeError(
-            "expected start as a list of schedules or traces, got "
-            f"{type(start).__name__}: one alone is start=[schedule]"
-        )
-    check_seconds("timeout_s", timeout_s)
-    check_seed(seed)
+    _check_bounds(trials, trials_per_round, patience, timeout_s, seed)
+    _check_hooks(on_round, start)
     module, resolved = normalize_mod(mod), normalize_target(target)
     require_distinct_names(module, space)
     compat.check_versions()
@@ -337,10 +325,7 @@ def tune(
             "runner": runner,
         },
     )
-    # Records of earlier runs may be of other spaces, whose intrinsics are TVM's.
-    ours = space is None and not (folder / RECORDS).exists()
-    kinds = compat.own_space_kinds(resolved) if ours else None
-    intrinsics = compat.only_intrinsics(resolved, kinds)
+    intrinsics = intrinsics_for(folder, resolved, space)
     with intrinsics, open_work_dir(folder, resolved) as opened, display:
         scheduled = scheduled_already(module)
         notes = (*opened.notes, *([scheduled] if scheduled else []))
@@ -350,6 +335,28 @@ def tune(
         with interruptible(outcome.interrupt):
             found = _result(plan, opened, outcome, display, notes, verify=verify)
     return found if trials or found.schedule is not None else ranked()
+
+
+def _check_bounds(
+    trials: int, trials_per_round: int, patience: int | None, timeout_s: float | None, seed: int
+) -> None:
+    if trials != 0:
+        check_trials(trials)
+    check_trials(trials_per_round, "trials_per_round")
+    if patience is not None:
+        check_trials(patience, "patience")
+    check_seconds("timeout_s", timeout_s)
+    check_seed(seed)
+
+
+def _check_hooks(on_round: Any, start: Any) -> None:
+    if on_round is not None and not callable(on_round):
+        raise TypeError(f"expected on_round to be callable, got {type(on_round).__name__}")
+    if not isinstance(start, (list, tuple)):
+        raise TypeError(
+            "expected start as a list of schedules or traces, got "
+            f"{type(start).__name__}: one alone is start=[schedule]"
+        )
 
 
 def _ranked(

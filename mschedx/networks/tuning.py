@@ -22,11 +22,11 @@ from mschedx.inputs import (
     require_device,
 )
 from mschedx.measure import start as start_workers
-from mschedx.record.contents import RECORDS, read_contents
+from mschedx.record.contents import read_contents
 from mschedx.record.database import open_database
 from mschedx.record.work_dir import WorkDir, open_work_dir
 from mschedx.recorder import Outcome
-from mschedx.session import asks_for_records
+from mschedx.session import asks_for_records, intrinsics_for
 
 from .assembly import compiled
 from .caches import timing
@@ -187,10 +187,7 @@ def tune_model(
     )
     # Absolute, so that what is returned reads its records wherever the process goes.
     folder = Path(tempfile.mkdtemp(prefix="mschedx-") if work_dir is None else work_dir).absolute()
-    # Records of earlier runs may be of other spaces, whose intrinsics are TVM's.
-    ours = space is None and not (folder / RECORDS).exists()
-    kinds = compat.own_space_kinds(resolved) if ours else None
-    intrinsics = compat.only_intrinsics(resolved, kinds)
+    intrinsics = intrinsics_for(folder, resolved, space)
     display = make_network_progress(progress)
     with intrinsics, open_work_dir(folder, resolved) as opened, display:
         for note in opened.notes:
