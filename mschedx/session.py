@@ -204,7 +204,7 @@ def _restricted(plan: Plan, parts: dict[str, Any]) -> dict[str, Any]:
     """Tell the search of the sketches that the space consists of, and of what to start from."""
     from mschedx.search.strategy import Strategy
     from mschedx.space.design_spaces import generator_of
-    from mschedx.space.sketch import given_sketches, sketches
+    from mschedx.space.opening import given_sketches, sketches
 
     given = given_sketches(parts["space"])
     if given is None and not plan.start:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from dataclasses import dataclass, replace
-from functools import cache, partial
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,53 +21,26 @@ from mschedx.inputs import (
     require_device,
 )
 from mschedx.measure import start as start_workers
-from mschedx.record.contents import read_contents
 from mschedx.record.database import open_database
 from mschedx.record.work_dir import WorkDir, open_work_dir
 from mschedx.recorder import Outcome
 from mschedx.session import asks_for_records, intrinsics_for
 
-from .assembly import compiled
 from .caches import timing
-from .checking import Check, check_output, reference_of
-from .choices import (
-    Choice,
-    Origin,
-    ranked_choices,
-    start_ranking,
-    tuned_choice,
-    unscheduled_choice,
-)
-from .importing import Imported, import_network
+from .choices import start_ranking
+from .conclude import conclude
+from .importing import import_network
+from .job import Job
 from .progress import NetworkProgress, make_network_progress
 from .result import NetworkResult
 from .rewrites.pipeline import fuse, simplify
 from .running import Parts
 from .session import Session, is_done, note_exhausted, run_session
-from .tasks import NetworkTask, Tasks, tasks_of
+from .tasks import tasks_of
 
 if TYPE_CHECKING:
     from tvm import IRModule
     from tvm.target import Target
-
-_INTERRUPTED = "interrupted before a candidate of it ran"
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Job:
-    """What one call is asked for, and what was imported for it."""
-
-    imported: Imported
-    fused: IRModule
-    tasks: Tasks
-    target: Target
-    trials_per_task: int
-    seed: int
-    timeout_s: float | None
-    begin: float
-    prepack: bool
-    verify: bool
-    parts: dict[str, Any]
 
 
 def tune_model(
@@ -166,7 +138,7 @@ def tune_model(
         tasks = tasks_of(fused, resolved)
         # Most weights have been laid out anew: those of the import need not stay beside them.
         imported = replace(imported, mod=fused)
-    job = _Job(
+    job = Job(
         imported=imported,
         fused=fused,
         tasks=tasks,
@@ -194,7 +166,7 @@ def tune_model(
             display.note(note)
         _note_network(job, opened)
         outcome = _measured(job, opened, display)
-        return _result(job, opened, outcome, display)
+        return conclude(job, opened, outcome, display)
 
 
 def _fused(mod: IRModule, target: Target, *, prepack: bool, exact: bool) -> IRModule:
@@ -204,7 +176,7 @@ def _fused(mod: IRModule, target: Target, *, prepack: bool, exact: bool) -> IRMo
     return fuse(simple, target, prepack=prepack)
 
 
-def _note_network(job: _Job, work_dir: WorkDir) -> None:
+def _note_network(job: Job, work_dir: WorkDir) -> None:
     """Keep in the manifest how often the network calls each workload, for reports."""
     calls = {
         str(ms.database.Workload(task.mod).as_json()[0]): task.weight for task in job.tasks.tunable
@@ -213,7 +185,7 @@ def _note_network(job: _Job, work_dir: WorkDir) -> None:
     work_dir.write_manifest(networks={**known, job.imported.name: calls})
 
 
-def _measured(job: _Job, work_dir: WorkDir, display: NetworkProgress) -> Outcome:
+def _measured(job: Job, work_dir: WorkDir, display: NetworkProgress) -> Outcome:
     """Measure what is missing."""
     if not job.trials_per_task or not job.tasks.tunable:
         return Outcome()
@@ -241,7 +213,7 @@ def _measured(job: _Job, work_dir: WorkDir, display: NetworkProgress) -> Outcome
     return outcome
 
 
-def _parts(job: _Job, database: ms.database.JSONDatabase) -> Parts:
+def _parts(job: Job, database: ms.database.JSONDatabase) -> Parts:
     """Fill in mschedx's own parts; builder and runner first, since their workers start apart."""
     given = job.parts
     builder, runner = given["builder"], given["runner"]
@@ -274,7 +246,7 @@ def _parts(job: _Job, database: ms.database.JSONDatabase) -> Parts:
     )
 
 
-def _local_runner(job: _Job) -> Any:
+def _local_runner(job: Job) -> Any:
     from mschedx.measure import LocalRunner
 
     if job.target.kind.name != "llvm":
@@ -288,116 +260,6 @@ def _made(kind: Any, part: Any) -> Any:
     if not isinstance(part, str):
         return part
     return None if part == "none" else kind.create(part)
-
-
-def _result(
-    job: _Job, work_dir: WorkDir, outcome: Outcome, display: NetworkProgress
-) -> NetworkResult:
-    """Choose, compile and check; where the output is wrong, choose again among checked records.
-
-    After Ctrl-C nothing is ranked, compiled or compared: what takes longer is done when asked for.
-    """
-    choices, notes = _choices(job, work_dir, outcome, verify=False)
-    build = cache(partial(compiled, job.fused, choices, job.target, prepack=job.prepack))
-    check, verify = Check.nothing(), job.verify and not outcome.interrupted
-    given = (job.imported, job.fused, job.tasks, job.target, job.seed)
-    reference = reference_of(*given) if verify else None
-    if not outcome.interrupted:
-        build()
-    if reference is not None:
-        check = check_output(reference, job.tasks, build(), job.target)
-        if check.wrong:
-            notes.append(f"the network's output was wrong, its records are checked: {check.reason}")
-            choices, more = _choices(job, work_dir, outcome, verify=True)
-            build = cache(partial(compiled, job.fused, choices, job.target, prepack=job.prepack))
-            check = check_output(reference, job.tasks, build(), job.target)
-            notes += more
-        if check.wrong:
-            notes.append(f"the network's output is not the framework's: {check.reason}")
-        elif not check.done:
-            notes.append(f"the network's output could not be compared: {check.reason}")
-    for note in notes:
-        display.note(note)
-    order = sorted(choices, key=lambda one: (-one.task.weight * one.latency_s, one.task.name))
-    return NetworkResult(
-        name=job.imported.name,
-        fused=job.fused,
-        target=job.target,
-        work_dir=work_dir.path,
-        tasks=tuple(order),
-        fixed=job.tasks.fixed,
-        measured=outcome.measured,
-        wall_s=time.perf_counter() - job.begin,
-        interrupted=outcome.interrupted,
-        timed_out=outcome.timed_out,
-        verified=check.done and not check.wrong,
-        wrong=check.reason if check.wrong else "",
-        max_error=check.max_error,
-        tolerance=check.tolerance,
-        notes=(*work_dir.notes, *notes),
-        signature=job.imported.signature,
-        build=build,
-        changed=job.imported.changed,
-    )
-
-
-def _choices(
-    job: _Job, work_dir: WorkDir, outcome: Outcome, *, verify: bool
-) -> tuple[list[Choice], list[str]]:
-    """A program for every task, and a line on each that is not tuned."""
-    chosen: dict[str, Choice] = {}
-    notes: list[str] = []
-    missing: list[NetworkTask] = []
-    contents = read_contents(work_dir.path)
-    for task in job.tasks.tunable:
-        choice, about = tuned_choice(task, contents, work_dir, job.target, verify=verify)
-        notes += [f"{task.name}: {note}" for note in about]
-        if choice is None:
-            missing.append(task)
-        else:
-            chosen[task.key] = choice
-    if outcome.interrupted:
-        rest = [unscheduled_choice(task, _INTERRUPTED) for task in missing]
-    else:
-        rest = _ranked(job, missing)
-    chosen.update((choice.task.key, choice) for choice in rest)
-    choices = [chosen[task.key] for task in job.tasks.tunable]
-    return choices, notes + _about_untuned(choices, job)
-
-
-def _ranked(job: _Job, missing: list[NetworkTask]) -> list[Choice]:
-    """The best ranked program of each task; by the user's model where nothing is measured."""
-    why = "no record of it ran" if job.trials_per_task else "nothing was measured"
-    model = getattr(job.parts["cost_model"], "model", None) if not job.trials_per_task else None
-    return ranked_choices(
-        missing,
-        job.target,
-        why,
-        space=job.parts["space"],
-        model=model,
-        seed=job.seed,
-        prepared=not job.trials_per_task,
-    )
-
-
-def _about_untuned(choices: list[Choice], job: _Job) -> list[str]:
-    notes = [f"{name} is no task and stays as it is: {why}" for name, why in job.tasks.fixed]
-    ranked = [one for one in choices if one.origin is Origin.RANKED]
-    if ranked and len(ranked) == len(choices):
-        notes.append(f"all {len(ranked)} tasks have their best ranked config: nothing was measured")
-    else:
-        notes += [f"{one.task.name} has its best ranked config: {one.why}" for one in ranked]
-    reasons: dict[str, list[str]] = {}
-    for one in choices:
-        if one.origin is Origin.UNSCHEDULED:
-            why = one.why or "no program of its space is faster"
-            reasons.setdefault(why, []).append(one.task.name)
-    return notes + [f"{_stay(names)} unscheduled: {why}" for why, names in reasons.items()]
-
-
-def _stay(names: list[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"{', '.join(names[:3])}{more} {'stays' if len(names) == 1 else 'stay'}"
 
 
 def _name(part: Any) -> str | None:

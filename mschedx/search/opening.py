@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mschedx.space.errors import EmptySpace, UnsupportedTrace
+from mschedx.space.trace.splitting import refused_somewhere
 
 from .base import logger
 from .points import IntArray, SketchSet
@@ -124,7 +125,7 @@ def searched(sketch: Sketch) -> Sketch:
 
     So it is where postprocs refuse some of its configs, and nothing says which.
     """
-    refused = sketch.design.refused_somewhere()
+    refused = refused_somewhere(sketch.design)
     if refused is not None:
         raise EmptySpace(f"some configs are refused, and nothing says which: {refused}")
     found = sketch.narrowed(preferences=True)

@@ -255,7 +255,7 @@ class _Rounds:
         Or of one design space, where points of many sketches are ``scored`` before there is a trial
         and more rounds follow.
         """
-        from mschedx.space.sketch import sketches_from
+        from mschedx.space.opening import sketches_from
 
         sketches: list[Sketch] = []
         families: list[int] = []

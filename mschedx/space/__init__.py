@@ -1,9 +1,10 @@
 from .algebra.constraints import Constraint, Relation
 from .algebra.expression import Expression
 from .errors import EmptySpace, InvalidSchedule, UnsupportedTrace
+from .opening import sketches, sketches_from
 from .resolver import Resolved, Resolver
 from .sampling.sampler import Sampler
-from .sketch import Sketch, sketches, sketches_from
+from .sketch import Sketch
 from .target import for_target
 from .task import Task
 from .trace.design import Decision, DecisionKind, Design, Table

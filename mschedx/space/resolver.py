@@ -19,8 +19,9 @@ from tvm.s_tir import Schedule, Trace
 
 from .design_spaces import generate
 from .errors import EmptySpace, InvalidSchedule, UnsupportedTrace
+from .opening import sketches_from
 from .sampling.unique_rows import RowIndex
-from .sketch import Sketch, sketches_from
+from .sketch import Sketch
 from .trace.instructions import Raw, as_raw, decision_of, plain, searched_part, signature
 
 IntArray = NDArray[np.int64]

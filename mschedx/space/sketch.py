@@ -17,24 +17,20 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-import tvm
 from numpy.typing import ArrayLike, NDArray
 from tvm.s_tir import Schedule, Trace
-from tvm.s_tir import meta_schedule as ms
 
 from .algebra.constraints import Constraint, equal
 from .algebra.expression import Expression, column
 from .algebra.tape import Tape
 from .describe import loop_nests
-from .design_spaces import generate, shared_postprocs
 from .errors import InvalidSchedule
 from .sampling.nearest import nearest
 from .sampling.sampler import Sampler
 from .statements import Statement
 from .task import Task, digest
 from .trace.design import Decision, Design
-from .trace.locations import MAX_COMBINATIONS
-from .trace.materialize import Postprocs, in_threads, useful_threads
+from .trace.materialize import in_threads, useful_threads
 
 if TYPE_CHECKING:
     from .analysis import Analysis
@@ -47,8 +43,6 @@ logger = logging.getLogger("tvm.s_tir.meta_schedule.mschedx.space")
 
 # Defects of one kind that are worth a warning each; the counter knows the rest.
 _LOUD = 3
-
-_MOST_SKETCHES = 48
 
 
 class Sketch:
@@ -408,87 +402,3 @@ class Sketch:
         for name, reason in self.analysis.unresolved.items():
             lines.append(f"  not expressed exactly: {name}: {reason}")
         return "\n".join(lines)
-
-
-def sketches(
-    mod: tvm.IRModule,
-    target: tvm.target.Target,
-    space: object = None,
-) -> list[Sketch]:
-    """Open up every design space of ``mod`` on ``target``.
-
-    Parameters
-    ----------
-    mod : tvm.IRModule or PrimFunc
-    target : tvm.target.Target
-    space : optional
-        Our space for the target when None; otherwise an ``ms.SpaceGenerator``, its name such as
-        ``"post-order-apply"``, a schedule function, or a list of traced schedules. A sketch or a
-        list of them, such as :meth:`Sketch.fix` makes, is taken as it is.
-
-    Raises
-    ------
-    ValueError
-        For sketches of another workload or target.
-    """
-    given = given_sketches(space)
-    if given is not None:
-        mod = mod if isinstance(mod, tvm.IRModule) else tvm.IRModule({"main": mod})
-        return _of_task(given, Task.of(mod, target))
-    schedules, mod, postprocs = generate(mod, target, space)
-    found = sketches_from(schedules, mod, target, postprocs)
-    return [sketch for sketch in found if sketch.design.refused_somewhere() is None]
-
-
-def given_sketches(space: object) -> list[Sketch] | None:
-    """Return the sketches that a space consists of; None for what is no list of sketches."""
-    if isinstance(space, Sketch):
-        return [space]
-    if not isinstance(space, (list, tuple)):
-        return None
-    found = [one for one in space if isinstance(one, Sketch)]
-    if found and len(found) < len(space):
-        other = next(one for one in space if not isinstance(one, Sketch))
-        raise TypeError(f"expected a list of sketches, got a {type(other).__name__} among them")
-    return found or None
-
-
-def _of_task(given: list[Sketch], task: Task) -> list[Sketch]:
-    for sketch in given:
-        if sketch.task.key != task.key:
-            raise ValueError(
-                f"expected sketches of {task.name} for {task.target}, got one of another workload "
-                f"or target, {sketch.task.name} for {sketch.task.target}: open them with "
-                "mschedx.space.sketches(mod, target)"
-            )
-    return given
-
-
-def sketches_from(
-    design_spaces: Sequence[Schedule],
-    mod: tvm.IRModule,
-    target: tvm.target.Target,
-    postprocs: Postprocs | Sequence[ms.Postproc] | None = None,
-) -> list[Sketch]:
-    """Open up given design spaces, as a search strategy receives them.
-
-    A design space with compute locations becomes a sketch per combination of them, at most 16, or
-    about 48 sketches in all where there are many design spaces (but 4 of each); ``describe()``
-    says where some were left out. Doubtful ones (`Design.doubtful`) are still among them.
-
-    Parameters
-    ----------
-    design_spaces : sequence of Schedule
-        Traced schedules.
-    mod : tvm.IRModule
-    target : tvm.target.Target
-    postprocs : sequence of ms.Postproc, optional
-        Initialised ones to apply when a config is materialised; the target's when None.
-    """
-    shared = shared_postprocs(mod, target, postprocs)
-    limit = min(MAX_COMBINATIONS, max(4, _MOST_SKETCHES // max(len(design_spaces), 1)))
-    return [
-        Sketch(design)
-        for space in design_spaces
-        for design in Design.split(space, mod, target, shared, limit)
-    ]

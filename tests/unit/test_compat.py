@@ -31,7 +31,7 @@ def versions(monkeypatch):
 
     def pretend(tvm: str | None, ffi: str | None) -> None:
         found = {"apache-tvm": tvm, "apache-tvm-ffi": ffi}
-        monkeypatch.setattr(compat, "_version", found.get)
+        monkeypatch.setattr("mschedx.compat.versions._version", found.get)
         compat.check_versions.cache_clear()
 
     yield pretend

@@ -52,8 +52,9 @@ WITHIN_SPACE = {
     "target": ("rules", "postprocs"),
     "design_spaces": ("target", "trace"),
     "describe": ("statements",),
-    "sketch": ("design_spaces", "analysis", "describe", "task"),
-    "resolver": ("sketch",),
+    "sketch": ("trace", "analysis", "describe", "task"),
+    "opening": ("sketch", "design_spaces"),
+    "resolver": ("opening",),
     "__init__": ("resolver",),
 }
 WITHIN_ANALYSIS = {

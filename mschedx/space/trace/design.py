@@ -14,7 +14,6 @@ Notation: D is the number of decisions, the columns of a config.
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -29,7 +28,6 @@ from tvm.s_tir import Schedule, Trace
 from ..algebra.constraints import Constraint
 from ..errors import InvalidSchedule, UnsupportedTrace
 from ..sampling.sampler import Sampler
-from .fixed_locations import ROOT
 from .instructions import (
     Raw,
     as_raw,
@@ -37,15 +35,12 @@ from .instructions import (
     inspect,
     plain,
     replay,
-    sampling_instructions,
     searched_part,
     signature,
     touch,
     unscheduled,
     with_decisions,
 )
-from .location_offers import scales_an_index
-from .locations import MAX_COMBINATIONS, Choice, combinations
 from .materialize import Postprocs
 from .prefix import Tail, tail
 from .tables import Decision, DecisionKind, Table, open_instructions
@@ -54,21 +49,15 @@ __all__ = ["Decision", "DecisionKind", "Design", "Table"]
 
 IntArray = NDArray[np.int64]
 
-logger = logging.getLogger("tvm.s_tir.meta_schedule.mschedx.space")
-
-# Random configs to learn from where a block may be computed, and to check it by; more of them
-# where loops of varying extent, which only some tiles leave, are all that is found.
-_DRAWS, _MORE, _CHECKED = 12, 36, 8
-_DYNAMIC = "DisallowDynamicLoop"
-_LEARNT = (_DYNAMIC, "VerifyGPUCode")
-"""Postprocs whose refusals become constraints."""
+_VERIFIED = 12
+"""Random configs that a design with fitted constraints is checked by."""
 
 
 @dataclass(eq=False)
 class Design:
     """A traced design space whose decisions are integer columns.
 
-    Build it with :meth:`from_schedule`.
+    Build it with :meth:`from_schedule`, or several with :func:`.splitting.split`.
 
     Parameters
     ----------
@@ -91,7 +80,7 @@ class Design:
         What a reader should know about how the design space was opened.
     doubtful : bool
         Whether TVM's postprocs may refuse some configs for what nothing learns of, see
-        :meth:`refused_somewhere`.
+        :func:`.splitting.refused_somewhere`.
     """
 
     mod: tvm.IRModule
@@ -141,148 +130,17 @@ class Design:
 
     def _verify(self) -> None:
         """Replay random configs: extents that depend on decisions were fitted to a few replays."""
-        sampler = Sampler(self.tables, self.constraints, len(self.decisions))
-        for config in sampler.sample(_DRAWS, np.random.default_rng(2)):
-            refused = self._refusal(config, Design.replay)
+        for config in self.sampler().sample(_VERIFIED, np.random.default_rng(2)):
+            refused = refusal(self.replay, config)
             if refused is not None and refused.reason == "repaired":
                 raise UnsupportedTrace(
                     "the extent of a loop that is tiled depends on earlier decisions in a way that "
                     f"was not found: {refused.detail}"
                 )
 
-    def _refusal(
-        self, config: IntArray, made: Callable[[Design, IntArray], Any]
-    ) -> InvalidSchedule | None:
-        """Say why a config does not replay or materialise; None when it does."""
-        try:
-            made(self, config)
-        except InvalidSchedule as refused:
-            return refused
-        return None
-
-    def _default_of(self, sampler: Sampler) -> IntArray | None:
-        """A config that materialises, or at least fails in a way that analyses learn of.
-
-        None where there is none among a dozen, or only loops of varying extent among some more.
-        """
-        rng = np.random.default_rng(1)
-        learnt: dict[str, IntArray] = {}
-        seen: set[bytes] = set()
-        tiles = [d.column for d in self.decisions if d.kind is not DecisionKind.CATEGORICAL]
-        for count in (_DRAWS, _MORE):
-            for config in sampler.sample(count, rng):
-                if learnt.keys() <= {_DYNAMIC} and config[tiles].tobytes() in seen:
-                    continue
-                seen.add(config[tiles].tobytes())
-                refused = self._refusal(config, Design.materialize)
-                if refused is None:
-                    return config
-                logger.info("%s does not materialise: %s", self.locations, refused)
-                if refused.reason in _LEARNT:
-                    learnt.setdefault(refused.reason, config)
-            if learnt.keys() != {_DYNAMIC}:
-                break
-        learnt.pop(_DYNAMIC, None)
-        return next(iter(learnt.values()), None)
-
-    def refused_somewhere(self) -> InvalidSchedule | None:
-        """What refuses one of a few configs of a doubtful design, and no analysis learns of.
-
-        It takes as long as so many replays; None, at once, of a design that is not doubtful.
-        """
-        if not self.doubtful:
-            return None
-        sampler = Sampler(self.tables, self.constraints, len(self.decisions))
-        for config in sampler.sample(_CHECKED, np.random.default_rng(4)):
-            refused = self._refusal(config, Design._postprocess)
-            if refused is not None and refused.reason not in _LEARNT:
-                return refused
-        return None
-
-    def _postprocess(self, config: IntArray) -> None:
-        """As :meth:`materialize`, in less time, to see whether it is refused."""
-        made = self.replayed_mod(config)
-        self._own_postprocs.apply(unscheduled(made))
-
-    @property
-    def _own_postprocs(self) -> Postprocs:
-        if self.postprocs is None:
-            self.postprocs = Postprocs.of_target(self.mod, self.target)
-        return self.postprocs
-
-    @classmethod
-    def split(
-        cls,
-        schedule: Schedule | Trace,
-        mod: tvm.IRModule,
-        target: tvm.target.Target,
-        postprocs: Postprocs | None = None,
-        limit: int = MAX_COMBINATIONS,
-    ) -> list[Design]:
-        """Open up a design space into one design per combination of compute locations.
-
-        At most ``limit`` of them, spread over the choices; ``notes`` says where there were more.
-        """
-        whole = cls.from_schedule(_at_root(searched_part(schedule)), mod, target, postprocs)
-        if not whole.locations:
-            return [whole]
-        spots = [item for item in inspect(mod, whole.trace) if item.kind == DecisionKind.LOCATION]
-        choices, cut = combinations(mod, whole.trace, spots, whole._drawn, limit)
-        scales = scales_an_index(whole.replay(whole.base).mod)
-        made = (whole._at(choice, scales) for choice in choices)
-        designs = [design for design in made if design is not None]
-        if cut:
-            note = f"one of {len(designs)} combinations of compute locations; there are more"
-            designs = [replace(design, notes=(*design.notes, note)) for design in designs]
-        return designs
-
-    def _at(self, choice: Choice, scales: bool) -> Design | None:
-        """Move to other compute locations; None when no config reaches them, or none is accepted.
-
-        What TVM's postprocs make of a location may hang on it alone (a block that is computed at a
-        consumer which reads it backwards has bindings that ``RewriteParallelVectorizeUnroll``
-        refuses), or on tiles in a way that nothing learns of: where an index ``scales``, what is
-        computed below a loop is doubtful.
-        """
-        tables = tuple(
-            Table(t.instruction, t.columns, np.array([[choice.codes[t.instruction]]]))
-            if t.instruction in choice.codes
-            else t
-            for t in self.tables
-        )
-        decisions = tuple(
-            replace(d, domain=(choice.codes[d.instruction],))
-            if d.instruction in choice.codes
-            else d
-            for d in self.decisions
-        )
-        own = (replace(c, names=self.names) for c in choice.constraints)
-        constraints = (*self.constraints, *own)
-        sampler = Sampler(tables, constraints, len(decisions))
-        if sampler.count() == 0:
-            return None
-        moved = replace(
-            self,
-            decisions=decisions,
-            tables=tables,
-            constraints=constraints,
-            doubtful=scales and max(choice.codes.values()) > ROOT,
-        )
-        works = moved._default_of(sampler)
-        if works is None:
-            return None
-        moved.base = works
-        moved.trace = moved.trace_for(works)
-        return moved
-
-    def _drawn(self, more: Sequence[Constraint]) -> list[tuple[dict[int, Raw], IntArray]]:
-        """Draw distinct configs that satisfy more constraints, in TVM's form too."""
-        sampler = Sampler(self.tables, (*self.constraints, *more), len(self.decisions))
-        if sampler.count() == 0:
-            return []
-        configs = sampler.sample(_DRAWS, np.random.default_rng(0))
-        _, first = np.unique(configs, axis=0, return_index=True)
-        return [(self._raw(config), config) for config in configs[np.sort(first)]]
+    def sampler(self) -> Sampler:
+        """Make a sampler of the configs that its tables and constraints allow."""
+        return Sampler(self.tables, self.constraints, len(self.decisions))
 
     def within(self, constraints: Sequence[Constraint]) -> Design:
         """Return the same design with more constraints, which its default config keeps too.
@@ -296,8 +154,7 @@ class Design:
             return self
         narrowed = replace(self, constraints=(*self.constraints, *constraints))
         if not all(c.holds(self.base[None])[0] for c in constraints):
-            sampler = Sampler(self.tables, narrowed.constraints, len(self.decisions))
-            narrowed.base = sampler.sample(1, np.random.default_rng(3))[0]
+            narrowed.base = narrowed.sampler().sample(1, np.random.default_rng(3))[0]
         narrowed._tail = self._tail  # it does not depend on what configs there are
         return narrowed
 
@@ -329,7 +186,7 @@ class Design:
         ValueError
             When the config has the wrong length or a categorical value that is no candidate.
         """
-        return with_decisions(self.trace, self._raw(config))
+        return with_decisions(self.trace, self.raw(config))
 
     def replay(self, config: IntArray) -> Schedule:
         """Apply the trace with these decisions, without postprocs.
@@ -355,7 +212,7 @@ class Design:
             As :meth:`replay`.
         """
         start, trace, places = self._tail
-        wanted = {places[i]: raw for i, raw in self._raw(config).items() if i in places}
+        wanted = {places[i]: raw for i, raw in self.raw(config).items() if i in places}
         schedule = replay(start, with_decisions(trace, wanted))
         self._refuse_repairs(schedule, config, places)
         return schedule.mod
@@ -377,6 +234,16 @@ class Design:
             touch(schedule)
         self._own_postprocs.apply(schedule)
         return schedule
+
+    def postprocess(self, config: IntArray) -> None:
+        """As :meth:`materialize`, in less time, to see whether it is refused."""
+        self._own_postprocs.apply(unscheduled(self.replayed_mod(config)))
+
+    @property
+    def _own_postprocs(self) -> Postprocs:
+        if self.postprocs is None:
+            self.postprocs = Postprocs.of_target(self.mod, self.target)
+        return self.postprocs
 
     def config_of(self, trace: Trace) -> IntArray | None:
         """Read a config back from a trace, for instance a database record's.
@@ -443,8 +310,8 @@ class Design:
             return (candidates[raw[0]],) if 0 <= raw[0] < len(candidates) else None
         return raw if len(raw) == len(table.columns) else None
 
-    def _raw(self, config: IntArray) -> dict[int, Raw]:
-        """Turn the columns' values into TVM's form of the decisions."""
+    def raw(self, config: IntArray) -> dict[int, Raw]:
+        """Turn the columns' values into TVM's form of the decisions, by instruction."""
         config = np.asarray(config)
         if config.shape != (len(self.decisions),):
             raise ValueError(
@@ -477,7 +344,7 @@ class Design:
         trace = schedule.trace
         assert trace is not None
         decisions, insts = trace.decisions, trace.insts[:]
-        for instruction, wanted in self._raw(config).items():
+        for instruction, wanted in self.raw(config).items():
             at = instruction if places is None else places.get(instruction)
             if at is None:
                 continue
@@ -488,13 +355,10 @@ class Design:
                 raise InvalidSchedule("repaired", f"TVM made {got} of {wanted} for {name}")
 
 
-def _at_root(trace: Trace) -> Trace:
-    """Put every compute location at the root, which TVM always offers."""
-    decisions = {}
-    for index in sampling_instructions(trace):
-        raw = decision_of(trace, index)
-        if trace.insts[index].kind.name == DecisionKind.LOCATION:
-            raw = (-1,)
-        if raw is not None:
-            decisions[index] = raw
-    return with_decisions(trace, decisions)
+def refusal(made: Callable[[IntArray], Any], config: IntArray) -> InvalidSchedule | None:
+    """Say why a config does not replay or materialise; None when it does."""
+    try:
+        made(config)
+    except InvalidSchedule as refused:
+        return refused
+    return None

@@ -15,6 +15,7 @@ from tiny_networks import TARGET, quick, two
 from mschedx import ranking, tune_model
 from mschedx.measure.failures import MachineTrouble
 from mschedx.networks import Origin, choices, running
+from mschedx.networks import conclude as conclude_module
 from mschedx.networks import tuning as tuning_module
 from mschedx.networks.checking import random_arrays
 from mschedx.networks.importing import import_network
@@ -232,7 +233,7 @@ def test_a_task_without_more_programs_does_not_keep_it_open(network, tmp_path, m
 
 def test_a_wrong_output_has_its_records_checked(network, monkeypatch, tmp_path):
     """The first check sees a wrong network; then the records are verified and it is right."""
-    real, seen = tuning_module.check_output, []
+    real, seen = conclude_module.check_output, []
 
     def once_wrong(*args):
         found = real(*args)
@@ -241,7 +242,7 @@ def test_a_wrong_output_has_its_records_checked(network, monkeypatch, tmp_path):
             return found
         return type(found)(True, True, 1.0, 0.1, "output 0: 3 of 4 values differ")
 
-    monkeypatch.setattr(tuning_module, "check_output", once_wrong)
+    monkeypatch.setattr(conclude_module, "check_output", once_wrong)
     result = tune_model(*network, trials_per_task=2, work_dir=tmp_path, **quick())
     assert len(seen) == 2
     assert result.verified

@@ -12,10 +12,10 @@ from tvm.target import Target
 from tvm.target.codegen import llvm_get_system_cpu, target_has_features
 from unoptimised import unoptimised
 
+from mschedx.space.opening import sketches
 from mschedx.space.rules.contraction import match_contraction
 from mschedx.space.rules.dot_tile import dot_tiles
 from mschedx.space.rules.register_tile import shared_reduction
-from mschedx.space.sketch import sketches
 from mschedx.space.target import for_target
 
 HOST = Target({"kind": "llvm", "mcpu": str(llvm_get_system_cpu()), "num-cores": 2})

@@ -11,8 +11,8 @@ from tvm.s_tir.meta_schedule.arg_info import ArgInfo
 from tvm.script import tirx as T
 from tvm.target import Target
 
+from mschedx.space.opening import sketches
 from mschedx.space.rules.epilogue import as_one_block, epilogue_of
-from mschedx.space.sketch import sketches
 
 AVX2 = Target({"kind": "llvm", "mcpu": "haswell", "num-cores": 2})
 VNNI = Target({"kind": "llvm", "mcpu": "cascadelake", "num-cores": 2})

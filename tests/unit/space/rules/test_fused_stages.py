@@ -12,9 +12,9 @@ from unoptimised import run_once
 
 from mschedx import workloads
 from mschedx.hardware import Hardware
+from mschedx.space.opening import sketches
 from mschedx.space.rules.fused_stages import fused_spaces
 from mschedx.space.rules.stages import common_rows, stages_of, windowed_axes
-from mschedx.space.sketch import sketches
 
 TARGET = Target({"kind": "llvm", "mcpu": "haswell", "num-cores": 2})
 HARDWARE = Hardware.from_target(TARGET)

@@ -12,9 +12,9 @@ from unoptimised import run_once, unoptimised
 
 from mschedx import measure
 from mschedx.hardware import Hardware, host_target
+from mschedx.space.opening import sketches
 from mschedx.space.rules.contraction import match_contraction
 from mschedx.space.rules.packed_tile import packed_tiles
-from mschedx.space.sketch import sketches
 from mschedx.space.target import for_target
 from mschedx.workloads import make
 

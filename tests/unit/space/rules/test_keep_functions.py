@@ -13,8 +13,8 @@ from tvm.target import Target
 
 from mschedx import workloads
 from mschedx.hardware import Hardware
+from mschedx.space.opening import sketches
 from mschedx.space.rules.keep_functions import KeepFunctions
-from mschedx.space.sketch import sketches
 from mschedx.space.target import for_target
 
 TARGET = Target({"kind": "llvm", "mcpu": "haswell", "num-cores": 2})

@@ -11,10 +11,10 @@ from tvm.target import Target
 from unoptimised import run_once
 
 from mschedx.hardware import Hardware
+from mschedx.space.opening import sketches
 from mschedx.space.rules.contraction import match_contraction
 from mschedx.space.rules.packed_tile import PackedTile, packed_tiles
 from mschedx.space.rules.register_tile import TileLimits, padding_factors, vector_length
-from mschedx.space.sketch import sketches
 from mschedx.space.target import for_target
 from mschedx.workloads import make
 

@@ -9,59 +9,11 @@ from spaces import LLVM, design_spaces, matmul, module, schedule_of
 from tvm import te
 from tvm.s_tir import Schedule
 from tvm.s_tir import meta_schedule as ms
-from tvm.s_tir.meta_schedule.testing import te_workload
 
-from mschedx.search.opening import searched
-from mschedx.space import sketches
 from mschedx.space.errors import EmptySpace, InvalidSchedule, UnsupportedTrace
-from mschedx.space.sampling.sampler import Sampler
-from mschedx.space.sketch import sketches_from
 from mschedx.space.trace import instructions as traces
 from mschedx.space.trace.design import DecisionKind, Design
-from mschedx.space.trace.factors import (
-    count_factorizations,
-    factorizations,
-    partitioned_tiles,
-    perfect_tiles,
-)
-
-
-def sampler_of(design: Design) -> Sampler:
-    return Sampler(design.tables, design.constraints, len(design.decisions))
-
-
-class TestFactorizations:
-    @pytest.mark.parametrize(
-        ("extent", "parts"), [(1, 4), (7, 3), (12, 3), (64, 4), (30, 2), (5, 1)]
-    )
-    def test_equal_brute_force(self, extent, parts):
-        grid = np.indices((extent,) * parts).reshape(parts, -1).T + 1 if extent < 31 else None
-        rows = factorizations(extent, parts)
-        assert len(rows) == count_factorizations(extent, parts)
-        assert (rows.prod(axis=1) == extent).all()
-        assert (np.unique(rows, axis=0) == rows).all()
-        if grid is not None:
-            assert np.array_equal(rows, grid[grid.prod(axis=1) == extent])
-
-    def test_sizes_that_are_documented(self):
-        assert len(factorizations(4096, 4)) == 455
-        assert len(factorizations(2**20, 5)) == 10_626
-        assert len(factorizations(720720, 5)) == 656_250
-
-    def test_too_many_rows(self):
-        with pytest.raises(UnsupportedTrace, match="pad it"):
-            factorizations(720720, 8)
-
-    def test_side_conditions(self):
-        assert perfect_tiles(128, 4, 16)[:, -1].max() == 16
-        assert len(perfect_tiles(13, 4, 5)) == 3
-        inner = partitioned_tiles(64, 4, 2, 16)
-        assert (inner[:, 2:].prod(axis=1) % 16 == 0).all()
-        assert len(partitioned_tiles(10, 3, 1, 16)) == 0
-
-    def test_bad_extent(self):
-        with pytest.raises(ValueError, match="extent >= 1"):
-            factorizations(0, 2)
+from mschedx.space.trace.factors import partitioned_tiles
 
 
 class TestGemm:
@@ -90,12 +42,12 @@ class TestGemm:
             assert raw in rows
 
     def test_round_trip(self, design):
-        for config in sampler_of(design).sample(30, np.random.default_rng(0)):
+        for config in design.sampler().sample(30, np.random.default_rng(0)):
             schedule = design.materialize(config)
             assert np.array_equal(design.config_of(schedule.trace), config)
 
     def test_round_trip_through_a_database_record(self, design, tmp_path):
-        config = sampler_of(design).sample(1, np.random.default_rng(1))[0]
+        config = design.sampler().sample(1, np.random.default_rng(1))[0]
         database = ms.database.JSONDatabase(work_dir=str(tmp_path))
         workload = database.commit_workload(design.mod)
         trace = design.materialize(config).trace
@@ -108,7 +60,7 @@ class TestGemm:
         assert design.config_of(other.trace) is None
 
     def test_decisions_outside_the_tables(self, design):
-        raw = design._raw(design.base)
+        raw = design.raw(design.base)
         wide = traces.with_decisions(
             design.trace, {**raw, design.tables[1].instruction: (1, 1, 1, 128)}
         )
@@ -199,7 +151,7 @@ class TestTraces:
         design = Design.from_schedule(schedule_of(mod, build), mod, LLVM)
         assert len(design.constraints) == 1
         assert "==" in str(design.constraints[0])
-        sampler = sampler_of(design)
+        sampler = design.sampler()
         expected = {
             (48 // a, a, 48 // a // b, b)
             for a in (1, 2, 3, 4, 6, 8, 12, 16)
@@ -216,7 +168,7 @@ class TestTraces:
         mod = matmul(13, 1, 7)
         design = Design.from_schedule(design_spaces(mod, LLVM)[-1], mod, LLVM)
         assert [len(table.rows) for table in design.tables] == [4, 1, 2, 4]
-        for config in np.concatenate(list(sampler_of(design).every())):
+        for config in np.concatenate(list(design.sampler().every())):
             design.materialize(config)
 
     def test_no_sampling_instructions(self):
@@ -224,7 +176,7 @@ class TestTraces:
         schedule = schedule_of(mod, lambda sch: sch.parallel(sch.get_loops(sch.get_sblock("C"))[0]))
         design = Design.from_schedule(schedule, mod, LLVM)
         assert design.decisions == ()
-        assert sampler_of(design).count() == 1
+        assert design.sampler().count() == 1
         assert design.config_of(design.materialize(np.empty(0, dtype=np.int64)).trace).shape == (0,)
 
     def test_dynamic_shapes(self):
@@ -253,93 +205,6 @@ class TestTraces:
             Design.from_schedule(None, mod, LLVM)
 
 
-class TestLocations:
-    @pytest.fixture(scope="class")
-    @classmethod
-    def mod(cls):
-        return module(te_workload.conv2d_nhwc(1, 7, 7, 8, 8, 3, 1, 1))
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def designs(cls, mod):
-        return Design.split(design_spaces(mod, LLVM)[-1], mod, LLVM, limit=64)
-
-    def test_one_design_per_location(self, designs):
-        codes = [design.locations["PadInput.location"] for design in designs]
-        assert codes[:2] == [-2, -1]
-        assert len(set(codes)) == len(codes) > 10
-        assert all(len({d.instruction for d in design.decisions}) == 9 for design in designs)
-
-    def test_every_sample_keeps_its_location(self, designs):
-        for design in designs:
-            for config in sampler_of(design).sample(12, np.random.default_rng(0)):
-                schedule = design.replay(config)
-                assert np.array_equal(design.config_of(schedule.trace), config)
-
-    def test_no_location_of_tvm_is_excluded(self, mod, designs):
-        trace = traces.with_decisions(designs[0].trace, {})
-        for seed in range(150):
-            drawn = traces.replay(mod, trace, seed=traces.seed_of(1000 + seed))
-            found = [
-                design
-                for design in designs
-                if (config := design.config_of(drawn.trace)) is not None
-                and sampler_of(design).is_valid(config[None])[0]
-            ]
-            assert len(found) == 1
-
-    def test_the_limit_is_kept_and_told(self, mod):
-        designs = Design.split(design_spaces(mod, LLVM)[-1], mod, LLVM, limit=3)
-        assert len(designs) == 3
-        assert all("there are more" in design.notes[-1] for design in designs)
-
-    def test_several_locations(self):
-        mod = module(te_workload.softmax_mn(16, 16))
-        space = max(design_spaces(mod, LLVM), key=lambda s: len(s.trace.insts))
-        designs = Design.split(space, mod, LLVM, limit=6)
-        assert len({tuple(d.locations.values()) for d in designs}) == len(designs) == 6
-        for design in designs:
-            for config in sampler_of(design).sample(4, np.random.default_rng(0)):
-                design.replay(config)
-
-
-def test_locations_at_which_every_config_is_refused_are_left_out():
-    x = te.placeholder((6, 64), name="x")
-    k = te.reduce_axis((0, 64), name="k")
-    sums = te.compute((6,), lambda i: te.sum(x[i, k], k), name="sums")
-    backwards = te.compute((6,), lambda i: sums[5 - i] * sums[5 - i], name="backwards")
-    mod = module([x, backwards])
-    found = sketches(mod, LLVM, "post-order-apply")
-    locations = [sketch.design.locations for sketch in found]
-    assert {"sums.location": -1} in locations
-    assert {"sums.location": 0} not in locations, "bound to 5 - i below a parallel loop"
-    for sketch in found:
-        sketch.design.materialize(sketch.design.default_config())
-
-
-def test_locations_that_leave_only_loops_of_varying_extent_are_left_out():
-    """Rows of a reshape, four at a time, begin and end in the middle of a row of 11."""
-    x = te.placeholder((7, 3, 11), name="x")
-    k = te.reduce_axis((0, 3), name="k")
-    sums = te.compute((7, 11), lambda i, j: te.sum(x[i, k, j], k), name="sums")
-    flat = te.compute((77,), lambda i: te.sigmoid(sums[i // 11, i % 11]), name="flat")
-    schedule = Schedule(module([x, flat]))
-    loop = schedule.get_loops(schedule.get_sblock("flat"))[0]
-    schedule.split(loop, [None, 4])
-    mod = schedule.mod
-
-    def build(sch):
-        block = sch.get_sblock("sums")
-        sch.split(sch.get_loops(block)[-1], sch.sample_perfect_tile(sch.get_loops(block)[-1], 2))
-        sch.compute_at(block, sch.sample_compute_location(block), preserve_unit_loops=True)
-
-    designs = Design.split(schedule_of(mod, build), mod, LLVM)
-    assert {"sums.location": -1} in [design.locations for design in designs]
-    assert {"sums.location": 0} not in [design.locations for design in designs]
-    for design in designs:
-        design.materialize(design.default_config())
-
-
 def test_the_tiles_of_primes_vary_before_anything_is_concluded():
     """Of eight primes, three draws show some in one tile only, and what depends on it as fixed."""
     primes = (11, 13, 17, 19, 23, 29, 31, 37)
@@ -353,44 +218,4 @@ def test_the_tiles_of_primes_vary_before_anything_is_concluded():
 
     design = Design.from_schedule(schedule_of(mod, build), mod, LLVM)
     assert len(design.constraints) == len(primes)
-    assert sampler_of(design).count() == 3 ** len(primes)
-
-
-def smallest_of_sums():
-    """The minimum's loops are fused and cut into threes: row ``3 * o // 2`` of the sums."""
-    x = te.placeholder((9, 2, 4), name="x")
-    k = te.reduce_axis((0, 4), name="k")
-    rows, columns = te.reduce_axis((0, 9), name="rows"), te.reduce_axis((0, 2), name="columns")
-    sums = te.compute((9, 2), lambda i, j: te.sum(x[i, j, k], k), name="sums")
-    least = te.compute((), lambda: te.min(sums[rows, columns], [rows, columns]), name="least")
-    return module([x, least])
-
-
-def test_locations_at_which_some_configs_are_refused_unexplained_are_found():
-    mod = smallest_of_sums()
-    accepted, refused = 0, 0
-    for space in design_spaces(mod, LLVM):
-        for design in Design.split(space, mod, LLVM):
-            if design.refused_somewhere() is not None:
-                assert design.doubtful
-                refused += 1
-                continue
-            for config in sampler_of(design).sample(8, np.random.default_rng(0)):
-                design.materialize(config)
-                accepted += 1
-    assert refused
-    assert accepted >= 16
-
-
-def test_they_are_no_sketches_and_none_is_searched():
-    mod = smallest_of_sums()
-    designs = design_spaces(mod, LLVM)
-    every = sketches_from(designs, mod, LLVM)
-    kept = {sketch.key for sketch in sketches(mod, LLVM, designs)}
-    assert 0 < len(kept) < len(every)
-    for sketch in every:
-        if sketch.key in kept:
-            assert len(searched(sketch).sample(1, np.random.default_rng(0)))
-        else:
-            with pytest.raises(EmptySpace, match="nothing says which"):
-                searched(sketch)
+    assert design.sampler().count() == 3 ** len(primes)

@@ -1,0 +1,47 @@
+"""What one call of ``tune_model`` is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .importing import Imported
+from .tasks import Tasks
+
+if TYPE_CHECKING:
+    from tvm import IRModule
+    from tvm.target import Target
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What one call is asked for, and what was imported for it.
+
+    Parameters
+    ----------
+    imported : Imported
+        Its module is ``fused``.
+    fused : IRModule
+        Rewritten for the target, fused and cut into tasks.
+    tasks : Tasks
+    target : Target
+    trials_per_task, seed, timeout_s, prepack, verify
+        As of `mschedx.tune_model`.
+    begin : float
+        When the call began, by ``time.perf_counter``.
+    parts : dict
+        The space, strategy, cost model, builder and runner that were given, by name; None for
+        mschedx's own.
+    """
+
+    imported: Imported
+    fused: IRModule
+    tasks: Tasks
+    target: Target
+    trials_per_task: int
+    seed: int
+    timeout_s: float | None
+    begin: float
+    prepack: bool
+    verify: bool
+    parts: dict[str, Any]

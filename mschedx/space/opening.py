@@ -1,0 +1,102 @@
+"""Sketches of a workload: its design spaces, each opened up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import tvm
+from tvm.s_tir import Schedule
+from tvm.s_tir import meta_schedule as ms
+
+from .design_spaces import generate, shared_postprocs
+from .sketch import Sketch
+from .task import Task
+from .trace.locations import MAX_COMBINATIONS
+from .trace.materialize import Postprocs
+from .trace.splitting import refused_somewhere, split
+
+_MOST_SKETCHES = 48
+
+
+def sketches(
+    mod: tvm.IRModule,
+    target: tvm.target.Target,
+    space: object = None,
+) -> list[Sketch]:
+    """Open up every design space of ``mod`` on ``target``.
+
+    Parameters
+    ----------
+    mod : tvm.IRModule or PrimFunc
+    target : tvm.target.Target
+    space : optional
+        Our space for the target when None; otherwise an ``ms.SpaceGenerator``, its name such as
+        ``"post-order-apply"``, a schedule function, or a list of traced schedules. A sketch or a
+        list of them, such as :meth:`Sketch.fix` makes, is taken as it is.
+
+    Raises
+    ------
+    ValueError
+        For sketches of another workload or target.
+    """
+    given = given_sketches(space)
+    if given is not None:
+        mod = mod if isinstance(mod, tvm.IRModule) else tvm.IRModule({"main": mod})
+        return _of_task(given, Task.of(mod, target))
+    schedules, mod, postprocs = generate(mod, target, space)
+    found = sketches_from(schedules, mod, target, postprocs)
+    return [sketch for sketch in found if refused_somewhere(sketch.design) is None]
+
+
+def given_sketches(space: object) -> list[Sketch] | None:
+    """Return the sketches that a space consists of; None for what is no list of sketches."""
+    if isinstance(space, Sketch):
+        return [space]
+    if not isinstance(space, (list, tuple)):
+        return None
+    found = [one for one in space if isinstance(one, Sketch)]
+    if found and len(found) < len(space):
+        other = next(one for one in space if not isinstance(one, Sketch))
+        raise TypeError(f"expected a list of sketches, got a {type(other).__name__} among them")
+    return found or None
+
+
+def _of_task(given: list[Sketch], task: Task) -> list[Sketch]:
+    for sketch in given:
+        if sketch.task.key != task.key:
+            raise ValueError(
+                f"expected sketches of {task.name} for {task.target}, got one of another workload "
+                f"or target, {sketch.task.name} for {sketch.task.target}: open them with "
+                "mschedx.space.sketches(mod, target)"
+            )
+    return given
+
+
+def sketches_from(
+    design_spaces: Sequence[Schedule],
+    mod: tvm.IRModule,
+    target: tvm.target.Target,
+    postprocs: Postprocs | Sequence[ms.Postproc] | None = None,
+) -> list[Sketch]:
+    """Open up given design spaces, as a search strategy receives them.
+
+    A design space with compute locations becomes a sketch per combination of them, at most 16, or
+    about 48 sketches in all where there are many design spaces (but 4 of each); ``describe()``
+    says where some were left out. Doubtful ones (`Design.doubtful`) are still among them.
+
+    Parameters
+    ----------
+    design_spaces : sequence of Schedule
+        Traced schedules.
+    mod : tvm.IRModule
+    target : tvm.target.Target
+    postprocs : sequence of ms.Postproc, optional
+        Initialised ones to apply when a config is materialised; the target's when None.
+    """
+    shared = shared_postprocs(mod, target, postprocs)
+    limit = min(MAX_COMBINATIONS, max(4, _MOST_SKETCHES // max(len(design_spaces), 1)))
+    return [
+        Sketch(design)
+        for space in design_spaces
+        for design in split(space, mod, target, shared, limit)
+    ]
