@@ -1,4 +1,4 @@
-"""Linux control groups: how much of a machine a container may use."""
+"""Linux control groups: how much of a machine's cores and memory a container may use."""
 
 from __future__ import annotations
 
@@ -19,6 +19,22 @@ def quota() -> float | None:
     limits.append(_first_version(CGROUPS / "cpu"))
     known = [limit for limit in limits if limit is not None]
     return min(known, default=None)
+
+
+def memory_bytes() -> int | None:
+    """Memory that control groups leave this process; None where nothing limits it.
+
+    Beyond it the kernel kills processes, without a word and not always those that asked for more.
+    """
+    files = [group / "memory.max" for group in _groups()]
+    limits = [_number(file) for file in (*files, CGROUPS / "memory/memory.limit_in_bytes")]
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _number(file: Path) -> int | None:
+    with suppress(OSError, ValueError):  # "max": no limit
+        return int(file.read_text())
+    return None
 
 
 def _groups() -> list[Path]:

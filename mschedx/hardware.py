@@ -232,10 +232,18 @@ _ARCHS = {
 }
 
 
+_ONE_PRODUCT = ("sm_70", "sm_80", "sm_90", "sm_90a", "sm_100", "sm_100a")
+"""Architectures whose GPUs have about the same rates; others are of cards large and small."""
+
+
 def is_known_gpu(target: Target) -> bool:
-    """Whether the rates of a CUDA target are its own, and not an A100's in their place."""
+    """Whether the rates of a CUDA target are its own, and not those of another GPU in their place.
+
+    A tag says which it is (``{"tag": "nvidia/geforce-rtx-3090"}``, or its name alone where mschedx
+    is given it), an architecture only where there is one product of it.
+    """
     arch = str(target.attrs.get("arch", "sm_80"))
-    return str(target.tag) in _TAGS or arch in _ARCHS
+    return str(target.tag) in _TAGS or arch in _ONE_PRODUCT
 
 
 def _gpu(target: Target) -> Hardware:
@@ -312,6 +320,17 @@ def host_cores() -> int:
 
     usable = compat.available_cores()
     return max(1, min(usable, psutil.cpu_count(logical=False) or usable))
+
+
+def kernel_cores(target: Target) -> int | None:
+    """How many cores kernels of a CPU target are measured on; None for all of this process.
+
+    Its ``num-cores`` where that is fewer than this machine has.
+    """
+    if target.kind.name != "llvm":
+        return None
+    asked = int(target.attrs.get("num-cores", 0)) or None
+    return asked if asked is not None and asked < host_cores() else None
 
 
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")

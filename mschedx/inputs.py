@@ -11,7 +11,7 @@ from typing import Any
 
 from tvm import IRModule, tirx
 from tvm.ir import PointerType
-from tvm.target import Target
+from tvm.target import Target, list_tags
 
 
 def normalize_target(target: Target | dict[str, Any] | str | None) -> Target:
@@ -64,7 +64,9 @@ def _parse(target: dict[str, Any] | str) -> Target:
             f"TVM no longer reads; write {json.dumps(_from_command_line(target))}"
         )
     try:
-        return Target(target)
+        # By its name alone TVM gives a target that no longer says which of its tags it is.
+        named = isinstance(target, str) and target in list_tags()
+        return Target({"tag": target} if named else target)
     except (ValueError, TypeError) as error:
         kind = target.get("kind", "(none)") if isinstance(target, dict) else target
         raise ValueError(

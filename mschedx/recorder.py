@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from tvm.s_tir import meta_schedule as ms
 
-from mschedx.record.checks import written_entry
 from mschedx.record.rounds import Appended, Round, after_round
 from mschedx.record.trials import Journal, Trial
 from mschedx.search.as_it_is import is_unscheduled
@@ -212,10 +211,7 @@ class Recorder:
         if not done.candidates:
             return
         first = self._round[0].record or 0
-        written = self._records.check(len(done.candidates))
-        self._journal.append(
-            *(written_entry(number, content) for number, content in enumerate(written, first))
-        )
+        self._journal.written(first, self._records.check(len(done.candidates)))
         count = self._next.index + len(self._round)
         self._next = replace(self._round[-1], index=count, round=self._next.round + 1)
         self.outcome.measured += len(self._round)

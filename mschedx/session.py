@@ -11,6 +11,7 @@ import numpy as np
 from tvm.s_tir import meta_schedule as ms
 
 from mschedx import compat
+from mschedx.hardware import kernel_cores
 from mschedx.measure.failures import MachineTrouble, machine_trouble
 from mschedx.process_state import interruptible, numpy_seed, quiet_logging, search_log
 from mschedx.record.checks import workload_entry
@@ -120,7 +121,7 @@ def _begin(
         elapsed_s=max((t.elapsed_s or 0.0 for t in done), default=0.0),
     )
     journal = Journal(work_dir.path)
-    _remember(plan.mod, common.workload, work_dir.contents, journal)
+    remember(plan.mod, common.workload, work_dir.contents, journal)
     journal.append(
         {
             "kind": "session",
@@ -134,7 +135,7 @@ def _begin(
     return common
 
 
-def _remember(mod: IRModule, number: int, contents: Contents, journal: Journal) -> None:
+def remember(mod: IRModule, number: int, contents: Contents, journal: Journal) -> None:
     """Keep the workload in the journal, too: without it its records are of no use."""
     known = [e["workload"] for e in contents.journal if e["kind"] == "workload"]
     if number not in known:
@@ -184,7 +185,7 @@ def _parts(plan: Plan) -> dict[str, Any]:
     if parts.get("runner") is None:
         from mschedx.measure import LocalRunner
 
-        parts["runner"] = LocalRunner()
+        parts["runner"] = LocalRunner(cores=kernel_cores(plan.target))
     if parts.get("space") is None:
         from mschedx.space import for_target
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tvm.runtime import device_from_target
 from tvm.s_tir import meta_schedule as ms
 
 from mschedx.latency import seconds_to_record
+from mschedx.measure.candidates import build_all, run_all
 from mschedx.record.rounds import Round
 from mschedx.search.as_it_is import unscheduled_candidate
 
@@ -19,15 +19,9 @@ if TYPE_CHECKING:
 def measure_unscheduled(mod: IRModule, target: Target, builder: Any, runner: Any) -> Round:
     """Build and run the function as it is, as TVM's scheduler does with a batch of one."""
     candidate = unscheduled_candidate(mod)
-    (built,) = builder.build([ms.builder.BuilderInput(candidate.sch.mod, target)])
-    if built.error_msg is not None:
-        ran = ms.runner.RunnerResult(None, built.error_msg)
-    else:
-        device = str(device_from_target(target)).partition(":")[0]
-        inputs = [ms.runner.RunnerInput(built.artifact_path, device, candidate.args_info)]
-        (future,) = runner.run(inputs)
-        ran = future.result()
-    return Round(None, 0, [candidate], [built], [ran])
+    built = build_all([candidate.sch.mod], target, builder)
+    ran = run_all(built, [candidate.args_info], target, runner)
+    return Round(None, 0, [candidate], built, ran)
 
 
 def commit(measured: Round, database: ms.Database, mod: IRModule, target: Target) -> None:

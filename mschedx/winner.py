@@ -11,7 +11,6 @@ from tvm.s_tir import meta_schedule as ms
 
 from mschedx import measure
 from mschedx.latency import FAILED_S
-from mschedx.record.checks import written_entry
 from mschedx.record.lines import read_lines, write_lines
 from mschedx.record.schedules import read_record, replay
 from mschedx.record.trials import Journal, Run, Trial
@@ -78,7 +77,7 @@ def choose_winner(
                 "error": result.reason,
             }
         )
-        journal.append(written_entry(line, _fail_record(work_dir, line)))
+        journal.written(line, [_fail_record(work_dir, line)])
     return None, notes
 
 

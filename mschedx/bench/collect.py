@@ -192,21 +192,10 @@ def measure_schedules(
 ) -> FloatArray:
     """Build and time schedules [n]: seconds [n], ``inf`` for those that fail."""
     from tvm.s_tir.meta_schedule.arg_info import ArgInfo
-    from tvm.s_tir.meta_schedule.builder import BuilderInput
-    from tvm.s_tir.meta_schedule.runner import RunnerInput
 
-    built = builder.build([BuilderInput(schedule.mod, target) for schedule in schedules])
-    seconds = np.full(len(schedules), np.inf)
-    ran = [i for i, result in enumerate(built) if result.error_msg is None]
-    device = "cpu" if target.kind.name == "llvm" else target.kind.name
-    inputs = [
-        RunnerInput(
-            built[i].artifact_path,
-            device,
-            ArgInfo.from_entry_func(schedules[i].mod, remove_preproc=True),
-        )
-        for i in ran
-    ]
-    for i, future in zip(ran, runner.run(inputs) if inputs else []):
-        seconds[i] = latency_s(future.result())
-    return seconds
+    from mschedx.measure.candidates import build_all, run_all
+
+    built = build_all([schedule.mod for schedule in schedules], target, builder)
+    arguments = [ArgInfo.from_entry_func(one.mod, remove_preproc=True) for one in schedules]
+    ran = run_all(built, arguments, target, runner)
+    return np.array([latency_s(result) for result in ran], dtype=np.float64)

@@ -75,6 +75,11 @@ def explain(
     assert run.module is not None, "a run with records has a workload"
     record = read_record(run.records[chosen.record], Workload.from_json(run.module))
     assert record.target is not None, "a record of a file has a target"
+    if chosen.unscheduled:
+        raise ValueError(
+            f"{work_dir}: trial {trial} is the function as it is, since nothing could be searched; "
+            "only schedules can be explained"
+        )
     resolver = Resolver.of_space(record.workload.mod, record.target, space)
     found = resolver.resolve([record.trace])
     config = found.configs[0]

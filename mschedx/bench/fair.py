@@ -20,6 +20,7 @@ from mschedx import compat
 
 Call = Callable[[], Any]
 Timer = Callable[[int], float]
+_SLOW_S = 0.5
 _SETTLE_S = 0.25
 """Pause before each turn, for the thread pool of the contender before to stop spinning.
 
@@ -46,7 +47,7 @@ def time_in_turn(
     timers : Mapping[str, Callable[[int], float]]
         Each makes so many calls and gives the mean seconds of one.
     rounds : int
-        Timed groups of each; a contender slower than 0.5 s a call gets its warm-up call only.
+        Timed groups of each; a contender slower than 0.5 s a call gets two calls only.
     group_s : float
         Least duration of a group, seconds.
     """
@@ -54,7 +55,9 @@ def time_in_turn(
     seconds: dict[str, list[float]] = {name: [] for name in timers}
     for name, timer in timers.items():
         first = timer(1)
-        if first > 0.5:
+        if first > _SLOW_S:
+            first = min(first, timer(1))  # the first call may have had something to set up
+        if first > _SLOW_S:
             seconds[name].append(first)
             continue
         numbers[name] = max(1, round(group_s / max(timer(1), 1e-7)))

@@ -24,7 +24,7 @@ def print_summary(workload: Workload, result: TuneResult, *, compare: bool = Tru
 
     files = result.save()
     console = Console(width=None if sys.stdout.isatty() else 100)
-    if compare and result.target.kind.name == "llvm":
+    if compare and not result.interrupted and _runs_here(result):
         console.print(_table(workload, result))
     else:
         console.print(
@@ -39,6 +39,16 @@ def print_summary(workload: Workload, result: TuneResult, *, compare: bool = Tru
     )
     console.print(f"schedule  {files['schedule']}", soft_wrap=True)
     console.print(f"database  {result.work_dir}", soft_wrap=True)
+
+
+def _runs_here(result: TuneResult) -> bool:
+    """Whether this machine has shown, or its target says, that it runs the winner."""
+    from mschedx.hardware import system_cpu
+
+    if result.target.kind.name != "llvm":
+        return False
+    cpu = str(result.target.attrs.get("mcpu", None) or system_cpu())
+    return not result.predicted or cpu == system_cpu()
 
 
 def _table(workload: Workload, result: TuneResult) -> Any:

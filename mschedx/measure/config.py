@@ -16,6 +16,7 @@ class MeasureConfig:
     at least `min_repeat_s` each are timed, and its latency is the median over the groups of the
     mean within a group. Three groups are enough where they agree; where they do not, there are up
     to `repeats`, but no more than fit into `budget_s`, and at least two (one if `repeats` is 1).
+    Where two runs take more than a second each, the faster one is the latency.
 
     Attributes
     ----------

@@ -11,8 +11,10 @@ from __future__ import annotations
 import functools
 import glob
 import os
+import platform
 import shutil
 import subprocess
+import sysconfig
 from collections.abc import Sequence
 
 from .failures import MachineTrouble
@@ -57,8 +59,13 @@ def _linker() -> tuple[str, ...]:
 
 @functools.cache
 def _compiler_runtime() -> str | None:
-    """Path of the newest libgcc.a, or None."""
-    found = glob.glob("/usr/lib/gcc/*/*/libgcc.a") + glob.glob("/usr/lib64/gcc/*/*/libgcc.a")
+    """Path of this machine's newest libgcc.a, or None; compilers for others may have theirs."""
+    machine = (sysconfig.get_config_var("MULTIARCH") or platform.machine()).partition("-")[0]
+    found = [
+        path
+        for folder in ("/usr/lib/gcc", "/usr/lib64/gcc")
+        for path in glob.glob(f"{folder}/{machine}-*/*/libgcc.a")
+    ]
 
     def version(path: str) -> list[int]:
         return [int(part) for part in path.split("/")[-2].split(".") if part.isdigit()]

@@ -11,6 +11,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
+from mschedx import cgroups
+
 from . import failures
 from .processes import TICK_S, Job, Outcome, PoolConfig, Worker, WorkerStartError, Zygote, readable
 
@@ -287,5 +289,6 @@ atexit.register(shutdown)
 
 
 def total_memory_bytes() -> int:
-    """Physical memory of the machine."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    """Memory of the machine, or what a container leaves of it."""
+    physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min(physical, cgroups.memory_bytes() or physical)

@@ -18,7 +18,7 @@ from tvm.s_tir.meta_schedule.runner import (
 
 from mschedx import compat
 
-from . import work
+from . import failures, work
 from .builder import pickled
 from .config import MeasureConfig, require_memory, require_timeout
 from .pool import Job, Outcome, PoolConfig, carry_out, shared_pool, total_memory_bytes
@@ -112,7 +112,7 @@ class _RunBatch:
     """The candidates of one round: their cutoff is the best among them so far.
 
     Slow ones that come before there is a best are judged at the end, and only then timed in full if
-    they deserve it.
+    they deserve it; those that this takes too long for keep the latency of their first runs.
 
     Candidates of other rounds do not count: equal argument types do not make the same workload.
     """
@@ -178,6 +178,9 @@ class _RunBatch:
         return job
 
     def _done(self, index: int, outcome: Outcome) -> None:
+        before = self.outcomes[index]
+        if before is not None and failures.reason(outcome.error) == "timeout":
+            outcome = before  # it ran in its time: what takes longer is to time it in full
         self.outcomes[index] = outcome
         if outcome.error is None and not outcome.value.cut:
             latency = outcome.value.latency_s

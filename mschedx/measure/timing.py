@@ -15,6 +15,8 @@ from .config import MeasureConfig
 
 # A first run above this is itself a measurement; below, page faults and cold caches dominate it.
 _FIRST_RUN_COUNTS_S = 0.02
+# Two runs above this are enough: more would not fit into a candidate's time limit.
+_TWO_RUNS_COUNT_S = 1.0
 _ENOUGH_GROUPS = 3
 _KEPT_ARGUMENT_SETS = 4
 _NUMPY_DTYPES = frozenset(
@@ -32,9 +34,10 @@ class Timing:
     Attributes
     ----------
     latency_s : float
-        Median over the groups, or the fastest of the first runs where `cut`.
+        Median over the groups; the fastest of the first runs where `cut`, or where each takes more
+        than a second.
     repeats_s : tuple of float
-        The mean of each timed group, seconds.
+        The mean of each timed group, seconds, or the runs that `latency_s` is the fastest of.
     cut : bool
         Whether it was clearly slow and not timed in full.
     """
@@ -75,6 +78,11 @@ def time_candidate(
             first = min(first, _once(function, device, args))
         if _slow(first, config, best_s):
             return Timing(latency_s=first, repeats_s=(first,), cut=True)
+    if first >= _TWO_RUNS_COUNT_S and config.number is None:
+        runs = (first, _once(function, device, args))
+        if min(runs) >= _TWO_RUNS_COUNT_S:
+            return Timing(latency_s=min(runs), repeats_s=runs, cut=False)
+        first = min(runs)
     groups = _groups(evaluator, args, config, first)
     return Timing(latency_s=statistics.median(groups), repeats_s=tuple(groups), cut=False)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import tempfile
 from typing import TYPE_CHECKING, Any, cast
 
@@ -41,8 +42,8 @@ def build_candidate(
     mod_json, target_json : str
         What ``tvm.ir.save_json`` gave for the module and the target.
     directory : str
-        Where to put the library; a directory is made in it, as TVM removes that of every
-        measured candidate.
+        Where to put the library; a directory is made in it, which is removed with the candidate
+        once that is measured.
     build : bytes, optional
         A pickled function of module and target that returns the runtime module, in place of
         ``tvm.build``.
@@ -62,10 +63,14 @@ def build_candidate(
     os.makedirs(directory, exist_ok=True)  # a cleaner of temporary folders may have been there
     place = tempfile.mkdtemp(dir=directory)
     path = os.path.join(place, LIBRARY)
-    built.export_library(path, fcompile=link_shared, workspace_dir=place)
-    for name in os.listdir(place):
-        if name != LIBRARY:
-            os.unlink(os.path.join(place, name))
+    try:
+        built.export_library(path, fcompile=link_shared, workspace_dir=place)
+        for name in os.listdir(place):
+            if name != LIBRARY:
+                os.unlink(os.path.join(place, name))
+    except BaseException:
+        shutil.rmtree(place, ignore_errors=True)
+        raise
     return path
 
 

@@ -13,17 +13,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from tvm.runtime import device_from_target
 from tvm.s_tir import meta_schedule as ms
 from tvm.target import Target
 
 from mschedx.latency import seconds_to_record
+from mschedx.measure.candidates import build_all, run_all
 from mschedx.measure.failures import MachineTrouble, machine_trouble
 from mschedx.process_state import interruptible, numpy_seed, quiet_logging
 from mschedx.record.rounds import Appended, Round
 from mschedx.record.trials import Journal, Trial
 from mschedx.record.work_dir import WorkDir
 from mschedx.recorder import Outcome
+from mschedx.session import remember
 
 from .budget import Budget, Standing, next_tasks
 from .choices import recorded
@@ -156,7 +157,8 @@ def _wave(
     ready = [(one, candidates, future.result()) for one, candidates, future in batches]
     for one, candidates, built in ready:
         progress.running(one)
-        ran = _run(candidates, built, session.target, parts.runner)
+        arguments = [candidate.args_info for candidate in candidates]
+        ran = run_all(built, arguments, session.target, parts.runner)
         done = Round(None, 0, candidates, built, ran)
         trials = records.write(one, done)
         one.take_in(done, trials)
@@ -164,22 +166,7 @@ def _wave(
 
 
 def _build(candidates: Sequence[Any], target: Target, builder: Any) -> list[Any]:
-    return list(builder.build([ms.builder.BuilderInput(c.sch.mod, target) for c in candidates]))
-
-
-def _run(candidates: Sequence[Any], built: Sequence[Any], target: Target, runner: Any) -> list[Any]:
-    """Results in the candidates' order; those that did not build carry the builder's error."""
-    device = str(device_from_target(target)).partition(":")[0]
-    whole = [i for i, result in enumerate(built) if result.error_msg is None]
-    inputs = [
-        ms.runner.RunnerInput(built[i].artifact_path, device, candidates[i].args_info)
-        for i in whole
-    ]
-    futures = dict(zip(whole, runner.run(inputs) if inputs else []))
-    return [
-        futures[i].result() if i in futures else ms.runner.RunnerResult(None, result.error_msg)
-        for i, result in enumerate(built)
-    ]
+    return build_all([candidate.sch.mod for candidate in candidates], target, builder)
 
 
 class _Records:
@@ -220,6 +207,8 @@ class _Records:
                 task=task.name,
             )
         new.check(fresh)
+        for task in session.tasks:
+            remember(task.mod, self._next[task.key].workload, contents, self._journal)
         self._records = Appended(work_dir.records)
         self._earlier = len(contents.records) - len(database)  # which it has not read
         self._begun: set[str] = set()
@@ -258,7 +247,7 @@ class _Records:
                 candidate.sch.trace, workload, seconds, session.target, candidate.args_info
             )
             self._database.commit_tuning_record(record)
-        self._records.check(len(trials))
+        self._journal.written(found.record or 0, self._records.check(len(trials)))
         self._next[key] = replace(like, index=like.index + len(trials), round=like.round + 1)
         self.measured += len(trials)
         return trials

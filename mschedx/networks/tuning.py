@@ -12,7 +12,7 @@ from tvm.s_tir import meta_schedule as ms
 
 from mschedx import compat
 from mschedx.collector import without_collections
-from mschedx.hardware import Hardware
+from mschedx.hardware import Hardware, kernel_cores
 from mschedx.inputs import (
     check_seconds,
     check_seed,
@@ -252,7 +252,8 @@ def _local_runner(job: Job) -> Any:
     if job.target.kind.name != "llvm":
         return LocalRunner()
     hardware = Hardware.from_target(job.target)
-    return LocalRunner(config=timing(job.fused, max(hardware.l2_bytes, hardware.l3_bytes)))
+    config = timing(job.fused, max(hardware.l2_bytes, hardware.l3_bytes))
+    return LocalRunner(config=config, cores=kernel_cores(job.target))
 
 
 def _made(kind: Any, part: Any) -> Any:

@@ -145,7 +145,7 @@ def _schedule(
     about = _ABOUT_INTRINSICS.format(names=", ".join(names)) if names else ""
     return _SCHEDULE.format(
         latency_us=latency_s * 1e6,
-        target=json.dumps(json.loads(str(target))),
+        target=repr(json.loads(str(target))),
         version=versions()["mschedx"],
         tvm=versions()["tvm"],
         about=about,

@@ -42,7 +42,7 @@ class Reader:
             before, lines = b"", []
         lines = lines + _lines(data[len(before) :], len(lines))
         whole = data.rfind(b"\n") + 1  # what follows may still get an end
-        kept = lines if whole == len(data) else lines[:-1]
+        kept = lines[:-1] if data[whole:].strip() else lines
         self._known[path] = (data[:whole], kept)
         return lines
 

@@ -6,10 +6,11 @@ journal (``mschedx_trials.jsonl``) adds, one JSON object a line, why a trial fai
 - ``session``: one call of the tuner (seed, trials asked for, start time);
 - ``trial``: one measurement; ``record`` is its line in ``database_tuning_record.json``;
 - ``disqualified``: a record whose output was wrong, and ``verified``: one whose output was right;
-- ``end``: seconds of the session by stage.
+- ``end``: seconds of the session by stage;
+- ``workload`` and ``written``: what the other files hold (:mod:`.checks`).
 
-Entries are written just before TVM writes their records, so that no record is without its entry
-when a process is killed. Reading needs no TVM, and works on a folder that stock TVM wrote.
+Entries of trials are written just before TVM writes their records, so that no record is without
+its entry when a process is killed. Reading needs no TVM, and works on a folder of stock TVM's.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any
 
 from mschedx.latency import latency_of
 
+from .checks import written_entry
 from .contents import RECORDS, TRIALS, Contents, read_contents
 from .lines import append_lines
 from .work_dir import read_manifest
@@ -139,6 +141,10 @@ class Journal:
     def trials(self, trials: Sequence[Trial]) -> None:
         """Write trials."""
         self.append(*({"kind": "trial", "time": time.time(), **asdict(t)} for t in trials))
+
+    def written(self, first: int, contents: Sequence[Any]) -> None:
+        """Write digests of the records that TVM has written, the first one's number given."""
+        self.append(*(written_entry(number, one) for number, one in enumerate(contents, first)))
 
 
 def read_run(path: str | Path, workload: int | None = None) -> Run:

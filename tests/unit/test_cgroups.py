@@ -1,10 +1,11 @@
-"""Quotas of control groups, from files as Linux writes them."""
+"""Quotas and limits of control groups, from files as Linux writes them."""
 
 import math
 
 import pytest
 
 from mschedx import cgroups, compat
+from mschedx.measure.pool import total_memory_bytes
 
 
 @pytest.fixture
@@ -43,3 +44,17 @@ def test_the_first_version_is_read_too(groups):
     (groups / "cpu/cpu.cfs_quota_us").write_text("130000")
     assert cgroups.quota() == 1.3
     assert compat.available_cores() <= math.ceil(1.3)
+
+
+def test_memory_is_what_the_narrowest_group_leaves(groups):
+    physical = total_memory_bytes()
+    assert cgroups.memory_bytes() is None
+    (groups / "service/job/memory.max").write_text("max\n")
+    assert cgroups.memory_bytes() is None
+    (groups / "service/memory.max").write_text(f"{1 << 30}\n")
+    assert cgroups.memory_bytes() == total_memory_bytes() == 1 << 30
+    (groups / "memory").mkdir()
+    (groups / "memory/memory.limit_in_bytes").write_text("9223372036854771712")
+    assert cgroups.memory_bytes() == 1 << 30
+    (groups / "service/memory.max").unlink()
+    assert total_memory_bytes() == physical

@@ -3,6 +3,7 @@ from tvm.target import Target, codegen
 
 from mschedx import hardware
 from mschedx.hardware import KIB, MIB, Hardware, host_cores, host_target
+from mschedx.inputs import normalize_target
 
 
 def cpu(mcpu: str, **more) -> Hardware:
@@ -69,6 +70,15 @@ def test_host_target_is_ready_to_tune():
     assert hardware.l1d_bytes >= 8 * KIB
 
 
+def test_fewer_cores_than_the_machine_has_are_what_kernels_run_on(monkeypatch):
+    monkeypatch.setattr(hardware, "host_cores", lambda: 4)
+    asked = {"kind": "llvm", "mcpu": "haswell"}
+    assert hardware.kernel_cores(Target({**asked, "num-cores": 1})) == 1
+    assert hardware.kernel_cores(Target({**asked, "num-cores": 4})) is None
+    assert hardware.kernel_cores(Target({**asked, "num-cores": 64})) is None
+    assert hardware.kernel_cores(Target("nvidia/nvidia-a100")) is None
+
+
 def test_errors_name_what_is_known():
     with pytest.raises(ValueError, match="a100"):
         Hardware.from_device("gtx")
@@ -92,5 +102,7 @@ def test_a_cache_without_a_size_is_the_tables(tmp_path, monkeypatch):
 
 def test_a_gpu_that_is_in_no_table_is_said_to_be_none_of_them():
     assert hardware.is_known_gpu(Target("nvidia/nvidia-a100"))
-    assert hardware.is_known_gpu(Target({"kind": "cuda", "arch": "sm_75"}))
+    assert not hardware.is_known_gpu(Target({"kind": "cuda", "arch": "sm_86"})), "many cards"
+    assert hardware.is_known_gpu(normalize_target("nvidia/geforce-rtx-3090"))
+    assert hardware.is_known_gpu(Target({"tag": "nvidia/nvidia-t4"}))
     assert not hardware.is_known_gpu(Target({"kind": "cuda", "arch": "sm_120"}))

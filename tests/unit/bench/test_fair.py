@@ -47,11 +47,17 @@ def test_turns_alternate() -> None:
     assert order[4:] == ["a", "a", "b", "b"] * 3
 
 
-def test_slow_contender_is_called_once() -> None:
+def test_slow_contender_is_called_twice() -> None:
     calls: list[int] = []
     timings = fair.time_in_turn({"slow": lambda number: calls.append(number) or 2.0}, rounds=5)
-    assert calls == [1]
+    assert calls == [1, 1]
     assert timings["slow"] == fair.Timing(2.0, 2.0)
+
+
+def test_a_slow_first_call_does_not_stand_for_all() -> None:
+    seconds = iter([2.0])
+    timings = fair.time_in_turn({"late": lambda number: next(seconds, 0.01)}, rounds=5)
+    assert timings["late"] == fair.Timing(0.01, 0.01)
 
 
 def test_groups_last_long_enough_and_the_least_counts() -> None:

@@ -1,5 +1,9 @@
 """Linking finds a tool, and says what is wrong when it cannot."""
 
+import fnmatch
+import platform
+import sysconfig
+
 import pytest
 
 from mschedx.measure import link
@@ -10,6 +14,15 @@ def fresh_linker():
     link._linker.cache_clear()
     yield
     link._linker.cache_clear()
+
+
+def test_the_runtime_of_another_machines_compiler_is_not_linked(monkeypatch):
+    machine = (sysconfig.get_config_var("MULTIARCH") or platform.machine()).partition("-")[0]
+    own = f"/usr/lib/gcc/{machine}-linux-gnu/13/libgcc.a"
+    there = [own, f"/usr/lib/gcc/{machine}-linux-gnu/9/libgcc.a"]
+    there.append("/usr/lib/gcc/mips-none-eabi/13.2.1/libgcc.a")
+    monkeypatch.setattr(link.glob, "glob", lambda pattern: fnmatch.filter(there, pattern))
+    assert link._compiler_runtime.__wrapped__() == own
 
 
 @pytest.mark.usefixtures("fresh_linker")

@@ -123,6 +123,20 @@ def test_a_long_kernel_is_timed_twice_only(first_runs):
     assert kernel.asked == [(1, 2)]
 
 
+def test_two_runs_are_enough_where_each_takes_a_second(first_runs):
+    first_runs(3.0, 2.5)
+    kernel = Kernel(0.0, 0.0)
+    seen = measure(kernel, best_s=math.inf)
+    assert (seen.latency_s, seen.repeats_s, seen.cut) == (2.5, (3.0, 2.5), False)
+    assert not kernel.asked
+
+
+def test_a_first_run_of_seconds_does_not_hide_a_fast_kernel(first_runs):
+    first_runs(3.0, 0.002)
+    kernel = Kernel(0.0, 0.0, groups=[0.001])
+    assert measure(kernel, best_s=math.inf).latency_s == 0.001
+
+
 def test_a_slow_candidate_without_a_best_to_compare_with_is_cut_for_now(first_runs):
     first_runs(0.06)
     kernel = Kernel(0.06, 0.06)

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -24,6 +25,8 @@ from mschedx.networks.progress import (
     NetworkProgress,
     PlainNetworkProgress,
 )
+from mschedx.record.contents import RECORDS, TRIALS
+from mschedx.record.lines import read_lines
 from mschedx.record.trials import read_run
 
 
@@ -80,6 +83,23 @@ def test_more_trials_go_on_from_what_there_is(network, tmp_path):
     total = sum(len(read_run(tmp_path, n).trials) for n in (0, 1))
     assert first.measured + more.measured == total
     assert {c.trials for c in more.tasks} == {len(read_run(tmp_path, n).trials) for n in (0, 1)}
+
+
+def test_a_folder_says_what_was_written_so_that_spoilt_records_are_noticed(network, tmp_path):
+    first = tune_model(*network, trials_per_task=2, work_dir=tmp_path, **quick())
+    entries = [line.content for line in read_lines(tmp_path / TRIALS)]
+    kinds = Counter(entry["kind"] for entry in entries)
+    assert (kinds["written"], kinds["workload"]) == (first.measured, len(first.tasks))
+    records = tmp_path / RECORDS
+    lines = read_lines(records)
+    workload, (trace, seconds, *rest) = lines[-1].content
+    spoilt = json.dumps([workload, [trace, [seconds[0] / 10], *rest]])
+    records.write_text("".join(line.text + "\n" for line in lines[:-1]) + spoilt + "\n")
+    (tmp_path / "database_workload.json").write_text("")
+    again = tune_model(*network, trials_per_task=2, work_dir=tmp_path, **quick())
+    assert again.notes
+    measured = {c.task.name: c.latency_s for c in first.tasks}
+    assert {c.task.name: c.latency_s for c in again.tasks} == measured
 
 
 def test_no_trials_rank_every_task(network):

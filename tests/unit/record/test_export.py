@@ -123,6 +123,18 @@ def test_the_cases_cover_intrinsics_of_all_kinds_and_programs_that_do_not_parse(
     assert ways == {True, False}
 
 
+def test_options_of_a_target_that_are_true_or_false_are_pythons(tmp_path):
+    mod = normalize_mod(make("gemm", SHAPES["gemm"]))
+    target = normalize_target(
+        {"kind": "llvm", "mcpu": "haswell", "num-cores": 2, "fast-math": True}
+    )
+    schedule = Schedule(mod)
+    schedule.parallel(schedule.get_loops(schedule.get_sblock("C"))[0])
+    files = save_schedule(tmp_path, schedule, mod, target, 1e-3)
+    found = normalize_target(runpy.run_path(str(files["schedule"]))["TARGET"])
+    assert str(found) == str(target)
+
+
 def test_lines_that_python_cannot_run_give_way_to_the_trace(tmp_path):
     mod = normalize_mod(make("gemm", SHAPES["gemm"]))
     schedule = Schedule(mod)

@@ -66,6 +66,14 @@ def test_names_that_are_no_text_are_written_as_escapes(tmp_path):
     assert file.read_text(encoding="utf-8") == "grün \\udcff"
 
 
+def test_blanks_at_the_end_are_no_line_that_may_still_grow(tmp_path):
+    path, reader = tmp_path / "x.jsonl", lines.Reader()
+    path.write_text("1\n2\n ")
+    assert [line.content for line in reader.lines(path)] == [1, 2]
+    path.write_text("1\n2\n")
+    assert [line.content for line in reader.lines(path)] == [1, 2]
+
+
 def test_a_reader_parses_what_was_added_and_notices_what_was_changed(tmp_path, monkeypatch):
     path, parsed = tmp_path / "x.jsonl", []
     whole = lines.parse

@@ -1,0 +1,40 @@
+"""What the command prints at the end."""
+
+from dataclasses import replace
+
+import pytest
+from stand_ins import Runner, gemm, quick
+
+from mschedx.bench import summary
+from mschedx.tuning import tune
+from mschedx.workloads import Workload
+
+WORKLOAD = Workload("gemm", "gemm", (32, 32, 32), "float32")
+
+
+@pytest.fixture
+def result(tmp_path, monkeypatch):
+    """Of a target that is said to be this machine, and a table that does not run anything."""
+    monkeypatch.setattr("mschedx.hardware.system_cpu", lambda: "haswell")
+    monkeypatch.setattr(summary, "_table", lambda *_: "the table")
+    return tune(gemm(), trials=4, work_dir=tmp_path, **quick(Runner([1])))
+
+
+def test_the_winner_is_timed_beside_others(result, capsys):
+    summary.print_summary(WORKLOAD, result)
+    assert "the table" in capsys.readouterr().out
+    summary.print_summary(WORKLOAD, result, compare=False)
+    assert "the table" not in capsys.readouterr().out
+
+
+def test_after_ctrl_c_nothing_more_is_timed(result, capsys):
+    summary.print_summary(WORKLOAD, replace(result, interrupted=True))
+    assert "the table" not in capsys.readouterr().out
+
+
+def test_code_for_another_cpu_that_never_ran_here_is_not_run(result, capsys, monkeypatch):
+    summary.print_summary(WORKLOAD, replace(result, predicted=True))
+    assert "the table" in capsys.readouterr().out
+    monkeypatch.setattr("mschedx.hardware.system_cpu", lambda: "ivybridge")
+    summary.print_summary(WORKLOAD, replace(result, predicted=True))
+    assert "the table" not in capsys.readouterr().out
