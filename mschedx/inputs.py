@@ -65,7 +65,7 @@ def _parse(target: dict[str, Any] | str) -> Target:
         )
     try:
         # By its name alone TVM gives a target that no longer says which of its tags it is.
-        named = isinstance(target, str) and target in list_tags()
+        named = isinstance(target, str) and target in (list_tags() or {})
         return Target({"tag": target} if named else target)
     except (ValueError, TypeError) as error:
         kind = target.get("kind", "(none)") if isinstance(target, dict) else target

@@ -22,15 +22,15 @@ def build_all(mods: Sequence[IRModule], target: Target, builder: Any) -> list[An
 
 
 def run_all(
-    built: Sequence[Any], arguments: Sequence[Sequence[Any]], target: Target, runner: Any
+    built: Sequence[Any], arguments: Sequence[Any], target: Target, runner: Any
 ) -> list[Any]:
     """Run what was built, and remove it as TVM's scheduler does.
 
     Parameters
     ----------
     built : sequence of BuilderResult
-    arguments : sequence of sequences of ArgInfo
-        One for each of them.
+    arguments : sequence of list of ArgInfo
+        Of each of them.
     target : Target
     runner : ms.Runner
 
