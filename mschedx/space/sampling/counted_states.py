@@ -24,6 +24,9 @@ IntArray = NDArray[np.int64]
 Counts = NDArray[Any]
 """Exact counts: int64, or Python integers where int64 could overflow."""
 
+MAX_INT64 = 1 << 62
+"""Counts below this are added and multiplied as int64."""
+
 _MULTIPLIERS = np.random.default_rng(0x5EED).integers(1, 1 << 63, 256, dtype=np.uint64) | 1
 
 
@@ -63,6 +66,9 @@ class Leaf(States):
     order: IntArray
     starts: IntArray
 
+    numbered = True
+    """Whether combinations can be taken by number, see :meth:`pick`."""
+
     def draw(self, states: IntArray, rng: np.random.Generator, rows: dict[int, IntArray]) -> None:
         """Draw a row for each of ``states`` [n]; adds table to row numbers [n] to ``rows``."""
         self.pick(states, rng.integers(0, self.counts.astype(np.int64)[states]), rows)
@@ -78,7 +84,8 @@ class Pairs(States):
     """A join: pairs of states of two relations, sorted by their common state.
 
     ``cumulative`` [p] are running sums of the pairs' weights, ``before`` [s] what they are before
-    a state's first pair; float64 instead of int64 where int64 could overflow.
+    a state's first pair, and ``last`` [s] is its last one. Where int64 could overflow they are
+    float64: a state's number, and which share of its weight comes up to a pair.
     """
 
     left: Leaf | Pairs
@@ -86,16 +93,22 @@ class Pairs(States):
     pairs: tuple[IntArray, IntArray]
     cumulative: NDArray[Any]
     before: NDArray[Any]
+    last: IntArray
+
+    @property
+    def numbered(self) -> bool:
+        """Whether combinations can be taken by number, see :meth:`pick`."""
+        return self.cumulative.dtype == np.int64 and self.left.numbered and self.right.numbered
 
     def draw(self, states: IntArray, rng: np.random.Generator, rows: dict[int, IntArray]) -> None:
         """Draw a row of every table for each of ``states`` [n]; see :meth:`Leaf.draw`."""
         if self.cumulative.dtype == np.int64:
-            share = rng.integers(0, self.counts[states])
+            share = rng.integers(0, self.counts[states].astype(np.int64))
         else:
-            share = rng.random(len(states)) * self.counts.astype(np.float64)[states]
+            share = rng.random(len(states))
         chosen = np.searchsorted(self.cumulative, self.before[states] + share, side="right")
-        # Only floating point can round past the last pair.
-        chosen = np.minimum(chosen, len(self.cumulative) - 1)
+        # Only floating point can round past a state's last pair.
+        chosen = np.minimum(chosen, self.last[states])
         self.left.draw(self.pairs[0][chosen], rng, rows)
         self.right.draw(self.pairs[1][chosen], rng, rows)
 
@@ -107,7 +120,7 @@ class Pairs(States):
         chosen = np.searchsorted(self.cumulative, target, side="right")
         left, right = self.pairs[0][chosen], self.pairs[1][chosen]
         rest = target - np.append(np.int64(0), self.cumulative)[chosen]
-        size = self.left.counts[left]
+        size = self.left.counts[left].astype(np.int64)
         self.left.pick(left, rest % size, rows)
         self.right.pick(right, rest // size, rows)
 
@@ -146,9 +159,15 @@ def make_pairs(
     weights = left.counts[first] * right.counts[second]
     counts = np.add.reduceat(weights, starts) if len(starts) else weights
     cumulative = np.cumsum(weights)
-    if weights.dtype == object:
-        cumulative = cumulative.astype(np.float64)
-    before = np.append(cumulative.dtype.type(0), cumulative)[starts]
+    before = cumulative[starts] - weights[starts]
+    last = np.append(starts[1:], len(weights))[: len(starts)] - 1
+    if weights.dtype == object and int(cumulative[-1:].sum()) < MAX_INT64:
+        cumulative, before = cumulative.astype(np.int64), before.astype(np.int64)
+    elif weights.dtype == object:
+        number = np.repeat(np.arange(len(starts)), last - starts + 1)
+        share = (cumulative - before[number]) / counts[number]
+        cumulative = number + share.astype(np.float64)
+        before = np.arange(len(starts), dtype=np.float64)
     return Pairs(
         left.tables | right.tables,
         slots,
@@ -161,6 +180,7 @@ def make_pairs(
         (first, second),
         cumulative,
         before,
+        last,
     )
 
 

@@ -15,7 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .counted_states import CountedStates, Leaf, Pairs, make_leaf, make_pairs, pairs_between
+from .counted_states import (
+    MAX_INT64,
+    CountedStates,
+    Leaf,
+    Pairs,
+    make_leaf,
+    make_pairs,
+    pairs_between,
+)
 from .partial_evaluation import Graph, Values, holds
 
 IntArray = NDArray[np.int64]
@@ -68,9 +76,6 @@ class Joiner:
         self._atoms = [graph.atoms(*table) for table in tables]
         self._keep = [np.ones(len(rows), dtype=bool) for _, rows in tables]
         self._groups = groups or [np.zeros(len(rows), dtype=np.int64) for _, rows in tables]
-        most = [int(np.bincount(own).max(initial=1)) for own in self._groups]
-        problems = max((int(own.max(initial=0)) + 1 for own in self._groups), default=1)
-        self._dtype: Any = np.int64 if math.prod(most) * problems < 1 << 62 else object
 
     def run(self, plan: JoinOrder | None = None) -> tuple[list[CountedStates], JoinOrder]:
         """Join until no condition is left between relations.
@@ -91,6 +96,7 @@ class Joiner:
         TooManyStates
         """
         self._propagate()
+        self._dtype = self._dtype_of_counts()
         relations: list[CountedStates] = [self._leaf(table) for table in range(len(self._keep))]
         alive = list(range(len(relations)))
         steps: list[tuple[int, int]] = []
@@ -104,6 +110,13 @@ class Joiner:
             relations.append(self._join(relations[step[0]], relations[step[1]]))
             alive = [i for i in alive if i not in step] + [len(relations) - 1]
             steps.append(step)
+
+    def _dtype_of_counts(self) -> Any:
+        """What holds the number of all combinations of the rows that are kept."""
+        kept = [own[keep] for own, keep in zip(self._groups, self._keep)]
+        most = [int(np.bincount(own).max(initial=1)) for own in kept]
+        problems = max((int(own.max(initial=0)) + 1 for own in kept), default=1)
+        return np.int64 if math.prod(most) * problems < MAX_INT64 else object
 
     def _propagate(self, rounds: int = 4) -> None:
         """Drop rows that break a condition whatever the other tables bring."""

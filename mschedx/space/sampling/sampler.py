@@ -54,7 +54,7 @@ class Sampler:
     rejection. Where a join would need too many states, the constraint with the most terms is left
     to rejection instead: draws stay uniform, ``acceptance`` drops below 1, and the count is unknown
     unless the remaining configs are few. Counts beyond 2**62 are exact too, but then draws are
-    uniform only to the 2**-53 of floating point.
+    uniform only up to the rounding of floating point.
 
     Parameters
     ----------
@@ -99,9 +99,13 @@ class Sampler:
 
     @property
     def acceptance(self) -> float:
-        """The share of draws that the rejected constraints leave; 1.0 when there are none."""
+        """The share of draws that the rejected constraints leave; 1.0 when there are none.
+
+        `EmptySpace` when there is nothing to draw.
+        """
         if not self.rejected:
             return 1.0
+        self._refuse_empty()
         if not self._drawn:
             self._accepted(4096, np.random.default_rng(0))
         return self._kept / self._drawn
@@ -111,7 +115,10 @@ class Sampler:
         total = self._total
         if not self.rejected or total == 0:
             return total
-        return sum(map(len, self.every())) if total <= COUNTABLE else None
+        relations, _, _ = self._joined
+        if total > COUNTABLE or not all(relation.numbered for relation in relations):
+            return None
+        return sum(map(len, self.every()))
 
     def every(self, batch: int = 1 << 16) -> Iterator[IntArray]:
         """Go through all valid configs once, in batches int64 [<= batch, D].
@@ -141,8 +148,7 @@ class Sampler:
         EmptySpace
             When nothing is valid; says which constraints exclude everything, and by how much.
         """
-        if self._total == 0:
-            raise EmptySpace(explain(self._tables, self._constraints, self._n_columns))
+        self._refuse_empty()
         if not self.rejected:
             return self._draw(n, rng)
         found: list[IntArray] = []
@@ -320,6 +326,10 @@ class Sampler:
     def _total(self) -> int:
         relations, _, _ = self._joined
         return prod(int(relation.counts.sum()) for relation in relations)
+
+    def _refuse_empty(self) -> None:
+        if self._total == 0:
+            raise EmptySpace(explain(self._tables, self._constraints, self._n_columns))
 
     @property
     def _rate(self) -> float:

@@ -36,6 +36,7 @@ from mschedx.space.algebra.expression import (
 )
 from mschedx.space.errors import EmptySpace
 from mschedx.space.sampling import join
+from mschedx.space.sampling.counted_states import Leaf, make_pairs
 from mschedx.space.trace.factors import factorizations
 
 
@@ -398,3 +399,71 @@ def test_equal_and_lookup_constraints():
     builder.constraints.append(equal(product(i[0], j[0]), want, "chosen"))
     expected = brute_force(builder)
     assert builder.sampler().count() == len(expected) > 0
+
+
+def long_tables(limits) -> Builder:
+    """Four tables of 2^16 values; the first two and the last two are bound in pairs."""
+    builder = Builder()
+    columns = [builder.table(np.arange(1, (1 << 16) + 1))[0] for _ in range(4)]
+    builder.constraints += [at_most(column(c), m, "short") for c, m in zip(columns, limits)]
+    a, b, c, d = columns
+    builder.constraints.append(at_most(product(a, b), 8, "first two"))
+    builder.constraints.append(at_most(product(c, d), 5000, "last two"))
+    return builder
+
+
+def test_few_configs_of_many_rows_are_counted(monkeypatch):
+    """As many rows as no int64 could number, most of which no config takes."""
+    monkeypatch.setattr(join, "MAX_PAIRS", 100)
+    sampler = long_tables((4, 4, 100, 100)).sampler()
+    assert sampler.rejected
+    pairs = [(a, b) for a in range(1, 5) for b in range(1, 5) if a * b <= 8]
+    others = [(c, d) for c in range(1, 101) for d in range(1, 101) if c * d <= 5000]
+    assert sampler.count() == len(pairs) * len(others)
+
+
+def test_configs_that_cannot_be_numbered_are_not_counted(monkeypatch):
+    """A part of the space has more combinations than an int64 holds, the whole has few."""
+    monkeypatch.setattr("mschedx.space.sampling.counted_states.MAX_INT64", 64)
+    monkeypatch.setattr(join, "MAX_INT64", 64)
+    monkeypatch.setattr(join, "MAX_PAIRS", 200)
+    sampler = sums_space().sampler()
+    assert sampler.rejected
+    assert sampler.count() is None
+    assert sampler.is_valid(sampler.sample(500, np.random.default_rng(0))).all()
+
+
+def test_a_rare_state_is_drawn_from_its_own_pairs():
+    """Beside 2^70 combinations of other states, the one of a state of few is still its own."""
+    huge = np.array([1 << 70, 3, 5], dtype=object)
+    groups = np.zeros(3, dtype=np.int64)
+    values = np.arange(3, dtype=np.int64)[:, None]
+
+    def leaf(table: int, counts) -> Leaf:
+        own = np.zeros(len(values), dtype=np.int64)
+        order = np.arange(len(values))
+        tables = frozenset({table})
+        return Leaf(tables, {0: 0}, values, own, groups, counts, order, order)
+
+    ones = np.array([1, 1, 1], dtype=object)
+    sides = leaf(0, huge), leaf(1, ones)
+    pairs = np.arange(3), np.arange(3)
+    states = values, np.zeros(3, dtype=np.int64), groups
+    joined = make_pairs(sides, pairs, {0: 0}, states)
+    drawn: list[np.ndarray] = []
+    sides[0].draw = lambda states, rng, rows: drawn.append(states)
+    sides[1].draw = lambda states, rng, rows: drawn.append(states)
+    asked = np.repeat(np.arange(3), 200)
+    joined.draw(asked, np.random.default_rng(0), {})
+    for found in drawn:
+        np.testing.assert_array_equal(joined.values[asked, 0], values[found, 0])
+
+
+def test_an_empty_space_has_no_acceptance(monkeypatch):
+    monkeypatch.setattr(join, "MAX_PAIRS", 200)
+    builder = sums_space()
+    builder.constraints.append(at_least(product(0, 1, 2), 30, "impossible"))
+    sampler = builder.sampler()
+    assert sampler.rejected
+    with pytest.raises(EmptySpace, match="impossible"):
+        _ = sampler.acceptance
