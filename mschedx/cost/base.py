@@ -53,6 +53,24 @@ class Measured:
             )
 
 
+def by_key(measured: Sequence[Measured]) -> list[Measured]:
+    """Put the trials together of sketches with one key, in the order of the first of each.
+
+    Such as those of one sketch with a decision fixed in two ways: a config is the same program.
+    """
+    parts: dict[str, list[Measured]] = {}
+    for part in measured:
+        parts.setdefault(part.sketch.key, []).append(part)
+    return [
+        Measured(
+            some[0].sketch,
+            np.concatenate([part.configs for part in some]),
+            np.concatenate([part.latency_s for part in some]),
+        )
+        for some in parts.values()
+    ]
+
+
 @runtime_checkable
 class CostModel(Protocol):
     """A cost model as a search sees it.

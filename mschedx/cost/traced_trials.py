@@ -10,7 +10,7 @@ import numpy as np
 
 from mschedx.space.resolver import Resolver
 
-from .base import CostModel, FloatArray, IntArray, Measured, ReadsTraces, checked_scores
+from .base import CostModel, FloatArray, IntArray, Measured, ReadsTraces, by_key, checked_scores
 from .trace_features import from_candidates
 from .training_rows import Table
 
@@ -58,8 +58,9 @@ class TracedTrials:
 
     def replace(self, measured: Sequence[Measured]) -> None:
         """Forget what is known of sketches and take these trials instead."""
-        self._configs = {part.sketch.key: [part.configs] for part in measured}
-        self._latency_s = {part.sketch.key: [part.latency_s] for part in measured}
+        parts = by_key(measured)
+        self._configs = {part.sketch.key: [part.configs] for part in parts}
+        self._latency_s = {part.sketch.key: [part.latency_s] for part in parts}
 
     def sort(self, candidates: Sequence[Any], space: OpensSpace | None = None) -> Sorted:
         """Find the sketches and configs of ``ms.MeasureCandidate`` objects.
@@ -102,12 +103,13 @@ class TracedTrials:
             self._resolver = Resolver([*self._resolver.sketches, *more])
 
     def teach(self, model: CostModel, task: Task) -> None:
-        """Let a model learn all of it."""
+        """Let a model learn all of it; of sketches with one key the first stands for all."""
         measured = []
+        known_configs, known_s = dict(self._configs), dict(self._latency_s)
         for sketch in self._resolver.sketches:
             empty = np.empty((0, len(sketch.decisions)), dtype=np.int64)
-            configs = [empty, *self._configs.get(sketch.key, [])]
-            latency_s = [np.empty(0), *self._latency_s.get(sketch.key, [])]
+            configs = [empty, *known_configs.pop(sketch.key, [])]
+            latency_s = [np.empty(0), *known_s.pop(sketch.key, [])]
             measured.append(Measured(sketch, np.concatenate(configs), np.concatenate(latency_s)))
         model.learn(task, measured)
         if len(self._others) and isinstance(model, ReadsTraces):

@@ -7,7 +7,8 @@ over threads or makes a vector is written so, and a loop that a config does not 
 Notation
 --------
 L : number of loops of a statement, outermost first.
-level j : loops j … L−1 run while those outside stand still; level L is one instance.
+level j : loops j … L−1 run while those outside stand still; level L is one instance. A call of an
+    intrinsic is one: the levels inside of the loops that it performs are all the same.
 """
 
 from __future__ import annotations
@@ -141,6 +142,30 @@ class Statement:
         if None in extents:
             return None
         return multiply(1, *(extent for extent in extents if extent is not None))
+
+    def missing(self, every_level: bool = True) -> str | None:
+        """Name the first number that has no expression; None when all have one.
+
+        Strides and runs are not looked at: who reads one sees whether it is there, and a run is a
+        lower bound, 1 where nothing better is known.
+
+        Parameters
+        ----------
+        every_level : bool
+            Whether elements are asked for at every level, and the limit of unrolling; otherwise
+            the elements of one instance.
+        """
+        for loop in self.loops:
+            if loop.extent is None:
+                return f"the extent of {loop.name}"
+        if self.lanes is None:
+            return "lanes"
+        if every_level and self.unroll is None:
+            return "unroll"
+        for access in self.accesses:
+            if None in (access.elements if every_level else access.elements[-1:]):
+                return f"the elements of {access.buffer}"
+        return None
 
     @property
     def flops(self) -> int:

@@ -67,24 +67,6 @@ class Allocations:
     bytes: dict[str, Expression | None]
 
 
-def missing(statement: Statement) -> str | None:
-    """Name the first number of a statement that has no expression; None when all have one.
-
-    Strides and runs are not looked at: a column says whether a stride is known, and a run is a
-    lower bound, 1 where nothing better is.
-    """
-    for loop in statement.loops:
-        if loop.extent is None:
-            return f"the extent of {loop.name}"
-    for name, value in (("lanes", statement.lanes), ("unroll", statement.unroll)):
-        if value is None:
-            return name
-    for access in statement.accesses:
-        if None in access.elements:
-            return f"the elements of {access.buffer}"
-    return None
-
-
 def level_positions(statement: Statement) -> dict[str, int]:
     """The level, in ``range(L + 1)``, that each of `LEVELS` is for a statement."""
     shared, threads, reductions = 0, 0, []
@@ -107,7 +89,7 @@ def level_positions(statement: Statement) -> dict[str, int]:
 
 
 def statement_columns(statement: Statement) -> dict[str, Column]:
-    """Describe a statement without its accesses; nothing of it may be `missing`."""
+    """Describe a statement without its accesses; nothing of it may be missing."""
     instances = _known(statement.instances)
     columns: dict[str, Column] = {"instances": instances}
     columns |= _loops(statement)

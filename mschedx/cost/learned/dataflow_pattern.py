@@ -32,10 +32,22 @@ def as_executed(statements: Sequence[Statement]) -> list[Statement]:
         for k: A_shared, B_shared, C_init, C    →    C_init; for k: A_shared, B_shared, C
     """
     order = list(statements)
-    for init in [one for one in statements if one.is_init]:
-        update = statements[list(statements).index(init) + 1]
+    for number, init in enumerate(statements):
+        update = _update_of(init, statements[number + 1 :]) if init.is_init else None
+        if update is None:
+            continue
         reduced = {loop.name for loop in update.loops if loop.role == "reduction"}
-        inside = [one for one in order if reduced & {loop.name for loop in one.loops}]
+        nest = [one for one in order if one.kernel == update.kernel]
+        inside = [one for one in nest if reduced & {loop.name for loop in one.loops}]
         order.remove(init)
         order.insert(order.index(inside[0]) if inside else order.index(update), init)
     return order
+
+
+def _update_of(init: Statement, later: Sequence[Statement]) -> Statement | None:
+    """The first reduction into what an initialisation writes; None where it is not among them."""
+    buffers = {write.buffer for write in init.writes}
+    for one in later:
+        if one.is_reduction and buffers & {write.buffer for write in one.writes}:
+            return one
+    return None

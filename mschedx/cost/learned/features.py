@@ -30,7 +30,6 @@ from .columns import (
     Column,
     access_columns,
     context_columns,
-    missing,
     statement_columns,
 )
 from .dataflow_pattern import PATTERN, as_executed, first_match
@@ -104,7 +103,7 @@ class ProgramFeatures:
         *,
         published: bool = False,
     ) -> None:
-        reasons = [(statement.name, missing(statement)) for statement in statements]
+        reasons = [(statement.name, statement.missing()) for statement in statements]
         self.unknown = {name: reason for name, reason in reasons if reason is not None}
         known = [s for s, (_, reason) in zip(statements, reasons) if reason is None]
         sizes = _Sizes(reference)

@@ -39,14 +39,13 @@ from mschedx.space.algebra.expression import Expression, constant
 from mschedx.space.algebra.tape import Tape
 from mschedx.space.statements import LoopLevel, Statement
 
-from .columns import OPERATIONS
+from .columns import LINE_BYTES, OPERATIONS
 from .felix_layout import (
     MOST_SLOTS,
     Rows,
     Slot,
     SlotTable,
     allocation_depths,
-    missing,
     product,
     slots_of,
 )
@@ -58,8 +57,6 @@ IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 
 logger = logging.getLogger("tvm.s_tir.meta_schedule.mschedx.cost")
-
-LINE_BYTES = 64
 
 GROUPS = ("vectorized", "unrolled", "parallel")
 """Kinds of loops of which number, product and innermost extent are given."""
@@ -144,11 +141,13 @@ class FelixFeatures:
         gpu: bool = False,
     ) -> None:
         self.unknown: dict[str, str] = {}
+        known: list[Statement] = []
         for statement in statements:
-            reason = missing(statement)
-            if reason is not None:
+            reason = statement.missing()
+            if reason is None:
+                known.append(statement)
+            else:
                 self.unknown[statement.name] = reason
-        known = [s for s in statements if s.name not in self.unknown]
         self.statements = tuple(known)
         depth = max([len(s.loops) for s in known], default=1) or 1
         rows = Rows()

@@ -65,20 +65,6 @@ class Rows:
         return [self(expression) for expression in every]
 
 
-def missing(statement: Statement) -> str | None:
-    """Name the first number without which a statement has no features; None when all are there."""
-    for loop in statement.loops:
-        if loop.extent is None:
-            return f"the extent of {loop.name}"
-    for name in ("lanes", "unroll"):
-        if getattr(statement, name) is None:
-            return name
-    for access in statement.accesses:
-        if None in access.elements:
-            return f"the elements of {access.buffer}"
-    return None
-
-
 def slots_of(position: int, statement: Statement) -> list[Slot]:
     """The slots of a statement in the order of names.
 

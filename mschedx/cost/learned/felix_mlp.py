@@ -28,8 +28,8 @@ from .felix_network import (
     Ensemble,
     FelixConfig,
     Programs,
+    fit,
     labels_of,
-    train,
 )
 from .shipped import weights_path
 from .train import bounded_threads
@@ -65,9 +65,11 @@ class FelixMLPModel:
         self.card = weights.Card("FelixMLP", False, None, {"statements": list(NAMES)})
 
     def ready(self, task: Task) -> bool:
+        self.card = self.card.used_for(task)
         return self._loaded or task.key in self._programs
 
     def learn(self, task: Task, measured: Sequence[Measured]) -> None:
+        self.card = self.card.used_for(task)
         found = self._read(task, measured)
         if found:
             self._programs[task.key] = found
@@ -98,7 +100,7 @@ class FelixMLPModel:
         Parameters
         ----------
         tasks : sequence of (Task, sequence of Measured)
-            Those of which nothing ran are left out.
+            For one kind of target. Those of which nothing ran are left out.
         steps : int, optional
             As in the configuration when None.
 
@@ -110,8 +112,11 @@ class FelixMLPModel:
         Raises
         ------
         ValueError
-            When nothing ran of any task.
+            When nothing ran of any task, or their targets are of several kinds.
         """
+        card = replace(self.card, target_kind=None)
+        for task, _ in tasks:
+            card = card.used_for(task)
         parts = [part for task, measured in tasks for part in self._read(task, measured)]
         if not parts:
             raise ValueError(
@@ -121,8 +126,8 @@ class FelixMLPModel:
         self._loaded = True
         count = sum(len(part.labels) for part in parts)
         trained_on = {"tasks": len({part.task for part in parts}), "programs": count}
-        self.card = replace(self.card, trained_on=trained_on)
-        return train(
+        self.card = replace(card, trained_on=trained_on)
+        return fit(
             self.network,
             parts,
             self.config,
@@ -196,7 +201,7 @@ class FelixMLPModel:
         if self.network is None:
             self.network, steps = self._new(parts), config.steps
         rate = config.fine_tuning_rate if self._loaded else config.learning_rate
-        train(self.network, parts, config, self._generator, rate=rate, steps=steps)
+        fit(self.network, parts, config, self._generator, rate=rate, steps=steps)
 
     def _new(self, parts: Sequence[Programs]) -> Ensemble:
         config = self.config
@@ -249,6 +254,8 @@ class FelixMLP(TVMCostModel):
     Parameters
     ----------
     config : FelixConfig, optional
+        Beside ``pretrained``, its ``members`` and ``width`` are not looked at: networks are the
+        file's.
     pretrained : str or path, optional
         A file that ``save`` or ``mschedx train --model felix`` wrote.
     seed : int

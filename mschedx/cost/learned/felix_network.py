@@ -205,7 +205,7 @@ def padded(parts: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     return statements, real
 
 
-def train(
+def fit(
     network: Ensemble,
     programs: Sequence[Programs],
     config: FelixConfig,

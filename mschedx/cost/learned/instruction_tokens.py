@@ -111,7 +111,7 @@ class InstructionTokens:
         """Write configs [n, D] as rows [n, T, C], numbers as log2(1 + |x|), without accesses."""
         rows = np.repeat(self._constant[None], len(configs), axis=0)
         sampled = np.log2(1.0 + np.abs(configs[:, self._columns]))
-        rows.reshape(len(configs), -1)[:, self._places] = sampled
+        rows.reshape(len(configs), STEPS * WIDTH)[:, self._places] = sampled
         return ProgramArrays(rows, np.zeros((len(configs), 0, 0), dtype=np.float32))
 
 

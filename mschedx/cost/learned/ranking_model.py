@@ -21,7 +21,7 @@ from . import weights
 from .examples import Batch, Examples, Part
 from .features import ProgramArrays
 from .losses import lambda_rank
-from .train import Course, TrainConfig, fit, predict
+from .train import Course, TrainConfig, drawn_from, fit, predict
 
 if TYPE_CHECKING:
     from mschedx.space.sketch import Sketch
@@ -178,16 +178,7 @@ class RankingModel(ABC, Generic[Config]):
     # Inside.
 
     def _check_kind(self, task: Task) -> None:
-        if task.target is None:
-            return
-        kind = task.target.kind.name
-        if self.card.target_kind is None:
-            self.card = replace(self.card, target_kind=kind)
-        if kind != self.card.target_kind:
-            raise ValueError(
-                f"expected tasks for {self.card.target_kind}, for which this {self.card.model} "
-                f"was made, got {task.name} for {kind}: use a model for each kind of target"
-            )
+        self.card = self.card.used_for(task)
 
     def _new(
         self, examples: Examples, held_out: Examples | None = None
@@ -249,6 +240,5 @@ def positive(logits: FloatArray) -> FloatArray:
 def seeded(make: Callable[[], Module], generator: torch.Generator) -> Module:
     """Make a network with PyTorch's own initial weights, drawn from ``generator`` alone."""
     seed = int(torch.randint(2**31, (1,), generator=generator))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with drawn_from(seed):
         return make()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..base import IntArray, Measured
+from ..base import IntArray, Measured, by_key
 from .examples import Examples, Part
 from .features import ProgramArrays, ProgramFeatures
 
@@ -37,7 +37,7 @@ class Replay:
 
     def note(self, task: str, measured: Sequence[Measured]) -> bool:
         """Take note of all trials of a task so far; tell whether there was anything new."""
-        return any([self._note(task, part) for part in measured])
+        return any([self._note(task, part) for part in by_key(measured)])
 
     def best_s(self, task: str) -> float:
         """The least latency of a task in seconds, ``inf`` while nothing ran."""

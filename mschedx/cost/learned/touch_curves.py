@@ -82,7 +82,8 @@ class TouchCurves:
     def __call__(self, configs: IntArray) -> ProgramArrays:
         """Evaluate on configs [n, D]: one row of 748 columns each, and no accesses."""
         out = np.zeros((len(configs), 1, len(NAMES)), dtype=np.float32)
-        curves = out[:, 0, : -DECISIONS - SIZES].reshape(len(configs), ACCESSES, -1, SAMPLES)
+        shape = (len(configs), ACCESSES, len(RELATIONS), SAMPLES)
+        curves = out[:, 0, : -DECISIONS - SIZES].reshape(shape)
         for start, values in self._tape.pieces(configs):
             self._fill(curves[start : start + values.shape[1]], values)
         decisions = np.log2(1.0 + np.abs(configs[:, :DECISIONS]))

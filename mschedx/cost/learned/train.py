@@ -34,7 +34,7 @@ class TrainConfig:
     clip : float
         Greatest norm of a gradient.
     batch : int
-        Programs a step.
+        Programs a step, at least two: a loss compares them.
     epochs : int
         Passes over the data when a network is new.
     warm_epochs : int
@@ -71,9 +71,11 @@ class TrainConfig:
     threads: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("batch", "epochs", "warm_epochs", "threads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"expected TrainConfig.{name} >= 1, got {getattr(self, name)}")
+        for name, least in (("batch", 2), ("epochs", 1), ("warm_epochs", 1), ("threads", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(
+                    f"expected TrainConfig.{name} >= {least}, got {getattr(self, name)}"
+                )
         for name in ("learning_rate", "clip", "patience"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"expected TrainConfig.{name} > 0, got {getattr(self, name)}")
@@ -108,6 +110,14 @@ def bounded_threads(most: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+@contextmanager
+def drawn_from(seed: int) -> Iterator[None]:
+    """Let PyTorch's own generator of the CPU begin at a seed, and be as before afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
 def fit(
     network: nn.Module,
     examples: Examples,
@@ -130,7 +140,7 @@ def fit(
         Scores, labels and groups [n] to a number.
     config : TrainConfig
     generator : torch.Generator
-        The only source of chance.
+        The only source of chance, also of what layers draw themselves, as dropout does.
     warm : bool
         Whether the network has been trained before.
     held_out : Examples, optional
@@ -151,7 +161,7 @@ def fit(
     falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs)
     course, best = Course(), _Best(max(1, round(config.patience * epochs)))
     smoothed = math.nan
-    with bounded_threads(config.threads):
+    with bounded_threads(config.threads), drawn_from(_next_seed(generator)):
         for _ in range(epochs):
             course.losses.append(_epoch(network, examples, loss, config, optimiser, generator))
             if config.cosine:
@@ -172,6 +182,12 @@ def fit(
         network.load_state_dict(best.weights)
     network.eval()
     return course
+
+
+def _next_seed(generator: torch.Generator) -> int:
+    """What a generator draws next, without taking it."""
+    ahead = torch.Generator().set_state(generator.get_state())
+    return int(torch.randint(2**31, (1,), generator=ahead))
 
 
 def predict(network: nn.Module, batch: Batch, config: TrainConfig) -> torch.Tensor:

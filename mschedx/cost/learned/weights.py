@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+
+if TYPE_CHECKING:
+    from mschedx.space.task import Task
 
 FORMAT = 1
 
@@ -50,6 +53,24 @@ class Card:
     metrics: dict[str, float] = field(default_factory=dict)
     licence: str = "Apache-2.0"
     format: int = FORMAT
+
+    def used_for(self, task: Task) -> Card:
+        """Return the card of weights that a task is scored with or learnt from.
+
+        Raises
+        ------
+        ValueError
+            When the task's kind of target is another than that of the tasks before.
+        """
+        if task.target is None:
+            return self
+        kind = task.target.kind.name
+        if kind != (self.target_kind or kind):
+            raise ValueError(
+                f"expected tasks for {self.target_kind}, for which this {self.model} was made, "
+                f"got {task.name} for {kind}: use a model for each kind of target"
+            )
+        return replace(self, target_kind=kind)
 
 
 def write(path: str | Path, tensors: Mapping[str, torch.Tensor], card: Card) -> None:

@@ -3,6 +3,7 @@ import pytest
 from dummy import softmax, target
 from tvm.s_tir import meta_schedule as ms
 
+from mschedx.cost.base import Measured
 from mschedx.cost.heron_xgb import HeronXGBModel
 from mschedx.cost.traced_trials import TracedTrials
 from mschedx.space import Resolver, sketches
@@ -98,3 +99,16 @@ def test_trials_of_a_search_take_the_place_of_those_of_sketches(known, candidate
     trials.add(candidates[8:9], np.array([3.0]))
     trials.teach(model, known[0].task)
     assert model.measured[0].latency_s.tolist() == [1.0, 3.0]
+
+
+def test_sketches_with_one_key_share_their_trials(known):
+    """Such as those of one sketch with a decision fixed in two ways."""
+    decision = next(d for d in known[0].decisions if len(d.domain) > 1)
+    fixed = [known[0].fix({decision.name: value}) for value in decision.domain[:2]]
+    rng = np.random.default_rng(0)
+    measured = [Measured(s, s.sample(n, rng), np.full(n, 1e-3 * n)) for s, n in zip(fixed, (3, 2))]
+    trials, model = TracedTrials(Resolver(fixed)), NoTraces()
+    trials.replace(measured)
+    trials.teach(model, known[0].task)
+    assert [len(part.configs) for part in model.measured] == [5, 0]
+    assert sorted(model.measured[0].latency_s) == pytest.approx([2e-3] * 2 + [3e-3] * 3)

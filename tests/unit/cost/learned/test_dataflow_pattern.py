@@ -1,8 +1,11 @@
 """The published data-flow branch's accesses: pruner.md section 8, fact 12."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tvm
+from tvm import te
 
 from mschedx import workloads
 from mschedx.cost import PAMConfig
@@ -69,3 +72,34 @@ def test_the_published_form_reads_the_pattern_alone():
     configs = sketch.sample(16, np.random.default_rng(0))
     model.learn(sketch.task, [Measured(sketch, configs, np.linspace(1e-4, 2e-4, 16))])
     assert np.isfinite(model.score(sketch.task, [(sketch, configs)])).all()
+
+
+def test_an_initialisation_whose_update_is_not_known_stays_where_it_is():
+    sketch = opened("gemm", (64, 64, 64))
+    init, main = (s for s in sketch.statements if s.name in ("C_init", "C"))
+    others = [s for s in sketch.statements if s not in (init, main)]
+    assert as_executed([init]) == [init]
+    assert as_executed([*others, init]) == [*others, init]
+    assert as_executed([init, others[-1]]) == [init, others[-1]]
+    reference = np.array([d.domain[0] for d in sketch.decisions])
+    veiled = [init, replace(main, lanes=None)]
+    lattice = sketch.design.lattice
+    features = ProgramFeatures(veiled, {}, reference, lattice, published=True)
+    assert features.unknown == {"C": "lanes"}
+
+
+def test_an_initialisation_stays_in_its_kernel():
+    """Loops of two kernels may have the same names."""
+    statements = list(opened("gemm", (64, 64, 64)).statements)
+    later = [replace(s, name=f"{s.name}'", kernel=s.kernel + 1) for s in statements]
+    names = [statement.name for statement in as_executed([*statements, *later])]
+    assert names == [s.name for part in (statements, later) for s in as_executed(part)]
+
+
+def test_a_block_that_computes_is_no_initialisation_whatever_its_name():
+    a = te.placeholder((64, 64), name="A")
+    h = te.compute((64, 64), lambda i, j: a[i, j] * 2.0, name="h_init")
+    cpu = tvm.target.Target({"kind": "llvm", "mcpu": "znver4", "num-cores": 2})
+    sketch = sketches(tvm.IRModule({"main": te.create_prim_func([a, h])}), cpu)[0]
+    assert not any(statement.is_init for statement in sketch.statements)
+    assert PAMModel(PAMConfig(published=True)).reader(sketch)

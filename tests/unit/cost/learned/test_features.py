@@ -8,7 +8,7 @@ import torch
 import tvm
 
 from mschedx import workloads
-from mschedx.cost.learned.columns import SCOPES, level_positions, missing
+from mschedx.cost.learned.columns import SCOPES, level_positions
 from mschedx.cost.learned.features import (
     ACCESS_NAMES,
     MOST_ROWS,
@@ -124,7 +124,7 @@ def test_a_statement_with_an_unknown_number_is_named_and_left_out():
     found = features(sketch.sample(2, np.random.default_rng(0)))
     assert found.statements.shape[1] == len(statements) - 1
     loop = replace(broken.loops[0], extent=None)
-    assert missing(replace(broken, loops=(loop,))) == f"the extent of {loop.name}"
+    assert replace(broken, loops=(loop,)).missing() == f"the extent of {loop.name}"
 
 
 def test_features_of_a_sketch_are_made_once_and_go_with_it():

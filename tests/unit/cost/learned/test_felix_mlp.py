@@ -5,6 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+import tvm
 from dummy import gemm, target
 
 from mschedx.cost import Annealable, Differentiable, FelixConfig, FelixMLP, Measured
@@ -12,7 +13,7 @@ from mschedx.cost.learned.felix_features import NAMES, FelixFeatures
 from mschedx.cost.learned.felix_mlp import FelixMLPModel
 from mschedx.cost.learned.felix_network import Ensemble, labels_of
 from mschedx.cost.learned.metrics import pairwise_accuracy
-from mschedx.space import sketches
+from mschedx.space import Task, sketches
 
 SMALL = FelixConfig(members=2, width=32, steps=200, later_steps=60)
 
@@ -200,3 +201,20 @@ def test_programs_of_other_tasks_make_room():
     own = sum(len(p.labels) for p in kept if p.task == opened(64)[0].task.key)
     assert own == 40
     assert sum(len(p.labels) for p in kept) == 50
+
+
+def test_weights_serve_one_kind_of_target(tmp_path):
+    sketch, path = opened()[0], str(tmp_path / "felix.safetensors")
+    cuda = Task("g", "gpu task", tvm.target.Target("nvidia/nvidia-a100"))
+    model = FelixMLPModel(SMALL)
+    model.pretrain([(sketch.task, trials(8))], steps=2)
+    assert model.card.target_kind == "llvm"
+    model.save(path)
+    for again in (FelixMLP(pretrained=path).model, taught(8)):
+        with pytest.raises(ValueError, match=r"expected tasks for llvm, .* got gpu task for cuda"):
+            again.ready(cuda)
+        with pytest.raises(ValueError, match=r"expected tasks for llvm, .* got gpu task for cuda"):
+            again.learn(cuda, trials(8))
+        assert again.ready(sketch.task)
+    with pytest.raises(ValueError, match=r"expected tasks for llvm, .* got gpu task for cuda"):
+        model.pretrain([(sketch.task, trials(8)), (cuda, trials(8))], steps=2)

@@ -59,3 +59,8 @@ def test_only_sampled_numbers_differ_between_configs(sketch):
     varying = np.ptp(rows, axis=0) > 0
     assert varying.any()
     assert not varying[:, : len(KINDS)].any()
+
+
+def test_of_no_configs_there_are_no_rows(sketch):
+    found = InstructionTokens.of(sketch)(sketch.sample(0, np.random.default_rng(0)))
+    assert found.statements.shape == (0, STEPS, WIDTH)

@@ -123,3 +123,16 @@ def test_unknown_models_and_options_are_refused():
 def test_tlp_compares_labels_of_all_tasks_as_published():
     assert new_model("tlp", epochs=2, published=False, seed=0).config.train.by_task
     assert not new_model("tlp", epochs=2, published=True, seed=0).config.train.by_task
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_training_hangs_on_its_seed_alone_and_leaves_pytorchs_own_chance_alone(name):
+    """One-Shot Tuner's layers drop out, which draws from PyTorch's own generator."""
+    weights = []
+    for before in (1, 2):
+        torch.manual_seed(before)
+        state = torch.get_rng_state()
+        weights.append(trained(name, epochs=2).network.state_dict())
+        assert torch.equal(torch.get_rng_state(), state)
+    first, second = weights
+    assert all(torch.equal(first[key], second[key]) for key in first)

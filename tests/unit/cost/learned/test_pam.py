@@ -262,3 +262,31 @@ def test_files_that_are_none_are_refused(tmp_path):
         PAM(pretrained=tmp_path / "missing")
     with pytest.raises(ValueError, match="expected a PAM that has learnt"):
         PAM().save(str(path))
+
+
+def test_trials_of_sketches_with_one_key_are_all_remembered(space):
+    """Such as those of a sketch with a decision fixed in two ways, one of which has none yet."""
+    unroll = next(d for d in space[0].decisions if d.name == "unroll").domain
+    one, other = (space[0].fix({"unroll": value}) for value in unroll[:2])
+    assert one.key == other.key
+    first, later = (
+        one.sample(16, np.random.default_rng(0)),
+        other.sample(8, np.random.default_rng(1)),
+    )
+    model = PAMModel(QUICK)
+    model.learn(
+        TASK, [Measured(one, first, seconds(one, first)), Measured(other, later[:0], np.empty(0))]
+    )
+    assert model.ready(TASK)
+    assert len(model._replay.examples()) == 16
+    both = [Measured(s, c, seconds(s, c)) for s, c in ((one, first), (other, later))]
+    model.learn(TASK, both)
+    examples = model._replay.examples()
+    assert len(examples) == 24
+    rows = ProgramFeatures.of(space[0])(np.concatenate([first, later])).statements
+    np.testing.assert_array_equal(
+        examples.statement_rows().numpy(), rows.reshape(-1, rows.shape[2])
+    )
+    model._pending.clear()
+    model.learn(TASK, both)
+    assert not model._pending

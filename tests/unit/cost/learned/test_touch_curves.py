@@ -55,3 +55,11 @@ def test_columns_are_those_of_the_statements(sketch):
     assert not rows[:, 720 + known : 720 + DECISIONS].any()
     sizes = [128, 64, 64, 96, 128, 96]
     np.testing.assert_allclose(rows[:, -SIZES:], [[*np.log2(1.0 + np.array(sizes)), 0, 0]] * 5)
+
+
+def test_of_no_configs_there_are_no_rows(sketch):
+    assert TouchCurves.of(sketch)(sketch.sample(0, np.random.default_rng(0))).statements.shape == (
+        0,
+        1,
+        len(NAMES),
+    )

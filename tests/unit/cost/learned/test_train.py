@@ -133,6 +133,7 @@ def test_a_loss_that_is_no_number_stops_training():
     [
         ({"threads": 0}, "threads >= 1, got 0"),
         ({"epochs": 0}, "epochs >= 1"),
+        ({"batch": 1}, "batch >= 2, got 1"),
         ({"learning_rate": 0.0}, "learning_rate > 0"),
         ({"smoothing": 1.0}, "smoothing in"),
     ],
