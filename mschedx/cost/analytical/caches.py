@@ -95,7 +95,7 @@ def held(lines_of_a_set: FloatArray, ways: float) -> FloatArray:
 def traffic(
     footprints: list[FloatArray],
     costs: list[FloatArray],
-    extents: FloatArray,
+    trips: FloatArray,
     cache_bytes: float,
     kept: FloatArray | float = 1.0,
 ) -> FloatArray:
@@ -107,13 +107,14 @@ def traffic(
         Per access, bytes at every level.
     costs : list of float64 arrays [L + 1, n]
         Per access, what fetching these once costs, in whatever unit.
-    extents : float64 array [L, n]
+    trips : float64 array [L, n]
+        How often each loop runs its body.
     cache_bytes : float
     kept : float64 array [L + 1, n] or float
         What share of them is kept at every level, at most, though all would fit.
     """
-    levels = len(extents) + 1
-    n = extents.shape[1]
+    levels = len(trips) + 1
+    n = trips.shape[1]
     if not footprints:
         return np.zeros(n)
     together = sum(footprints, np.zeros_like(footprints[0]))
@@ -126,5 +127,5 @@ def traffic(
         around = max(level - 1, 0)
         total = total + share * outside * sum(own[around] for own in costs)
         if level:
-            outside = outside * extents[level - 1]
+            outside = outside * trips[level - 1]
     return total

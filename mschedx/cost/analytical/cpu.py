@@ -84,7 +84,7 @@ def _transfers(
         touched = lines(access, view.extents, PAGE_BYTES)[outside:]
         everything = np.minimum(np.maximum(access.bytes[0], PAGE_BYTES), touched[0] * rounds)
         pages.append(np.concatenate([everything[None], touched]))
-    extents = np.concatenate([rounds[None], view.extents[outside:]])
+    trips = np.concatenate([rounds[None], view.trips[outside:]])
     held_in_sets = _held_in_sets(view, machine, outside)
     cold = sum((f[0] for f in footprints), np.zeros(len(rounds)))
     found = {}
@@ -97,10 +97,10 @@ def _transfers(
         first = sum((c[0] for c in costs), np.zeros(len(rounds)))
         # A kernel that is called again finds in a cache what fits there.
         kept = first / (1 + (cold / size) ** 4)
-        moved = traffic(footprints, costs, extents, size, most)
+        moved = traffic(footprints, costs, trips, size, most)
         found[name] = np.maximum(moved - kept, 0.0) / machine.hz
     translated = [p / PAGE_BYTES for p in pages]
-    misses = traffic(pages, translated, extents, machine.tlb_pages * PAGE_BYTES)
+    misses = traffic(pages, translated, trips, machine.tlb_pages * PAGE_BYTES)
     found["TLB"] = misses * machine.tlb_cycles / machine.hz
     return found
 

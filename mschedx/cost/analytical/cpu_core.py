@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .gathers import ALWAYS_UNROLLED, NEAR
 from .machine import CpuMachine
 from .outer_vectors import AVX512_BYTES, takes_outer
 from .vector_lengths import full_vectors
@@ -42,17 +43,11 @@ SCALAR_CALL = 18.0
 """Cycles of a scalar call of the C library's functions."""
 
 
-COMPILER_UNROLLS = 32.0
-"""Bodies up to which LLVM unrolls loops of its own accord."""
-
 COMPILER_PEELS = 160.0
 """Bodies up to which LLVM unrolls a whole loop around a tile, as those of a window."""
 
 _KEPT = 0.5
 """What a value costs that is kept for the next step and has no register, of an accumulator's."""
-
-_NEAR = 4
-"""Elements between neighbours up to which LLVM makes vectors by shuffling."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +147,7 @@ def tile_of(view: StatementView, lanes: float) -> Tile:
             near = _neighbours(view, position) & (loops[position].role != "reduction")
             # Of a loop around what TVM has unrolled LLVM makes vectors, however long its body.
             stays = (kind == "serial") & (total * extent > view.unroll)
-            stays |= total <= COMPILER_UNROLLS
+            stays |= total <= ALWAYS_UNROLLED
             chosen = here & free & near & (going > 0) & stays
             chosen &= kind in ("serial", "unrolled")
         lane_loops[position] = chosen
@@ -175,7 +170,7 @@ def tile_of(view: StatementView, lanes: float) -> Tile:
         # Lanes that the compiler found belong to the tile; the loop goes on over further vectors.
         total = np.where(chosen, total * np.ceil(extent / lanes), total * extent)
         # TVM counts statements, LLVM what is left of them as vectors.
-        small = (inside <= view.unroll) | (total <= COMPILER_UNROLLS) | (extent == 1)
+        small = (inside <= view.unroll) | (total <= ALWAYS_UNROLLED) | (extent == 1)
         fits = (kind == "unrolled") | ((kind == "serial") & small)
         going = going * fits
         unrolled[position] = going
@@ -217,7 +212,7 @@ def _vectors_of(extent: FloatArray, lanes: float) -> FloatArray:
 def _neighbours(view: StatementView, position: int) -> NDArray[np.bool_]:
     """Whether every access stands still or moves to a near neighbour along a loop."""
     near = np.ones(len(view.lanes), dtype=np.bool_)
-    limit = 1 if view.statement.is_reduction else _NEAR
+    limit = 1 if view.statement.is_reduction else NEAR
     for access in view.accesses:
         near &= access.strides[position] <= limit  # not so where it is not known
     return near
@@ -228,7 +223,7 @@ def core_time(view: StatementView, machine: CpuMachine, outside: int) -> CoreTim
     statement = view.statement
     lanes = machine.lanes(max((a.access.element_bytes for a in view.accesses), default=4))
     tile = tile_of(view, lanes)
-    inside = view.extents[outside:]
+    inside = view.trips[outside:]
     instances = inside.prod(axis=0)
     # A loop that the compiler vectorises jumps once in a vector.
     counted = np.where(

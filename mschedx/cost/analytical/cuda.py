@@ -81,7 +81,6 @@ def _cost(view: StatementView, block: Block, device: Device) -> StatementCost:
     aligned = block.threads / (warps * 32)
     share = balance(block.grid, hardware.cores)
     active = np.minimum(resident, np.ceil(block.grid / hardware.cores)) * warps
-    instances = view.extents.prod(axis=0) if len(view.extents) else np.ones(len(view.lanes))
     terms = {name: np.zeros(len(view.lanes)) for name in TERMS}
     by_tensor_cores = _multiply_adds(view) if view.statement.by_warp else 0
     each = by_tensor_cores or _weighted_operations(view)
@@ -89,10 +88,10 @@ def _cost(view: StatementView, block: Block, device: Device) -> StatementCost:
         speed = next((s for key, s in _TENSOR.items() if key in view.statement.intrinsic), 1.0)
         # A multiprocessor issues its tensor operations from four warps at least.
         busy = share * np.minimum(active / 4, 1.0)
-        terms["tensor"] = instances * each / (device.tensor_flops * speed * busy)
+        terms["tensor"] = view.instances * each / (device.tensor_flops * speed * busy)
     elif each:
         rate = 2 * device.fma_per_cycle * hardware.cores * device.hz
-        terms["arithmetic"] = instances * each / (rate * share * aligned)
+        terms["arithmetic"] = view.instances * each / (rate * share * aligned)
     if each:
         terms["shared"] = _spilled_bytes(view, block, device) / (device.shared * share)
     for access in view.accesses:
@@ -103,7 +102,7 @@ def _cost(view: StatementView, block: Block, device: Device) -> StatementCost:
             fits = 1 / (1 + (unique / hardware.l2_bytes) ** 4)
             terms["DRAM"] = terms["DRAM"] + (fits * unique + (1 - fits) * moved) / device.dram
         elif scope.startswith("shared"):
-            moved = _shared_bytes(access, view, instances)
+            moved = _shared_bytes(access, view)
             if view.statement.by_warp:
                 moved = moved * block.conflicts.get(access.access.buffer, 1.0)
             terms["shared"] = terms["shared"] + moved / (device.shared * share)
@@ -165,22 +164,17 @@ def _first_inside(view: StatementView) -> int:
     return bound[-1] + 1 if bound else 0
 
 
-def _shared_bytes(access: AccessView, view: StatementView, instances: FloatArray) -> FloatArray:
+def _shared_bytes(access: AccessView, view: StatementView) -> FloatArray:
     """Bytes through shared memory: what every instance touches, less what registers keep."""
-    elements = np.full(len(instances), 1.0)
     if view.statement.by_warp:
-        elements = access.elements[-1]
-        return instances * elements * access.access.element_bytes
+        return view.instances * access.elements[-1] * access.access.element_bytes
     # Loops that do not move the access leave it in a register.
-    still = [
-        i
-        for i, loop in enumerate(view.statement.loops)
-        if loop.kind in ("serial", "unrolled")
-        and (access.strides[i] == 0).all()
-        and loop.role == "spatial"
-    ]
-    kept = view.extents[still].prod(axis=0) if still else np.ones(len(instances))
-    return instances * elements * access.access.element_bytes / np.minimum(kept, 32.0)
+    kept = np.ones(len(view.lanes))
+    for position, loop in enumerate(view.statement.loops):
+        if loop.kind in ("serial", "unrolled") and loop.role == "spatial":
+            still = access.strides[position] == 0
+            kept = kept * np.where(still, view.extents[position], 1.0)
+    return view.instances * access.access.element_bytes / np.minimum(kept, 32.0)
 
 
 def _fills(view: StatementView) -> bool:
@@ -207,8 +201,8 @@ def _waiting_cycles(view: StatementView) -> FloatArray:
         for i in range(inside, len(loops))
         if not loops[i].thread and i not in view.kinds("vectorized")
     ]
-    around = view.extents[[i for i in serial if i < stop]].prod(axis=0)
-    each = view.extents[[i for i in serial if i >= stop]].prod(axis=0)
+    around = view.trips[[i for i in serial if i < stop]].prod(axis=0)
+    each = view.trips[[i for i in serial if i >= stop]].prod(axis=0)
     batches = np.maximum(each / IN_FLIGHT, 1.0) if _fills(view) else 0.0
     awaited = LATENCY_CYCLES * batches * (1 - view.asynchronous)
     return around * (SYNCHRONISATION_CYCLES + awaited)
@@ -218,10 +212,8 @@ def _spilled_bytes(view: StatementView, block: Block, device: Device) -> FloatAr
     """Bytes of registers that every step of a reduction stores and loads, for want of room."""
     over = np.maximum(block.registers - block.room(device.limits), 0.0)
     loops = view.statement.loops
-    steps = [
-        i for i, loop in enumerate(loops) if loop.role == "reduction" and loop.kind != "intrinsic"
-    ]
-    return 8.0 * over * view.extents[steps].prod(axis=0) * block.threads * block.grid
+    steps = [i for i, loop in enumerate(loops) if loop.role == "reduction"]
+    return 8.0 * over * view.trips[steps].prod(axis=0) * block.threads * block.grid
 
 
 def _independent(view: StatementView) -> FloatArray:

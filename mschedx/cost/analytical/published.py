@@ -22,10 +22,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mschedx.hardware import Hardware
 
 from .view import AccessView, FloatArray, StatementView
+
+BoolArray = NDArray[np.bool_]
 
 WARP = 32
 PARTITIONS = 4
@@ -60,15 +63,17 @@ def symbols(view: StatementView) -> Symbols:
         if not loop.thread.startswith(("blockIdx", "threadIdx"))
     ]
     each = float(sum(count for kind, count in view.statement.operations.items() if _counts(kind)))
-    f0 = each * _product(view, free)
-    written = [loop for access in view.writes for loop in _moving(access, free)]
+    f0 = each * view.trips[free].prod(axis=0)
+    inside = view.extents[free]
+    written = np.zeros(inside.shape, dtype=bool)
+    for access in view.writes:
+        written |= _moves(access, free)
     f2, f3 = np.zeros(n), np.zeros(n)
     for access in _distinct(view):
-        own = _moving(access, free)
-        f3 = f3 + _product(view, own)
-        f2 = f2 + _product(view, [loop for loop in own if loop in written])
-    instances = view.extents.prod(axis=0) if len(view.extents) else np.ones(n)
-    f5 = np.zeros(n) if each else instances
+        own = _moves(access, free)
+        f3 = f3 + np.where(own, inside, 1.0).prod(axis=0)
+        f2 = f2 + np.where(own & written, inside, 1.0).prod(axis=0)
+    f5 = np.zeros(n) if each else view.extents.prod(axis=0)
     f6 = np.where(f0 > 0, 1 + f0 / np.maximum(f3, 1), 1.0)
     return Symbols(f0, f0 * grid * block, f2, f3, f5, f6, grid, block)
 
@@ -118,16 +123,12 @@ def _counts(kind: str) -> bool:
 
 def _threads(view: StatementView, prefix: str) -> FloatArray:
     loops = [i for i, loop in enumerate(view.statement.loops) if loop.thread.startswith(prefix)]
-    return _product(view, loops)
+    return view.extents[loops].prod(axis=0)
 
 
-def _product(view: StatementView, loops: list[int]) -> FloatArray:
-    return view.extents[loops].prod(axis=0) if loops else np.ones(len(view.lanes))
-
-
-def _moving(access: AccessView, loops: list[int]) -> list[int]:
-    """The loops that occur in an access's indices."""
-    return [i for i in loops if (np.nan_to_num(access.strides[i], nan=1.0) != 0).any()]
+def _moves(access: AccessView, loops: list[int]) -> BoolArray:
+    """Which of the loops occur in an access's indices, at each config: bool [len(loops), n]."""
+    return np.nan_to_num(access.strides[loops], nan=1.0) != 0
 
 
 def _distinct(view: StatementView) -> list[AccessView]:

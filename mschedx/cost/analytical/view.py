@@ -79,6 +79,16 @@ class StatementView:
     def writes(self) -> tuple[AccessView, ...]:
         return tuple(a for a in self.accesses if a.access.is_write)
 
+    @cached_property
+    def trips(self) -> FloatArray:
+        """How often each loop runs its body, one that an intrinsic performs once: [L, n]."""
+        return _trips(self.statement, self.extents)
+
+    @cached_property
+    def instances(self) -> FloatArray:
+        """How often the statement runs, a call of an intrinsic being one: [n]."""
+        return self.trips.prod(axis=0)
+
     def kinds(self, *kinds: str) -> list[int]:
         """Positions of the loops of these kinds."""
         return [i for i, loop in enumerate(self.statement.loops) if loop.kind in kinds]
@@ -205,14 +215,10 @@ class ProgramView:
         return AllocationView(one, size, self._value(one.copies, values, n, 1.0), shape)
 
     def _is_known(self, statement: Statement) -> bool:
-        needed = {loop.name: loop.extent for loop in statement.loops}
-        needed |= {"lanes": statement.lanes, "unroll": statement.unroll or 0}
-        for access in statement.accesses:
-            needed[f"{access.buffer} at level {len(statement.loops)}"] = access.elements[-1]
-        missing = [name for name, expression in needed.items() if expression is None]
-        if missing:
-            self.unknown[statement.name] = missing[0]
-        return not missing
+        missing = statement.missing(every_level=False)
+        if missing is not None:
+            self.unknown[statement.name] = missing
+        return missing is None
 
     def _expressions(self, statement: Statement) -> list[Expression | None]:
         found = [loop.extent for loop in statement.loops]
@@ -248,7 +254,7 @@ class ProgramView:
         for (access, element, row, stride), run in zip(plan.accesses, runs, strict=True):
             elements = element.of(values)
             if len(element.missing):
-                elements = _at_most(elements, extents)
+                elements = _at_most(elements, _trips(statement, extents))
             if len(row.missing):
                 like = written[0] if len(written) == 1 else np.ones_like(run)
                 run = np.where(np.isnan(run), like, run)
@@ -278,11 +284,17 @@ class ProgramView:
         return values[self._rows[expression]]
 
 
-def _at_most(elements: FloatArray, extents: FloatArray) -> FloatArray:
-    """Fill what is unknown of the elements touched at every level [L + 1, n], extents [L, n].
+def _trips(statement: Statement, extents: FloatArray) -> FloatArray:
+    """`StatementView.trips` of extents [L, n]."""
+    performed = np.array([loop.kind == "intrinsic" for loop in statement.loops], dtype=bool)
+    return np.where(performed[:, None], 1.0, extents)
+
+
+def _at_most(elements: FloatArray, trips: FloatArray) -> FloatArray:
+    """Fill what is unknown of the elements touched at every level [L + 1, n], trips [L, n].
 
     No level touches more than its instances do one by one, nor than the level around it.
     """
-    inside = np.cumprod(np.vstack([extents, np.ones((1, elements.shape[1]))])[::-1], axis=0)[::-1]
+    inside = np.cumprod(np.vstack([trips, np.ones((1, elements.shape[1]))])[::-1], axis=0)[::-1]
     filled = np.where(np.isnan(elements), elements[-1] * inside, elements)
     return np.where(np.isnan(elements), np.minimum.accumulate(filled, axis=0), filled)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import tvm
 from stand_ins import gemm
+from tvm import te
 
 from mschedx import workloads
+from mschedx.cost.analytical.machine import CpuMachine
 from mschedx.cost.psa import PSAModel
+from mschedx.hardware import Hardware
 from mschedx.space import sketches
 
 TVM = "post-order-apply"
@@ -83,3 +87,29 @@ def test_an_empty_function_costs_something_and_divides_by_nothing():
             seconds = PSAModel().latency_s(None, sketch, configs)
             assert np.isfinite(seconds).all()
             assert (seconds >= 0).all()
+
+
+@pytest.mark.parametrize("instruction", ["dot_16x4_vnni"])
+def test_a_product_that_a_postproc_tensorises_takes_the_time_of_its_calls(instruction):
+    """TVM's own space for bytes: the schedule names the instruction, which comes in afterwards."""
+    target = tvm.target.Target({"kind": "llvm", "mcpu": "cascadelake", "num-cores": 2})
+    a = te.placeholder((128, 256), "uint8", name="A")
+    b = te.placeholder((64, 256), "int8", name="B")
+    k = te.reduce_axis((0, 256), name="k")
+
+    def cell(i, j):
+        return te.sum(a[i, k].astype("int32") * b[j, k].astype("int32"), axis=k)
+
+    c = te.compute((128, 64), cell, name="C")
+    sketch = sketches(tvm.IRModule({"main": te.create_prim_func([a, b, c])}), target, TVM)[0]
+    (statement,) = [s for s in sketch.statements if s.name == "C"]
+    assert statement.intrinsic == instruction
+    configs = sketch.sample(20, np.random.default_rng(0))
+    (cost,) = [one for one in PSAModel().costs(sketch, configs).statements if one.name == "C"]
+    machine = CpuMachine.of(Hardware.from_target(target))
+    calls = 128 * 64 * 256 / 64
+    least = calls / machine.fma_ports / machine.hz / machine.cores
+    assert (cost.terms["arithmetic"] >= 0.999 * least).all()
+    # A call reads four bytes of A and a register of B, and no lane by itself.
+    loads = cost.terms["loads"] / cost.terms["arithmetic"] * machine.loads_per_cycle
+    assert (loads <= 2 * machine.loads_per_cycle).all()
