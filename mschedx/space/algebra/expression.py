@@ -442,3 +442,15 @@ def where_divides(
     if a is not None and b is not None:
         return then if a % b == 0 else otherwise
     return Where(left, divisor, True, then, otherwise)
+
+
+def indicator(left: Expression | int, right: Expression | int) -> Expression:
+    """1 where ``left <= right``, else 0."""
+    return where_at_most(left, right, 1, 0)
+
+
+def if_one(
+    condition: Expression, then: Expression | int, otherwise: Expression | int
+) -> Expression:
+    """``then`` where a condition, 0 or 1, is 1, else ``otherwise``."""
+    return where_at_most(1, condition, then, otherwise)

@@ -11,7 +11,7 @@ import numpy as np
 from mschedx.hardware import Hardware
 
 from ..algebra.constraints import Constraint
-from ..algebra.expression import Expression, multiply
+from ..algebra.expression import Expression
 from ..statements import Statement
 from .derive.cpu_advice import cpu_preferences
 from .derive.cross_thread import cross_thread_constraints
@@ -23,21 +23,23 @@ from .derive.limits import (
     gpu_constraints,
     named,
     registers,
+    thread_bounds,
     wishes,
 )
-from .derive.statements import statements
+from .derive.statements import computing, statements
 from .fit.accesses import accesses, footprints, unknown_strides
 from .fit.integers import Solver
 from .fit.symbolic import SymbolicProgram
+from .mirror.allocations import allocated
 from .mirror.async_copies import asynchronous
 from .mirror.compaction import doubtful, enlarged
 from .mirror.kernels import kernels, top_of, tops
-from .mirror.memory import alignment, copies, elements, is_shared, shape, unsure, users
+from .mirror.memory import alignment, is_shared, unsure
 from .mirror.postprocs import fetch, unroll
 from .mirror.vectorize import rewrite
 from .model import AccessInfo, AllocationInfo, Analysis, KernelInfo, LoopInfo, VectorInfo
 from .read.probe import Probes
-from .read.program import Program, dtype_bytes
+from .read.program import Program
 from .read.tensorized import left_as_loops, tensorized
 
 if TYPE_CHECKING:
@@ -79,7 +81,7 @@ def compose(design: Design, evidence: Evidence, rng: np.random.Generator) -> Ana
     programs, found, solver = evidence.programs, evidence.found, evidence.solver
     limits = Limits.of(design.target)
     on_gpu = bool(limits.threads)
-    allocations = _allocations(programs, found, solver, on_gpu)
+    allocations = allocated(programs, found, solver, on_gpu)
     bounds: tuple[str, ...] = ()
     if on_gpu:
         pitches = {one.buffer: alignment(programs, one.buffer, solver) for one in allocations}
@@ -95,12 +97,13 @@ def compose(design: Design, evidence: Evidence, rng: np.random.Generator) -> Ana
     constraints, canonical, preferences = _constraints(
         design, evidence, limits, nests, vectors, allocations, composed
     )
-    quantities = _quantities(found, loops, reached, allocations, nests, vectors)
+    quantities = _quantities(found, loops, reached, allocations, nests, vectors, composed)
     unresolved = {
         **found.problems,
         **_other_structures(evidence),
         **unknown_strides(reached, loops),
         **_withdrawn(quantities, found, nests, allocations, bounds),
+        **(thread_bounds(programs, found, solver, nests)[1] if on_gpu else {}),
     }
     return Analysis(
         quantities=quantities,
@@ -185,39 +188,18 @@ def _loops(found: SymbolicProgram) -> tuple[LoopInfo, ...]:
     )
 
 
-def _instances(found: SymbolicProgram) -> dict[str, Expression | None]:
-    """How often every leaf block runs."""
-    named: dict[str, Expression | None] = {}
-    for block in found.template.blocks:
-        if block.leaf:
-            extents = [found.extents[loop] for loop in block.loops]
-            known = None if None in extents else multiply(1, *(e for e in extents if e is not None))
-            named[f"{block.name}/instances"] = known
-    return named
-
-
-def _allocations(
-    programs: Sequence[Program], found: SymbolicProgram, solver: Solver, on_gpu: bool
-) -> tuple[AllocationInfo, ...]:
-    result = []
-    nests = tops(found.template)
-    for buffer in found.template.buffers:
-        uses = users(found.template, buffer.name)
-        if buffer.parameter or not uses:
-            continue
-        above = {top_of(found.template, b) for b, _ in uses}
-        top = above.pop() if len(above) == 1 else None
-        dims = shape(found, buffer)
-        versions = solver.solve(np.array([copies(found, p, buffer.name) for p in programs]))
-        size = elements(dims, alignment(programs, buffer.name, solver))
-        size = size and versions and multiply(dtype_bytes(buffer.dtype), versions, size)
-        if size is not None and on_gpu and top is not None and buffer.scope == "local":
-            size = multiply(size, *_vthreads(found, top))
-        kernel = -1 if top is None else nests.index(top)
-        result.append(
-            AllocationInfo(buffer.name, buffer.scope, buffer.dtype, kernel, dims, versions, size)
-        )
-    return tuple(result)
+def _instances(
+    found: SymbolicProgram, composed: Sequence[Statement]
+) -> dict[str, Expression | None]:
+    """How often every block runs, by its statement: threads that fetch together share the work."""
+    runs: dict[str, Expression | None] = {}
+    following = iter(composed)
+    for b in computing(found.template):
+        name = found.template.blocks[b].name
+        # An initialisation that lowering splits off may be called as a later block is.
+        statement = next(one for one in following if one.name == name)
+        runs[f"{name}/instances"] = statement.instances
+    return runs
 
 
 def _unsure(
@@ -241,15 +223,6 @@ def _of_buffers(
             if is_shared(one.scope) and 0 <= one.kernel < len(nests):
                 names.append(f"{nests[one.kernel].name}/shared_bytes")
     return names
-
-
-def _vthreads(found: SymbolicProgram, top: int) -> list[Expression]:
-    loops = enumerate(found.template.loops)
-    return [
-        extent
-        for index, loop in loops
-        if loop.thread.startswith("vthread") and (extent := found.extents[index]) is not None
-    ]
 
 
 def _vectors(
@@ -286,6 +259,7 @@ def _quantities(
     allocations: Sequence[AllocationInfo],
     nests: Sequence[KernelInfo],
     vectors: Sequence[VectorInfo],
+    composed: Sequence[Statement],
 ) -> dict[str, Expression]:
     """Name what was found."""
     named: dict[str, Expression | None] = {loop.name: loop.extent for loop in loops}
@@ -302,7 +276,7 @@ def _quantities(
     for info in vectors:
         for part in ("vector", "parallel", "unroll", "serial", "asynchronous"):
             named[f"{info.block}/{part}"] = getattr(info, part)
-    named |= _instances(found)
+    named |= _instances(found, composed)
     for access in reached:
         named |= footprints(access, loops)
     return {name: e for name, e in named.items() if e is not None}

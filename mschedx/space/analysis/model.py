@@ -84,7 +84,7 @@ class KernelInfo:
 
     ``extents`` maps the tags bound in it ("blockIdx.x", "threadIdx.y", "vthread.x", …) to their
     extents after postprocs; the products are ``grid`` (thread blocks), ``threads`` (per block) and
-    ``vthreads``. None where a postproc binds in a way that no expression was found for.
+    ``vthreads``. None where a loop that is bound has no expression, or a postproc binds loops.
     ``shared_bytes`` is what the allocator needs for ``shared`` buffers, None when only the lower
     bound ``shared_at_least`` is known; ``static_bytes`` is what those of scope "shared" need at
     least.
@@ -94,7 +94,7 @@ class KernelInfo:
     extents: Mapping[str, Expression]
     grid: Expression | None
     threads: Expression | None
-    vthreads: Expression
+    vthreads: Expression | None
     shared_bytes: Expression | None
     shared_at_least: Expression | None
     static_bytes: Expression | None = None

@@ -16,6 +16,7 @@ from ...algebra.constraints import Constraint, at_most
 from ...algebra.expression import (
     Expression,
     constant,
+    indicator,
     multiply,
     where_at_most,
     where_divides,
@@ -79,7 +80,8 @@ def vector_constraints(
         origin = f"VerifyGPUCode: vector bytes of {info.block}"
         result.append(at_most(multiply(width, info.vector), MAX_VECTOR_BYTES, origin))
         for access in block.accesses if block.loops else ():
-            threads = kernels[nests.index(block.loops[0])].threads or constant(1)
+            threads = kernels[nests.index(block.loops[0])].threads
+            assert threads is not None, "without them the vector is not known"
             result += _of_access(found, info, threads, b, access)
             result += _of_tile(found, info, threads, unrolled, b, access)
     return result
@@ -154,7 +156,7 @@ def _astray(vector: Expression, step: Expression, parts: Sequence[_Part]) -> Exp
     for part in parts:
         apart = where_at_most(part.stride, before, where_at_most(before, part.stride, gaps, 1), 1)
         gaps = where_at_most(2, part.count, where_at_most(1, moved, apart, gaps), gaps)
-        moved = plus(moved, where_at_most(2, part.count, 1, 0))
+        moved = plus(moved, indicator(2, part.count))
         before = multiply(before, part.count)
     unfit = where_divides(span, step, 1, where_divides(step, span, 1, vector))
     unfit = where_divides(row, step, unfit, 1)
@@ -218,7 +220,7 @@ def _apart(
     moved: list[Expression] = [constant(0)]
     for part in parts:
         spans.append(multiply(spans[-1], part.count))
-        moved.append(plus(moved[-1], where_at_most(2, part.count, 1, 0)))
+        moved.append(plus(moved[-1], indicator(2, part.count)))
     shortest: Expression = constant(1)
     for part in reversed(parts):
         shortest = where_at_most(2, part.count, part.count, shortest)

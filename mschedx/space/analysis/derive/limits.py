@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...algebra.constraints import Constraint, at_least, at_most, multiple_of
-from ...algebra.expression import Expression, constant
+from ...algebra.expression import Expression
 from ..fit.integers import Solver
 from ..fit.symbolic import SymbolicProgram
 from ..mirror.kernels import top_of, tops
 from ..mirror.memory import children
-from ..mirror.postprocs import FETCH, annotation
+from ..mirror.postprocs import FETCH, FETCH_BYTES, annotation, used_bytes
 from ..model import AllocationInfo, KernelInfo, VectorInfo
 from ..read.program import Program
 from .index_vectors import CODE_GENERATION
@@ -77,7 +77,7 @@ def gpu_constraints(
             origin = f"{CODE_GENERATION}: static shared bytes of kernel {kernel.name}"
             result.append(at_most(kernel.static_bytes, MAX_STATIC_BYTES, origin))
         result += kernel.clashes
-    result += _thread_bounds(programs, found, solver, kernels)
+    result += thread_bounds(programs, found, solver, kernels)[0]
     result += _pipelines(found)
     return result
 
@@ -96,23 +96,28 @@ def cpu_constraints(found: SymbolicProgram, vectors: Sequence[VectorInfo]) -> li
     ]
 
 
-def _thread_bounds(
+def thread_bounds(
     programs: Sequence[Program],
     found: SymbolicProgram,
     solver: Solver,
     kernels: Sequence[KernelInfo],
-) -> list[Constraint]:
-    result = []
+) -> tuple[list[Constraint], dict[str, str]]:
+    """How many threads blocks ask for, and by name what cannot be said of it, with the reason."""
+    result, unsaid = [], {}
     nests = tops(found.template)
     for b, block in enumerate(found.template.blocks):
-        low, high = (annotation(programs, b, key, solver) for key in (LOW, HIGH))
-        top = top_of(found.template, b)
-        if low is None or high is None or top is None:
-            continue
-        threads = kernels[nests.index(top)].threads or constant(1)
-        result.append(at_least(threads, low, f"thread_extent_low_inclusive of {block.name}"))
-        result.append(at_most(threads, high, f"thread_extent_high_inclusive of {block.name}"))
-    return result
+        top, notes = top_of(found.template, b), dict(block.annotations)
+        for key, make in ((LOW, at_least), (HIGH, at_most)):
+            if top is None or key not in notes:
+                continue
+            name = key.removeprefix("meta_schedule.")
+            threads = kernels[nests.index(top)].threads
+            bound = annotation(programs, b, key, solver)
+            if threads is None or bound is None:
+                unsaid[f"{block.name}/{name}"] = "the threads of its kernel are not known"
+            else:
+                result.append(make(threads, bound, f"{name} of {block.name}"))
+    return result, unsaid
 
 
 def _pipelines(found: SymbolicProgram) -> list[Constraint]:
@@ -142,7 +147,12 @@ def canonical_constraints(
     for b, block in enumerate(found.template.blocks):
         lanes = annotation(programs, b, FETCH, solver)
         total = found.extents[block.loops[-1]] if block.loops else None
-        if lanes is not None and total is not None and lanes.columns:
+        if lanes is None or not lanes.columns:
+            continue
+        if used_bytes(found.template, block) > FETCH_BYTES:
+            origin = f"cooperative fetch of {block.name}: its elements come one by one"
+            result.append(at_most(lanes, 1, origin))
+        elif total is not None:
             origin = f"cooperative fetch of {block.name}: its lanes divide what it fetches"
             result.append(multiple_of(total, lanes, origin))
     return result

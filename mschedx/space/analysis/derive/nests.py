@@ -23,6 +23,7 @@ from ...algebra.expression import (
     Expression,
     constant,
     constant_value,
+    if_one,
     minimum,
     multiply,
     where_at_most,
@@ -121,7 +122,7 @@ class Nests:
         for position, (loop, parallel, vector) in enumerate(zip(chain, in_parallel, in_vector)):
             level = self._loop(b, loop, "intrinsic" if tensorized and position >= own else None)
             gone = _either(whole, _either(parallel, vector))
-            extent = level.extent and where(gone, _YES, level.extent)
+            extent = level.extent and if_one(gone, _YES, level.extent)
             rest.append(replace(level, extent=extent))
         loops = (
             LoopLevel("parallel", info.parallel, "parallel", "spatial"),
@@ -218,24 +219,19 @@ class Nests:
         return found
 
 
-def where(condition: Expression, then: Expression, otherwise: Expression) -> Expression:
-    """``then`` where the condition, 0 or 1, is 1."""
-    return where_at_most(1, condition, then, otherwise)
-
-
 def _either(a: Expression, b: Expression) -> Expression:
-    return where(a, _YES, b)
+    return if_one(a, _YES, b)
 
 
 def _choose(
     condition: Expression, then: Expression | None, otherwise: Expression | None
 ) -> Expression | None:
-    """`_where` of expressions that may be missing; what cannot be chosen need not be known."""
+    """`if_one` of expressions that may be missing; what cannot be chosen need not be known."""
     if condition == _NO:
         return otherwise
     if condition == _YES:
         return then
-    return None if then is None or otherwise is None else where(condition, then, otherwise)
+    return None if then is None or otherwise is None else if_one(condition, then, otherwise)
 
 
 def _some(whole: Expression | None, one: Expression | None, many: Expression) -> Expression | None:
@@ -287,5 +283,5 @@ def _lane_stride(strides: Levels, extents: Levels, info: VectorInfo) -> Expressi
         if stride is None or extent is None:
             return None
         runs = multiply(_either(info.whole or _NO, taken), where_at_most(extent, 1, 0, 1))
-        lanes = where(runs, stride, lanes)
+        lanes = if_one(runs, stride, lanes)
     return lanes

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from mschedx.compat import PERFORMED_AHEAD
 
-from ...algebra.expression import Expression, constant, multiply, where_at_most
+from ...algebra.expression import Expression, constant, if_one, indicator, multiply
 from ...statements import BufferAccess, LoopLevel, Statement
 from ..fit.symbolic import SymbolicProgram
 from ..mirror.kernels import WARP_EXECUTION, top_of
@@ -18,7 +18,7 @@ from ..mirror.postprocs import FETCH
 from ..model import AccessInfo, KernelInfo, VectorInfo
 from ..read.program import Block, Program
 from ..read.tensorized import AUTO_TENSORIZE, described_operations
-from .nests import Nest, Nests, where
+from .nests import Levels, Nest, Nests
 
 _YES = constant(1)
 _FRAGMENTS = ("wmma.", "m16n8k8.")
@@ -55,14 +55,24 @@ def statements(
         Blocks whose annotation names an intrinsic that does not perform them.
     """
     composer = _Composer(programs, found, kernels, vectors, tensorized, left_as_loops)
+    chosen = set(computing(found.template))
     result: list[Statement] = []
     position = 0
     for b, block in enumerate(found.template.blocks):
         own = accesses[position : position + len(block.accesses)]
         position += len(block.accesses)
-        if block.leaf and PERFORMED_AHEAD not in dict(block.annotations):
+        if b in chosen:
             result += composer.block(b, own)
     return _with_producers(result)
+
+
+def computing(program: Program) -> list[int]:
+    """The blocks of a program that are statements, in its order."""
+    return [
+        b
+        for b, block in enumerate(program.blocks)
+        if block.leaf and PERFORMED_AHEAD not in dict(block.annotations)
+    ]
 
 
 class _Composer:
@@ -86,26 +96,26 @@ class _Composer:
         owner = self._owner(b)
         info = self.vectors.get(self.program.blocks[owner].name, VectorInfo(block.name))
         notes = self._notes(b)
-        intrinsic = self.tensorized.get(block.name.split("#")[0], "")
+        by_trace = self.tensorized.get(block.name.split("#")[0], "")
+        intrinsic = by_trace or str(notes.get(AUTO_TENSORIZE, ""))
         nest = self._nest(b, owner, info)
         top = top_of(self.program, b)
         written = [access for access in accesses if access.is_write]
-        is_init = not intrinsic and self._initialises(b)
         touched = tuple(self._access(access, nest) for access in accesses)
         main = Statement(
             name=block.name,
             loops=nest.loops,
             accesses=touched,
             operations=described_operations(intrinsic) if intrinsic else dict(block.operations),
-            intrinsic=intrinsic or str(notes.get(AUTO_TENSORIZE, "")),
-            lanes=_YES if intrinsic else _lanes(nest.loops),
+            intrinsic=intrinsic,
+            lanes=_YES if by_trace else _lanes(nest.loops),
             unroll=info.unroll,
             asynchronous=info.asynchronous,
             kernel=None if top is None else self.nests.tops.index(top),
-            is_init=is_init or block.name.endswith("_init"),
+            is_init=self._initialises(b, bool(by_trace)),
             is_reduction=any(kind == "reduce" for _, kind, _ in block.iters),
             predicated=any(p.blocks[b].predicated for p in self.programs),
-            by_warp=WARP_EXECUTION in notes or (bool(intrinsic) and _has_fragment(touched)),
+            by_warp=WARP_EXECUTION in notes or (bool(by_trace) and _has_fragment(touched)),
         )
         if not (block.initializes and main.is_reduction):
             return [main]
@@ -127,11 +137,16 @@ class _Composer:
             notes.pop(AUTO_TENSORIZE, None)
         return notes
 
-    def _initialises(self, b: int) -> bool:
-        """Whether a later reduction accumulates what this block writes without reading anything."""
+    def _initialises(self, b: int, by_instruction: bool) -> bool:
+        """Whether a later reduction accumulates what this block writes without reading anything.
+
+        Of what an instruction performs the name tells.
+        """
         blocks = self.program.blocks
         if any(not access.is_write for access in blocks[b].accesses):
             return False
+        if by_instruction:
+            return blocks[b].name.endswith("_init")
         written = {access.buffer for access in blocks[b].accesses}
         return any(
             access.is_write and access.buffer in written and _reduces(later)
@@ -158,14 +173,15 @@ class _Composer:
         levels = range(len(access.loops) + 1)
         elements = [_elements(access, level) for level in levels]
         runs = [self._run(access, level) for level in levels]
+        called = _calls_from(nest.loops)
         return BufferAccess(
             access.buffer,
             access.scope,
             access.dtype,
             access.is_write,
             access.element_bytes,
-            tuple(nest.retold(elements, True)),
-            tuple(nest.retold(runs, False)),
+            _of_calls(nest.retold(elements, True), called),
+            _of_calls(nest.retold(runs, False), called),
             tuple(nest.strides(access.strides)),
         )
 
@@ -178,15 +194,22 @@ class _Composer:
             part, extent = access.regions[d][level], shape[d]
             if part is None:
                 return None
-            run = multiply(run, where(going, part, _YES))
+            run = multiply(run, if_one(going, part, _YES))
             if extent is None:
                 return run
-            going = multiply(going, where_at_most(extent, part, 1, 0))
+            going = multiply(going, indicator(extent, part))
         return run
 
 
-def _iterators(block: Block) -> tuple[tuple, tuple]:
-    return block.iters, block.bindings
+def _calls_from(loops: Sequence[LoopLevel]) -> int:
+    """The level at which a statement runs once: inside are the loops that an intrinsic performs."""
+    kinds = [loop.kind for loop in loops]
+    return kinds.index("intrinsic") if "intrinsic" in kinds else len(kinds)
+
+
+def _of_calls(levels: Levels, called: int) -> tuple[Expression | None, ...]:
+    """What is known at every level, inside of a call that of the whole call."""
+    return (*levels[:called], *[levels[called]] * (len(levels) - called))
 
 
 def _lanes(loops: Sequence[LoopLevel]) -> Expression | None:

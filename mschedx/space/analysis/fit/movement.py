@@ -10,9 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..read.affine import Affine, Atom, Division, NotAffine, atom_loops, sweep
-
-UNKNOWN = -1
-"""Stands for "no number" in the arrays of observations; sizes are never negative."""
+from ..read.program import UNKNOWN
 
 Step = tuple[int, int, int, int]
 """Count, stride and period of a loop in a form, and 1 where the form falls with it."""

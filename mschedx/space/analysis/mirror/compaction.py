@@ -119,25 +119,52 @@ def _shape(
     design = lowerings.design
     seen = lowerings.of(one.buffer, first)
     shape, exact = list(one.shape), True
+    if not len(seen.configs):
+        return one.shape, exact
     for d, expected in enumerate(one.shape):
-        if expected is None or not len(seen.configs):
+        if expected is not None:
+            shape[d], seen = _enclosed(lowerings, one.buffer, d, expected, seen, rng)
+    for d, expected in enumerate(one.shape):
+        size = shape[d]
+        if size is None or expected is None:
             continue
-        for _ in range(_ROUNDS):
-            bad = seen.shapes[:, d] > expected(seen.configs)
-            if not bad.any():
-                break
-            limits = _limits(design, seen.configs[bad], seen.configs[~bad])
-            worst = int(seen.shapes[bad, d].max())
-            shape[d] = _within(limits, worst, expected)
-            drawn = random_configs(design, 100 * _TRIALS, rng)
-            failing = np.sum([~limit.holds(drawn) for limit in limits], axis=0)
-            fresh = np.concatenate([drawn[failing == f][:_TRIALS] for f in (0, 1)])
-            seen = _joined(seen, lowerings.of(one.buffer, fresh))
-            corrected = shape[d]
-            if corrected is not None and (seen.shapes[:, d] <= corrected(seen.configs)).all():
-                exact &= bool((seen.shapes[:, d] == corrected(seen.configs)).all())
-                break
+        # The last replays count as well, and those that were made for another dimension.
+        if (seen.shapes[:, d] > size(seen.configs)).any():
+            _, shape[d] = _corrected(design, seen, d, expected)
+            exact = False
+        elif size != expected:
+            exact &= bool((seen.shapes[:, d] == size(seen.configs)).all())
     return tuple(shape), exact
+
+
+def _enclosed(
+    lowerings: _Lowerings,
+    buffer: str,
+    d: int,
+    expected: Expression,
+    seen: _Seen,
+    rng: np.random.Generator,
+) -> tuple[Expression, _Seen]:
+    """A dimension's size within limits that further replays do not contradict, and all replays."""
+    size = expected
+    for _ in range(_ROUNDS):
+        if (seen.shapes[:, d] <= size(seen.configs)).all():
+            break
+        limits, size = _corrected(lowerings.design, seen, d, expected)
+        drawn = random_configs(lowerings.design, 100 * _TRIALS, rng)
+        failing = np.sum([~limit.holds(drawn) for limit in limits], axis=0)
+        fresh = np.concatenate([drawn[failing == f][:_TRIALS] for f in (0, 1)])
+        seen = _joined(seen, lowerings.of(buffer, fresh))
+    return size, seen
+
+
+def _corrected(
+    design: Design, seen: _Seen, d: int, expected: Expression
+) -> tuple[list[Constraint], Expression]:
+    """Limits around the configs where a dimension is larger than expected, and what it is then."""
+    bad = seen.shapes[:, d] > expected(seen.configs)
+    limits = _limits(design, seen.configs[bad], seen.configs[~bad])
+    return limits, _within(limits, int(seen.shapes[bad, d].max()), expected)
 
 
 class _Lowerings:

@@ -55,7 +55,7 @@ def kernels(
                 extents={tag: e for tag, e in extents.items() if e is not None},
                 grid=_product(extents, "blockIdx"),
                 threads=_product(extents, "threadIdx"),
-                vthreads=_product(extents, "vthread") or constant(1),
+                vthreads=_product(extents, "vthread"),
                 shared_bytes=shared and shared.bytes,
                 shared_at_least=shared and shared.at_least,
                 static_bytes=static and (static.bytes or static.at_least),

@@ -2,7 +2,7 @@
 
 TVM allocates a buffer at the innermost loop that holds all its accesses, as large as what they
 touch there (by all threads for shared memory). A software pipeline keeps a version per stage
-between writing and reading, storage alignment pads rows, and vthreads multiply what a thread owns.
+between writing and reading, and storage alignment pads rows.
 
 Mirrors ``PlanAndUpdateBufferAllocationLocation``, ``CompactBufferAllocation`` and the versions of
 ``InjectSoftwarePipeline``. Shapes are held by ``test_exactness.py::test_lowered_programs``, shared

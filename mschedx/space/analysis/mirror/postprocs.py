@@ -18,8 +18,12 @@ from ..fit.integers import Solver
 from ..fit.symbolic import SymbolicProgram
 from ..model import VectorInfo
 from ..read.program import Block, Program, dtype_bytes
+from .unrolling import UNROLL_EXPLICIT, UNROLL_IMPLICIT
 
 FETCH = "meta_schedule.cooperative_fetch"
+
+FETCH_BYTES = 4
+"""Widest elements that a cooperative fetch makes vectors of."""
 
 
 def annotation(
@@ -56,7 +60,7 @@ def fetch(
     total = found.extents[own.loops[-1]]
     if total is None:
         return VectorInfo(own.name)
-    if used_bytes(found.template, own) > 4:
+    if used_bytes(found.template, own) > FETCH_BYTES:
         lanes = constant(1)
     vector = where_divides(lanes, total, lanes, 1)
     return VectorInfo(own.name, vector=vector, serial=ceil_div(total, multiply(threads, vector)))
@@ -73,7 +77,7 @@ def unroll(
     nest = [block for block in program.blocks if block.loops and block.loops[0] == top]
     if all(kind != "reduce" for block in nest for _, kind, _ in block.iters):
         return constant(0)
-    for key in ("meta_schedule.unroll_explicit", "meta_schedule.unroll_implicit"):
+    for key in (UNROLL_EXPLICIT, UNROLL_IMPLICIT):
         value = annotation(programs, 0, key, solver)
         if value is not None:
             return value

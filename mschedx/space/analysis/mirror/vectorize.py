@@ -15,7 +15,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...algebra.expression import Expression, ceil_div, constant, multiply, where_at_most
+from ...algebra.expression import (
+    Expression,
+    ceil_div,
+    constant,
+    if_one,
+    indicator,
+    multiply,
+    where_at_most,
+)
 from ..fit.integers import Solver
 from ..fit.symbolic import Component, SymbolicProgram
 from ..model import VectorInfo
@@ -67,8 +75,8 @@ def rewrite(
     if parallel is not None and lanes is not None:
         total = multiply(1, *(loop.extent for loop in loops))
         everything = _fusible_whole(loops, total)
-        vector = _where(everything, lanes, vector)
-        outer = _where(everything, ceil_div(total, lanes), outer)
+        vector = if_one(everything, lanes, vector)
+        outer = if_one(everything, ceil_div(total, lanes), outer)
     return VectorInfo(
         name,
         vector=vector,
@@ -98,7 +106,7 @@ def _loops(found: SymbolicProgram, block: int) -> list[_Loop] | None:
         if extent is None or None in reducing or None in moving:
             return None
         # A reduction loop of extent 1 counts as parallel once its variable is simplified away.
-        parallel = _YES if not reducing else _NO if True in reducing else _at_most(extent, _YES)
+        parallel = _YES if not reducing else _NO if True in reducing else indicator(extent, _YES)
         record = program.loops[loop]
         result.append(
             _Loop(
@@ -121,19 +129,24 @@ def _stride(
     remainder of it, it sees nothing, nor of any in an index with a difference (``10 - j``): to it
     that dimension ignores the loop.
     """
-    row: Expression = constant(1)
+    row: Expression | None = constant(1)
     rows: list[tuple[Component, Expression]] = []
     shape = found.shapes[found.template.blocks[block].accesses[a].buffer]
     for extent, form in zip(reversed(shape), reversed(found.regions[block][a])):
         seen = [] if any(part.falls for part in form.components) else form.components
-        rows += [(part, multiply(row, part.stride)) for part in seen if part.loop == loop]
-        row = multiply(row, extent or _YES)
+        for part in seen:
+            if part.loop != loop:
+                continue
+            if row is None:
+                return None
+            rows.append((part, multiply(row, part.stride)))
+        row = row and extent and multiply(row, extent)
     stride, kept = _NO, set[bool | None]()
     for part, step in reversed(rows):
         term = _is_term(part, found.extents[loop])
         if term is None:
             return None
-        stride = _where(term, step, stride)
+        stride = if_one(term, step, stride)
         if term != _NO:
             kept.add(part.kept)
     if None in kept or len(kept) > 1:
@@ -145,8 +158,8 @@ def _is_term(part: Component, extent: Expression | None) -> Expression | None:
     """Whether a loop's part in an index is its variable, 0 or 1, and no quotient or remainder."""
     if part.every is None or extent is None:
         return None
-    whole = _YES if part.count == extent else _at_most(extent, part.count)
-    return multiply(_at_most(part.every, _YES), whole)
+    whole = _YES if part.count == extent else indicator(extent, part.count)
+    return multiply(indicator(part.every, _YES), whole)
 
 
 def _vector_loops(
@@ -163,9 +176,9 @@ def _vector_loops(
         if not loop.free or not loop.single:
             break
         product = multiply(product, loop.extent)
-        going = multiply(going, loop.data_parallel, contiguous[index], _at_most(product, lanes))
+        going = multiply(going, loop.data_parallel, contiguous[index], indicator(product, lanes))
         taken[index] = going
-    extents = [_where(t, loop.extent, _YES) for t, loop in zip(taken, loops)]
+    extents = [if_one(t, loop.extent, _YES) for t, loop in zip(taken, loops)]
     return taken, multiply(1, *extents)
 
 
@@ -177,13 +190,13 @@ def _contiguity(loops: Sequence[_Loop]) -> list[Expression]:
         expected: Expression = _NO
         for index in reversed(range(len(loops))):
             (stride, kept), extent = loops[index].strides[a], loops[index].extent
-            first = _YES if index == len(loops) - 1 else _at_most(stride, _YES)
-            follows = multiply(_at_most(stride, expected), _at_most(expected, stride))
+            first = _YES if index == len(loops) - 1 else indicator(stride, _YES)
+            follows = multiply(indicator(stride, expected), indicator(expected, stride))
             fits = where_at_most(expected, 0, first, follows)
-            ignored = _NO if kept else _at_most(extent, _YES)
-            unit = _where(_at_most(stride, _NO), _YES, ignored)
-            result[index] = multiply(result[index], _where(unit, _YES, fits))
-            expected = _where(unit, expected, multiply(stride, extent))
+            ignored = _NO if kept else indicator(extent, _YES)
+            unit = if_one(indicator(stride, _NO), _YES, ignored)
+            result[index] = multiply(result[index], if_one(unit, _YES, fits))
+            expected = if_one(unit, expected, multiply(stride, extent))
     return result
 
 
@@ -201,13 +214,13 @@ def _parallel_loops(
     for index, (loop, vectorized) in enumerate(zip(loops, taken)):
         if not loop.free:
             break
-        going = multiply(going, loop.data_parallel, _where(vectorized, _NO, _YES))
+        going = multiply(going, loop.data_parallel, if_one(vectorized, _NO, _YES))
         fused[index] = going
-        extent = multiply(extent, _where(going, loop.extent, _YES))
+        extent = multiply(extent, if_one(going, loop.extent, _YES))
         product = multiply(product, loop.extent)
         if not loop.single:
             break
-        going = multiply(going, _at_most(product, limit))
+        going = multiply(going, indicator(product, limit))
     return fused, extent
 
 
@@ -216,14 +229,4 @@ def _fusible_whole(loops: Sequence[_Loop], total: Expression) -> Expression:
     if not all(loop.free and loop.single for loop in loops):
         return _NO
     kinds = [loop.data_parallel for loop in loops]
-    return multiply(where_at_most(2, total, 1, 0), *kinds, *_contiguity(loops))
-
-
-def _at_most(left: Expression, right: Expression) -> Expression:
-    """1 where ``left <= right``, else 0."""
-    return where_at_most(left, right, 1, 0)
-
-
-def _where(condition: Expression, then: Expression, otherwise: Expression) -> Expression:
-    """``then`` where the condition, 0 or 1, is 1."""
-    return where_at_most(1, condition, then, otherwise)
+    return multiply(indicator(2, total), *kinds, *_contiguity(loops))

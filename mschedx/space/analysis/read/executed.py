@@ -11,9 +11,7 @@ from math import prod
 
 from ...statements import Statement
 from .affine import NotAffine, evaluate, simplified, sweep
-from .program import Access, Block, Program
-
-UNKNOWN = -1
+from .program import UNKNOWN, Access, Block, Program
 
 
 def executed(program: Program, statement: Statement) -> dict[str, int]:

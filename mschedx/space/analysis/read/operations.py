@@ -9,6 +9,10 @@ from typing import Any
 _CHILDREN = {
     "Cast": ("value",),
     "Not": ("a",),
+    "BitwiseNot": ("a",),
+    "Broadcast": ("value",),
+    "Let": ("value", "body"),
+    "Bind": ("value",),
     "Select": ("condition", "true_value", "false_value"),
     "BufferStore": ("value",),
     "Evaluate": ("value",),
@@ -55,6 +59,11 @@ _ARITHMETIC = {
     "GE": "compare",
     "And": "logic",
     "Or": "logic",
+    "BitwiseAnd": "logic",
+    "BitwiseOr": "logic",
+    "BitwiseXor": "logic",
+    "LShift": "logic",
+    "RShift": "logic",
 }
 
 

@@ -15,6 +15,9 @@ from .affine import Affine
 ROOT = -1
 """Parent index of what no loop encloses."""
 
+UNKNOWN = -1
+"""Stands for "no number" among numbers that are read off programs; sizes are never negative."""
+
 Value = Any
 """An annotation's value."""
 

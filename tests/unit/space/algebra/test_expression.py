@@ -15,6 +15,8 @@ from mschedx.space.algebra.expression import (
     constant,
     constant_value,
     floor_div,
+    if_one,
+    indicator,
     maximum,
     minimum,
     monomial,
@@ -71,3 +73,12 @@ def test_values_outside_a_lookup_are_refused():
 def test_negative_exponents_are_refused():
     with pytest.raises(ValueError, match="exponents >= 0"):
         monomial(1, {0: -1})
+
+
+def test_indicators_are_one_where_they_hold_and_choose():
+    rows = np.array([[1, 4], [4, 4], [5, 4]])
+    holds = indicator(column(0), column(1))
+    assert holds(rows).tolist() == [1, 1, 0]
+    assert if_one(holds, column(0), 7)(rows).tolist() == [1, 4, 7]
+    assert indicator(3, 2) == constant(0)
+    assert if_one(constant(1), column(0), 7) == column(0)

@@ -144,8 +144,15 @@ def test_an_intrinsic_that_the_postproc_cannot_match(transposed, performed):
         assert main.intrinsic == ("dot_16x4_vnni" if performed else "")
         kinds = [loop.kind for loop in main.loops]
         assert ("intrinsic" in kinds) == performed
-        times = main.instances(configs)
-        assert (times * (64 if performed else 1) == 128 * 64 * 256).all()
+        times, each = main.instances(configs), main.operations["int.mul"]
+        assert each == (64 if performed else 1)
+        assert (times * each == 128 * 64 * 256).all()
+        touched = [access.elements[-1](configs[:1])[0] for access in main.accesses]
+        assert touched == ([4, 64, 16] if performed else [1, 1, 1])
+        inside = [j for j, loop in enumerate(main.loops) if loop.kind == "intrinsic"]
+        for access in main.accesses:
+            assert {access.elements[j] for j in inside} <= {access.elements[-1]}
+            assert {access.runs[j] for j in inside} <= {access.runs[-1]}
 
 
 def test_asynchronous_copies_are_those_of_the_lowered_pipelines():
@@ -162,3 +169,15 @@ def test_asynchronous_copies_are_those_of_the_lowered_pipelines():
     # Without a stage ahead there is nothing to copy meanwhile, whatever was asked for.
     ahead = configs[:, next(i for i, n in enumerate(sketch.names) if n.endswith(".stages"))]
     assert not found[:, ahead == 0].any()
+
+
+@pytest.mark.parametrize(("workload", "target"), [("gemm", "cuda"), ("softmax", "llvm")])
+def test_instances_are_those_of_the_statements(workload, target):
+    """Of a cooperative fetch too, whose loop the threads around it share."""
+    analysis = analysed(workload, target, 0)
+    named = {name: e for name, e in analysis.quantities.items() if name.endswith("/instances")}
+    blocks = {access.block for access in analysis.accesses}
+    own = {f"{s.name}/instances": s.instances for s in analysis.statements if s.name in blocks}
+    assert named == own
+    fetched = [s for s in analysis.statements if any(loop.name == "rounds" for loop in s.loops)]
+    assert bool(fetched) == (target == "cuda")

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import tvm
 import tvm_ffi
-from analysed import analysed, designs, draws, satisfying
+from analysed import TARGETS, analysed, designs, draws, satisfying
 from tvm import te
 from tvm.s_tir.meta_schedule.testing import te_workload
 
 from mschedx import workloads
-from mschedx.space import sketches
+from mschedx.space import Sketch, sketches
+from mschedx.space.analysis import analyse
+from mschedx.space.analysis.mirror import kernels
 from mschedx.space.errors import InvalidSchedule
 
 
@@ -173,3 +175,35 @@ def compiles(mod, target) -> bool:
             raise
         return False
     return True
+
+
+def test_threads_that_are_not_known_are_said_and_bound_nothing(monkeypatch):
+    design = designs("gemm", "cuda")[0]
+    known = {f"C/thread_extent_{end}_inclusive" for end in ("low", "high")}
+    assert not known & set(analysed("gemm", "cuda", 0).unresolved)
+    product = kernels._product
+
+    def forgetful(extents, prefix):
+        return None if prefix == "threadIdx" else product(extents, prefix)
+
+    monkeypatch.setattr(kernels, "_product", forgetful)
+    analysis = analyse(design)
+    assert known <= set(analysis.unresolved)
+    assert not [c for c in analysis.constraints if "thread_extent" in c.origin or c.is_impossible]
+    assert Sketch(design, analysis).sample(4, np.random.default_rng(0)).shape[0] == 4
+
+
+def test_of_wide_elements_one_config_a_program_asks_for_one_lane():
+    """TVM's fetch makes no vectors of more than four bytes, whatever was asked for."""
+    tensors = te_workload.matmul(32, 32, 32, "float64", "float64")
+    mod = tvm.IRModule({"main": te.create_prim_func(tensors)})
+    (sketch, *_) = sketches(mod, TARGETS["cuda"], "post-order-apply")
+    fetches = [i for i, name in enumerate(sketch.names) if name.endswith(".fetch")]
+    assert fetches
+    narrow = sketch.narrowed()
+    assert (narrow.sample(50, np.random.default_rng(0))[:, fetches] == 1).all()
+    config = narrow.sample(1, np.random.default_rng(1))[0]
+    wide = config.copy()
+    wide[fetches] = 2
+    ours, theirs = (sketch.schedule(one).mod for one in (config, wide))
+    assert tvm_ffi.structural_equal(ours, theirs)

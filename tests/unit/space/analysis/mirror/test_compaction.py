@@ -10,8 +10,10 @@ from analysed import analysed, designs, satisfying
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mschedx.space.algebra.expression import constant
 from mschedx.space.analysis.mirror import compaction
 from mschedx.space.analysis.mirror.memory import is_shared
+from mschedx.space.analysis.model import AllocationInfo
 from mschedx.space.analysis.read.lowered import lower
 
 ROWS = np.array([(a, b, 32 // a // b) for a in (1, 2, 4, 8) for b in (1, 2, 4)], dtype=np.int64)
@@ -67,3 +69,48 @@ def test_only_buffers_whose_access_mixes_a_real_quotient_are_doubtful():
         assert {f"{name}/alloc_bytes" for name in padded} <= set(analysis.unresolved)
     for index in range(len(designs("conv2d", "llvm"))):
         assert all(one.bytes is not None for one in analysed("conv2d", "llvm", index).allocations)
+
+
+EVERY = np.array([[*one, *other] for one in ROWS for other in ROWS])
+
+
+class Lowered:
+    """Lowers any config; a dimension [n] is 99 where it is ``bad``, x1 elsewhere."""
+
+    design = PLANE
+
+    def __init__(self, *bad):
+        self.bad, self.seen = bad, []
+
+    def of(self, buffer, configs):
+        shapes = [np.where(bad(configs), 99, configs[:, 1]) for bad in self.bad]
+        self.seen.append(compaction._Seen(configs, np.stack(shapes, axis=1)))
+        return self.seen[-1]
+
+
+def at(x0, x3):
+    return lambda configs: (configs[:, 0] == x0) & (configs[:, 3] == x3)
+
+
+@pytest.mark.parametrize(
+    ("bad", "rounds"),
+    [
+        ([lambda configs: at(8, 8)(configs) | at(4, 8)(configs)], 1),
+        ([at(4, 8), at(8, 8)], 3),
+    ],
+    ids=["by the last replays", "by those made for another dimension"],
+)
+def test_a_size_that_replays_contradict_is_corrected_and_no_longer_sure(monkeypatch, bad, rounds):
+    monkeypatch.setattr(compaction, "_ROUNDS", rounds)
+    monkeypatch.setattr(compaction, "random_configs", lambda design, n, rng: EVERY)
+    expected = compaction.monomial(1, {1: 1})
+    shape = (expected,) * len(bad)
+    one = AllocationInfo("X", "shared", "float32", 0, shape, constant(1), expected)
+    first = EVERY[~at(4, 8)(EVERY)]
+    lowered = Lowered(*bad)
+    found, exact = compaction._shape(lowered, one, first, np.random.default_rng(0))
+    assert any(at(4, 8)(seen.configs).any() for seen in lowered.seen)
+    assert not exact
+    for seen in lowered.seen:
+        for d, size in enumerate(found):
+            assert (size(seen.configs) >= seen.shapes[:, d]).all()

@@ -1,0 +1,66 @@
+"""The buffers that a program allocates, with the bytes of each.
+
+Shapes and copies are those of `memory`; a GPU's vthreads each have their own copy of what a thread
+holds, as ``InjectVirtualThread`` makes them. Bytes are held by ``test_allocations.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ...algebra.expression import Expression, multiply
+from ..fit.integers import Solver
+from ..fit.symbolic import SymbolicProgram
+from ..model import AllocationInfo
+from ..read.program import Program, dtype_bytes
+from .kernels import top_of, tops
+from .memory import User, alignment, copies, elements, home, shape, users
+
+
+def allocated(
+    programs: Sequence[Program], found: SymbolicProgram, solver: Solver, on_gpu: bool
+) -> tuple[AllocationInfo, ...]:
+    """Describe every buffer that is no parameter, in the program's order.
+
+    Parameters
+    ----------
+    programs : sequence of Program
+        The replays that ``found`` was found from.
+    found : SymbolicProgram
+    solver : Solver
+    on_gpu : bool
+    """
+    result = []
+    nests = tops(found.template)
+    for buffer in found.template.buffers:
+        uses = users(found.template, buffer.name)
+        if buffer.parameter or not uses:
+            continue
+        above = {top_of(found.template, b) for b, _ in uses}
+        top = above.pop() if len(above) == 1 else None
+        dims = shape(found, buffer)
+        versions = solver.solve(np.array([copies(found, p, buffer.name) for p in programs]))
+        size = elements(dims, alignment(programs, buffer.name, solver))
+        size = size and versions and multiply(dtype_bytes(buffer.dtype), versions, size)
+        if on_gpu and top is not None and buffer.scope == "local":
+            each = _vthreads(found, uses)
+            size = size and each and multiply(size, each)
+        kernel = -1 if top is None else nests.index(top)
+        result.append(
+            AllocationInfo(buffer.name, buffer.scope, buffer.dtype, kernel, dims, versions, size)
+        )
+    return tuple(result)
+
+
+def _vthreads(found: SymbolicProgram, uses: Sequence[User]) -> Expression | None:
+    """Vthreads of the loops around all uses of a buffer, each tag once; None if not known."""
+    loops = found.template.blocks[uses[0][0]].loops[: home(found, uses)]
+    extents: dict[str, Expression | None] = {}
+    for loop in loops:
+        thread = found.template.loops[loop].thread
+        if thread.startswith("vthread"):
+            extents.setdefault(thread, found.extents[loop])
+    known = [extent for extent in extents.values() if extent is not None]
+    return multiply(1, *known) if len(known) == len(extents) else None
