@@ -166,15 +166,18 @@ def _first_inside(view: StatementView) -> int:
 
 def _shared_bytes(access: AccessView, view: StatementView) -> FloatArray:
     """Bytes through shared memory: what every instance touches, less what registers keep."""
+    moved = view.instances * access.access.element_bytes
+    if view.statement.by_warp or view.statement.intrinsic:
+        moved = moved * access.elements[-1]
     if view.statement.by_warp:
-        return view.instances * access.elements[-1] * access.access.element_bytes
+        return moved
     # Loops that do not move the access leave it in a register.
     kept = np.ones(len(view.lanes))
     for position, loop in enumerate(view.statement.loops):
         if loop.kind in ("serial", "unrolled") and loop.role == "spatial":
             still = access.strides[position] == 0
             kept = kept * np.where(still, view.extents[position], 1.0)
-    return view.instances * access.access.element_bytes / np.minimum(kept, 32.0)
+    return moved / np.minimum(kept, 32.0)
 
 
 def _fills(view: StatementView) -> bool:

@@ -115,7 +115,7 @@ class _Composer:
             is_init=self._initialises(b, bool(by_trace)),
             is_reduction=any(kind == "reduce" for _, kind, _ in block.iters),
             predicated=any(p.blocks[b].predicated for p in self.programs),
-            by_warp=WARP_EXECUTION in notes or (bool(by_trace) and _has_fragment(touched)),
+            by_warp=WARP_EXECUTION in notes or (bool(intrinsic) and _has_fragment(touched)),
         )
         if not (block.initializes and main.is_reduction):
             return [main]

@@ -5,11 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from cuda_sketches import cuda_sketches
+from spaces import CUDA, matmul
 
-from mschedx.cost.analytical.cuda import cuda_costs
+from mschedx.cost.analytical.cuda import _multiply_adds, _shared_bytes, cuda_costs
 from mschedx.cost.analytical.cuda_block import Block, CudaLimits
 from mschedx.cost.analytical.view import ProgramView
 from mschedx.hardware import Hardware
+from mschedx.space import sketches
 
 
 @pytest.mark.parametrize("name", ["f16", "s8_nt"])
@@ -87,3 +89,22 @@ def test_elements_without_an_expression_are_bounded(name):
             for few, many in zip(known[bounded.statement.name].accesses, bounded.accesses):
                 assert (many.elements >= few.elements).all()
                 assert (np.diff(many.elements, axis=0) <= 0).all()
+
+
+def test_a_warps_loads_are_its_own_in_tvms_space_too():
+    """A postproc brings the instructions in; a call of one moves a fragment."""
+    types = {"in_dtype": "float16", "out_dtype": "float32"}
+    (sketch, *_) = sketches(matmul(128, 128, 128, **types), CUDA, "post-order-apply")
+    loads = [one for one in sketch.statements if one.intrinsic.startswith("wmma_load")]
+    assert len(loads) == 2
+    assert all(one.by_warp for one in loads)
+    configs = sketch.sample(6, np.random.default_rng(0))
+    program = ProgramView(sketch.statements, sketch.analysis.allocations)(configs)
+    views = {view.statement.name: view for view in program.statements}
+    for one in loads:
+        (read,) = views[one.name].reads
+        np.testing.assert_array_equal(read.elements[-1], 16 * 16)
+        moved = _shared_bytes(read, views[one.name])
+        np.testing.assert_array_equal(moved, 2 * 16 * 16 * one.instances(configs))
+    multiply = views["C"]
+    assert (multiply.instances * _multiply_adds(multiply) == 2 * 128**3).all()

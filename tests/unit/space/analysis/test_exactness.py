@@ -148,7 +148,7 @@ def test_an_intrinsic_that_the_postproc_cannot_match(transposed, performed):
         assert each == (64 if performed else 1)
         assert (times * each == 128 * 64 * 256).all()
         touched = [access.elements[-1](configs[:1])[0] for access in main.accesses]
-        assert touched == ([4, 64, 16] if performed else [1, 1, 1])
+        assert touched == ([16, 4, 64, 16] if performed else [1, 1, 1, 1])
         inside = [j for j, loop in enumerate(main.loops) if loop.kind == "intrinsic"]
         for access in main.accesses:
             assert {access.elements[j] for j in inside} <= {access.elements[-1]}

@@ -460,10 +460,14 @@ def test_a_rare_state_is_drawn_from_its_own_pairs():
 
 
 def test_an_empty_space_has_no_acceptance(monkeypatch):
+    """Two tables that conflict, beside two whose constraint is left to rejection."""
     monkeypatch.setattr(join, "MAX_PAIRS", 200)
-    builder = sums_space()
-    builder.constraints.append(at_least(product(0, 1, 2), 30, "impossible"))
+    builder = long_tables((4, 4, 100, 100))
+    i, j = builder.table(factorizations(8, 2)), builder.table(factorizations(8, 2))
+    builder.constraints.append(at_most(product(i[0], j[0]), 4, "few"))
+    builder.constraints.append(at_least(product(i[0], j[0]), 8, "many"))
     sampler = builder.sampler()
     assert sampler.rejected
-    with pytest.raises(EmptySpace, match="impossible"):
+    assert sampler.count() == 0
+    with pytest.raises(EmptySpace, match="many"):
         _ = sampler.acceptance

@@ -51,6 +51,6 @@ def test_local_arrays_are_those_of_the_compiled_kernels(chain):
     for config in chain.sample(4, np.random.default_rng(0)):
         module = tvm.compile(chain.schedule(config).mod, CUDA).mod
         source = module.imports[0].inspect_source()
-        floats = dict(re.findall(r"^\s+float (\w+_local)\[(\d+)\];", source, re.MULTILINE))
+        floats = dict(re.findall(r"float (\w+_local)_ptr\[(\d+)\];", source))
         for one in local(chain):
             assert one.bytes(config[None])[0] == 4 * int(floats[one.buffer])
