@@ -8,7 +8,7 @@ import tvm
 from dummy import gemm, target
 from tvm import te
 
-import mschedx.space.sketch
+import mschedx.space
 from mschedx.cost.heron_xgb import HeronXGBModel
 from mschedx.search.base import Candidate, TaskSearch
 from mschedx.search.constrained_evolution import (
@@ -26,7 +26,7 @@ from mschedx.search.scoring import ArrayScorer
 
 @pytest.fixture(scope="module", params=["post-order-apply", None], ids=["tvm", "ours"])
 def space(request):
-    return SketchSet(mschedx.space.sketch.sketches(gemm(256, 256, 256), target(), request.param))
+    return SketchSet(mschedx.space.sketches(gemm(256, 256, 256), target(), request.param))
 
 
 def test_crossover_of_random_pairs_is_always_satisfiable(space):
@@ -150,7 +150,7 @@ def test_models_with_gradients_take_a_sketch_without_decisions(name):
 
     a = te.placeholder((64,), name="A")
     mod = tvm.IRModule({"main": te.create_prim_func([a, te.compute((64,), lambda i: a[i] + 1.0)])})
-    (sketch,) = mschedx.space.sketch.sketches(mod, target(), "post-order-apply")
+    (sketch,) = mschedx.space.sketches(mod, target(), "post-order-apply")
     sketch = sketch.narrowed()
     assert sketch.names == ()
     rows = np.empty((12, 0), dtype=np.int64)
