@@ -97,6 +97,8 @@ def declare(machine: ctypes.CDLL) -> ctypes.CDLL:
         function = getattr(machine, f"emulator_{name}")
         function.argtypes = [POINTER(POINTER(kind))]
         function.restype = c_uint64
+    machine.emulator_more_faults.argtypes = []
+    machine.emulator_more_faults.restype = c_uint64
     machine.emulator_code_start.argtypes = [c_uint64]
     machine.emulator_code_start.restype = c_uint64
     return machine
@@ -183,6 +185,11 @@ def faults(machine: ctypes.CDLL, library: Library, described: Launch) -> list[Fa
         )
         for one in found
     ]
+
+
+def more_faults(machine: ctypes.CDLL) -> int:
+    """How many accesses of the last launch were at fault beyond the places that are kept."""
+    return int(machine.emulator_more_faults())
 
 
 def counts(machine: ctypes.CDLL, library: Library) -> Counts:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import math
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -25,6 +26,10 @@ from .report import Counts, Fault, merged
 from .source import Launch, Program, generate
 
 _turn = threading.Lock()
+
+# Of all GPUs so far, along x, y and z ("Compute Capabilities" in the CUDA programming guide).
+_MOST_BLOCKS = (2**31 - 1, 65535, 65535)
+_MOST_THREADS = (1024, 1024, 64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +64,18 @@ class Execution:
         False if a kernel was given up: at a misaligned access, at one far out of bounds, or when
         its threads wait for ever.
     faults : tuple[Fault, ...]
+        Of a launch, those at the first 64 places and pairs of places.
     counts : Counts or None
         None unless asked for.
+    more_faults : int
+        How often something was at fault at further places.
     """
 
     arrays: list[np.ndarray]
     finished: bool
     faults: tuple[Fault, ...]
     counts: Counts | None
+    more_faults: int
 
 
 def execute(
@@ -87,7 +96,8 @@ def execute(
     Raises
     ------
     ValueError
-        If the arrays are not those of the function, and as :func:`.source.generate` does.
+        If the arrays are not those of the function, a launch has more threads or blocks than a GPU
+        takes, and as :func:`.source.generate` does.
     UnsupportedSource, CompilationError
         If the source is beyond the emulator.
     """
@@ -101,21 +111,37 @@ def run(
 ) -> Execution:
     """Execute a compiled program; see :func:`execute`."""
     options = options or Options()
+    for launch in library.program.launches:
+        _require_launchable(launch, library.program.thread_limit)
     memory = _memory(library.program, arrays)
     count = sum(array.is_argument for array in library.program.arrays)
     faults: list[Fault] = []
     counts: list[Counts] = []
-    finished = True
+    finished, more = True, 0
     with _turn:
         handle = _loaded(library.path)
         for launch in library.program.launches:
             finished = _launch(handle, library, launch, memory, options)
             faults += bindings.faults(_machine(), library, launch)
+            more += bindings.more_faults(_machine())
             if options.count:
                 counts.append(bindings.counts(_machine(), library))
             if not finished:
                 break
-    return Execution(memory[:count], finished, tuple(faults), merged(counts) if counts else None)
+    counted = merged(counts) if counts else None
+    return Execution(memory[:count], finished, tuple(faults), counted, more)
+
+
+def _require_launchable(launch: Launch, thread_limit: int) -> None:
+    """Refuse what CUDA refuses as an invalid configuration, and the machine has no room for."""
+    threads = math.prod(launch.block)
+    sizes = zip((*launch.grid, *launch.block), (*_MOST_BLOCKS, *_MOST_THREADS), strict=True)
+    if threads > thread_limit or any(size > most for size, most in sizes):
+        raise ValueError(
+            f"{launch.kernel}: expected at most {thread_limit} threads a block, {_MOST_THREADS} "
+            f"along x, y, z, and at most {_MOST_BLOCKS} blocks, got blocks of {launch.block} "
+            f"threads in a grid of {launch.grid}"
+        )
 
 
 def _memory(program: Program, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:

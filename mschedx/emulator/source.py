@@ -11,6 +11,8 @@ from tvm.target import Target
 
 _AXES = ("x", "y", "z")
 _DYNAMIC_SHARED = "tirx.use_dyn_shared_memory"
+MOST_THREADS = 1024
+"""Of a block, on every GPU; the machine has places for as many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +58,15 @@ class Program:
     arrays : tuple[Array, ...]
         The program's arguments first, in order.
     launches : tuple[Launch, ...]
-    shared_limit_bytes : int
-        Most shared memory of a block, by the target.
+    shared_limit_bytes, thread_limit : int
+        Most shared memory and threads of a block, by the target.
     """
 
     source: str
     arrays: tuple[Array, ...]
     launches: tuple[Launch, ...]
     shared_limit_bytes: int
+    thread_limit: int = MOST_THREADS
 
 
 def generate(mod: tvm.IRModule, target: Target) -> Program:
@@ -95,11 +98,13 @@ def generate(mod: tvm.IRModule, target: Target) -> Program:
         built = tvm.compile(mod, target=target)
     host = next(f for f in capture.module.functions.values() if "tirx.is_entry_func" in f.attrs)
     arrays, launches = _launches(host)
+    threads = int(target.attrs.get("max_threads_per_block", MOST_THREADS))
     return Program(
         source=built.mod.imports[0].inspect_source(),
         arrays=arrays,
         launches=launches,
         shared_limit_bytes=shared_limit_bytes,
+        thread_limit=min(threads, MOST_THREADS),
     )
 
 

@@ -42,8 +42,12 @@ def program(
 
 def execute_kernel(source, arrays, options=None, **launch):
     """Build and run; see :func:`program`."""
-    library = build(program(source, arrays, **launch), Path(_folder().name))
-    return run(library, arrays, options or Options())
+    return execute_program(program(source, arrays, **launch), arrays, options)
+
+
+def execute_program(described, arrays, options=None):
+    """Build and run a program."""
+    return run(build(described, Path(_folder().name)), arrays, options or Options())
 
 
 def poisoned(shape, dtype):

@@ -17,7 +17,7 @@ struct Past {
 
 struct Granule {
   Past write;
-  Past reads[2];  // by two threads, of two warps where there are
+  Past reads[3];  // by two threads, of two warps where there are; by a block before theirs
 };
 
 struct Region {
@@ -52,7 +52,10 @@ inline bool is_before(const Past& past, const Thread& thread, bool is_global) {
 
 inline void remember_read(Granule& granule, const Past& now) {
   Past& first = granule.reads[0];
-  if (first.thread != now.thread) {
+  if (first.epoch < machine.block_start) {
+    // Blocks have no order: a write is unordered with the reads of every other.
+    granule.reads[2] = first;
+  } else if (first.thread != now.thread) {
     // Keep one of another warp than the latest, if there is one: a write is then unordered with
     // one of the two whenever it is with any read of the epoch.
     Past& second = granule.reads[1];

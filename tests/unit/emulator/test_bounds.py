@@ -1,8 +1,10 @@
 """Accesses that no array has, memory that nobody wrote, threads that never meet."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from cuda_kernels import execute_kernel, kernel, poisoned
+from cuda_kernels import execute_kernel, execute_program, kernel, poisoned, program
 
 from mschedx.emulator import Kind
 
@@ -100,3 +102,41 @@ def test_a_fault_is_told_once_with_how_often():
     done = executed("for (int i = 0; i < 3; ++i) D[64 + i] = A[t];", block=(1, 1, 1))
     (fault,) = done.faults
     assert fault.count == 3
+
+
+@pytest.mark.parametrize(
+    "launch",
+    [
+        {"block": (2048, 1, 1)},
+        {"block": (32, 33, 1)},
+        {"block": (1, 1, 128)},
+        {"grid": (1, 65536, 1)},
+        {"grid": (1, 1, 65536)},
+    ],
+)
+def test_a_launch_that_cuda_refuses_is_refused(launch):
+    with pytest.raises(ValueError, match=r"at most 1024 threads a block.*at most .*65535.* blocks"):
+        executed("if (blockIdx.y + blockIdx.z == 0) D[t % 64] = 1;", **launch)
+
+
+def test_as_many_threads_and_blocks_as_cuda_takes():
+    assert executed("D[t % 64] = A[t % 64];", block=(1024, 1, 1)).finished
+    body = "if (blockIdx.x == 69999) D[t] = A[t];"
+    assert executed(body, block=(1, 1, 1), grid=(70000, 1, 1)).faults == ()
+
+
+def test_a_target_may_take_fewer_threads():
+    arrays = [np.zeros(64, "float32")]
+    source = kernel("A[threadIdx.x] = 1;", "float* A")
+    few = replace(program(source, arrays, block=(64, 1, 1)), thread_limit=32)
+    with pytest.raises(ValueError, match="at most 32 threads a block"):
+        execute_program(few, arrays)
+
+
+def test_places_beyond_those_kept_are_counted():
+    lines = "\n".join(f"D[{64 + 2 * i}] = A[t];" for i in range(70))
+    done = executed(f"for (int i = 0; i < 3; ++i) {{\n{lines}\n}}", block=(1, 1, 1))
+    assert {fault.kind for fault in done.faults} == {Kind.OUT_OF_BOUNDS}
+    assert len(done.faults) == 64
+    assert done.more_faults == (70 - 64) * 3
+    assert executed("D[t] = A[t];").more_faults == 0

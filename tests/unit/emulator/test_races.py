@@ -1,8 +1,10 @@
 """Races are found in whatever order threads run, and only races."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from cuda_kernels import execute_kernel, kernel, poisoned
+from cuda_kernels import execute_kernel, execute_program, kernel, poisoned, program
 
 from mschedx.emulator import Kind, Options
 
@@ -215,3 +217,36 @@ def test_random_programs_race_where_no_order_is_certain():
         assert (Kind.RACE in {f.kind for f in done.faults}) == expected
         seen.add(expected)
     assert seen == {True, False}
+
+
+ACROSS_BLOCKS = {
+    "read by all, written by one": "int x = A[t]; if (blockIdx.x == 1) A[t] = x + 1; D[g] = x;",
+    "two readers in the writing block": (
+        "int x = A[t] + A[63 - t]; __syncthreads(); if (blockIdx.x == 1) A[t] = x; D[g] = x;"
+    ),
+    "read by the others": "if (blockIdx.x == 1) A[t] = t; else D[g] = A[t];",
+}
+
+
+@pytest.mark.parametrize("case", ACROSS_BLOCKS)
+@pytest.mark.parametrize("blocks", [2, 5])
+def test_a_read_of_one_block_and_a_write_of_another_race_in_every_order(case, blocks):
+    body = f"int t = threadIdx.x; int g = blockIdx.x * 64 + t; {ACROSS_BLOCKS[case]}"
+    source = kernel(body, "int* A, int* D")
+    for seed in range(16):
+        arrays = [np.arange(64, dtype="int32"), poisoned(64 * blocks, "int32")]
+        launch = {"grid": (blocks, 1, 1), "block": (64, 1, 1)}
+        done = execute_kernel(source, arrays, Options(seed=seed), **launch)
+        assert {fault.kind for fault in done.faults} == {Kind.RACE}, seed
+
+
+def test_reads_of_an_earlier_launch_are_ordered():
+    source = kernel("int t = threadIdx.x; D[t] = A[t];", "int* A, int* D", name="first") + kernel(
+        "int t = threadIdx.x; A[t] = D[t] + 1;", "int* A, int* D", name="second"
+    )
+    arrays = [np.arange(64, dtype="int32"), poisoned(64, "int32")]
+    one = program(source, arrays, name="first", grid=(1, 1, 1), block=(64, 1, 1))
+    both = replace(one, launches=(*one.launches, replace(one.launches[0], kernel="second")))
+    done = execute_program(both, arrays)
+    assert done.faults == ()
+    np.testing.assert_array_equal(done.arrays[0], np.arange(1, 65))
