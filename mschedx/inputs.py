@@ -179,8 +179,8 @@ def normalize_mod(mod: IRModule | tirx.PrimFunc) -> IRModule:
     TypeError
         For anything but a PrimFunc or an IRModule.
     ValueError
-        For a module with no or several PrimFuncs, scalar parameters, dynamic shapes, and a
-        function without blocks.
+        For a module with no or several PrimFuncs, scalar parameters, dynamic shapes, strides, and
+        a function without blocks.
     """
     if isinstance(mod, IRModule):
         prims = {g.name_hint: f for g, f in mod.functions_items() if isinstance(f, tirx.PrimFunc)}
@@ -274,6 +274,20 @@ def _require_static(func: tirx.PrimFunc) -> None:
                 f"tuning needs constants: bind {', '.join(sorted({str(d) for d in dynamic}))} with "
                 "PrimFunc.specialize, and tune each shape that matters"
             )
+        if not _is_compact(param):
+            raise ValueError(
+                f'buffer "{param.name}" has the strides {[str(n) for n in param.strides]}; but '
+                "arrays of trials are compact: declare it without strides, where it is part of "
+                "something larger with the shape of all of it"
+            )
+
+
+def _is_compact(buffer: Any) -> bool:
+    """Whether elements may lie row after row without gaps; a variable stride may be any."""
+    shape = [int(n) for n in buffer.shape]
+    compact = [math.prod(shape[d + 1 :]) for d in range(len(shape))]
+    constant = [getattr(stride, "value", None) for stride in buffer.strides]
+    return all(stride in (None, step) for stride, step in zip(constant, compact))
 
 
 def check_seconds(name: str, seconds: float | None) -> None:

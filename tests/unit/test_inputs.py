@@ -139,3 +139,36 @@ def test_parameters_that_are_no_buffers_are_named():
 
     with pytest.raises(ValueError, match='parameter "n" is a scalar'):
         normalize_mod(lowered)
+
+
+def strided(strides):
+    @T.prim_func(s_tir=True)
+    def main(x: T.handle, y: T.handle):
+        a = T.match_buffer(x, (64, 64), strides=strides)
+        b = T.match_buffer(y, (64, 64))
+        for i, j in T.grid(64, 64):
+            with T.sblock("b"):
+                vi, vj = T.axis.remap("SS", [i, j])
+                b[vi, vj] = a[vi, vj] + T.float32(1)
+
+    return main
+
+
+@pytest.mark.parametrize("strides", [[128, 2], [65, 1], [1, 64]])
+def test_arrays_with_gaps_are_refused(strides):
+    with pytest.raises(ValueError, match=r'"a" has the strides .*compact.*without strides'):
+        normalize_mod(strided(strides))
+
+
+def test_strides_of_a_compact_array_are_none():
+    @T.prim_func(s_tir=True)
+    def any_strides(x: T.handle, y: T.Buffer((16,), "float32")):
+        step = T.int32()
+        a = T.match_buffer(x, (16,), strides=[step])
+        for i in range(16):
+            with T.sblock("b"):
+                v = T.axis.spatial(16, i)
+                y[v] = a[v] + T.float32(1)
+
+    for function in (strided([64, 1]), any_strides):
+        assert normalize_mod(function)["main"].body.block.name_hint == "root"
