@@ -17,9 +17,9 @@ def epilogue_of(sch: Any, block: Any) -> list[Any]:
     """The blocks that compute the function's result from a block's, in the order of the program.
 
     Each is elementwise: it has the axes of the first, stores one element, that which it is at, and
-    of the results of the block and of the others it reads the very same. Nothing but the last is a
-    result, and nothing reads that. Empty where what comes after the block is anything else, or
-    nothing.
+    of the results of the block and of the others it reads the very same; of any other block it
+    reads nothing. Nothing but the last is a result, and nothing reads that. Empty where what comes
+    after the block is anything else, or nothing.
     """
     names: list[str] = []
     after = [block]
@@ -42,6 +42,7 @@ def _is_elementwise(sch: Any, block: Any, blocks: list[Any]) -> bool:
     made = [sch.get(block).writes[0].source]
     if not blocks or is_parameter(sch, made[0]):
         return False
+    names = {sch.get(one).name_hint for one in (block, *blocks)}
     for one in blocks:
         body: Any = sch.get(one)
         ends = not sch.get_consumers(one)
@@ -52,6 +53,9 @@ def _is_elementwise(sch: Any, block: Any, blocks: list[Any]) -> bool:
         if not in_place or not _stores_in_place(body):
             return False
         if is_parameter(sch, body.writes[0].source) and not last:
+            return False
+        # TVM moves a block below a loop only where all that makes what it reads is.
+        if any(sch.get(producer).name_hint not in names for producer in sch.get_producers(one)):
             return False
         made.append(body.writes[0].source)
     return True

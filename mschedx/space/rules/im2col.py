@@ -165,5 +165,6 @@ def _same_axes(sch: Any, one: Any, other: Any) -> bool:
     first, second = ([int(iv.dom.extent) for iv in sch.get(b).iter_vars] for b in (one, other))
     output = sch.get(one).writes[0].source
     in_place = reads_in_place(sch, other, output) and not is_parameter(sch, output)
+    alone = len(sch.get_producers(other)) == 1
     ends = sch.get(other).init is None and not sch.get_consumers(other)
-    return in_place and ends and first == second
+    return in_place and alone and ends and first == second

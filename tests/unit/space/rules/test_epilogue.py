@@ -139,8 +139,22 @@ def names(func, block="C"):
 
 def test_an_epilogue_is_in_the_order_of_the_program():
     assert names(product(silu)) == ["Z", "S", "Y"]
-    assert names(product(silu), "S") == ["Y"]
+    assert names(product(silu), "Z") == ["S", "Y"]
+    assert names(product(silu), "S") == [], "Y reads Z too"
     assert names(product(silu), "Y") == []
+
+
+def test_what_reads_another_block_too_is_no_epilogue():
+    a, b, c = (te.placeholder((24, 24), name=name) for name in "ABC")
+
+    def times(left, right, name):
+        r = te.reduce_axis((0, 24), "r")
+        return te.compute((24, 24), lambda i, j: te.sum(left[i, r] * right[r, j], r), name=name)
+
+    one, other = times(a, b, "P"), times(a, c, "Q")
+    gate = each(te.sigmoid, one, name="S")
+    func = te.create_prim_func([a, b, c, each(lambda x, y: x * y, gate, other, name="Y")])
+    assert names(func, "P") == names(func, "Q") == []
 
 
 def test_it_is_inlined_into_its_last_block():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tvm
 from spaces import module
+from tvm import te
 from tvm.s_tir import Schedule
 from tvm.s_tir.meta_schedule.arg_info import ArgInfo
 from tvm.s_tir.meta_schedule.testing import te_workload
@@ -97,3 +98,28 @@ def test_groups_of_pixels_that_are_one_channel_leave_the_direct_form(caplog):
     for sketch in found:
         (config,) = sketch.sample(1, np.random.default_rng(0))
         assert measure.verify(sketch.schedule(config), mod, unoptimised(host_target())).ok
+
+
+def test_a_sum_of_two_convolutions_lies_beside_their_tiles(caplog):
+    """TVM moves no block into the tile of one of two that it reads."""
+    x = te.placeholder((1, 4, 9, 9), name="X")
+    v, w = (te.placeholder((16, 4, 3, 3), name=name) for name in "VW")
+
+    def convolution(weights, name):
+        c, r, s = (te.reduce_axis((0, n), "crs"[i]) for i, n in enumerate((4, 3, 3)))
+        return te.compute(
+            (1, 16, 7, 7),
+            lambda n, o, h, u: te.sum(x[n, c, h + r, u + s] * weights[o, c, r, s], [c, r, s]),
+            name=name,
+        )
+
+    one, other = convolution(v, "P"), convolution(w, "Q")
+    both = te.compute(one.shape, lambda *i: one(*i) + other(*i), name="Y")
+    mod = module([x, v, w, both])
+    sch = Schedule(mod)
+    for name in "PQ":
+        assert len(packed_tiles(sch, sch.get_sblock(name), HARDWARE)) == 3
+    for sketch in sketches(mod, TARGET):
+        for config in sketch.sample(2, np.random.default_rng(0)):
+            assert measure.verify(sketch.schedule(config), mod, unoptimised(TARGET)).ok
+    assert "does not fit" not in caplog.text
