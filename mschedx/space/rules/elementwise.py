@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm.tirx import IntImm
+import tvm_ffi
+from tvm.tirx import IntImm, While
 from tvm.tirx.analysis import undefined_vars
 
 from mschedx.intrinsics.vector_math import find_vector_function
@@ -50,16 +51,24 @@ def vectorise_innermost(sch: Any, block: Any, lanes: int) -> Any:
 
 
 def split_lanes(sch: Any, block: Any, lanes: int) -> tuple[Any, Any | None]:
-    """Split ``lanes`` iterations off the block's innermost loop, if they divide it.
+    """Split ``lanes`` iterations off the block's innermost loop, if they divide it and can be one.
 
     Returns the loop around them and theirs, or the innermost loop as it is and None.
     """
     innermost = sch.get_loops(block)[-1]
     extent = sch.get(innermost).extent
-    if lanes == 1 or not isinstance(extent, IntImm) or int(extent) % lanes:
+    fits = isinstance(extent, IntImm) and int(extent) % lanes == 0
+    if lanes == 1 or not fits or has_while(sch.get(block)):
         return innermost, None
     outer, inner = sch.split(innermost, [None, lanes])
     return outer, inner
+
+
+def has_while(block: Any) -> bool:
+    """Whether a block holds a loop with a condition, which TVM does not vectorise."""
+    found: list[Any] = []
+    tvm_ffi.structural_walk(block.body, (While, found.append))
+    return bool(found)
 
 
 def parallelise_copy(sch: Any, block: Any, lanes: int) -> None:

@@ -17,7 +17,7 @@ from tvm.tirx import IntImm, IterVar
 from tvm.tirx.analysis import undefined_vars
 from tvm_ffi import Array
 
-from .elementwise import vectorise
+from .elementwise import has_while, vectorise
 from .register_tile import vector_length
 from .typical import sample_tile
 
@@ -60,9 +60,12 @@ def moves_by_one(sch: Any, block: Any, axis: int) -> bool:
     """Whether a step along ``axis`` moves every operand by one element, or not at all.
 
     Anything else (a stride, a transposition, a choice that differs from lane to lane) TVM would
-    take apart lane by lane, where LLVM, left a plain loop, finds shuffles and masks.
+    take apart lane by lane, where LLVM, left a plain loop, finds shuffles and masks. A loop that
+    ends when a condition says so it does not vectorise at all.
     """
     body: Any = sch.get(block)
+    if has_while(body):
+        return False
     var = body.iter_vars[axis].var
     for node in _nodes(body.body):
         condition = _condition(node)
