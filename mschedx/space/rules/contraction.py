@@ -40,8 +40,9 @@ class Operand:
     shape : tuple of int
         Extents of the buffer; 0 where one is not constant.
     dtype : str
-    windowed : bool
-        Whether the block writes some index as a combination of variables, even of extent 1.
+    whole : bool
+        Whether the block writes every index as one axis that runs over the whole dimension, or
+        as 0: a window of extent 1 is none, nor is a slice.
     """
 
     index: int
@@ -49,7 +50,7 @@ class Operand:
     plain: tuple[int | None, ...]
     shape: tuple[int, ...]
     dtype: str
-    windowed: bool
+    whole: bool
 
     @property
     def axes(self) -> frozenset[int]:
@@ -76,6 +77,8 @@ class Contraction:
     panel, broadcast : Operand
     output_plain : tuple of int
         The axis that indexes each dimension of the output.
+    output_shape : tuple of int
+        Extents of the output's buffer, which may be longer than these axes.
     dtype : str
         Type that is accumulated.
     """
@@ -88,16 +91,18 @@ class Contraction:
     panel: Operand
     broadcast: Operand
     output_plain: tuple[int, ...]
+    output_shape: tuple[int, ...]
     dtype: str
 
     def padded(self, factors: Sequence[int]) -> Contraction:
         """The same roles with every extent rounded up to a multiple of its factor."""
         extents = tuple(-(-e // f) * f for e, f in zip(self.extents, factors))
-        return replace(self, extents=extents)
+        output_shape = tuple(extents[axis] for axis in self.output_plain)
+        return replace(self, extents=extents, output_shape=output_shape)
 
 
 def match_contraction(
-    block: Any, vector_bytes: int = 64, *, vector: int | None = None
+    block: Any, vector_bytes: int = 64, *, vector: int | None = None, panel: int | None = None
 ) -> Contraction | None:
     """Read the roles off a block; None when it is not a contraction of constant shape.
 
@@ -108,6 +113,8 @@ def match_contraction(
         Width of a vector register; the vector axis is one that fills whole registers, if any does.
     vector : int, optional
         The axis that has to be the vector axis.
+    panel : int, optional
+        Index (:attr:`Operand.index`) of the operand that has to be the panel operand.
     """
     store = block.body
     if block.init is None or not isinstance(store, tirx.BufferStore):
@@ -130,18 +137,23 @@ def match_contraction(
     analyzer = Analyzer()
     for iv in block.iter_vars:
         analyzer.bind(iv.var, iv.dom)
-    operands = [_operand(load, block, axes, analyzer) for load in loads]
+    operands: list[Any] = [_operand(load, block, axes, analyzer) for load in loads]
     if any(operand is None for operand in operands):
         return None
     dtype = str(store.buffer.dtype)
     lanes = vector_bytes * 8 // DataType(dtype).bits
+    pairs = [
+        (one, other) for one, other in (operands, operands[::-1]) if panel in (None, one.index)
+    ]
     wanted = output if vector is None else (vector,)
-    return _assign_roles(block, operands, output, tuple(sorted(reduction)), dtype, lanes, wanted)
+    return _assign_roles(block, pairs, output, tuple(sorted(reduction)), dtype, lanes, wanted)
 
 
-def find_contraction(sch: Any, rv: Any, vector_bytes: int = 64) -> Contraction | None:
+def find_contraction(
+    sch: Any, rv: Any, vector_bytes: int = 64, *, panel: int | None = None
+) -> Contraction | None:
     """:func:`match_contraction` of a block in loops of its own; None for any other."""
-    matched = match_contraction(sch.get(rv), vector_bytes)
+    matched = match_contraction(sch.get(rv), vector_bytes, panel=panel)
     return matched if matched is not None and has_own_loops(sch, rv) else None
 
 
@@ -201,14 +213,25 @@ def _operand(load: Any, block: Any, axes: dict[Any, int], analyzer: Analyzer) ->
         for index in indices
     )
     plain = tuple(axes.get(index) if isinstance(index, tirx.Var) else None for index in indices)
-    windowed = not all(isinstance(index, (tirx.Var, tirx.IntImm)) for index in load.indices)
-    shape = tuple(int(n) if isinstance(n, tirx.IntImm) else 0 for n in load.source.shape)
-    return Operand(position[0], dims, plain, shape, str(load.source.dtype), windowed)
+    shape = _shape(load.source)
+    whole = all(
+        size == int(block.iter_vars[axes[index]].dom.extent) if index in axes else _is_zero(index)
+        for index, size in zip(load.indices, shape)
+    )
+    return Operand(position[0], dims, plain, shape, str(load.source.dtype), whole)
+
+
+def _shape(buffer: Any) -> tuple[int, ...]:
+    return tuple(int(n) if isinstance(n, tirx.IntImm) else 0 for n in buffer.shape)
+
+
+def _is_zero(index: Any) -> bool:
+    return isinstance(index, tirx.IntImm) and int(index) == 0
 
 
 def _assign_roles(
     block: Any,
-    operands: list[Any],
+    pairs: Sequence[tuple[Any, Any]],
     output: tuple[Any, ...],
     reductions: tuple[int, ...],
     dtype: str,
@@ -218,7 +241,7 @@ def _assign_roles(
     extents = tuple(int(iv.dom.extent) for iv in block.iter_vars)
     choices = [
         (axis, panel, broadcast)
-        for panel, broadcast in (operands, operands[::-1])
+        for panel, broadcast in pairs
         for axis in wanted
         if axis is not None and axis not in broadcast.axes and panel.dim_of(axis) is not None
     ]
@@ -242,4 +265,7 @@ def _assign_roles(
         if panel.dim_of(axis) is not None and broadcast.dim_of(axis) is not None
     )
     rows = tuple(axis for axis in output if axis != vector and axis not in batch)
-    return Contraction(extents, vector, batch, rows, reductions, panel, broadcast, output, dtype)
+    shape = _shape(block.body.buffer)
+    return Contraction(
+        extents, vector, batch, rows, reductions, panel, broadcast, output, shape, dtype
+    )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
+from math import prod
 from typing import Any
 
 from tvm.ir.utils import derived_object
@@ -14,6 +16,7 @@ from tvm.target import Target
 from mschedx.hardware import Hardware
 from mschedx.intrinsics.x86 import X86Intrinsic, intrinsics_for
 
+from . import padding
 from . import register_tile as tile
 from .contraction import Contraction, Operand, find_contraction
 from .free_layouts import is_free, mark_ahead
@@ -23,25 +26,36 @@ from .write_back import add_write_back, attach_write_back
 def dot_tiles(sch: Any, block: Any, target: Target) -> list[Schedule]:
     """Return the design spaces of :class:`DotTile` for one block; empty when it has none."""
     hardware = Hardware.from_target(target)
-    contraction = find_contraction(sch, block, hardware.vector_bytes)
+    contraction = _contraction(sch, block, target, hardware.vector_bytes)
     axis = None if contraction is None else tile.shared_reduction(contraction)
     if contraction is None or axis is None:
         return []
     limits = tile.TileLimits.of(hardware, contraction)
-    for intrinsic in _candidates(contraction, target):
-        limits = replace(limits, lanes=intrinsic.lanes)
-        factors = _padding(contraction, axis, intrinsic, limits)
-        if factors is None:
-            continue
-        if max(factors) > 1:
-            sch = tile.pad(sch.copy(), block, factors)
-            contraction = contraction.padded(factors)
-        places = (False,) if is_free(sch, block, contraction.panel) else (False, True)
-        return [
-            _tile(sch.copy(), block, contraction, axis, intrinsic, limits, pack_at_panel, stage)
-            for pack_at_panel, stage in product(places, (False, True))
-        ]
-    return []
+    chosen = _choose(contraction, axis, _candidates(contraction, target), limits)
+    if chosen is None:
+        return []
+    intrinsic, factors = chosen
+    limits = replace(limits, lanes=intrinsic.lanes)
+    if max(factors) > 1:
+        sch = padding.pad(sch.copy(), block, factors)
+        contraction = contraction.padded(factors)
+    places = (False,) if is_free(sch, block, contraction.panel) else (False, True)
+    return [
+        _tile(sch.copy(), block, contraction, axis, intrinsic, limits, pack_at_panel, stage)
+        for pack_at_panel, stage in product(places, (False, True))
+    ]
+
+
+def _contraction(sch: Any, block: Any, target: Target, vector_bytes: int) -> Contraction | None:
+    """The roles of the block's axes; exchanged where no instruction takes its types as they are.
+
+    u8 × s8 takes vectors of s8. Both operands may have an axis for vectors, and that of the other
+    may be the longer.
+    """
+    found = find_contraction(sch, block, vector_bytes)
+    if found is None or _candidates(found, target):
+        return found
+    return find_contraction(sch, block, vector_bytes, panel=found.broadcast.index)
 
 
 def _candidates(contraction: Contraction, target: Target) -> tuple[X86Intrinsic, ...]:
@@ -53,16 +67,37 @@ def _candidates(contraction: Contraction, target: Target) -> tuple[X86Intrinsic,
     )
 
 
+def _choose(
+    contraction: Contraction,
+    axis: int,
+    candidates: Sequence[X86Intrinsic],
+    limits: tile.TileLimits,
+) -> tuple[X86Intrinsic, list[int]] | None:
+    """The preferred intrinsic that fits, and the multiples to pad to for it; None where none does.
+
+    Of those with its lanes (s8 × s8 over more or fewer words), the first that costs at most an
+    eighth more work than the least padded.
+    """
+    fits = []
+    for intrinsic in candidates:
+        factors = _padding(contraction, axis, intrinsic, replace(limits, lanes=intrinsic.lanes))
+        if factors is not None and (not fits or intrinsic.lanes == fits[0][0].lanes):
+            fits.append((intrinsic, factors))
+    works = [prod(contraction.padded(factors).extents) for _, factors in fits]
+    cheap = (one for one, work in zip(fits, works) if 8 * work <= 9 * min(works))
+    return next(cheap, None)
+
+
 def _padding(
     contraction: Contraction, axis: int, intrinsic: X86Intrinsic, limits: tile.TileLimits
 ) -> list[int] | None:
     """Multiples to pad each axis to for the intrinsic to divide it; None where that cannot be."""
     needs = {contraction.vector: intrinsic.lanes, axis: intrinsic.k}
     fits = all(contraction.extents[a] % multiple == 0 for a, multiple in needs.items())
-    factors = tile.padding_factors(contraction, limits)
+    factors = padding.padding_factors(contraction, limits)
     if factors is None and fits:
         return [1] * len(contraction.extents)
-    if not tile.is_product(contraction):
+    if not padding.can_pad(contraction):
         return None
     factors = factors or [1] * len(contraction.extents)
     for a, multiple in needs.items():

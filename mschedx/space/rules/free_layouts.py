@@ -24,14 +24,16 @@ def is_free(sch: Any, block: Any, operand: Operand) -> bool:
     for function in sch.mod.functions.values():
         for position in compat.free_layouts(function):
             if function.params[position].same_as(source):
-                return _readers(function, source) == 1
+                return readers(sch, source) == 1
     return False
 
 
-def _readers(function: Any, buffer: Any) -> int:
+def readers(sch: Any, buffer: Any) -> int:
+    """How many blocks read a buffer."""
     import tvm_ffi
     from tvm.s_tir import SBlock
 
+    function = next(iter(sch.mod.functions.values()))
     count = 0
 
     def visit(block: Any) -> None:

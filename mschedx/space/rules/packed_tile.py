@@ -14,6 +14,7 @@ from tvm.s_tir.meta_schedule.schedule_rule import PyScheduleRule
 
 from mschedx.hardware import Hardware
 
+from . import padding
 from . import register_tile as tile
 from .contraction import Contraction, find_contraction, match_contraction
 from .epilogue import as_one_block, epilogue_of
@@ -27,14 +28,13 @@ def packed_tiles(
 ) -> list[Schedule]:
     """Return the design spaces of :class:`PackedTile` for one block; empty when it has none."""
     contraction = find_contraction(sch, block, hardware.vector_bytes)
-    if contraction is None or prod(contraction.extents[row] for row in contraction.rows) == 1:
-        # Without rows nothing of the panel is used twice: a stream, and no panel.
+    if contraction is None or not _reuses_panel(contraction):
         return []
     limits = tile.TileLimits.of(hardware, contraction)
-    padding = tile.padding_factors(contraction, limits)
-    if padding is not None:
-        sch = tile.pad(sch.copy(), block, padding)
-        contraction = contraction.padded(padding)
+    factors = padding.padding_factors(contraction, limits)
+    if factors is not None:
+        sch = padding.pad(sch.copy(), block, factors)
+        contraction = contraction.padded(factors)
     length = tile.vector_length(contraction.extents[contraction.vector], limits.lanes)
     if length is None:
         return []
@@ -48,6 +48,16 @@ def packed_tiles(
     ]
     gathered = _tile_patches(sch.copy(), block, contraction, hardware) if im2col else None
     return spaces if gathered is None else [*spaces, gathered]
+
+
+def _reuses_panel(contraction: Contraction) -> bool:
+    """Whether rows of the broadcast operand share a panel; a stream has none.
+
+    Rows that the panel operand alone reads share nothing of it: the pixels of a depthwise
+    convolution, whose vectors would run along the images of a batch.
+    """
+    own = (axis for axis in contraction.rows if axis in contraction.broadcast.axes)
+    return prod(contraction.extents[axis] for axis in own) > 1
 
 
 class Packing(Enum):

@@ -1,4 +1,4 @@
-"""The pieces that the register-tiling rules share: limits, padding, loops, copies."""
+"""The pieces that the register-tiling rules share: limits, loops, copies."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from mschedx.intrinsics.x86_transpose import Transpose, find_transpose
 
 from .contraction import Contraction, Operand
 from .elementwise import parallelise_copy, vectorise_innermost
-from .epilogue import epilogue_of, is_parameter
+from .epilogue import is_parameter
+from .free_layouts import readers
 from .typical import sample_tile
 
 
@@ -61,46 +62,6 @@ def vector_length(extent: int, lanes: int) -> int | None:
             return length
         length //= 2
     return None
-
-
-def is_product(contraction: Contraction) -> bool:
-    """Whether every index is one axis (no convolution's window), so that axes can be padded."""
-    return not (contraction.panel.windowed or contraction.broadcast.windowed)
-
-
-def padding_factors(contraction: Contraction, limits: TileLimits) -> list[int] | None:
-    """Multiples to pad each axis to; None when the shape tiles well or cannot be padded.
-
-    The vector axis is padded to whole vectors where that costs at most an eighth more work, or
-    where no shorter vector divides it. A row axis is padded to a multiple of eight (of
-    four below 64) when no divisor between 4 and ``row_unroll`` lets it share the loads of a panel.
-    """
-    if not is_product(contraction):
-        return None
-    factors = [1] * len(contraction.extents)
-    extent = contraction.extents[contraction.vector]
-    whole = -(-extent // limits.lanes) * limits.lanes
-    cheap = whole - extent <= extent // 8 or vector_length(extent, limits.lanes) is None
-    if limits.lanes < extent < whole and cheap:
-        factors[contraction.vector] = limits.lanes
-    for axis in contraction.rows:
-        extent = contraction.extents[axis]
-        tiles = any(extent % tile == 0 for tile in range(4, limits.row_unroll + 1))
-        if extent > limits.row_unroll and not tiles:
-            factors[axis] = 8 if extent >= 64 else 4
-    return factors if max(factors) > 1 else None
-
-
-def pad(sch: Any, block: Any, factors: list[int]) -> Any:
-    """Pad a product's axes with zeros to multiples of ``factors``; returns ``sch``."""
-    before = sch.get(block).writes[0].source
-    sch.pad_einsum(block, factors)
-    cropped = not sch.get(block).writes[0].source.same_as(before)
-    for crop in sch.get_consumers(block) if cropped else ():
-        # The crop of the padded result folds into the epilogue that reads it, if there is one.
-        if len(sch.get_consumers(crop)) == 1 or epilogue_of(sch, crop):
-            sch.compute_inline(crop)
-    return sch
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +154,9 @@ def copy_of(sch: Any, block: Any, operand: Operand, wanted: bool) -> Any | None:
     existing = producer_of(sch, block, operand)
     if existing is not None or not wanted:
         return existing
-    return sch.cache_read(block, operand.index, "global")
+    # An operand that others read too (x of two projections) is copied for this block alone.
+    shared = readers(sch, sch.get(block).reads[operand.index].source) > 1
+    return sch.cache_read(block, operand.index, "global", [block] if shared else None)
 
 
 def place_copy(
@@ -224,7 +187,7 @@ def transpose_of(contraction: Contraction, lanes: int) -> Transpose | None:
     """The transposing copy that packs the panel operand; None where the plain copy has to do.
 
     It fits float32 operands whose rows along the vector axis are contiguous, ``[..., vector,
-    reduction, window...]``, read whole.
+    reduction, window...]``, with windows that are read whole.
     """
     operand = contraction.panel
     dim = operand.dim_of(contraction.vector)
@@ -235,7 +198,7 @@ def transpose_of(contraction: Contraction, lanes: int) -> Transpose | None:
         1 if axis is None and size == 1 else contraction.extents[axis] if axis in whole else 0
         for axis, size in zip(operand.plain[dim + 1 :], operand.shape[dim + 1 :])
     ]
-    if not extents or 0 in extents:
+    if not extents or 0 in extents or tuple(extents[1:]) != operand.shape[dim + 2 :]:
         return None
     return find_transpose(lanes, extents[0], tuple(extents[1:]))
 

@@ -72,9 +72,13 @@ FUNCTIONS = {
     "u8s8": gemm(24, 32, 16),
     "u8s8-transposed": gemm(24, 32, 16, transposed=True),
     "u8s8-odd": gemm(13, 37, 11),
+    "u8s8-narrow": gemm(32, 12, 20),
+    "u8s8-narrow-transposed": gemm(48, 40, 16, transposed=True),
     "s8s8": gemm(24, 32, 32, a_dtype="int8"),
+    "s8s8-words": gemm(24, 32, 72, a_dtype="int8"),
     "s8s8-short": gemm(24, 32, 8, a_dtype="int8"),
     "conv2d-nhwc": conv2d_nhwc(8, 8, 32, 3, 1),
+    "conv2d-1x1-narrow": conv2d_nhwc(16, 8, 24, 1, 1),
     "conv2d-strided": conv2d_nhwc(9, 8, 16, 3, 2),
     "conv2d-blocked": conv2d_blocked(6, 8, 32, 3),
 }
@@ -159,3 +163,29 @@ def test_the_dot_axis_is_the_one_that_lies_contiguously():
     sch = Schedule(module(conv2d_nhwc(8, 8, 32, 3, 1)))
     contraction = match_contraction(sch.get(sch.get_sblock("C")))
     assert contraction.extents[shared_reduction(contraction)] == 8
+
+
+@pytest.mark.parametrize("name", ["u8s8-narrow", "u8s8-narrow-transposed", "conv2d-1x1-narrow"])
+def test_vectors_are_of_the_operand_that_the_instruction_takes_them_of(name):
+    """Rows fill whole vectors and columns do not, but rows are the uint8 operand's."""
+    sch = Schedule(module(FUNCTIONS[name]))
+    found = match_contraction(sch.get(sch.get_sblock("C")))
+    assert found.panel.dtype == "uint8"
+    assert len(dot_tiles(sch, sch.get_sblock("C"), VNNI)) == 4
+
+
+@pytest.mark.parametrize(
+    ("k", "padded"), [(8, 8), (24, 24), (32, 32), (72, 80), (100, 112), (1000, 1024), (64, 64)]
+)
+def test_a_reduction_is_padded_by_an_eighth_at_most_where_words_allow_it(k, padded):
+    for sch in spaces_of(gemm(24, 32, k, a_dtype="int8")):
+        rows, columns, terms = sch.get(sch.get_sblock("C_update_o")).iter_vars
+        intrinsic = k_of(sch)
+        assert int(terms.dom.extent) * intrinsic == padded
+        assert (int(rows.dom.extent), int(columns.dom.extent)) == (24, 2)
+
+
+def k_of(sch):
+    """Terms of the dot-product instruction that a schedule uses."""
+    (found,) = set(re.findall(r"mschedx_dot_16x(\d+)_", str(sch.trace)))
+    return int(found)

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import tvm
-from tvm import te, tirx
+from tvm import te, tirx, topi
 from tvm.s_tir import Schedule
 from tvm.s_tir.meta_schedule.arg_info import ArgInfo
+from tvm.script import tirx as T
 from tvm.target import Target
 from tvm.tirx import ForKind
 from unoptimised import run_once
@@ -76,6 +77,12 @@ def pool(n, c, h, w, combine, stride):
     return te.create_prim_func([x, y])
 
 
+def global_max_pool(shape):
+    """Channels last; the dimensions of the image are kept, 1 long."""
+    x = te.placeholder(shape, "float32", "X")
+    return te.create_prim_func([x, topi.max(x, axis=(1, 2), keepdims=True)])
+
+
 def margin(x, n, h, w, c):
     """An image with its channels last, and one pixel of zeros around it."""
 
@@ -135,6 +142,42 @@ def arg_max(m, n):
     return te.create_prim_func([x, index, *found])
 
 
+@T.prim_func(s_tir=True)
+def roots(x: T.Buffer((128, 64), "float32"), y: T.Buffer((128, 64), "float32")):
+    """Square roots of what is positive, each by as many steps as it takes."""
+    for i, j in T.grid(128, 64):
+        with T.sblock("roots"):
+            vi, vj = T.axis.remap("SS", [i, j])
+            T.reads(x[vi, vj])
+            T.writes(y[vi, vj])
+            z = T.sblock_alloc_buffer((1,), "float32", scope="local")
+            z[0] = x[vi, vj] * T.float32(0.5) + T.float32(0.5)
+            while z[0] * z[0] - x[vi, vj] > T.float32(0.001):
+                z[0] = (z[0] + x[vi, vj] / z[0]) * T.float32(0.5)
+            y[vi, vj] = z[0]
+
+
+@T.prim_func(s_tir=True)
+def roots_of_sums(x: T.Buffer((16, 32, 8), "float32"), y: T.Buffer((16, 32), "float32")):
+    s = T.sblock_alloc_buffer((16, 32))
+    for i, j, r in T.grid(16, 32, 8):
+        with T.sblock("sums"):
+            vi, vj, vr = T.axis.remap("SSR", [i, j, r])
+            with T.init():
+                s[vi, vj] = T.float32(0)
+            s[vi, vj] = s[vi, vj] + x[vi, vj, vr] * x[vi, vj, vr]
+    for i, j in T.grid(16, 32):
+        with T.sblock("roots"):
+            vi, vj = T.axis.remap("SS", [i, j])
+            T.reads(s[vi, vj])
+            T.writes(y[vi, vj])
+            z = T.sblock_alloc_buffer((1,), "float32", scope="local")
+            z[0] = s[vi, vj] + T.float32(1)
+            while z[0] * z[0] - s[vi, vj] > T.float32(0.001):
+                z[0] = (z[0] + s[vi, vj] / z[0]) * T.float32(0.5)
+            y[vi, vj] = z[0]
+
+
 FUNCTIONS = {
     "softmax": workloads.make("softmax", (12, 48)),
     "softmax-prime": workloads.make("softmax", (7, 37)),
@@ -156,12 +199,17 @@ FUNCTIONS = {
     "max-int8": reduced((9, 64), [1], te.max, "int8"),
     "min-int64": reduced((9, 12), [1], te.min, "int64"),
     "global-average-pool": reduced((1, 6, 7, 7), [2, 3], epilogue=lambda v: v / 49.0),
+    "global-max-pool-channels-last": global_max_pool((8, 5, 6, 24)),
+    "global-max-pool-prime": global_max_pool((3, 5, 6, 17)),
+    "global-max-pool-one-row": global_max_pool((4, 1, 7, 16)),
     "max-pool": pool(1, 3, 14, 16, te.max, 1),
     "max-pool-strided": pool(1, 3, 14, 14, te.max, 2),
     "max-pool-channels-last": pool_channels_last(2, 5, 6, 16),
     "depthwise-channels-last": depthwise_channels_last(6, 8, 24, 1),
     "depthwise-channels-last-strided": depthwise_channels_last(7, 6, 16, 2),
     "depthwise": workloads.make("depthwise_conv2d", (1, 4, 12, 16, 3, 1, 1)),
+    "depthwise-batch": workloads.make("depthwise_conv2d", (8, 4, 12, 16, 3, 1, 1)),
+    "depthwise-batch-whole-image": workloads.make("depthwise_conv2d", (8, 4, 5, 5, 5)),
     "depthwise-strided": workloads.make("depthwise_conv2d", (1, 3, 11, 11, 3, 2)),
     "relu": elementwise((24, 40), lambda v: te.max(v, 0.0)),
     "exp-flat": elementwise((1009,), te.exp),
@@ -288,3 +336,15 @@ def test_few_results_with_long_sums_are_also_split():
     for name, number in {"gemm-row": 2, "mean": 1, "sum-columns-epilogue": 2}.items():
         sch = Schedule(tvm.IRModule({"main": FUNCTIONS[name]}))
         assert len(fused_spaces(sch, HARDWARE)) == number, name
+
+
+@pytest.mark.parametrize("function", [roots, roots_of_sums], ids=["alone", "after-sums"])
+def test_a_loop_that_ends_by_a_condition_is_no_vector(function):
+    mod = tvm.IRModule({"main": function})
+    rng = np.random.default_rng(0)
+    inputs = [np.abs(array) for array in arrays(mod, rng)]
+    squares = inputs[0] if function is roots else (inputs[0] ** 2).sum(axis=-1)
+    for sketch in sketches(mod, TARGET):
+        for config in np.unique(sketch.sample(3, rng), axis=0):
+            found = run(sketch.schedule(config).mod, inputs)[-1]
+            np.testing.assert_allclose(found, np.sqrt(squares), rtol=1e-2, atol=1e-1)

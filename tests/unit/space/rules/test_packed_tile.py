@@ -14,7 +14,8 @@ from mschedx.hardware import Hardware
 from mschedx.space.opening import sketches
 from mschedx.space.rules.contraction import match_contraction
 from mschedx.space.rules.packed_tile import PackedTile, packed_tiles
-from mschedx.space.rules.register_tile import TileLimits, padding_factors, vector_length
+from mschedx.space.rules.padding import padding_factors
+from mschedx.space.rules.register_tile import TileLimits, vector_length
 from mschedx.space.target import for_target
 from mschedx.workloads import make
 
@@ -213,3 +214,35 @@ def test_an_epilogue_without_a_tile_becomes_one_block_of_a_copy():
     tvm.ir.assert_structural_equal(given.mod, mod)
     blocks = made.get_child_blocks(made.get_sblock("root"))
     assert [made.get(block).name_hint for block in blocks] == ["C", "Y"]
+
+
+@pytest.mark.parametrize("shape", [(61, 50, 37), (64, 64, 64)])
+def test_a_product_that_is_returned_and_read_once_is_tiled(shape):
+    m, k, n = shape
+    a, b = te.placeholder((m, k), name="A"), te.placeholder((k, n), name="B")
+    r = te.reduce_axis((0, k), name="k")
+    c = te.compute((m, n), lambda i, j: te.sum(a[i, r] * b[r, j], axis=r), name="C")
+    d = te.compute((m, n), lambda i, j: relu(c[i, j]), name="D")
+    function = te.create_prim_func([a, b, c, d])
+    mod = tvm.IRModule({"main": function.with_attr("global_symbol", "main")})
+    rng = np.random.default_rng(0)
+    inputs = arrays(mod, rng)
+    product = inputs[0] @ inputs[1]
+    assert len(scheduled(function)) == 4
+    for sketch in sketches(mod, TARGET, for_target(TARGET)):
+        for config in sketch.sample(2, rng):
+            *_, found, positive = run_once(sketch.schedule(config).mod, TARGET, inputs)
+            np.testing.assert_allclose(found, product, rtol=1e-4, atol=1e-4)
+            np.testing.assert_allclose(positive, np.maximum(product, 0), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("batch", [1, 8, 32])
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+def test_a_depthwise_convolution_has_no_panel_whatever_its_batch(batch, layout):
+    if layout == "nchw":
+        function = make("depthwise_conv2d", (batch, 16, 8, 8, 3, 1, 1))
+        block = "depthwise_conv2d"
+    else:
+        function = workload("depthwise_conv2d_nhwc", batch, 8, 8, 16, 3, 1, 1)
+        block = "depth_conv2d_nhwc"
+    assert scheduled(function, block) == []

@@ -48,7 +48,23 @@ def scaled_rows_then_product():
     return [a, b, product(scaled, b, "O")]
 
 
-FUNCTIONS = {f.__name__: f for f in (attention, two_products, scaled_rows_then_product)}
+def gates():
+    """Two products of which the sum goes on: an epilogue of neither."""
+    a, b, c, d = (te.placeholder((24, 32) if n in "AC" else (32, 32), name=n) for n in "ABCD")
+    one, other = product(a, b, "P"), product(c, d, "Q")
+    return [a, b, c, d, te.compute(one.shape, lambda *i: te.tanh(one(*i) + other(*i)), name="Y")]
+
+
+def swiglu():
+    """silu(x · V) · (x · W), of a shape that is padded."""
+    x, v, w = te.placeholder((13, 32), name="X"), *(te.placeholder((32, 37), name=n) for n in "VW")
+    gate, value = product(x, v, "P"), product(x, w, "Q")
+    s = te.compute(gate.shape, lambda *i: gate(*i) * te.sigmoid(gate(*i)), name="S")
+    return [x, v, w, te.compute(gate.shape, lambda *i: s(*i) * value(*i), name="Y")]
+
+
+MANY = (attention, two_products, scaled_rows_then_product, gates, swiglu)
+FUNCTIONS = {f.__name__: f for f in MANY}
 
 
 def schedules(name):
@@ -61,9 +77,9 @@ def schedules(name):
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_every_product_is_tiled_and_nothing_stays_serial(name):
     mod, found = schedules(name)
-    products = {"attention": "SO", "two_products": "PO"}.get(name, "O")
+    products = {"attention": "SO", "two_products": "PO", "scaled_rows_then_product": "O"}
     for sch in found:
-        for one in products:
+        for one in products.get(name, "PQ"):
             (vector,) = sch.get_loops(sch.get_sblock(f"{one}_update"))[-1:]
             assert sch.get(vector).kind == tvm.tirx.ForKind.VECTORIZED
         root = sch.get_sblock("root")
