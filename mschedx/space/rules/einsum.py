@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import prod
+from math import gcd, prod
 from typing import Any
 
 from tvm.tirx import IndexMap
@@ -33,6 +33,8 @@ class MatrixProduct:
         Extent of every axis of the block.
     output : tuple of int
         The axis that indexes each dimension of the output.
+    output_shape : tuple of int
+        Extents of the output's buffer.
     dtype : str
         Type that is accumulated.
     """
@@ -47,6 +49,7 @@ class MatrixProduct:
     b_along_k: bool
     extents: tuple[int, ...]
     output: tuple[int, ...]
+    output_shape: tuple[int, ...]
     dtype: str
 
     @property
@@ -62,14 +65,19 @@ class MatrixProduct:
 
     @property
     def in_place(self) -> bool:
-        """Whether the output is indexed by (batch,) m, n as they are."""
+        """Whether the output is indexed by (batch,) m, n as they are, from end to end."""
         single = len(self.batch) <= 1 and len(self.m) == len(self.n) == 1
-        return single and self.output == (*self.batch, *self.m, *self.n)
+        whole = self.output_shape == tuple(self.extents[axis] for axis in self.output)
+        return single and whole and self.output == (*self.batch, *self.m, *self.n)
 
     def run(self, operand: Operand) -> int:
-        """Elements of an operand that lie side by side in memory, whatever else is fused."""
-        axis = operand.plain[_last(operand)]
-        return 1 if axis is None else self.extents[axis]
+        """Elements of an operand that lie side by side in memory, whatever else is fused.
+
+        Of rows that are longer than the axis, what divides both: that is how they are aligned.
+        """
+        last = _last(operand)
+        axis = operand.plain[last]
+        return 1 if axis is None else gcd(self.extents[axis], operand.shape[last])
 
 
 def as_product(contraction: Contraction) -> MatrixProduct | None:
@@ -102,6 +110,7 @@ def as_product(contraction: Contraction) -> MatrixProduct | None:
         _along(b, n, k),
         contraction.extents,
         contraction.output_plain,
+        contraction.output_shape,
         contraction.dtype,
     )
 

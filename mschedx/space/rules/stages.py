@@ -120,11 +120,15 @@ class Stage:
         return prod(self.extents[axis] for axis in axes)
 
 
+def root_block(sch: Any) -> Any:
+    """The block that holds all others of a function, whatever its name."""
+    function = next(iter(sch.mod.functions.values()))
+    return sch.get_sblock(function.body.block.name_hint)
+
+
 def root_blocks(sch: Any) -> list[Any]:
     """The blocks of a function that no other block but the root holds, in their order."""
-    function = next(iter(sch.mod.functions.values()))
-    root = sch.get_sblock(function.body.block.name_hint)
-    return list(sch.get_child_blocks(root))
+    return list(sch.get_child_blocks(root_block(sch)))
 
 
 def stages_of(sch: Any) -> list[Stage] | None:

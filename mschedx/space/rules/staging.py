@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from tvm import DataType
-from tvm.ir import Call
+from tvm.ir import Call, TensorLoad
 from tvm.s_tir import ScheduleError
 from tvm.s_tir.schedule import _ffi_api
+from tvm.sym import Analyzer
+from tvm.tirx import BufferStore, Var
 
 from mschedx.intrinsics.cuda import CudaIntrinsic
 from mschedx.intrinsics.cuda_copy import async_copy
@@ -106,37 +108,41 @@ def lanes(sch: Any, copy: Any, run: int, dtype: str, along_last: bool) -> Copy:
     most = _VECTOR_BYTES * 8 // DataType(dtype).bits
     if DataType(dtype).bits == 8 and _is_guarded(sch.get(copy)):
         most = 4  # TVM cannot write a longer vector of bytes that are all zero in CUDA.
-    fit = tuple(n for n in (1, 2, 4, 8, 16) if n <= most and run % n == 0 and along_last)
+    fit = tuple(
+        n
+        for n in (1, 2, 4, 8, 16)
+        if n <= most and run % n == 0 and along_last and _stores_aligned(sch.get(copy), n)
+    )
     return Copy(copy, fit or (1,), along_last)
 
 
 def vectors(sch: Any, copy: Any, run: int, dtype: str, along_last: bool) -> Copy:
     """Let a copy to shared memory be one of vectors, where it is of a type that has them.
 
-    Each vector of the widest kind becomes a block; one that needs no guard may be copied
-    asynchronously. Cut here rather than by TVM's postproc, which fuses rows before it cuts: unless
-    a row is a power of two long, TVM cannot show then that a guard holds for a whole vector, and
-    loads its elements one by one (a padded convolution on an H200: 48 µs against 9).
+    Each vector of the widest kind becomes a block; one that needs no guard and computes nothing may
+    be copied asynchronously. Cut here rather than by TVM's postproc, which fuses rows before it
+    cuts: unless a row is a power of two long, TVM cannot show then that a guard holds for a whole
+    vector, and loads its elements one by one (a padded convolution on an H200: 48 µs against 9).
 
     Rewrite
     -------
     ``for i, j: T[i, j] = S[i, j]``  →  ``for i, j0: T[i, j0] = S[i, j0] for width neighbours``
     """
     plain = lanes(sch, copy, run, dtype, along_last)
-    width = plain.lanes[-1]
+    guarded, moves = _is_guarded(sch.get(copy)), isinstance(sch.get(copy).body.value, TensorLoad)
+    width = max(n for n in plain.lanes if not moves or _loads_aligned(sch.get(copy), n))
     (read, *_), (written,) = sch.get(copy).reads, sch.get(copy).writes
     # The intrinsic's vector is one of the last dimension: weights [O, I, 1, 1] have none there.
     apart = int(read.source.shape[-1]) == 1
     known = async_copy(dtype, width, str(written.source.scope())) is not None
-    guarded = _is_guarded(sch.get(copy))
     if width == 1 or apart or not (known or guarded):
         return plain
     _, vector = sch.split(sch.get_loops(copy)[-1], [None, width])
     sch.vectorize(vector)
     block = sch.blockize(vector)
-    if not guarded:
+    if moves:
         sch.annotate(block, VECTORS, width)
-    return Copy(block, (1,), along_last, asynchronous=not guarded)
+    return Copy(block, (1,), along_last, asynchronous=moves)
 
 
 def share(sch: Any, copy: Copy) -> None:
@@ -164,6 +170,34 @@ def _is_guarded(block: Any) -> bool:
     """Whether the copy writes zero beyond what there is to copy."""
     value = block.body.value
     return isinstance(value, Call) and str(value.op.name).endswith("if_then_else")
+
+
+def _loads_aligned(block: Any, width: int) -> bool:
+    """Whether vectors that an intrinsic copies start at multiples of their length where they lie.
+
+    What makes an operand is inlined by now: a slice, perhaps, of rows of another length.
+    """
+    load = block.body.value
+    return _is_aligned(block, load.source, load.indices, width)
+
+
+def _stores_aligned(block: Any, width: int) -> bool:
+    """Whether vectors of a result start at multiples of their length where they go.
+
+    TVM takes them to, and the rows of the result may be longer than those of the product.
+    """
+    store = block.body
+    if not isinstance(store, BufferStore) or str(store.buffer.scope()) != "global":
+        return True
+    return _is_aligned(block, store.buffer, store.indices, width)
+
+
+def _is_aligned(block: Any, buffer: Any, indices: Sequence[Any], width: int) -> bool:
+    """Whether each ``width``-th point of a block's innermost axis is at a multiple of ``width``."""
+    axis, analyzer = block.iter_vars[-1].var, Analyzer()
+    analyzer.bind(axis, Var("vector", axis.ty) * width)
+    start = analyzer.modular_set(indices[-1])
+    return all(int(n) % width == 0 for n in (buffer.shape[-1], start.coeff, start.base))
 
 
 def pad_rows(sch: Any, copy: Any, dtype: str, width: int) -> None:

@@ -19,6 +19,7 @@ from . import einsum, staging
 from .async_copies import ASYNC, STAGES
 from .contraction import find_contraction
 from .einsum import MatrixProduct, Reindexed
+from .stages import root_block
 from .staging import Copy, Fragment
 from .typical import sample_tile
 
@@ -31,6 +32,8 @@ _WARP_TILE = 64
 _STAGES = (0, 1, 2, 3)
 """How many iterations ahead tiles are fetched into shared memory; 0: not ahead."""
 _UNROLL = (0, 16, 64, 512)
+_BLOCKS_ALONG_Y = 65535
+"""Blocks of a grid along y or z; along x there may be 2**31 - 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,20 +203,28 @@ class Loops:
 def _loops(sch: Any, block: Any, plan: TensorCoreTiling) -> Loops:
     """Sample the tiles of a block of instructions, bring the loops into order and bind them."""
     *batch, m, n, k = sch.get_loops(block)
+    blocks = [_most_blocks(sch, loop, plan, d) for loop, d in ((n, 1), (m, 0))]
+    blocks += [int(sch.get(loop).extent) for loop in batch]
     (m0, mw, *mf), (n0, nw, *nf) = (
         _split(sch, loop, plan.unit[d], plan.intrinsic.shape[d]) for d, loop in enumerate((m, n))
     )
     k0, k1 = sch.split(k, sample_tile(sch, k, 2, 8))
     sch.reorder(*batch, m0, n0, mw, nw, k0, k1, *mf, *nf)
     # Unfused, the grid leaves no quotients in the indices, which would slow every replay down.
-    for loop, tag in zip((*batch, m0, n0)[::-1], ("x", "y", "z")):
+    grid = sorted(zip((n0, m0, *batch), blocks), key=lambda one: one[1] <= _BLOCKS_ALONG_Y)
+    for (loop, _), tag in zip(grid, ("x", "y", "z")):
         sch.bind(loop, f"blockIdx.{tag}")
     warp = sch.fuse(mw, nw)
     sch.bind(warp, "threadIdx.y")
-    root = sch.get_sblock("root")
+    root = root_block(sch)
     unroll = sch.sample_categorical(list(_UNROLL), [1 / len(_UNROLL)] * len(_UNROLL))
     sch.annotate(root, "meta_schedule.unroll_implicit", unroll)
     return Loops(n0, warp, k0, k1)
+
+
+def _most_blocks(sch: Any, tiles: Any, plan: TensorCoreTiling, d: int) -> int:
+    """Thread blocks along an axis of tiles, if each takes no more than a warp takes at least."""
+    return int(sch.get(tiles).extent) * plan.intrinsic.shape[d] // plan.unit[d]
 
 
 def _split(sch: Any, tiles: Any, unit: int, size: int) -> list[Any]:
@@ -254,7 +265,7 @@ class TensorCoreTile(PyScheduleRule):
     after, for tiles of 16 x 16 x 16 and sampled ``i = (i0, iw, if)``, ``j = (j0, jw, jf)``,
     ``k = (k0, k1)``, each but ``k`` in units of what a warp takes at least::
 
-        blockIdx.y for i0, blockIdx.x for j0:
+        blockIdx.y for i0, blockIdx.x for j0:        # a long batch, or i0, takes x, which has more
             threadIdx.y for iw·jw:                   # a warp each
                 c[if, jf tiles] = fill()
                 for k0 (pipelined, 0 to 3 iterations ahead; asynchronous or not):

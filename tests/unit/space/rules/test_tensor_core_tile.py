@@ -11,6 +11,7 @@ from tvm.s_tir import Schedule
 from tvm.s_tir import meta_schedule as ms
 from tvm.s_tir.meta_schedule.testing import te_workload as tw
 from tvm.s_tir.schedule import Trace
+from tvm.script import tirx as T
 from tvm.target import Target
 from unoptimised import run_once
 
@@ -288,6 +289,21 @@ def test_guarded_copies_are_vectors_whatever_the_tile(channels):
             assert "PadInput" not in source or "uint4" in source
 
 
+def test_a_copy_that_computes_is_synchronous():
+    """``cp.async`` moves elements; the relu of A is computed on the way to shared memory."""
+    a, b = (te.placeholder((64, 64), "float16", name) for name in "AB")
+    s = te.compute((64, 64), lambda *at: te.max(a[at], te.const(0, "float16")), name="S")
+    r = te.reduce_axis((0, 64), "r")
+
+    def cell(i, j):
+        return te.sum(s[i, r].astype("float32") * b[r, j].astype("float32"), axis=r)
+
+    function = te.create_prim_func([a, b, te.compute((64, 64), cell, name="C")])
+    for sketch in sketches(module(function), A100):
+        found = sketch.schedules(sketch.sample(24, np.random.default_rng(0)))
+        assert all(isinstance(one, Schedule) for one in found)
+
+
 def source_of(sketch, **wanted):
     """The kernel of a valid config with some decisions fixed, as CUDA source."""
     schedule = sketch.schedule(factors(sketch, **wanted))
@@ -459,6 +475,55 @@ def test_weights_of_a_small_window_are_copied_in_lanes():
         assert domains["W_reindex_shared.dyn.fetch"] == (1, 2, 4, 8)
         found = sketch.schedules(sketch.sample(8, np.random.default_rng(0)))
         assert all(isinstance(one, Schedule) for one in found)
+
+
+def grid_of(sch):
+    """Blocks along x, y, z of the kernel of a schedule."""
+    (multiply,) = (loops for name, loops in nests(sch).items() if name.endswith("_update"))
+    return {tag: int(blocks) for tag, blocks in re.findall(r"block\.(\w)(\d+)", multiply)}
+
+
+@pytest.mark.parametrize(
+    ("function", "tag"),
+    [
+        (workload("batch_matmul_nkkm", 70_000, 32, 32, 32), "x"),
+        (workload("batch_matmul_nkkm", 65_535, 32, 32, 32), "z"),
+        (gemm(4_194_304, 32, 32), "x"),
+        (gemm(524_288, 32, 32), "y"),
+    ],
+)
+def test_only_x_takes_more_blocks_than_a_gpu_has_along_y_and_z(function, tag):
+    for sch in spaces(function):
+        found = grid_of(sch)
+        assert max(found, key=found.get) == tag
+        assert all(blocks <= 65_535 for axis, blocks in found.items() if axis != "x")
+
+
+@T.prim_func(s_tir=True)
+def named_root(
+    a: T.Buffer((64, 48), "float16"),
+    b: T.Buffer((48, 32), "float16"),
+    c: T.Buffer((64, 32), "float32"),
+):
+    with T.sblock("whole"):
+        for i, j, r in T.grid(64, 32, 48):
+            with T.sblock("C"):
+                vi, vj, vr = T.axis.remap("SSR", [i, j, r])
+                with T.init():
+                    c[vi, vj] = T.float32(0)
+                c[vi, vj] = c[vi, vj] + T.Cast("float32", a[vi, vr]) * T.Cast("float32", b[vr, vj])
+
+
+def test_the_outermost_block_may_have_any_name(caplog):
+    function = named_root.with_attr("global_symbol", "main")
+    inputs = inputs_of(function, np.random.default_rng(0))
+    expected = inputs[0].astype("float32") @ inputs[1].astype("float32")
+    serial = SerialSchedule(Schedule(module(function), seed=1))
+    for found in tensor_core_tiles(serial, serial.get_sblock("C"), A100):
+        np.testing.assert_array_equal(run(found.schedule.mod, inputs), expected)
+    sketch, *_ = sketches(module(function), A100)
+    assert "C_o_update" in nests(sketch.schedule(sketch.sample(1, np.random.default_rng(0))[0]))
+    assert "does not fit" not in caplog.text
 
 
 def test_roles_of_a_convolution():
