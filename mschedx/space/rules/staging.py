@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from tvm import DataType
-from tvm.ir import Call, TensorLoad
+from tvm.ir import Call, Range, TensorLoad
 from tvm.s_tir import ScheduleError
 from tvm.s_tir.schedule import _ffi_api
 from tvm.sym import Analyzer
-from tvm.tirx import BufferStore, Var
+from tvm.tirx import BufferStore, IntImm, Var
 
 from mschedx.intrinsics.cuda import CudaIntrinsic
 from mschedx.intrinsics.cuda_copy import async_copy
@@ -173,7 +173,7 @@ def _is_guarded(block: Any) -> bool:
 
 
 def _loads_aligned(block: Any, width: int) -> bool:
-    """Whether vectors that an intrinsic copies start at multiples of their length where they lie.
+    """Whether vectors that an intrinsic copies are vectors where they lie, and aligned.
 
     What makes an operand is inlined by now: a slice, perhaps, of rows of another length.
     """
@@ -182,7 +182,7 @@ def _loads_aligned(block: Any, width: int) -> bool:
 
 
 def _stores_aligned(block: Any, width: int) -> bool:
-    """Whether vectors of a result start at multiples of their length where they go.
+    """Whether vectors of a result are vectors where they go, and aligned.
 
     TVM takes them to, and the rows of the result may be longer than those of the product.
     """
@@ -193,11 +193,16 @@ def _stores_aligned(block: Any, width: int) -> bool:
 
 
 def _is_aligned(block: Any, buffer: Any, indices: Sequence[Any], width: int) -> bool:
-    """Whether each ``width``-th point of a block's innermost axis is at a multiple of ``width``."""
-    axis, analyzer = block.iter_vars[-1].var, Analyzer()
-    analyzer.bind(axis, Var("vector", axis.ty) * width)
-    start = analyzer.modular_set(indices[-1])
-    return all(int(n) % width == 0 for n in (buffer.shape[-1], start.coeff, start.base))
+    """Whether ``width`` points of a block's innermost axis are neighbours from a multiple on."""
+    axis, first, lane = block.iter_vars[-1].var, Analyzer(), Analyzer()
+    start, step = Var("start", axis.ty) * width, Var("step", axis.ty)
+    first.bind(axis, start)
+    none, all_of_it = (IntImm(str(axis.ty), end) for end in (0, width))
+    lane.bind(step, Range(none, all_of_it))
+    lane.bind(axis, start + step)
+    at = first.modular_set(indices[-1])
+    together = lane.can_prove_equal(indices[-1], first.simplify(indices[-1]) + step)
+    return together and all(int(n) % width == 0 for n in (buffer.shape[-1], at.coeff, at.base))
 
 
 def pad_rows(sch: Any, copy: Any, dtype: str, width: int) -> None:

@@ -289,10 +289,15 @@ def test_guarded_copies_are_vectors_whatever_the_tile(channels):
             assert "PadInput" not in source or "uint4" in source
 
 
-def test_a_copy_that_computes_is_synchronous():
-    """``cp.async`` moves elements; the relu of A is computed on the way to shared memory."""
-    a, b = (te.placeholder((64, 64), "float16", name) for name in "AB")
-    s = te.compute((64, 64), lambda *at: te.max(a[at], te.const(0, "float16")), name="S")
+@pytest.mark.parametrize("made", ["computed", "every other"])
+def test_only_what_moves_neighbours_is_asynchronous(made):
+    """What makes an operand is done on the way to shared memory; ``cp.async`` moves vectors."""
+    a, b = te.placeholder((64, 128), "float16", "A"), te.placeholder((64, 64), "float16", "B")
+    makes = {
+        "computed": lambda i, j: te.max(a[i, j], te.const(0, "float16")),
+        "every other": lambda i, j: a[i, j * 2],
+    }
+    s = te.compute((64, 64), makes[made], name="S")
     r = te.reduce_axis((0, 64), "r")
 
     def cell(i, j):
