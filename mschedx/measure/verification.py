@@ -100,10 +100,12 @@ def verify(
             why = f"the unscheduled program could not be run: {expected.error}"
             return _not_compared(why, False)
         relative = precision(reference).relative_tolerance()
-        found = job(
-            verification_jobs.run_and_compare, texts[1], target_text, expected.value, relative
-        )
-        os.unlink(expected.value)
+        try:
+            found = job(
+                verification_jobs.run_and_compare, texts[1], target_text, expected.value, relative
+            )
+        finally:
+            os.unlink(expected.value)
     except (MachineTrouble, OSError) as error:
         return _not_compared(f"nothing can be run at present: {error}", False)
     if found.error is not None:
