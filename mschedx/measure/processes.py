@@ -43,7 +43,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class JobOutcome:
     """What became of a job: its value, or an error that begins with a category.
 
     See :mod:`mschedx.measure.failures` for the categories. `machine` is what the machine lacks to
@@ -268,7 +268,7 @@ class Worker:
         with contextlib.suppress(BrokenPipeError, ConnectionError):
             channel.send(self.sock, (job.function, job.args))
 
-    def outcome(self, kind: str) -> Outcome | None:
+    def outcome(self, kind: str) -> JobOutcome | None:
         """Read the answer; None if the worker has died instead, or talks nonsense."""
         self.sock.settimeout(_ANSWER_LIMIT_S)
         try:
@@ -278,12 +278,12 @@ class Worker:
         finally:
             self.sock.settimeout(None)
         if tag == "done":
-            return Outcome(value=value)
+            return JobOutcome(value=value)
         if tag == "machine":
-            return Outcome(machine=value)
+            return JobOutcome(machine=value)
         if tag == "memory" or failures.out_of_memory(value):
-            return Outcome(error=f"memory: {value}")
-        return Outcome(error=f"{kind}: {value}")
+            return JobOutcome(error=f"memory: {value}")
+        return JobOutcome(error=f"{kind}: {value}")
 
     def post_mortem(self) -> str:
         """Error message for a worker that died by itself."""

@@ -12,7 +12,7 @@ from mschedx import compat
 
 from . import verification_jobs
 from .failures import MachineTrouble
-from .pool import Job, Outcome, PoolConfig, carry_out, shared_pool, total_memory_bytes
+from .pool import Job, JobOutcome, PoolConfig, carry_out, shared_pool, total_memory_bytes
 from .reference import precision
 
 
@@ -90,7 +90,7 @@ def verify(
     seed = int((rng or np.random.default_rng(0)).integers(2**32))
     texts = (tvm.ir.save_json(reference), tvm.ir.save_json(_module(candidate)))
 
-    def job(function: Any, *args: Any) -> Outcome:
+    def job(function: Any, *args: Any) -> JobOutcome:
         return carry_out(config, [lambda: Job(function, args)], kind="run", timeout_s=timeout_s)[0]
 
     try:

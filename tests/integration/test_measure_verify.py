@@ -12,7 +12,7 @@ from tvm.script import tirx as T
 from mschedx import compat
 from mschedx.measure import verification, verification_jobs, verify
 from mschedx.measure.failures import MachineTrouble
-from mschedx.measure.pool import Outcome
+from mschedx.measure.pool import JobOutcome
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_the_expected_results_go_also_where_the_candidate_cannot_be_run(tmp_path
         if job.function is not verification_jobs.run_reference:
             raise MachineTrouble("no file handles")
         expected.touch()
-        return [Outcome(value=str(expected))]
+        return [JobOutcome(value=str(expected))]
 
     monkeypatch.setattr(verification, "carry_out", carry_out)
     result = verify(add_one, add_one, TARGET)
