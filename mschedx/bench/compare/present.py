@@ -104,6 +104,8 @@ def read_comparison(path: Path) -> Compared:
         tuners = list(dict.fromkeys(result.tuner for result in results))
         return Compared(results, final, tuners, tuners[-1])
     results = [found[key] for key in asked["cells"] if key in found]
+    if not results:
+        raise ValueError(f"{path} has no results yet of what was compared last")
     final = {
         workload: _of_runs(timed[workload], [r for r in results if r.workload == workload])
         for workload in dict.fromkeys(result.workload for result in results)

@@ -183,7 +183,7 @@ def test_page_and_tables_come_from_the_folder_alone(tmp_path, timed, capsys):
     assert "curve-softmax" not in capsys.readouterr().out, "PNGs only on request"
 
 
-def test_a_report_shows_what_the_last_call_compared(tmp_path, timed):
+def test_a_report_shows_what_the_last_call_compared(tmp_path, timed, monkeypatch):
     run(tmp_path)
     made, results, final = run(tmp_path, trials=5, first_seed=1, seeds=1, reference="heron")
     found = read_comparison(tmp_path)
@@ -192,6 +192,11 @@ def test_a_report_shows_what_the_last_call_compared(tmp_path, timed):
     assert (found.tuners, found.reference) == (["heron", "tvm"], "heron") == (made.names, made.over)
     harness.run_comparison(comparison(tmp_path, trials=7))
     assert not read_comparison(tmp_path).final, "these winners have not been timed yet"
+    monkeypatch.setattr(harness, "run_cell", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        harness.run_comparison(comparison(tmp_path, trials=9))
+    with pytest.raises(ValueError, match="no results yet of what was compared last"):
+        read_comparison(tmp_path)
 
 
 def test_the_reference_of_a_report_is_the_comparison_s_unless_asked(tmp_path, timed, capsys):
