@@ -427,14 +427,13 @@ def test_an_interrupted_batch_leaves_the_pool_usable():
 
 @pytest.fixture
 def little_room(monkeypatch):
-    """Start processes whose sockets hold a few messages, as the default ones hold a hundred."""
+    """Start processes that can say a few things until somebody listens, not some hundred."""
     pair = socket.socketpair
 
     def small():
-        both = pair()
-        for one in both:
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
-        return both
+        ours, theirs = pair()
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        return ours, theirs
 
     pool.shutdown()
     monkeypatch.setattr(socket, "socketpair", small)
