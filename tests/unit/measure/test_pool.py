@@ -463,9 +463,11 @@ def test_threads_that_start_the_processes_together_wait_for_the_same(monkeypatch
     def use(cores):
         found[cores] = only(len, "abc", cores=cores).value
 
+    begin = time.monotonic()
     threads = [threading.Thread(target=use, args=(cores,)) for cores in (1, 2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert found == {1: 3, 2: 3}
+    assert time.monotonic() - begin < 25.0
