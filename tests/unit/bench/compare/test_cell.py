@@ -4,20 +4,23 @@ import itertools
 import json
 import time
 from dataclasses import asdict
+from functools import partial
 from types import SimpleNamespace
 
 import psutil
 import pytest
+from stand_ins import Builder, Runner
 
 import mschedx.tuning
+from mschedx import compat
 from mschedx.bench.compare import cell, cell_process
 from mschedx.bench.compare.host import Host
 from mschedx.bench.compare.tuners import TUNERS, Tuner
 from mschedx.bench.suite import find_workloads
-from mschedx.record import rounds
+from mschedx.hardware import host_target
 from mschedx.record.errors import WorkDirError
-from mschedx.record.lines import read_lines
 from mschedx.record.lock import locked
+from mschedx.record.trials import read_run
 from mschedx.workloads import Workload
 
 
@@ -81,22 +84,20 @@ def test_the_making_of_a_tuner_s_parts_is_in_its_times(tmp_path, monkeypatch):
 def test_the_time_limit_is_for_the_stock_pipeline_too(tmp_path, monkeypatch, timeout_s, rounds_run):
     from tvm.s_tir import meta_schedule as ms
 
-    def tune_tir(func, target, work_dir, trials, *, measure_callbacks, seed):
-        database = []
-        for _ in range(4):
-            database += [None] * 2
-            scheduler = SimpleNamespace(database_=database)
-            measure_callbacks[-1](rounds.Round(scheduler, 0, [None] * 2, [], []))
-
+    instant = {"builder": Builder(), "runner": Runner(), "num_trials_per_iter": 2}
+    search = {"strategy": "replay-trace", "cost_model": "random"}
+    monkeypatch.setattr(ms, "tune_tir", partial(ms.tune_tir, **instant, **search))
     seconds = itertools.count()  # a round takes one
     clock = SimpleNamespace(time=time.time, perf_counter=lambda: float(next(seconds)))
     monkeypatch.setattr(cell_process, "time", clock)
-    monkeypatch.setattr(ms, "tune_tir", tune_tir)
-    monkeypatch.setattr(rounds, "after_round", lambda function: function)
     request = cell.Cell(find_workloads("gemm_128")[0], "stock", 0, 8, timeout_s)
-    cell_process.tune_cell(asked(request, tmp_path))
-    trials = [line.content for line in read_lines(tmp_path / "mschedx_trials.jsonl")]
-    assert [trial["index"] for trial in trials] == list(range(2 * rounds_run))
+    with compat.only_intrinsics(host_target()):  # half a minute of imports less
+        cell_process.tune_cell(asked(request, tmp_path))
+    trials = read_run(tmp_path).trials
+    assert [trial.elapsed_s for trial in trials] == [
+        float(1 + i // 2) for i in range(2 * rounds_run)
+    ]
+    assert all(trial.latency_s for trial in trials)
 
 
 def test_what_the_stock_pipeline_raises_is_not_taken_for_its_end(tmp_path, monkeypatch):
