@@ -132,7 +132,12 @@ def main() -> None:
 def run_all(
     args: argparse.Namespace, tuners: tuple[str, ...], root: Path
 ) -> tuple[dict[str, float], dict[str, Path]]:
-    """Run every tuner with every seed, in turn; finished runs are read from `root`."""
+    """Run every tuner with every seed, in turn; finished runs are read from `root`.
+
+    Each shape and number of trials has a folder there.
+    """
+    root = root / f"{args.shape.replace(',', 'x')}-{args.trials}"
+    root.mkdir(parents=True, exist_ok=True)
     times = root / "seconds.json"
     wall: dict[str, float] = json.loads(times.read_text()) if times.exists() else {}
     work_dirs: dict[str, Path] = {}

@@ -24,6 +24,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from resuming import options_of, resumed
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
 _LIMIT_S = 180.0
@@ -128,10 +130,8 @@ def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     import queue
     import threading
 
-    done = {}
-    if arguments.out.exists():
-        rows = map(json.loads, arguments.out.read_text().splitlines())
-        done = {row["seed"]: row for row in rows}
+    chosen = options_of(arguments, "configs", "tune", "largest")
+    done = {row["seed"]: row for row in resumed(arguments.out, chosen)}
     wanted = range(arguments.seed, arguments.seed + arguments.functions)
     seeds: queue.SimpleQueue[int] = queue.SimpleQueue()
     for seed in wanted:
@@ -146,7 +146,7 @@ def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
                 seed = seeds.get_nowait()
             except queue.Empty:
                 break
-            row = worker.check(seed)
+            row = {**worker.check(seed), "options": chosen}
             with lock, arguments.out.open("a") as file:
                 done[seed] = row
                 file.write(json.dumps(row) + "\n")

@@ -27,7 +27,7 @@ from mschedx import compat
 from mschedx.emulator.check import reference
 from mschedx.intrinsics.cuda import INTRINSICS, CudaIntrinsic
 from mschedx.measure import verification_jobs, work
-from mschedx.measure.pool import Job, Outcome, PoolConfig, carry_out, total_memory_bytes
+from mschedx.measure.pool import Job, JobOutcome, PoolConfig, carry_out, total_memory_bytes
 from mschedx.measure.reference import precision
 from mschedx.measure.timing import numpy_dtype
 from mschedx.measure.tolerance import Difference
@@ -157,12 +157,9 @@ class Checker:
         texts = (tvm.ir.save_json(case.schedule.mod), tvm.ir.save_json(self.target))
         if self.compile_only:
             return Job(work.build_candidate, (*texts, self.folder, None, False))
-        handle, path = tempfile.mkstemp(suffix=".npz", dir=self.folder)
-        os.close(handle)
-        shutil.copyfile(case.expected, path)  # the job removes what it has read
-        return Job(verification_jobs.run_and_compare, (*texts, path, case.relative))
+        return Job(verification_jobs.run_and_compare, (*texts, case.expected, case.relative))
 
-    def _verdict(self, outcome: Outcome) -> Record:
+    def _verdict(self, outcome: JobOutcome) -> Record:
         if outcome.error is not None:
             return {"ok": False, "reason": outcome.error[:500]}
         if self.compile_only:

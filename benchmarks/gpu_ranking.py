@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -29,6 +30,7 @@ from tvm.target import Target
 
 from mschedx.cost.psa import FORMS, PSAModel
 from mschedx.hardware import Hardware
+from mschedx.latency import latency_of
 from mschedx.space import Sketch, for_target, sketches
 from mschedx.space.resolver import Resolver
 
@@ -71,7 +73,7 @@ def opened(workload: str, shared_kib: int) -> list[Sketch]:
 
 
 def collected(folder: Path, shared_kib: int) -> Iterator[Trial]:
-    """Read the trials of a table's folders, one a workload and tuner."""
+    """Read the trials of a table's folders, one a workload and tuner; those that ran."""
     for run in sorted(path for path in folder.iterdir() if path.is_dir()):
         workload, _, tuner = run.name.partition("-")
         target = device_target(shared_kib)
@@ -81,14 +83,16 @@ def collected(folder: Path, shared_kib: int) -> Iterator[Trial]:
         resolved = resolver.resolve([record.trace for record in records])
         for number, sketch in enumerate(resolver.sketches):
             for row, config in zip(*resolved.of(number), strict=True):
-                seconds = np.median([float(second) for second in records[row].run_secs])
+                seconds = latency_of(records[row].run_secs)
+                if not math.isfinite(seconds):
+                    continue
                 yield {
                     "workload": workload,
                     "shared_kib": shared_kib,
                     "tuner": tuner,
                     "sketch": number,
                     "decisions": dict(zip(sketch.names, map(int, config), strict=True)),
-                    "latency_us": round(float(seconds) * 1e6, 3),
+                    "latency_us": round(seconds * 1e6, 3),
                 }
 
 

@@ -45,7 +45,7 @@ def main() -> None:
         parser.error(f"--reference {args.reference} is not among --tuners {args.tuners}")
     comparison = Comparison(
         find_workloads(args.workloads), tuners, args.seeds, args.trials, args.out,
-        warm=not args.cold,
+        warm=not args.cold, reference=args.reference,
     )  # fmt: skip
 
     def say(text: str) -> None:

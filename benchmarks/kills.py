@@ -87,7 +87,7 @@ def spoilt(folder: Path, rounds: int, seed: int) -> Counter[str]:
     return faults
 
 
-def main() -> None:
+def main() -> int:
     made = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     made.add_argument("--kills", type=int, default=12)
     made.add_argument("--rounds", type=int, default=2, help="of 36 spoilings each")
@@ -95,11 +95,12 @@ def main() -> None:
     arguments = made.parse_args()
     logging.getLogger("tvm.s_tir.meta_schedule").setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory() as folder:
-        spoilt(Path(folder), arguments.rounds, arguments.seed)
+        spoilings = spoilt(Path(folder), arguments.rounds, arguments.seed)
         rng = np.random.default_rng(arguments.seed)
         faults = killed(Path(folder) / "killed", arguments.kills, rng)
     print("\n".join([*faults, f"{arguments.kills} kills, {len(faults)} faults"]))
+    return int(bool(faults or spoilings))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

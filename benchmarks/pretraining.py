@@ -12,6 +12,7 @@ The shapes are drawn at random, odd sizes among them; none is one of those that
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -140,18 +141,16 @@ def open_all(paths: list[str]) -> list[Opened]:
 def crossvalidate(paths: list[str], models: list[str], epochs: int, folds: int = 3) -> None:
     """Print how PSA and networks that have not seen the task rank the trials of tasks."""
     opened = open_all(paths)
-    order = np.random.default_rng(0).permutation(len(opened))
     rows: dict[str, list[list[float]]] = {}
-    for fold in range(folds):
-        tests = sorted(set(order[fold::folds].tolist()))
-        others = [one.task for i, one in enumerate(opened) if i not in tests]
+    for fold, held_out in enumerate(folds_of([one.task for one in opened], folds)):
+        others = [one.task for one in opened if one.task.workload not in held_out]
         trained = {}
         for name in models:
             one_form = name == "felix"
             model = new_model(name, epochs=None if one_form else epochs, published=False, seed=0)
             print(f"fold {fold}, {name}: {fitted(model, others)}", flush=True)
             trained[name] = model
-        for one in (opened[i] for i in tests):
+        for one in (one for one in opened if one.task.workload in held_out):
             opinions = {"PSA": one.prior, "random": np.random.default_rng(0).random(len(one.prior))}
             for name, model in trained.items():
                 opinions[name] = one.task.scores(model)
@@ -171,6 +170,13 @@ def crossvalidate(paths: list[str], models: list[str], epochs: int, folds: int =
             f"{name:12} {' '.join(f'{x:.3f}' for x in mean)}; 10th percentile at 1: {tenth:.3f}; "
             f"Spearman, median: {np.nanmedian(array[:, -1]):.2f}"
         )
+
+
+def folds_of(tasks: Sequence[OpenedTask], folds: int) -> list[set[str]]:
+    """The workloads of each fold: what several machines measured of one is not parted."""
+    names = list(dict.fromkeys(task.workload for task in tasks))
+    order = np.random.default_rng(0).permutation(len(names))
+    return [{names[i] for i in order[fold::folds]} for fold in range(folds)]
 
 
 def skills(paths: list[str]) -> None:

@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import tvm
 import tvm_ffi
+from resuming import options_of, resumed
 from scipy.stats import spearmanr
 from tvm.s_tir import meta_schedule as ms
 
@@ -227,14 +228,15 @@ def main() -> None:
     options.add_argument("--trials", type=int, default=64, help="of each search")
     options.add_argument("--seed", type=int, default=0)
     arguments = options.parse_args()
-    files = [*arguments.summary, *([arguments.output] if arguments.output else [])]
-    rows = [json.loads(t) for f in files if f.exists() for t in f.read_text().splitlines()]
+    chosen = options_of(arguments, "random", "trials", "seed", "model")
+    rows = [json.loads(t) for f in arguments.summary for t in f.read_text().splitlines()]
+    rows += resumed(arguments.output, chosen)
     if arguments.output:
         done = {(row["workload"], row["space"]) for row in rows}
         for workload in JUDGED:
             if (workload.name, arguments.space or "mschedx") in done:
                 continue
-            rows.append(judged(workload, arguments.space, arguments))
+            rows.append({**judged(workload, arguments.space, arguments), "options": chosen})
             with arguments.output.open("a") as file:
                 file.write(json.dumps(rows[-1]) + "\n")
             print(line(rows[-1]), flush=True)

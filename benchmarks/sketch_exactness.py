@@ -25,6 +25,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from resuming import options_of, resumed
 from sketch_suite import SPACES, chosen, line, module_of, parser, spaces_of, target_of
 
 from mschedx.space import Sketch, sketches
@@ -33,6 +34,11 @@ from mschedx.space.analysis.exactness import check
 from mschedx.space.analysis.read.probe import corner_configs, random_configs
 
 Row = dict[str, object]
+
+
+def key_of(row: Row) -> tuple[object, ...]:
+    """What a row is about."""
+    return tuple(row[name] for name in ("workload", "target", "space", "sketch"))
 
 
 def report(sketch: Sketch, arguments: argparse.Namespace) -> Row:
@@ -104,6 +110,16 @@ def rows(arguments: argparse.Namespace, done: set[tuple[object, ...]]) -> Iterat
         yield {**where, "sketch": complete}
 
 
+def current(measured: list[Row]) -> list[Row]:
+    """Leave out that a space did not open where it has since, and all but its last failure."""
+    opened = {key_of(row) for row in measured if "error" not in row}
+    failed = {key_of(row): row for row in measured if "error" in row}
+    return [
+        *(row for row in measured if "error" not in row),
+        *(row for key, row in failed.items() if key not in opened),
+    ]
+
+
 def summary(measured: list[Row]) -> None:
     """Add up what was measured, by target and space."""
     groups: dict[tuple[object, object], Counter[str]] = {}
@@ -120,30 +136,26 @@ def summary(measured: list[Row]) -> None:
 
 
 def main() -> None:
-    options = parser(__doc__, configs=200)
-    options.add_argument("--output", type=Path, help="file of JSON lines to append to, and resume")
-    options.add_argument("--summary", nargs="+", type=Path, default=[], help="add up such files")
-    options.add_argument(
-        "--lowered", type=int, help="configs to lower of each kind; all if left out"
-    )
-    arguments = options.parse_args()
-    files = [*arguments.summary, *([arguments.output] if arguments.output else [])]
+    made = parser(__doc__, configs=200)
+    made.add_argument("--output", type=Path, help="file of JSON lines to append to, and resume")
+    made.add_argument("--summary", nargs="+", type=Path, default=[], help="add up such files")
+    made.add_argument("--lowered", type=int, help="configs to lower of each kind; all if left out")
+    arguments = made.parse_args()
+    options = options_of(arguments, "configs", "lowered", "seed")
     measured: list[Row] = [
-        json.loads(text)
-        for file in files
-        if file.exists()
-        for text in file.read_text().splitlines()
+        json.loads(text) for file in arguments.summary for text in file.read_text().splitlines()
     ]
+    measured += resumed(arguments.output, options)
     if not arguments.summary:
-        done = {(r["workload"], r["target"], r["space"], r["sketch"]) for r in measured}
+        done = {key_of(row) for row in measured if "error" not in row}
         for row in rows(arguments, done):
             if "programs" in row or "error" in row:
                 print(line(row), flush=True)
             measured.append(row)
             if arguments.output:
                 with arguments.output.open("a") as file:
-                    file.write(json.dumps(row, default=int) + "\n")
-    summary(measured)
+                    file.write(json.dumps({**row, "options": options}, default=int) + "\n")
+    summary(current(measured))
 
 
 if __name__ == "__main__":

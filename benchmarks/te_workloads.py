@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import tvm
+from resuming import options_of, resumed
 from tvm import te
 from tvm.s_tir.meta_schedule.testing.te_workload import CONFIGS
 
@@ -85,16 +86,16 @@ def main() -> None:
     made.add_argument("--out", type=Path, default=Path("te_workloads.jsonl"))
     arguments = made.parse_args()
     logging.getLogger("tvm.s_tir.meta_schedule").setLevel(logging.CRITICAL)
-    rows = []
-    if arguments.out.exists():
-        rows = [json.loads(line) for line in arguments.out.read_text().splitlines()]
+    chosen = options_of(arguments, "configs", "sketches")
+    rows = resumed(arguments.out, chosen)
     done = {(row["workload"], row["number"], row["space"]) for row in rows}
     for name, number, mod in configurations(arguments.only):
         for space in arguments.space.split(","):
             if (name, number, space) in done:
                 continue
             row = opened(mod, space, arguments.configs, arguments.sketches)
-            rows.append({"workload": name, "number": number, "space": space, **row})
+            where = {"workload": name, "number": number, "space": space}
+            rows.append({**where, **row, "options": chosen})
             with arguments.out.open("a") as file:
                 file.write(json.dumps(rows[-1]) + "\n")
     print(table(rows))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import tempfile
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -12,11 +15,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mschedx.cost.base import CostModel, Measured
+from mschedx.networks.linking import require_writable
 from mschedx.record.dataset import TaskTrials, read_datasets
+from mschedx.record.lines import write_atomic
 from mschedx.space.task import Task
 from mschedx.workloads import Workload
 
 from .collect import open_workload
+from .pretrain_metrics import Ranking, card_metrics, evaluate
 
 if TYPE_CHECKING:
     from mschedx.cost.learned.felix_mlp import FelixMLPModel
@@ -28,12 +34,6 @@ if TYPE_CHECKING:
 
 MODELS = ("pam", "tlp", "one-shot", "felix")
 """What can be trained."""
-
-TOP = (1, 5)
-"""k for which the best of the first k, and the k-th best of a draft, are reported."""
-
-DRAFT = 4
-"""A draft keeps one trial in so many."""
 
 
 @dataclass(frozen=True)
@@ -76,33 +76,6 @@ class OpenedTask:
         return model.score(self.task, [(one.sketch, one.configs) for one in self.measured])
 
 
-@dataclass(frozen=True)
-class Ranking:
-    """How a model ranks the trials of one held-out task, or of all of them.
-
-    Parameters
-    ----------
-    name : str
-    trials : int
-    pairs : float
-        Pairwise accuracy; the mean over tasks.
-    correlation : float
-        Spearman's; the mean over tasks.
-    top_mean, top_sum : tuple of float
-        Best of the first k of `TOP`, as a mean over tasks and as a ratio of sums; the same of one.
-    best : tuple of float
-        Best-k, the k-th best of a draft of a quarter of the trials, for k of `TOP`.
-    """
-
-    name: str
-    trials: int
-    pairs: float
-    correlation: float
-    top_mean: tuple[float, ...]
-    top_sum: tuple[float, ...]
-    best: tuple[float, ...]
-
-
 def pretrain(
     paths: Sequence[str | Path],
     output: str | Path,
@@ -143,10 +116,13 @@ def pretrain(
     ------
     ValueError
         When nothing can be learnt from the data sets, or their spaces have changed.
+    OSError
+        When the output cannot be written, which is tried before anything is trained.
     """
     if not 0 <= held_out < 1:
         raise ValueError(f"expected a held-out share in [0, 1), got {held_out}")
     made = new_model(model, epochs=epochs, published=published, seed=seed)
+    _require_place(Path(output))
     tasks = _usable(read_datasets(paths, say), say)
     rest, tests = split(tasks, held_out, np.random.default_rng(seed))
     train, validation = split(rest, held_out / 2, np.random.default_rng(seed + 1))
@@ -154,13 +130,28 @@ def pretrain(
         say(f"{len(group)} tasks to {name} on: {', '.join(task.name for task in group) or 'none'}")
     say(fitted(made, train, validation))
     tested = evaluate(made, tests) if tests else []
-    metrics = _metrics(tested[-1]) if tested else {}
+    metrics = card_metrics(tested[-1]) if tested else {}
     files = [Path(path).name for path in paths]
     about = {**made.card.trained_on, "files": files}
     made.card = replace(made.card, metrics=metrics, trained_on=about)
-    made.save(str(output))
-    Path(f"{output}.json").write_text(json.dumps(asdict(made.card), indent=1) + "\n")
+    _save(made, Path(output))
     return tested
+
+
+def _require_place(output: Path) -> None:
+    if output.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(output))
+    require_writable(output.parent)
+
+
+def _save(model: Pretrained, output: Path) -> None:
+    """Write weights and their card; what lay there stays until the new ones are whole."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".mschedx-", dir=output.parent) as beside:
+        whole = Path(beside) / output.name
+        model.save(str(whole))
+        os.replace(whole, output)
+    write_atomic(Path(f"{output}.json"), json.dumps(asdict(model.card), indent=1) + "\n")
 
 
 def new_model(name: str, *, epochs: int | None, published: bool, seed: int) -> Pretrained:
@@ -267,28 +258,6 @@ def split(
     )
 
 
-def evaluate(model: CostModel, tasks: Sequence[OpenedTask]) -> list[Ranking]:
-    """Test a model on every task, then on all together."""
-    from mschedx.cost.learned import metrics
-
-    ranked = [(task.latency_s, task.scores(model)) for task in tasks]
-    draft = max(1, min(len(latency_s) for latency_s, _ in ranked) // DRAFT)
-
-    def ranking(name: str, chosen: list[metrics.Ranked]) -> Ranking:
-        return Ranking(
-            name,
-            sum(len(latency_s) for latency_s, _ in chosen),
-            float(np.mean([metrics.pairwise_accuracy(*one) for one in chosen])),
-            float(np.mean([metrics.rank_correlation(*one) for one in chosen])),
-            tuple(metrics.top_k_mean(chosen, k) for k in TOP),
-            tuple(metrics.top_k_sum(chosen, k) for k in TOP),
-            tuple(metrics.best_k(chosen, draft, min(k, draft)) for k in TOP),
-        )
-
-    single = [ranking(task.name, [one]) for task, one in zip(tasks, ranked)]
-    return [*single, ranking("all", ranked)]
-
-
 def _usable(trials: Sequence[TaskTrials], say: Callable[[str], None]) -> list[OpenedTask]:
     """Open the tasks that something can be learnt of."""
     opened = []
@@ -307,11 +276,3 @@ def _usable(trials: Sequence[TaskTrials], say: Callable[[str], None]) -> list[Op
             "model for each"
         )
     return opened
-
-
-def _metrics(overall: Ranking) -> dict[str, float]:
-    found = {"pairwise accuracy": overall.pairs, "rank correlation": overall.correlation}
-    for k, mean, total, best in zip(TOP, overall.top_mean, overall.top_sum, overall.best):
-        found |= {f"top-{k} (mean of tasks)": mean, f"top-{k} (ratio of sums)": total}
-        found[f"best-{k} of a quarter"] = best
-    return {name: value for name, value in found.items() if np.isfinite(value)}

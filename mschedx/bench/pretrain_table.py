@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from .pretrain import TOP, Ranking
+from .pretrain_metrics import TOP, Ranking
 
 
 def metrics_table(tested: Sequence[Ranking]) -> Table:

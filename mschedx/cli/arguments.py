@@ -132,6 +132,9 @@ def _add_report(subcommands: Subcommands) -> None:
     report.add_argument("--workload", type=int, default=None, help="which, if there are several")
     report.add_argument("--png", action="store_true", help="the charts as files beside the page")
     report.add_argument("--no-calibrate", action="store_true", help="do not measure the peak")
+    report.add_argument(
+        "--reference", default=None, help="of a comparison: the tuner compared with; as it had"
+    )
     report.set_defaults(command=commands.report)
 
 
@@ -151,7 +154,7 @@ def _add_compare(subcommands: Subcommands) -> None:
         "--warm", action="store_true", help="fork runs from one process: times without imports"
     )
     compare.add_argument(
-        "--out", type=Path, default=Path("comparison"), help="resumes if it exists"
+        "--out", type=Path, default=Path("comparison"), help="what is in it is not run again"
     )
     compare.set_defaults(command=commands.compare)
 

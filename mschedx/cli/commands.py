@@ -128,8 +128,15 @@ def report(args: argparse.Namespace) -> int:
 
     output = args.output or args.work_dir / "report.html"
     if (args.work_dir / "cells.jsonl").exists():
-        return _report_comparison(args.work_dir, output, args.png)
+        return _report_comparison(args, output)
+    if args.reference is not None:
+        raise ValueError(f"--reference is for a comparison, and {args.work_dir} is none")
     if args.workload is None and count_workloads(args.work_dir) > 1:
+        if args.png:
+            raise ValueError(
+                f"{args.work_dir} holds several workloads, and --png draws the charts of one: add "
+                "--workload N, a number of the page without --png"
+            )
         print(write_folder_page(analyse_folder(args.work_dir), output))
         return 0
     report = analyse_run(args.work_dir, args.workload, calibrate=not args.no_calibrate)
@@ -140,11 +147,20 @@ def report(args: argparse.Namespace) -> int:
     return 0
 
 
-def _report_comparison(folder: Path, output: Path, png: bool) -> int:
+def _report_comparison(args: argparse.Namespace, output: Path) -> int:
     from mschedx.bench.compare import present
 
-    results, final, tuners = present.read_comparison(folder)
-    for path in present.write_comparison(results, final, tuners, tuners[-1], output, png=png):
+    if args.workload is not None:
+        raise ValueError(
+            f"--workload is for the folder of a run, and {args.work_dir} is a comparison: its page "
+            "has all workloads"
+        )
+    found = present.read_comparison(args.work_dir)
+    reference = args.reference or found.reference
+    if reference not in found.tuners:
+        raise ValueError(f"--reference {reference} is not among {', '.join(found.tuners)}")
+    parts = (found.results, found.final, found.tuners, reference)
+    for path in present.write_comparison(*parts, output, png=args.png):
         print(path)
     return 0
 
@@ -164,10 +180,6 @@ def compare(args: argparse.Namespace) -> int:
             print(f"{group:18} {', '.join(workload.name for workload in workloads)}")
         return 0
     tuners = find_tuners(args.tuners)
-    names = [tuner.name for tuner in tuners]
-    reference = args.reference or names[-1]
-    if reference not in names:
-        raise ValueError(f"--reference {reference} is not among --tuners {args.tuners}")
     if args.seeds < 1 or args.trials < 1:
         raise ValueError(
             f"expected seeds and trials of at least 1, got {args.seeds}, {args.trials}"
@@ -175,9 +187,10 @@ def compare(args: argparse.Namespace) -> int:
 
     from mschedx.bench.compare import harness, present
     from mschedx.bench.suite import find_workloads
-    from mschedx.inputs import check_seed
+    from mschedx.inputs import check_seconds, check_seed
 
     check_seed(args.first_seed)
+    check_seconds("--timeout", args.timeout)
 
     comparison = harness.Comparison(
         find_workloads(args.workloads),
@@ -188,6 +201,7 @@ def compare(args: argparse.Namespace) -> int:
         args.timeout,
         args.warm,
         args.first_seed,
+        args.reference,
     )
 
     def say(text: str) -> None:
@@ -196,10 +210,10 @@ def compare(args: argparse.Namespace) -> int:
     results = harness.run_comparison(comparison, say)
     final = harness.time_winners(comparison, say)
     console = present.console()
-    for table in present.all_tables(results, final, names, reference):
+    parts = (results, final, comparison.names, comparison.over)
+    for table in present.all_tables(*parts):
         console.print(table)
-    page = args.out / "report.html"
-    for path in present.write_comparison(results, final, names, reference, page, png=args.png):
+    for path in present.write_comparison(*parts, args.out / "report.html", png=args.png):
         print(path)
     return 0
 

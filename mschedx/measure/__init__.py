@@ -1,5 +1,28 @@
 """Build, run and verify candidates in warm, isolated worker processes.
 
+Who runs where, and what they say to each other (`channel`)::
+
+    session                        zygote                    worker
+    builder, runner, verification  zygote                    work, verification_jobs
+    pool, processes                imports TVM, then forks   one job at a time
+
+    Zygote ── control socket ────► main
+        (directory, initializers)
+        (number, environment), with a job socket and an error file: a worker to fork
+        None: an orderly end
+           ◄──────────────────────
+        ("ready", None) or ("failed", why)
+        ("ended", number, status) for each worker, also for one that was killed
+
+    Worker ── job socket ──────────────────────────────────► _worker
+        (function, arguments)
+           ◄────────────────────────────────────────────────
+        ("hello", pid), then for each job
+        ("done", value), ("raised", text), ("memory", text) or ("machine", text)
+
+What a worker writes to its standard error goes to the error file, and is read when it has died.
+Of the session only `Pool` decides that a worker is killed and replaced.
+
 Worker processes import this package, so importing it imports neither TVM nor the classes below.
 """
 

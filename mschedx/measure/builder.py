@@ -15,7 +15,7 @@ from mschedx import compat
 
 from . import work
 from .config import require_count, require_memory, require_timeout
-from .pool import Job, Outcome, PoolConfig, carry_out, shared_pool, total_memory_bytes
+from .pool import Job, JobOutcome, PoolConfig, carry_out, shared_pool, total_memory_bytes
 
 
 @derived_object
@@ -114,7 +114,7 @@ class LocalBuilder(PyBuilder):
         return [_result(outcome) for outcome in outcomes]
 
 
-def _result(outcome: Outcome) -> BuilderResult:
+def _result(outcome: JobOutcome) -> BuilderResult:
     return BuilderResult(outcome.value, outcome.error)
 
 

@@ -14,7 +14,16 @@ from collections.abc import Callable, Iterable
 from mschedx import cgroups
 
 from . import failures
-from .processes import TICK_S, Job, Outcome, PoolConfig, Worker, WorkerStartError, Zygote, readable
+from .processes import (
+    TICK_S,
+    Job,
+    JobOutcome,
+    PoolConfig,
+    Worker,
+    WorkerStartError,
+    Zygote,
+    readable,
+)
 
 _ATTEMPTS = 3
 _PAUSE_S = 0.5  # before the second attempt; twice as long before the third
@@ -54,8 +63,8 @@ class Pool:
         *,
         kind: str,
         timeout_s: float,
-        done: Callable[[int, Outcome], None] | None = None,
-    ) -> list[Outcome]:
+        done: Callable[[int, JobOutcome], None] | None = None,
+    ) -> list[JobOutcome]:
         """Carry out `jobs`, as many at a time as there are workers; never raises for a job.
 
         Parameters
@@ -72,7 +81,7 @@ class Pool:
 
         Returns
         -------
-        list of Outcome
+        list of JobOutcome
             In the order of `jobs`.
 
         Raises
@@ -112,20 +121,20 @@ class _Batch:
         pool: Pool,
         kind: str,
         timeout_s: float,
-        done: Callable[[int, Outcome], None] | None,
+        done: Callable[[int, JobOutcome], None] | None,
     ):
         self.pool = pool
         self.kind = kind
         self.timeout_s = timeout_s
         self.done = done
 
-    def run(self, jobs: list[Callable[[], Job]]) -> list[Outcome]:
-        outcomes: list[Outcome | None] = [None] * len(jobs)
+    def run(self, jobs: list[Callable[[], Job]]) -> list[JobOutcome]:
+        outcomes: list[JobOutcome | None] = [None] * len(jobs)
         waiting = iter(range(len(jobs)))
         idle = list(self.pool._workers)
         busy: dict[Worker, tuple[int, float]] = {}
 
-        def finish(worker: Worker, outcome: Outcome, *, reuse: bool) -> None:
+        def finish(worker: Worker, outcome: JobOutcome, *, reuse: bool) -> None:
             index, _ = busy.pop(worker)
             outcomes[index] = outcome
             if self.done is not None:
@@ -147,11 +156,11 @@ class _Batch:
                 outcome = worker.outcome(self.kind)
                 # After an illegal access every later CUDA call of the process fails too.
                 reuse = outcome is not None and "CUDA" not in (outcome.error or "")
-                finish(worker, outcome or Outcome(error=worker.post_mortem()), reuse=reuse)
+                finish(worker, outcome or JobOutcome(error=worker.post_mortem()), reuse=reuse)
             for worker, stopped in self._overdue(busy):
                 finish(worker, stopped, reuse=False)
 
-    def _overdue(self, busy: dict[Worker, tuple[int, float]]) -> list[tuple[Worker, Outcome]]:
+    def _overdue(self, busy: dict[Worker, tuple[int, float]]) -> list[tuple[Worker, JobOutcome]]:
         """Jobs to be stopped now, for their time or their memory."""
         found = []
         now, limit = time.monotonic(), self.pool._config.memory_bytes
@@ -159,10 +168,10 @@ class _Batch:
             used = worker.rss()
             if used > limit:
                 text = f"memory: stopped at {used >> 20} MiB, the limit is {limit >> 20} MiB"
-                found.append((worker, Outcome(error=text)))
+                found.append((worker, JobOutcome(error=text)))
             elif now > deadline:
                 text = f"timeout: stopped after {self.timeout_s:g} s"
-                found.append((worker, Outcome(error=text)))
+                found.append((worker, JobOutcome(error=text)))
         return found
 
 
@@ -172,8 +181,8 @@ def carry_out(
     *,
     kind: str,
     timeout_s: float,
-    done: Callable[[int, Outcome], None] | None = None,
-) -> list[Outcome]:
+    done: Callable[[int, JobOutcome], None] | None = None,
+) -> list[JobOutcome]:
     """:meth:`Pool.map` on the shared pool of `config`; jobs that the machine fails are done again.
 
     What kills all processes at once is not a candidate, but the system short of memory, or a
@@ -184,10 +193,10 @@ def carry_out(
     MachineTrouble
         If that is so three times in a row, or if the processes have never started.
     """
-    outcomes: dict[int, Outcome] = {}
+    outcomes: dict[int, JobOutcome] = {}
     missing, trouble = list(range(len(jobs))), ""
 
-    def ended(position: int, outcome: Outcome) -> None:
+    def ended(position: int, outcome: JobOutcome) -> None:
         nonlocal trouble
         if outcome.machine is not None:
             trouble = outcome.machine

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import os
 import pickle
 import select
@@ -42,7 +43,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class JobOutcome:
     """What became of a job: its value, or an error that begins with a category.
 
     See :mod:`mschedx.measure.failures` for the categories. `machine` is what the machine lacks to
@@ -94,7 +95,10 @@ class Zygote:
     """
 
     def __init__(self, directory: str, initializers: list[bytes]):
+        self._numbers = itertools.count()
+        self._living: set[int] = set()
         self._ended: dict[int, int] = {}
+        self._failure = ""
         self._reading = threading.Lock()
         self._sending = threading.Lock()
         self.ready = False
@@ -117,52 +121,81 @@ class Zygote:
             )
         channel.send(self.sock, (directory, initializers))
 
-    def fork(self, environment: dict[str, str], job: socket.socket, errors: int) -> None:
-        """Ask for a worker that serves the socket `job` and writes what it says to `errors`."""
+    def fork(self, environment: dict[str, str], job: socket.socket, errors: int) -> int:
+        """Ask for a worker that serves the socket `job` and writes what it says to `errors`.
+
+        Returns
+        -------
+        int
+            The number by which the zygote tells of it; process ids come again.
+        """
+        self._drain()
         try:
             with self._sending:
-                channel.send(self.sock, environment, (job.fileno(), errors))
+                number = next(self._numbers)
+                self._living.add(number)
+                channel.send(self.sock, (number, environment), (job.fileno(), errors))
         except OSError:
             raise WorkerStartError(self._why()) from None
+        return number
 
     def wait_ready(self, limit_s: float) -> None:
         """Return when TVM is imported; raise WorkerStartError if that fails or takes too long."""
-        if not self.ready and not self._read(limit_s):
-            raise WorkerStartError(f"the worker processes did not start within {limit_s:.0f} s")
-
-    def status(self, pid: int) -> int | None:
-        """How the worker `pid` ended (``os.waitpid``'s status); None if it is not told in time."""
-        end = time.monotonic() + _STATUS_LIMIT_S
-        while pid not in self._ended and time.monotonic() < end:
+        end = time.monotonic() + limit_s
+        while not self.ready:
+            if time.monotonic() > end:
+                raise WorkerStartError(f"the worker processes did not start within {limit_s:.0f} s")
             self._read(TICK_S)  # briefly: another thread may have read what is waited for
-        return self._ended.pop(pid, None)
 
-    def _read(self, limit_s: float) -> bool:
+    def status(self, number: int) -> int | None:
+        """How a worker ended (``os.waitpid``'s status); None if it is not told in time."""
+        end = time.monotonic() + _STATUS_LIMIT_S
+        while number not in self._ended and time.monotonic() < end:
+            self._read(TICK_S)
+        return self._ended.pop(number, None)
+
+    def forget(self, number: int) -> None:
+        """Never mind how a worker ends: it is stopped."""
+        self._living.discard(number)
+        self._ended.pop(number, None)
+
+    def _read(self, limit_s: float) -> None:
+        """Read what the zygote says, if it begins within the limit."""
         with self._reading:
-            if not readable([self.sock], limit_s):
-                return False
+            self._take(limit_s)
+
+    def _drain(self) -> None:
+        """Read what was said: a zygote that nobody reads waits in the end, and forks no more."""
+        if self.sock.fileno() >= 0 and self._reading.acquire(blocking=False):
             try:
-                message = channel.receive(self.sock)
+                self._take(0.0)
+            finally:
+                self._reading.release()
+
+    def _take(self, limit_s: float) -> None:
+        while readable([self.sock], limit_s):
+            limit_s = 0.0
+            try:
+                tag, *said = channel.receive(self.sock)
             except EOFError:
                 raise WorkerStartError(self._why()) from None
-        if message[0] == "failed":
-            raise WorkerStartError(
-                "the worker processes could not start; their initializer (or import tvm) "
-                f"raised:\n{message[1]}"
-            )
-        if message[0] == "ready":
-            self.ready = True
-        else:
-            self._ended[message[1]] = message[2]
-        return True
+            if tag == "failed":
+                self._failure = said[0]
+                raise WorkerStartError(self._why())
+            if tag == "ready":
+                self.ready = True
+            elif said[0] in self._living:
+                self._living.discard(said[0])
+                self._ended[said[0]] = said[1]
 
     def _why(self) -> str:
+        if self._failure:
+            return (
+                "the worker processes could not start; their initializer (or import tvm) "
+                f"raised:\n{self._failure}"
+            )
         said = _last_words(self._errors)
-        return (
-            f"the process that starts workers has ended:\n{said}"
-            if said
-            else ("the process that starts workers has ended")
-        )
+        return "the process that starts workers has ended" + (f":\n{said}" if said else "")
 
     def close(self) -> None:
         """End the zygote, and with it every worker; once is enough."""
@@ -189,7 +222,7 @@ class Worker:
         self._errors = _memory_file()
         self.sock, theirs = socket.socketpair()
         with theirs:
-            zygote.fork(compat.cores_environment(config.cores), theirs, self._errors)
+            self._number = zygote.fork(compat.cores_environment(config.cores), theirs, self._errors)
         self.pid: int | None = None
         self.jobs = 0
         self._first_rss: int | None = None
@@ -235,7 +268,7 @@ class Worker:
         with contextlib.suppress(BrokenPipeError, ConnectionError):
             channel.send(self.sock, (job.function, job.args))
 
-    def outcome(self, kind: str) -> Outcome | None:
+    def outcome(self, kind: str) -> JobOutcome | None:
         """Read the answer; None if the worker has died instead, or talks nonsense."""
         self.sock.settimeout(_ANSWER_LIMIT_S)
         try:
@@ -245,16 +278,16 @@ class Worker:
         finally:
             self.sock.settimeout(None)
         if tag == "done":
-            return Outcome(value=value)
+            return JobOutcome(value=value)
         if tag == "machine":
-            return Outcome(machine=value)
+            return JobOutcome(machine=value)
         if tag == "memory" or failures.out_of_memory(value):
-            return Outcome(error=f"memory: {value}")
-        return Outcome(error=f"{kind}: {value}")
+            return JobOutcome(error=f"memory: {value}")
+        return JobOutcome(error=f"{kind}: {value}")
 
     def post_mortem(self) -> str:
         """Error message for a worker that died by itself."""
-        status = self._zygote.status(self.pid) if self.pid else None
+        status = self._zygote.status(self._number)
         return failures.crash_message(status, self.last_words())
 
     def last_words(self) -> str:
@@ -265,6 +298,7 @@ class Worker:
         """Kill it and what it started; once is enough."""
         if self._errors < 0:
             return
+        self._zygote.forget(self._number)
         if self.pid is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)

@@ -21,7 +21,7 @@ from mschedx import compat
 from . import failures, work
 from .builder import pickled
 from .config import MeasureConfig, require_memory, require_timeout
-from .pool import Job, Outcome, PoolConfig, carry_out, shared_pool, total_memory_bytes
+from .pool import Job, JobOutcome, PoolConfig, carry_out, shared_pool, total_memory_bytes
 from .timing import ArgsInfo
 
 
@@ -133,7 +133,7 @@ class _RunBatch:
             (str(item.artifact_path), str(item.device_type), args_info(item)) for item in inputs
         ]
         self._unjudged: set[int] = set()
-        self.outcomes: list[Outcome | None] = [None] * len(inputs)
+        self.outcomes: list[JobOutcome | None] = [None] * len(inputs)
         self._failure: BaseException | None = None
         self._ended = [threading.Event() for _ in inputs]
 
@@ -177,7 +177,7 @@ class _RunBatch:
 
         return job
 
-    def _done(self, index: int, outcome: Outcome) -> None:
+    def _done(self, index: int, outcome: JobOutcome) -> None:
         before = self.outcomes[index]
         if before is not None and failures.reason(outcome.error) == "timeout":
             outcome = before  # it ran in its time: what takes longer is to time it in full

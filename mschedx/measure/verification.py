@@ -12,7 +12,7 @@ from mschedx import compat
 
 from . import verification_jobs
 from .failures import MachineTrouble
-from .pool import Job, Outcome, PoolConfig, carry_out, shared_pool, total_memory_bytes
+from .pool import Job, JobOutcome, PoolConfig, carry_out, shared_pool, total_memory_bytes
 from .reference import precision
 
 
@@ -90,7 +90,7 @@ def verify(
     seed = int((rng or np.random.default_rng(0)).integers(2**32))
     texts = (tvm.ir.save_json(reference), tvm.ir.save_json(_module(candidate)))
 
-    def job(function: Any, *args: Any) -> Outcome:
+    def job(function: Any, *args: Any) -> JobOutcome:
         return carry_out(config, [lambda: Job(function, args)], kind="run", timeout_s=timeout_s)[0]
 
     try:
@@ -100,10 +100,12 @@ def verify(
             why = f"the unscheduled program could not be run: {expected.error}"
             return _not_compared(why, False)
         relative = precision(reference).relative_tolerance()
-        found = job(
-            verification_jobs.run_and_compare, texts[1], target_text, expected.value, relative
-        )
-        os.unlink(expected.value)
+        try:
+            found = job(
+                verification_jobs.run_and_compare, texts[1], target_text, expected.value, relative
+            )
+        finally:
+            os.unlink(expected.value)
     except (MachineTrouble, OSError) as error:
         return _not_compared(f"nothing can be run at present: {error}", False)
     if found.error is not None:

@@ -49,6 +49,7 @@ def run_reference(mod_json: str, target_json: str, seed: int, directory: str) ->
     if better is not None:
         plain, after = after, _call(tvm.build(quick(better), target=cpu), before, tvm.cpu())
         off = [largest_difference(x, y) for x, y in zip(plain, after, strict=True)]
+    os.makedirs(directory, exist_ok=True)  # a cleaner of temporary folders may have been there
     handle, path = tempfile.mkstemp(suffix=".npz", dir=directory)
     raw: dict[str, Any] = {f"before_{i}": _bytes(array) for i, array in enumerate(before)}
     raw |= {f"after_{i}": _bytes(array) for i, array in enumerate(after)}

@@ -30,7 +30,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from mschedx import compat
@@ -46,16 +46,17 @@ _LAST_ORPHANS_S = 1.0
 def main(control_fd: int, parent: int) -> None:
     """Serve the session (process `parent`) at the other end of `control_fd` until it goes.
 
-    Messages received: first ``(temporary directory, initializers)``, then ``environment`` with two
-    descriptors (the worker's job socket, its error file) for each worker to fork, and None at an
-    orderly end. Messages sent:
-    ``("ready", None)`` or ``("failed", reason)``, then ``("ended", pid, status)`` for each worker
-    that ended, where `status` is what ``os.waitpid`` gave.
+    Messages received: first ``(temporary directory, initializers)``, then ``(number, environment)``
+    with two descriptors (the worker's job socket, its error file) for each worker to fork, and None
+    at an orderly end. Messages sent:
+    ``("ready", None)`` or ``("failed", reason)``, then ``("ended", number, status)`` for each
+    worker that ended, where `status` is what ``os.waitpid`` gave. Sending waits for room: the
+    session reads what was sent before it asks for another worker.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     control = socket.socket(fileno=control_fd)
     directory, initializers = channel.receive(control)
-    children: set[int] = set()
+    children: dict[int, int] = {}  # numbers of the workers by process id
     if sys.platform == "linux":  # what a worker leaves behind becomes a child of this process
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
     try:
@@ -112,7 +113,7 @@ def _prepare(initializers: list[Any]) -> None:
     gc.freeze()  # what is shared stays shared: the collector does not touch it in the children
 
 
-def _serve(control: socket.socket, parent: int, children: set[int]) -> None:
+def _serve(control: socket.socket, parent: int, children: dict[int, int]) -> None:
     wake_read, wake_write = socket.socketpair()
     wake_write.setblocking(False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -123,16 +124,17 @@ def _serve(control: socket.socket, parent: int, children: set[int]) -> None:
             raise _ParentGone
         if wake_read in ready:
             wake_read.recv(4096)
-        for pid, status in _ended(children):
-            channel.send(control, ("ended", pid, status))
+        for number, status in _ended(children):
+            channel.send(control, ("ended", number, status))
             _kill_orphans(children)
         if control in ready:
             try:
-                environment, descriptors = channel.receive_with_fds(control, 2)
+                asked, descriptors = channel.receive_with_fds(control, 2)
             except EOFError:
                 raise _ParentGone from None
-            if environment is None:
+            if asked is None:
                 return
+            number, environment = asked
             job_fd, error_fd = descriptors
             pid = os.fork()
             if pid == 0:
@@ -140,13 +142,13 @@ def _serve(control: socket.socket, parent: int, children: set[int]) -> None:
                 for other in (control, wake_read, wake_write):
                     other.close()
                 _worker(environment, job_fd, error_fd)
-            children.add(pid)
+            children[pid] = number
             os.close(job_fd)
             os.close(error_fd)
 
 
-def _ended(children: set[int]) -> list[tuple[int, int]]:
-    """Reap what has ended: workers, which are told of, and what they had left behind."""
+def _ended(children: dict[int, int]) -> list[tuple[int, int]]:
+    """Reap what has ended: workers, whose numbers are told, and what they had left behind."""
     found = []
     with contextlib.suppress(ChildProcessError):
         while True:
@@ -154,16 +156,15 @@ def _ended(children: set[int]) -> list[tuple[int, int]]:
             if pid == 0:
                 break
             if pid in children:
-                children.discard(pid)
-                found.append((pid, status))
+                found.append((children.pop(pid), status))
             else:
                 _kill_orphans(children)  # its own children are this process's now
     return found
 
 
-def _kill_orphans(workers: set[int]) -> None:
+def _kill_orphans(workers: Iterable[int]) -> None:
     """Kill the children of this process that are no workers: a job's, in sessions of their own."""
-    for pid in _children() - workers:
+    for pid in _children().difference(workers):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
@@ -172,8 +173,8 @@ def _end_orphans() -> None:
     """Wait for killed workers, and kill what they leave, but not for ever."""
     end = time.monotonic() + _LAST_ORPHANS_S
     while time.monotonic() < end and (left := _children()):
-        _ended(left)
-        _kill_orphans(set())
+        _ended(dict.fromkeys(left, 0))
+        _kill_orphans(())
         time.sleep(0.001)
 
 

@@ -9,12 +9,14 @@ so that its sketches can be opened again, and the machine and versions the laten
 
 Each line is written at once and ends in a newline; a file that was cut loses its last line only.
 Reading changes nothing: what is broken is set aside, and the next line begins on one of its own.
+One process writes at a time: which declaration trials belong to depends on what stands before them.
 Floats are written so that they read back the same.
 """
 
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .lines import Line, append_lines, read_lines
+from .lock import try_lock
 
 FORMAT = 1
 
@@ -91,6 +94,7 @@ class DatasetFile:
 
     A file may hold a task several times, from several machines, as when files were put together:
     trials belong to the declaration of their task that stands before them.
+    From the first write on, until this object is gone, no other process can write.
 
     Parameters
     ----------
@@ -109,9 +113,14 @@ class DatasetFile:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self._lock: _Lock | None = None
+        self._read()
+
+    def _read(self) -> None:
         self.tasks: dict[str, TaskTrials] = {}
         self.parts: list[TaskTrials] = []
         self.notes: list[str] = []
+        self._size = self.path.stat().st_size if self.path.exists() else 0
         for line in read_lines(self.path):
             try:
                 self._take(line)
@@ -124,11 +133,13 @@ class DatasetFile:
         Raises
         ------
         ValueError
-            When the file has the task from another machine or with other decisions.
+            When the file has the task from another machine or with other decisions, or
+            another process writes to it.
         """
+        self._claim()
         known = self.tasks.get(task.key)
         if known is None:
-            self._write({"kind": "task", "format": FORMAT, **_plain(task)})
+            append_lines(self.path, [{"kind": "task", "format": FORMAT, **_plain(task)}])
             return self._add(task)
         if differing := _differing(known.task, task):
             raise ValueError(
@@ -139,20 +150,25 @@ class DatasetFile:
 
     def append(self, task: str, sketch: int, configs: IntArray, latency_s: FloatArray) -> None:
         """Add trials of a declared task."""
-        self._write(
-            {
-                "kind": "trials",
-                "task": task,
-                "sketch": sketch,
-                "configs": configs.tolist(),
-                "latency_s": [s if math.isfinite(s) else None for s in latency_s.tolist()],
-            }
-        )
+        self._claim()
+        line = {
+            "kind": "trials",
+            "task": task,
+            "sketch": sketch,
+            "configs": configs.tolist(),
+            "latency_s": [s if math.isfinite(s) else None for s in latency_s.tolist()],
+        }
+        append_lines(self.path, [line])
         self.tasks[task].add(sketch, configs, latency_s)
 
-    def _write(self, line: dict[str, Any]) -> None:
+    def _claim(self) -> None:
+        """Keep other processes from writing, and read what they have written until now."""
+        if self._lock is not None:
+            return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        append_lines(self.path, [line])
+        self._lock = _lock_of(self.path)
+        if self.path.stat().st_size != self._size:
+            self._read()
 
     def _add(self, task: DatasetTask) -> TaskTrials:
         self.parts.append(TaskTrials(task))
@@ -201,6 +217,31 @@ class DatasetFile:
                 f"line {number}: task {task.key} again, with another {differing}: kept apart"
             )
         self._add(task)
+
+
+class _Lock:
+    """Keeps other processes from writing to a file, as long as this object is there."""
+
+    def __init__(self, path: Path) -> None:
+        handle = path.open("ab")
+        weakref.finalize(self, handle.close)
+        if not try_lock(handle):
+            raise ValueError(
+                f"{path}: another process writes to this data set; wait for it, stop it, or use "
+                "another file"
+            )
+
+
+_LOCKS: weakref.WeakValueDictionary[Path, _Lock] = weakref.WeakValueDictionary()
+
+
+def _lock_of(path: Path) -> _Lock:
+    """Lock a file for this process, in which several objects may write to it."""
+    place = path.resolve()
+    lock = _LOCKS.get(place)
+    if lock is None:
+        lock = _LOCKS[place] = _Lock(place)
+    return lock
 
 
 def read_datasets(

@@ -39,6 +39,11 @@ def load_database(run: Run) -> ms.database.MemoryDatabase:
     """Give the records of a run that TVM can load as a database in memory.
 
     TVM's own reader stops at the first line that it cannot use, some of which end the process.
+
+    Raises
+    ------
+    WorkDirError
+        If the workload cannot be loaded, or none of its records; it names the first reason.
     """
     if run.module is None:
         raise WorkDirError(f"{run.path} has no workload {run.workload}")
@@ -48,9 +53,18 @@ def load_database(run: Run) -> ms.database.MemoryDatabase:
         raise WorkDirError(f"{run.path}: TVM cannot read workload {run.workload}: {why}")
     database = ms.database.MemoryDatabase()
     workload = database.commit_workload(ms.database.Workload.from_json(run.module).mod)
+    reasons = []
     for record in run.records.values():
-        if reader.record([run.workload, record], run.module) is None:
+        why = reader.record([run.workload, record], run.module)
+        if why is None:
             database.commit_tuning_record(read_record(record, workload))
+        else:
+            reasons.append(why)
+    if reasons and len(reasons) == len(run.records):
+        raise WorkDirError(
+            f"{run.path}: this TVM can load none of the {len(reasons)} records of workload "
+            f"{run.workload}: {reasons[0]}"
+        )
     return database
 
 

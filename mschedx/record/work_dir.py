@@ -30,9 +30,9 @@ from .errors import WorkDirError as WorkDirError
 from .errors import WorkDirWarning as WorkDirWarning
 from .formats import TVMReader, workload_fault
 from .lines import Reader, parse, read_lines, write_atomic, write_lines
+from .lock import locked
 
 MANIFEST = "mschedx_manifest.json"
-LOCK = "mschedx.lock"
 
 _OPEN: dict[Path, WorkDir] = {}
 """The folders that this process tunes into; each has one lock, so that there is one of each."""
@@ -98,7 +98,11 @@ def open_work_dir(path: str | os.PathLike[str], target: Any) -> Iterator[WorkDir
     """
     directory = Path(path)
     _make(directory)
-    with _locked(directory):
+    with locked(
+        directory,
+        "tuned into",
+        "two writers would mix up the database: wait for it, stop it, or choose another work_dir",
+    ):
         manifest = read_manifest(directory)
         tvm, reader = TVMReader(), Reader()
         contents = read_contents(directory, tvm, reader)
@@ -167,46 +171,6 @@ def _make(directory: Path) -> None:
             f"expected a work_dir that can be written, got {str(directory)!r}: "
             f"{error.strerror or error}; choose another folder or change its permissions"
         ) from error
-
-
-@contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    handle = open(directory / LOCK, "a+")  # noqa: SIM115  (held as long as the lock)
-    try:
-        if not _try_lock(handle):
-            handle.seek(0)
-            owner = handle.read().strip() or "another process"
-            raise WorkDirError(
-                f"{directory} is being tuned into by {owner}; two writers would mix up the "
-                "database: wait for it, stop it, or choose another work_dir"
-            )
-        handle.seek(0)
-        handle.truncate()
-        handle.write(f"process {os.getpid()}\n")
-        handle.flush()
-        yield
-    finally:
-        handle.close()
-
-
-def _try_lock(handle: Any) -> bool:
-    """Take an exclusive lock that ends with the process; False when another holds it."""
-    try:
-        import fcntl
-    except ImportError:
-        import msvcrt
-
-        try:
-            handle.seek(0)
-            msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        except OSError:
-            return False
-        return True
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
 
 
 def _check_target(directory: Path, contents: Contents, target: Any) -> None:

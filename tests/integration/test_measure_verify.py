@@ -10,7 +10,9 @@ from tvm import te
 from tvm.script import tirx as T
 
 from mschedx import compat
-from mschedx.measure import verify
+from mschedx.measure import verification, verification_jobs, verify
+from mschedx.measure.failures import MachineTrouble
+from mschedx.measure.pool import JobOutcome
 
 
 @pytest.mark.parametrize(
@@ -105,3 +107,26 @@ def test_a_naive_reference_of_a_large_gemm_is_quick_enough():
     start = time.monotonic()
     assert verify(tiled(mod), mod, TARGET).ok
     assert time.monotonic() - start < 30
+
+
+def test_the_expected_results_go_also_where_the_candidate_cannot_be_run(tmp_path, monkeypatch):
+    expected = tmp_path / "expected.npz"
+
+    def carry_out(config, jobs, **_):
+        (job,) = (make() for make in jobs)
+        if job.function is not verification_jobs.run_reference:
+            raise MachineTrouble("no file handles")
+        expected.touch()
+        return [JobOutcome(value=str(expected))]
+
+    monkeypatch.setattr(verification, "carry_out", carry_out)
+    result = verify(add_one, add_one, TARGET)
+    assert (result.ok, result.checked) == (False, False)
+    assert "no file handles" in result.reason
+    assert not expected.exists()
+
+
+def test_expected_results_find_a_place_where_a_cleaner_has_been(tmp_path):
+    texts = tvm.ir.save_json(gemm(16)), tvm.ir.save_json(TARGET)
+    path = verification_jobs.run_reference(*texts, 0, str(tmp_path / "gone"))
+    assert path.startswith(str(tmp_path / "gone"))

@@ -1,9 +1,13 @@
-"""One cell of a comparison: one tuner on one workload with one seed, as a process of its own."""
+"""One cell of a comparison: one tuner on one workload with one seed, as a process of its own.
+
+This is the harness's side; what the process does is in :mod:`mschedx.bench.compare.cell_process`.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -12,26 +16,38 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mschedx.record.lines import write_atomic
+from mschedx.record.lock import locked
 from mschedx.workloads import Workload
 
 if TYPE_CHECKING:
     from .host import Host
 
+STARTUP = "startup_s"
+"""File of a cell's folder: seconds from the start of its process until it began to tune."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What is run: names, and the budget."""
+    """What is run: names, the budget, and whether its process has everything imported."""
 
     workload: Workload
     tuner: str
     seed: int
     trials: int
     timeout_s: float | None = None
+    warm: bool = False
+
+    @property
+    def name(self) -> str:
+        """Tuner and seed: what tells the cells of a workload apart."""
+        return f"{self.tuner}/{self.seed}"
 
     @property
     def key(self) -> str:
-        return f"{self.workload.name}-{self.tuner}-{self.seed}-{self.trials}"
+        """Text that differs wherever results must not stand for each other."""
+        limit = "" if self.timeout_s is None else f"-{float(self.timeout_s)}s"
+        start = "warm" if self.warm else "cold"
+        return f"{self.workload.name}-{self.tuner}-{self.seed}-{self.trials}{limit}-{start}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +64,10 @@ class CellResult:
         Of the whole process.
     stages : dict[str, float]
         Seconds by stage, of MetaSchedule's profile.
+    timeout_s : float | None
+        The cell's.
+    warm : bool | None
+        The cell's; None where an earlier version has not said.
     """
 
     key: str
@@ -61,6 +81,18 @@ class CellResult:
     stages: dict[str, float]
     failures: dict[str, int]
     error: str | None = None
+    timeout_s: float | None = None
+    warm: bool | None = None
+
+    @property
+    def name(self) -> str:
+        """The cell's."""
+        return f"{self.tuner}/{self.seed}"
+
+    @property
+    def run(self) -> dict[str, Any]:
+        """What tells this run from others of its name, and from itself done again."""
+        return {"key": self.key, "wall_s": self.wall_s}
 
 
 def cell_environment() -> dict[str, str]:
@@ -73,11 +105,19 @@ def cell_environment() -> dict[str, str]:
 def run_cell(cell: Cell, work_dir: Path, host: Host | None = None) -> CellResult:
     """Tune in a process of its own: one that `host` forks, or a new one.
 
+    What a run that was cut short has left in `work_dir` is removed: a continued search is another
+    one than a search in one piece, and so are its times.
+
     A process that dies is a result with an ``error``, not an exception.
+
+    Raises
+    ------
+    WorkDirError
+        If the process of an earlier run is still at it.
     """
     from .tuners import find_tuner
 
-    work_dir.mkdir(parents=True, exist_ok=True)
+    _empty(work_dir)
     request = json.dumps({**asdict(cell), "work_dir": str(work_dir)})
     log = work_dir / "output.log"
     if host is not None and not find_tuner(cell.tuner).stock:
@@ -91,11 +131,18 @@ def run_cell(cell: Cell, work_dir: Path, host: Host | None = None) -> CellResult
     return _collect(cell, work_dir, wall_s, error)
 
 
+def _empty(work_dir: Path) -> None:
+    if work_dir.exists():
+        with locked(work_dir, "tuned into", "wait for it, or stop it"):
+            shutil.rmtree(work_dir)
+    work_dir.mkdir(parents=True)
+
+
 def _run_new(request: str, log: Path) -> tuple[int, float]:
     begin = time.perf_counter()
     with log.open("w") as file:
         done = subprocess.run(
-            [sys.executable, "-m", __name__, request],
+            [sys.executable, "-m", f"{__package__}.cell_process", request],
             env=cell_environment(),
             stdout=file,
             stderr=subprocess.STDOUT,
@@ -115,7 +162,7 @@ def _collect(cell: Cell, work_dir: Path, wall: float, error: str | None) -> Cell
         stages, failures = {}, {}
     else:
         trials, stages, failures = run.trials[: cell.trials], run.stages, run.failures()
-    start = work_dir / "startup_s"
+    start = work_dir / STARTUP
     startup = float(start.read_text()) if start.exists() else 0.0
     return CellResult(
         key=cell.key,
@@ -129,71 +176,6 @@ def _collect(cell: Cell, work_dir: Path, wall: float, error: str | None) -> Cell
         stages=group_stages(stages),
         failures=failures,
         error=error,
-    )
-
-
-def tune_cell(request: str) -> None:
-    """Tune as the request says: what the cell's process does."""
-    fields = json.loads(request)
-    work_dir = Path(fields.pop("work_dir"))
-    named = fields.pop("workload")
-    workload = Workload(named["name"], named["op"], tuple(named["shape"]), named["dtype"])
-    cell = Cell(workload=workload, **fields)
-    func = workload.func()
-
-    import psutil
-
-    from .tuners import find_tuner
-
-    startup = time.time() - psutil.Process().create_time()
-    write_atomic(work_dir / "startup_s", f"{startup:.3f}")
-    tuner = find_tuner(cell.tuner)
-    if tuner.stock:
-        _stock(cell, func, work_dir)
-        return
-    from mschedx.tuning import tune
-
-    tune(
-        func,
-        trials=cell.trials,
-        seed=cell.seed,
-        work_dir=work_dir,
         timeout_s=cell.timeout_s,
-        progress=False,
-        verify=False,
-        **tuner.parts(),
+        warm=cell.warm,
     )
-
-
-def _stock(cell: Cell, func: Any, work_dir: Path) -> None:
-    from tvm.s_tir import meta_schedule as ms
-
-    from mschedx.hardware import host_target
-    from mschedx.record.rounds import Round, after_round
-    from mschedx.record.trials import Journal, Trial
-
-    journal, begin = Journal(work_dir), time.perf_counter()
-
-    def note(done: Round) -> None:
-        """Journal when the round was known; TVM's records hold everything else."""
-        elapsed = time.perf_counter() - begin
-        first = len(done.scheduler.database_) - len(done.candidates)
-        journal.trials(
-            [
-                Trial(index=first + i, record=first + i, elapsed_s=elapsed)
-                for i in range(len(done.candidates))
-            ]
-        )
-
-    ms.tune_tir(
-        func,
-        host_target(),
-        str(work_dir),
-        cell.trials,
-        measure_callbacks=[*ms.MeasureCallback.create("default"), after_round(note)],
-        seed=cell.seed,
-    )
-
-
-if __name__ == "__main__":
-    tune_cell(sys.argv[1])

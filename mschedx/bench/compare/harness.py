@@ -1,9 +1,15 @@
-"""Run the cells of a comparison in turn, keep every result, and time all winners at the end."""
+"""Run the cells of a comparison in turn, keep every result, and time all winners at the end.
+
+A folder keeps what every call has measured, by keys; ``comparison.json`` says what the last call
+compared, which is what a report shows.
+"""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -11,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from mschedx.record.lines import append_lines, read_lines
+from mschedx.record.lines import append_lines, read_lines, write_atomic
+from mschedx.record.lock import locked
 from mschedx.workloads import Workload
 
 from ..torch_process import TorchProcess
@@ -21,6 +28,7 @@ from .tuners import Tuner
 
 RESULTS = "cells.jsonl"
 FINAL = "final.jsonl"
+ASKED = "comparison.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +44,8 @@ class Comparison:
         :mod:`mschedx.bench.compare.host`; their times then leave the imports out.
     first_seed : int
         The seeds are this and the ones after it: a long comparison can be run in pieces.
+    reference : str | None
+        Name of the tuner that ratios are over; the last one when None.
     """
 
     workloads: Sequence[Workload]
@@ -46,6 +56,24 @@ class Comparison:
     timeout_s: float | None = None
     warm: bool = False
     first_seed: int = 0
+    reference: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.over not in self.names:
+            raise ValueError(
+                f"expected one of the tuners as reference: {self.over} is not among "
+                f"{', '.join(self.names)}"
+            )
+
+    @property
+    def names(self) -> list[str]:
+        """Of the tuners."""
+        return [tuner.name for tuner in self.tuners]
+
+    @property
+    def over(self) -> str:
+        """Name of the tuner that ratios are over."""
+        return self.reference or self.names[-1]
 
     def cells(self) -> Iterator[Cell]:
         """All cells, ordered so that drift of the machine hits all tuners alike.
@@ -56,20 +84,47 @@ class Comparison:
             for place, workload in enumerate(self.workloads):
                 for turn in range(len(self.tuners)):
                     tuner = self.tuners[(turn + place + seed) % len(self.tuners)]
-                    yield Cell(workload, tuner.name, seed, self.trials, self.timeout_s)
+                    yield Cell(workload, tuner.name, seed, self.trials, self.timeout_s, self.warm)
 
 
 def run_comparison(
     comparison: Comparison, say: Callable[[str], None] = lambda text: None
 ) -> list[CellResult]:
-    """Run the cells that have no result yet; gives all results of this comparison.
+    """Run the cells that have no result yet, or one with an error; gives all results.
 
-    A cell that was cut short continues from its work_dir.
+    A cell that was cut short begins anew.
+
+    Raises
+    ------
+    WorkDirError
+        If another process compares into the same folder.
     """
     comparison.path.mkdir(parents=True, exist_ok=True)
+    with _alone(comparison):
+        write_atomic(comparison.path / ASKED, json.dumps(_asked(comparison), indent=1) + "\n")
+        return _run_missing(comparison, say)
+
+
+def _alone(comparison: Comparison) -> AbstractContextManager[None]:
+    return locked(
+        comparison.path, "compared into", "wait for it, stop it, or choose another folder (--out)"
+    )
+
+
+def _asked(comparison: Comparison) -> dict[str, Any]:
+    """What is compared, as JSON."""
+    return {
+        "tuners": comparison.names,
+        "reference": comparison.over,
+        "cells": [cell.key for cell in comparison.cells()],
+    }
+
+
+def _run_missing(comparison: Comparison, say: Callable[[str], None]) -> list[CellResult]:
     file = comparison.path / RESULTS
     cells = list(comparison.cells())
-    known = {result.key: result for result in read_results(comparison.path)}
+    found = read_results(comparison.path)
+    known = {result.key: result for result in found if result.error is None}
     with Host(cell_environment()) as host:
         for number, cell in enumerate(cells):
             if cell.key in known:
@@ -87,8 +142,9 @@ def run_comparison(
 
 
 def read_results(path: Path) -> list[CellResult]:
-    """Read the results of a folder; lines cut short are left out."""
-    return [CellResult(**line.content) for line in read_lines(path / RESULTS) if line.content]
+    """Read the results of a folder, the last of each cell; lines cut short are left out."""
+    lines = [line.content for line in read_lines(path / RESULTS) if line.content]
+    return list({line["key"]: CellResult(**line) for line in lines}.values())
 
 
 def time_winners(
@@ -102,31 +158,23 @@ def time_winners(
         By workload: seconds by ``tuner/seed``, "NumPy" and "torch"; "peak" in FLOP/s and "flops"
         of one run.
     """
-    file = comparison.path / FINAL
-    known = {line.content["workload"]: line.content for line in read_lines(file) if line.content}
-    with TorchProcess() as torch:
+    with _alone(comparison), TorchProcess() as torch:
+        file = comparison.path / FINAL
+        lines = [line.content for line in read_lines(file) if line.content]
+        known = {line["workload"]: line for line in lines}
+        results = {result.key: result for result in read_results(comparison.path)}
         for workload in comparison.workloads:
-            runs = _work_dirs(comparison, workload)
+            cells = [cell for cell in comparison.cells() if cell.workload.name == workload.name]
+            runs = {c.name: results[c.key].run for c in cells if c.key in results}
             done = known.get(workload.name)
-            if done is not None and set(done["runs"]) == set(runs):
+            if done is not None and done["runs"] == runs:
                 continue
             say(f"timing the winners of {workload.name}")
-            seconds = _time(workload, runs, torch)
-            known[workload.name] = {
-                "workload": workload.name,
-                "runs": sorted(runs),
-                "seconds": seconds,
-            }
+            folders = {cell.name: comparison.path / "runs" / cell.key for cell in cells}
+            seconds = _time(workload, folders, torch)
+            known[workload.name] = {"workload": workload.name, "runs": runs, "seconds": seconds}
             append_lines(file, [known[workload.name]])
     return {w.name: known[w.name]["seconds"] for w in comparison.workloads}
-
-
-def _work_dirs(comparison: Comparison, workload: Workload) -> dict[str, Path]:
-    return {
-        f"{cell.tuner}/{cell.seed}": comparison.path / "runs" / cell.key
-        for cell in comparison.cells()
-        if cell.workload.name == workload.name
-    }
 
 
 def _time(workload: Workload, runs: dict[str, Path], torch: TorchProcess) -> dict[str, float]:

@@ -133,7 +133,7 @@ def _cell(request: str, log: str) -> None:
     """Run the cell in this forked process, and end the process."""
     from mschedx import measure
 
-    from .cell import tune_cell
+    from .cell_process import tune_cell
 
     status = 1
     try:

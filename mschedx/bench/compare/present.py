@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mschedx.record.lines import write_atomic
+from mschedx.record.lines import parse, read_lines, write_atomic
 
 from . import tables
 from .cell import CellResult
+from .harness import ASKED, FINAL, read_results
 
 
 def console() -> Any:
@@ -58,13 +60,65 @@ def write_comparison(
     return [path, *write_pngs(found, path.parent, path.stem)]
 
 
-def read_comparison(path: Path) -> tuple[list[CellResult], tables.Final, list[str]]:
-    """Read what a comparison left in its folder: results, timed winners, names of tuners."""
-    from mschedx.record.lines import read_lines
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What the last call of a comparison left in its folder.
 
-    from .harness import FINAL, read_results
+    Attributes
+    ----------
+    results : list of CellResult
+        In the order in which they were run.
+    final : dict
+        Timed winners, those of the results alone.
+    tuners : list of str
+    reference : str
+    """
 
-    results = read_results(path)
+    results: list[CellResult]
+    final: tables.Final
+    tuners: list[str]
+    reference: str
+
+
+def read_comparison(path: Path) -> Compared:
+    """Read the folder of a comparison.
+
+    An earlier version has not written down what was compared. Then these are the runs of as many
+    trials as the last one, and the reference is the tuner that comes up last.
+
+    Raises
+    ------
+    ValueError
+        If it has no results.
+    """
+    found = {result.key: result for result in read_results(path)}
+    if not found:
+        raise ValueError(f"{path} has no results yet")
     lines = [line.content for line in read_lines(path / FINAL) if line.content]
-    final = {entry["workload"]: entry["seconds"] for entry in lines}
-    return results, final, list(dict.fromkeys(result.tuner for result in results))
+    timed = {line["workload"]: line for line in lines}
+    asked = parse((path / ASKED).read_bytes()) if (path / ASKED).exists() else None
+    if asked is None:
+        trials = list(found.values())[-1].trials
+        results = [result for result in found.values() if result.trials == trials]
+        final = {workload: line["seconds"] for workload, line in timed.items()}
+        tuners = list(dict.fromkeys(result.tuner for result in results))
+        return Compared(results, final, tuners, tuners[-1])
+    results = [found[key] for key in asked["cells"] if key in found]
+    if not results:
+        raise ValueError(f"{path} has no results yet of what was compared last")
+    final = {
+        workload: _of_runs(timed[workload], [r for r in results if r.workload == workload])
+        for workload in dict.fromkeys(result.workload for result in results)
+        if workload in timed
+    }
+    kept = {workload: seconds for workload, seconds in final.items() if seconds}
+    return Compared(results, kept, asked["tuners"], asked["reference"])
+
+
+def _of_runs(line: dict[str, Any], results: Sequence[CellResult]) -> dict[str, float]:
+    """The seconds of a line of timed winners that are of these runs; empty if none is."""
+    own = {result.name: result.run for result in results}
+    timed = line["runs"] if isinstance(line["runs"], dict) else {}
+    names = {name for name, run in timed.items() if own.get(name) == run}
+    others = line["seconds"].keys() - timed.keys()
+    return {n: s for n, s in line["seconds"].items() if n in names | others} if names else {}

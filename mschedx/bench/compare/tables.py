@@ -124,12 +124,15 @@ def curve_table(
 
 
 def wall_moments(results: Sequence[CellResult]) -> list[float]:
-    """Seconds at which curves are compared: the tuners' median times for all their trials."""
+    """Seconds at which curves are compared: the tuners' median times for all their trials.
+
+    Rounded up to tenths: what a tuner finds in its last round is known by then.
+    """
     spent: dict[str, list[float]] = {}
     for result in results:
         if result.elapsed_s:
             spent.setdefault(result.tuner, []).append(result.elapsed_s[-1])
-    return sorted({round(statistics.median(times), 1) for times in spent.values()})
+    return sorted({math.ceil(10 * statistics.median(times)) / 10 for times in spent.values()})
 
 
 def wall_table(results: Sequence[CellResult], tuners: Sequence[str], reference: str) -> Any:

@@ -64,17 +64,22 @@ def top_k_sum(tasks: Sequence[Ranked], k: int, weights: Sequence[float] | None =
     A task counts by its latency and by how often a network runs it (``weights``, 1 when None). 0
     when the first k of a task all failed; nan when nothing ran at all.
     """
-    return _sum_ratio(tasks, k, 1, weights)
+    return _sum_ratio(tasks, [k] * len(tasks), 1, weights)
 
 
 def best_k(
-    tasks: Sequence[Ranked], drafts: int, k: int, weights: Sequence[float] | None = None
+    tasks: Sequence[Ranked],
+    drafts: int | Sequence[int],
+    k: int,
+    weights: Sequence[float] | None = None,
 ) -> float:
     """``Σ w·L* / Σ w·L_(k)``, L_(k) the k-th least latency among the first ``drafts`` by score.
 
-    What a draft is worth: whether the programs it keeps hold good ones, in any order.
+    What a draft is worth: whether the programs it keeps hold good ones, in any order. ``drafts`` is
+    for all tasks, or a number for each; of a smaller draft than k the last counts.
     """
-    return _sum_ratio(tasks, drafts, k, weights)
+    each = [drafts] * len(tasks) if isinstance(drafts, int) else drafts
+    return _sum_ratio(tasks, each, k, weights)
 
 
 def recall(latency_s: FloatArray, scores: FloatArray, kept: int, best: int) -> float:
@@ -88,16 +93,16 @@ def recall(latency_s: FloatArray, scores: FloatArray, kept: int, best: int) -> f
 
 
 def _sum_ratio(
-    tasks: Sequence[Ranked], drafts: int, k: int, weights: Sequence[float] | None
+    tasks: Sequence[Ranked], drafts: Sequence[int], k: int, weights: Sequence[float] | None
 ) -> float:
     every = [1.0] * len(tasks) if weights is None else list(weights)
     if len(every) != len(tasks):
         raise ValueError(f"expected a weight per task, got {len(every)} for {len(tasks)}")
     best = found = 0.0
-    for weight, task in zip(every, tasks):
+    for weight, count, task in zip(every, drafts, tasks, strict=True):
         for latency_s, scores in _ran([task]):
             best += weight * float(latency_s.min())
-            found += weight * float(_of_first(latency_s, scores, drafts, k))
+            found += weight * float(_of_first(latency_s, scores, count, k))
     return best / found if found else math.nan
 
 

@@ -74,12 +74,19 @@ class Card:
 
 
 def write(path: str | Path, tensors: Mapping[str, torch.Tensor], card: Card) -> None:
-    """Write weights with their card."""
-    save_file(
-        {name: tensor.detach().contiguous() for name, tensor in tensors.items()},
-        str(path),
-        metadata={"card": json.dumps(asdict(card), allow_nan=False)},
-    )
+    """Write weights with their card.
+
+    Raises
+    ------
+    OSError
+        If there is no such folder, or no room.
+    """
+    whole = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    about = {"card": json.dumps(asdict(card), allow_nan=False)}
+    try:
+        save_file(whole, str(path), metadata=about)
+    except SafetensorError as error:
+        raise OSError(f"{path} cannot be written: {error}") from error
 
 
 def read(path: str | Path, expected: Card) -> tuple[dict[str, torch.Tensor], Card]:

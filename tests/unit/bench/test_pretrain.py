@@ -1,16 +1,22 @@
 """Training on data sets: from files to a model that ranks tasks it has not seen."""
 
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 import tvm
 
 from mschedx import cli
 from mschedx.bench.collect import declared, open_workload
 from mschedx.bench.pretrain import OpenedTask, open_task, pretrain, split
+from mschedx.bench.pretrain_metrics import evaluate
 from mschedx.cost import PAM
 from mschedx.cost.learned.features import ProgramFeatures
+from mschedx.cost.learned.pam import PAMModel
+from mschedx.cost.learned.weights import Card, write
 from mschedx.record.dataset import DatasetFile, DatasetTask, read_datasets
 from mschedx.space.task import Task
 from mschedx.workloads import Workload
@@ -222,6 +228,57 @@ def test_tasks_are_put_aside_whole():
 def test_bad_requests_end_with_one_line(args, says, file, capsys):
     assert cli.main(["train", *(str(file) if a == "FILE" else a for a in args)]) == 2
     assert says in capsys.readouterr().err
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_anything_is_read(tmp_path, capsys):
+    for output in ("/proc/model", tmp_path):
+        assert cli.main(["train", "missing.jsonl", "-o", str(output)]) == 3
+        said = capsys.readouterr().err
+        assert said.startswith("mschedx: ")
+        assert "missing.jsonl" not in said
+
+
+def test_weights_find_their_folder_and_replace_others_when_they_are_whole(
+    file, tmp_path, monkeypatch
+):
+    output = tmp_path / "new" / "model"
+
+    def train():
+        pretrain([file], output, held_out=0, epochs=1, say=lambda text: None)
+
+    def full(self, path):
+        Path(path).write_bytes(b"half")
+        raise OSError(28, "No space left on device", path)
+
+    train()
+    before = output.read_bytes()
+    monkeypatch.setattr(PAMModel, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        train()
+    assert output.read_bytes() == before
+    assert sorted(path.name for path in output.parent.iterdir()) == ["model", "model.json"]
+
+
+def test_weights_that_cannot_be_written_are_an_error_of_the_system(tmp_path):
+    card = Card("X", False, None, {})
+    with pytest.raises(OSError, match="cannot be written"):
+        write(tmp_path / "no" / "folder", {"w": torch.ones(2)}, card)
+
+
+def test_a_draft_is_a_quarter_of_each_task_s_trials():
+    """The best of 256 comes up as the 60th, the best of 16 as the first."""
+    seconds = np.arange(2.0, 258.0)
+    seconds[59] = 1.0
+    tasks = [
+        SimpleNamespace(name="long", latency_s=seconds, scores=lambda _: -np.arange(256.0)),
+        SimpleNamespace(
+            name="short", latency_s=np.arange(1.0, 17.0), scores=lambda _: -np.arange(16.0)
+        ),
+    ]
+    long, short, both = evaluate(None, tasks)
+    assert long.best == (1.0, 1 / 5)
+    assert short.best == (1.0, 1 / 4), "of a draft of four the fourth counts as the fifth"
+    assert both.best == (1.0, 2 / 9)
 
 
 def test_dataset_measures_what_the_file_lacks(tmp_path, capsys, monkeypatch):

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import tvm
@@ -16,6 +18,7 @@ from mschedx.bench.replay import (
 )
 from mschedx.cost import FelixConfig, FelixMLP
 from mschedx.inputs import normalize_mod
+from mschedx.record.contents import RECORDS, TRIALS
 from mschedx.search import Descent, DescentConfig
 from mschedx.search.points import SketchSet
 from mschedx.space import sketches
@@ -142,3 +145,15 @@ def test_sketches_without_a_valid_config_are_left_out(tmp_path, monkeypatch):
     landscape = load_landscape(tmp_path)
     assert len(landscape.space.sketches) == len(whole.sketches)
     assert len(landscape.space.sample(4, np.random.default_rng(0))) == 4
+
+
+def test_records_of_another_tvm_are_said_to_be_that(tmp_path, capsys):
+    options = {**quick(Runner()), "space": None, "strategy": None, "cost_model": None}
+    tune(gemm(64, 64, 64), trials=4, work_dir=tmp_path, **options)
+    (tmp_path / TRIALS).unlink()  # it knows what the records were
+    records = tmp_path / RECORDS
+    records.write_text(re.sub(r'\["Get\w*"', '["GetOther"', records.read_text()))
+    assert cli.main(["replay", str(tmp_path), "--seeds", "1", "--trials", "4"]) == 2
+    said = capsys.readouterr().err
+    assert "this TVM can load none of the 4 records of workload 0: " in said
+    assert "GetOther" in said

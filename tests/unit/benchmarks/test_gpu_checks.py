@@ -1,5 +1,7 @@
 """What the GPU is held against: exact products, and a check that finds what is wrong."""
 
+import os
+
 import numpy as np
 import pytest
 import tvm
@@ -32,9 +34,11 @@ def test_numpy_and_an_unscheduled_gemm_agree_to_the_bit(checker):
     for one in kinds():
         expected = checker.store(*exact_product(SIZES, one, rng))
         cases[str(one)] = Case(Schedule(gemm(*SIZES, one)), expected, 0.0)
+    stored = set(os.listdir(checker.folder))
     records = list(checker.run(cases))
     assert len(records) == 10
     assert all(record["ok"] for record in records), records
+    assert set(os.listdir(checker.folder)) == stored, "no copies for the jobs"
 
 
 def test_one_wrong_element_is_found(checker):

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -12,7 +13,7 @@ import time
 
 import pytest
 
-from mschedx.measure import failures, pool
+from mschedx.measure import failures, pool, processes
 from mschedx.measure.pool import Job, PoolConfig, shared_pool
 
 GIB = 1 << 30
@@ -422,3 +423,51 @@ def test_an_interrupted_batch_leaves_the_pool_usable():
         workers.map(jobs, kind="run", timeout_s=60, done=interrupt)
     assert only(len, "ab").value == 2
     assert not pids & set(workers.pids())
+
+
+@pytest.fixture
+def little_room(monkeypatch):
+    """Start processes that can say a few things until somebody listens, not some hundred."""
+    pair = socket.socketpair
+
+    def small():
+        ours, theirs = pair()
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        return ours, theirs
+
+    pool.shutdown()
+    monkeypatch.setattr(socket, "socketpair", small)
+    monkeypatch.setattr(processes, "_START_LIMIT_S", 20.0)
+    yield
+    pool.shutdown()
+
+
+def test_what_is_told_of_stopped_workers_fills_no_socket(little_room):
+    outcomes = do([(len, ("ab",))] * 60, recycle_after=1)
+    assert [outcome.value for outcome in outcomes] == [2] * 60
+    zygote = shared_pool(config(recycle_after=1))._zygote
+    assert len(zygote._living) == 2
+    assert not zygote._ended, "nobody will ask how those ended"
+
+
+def test_how_a_worker_died_is_known_after_many_were_stopped(little_room):
+    jobs = [(len, ("ab",))] * 20 + [(os.kill, (0, signal.SIGSEGV))]
+    assert do(jobs, recycle_after=1)[-1].error.splitlines()[0] == "crash: SIGSEGV"
+
+
+def test_threads_that_start_the_processes_together_wait_for_the_same(monkeypatch):
+    monkeypatch.setattr(processes, "_START_LIMIT_S", 30.0)
+    pool.shutdown()
+    found = {}
+
+    def use(cores):
+        found[cores] = only(len, "abc", cores=cores).value
+
+    begin = time.monotonic()
+    threads = [threading.Thread(target=use, args=(cores,)) for cores in (1, 2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {1: 3, 2: 3}
+    assert time.monotonic() - begin < 25.0

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from mschedx.measure import MeasureConfig, runner
-from mschedx.measure.pool import Outcome, PoolConfig
+from mschedx.measure.pool import JobOutcome, PoolConfig
 from mschedx.measure.timing import Timing
 
 CONFIG = PoolConfig(workers=1, cores=1, memory_bytes=1 << 30)
@@ -34,16 +34,16 @@ def batch(monkeypatch):
 
 
 def test_a_candidate_too_long_to_be_timed_in_full_keeps_what_was_seen_of_it(batch):
-    late = Outcome(error="timeout: stopped after 10 s")
-    result = batch(Outcome(value=SLOW), late)
+    late = JobOutcome(error="timeout: stopped after 10 s")
+    result = batch(JobOutcome(value=SLOW), late)
     assert result.error_msg is None
     assert [float(s) for s in result.run_secs] == [3.0]
 
 
 def test_a_candidate_that_never_ends_has_failed(batch):
-    assert batch(Outcome(error="timeout: stopped after 10 s")).error_msg.startswith("timeout")
+    assert batch(JobOutcome(error="timeout: stopped after 10 s")).error_msg.startswith("timeout")
 
 
 def test_one_that_crashes_when_it_is_timed_in_full_has_failed(batch):
-    crash = Outcome(error="crash: SIGSEGV")
-    assert batch(Outcome(value=SLOW), crash).error_msg == "crash: SIGSEGV"
+    crash = JobOutcome(error="crash: SIGSEGV")
+    assert batch(JobOutcome(value=SLOW), crash).error_msg == "crash: SIGSEGV"

@@ -7,6 +7,7 @@ import pytest
 from stand_ins import Runner, gemm, quick
 from tvm.s_tir import meta_schedule as ms
 
+from mschedx import cli
 from mschedx.inputs import normalize_mod
 from mschedx.record.work_dir import open_work_dir
 from mschedx.report.analysis import _bytes
@@ -56,3 +57,15 @@ def test_a_page_says_how_much_of_a_network_was_measured(folder):
 )
 def test_bytes_of_arguments(dtype, size):
     assert _bytes(["TENSOR", dtype, [8, 4]]) == np.prod([8, 4]) * size
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [(["--png"], "add --workload N"), (["--reference", "tvm"], "--reference is for a comparison")],
+)
+def test_what_a_page_of_several_tasks_cannot_have_is_refused(folder, capsys, option, says):
+    assert cli.main(["report", str(folder), *option]) == 2
+    assert says in capsys.readouterr().err
+    assert not list(folder.glob("*.html"))
+    assert cli.main(["report", str(folder)]) == 0
+    assert (folder / "report.html").exists()

@@ -1,6 +1,5 @@
 import io
-import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -9,11 +8,12 @@ from rich.console import Console
 from mschedx import cli
 from mschedx.bench.compare import cell, harness, tables
 from mschedx.bench.compare.cell import CellResult
-from mschedx.bench.compare.host import Host
+from mschedx.bench.compare.present import read_comparison
 from mschedx.bench.compare.tuners import find_tuners
 from mschedx.bench.suite import find_workloads
-from mschedx.record.lines import append_lines
-from mschedx.workloads import Workload
+from mschedx.record.errors import WorkDirError
+from mschedx.record.lines import append_lines, read_lines
+from mschedx.record.lock import locked
 
 
 def comparison(path, **changes):
@@ -33,6 +33,7 @@ def invented(request, work_dir, host=None):
         key=request.key, workload=request.workload.name, tuner=request.tuner, seed=request.seed,
         trials=request.trials, latency_s=[None, 2e-3 * factor, 1e-3 * factor],
         elapsed_s=[1.0, 1.0, 2.0], wall_s=3.0, stages={"build": 1.5}, failures={"crash": 1},
+        timeout_s=request.timeout_s, warm=request.warm,
     )  # fmt: skip
 
 
@@ -132,14 +133,6 @@ def test_sooner_is_counted_from_when_a_goal_was_known(tmp_path, monkeypatch):
     assert "0 of 2 workloads" in worse, "tvm never is as fast as heron"
 
 
-def test_a_cell_that_dies_is_a_result_with_its_last_words(tmp_path):
-    request = cell.Cell(Workload("bad", "gemm", (8, 8)), "heron", 0, 4)
-    result = cell.run_cell(request, tmp_path)
-    assert "gemm takes the sizes M,N,K" in result.error
-    assert result.latency_s == []
-    json.dumps(result.error)
-
-
 @pytest.mark.parametrize(
     ("args", "says"),
     [
@@ -147,6 +140,7 @@ def test_a_cell_that_dies_is_a_result_with_its_last_words(tmp_path):
         (["--workloads", "nothing"], "gemm_128"),
         (["--tuners", "heron", "--reference", "tvm"], "not among"),
         (["--seeds", "0"], "at least 1"),
+        (["--timeout", "-1"], "expected --timeout as seconds above 0"),
     ],
 )
 def test_bad_requests(args, says, tmp_path, capsys):
@@ -159,29 +153,130 @@ def test_list_of_tuners(capsys):
     assert "stock" in capsys.readouterr().out
 
 
-def test_cells_forked_from_one_process_die_alone(tmp_path):
-    """The host stays, and the next cell is as good as the first."""
-    bad = cell.Cell(Workload("bad", "gemm", (8, 8)), "heron", 0, 4)
-    with Host(cell.cell_environment()) as host:
-        errors = [cell.run_cell(bad, tmp_path / str(i), host).error for i in range(2)]
-        process = host._process
-        assert process.poll() is None
-    assert all("gemm takes the sizes M,N,K" in error for error in errors)
-    assert process.returncode == 0
+@pytest.fixture
+def timed(monkeypatch):
+    """Cells and winners of made-up seconds; which workloads' winners were timed."""
+    calls = []
 
+    def times(workload, runs, torch):
+        calls.append(workload.name)
+        own = {name: 5e-4 if name.startswith("heron") else 1e-3 for name in runs}
+        return {**own, "NumPy": 2e-3, "peak": 1e12, "flops": 1e9}
 
-def test_page_and_tables_come_from_the_folder_alone(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(harness, "run_cell", invented)
-    harness.run_comparison(comparison(tmp_path))
-    for name in ("gemm_128", "softmax"):
-        seconds = {"heron/0": 5e-4, "tvm/0": 1e-3, "peak": 1e12, "flops": 1e9}
-        entry = {"workload": name, "runs": ["heron/0", "tvm/0"], "seconds": seconds}
-        append_lines(tmp_path / harness.FINAL, [entry])
+    monkeypatch.setattr(harness, "_time", times)
+    return calls
+
+
+def run(path, **changes):
+    made = comparison(path, **changes)
+    results = harness.run_comparison(made)
+    return made, results, harness.time_winners(made)
+
+
+def test_page_and_tables_come_from_the_folder_alone(tmp_path, timed, capsys):
+    run(tmp_path)
     assert cli.main(["report", str(tmp_path)]) == 0
     page = (tmp_path / "report.html").read_text()
     assert page.count("<svg") == 3, "a curve for each workload, bars for heron"
     assert "2.00×" in page
     assert "curve-softmax" not in capsys.readouterr().out, "PNGs only on request"
+
+
+def test_a_report_shows_what_the_last_call_compared(tmp_path, timed, monkeypatch):
+    run(tmp_path)
+    made, results, final = run(tmp_path, trials=5, first_seed=1, seeds=1, reference="heron")
+    found = read_comparison(tmp_path)
+    assert found.results == results, "of 5 trials and seed 1 alone"
+    assert found.final == final
+    assert (found.tuners, found.reference) == (["heron", "tvm"], "heron") == (made.names, made.over)
+    harness.run_comparison(comparison(tmp_path, trials=7))
+    assert not read_comparison(tmp_path).final, "these winners have not been timed yet"
+    monkeypatch.setattr(harness, "run_cell", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        harness.run_comparison(comparison(tmp_path, trials=9))
+    with pytest.raises(ValueError, match="no results yet of what was compared last"):
+        read_comparison(tmp_path)
+
+
+def test_the_reference_of_a_report_is_the_comparison_s_unless_asked(tmp_path, timed, capsys):
+    run(tmp_path, reference="heron")
+    folder, page = str(tmp_path), tmp_path / "report.html"
+    assert cli.main(["report", folder]) == 0
+    assert "ratios are over heron" in page.read_text()
+    assert cli.main(["report", folder, "--reference", "tvm"]) == 0
+    assert "ratios are over tvm" in page.read_text()
+    assert cli.main(["report", folder, "--reference", "nobody"]) == 2
+    assert "--reference nobody is not among heron, tvm" in capsys.readouterr().err
+    assert cli.main(["report", folder, "--workload", "0"]) == 2
+    assert "is a comparison" in capsys.readouterr().err
+
+
+def test_a_folder_of_an_earlier_version_is_read(tmp_path):
+    for trials in (2, 3):
+        for name in ("tvm", "heron"):
+            request = cell.Cell(find_workloads("softmax")[0], name, 1, trials)
+            line = asdict(replace(invented(request, tmp_path), key=f"{name}-{trials}"))
+            del line["timeout_s"], line["warm"]
+            append_lines(tmp_path / harness.RESULTS, [line])
+    seconds = {"heron/1": 5e-4, "tvm/1": 1e-3, "peak": 1e12, "flops": 1e9}
+    entry = {"workload": "softmax", "runs": ["heron/1", "tvm/1"], "seconds": seconds}
+    append_lines(tmp_path / harness.FINAL, [entry])
+    found = read_comparison(tmp_path)
+    assert [result.key for result in found.results] == ["tvm-3", "heron-3"]
+    assert found.final == {"softmax": seconds}
+    assert (found.tuners, found.reference) == (["tvm", "heron"], "heron")
+    assert cli.main(["report", str(tmp_path), "--reference", "tvm"]) == 0
+    assert "2.00×" in (tmp_path / "report.html").read_text()
+
+
+def test_a_folder_without_results_is_said_to_be_one(tmp_path, capsys):
+    (tmp_path / harness.RESULTS).touch()
+    assert cli.main(["report", str(tmp_path)]) == 2
+    assert "has no results yet" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("change", [{"trials": 4}, {"timeout_s": 5.0}, {"warm": True}])
+def test_what_was_run_otherwise_is_run_and_timed_anew(tmp_path, timed, change):
+    _, before, _ = run(tmp_path)
+    _, after, _ = run(tmp_path, **change)
+    assert not {r.key for r in before} & {r.key for r in after}
+    assert timed == ["gemm_128", "softmax"] * 2
+    run(tmp_path, **change)
+    assert len(timed) == 4, "and no third time"
+    assert len(read_lines(tmp_path / harness.RESULTS)) == 16
+
+
+def test_a_run_that_failed_is_run_again_and_its_winner_timed_again(tmp_path, timed, monkeypatch):
+    walls = iter(range(1, 100))
+
+    def failing(request, work_dir, host=None):
+        error = "killed" if request.workload.name == "softmax" and len(timed) == 0 else None
+        return replace(invented(request, work_dir), wall_s=float(next(walls)), error=error)
+
+    monkeypatch.setattr(harness, "run_cell", failing)
+    run(tmp_path, seeds=1)
+    results = run(tmp_path, seeds=1)[1]
+    assert [r.error for r in results] == [None] * 4
+    assert timed == ["gemm_128", "softmax", "softmax"]
+    assert read_comparison(tmp_path).results == results, "the last line of a cell counts"
+    assert len(read_lines(tmp_path / harness.RESULTS)) == 6
+
+
+def test_two_processes_do_not_compare_into_one_folder(tmp_path, timed):
+    run(tmp_path)
+    with locked(tmp_path, "compared into", ""):
+        for act in (harness.run_comparison, harness.time_winners):
+            with pytest.raises(WorkDirError, match=r"is being compared into by process \d+; wait"):
+                act(comparison(tmp_path))
+
+
+def test_a_tuner_keeps_what_it_finds_in_its_last_round():
+    found = invented(cell.Cell(find_workloads("softmax")[0], "tvm", 0, 3), None)
+    result = replace(found, elapsed_s=[1.0, 1.0, 2.04])
+    (end,) = tables.wall_moments([result])
+    assert end == 2.1
+    assert tables._bests_within([result], end)["softmax"].tolist() == [1e-3]
 
 
 def test_curves_are_compared_at_equal_trials(tmp_path, monkeypatch):

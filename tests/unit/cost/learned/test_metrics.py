@@ -43,6 +43,8 @@ def test_best_k_asks_what_a_draft_holds():
     assert best_k([FAST], 2, 1) == 1.0
     assert best_k([FAST], 2, 2) == 0.5
     assert best_k([LONG], 2, 1) == 0.5
+    assert best_k([FAST, LONG], [1, 2], 1) == pytest.approx((1 + 10) / (1 + 20))
+    assert best_k([FAST, LONG], [1, 3], 1) == 1.0
 
 
 def test_tasks_of_which_nothing_ran_count_for_nothing():

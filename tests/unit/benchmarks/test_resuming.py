@@ -1,0 +1,80 @@
+"""Benchmarks that go on with a file: what was made otherwise does not stand for what is asked."""
+
+import json
+from argparse import Namespace
+from collections import Counter
+from types import SimpleNamespace
+
+import first_gemm
+import gpu_ranking
+import kills
+import numpy as np
+import pretraining
+import pytest
+import sketch_exactness
+from resuming import options_of, resumed
+
+
+def test_rows_of_other_options_are_refused(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    options = options_of(Namespace(trials=64, model=None, output=path), "trials", "model")
+    assert options == {"trials": 64, "model": None}
+    assert resumed(path, options) == resumed(None, options) == []
+    rows = [{"workload": "a"}, {"workload": "b", "options": options}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert resumed(path, options) == rows, "an earlier version has not said with which"
+    with pytest.raises(SystemExit, match=r"other options \(trials 64, model None\)"):
+        resumed(path, {"trials": 64, "model": "cpu"})
+
+
+def test_a_space_that_did_not_open_is_opened_again(monkeypatch):
+    where = {"workload": "gemm_tiny", "target": "llvm", "space": "ours"}
+    failed = {**where, "sketch": "4 of them", "error": "no"}
+    asked = Namespace(only="gemm_tiny", shard="0/1", target="llvm", space="ours", sketches=4)
+    monkeypatch.setattr(sketch_exactness, "sketches", lambda *_: [])
+    done = {sketch_exactness.key_of(row) for row in [failed] if "error" not in row}
+    (opened,) = sketch_exactness.rows(asked, done)
+    assert "error" not in opened
+    assert sketch_exactness.current([failed, failed, opened]) == [opened]
+    assert sketch_exactness.current([failed, failed]) == [failed]
+
+
+def test_runs_of_another_shape_or_number_of_trials_are_not_reused(tmp_path, monkeypatch):
+    ran = []
+    monkeypatch.setattr(first_gemm, "run_tuner", lambda *asked: ran.append(asked) or 1.0)
+    for shape, trials in (("8,8,8", 4), ("8,8,8", 4), ("8,8,8", 5), ("8,8,9", 4)):
+        args = Namespace(shape=shape, trials=trials, seeds=1)
+        first_gemm.run_all(args, ("mschedx",), tmp_path)
+    assert [asked[2] for asked in ran] == [1, 4, 1, 5, 1, 4]
+
+
+def test_what_several_machines_measured_is_held_out_together():
+    tasks = [SimpleNamespace(workload=str(i % 5)) for i in range(10)]
+    folds = pretraining.folds_of(tasks, 3)
+    assert sorted(name for fold in folds for name in fold) == list("01234")
+    assert all(folds)
+
+
+def test_failed_records_are_no_trials(tmp_path, monkeypatch):
+    (tmp_path / "f16_1024-heron").mkdir()
+    records = [SimpleNamespace(trace=None, run_secs=seconds) for seconds in ([1e10], [3e-5, 2e-5])]
+    found = SimpleNamespace(of=lambda number: ([0, 1], np.array([[1], [2]])))
+    resolver = SimpleNamespace(
+        sketches=[SimpleNamespace(names=("a",))], resolve=lambda traces: found
+    )
+    database = SimpleNamespace(get_all_tuning_records=lambda: records)
+    monkeypatch.setattr(gpu_ranking, "JSONDatabase", lambda work_dir: database)
+    monkeypatch.setattr(gpu_ranking.Resolver, "of_space", lambda *_: resolver)
+    (trial,) = gpu_ranking.collected(tmp_path, 48)
+    assert (trial["decisions"], trial["latency_us"]) == ({"a": 2}, 25.0)
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "killed", "status"),
+    [({}, [], 0), ({"a b": 1}, [], 1), ({}, ["a record was lost"], 1)],
+)
+def test_faults_after_kills_are_in_the_exit_status(monkeypatch, spoilt, killed, status):
+    monkeypatch.setattr("sys.argv", ["kills.py"])
+    monkeypatch.setattr(kills, "spoilt", lambda *_: Counter(spoilt))
+    monkeypatch.setattr(kills, "killed", lambda *_: killed)
+    assert kills.main() == status
