@@ -52,7 +52,7 @@ def test_a_folder_without_records_is_a_bad_request(tmp_path, capsys):
 
 
 def test_a_target_whose_tag_is_not_registered_is_read_by_its_attributes(tmp_path):
-    target = {**json.loads(str(Target("nvidia/nvidia-t4"))), "tag": ""}
+    target = {**json.loads(str(Target("nvidia/nvidia-a100"))), "tag": ""}
     tagged = {**target, "tag": "mine/gpu"}
     tune(gemm(), trials=4, work_dir=tmp_path, **quick(Runner([1]), target=tagged))
     hardware = analyse_run(tmp_path, calibrate=False).hardware
