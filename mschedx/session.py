@@ -96,6 +96,19 @@ def intrinsics_for(folder: Path, target: Target, space: Any) -> AbstractContextM
     return compat.only_intrinsics(target, compat.own_space_kinds(target) if ours else None)
 
 
+def given_parts(
+    space: Any, strategy: Any, cost_model: Any, builder: Any, runner: Any
+) -> dict[str, Any]:
+    """What a caller gave, by the names that ``ms.tune_tir`` has for it."""
+    return {
+        "space": space,
+        "strategy": strategy,
+        "cost_model": cost_model,
+        "builder": builder,
+        "runner": runner,
+    }
+
+
 def asks_for_records(strategy: Any) -> bool:
     """Whether a strategy asks the database for earlier records; ours read the files."""
     from mschedx.search.strategy import Strategy

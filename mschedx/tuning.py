@@ -34,7 +34,7 @@ from mschedx.recorder import Outcome, Plan
 from mschedx.report.decisions import decision_values
 from mschedx.report.progress import Progress, describe_failures, format_seconds, make_progress
 from mschedx.report.result_text import result_text
-from mschedx.session import intrinsics_for, recorded, run_session
+from mschedx.session import given_parts, intrinsics_for, recorded, run_session
 from mschedx.space.design_spaces import require_distinct_names
 from mschedx.winner import choose_winner
 
@@ -317,13 +317,7 @@ def tune(
         patience=patience,
         on_round=on_round,
         start=tuple(start),
-        parts={
-            "space": space,
-            "strategy": strategy,
-            "cost_model": cost_model,
-            "builder": builder,
-            "runner": runner,
-        },
+        parts=given_parts(space, strategy, cost_model, builder, runner),
     )
     intrinsics = intrinsics_for(folder, resolved, space)
     with intrinsics, open_work_dir(folder, resolved) as opened, display:

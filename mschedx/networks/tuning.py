@@ -24,7 +24,7 @@ from mschedx.measure import start as start_workers
 from mschedx.record.database import open_database
 from mschedx.record.work_dir import WorkDir, open_work_dir
 from mschedx.recorder import Outcome
-from mschedx.session import asks_for_records, intrinsics_for
+from mschedx.session import asks_for_records, given_parts, intrinsics_for
 
 from .caches import timing
 from .choices import start_ranking
@@ -127,19 +127,16 @@ def tune_model(
     compat.check_versions()
     if trials_per_task and runner is None:
         require_device(resolved)
-    if not trials_per_task and space is None and cost_model is None:
-        start_ranking()
-    elif trials_per_task and (builder is None or runner is None):
-        start_workers()
+    parts = given_parts(space, strategy, cost_model, builder, runner)
+    _start_processes(trials_per_task, parts)
     prepack = resolved.kind.name == "llvm" if prepack is None else prepack
     with without_collections():
         imported = import_network(model, example_inputs, fix_shapes=fix_shapes)
         fused = _fused(imported.mod, resolved, prepack=prepack, exact=exact)
         tasks = tasks_of(fused, resolved)
-        # Most weights have been laid out anew: those of the import need not stay beside them.
-        imported = replace(imported, mod=fused)
     job = Job(
-        imported=imported,
+        # Most weights have been laid out anew: those of the import need not stay beside them.
+        imported=replace(imported, mod=fused),
         fused=fused,
         tasks=tasks,
         target=resolved,
@@ -149,13 +146,7 @@ def tune_model(
         begin=begin,
         prepack=prepack,
         verify=verify,
-        parts={
-            "space": space,
-            "strategy": strategy,
-            "cost_model": cost_model,
-            "builder": builder,
-            "runner": runner,
-        },
+        parts=parts,
     )
     # Absolute, so that what is returned reads its records wherever the process goes.
     folder = Path(tempfile.mkdtemp(prefix="mschedx-") if work_dir is None else work_dir).absolute()
@@ -167,6 +158,14 @@ def tune_model(
         _note_network(job, opened)
         outcome = _measured(job, opened, display)
         return conclude(job, opened, outcome, display)
+
+
+def _start_processes(trials_per_task: int, parts: dict[str, Any]) -> None:
+    """Start what ranks or measures: it imports TVM while the network is read."""
+    if not trials_per_task and parts["space"] is None and parts["cost_model"] is None:
+        start_ranking()
+    elif trials_per_task and (parts["builder"] is None or parts["runner"] is None):
+        start_workers()
 
 
 def _fused(mod: IRModule, target: Target, *, prepack: bool, exact: bool) -> IRModule:
