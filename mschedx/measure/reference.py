@@ -51,12 +51,12 @@ def blocked(mod: Any) -> Any | None:
     sch, changed = Schedule(mod, error_render_level="none"), False
     for global_var in mod.get_global_vars():
         sch.work_on(global_var.name_hint)
-        for block in sch.get_child_blocks(sch.get_sblock("root")):
+        for block in _root_blocks(sch, global_var):
             parts = _parts_of_sum(sch, block)
             if parts is None:
                 continue
             attempt = sch.copy()
-            _give_loops(attempt)
+            _give_loops(attempt, global_var)
             with contextlib.suppress(ScheduleError):  # a reduction of another kind
                 _, reduce = _loops(attempt, block)
                 loop = attempt.fuse(*reduce) if len(reduce) > 1 else reduce[0]
@@ -66,9 +66,15 @@ def blocked(mod: Any) -> Any | None:
     return sch.mod if changed else None
 
 
-def _give_loops(sch: Any) -> None:
+def _root_blocks(sch: Any, global_var: Any) -> Any:
+    """The blocks of a function that no other but its outermost, whatever its name, holds."""
+    outermost = sch.mod[global_var].body.block.name_hint
+    return sch.get_child_blocks(sch.get_sblock(outermost, global_var.name_hint))
+
+
+def _give_loops(sch: Any, global_var: Any) -> None:
     """Put a loop around every block that has none: ``rfactor`` cannot pass one on its way."""
-    for block in sch.get_child_blocks(sch.get_sblock("root")):
+    for block in _root_blocks(sch, global_var):
         if not sch.get_loops(block):
             sch.add_unit_loop(block)
 
@@ -107,7 +113,7 @@ def quick(mod: Any) -> Any:
     sch = Schedule(mod, error_render_level="none")
     for global_var in mod.get_global_vars():
         sch.work_on(global_var.name_hint)
-        for block in sch.get_child_blocks(sch.get_sblock("root")):
+        for block in _root_blocks(sch, global_var):
             with contextlib.suppress(ScheduleError):
                 _hurry(sch, block)
     return sch.mod

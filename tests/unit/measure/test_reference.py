@@ -5,6 +5,7 @@ import pytest
 import tvm
 from programs_to_measure import TARGET, module
 from tvm import te, topi
+from tvm.script import tirx as T
 
 from mschedx.measure import verify
 from mschedx.measure.reference import blocked, quick
@@ -48,6 +49,24 @@ def test_a_long_sum_beside_a_block_without_loops_is_added_up_in_blocks():
     in_blocks = blocked(mod)
     assert in_blocks is not None
     assert verify(mod, mod, TARGET).ok
+
+
+@T.prim_func(s_tir=True)
+def named_root(x: T.Buffer((4096,), "float16"), y: T.Buffer((), "float16")):
+    with T.sblock("whole"):
+        for k in range(4096):
+            with T.sblock("sum"):
+                vk = T.axis.reduce(4096, k)
+                with T.init():
+                    y[()] = T.float16(0)
+                y[()] = y[()] + x[vk]
+
+
+def test_the_outermost_block_may_have_any_name():
+    mod = module(named_root)
+    in_blocks = blocked(mod)
+    assert in_blocks is not None
+    assert verify(quick(in_blocks), mod, TARGET).ok
 
 
 def test_a_candidate_of_either_order_is_right_and_one_that_drops_a_row_is_not():
