@@ -7,7 +7,7 @@ from stand_ins import Runner
 from tiny_networks import quick, two
 
 from mschedx import cli
-from mschedx.networks import command, tuning
+from mschedx.networks import command, conclude
 from mschedx.networks.checking import Check
 
 
@@ -151,7 +151,7 @@ def wrong_output(monkeypatch):
     def check(*_):
         return Check(True, True, 1.0, 0.1, WRONG)
 
-    monkeypatch.setattr(tuning, "check_output", check)
+    monkeypatch.setattr(conclude, "check_output", check)
 
 
 @pytest.mark.parametrize("quiet_", [True, False])
@@ -176,7 +176,7 @@ def test_a_wrong_output_is_said_and_not_exported(
 
 
 def test_a_wrong_size_is_said_and_the_others_exported(factory, tmp_path, monkeypatch, capsys):
-    real, libraries = tuning.check_output, tmp_path / "libraries"
+    real, libraries = conclude.check_output, tmp_path / "libraries"
 
     def check(reference, *rest):
         return replace(
@@ -185,7 +185,7 @@ def test_a_wrong_size_is_said_and_the_others_exported(factory, tmp_path, monkeyp
             reason=WRONG,
         )
 
-    monkeypatch.setattr(tuning, "check_output", check)
+    monkeypatch.setattr(conclude, "check_output", check)
     args = ["tune-model", f"{factory}:both", "--trials-per-task", "0", "--quiet"]
     assert cli.main([*args, "--bucket", "input[0]=2,4", "--export", str(libraries)]) == 4
     assert [path.name for path in libraries.iterdir()] == ["input0=2.so"]
