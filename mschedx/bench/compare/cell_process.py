@@ -94,7 +94,7 @@ def _stock(cell: Cell, func: Any, work_dir: Path) -> None:
             measure_callbacks=[*callbacks, after_round(note)],
             seed=cell.seed,
         )
-    except Exception:
+    except (RuntimeError, _OutOfTime):
         if not late:
             raise
 

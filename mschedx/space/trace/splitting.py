@@ -17,7 +17,6 @@ from tvm.s_tir import Schedule, Trace
 
 from ..algebra.constraints import Constraint
 from ..errors import InvalidSchedule
-from ..sampling.sampler import Sampler
 from .design import Design, refusal
 from .fixed_locations import ROOT
 from .instructions import (
@@ -155,7 +154,7 @@ def _default_of(design: Design) -> IntArray | None:
 
 def _drawn(design: Design, more: Sequence[Constraint]) -> list[tuple[dict[int, Raw], IntArray]]:
     """Draw distinct configs that satisfy more constraints, in TVM's form too."""
-    sampler = Sampler(design.tables, (*design.constraints, *more), len(design.decisions))
+    sampler = replace(design, constraints=(*design.constraints, *more)).sampler()
     if sampler.count() == 0:
         return []
     configs = sampler.sample(_DRAWS, np.random.default_rng(0))
