@@ -302,7 +302,7 @@ def tune(
     ranked = partial(_ranked, module, resolved, folder, space, cost_model, seed, display, begin)
     if trials == 0 and not (folder / RECORDS).exists():
         return ranked()
-    if runner is None and (trials or verify):
+    if runner is None and trials:
         require_device(resolved)
     if trials and (builder is None or runner is None):
         start_workers()

@@ -209,7 +209,7 @@ def carry_out(
         time.sleep(_PAUSE_S * attempt)
         try:
             pool = shared_pool(config)
-        except OSError as error:
+        except (WorkerStartError, OSError) as error:
             trouble = str(error)
             continue
         try:

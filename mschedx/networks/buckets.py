@@ -23,7 +23,6 @@ from .bucketed import Buckets, CompiledBuckets
 from .checking import (
     Check,
     compare_outputs,
-    divides_integers,
     outputs_or_reason,
     random_arrays,
     relative_tolerance,
@@ -34,6 +33,7 @@ from .exported import is_module
 from .importing import Network, read_network
 from .machines import flat, machine_of
 from .result import NetworkResult, said_of_output
+from .rewrites.pipeline import fuse
 from .tuning import tune_model
 
 MAX_BUCKETS = 64
@@ -140,8 +140,7 @@ def tune_buckets(
     target : Target | dict | str, optional
         This machine when None.
     pad : bool, optional
-        True pads without trying, False never does. A network that divides integers, which zeros
-        behind the inputs would end the process in, is padded if this is True alone.
+        True pads without trying, False never does.
     tuning
         What else `tune_model` takes; ``timeout_s`` is shared by all sizes.
 
@@ -238,8 +237,6 @@ def _check_padding(
         for one, shape in zip(result.signature.inputs, shapes)
     )
     arrays = random_arrays(replace(result.signature, inputs=inputs), np.random.default_rng(seed))
-    if divides_integers(result.fused):
-        return Check.nothing("integers are divided, and padding is made of zeros")
     if network.reference is not None:
         tensors = [tensor_of(array) for array in arrays]
         expected = outputs_or_reason(partial(network.reference, tensors))
@@ -261,6 +258,7 @@ def _no_device(found: BucketsResult) -> str:
 
 def _unscheduled(mod: tvm.IRModule, arrays: list[np.ndarray]) -> list[Any]:
     """Outputs of a Relax network as TVM compiles it by itself, on the host."""
-    machine = machine_of(tvm.compile(mod, target=Target("llvm")), tvm.cpu())
+    host = Target("llvm")
+    machine = machine_of(tvm.compile(fuse(mod, host), target=host), tvm.cpu())
     outputs = machine["main"](*map(partial(tvm.runtime.tensor, device=tvm.cpu()), arrays))
     return [output.numpy() for output in flat(outputs)]

@@ -11,9 +11,7 @@ from typing import Any
 
 import numpy as np
 import tvm
-import tvm_ffi
-from tvm import relax, tirx
-from tvm.ir import TensorLoad
+from tvm import relax
 from tvm.runtime import device_from_target
 from tvm.target import Target
 
@@ -159,7 +157,7 @@ def compare_outputs(found: list[Any], expected: list[Any], relative: float) -> C
 def random_arrays(signature: Signature, rng: np.random.Generator) -> list[np.ndarray]:
     """Inputs for a check or a profile.
 
-    Floats in [-1, 1). Integers, which may be indices or divisors, are those of the example inputs,
+    Floats in [-1, 1). Integers, which may be indices, are those of the example inputs,
     or drawn from them where the shape is another; 0 and 1 where there are none.
     """
     arrays = []
@@ -175,28 +173,6 @@ def random_arrays(signature: Signature, rng: np.random.Generator) -> list[np.nda
             array = rng.choice(known.ravel(), parameter.shape)
         arrays.append(np.array(array, numpy_dtype(parameter.dtype)))
     return arrays
-
-
-def divides_integers(mod: tvm.IRModule) -> bool:
-    """Whether a function divides integers by others that are computed: by 0, that ends the process.
-
-    Parameters
-    ----------
-    mod : IRModule
-        PrimFuncs, and others that are left out.
-    """
-    found: list[Any] = []
-
-    def visit(division: Any) -> None:
-        if "int" in str(division.ty):
-            tvm_ffi.structural_walk(division.b, (TensorLoad, found.append))
-
-    kinds = (tirx.Div, tirx.Mod, tirx.FloorDiv, tirx.FloorMod)
-    for func in mod.functions.values():
-        if isinstance(func, tirx.PrimFunc):
-            for kind in kinds:
-                tvm_ffi.structural_walk(func.body, (kind, visit))
-    return bool(found)
 
 
 def run(executable: relax.VMExecutable, arrays: list[np.ndarray], target: Target) -> list[Any]:
@@ -222,7 +198,5 @@ def _by_framework(call: Callable[[list[Any]], list[Any]], arrays: list[np.ndarra
 def _unscheduled(
     fused: tvm.IRModule, tasks: Tasks, arrays: list[np.ndarray], target: Target
 ) -> list[Any]:
-    if divides_integers(fused):
-        raise ZeroDivisionError("integers are divided by what is computed, which may be 0")
     plain = [Choice(task, quick(task.mod), Origin.UNSCHEDULED, math.inf) for task in tasks.tunable]
     return run(compiled(fused, plain, target), arrays, target)

@@ -12,10 +12,12 @@ from tvm import tirx
 from tvm.s_tir import meta_schedule as ms
 from tvm.target import Target
 
+import mschedx.inputs
 import mschedx.winner
 from mschedx.compat import only_intrinsics
 from mschedx.cost import FelixMLP
 from mschedx.inputs import normalize_mod, normalize_target
+from mschedx.measure.verification import VerifyResult
 from mschedx.record.lines import read_lines
 from mschedx.report.result_text import result_text
 from mschedx.search import ConstrainedRandom, DraftVerify, GradientDescent
@@ -60,6 +62,26 @@ def test_with_no_trials_the_fastest_record_of_the_work_dir_is_taken(tmp_path):
     ranked = tune(gemm(), trials=0, work_dir=tmp_path / "failed", **quick(Runner([])))
     assert ranked.predicted
     assert ranked.measured == 0
+
+
+def test_records_of_a_device_that_is_not_here_are_read_and_not_compared(tmp_path, monkeypatch):
+    monkeypatch.setattr(mschedx.inputs, "has_gpu", lambda: False)
+    gpu = {"target": "nvidia/nvidia-a100"}
+    first = tune(gemm(), trials=2, work_dir=tmp_path, **quick(Runner([2, 1]), **gpu))
+    # What the process that compares says there, which on a machine with a GPU it would not.
+    absent = VerifyResult(
+        ok=False,
+        checked=False,
+        max_error=math.nan,
+        tolerance=math.nan,
+        reason="cuda: there is no such device here",
+    )
+    monkeypatch.setattr(mschedx.measure, "verify", lambda *_: absent)
+    again = tune(gemm(), trials=0, work_dir=tmp_path, progress=False, **gpu)
+    assert again.latency_s == first.latency_s
+    assert not again.predicted
+    assert not again.verified
+    assert any("could not be checked: cuda" in note for note in again.notes)
 
 
 def test_no_winner_is_a_result_that_says_why(tmp_path):

@@ -16,6 +16,7 @@ from .casts import is_half, merge_casts
 from .channels_last import turn_channels
 from .constant_calls import fold_calls
 from .constants import fold_constants
+from .divisors import guard_divisors
 from .free_layouts import free_layouts
 from .powers import expand_powers
 from .reshapes import sink_reshapes
@@ -74,11 +75,13 @@ def fuse(mod: tvm.IRModule, target: Target, *, prepack: bool = False) -> tvm.IRM
         Mark the weights of every PrimFunc as of free layout, so that schedules may choose one; it
         is made when the network is compiled (`packed`).
     """
-    passes = [
+    operators = [
         relax.backend.DispatchSampling(),
         relax.backend.DispatchSortScan(),
         _transform.DecomposeOpsForInference(),
         _transform.LegalizeOps(),
+    ]
+    fusion = [
         _transform.AnnotateTIROpPattern(),
         _transform.FoldConstant(),
         _transform.FuseOps(),
@@ -87,7 +90,8 @@ def fuse(mod: tvm.IRModule, target: Target, *, prepack: bool = False) -> tvm.IRM
         _transform.DeadCodeElimination(["main"]),
     ]
     with target:
-        mod = tvm.transform.Sequential(passes)(mod)
+        mod = guard_divisors(tvm.transform.Sequential(operators)(mod))
+        mod = tvm.transform.Sequential(fusion)(mod)
     return free_layouts(mod) if prepack else mod
 
 

@@ -187,6 +187,25 @@ def test_a_batch_survives_the_death_of_the_process_that_forks():
     assert victim.wait(timeout=5) == -signal.SIGKILL
 
 
+def test_a_process_that_dies_as_a_pool_is_made_is_started_again(monkeypatch):
+    monkeypatch.setattr(pool, "_PAUSE_S", 0.0)
+    fork, victims = processes.Zygote.fork, []
+
+    def doomed(zygote, *args):
+        if not victims:
+            victims.append(zygote)
+            zygote.process.kill()
+            zygote.process.wait()
+            zygote.sock.shutdown(socket.SHUT_RDWR)
+        return fork(zygote, *args)
+
+    monkeypatch.setattr(processes.Zygote, "fork", doomed)
+    jobs = [lambda: Job(len, ("abc",))]
+    outcomes = pool.carry_out(config(recycle_after=7), jobs, kind="run", timeout_s=30)
+    assert victims
+    assert [outcome.value for outcome in outcomes] == [3]
+
+
 def test_what_was_built_outlives_the_process_that_forks():
     assert only(len, "abc", cores=2).value == 3
     workers = shared_pool(config(cores=2))
