@@ -12,6 +12,7 @@ from .inner_loops import longest_divisor, moves_by_one, own_loops, partial_sums,
 from .register_tile import vector_length
 from .stages import Stage, windowed_axes
 from .typical import sample_tile
+from .window_tile import is_window, tile_window
 
 MOST_PARTIAL_SUMS = 8
 """Vectors of partial sums of a reduction: more than any latency times any throughput."""
@@ -54,7 +55,9 @@ def fuse_rows(sch: Any, stages: Sequence[Stage], rows: Sequence[list[int]], hw: 
         For every stage its shared axes, as :func:`stages.common_rows` gives them.
     hw : Hardware
     """
-    if across_rows(stages, rows):
+    if is_window(stages):
+        tile_window(sch, stages, hw)
+    elif across_rows(stages, rows):
         _fuse_vectors(sch, stages, rows, hw)
     else:
         _fuse_scalars(sch, stages, rows, hw)

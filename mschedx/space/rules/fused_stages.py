@@ -15,6 +15,7 @@ from .fused_rows import across_rows, fuse_rows
 from .remainder import is_tiled
 from .stages import Stage, common_rows, stages_of
 from .streamed_reduction import split_reduction, stream_columns, worth_splitting
+from .window_tile import is_window, offers, tile_window
 
 
 def fused_spaces(sch: Schedule, hw: Hardware) -> list[Schedule]:
@@ -22,6 +23,8 @@ def fused_spaces(sch: Schedule, hw: Hardware) -> list[Schedule]:
     stages = stages_of(sch)
     if not stages or any(_reuses(stage) for stage in stages):
         return []
+    if is_window(stages):
+        return _windows(sch, stages, hw)
     rows = common_rows(stages)
     found: list[Schedule | None] = []
     few = any(worth_splitting(stage, hw) for stage in stages)
@@ -29,6 +32,13 @@ def fused_spaces(sch: Schedule, hw: Hardware) -> list[Schedule]:
         found.append(_attempt(sch, lambda s, st: fuse_rows(s, st, rows, hw)))
     if few or not any(found):
         found.append(_attempt(sch, lambda s, st: _one_by_one(s, st, hw)))
+    return [space for space in found if space is not None]
+
+
+def _windows(sch: Schedule, stages: list[Stage], hw: Hardware) -> list[Schedule]:
+    """A sketch for every way in which the columns of a window may run."""
+    ways = offers(sch, stages, hw)
+    found = [_attempt(sch, lambda s, st, way=way: tile_window(s, st, hw, way)) for way in ways]
     return [space for space in found if space is not None]
 
 

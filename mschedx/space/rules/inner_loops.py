@@ -71,10 +71,8 @@ def moves_by_one(sch: Any, block: Any, axis: int) -> bool:
         condition = _condition(node)
         if condition is not None and var in undefined_vars(condition):
             return False
-        if isinstance(node, TensorLoad):
-            steps = [_coefficient(index, var) for index in node.indices]
-            if any(step != 0 for step in steps[:-1]) or (steps and steps[-1] not in (0, 1)):
-                return False
+        if isinstance(node, TensorLoad) and _step(node, var) not in (0, 1):
+            return False
     return True
 
 
@@ -103,6 +101,19 @@ def _condition(node: Any) -> Any | None:
     if isinstance(node, Call) and "if_then_else" in str(node.op):
         return node.args[0]
     return None
+
+
+def _step(load: Any, var: Any) -> int | None:
+    """Elements that a load moves by with ``var``; None when it is not linear in it."""
+    step: int = 0
+    stride: int | None = 1
+    for index, extent in zip(reversed(load.indices), reversed(load.source.shape)):
+        factor, size = _coefficient(index, var), extent_of(extent)
+        if factor is None or (factor and stride is None):
+            return None
+        step += factor * (stride or 0)
+        stride = None if stride is None or size is None else stride * size
+    return step
 
 
 def _coefficient(index: Any, var: Any) -> int | None:
@@ -153,8 +164,6 @@ def vectorise_inside(sch: Any, block: Any, loops: dict[int, Any], lanes: int) ->
     for lane in inner:
         sch.vectorize(lane)
     sums = [loops[axis] for axis in reduced]
-    if _is_window(sch, sums) and not inner and outer:
-        return
     if _is_window(sch, sums):
         _order_window(sch, outer, vectors, sums, inner)
     else:
@@ -174,7 +183,7 @@ def _order_window(
     sch: Any, outer: list[Any], vectors: list[Any], sums: list[Any], inner: list[Any]
 ) -> None:
     tile: list[Any] = []
-    if inner and outer and (extent_of(sch.get(outer[-1]).extent) or 1) > 1:
+    if outer and (extent_of(sch.get(outer[-1]).extent) or 1) > 1:
         # Neighbouring rows share what they load.
         factors = sample_tile(sch, outer[-1], 2, _WINDOW_ROWS)
         outer[-1], row = sch.split(outer[-1], factors)

@@ -19,6 +19,7 @@ from . import register_tile as tile
 from .contraction import Contraction, find_contraction, match_contraction
 from .epilogue import as_one_block, epilogue_of
 from .free_layouts import is_free, pack_ahead, panels_of_vectors
+from .groups import split_groups
 from .im2col import patch_matrix
 from .write_back import add_write_back, attach_write_back
 
@@ -28,6 +29,9 @@ def packed_tiles(
 ) -> list[Schedule]:
     """Return the design spaces of :class:`PackedTile` for one block; empty when it has none."""
     contraction = find_contraction(sch, block, hardware.vector_bytes)
+    if contraction is None and (grouped := split_groups(sch, block)) is not None:
+        sch = grouped
+        contraction = find_contraction(sch, block, hardware.vector_bytes)
     if contraction is None or not _reuses_panel(contraction):
         return []
     limits = tile.TileLimits.of(hardware, contraction)

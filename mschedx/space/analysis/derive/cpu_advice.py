@@ -35,6 +35,8 @@ def cpu_preferences(statements: Sequence[Statement], hardware: Hardware) -> list
         if cores is not None and any(loop.kind == "parallel" for loop in statement.loops):
             origin = f"{statement.name}: every one of {hardware.cores} cores has work"
             advice.append(at_least(cores, hardware.cores, origin))
+        if not any(loop.role == "reduction" and loop.kind == "serial" for loop in statement.loops):
+            continue  # straight code is short, and the next tile does not wait for its sums
         chains = FMA_LATENCY * hardware.fma_ports
         origin = f"{statement.name}: {chains} independent sums keep the multiply-adders busy"
         advice.append(at_least(vectors, chains, origin))
@@ -42,12 +44,15 @@ def cpu_preferences(statements: Sequence[Statement], hardware: Hardware) -> list
 
 
 def _tile_loops(statement: Statement) -> list[Expression]:
-    """Extents of a block's innermost unrolled loops, the innermost first."""
+    """Extents of a block's innermost unrolled loops, the innermost first.
+
+    Those of a reduction add to the same sums, and count for none.
+    """
     tile: list[Expression] = []
     for loop in reversed(statement.loops):
         if loop.extent is None or loop.kind not in ("unrolled", "vectorized"):
             break
         # A vectorised loop of ours is one register long, or shorter; an intrinsic hides its lanes.
-        if loop.kind == "unrolled":
+        if loop.kind == "unrolled" and loop.role != "reduction":
             tile.append(loop.extent)
     return tile
