@@ -380,6 +380,9 @@ def _loads(
     gathered = tile.is_vector & (stride > 1)
     per_load = np.where(wide, 1 / machine.wide_loads_per_cycle, 1 / machine.loads_per_cycle)
     each = np.where(gathered, np.minimum(tile.lanes, lanes) * machine.gather_cycles, per_load)
+    # Near neighbours are whole vectors, shuffled.
+    shuffled = stride * (1 / machine.wide_loads_per_cycle + 1 / machine.shuffles_per_cycle)
+    each = np.where(gathered & (stride <= NEAR), np.minimum(each, shuffled), each)
     held = np.where(wide, vectors / tile.steps, 1.0)
     return vectors * each, held
 

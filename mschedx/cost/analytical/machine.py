@@ -33,6 +33,8 @@ class CpuMachine:
         Broadcasts and scalars; whole vectors; stores of whole vectors.
     gather_cycles : float
         Per lane that is loaded on its own.
+    shuffles_per_cycle : float
+        Of whole vectors: what puts near neighbours together.
     issue_width : float
         Operations that enter the core per cycle.
     op_cache : float
@@ -72,6 +74,7 @@ class CpuMachine:
     wide_loads_per_cycle: float = 1.0
     stores_per_cycle: float = 0.25
     gather_cycles: float = 1.5
+    shuffles_per_cycle: float = 1.0
     issue_width: float = 5.0
     op_cache: float = 1000.0
     loop_ops: float = 3.0

@@ -8,7 +8,6 @@ from typing import Any
 
 import tvm_ffi
 from tvm import tirx
-from tvm.ir import TensorLoad
 from tvm.sym import Analyzer
 from tvm.tirx import IndexMap, IntImm, IterVar
 
@@ -83,7 +82,7 @@ def _is_group(index: Any, quotient: Any, part: int, block: Any, analyzer: Analyz
     """Whether the rest of an index stays within the part that a group reads."""
     rest = analyzer.simplify(index - quotient * part)
     bounds = analyzer.const_int_bound(rest)
-    return 0 <= bounds.min_value and bounds.max_value < part
+    return bounds.min_value >= 0 and bounds.max_value < part
 
 
 def split_groups(sch: Any, block: Any) -> Any | None:

@@ -20,13 +20,17 @@ LONGEST_WINDOW = 64
 """Points of a window that is unrolled: those of 7 × 7, and some more."""
 
 _MOST_ROWS = 8
-_MOST_COLUMNS = 4
+"""Of a tile of rows whose columns are vectors, or a loop that LLVM makes vectors of."""
+
+_MOST_POINTS = (2, 4)
+"""Rows and columns of a tile whose vectors are channels: padding branches at each of its points."""
 
 
 def is_window(stages: Sequence[Stage]) -> bool:
     """Whether the one reduction of some stages runs over a short window that slides along an axis.
 
-    Stages before it pad or prepare, those behind it have one point for each of its sums.
+    Stages before it pad or prepare, those behind it have one point for each of its sums. A single
+    row has nothing to share between cores but its columns, and is none.
     """
     reducing = [stage for stage in stages if stage.reductions]
     if len(reducing) != 1 or not windowed_axes(stages):
@@ -35,7 +39,7 @@ def is_window(stages: Sequence[Stage]) -> bool:
     last, rows = stages[-1], common_rows(stages[stages.index(window) :])
     points = {axis for axis in last.spatial if last.extents[axis] > 1}
     short = window.length(window.reductions) <= LONGEST_WINDOW
-    return short and rows is not None and points <= set(rows[-1])
+    return short and rows is not None and points <= set(rows[-1]) and bool(points - {last.last})
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,17 +173,19 @@ def _split(
     parts.tasks = [loop for axis, loop in loops.items() if axis not in (*slid, column)]
     across = [axis for axis in slid if axis != column]
     for axis in across:
-        loop = loops[axis]
-        if axis == across[0]:
-            # Cores that take rows find them where they have written those of the operator before.
-            task, loop = sch.split(loop, sample_tile(sch, loop, 2))
-            parts.tasks.append(task)
-        if axis in across[-2:]:
-            most = _MOST_COLUMNS if parts.tile else _MOST_ROWS
-            loop, inner = sch.split(loop, sample_tile(sch, loop, 2, most))
-            parts.tile.append(inner)
-            parts.rows = parts.rows or loop
-        parts.middle.append(loop)
+        # Cores that take rows find them where they have written those of the operator before.
+        tasks = 1 if axis == across[0] else 0
+        tiled = 1 if axis in across[-2:] else 0
+        most = _MOST_ROWS if column in slid else _MOST_POINTS[len(parts.tile)]
+        cut = [loops[axis]]
+        if tasks + tiled:
+            factors = sample_tile(sch, cut[0], 1 + tasks + tiled, most if tiled else -1)
+            cut = sch.split(cut[0], factors)
+        parts.tasks += cut[:tasks]
+        parts.middle.append(cut[tasks])
+        parts.tile += cut[tasks + 1 :]
+        if tiled:
+            parts.rows = parts.rows or cut[tasks]
     if column in slid:
         parts.middle.append(loops[column])
     else:

@@ -245,7 +245,7 @@ def test_every_space_computes_the_same(name):
     inputs = arrays(mod, rng)
     expected = run(mod, inputs)
     spaces = sketches(mod, TARGET)
-    assert 1 <= len(spaces) <= 2
+    assert 1 <= len(spaces) <= 3
     for sketch in spaces:
         for config in np.unique(sketch.sample(3, rng), axis=0):
             found = run(sketch.schedule(config).mod, inputs)
@@ -320,8 +320,8 @@ def test_a_window_is_cut_into_rows_where_vectors_run_across_it():
     assert windowed_axes(stages_of(Schedule(tvm.IRModule({"main": function})))) == [1, 2]
     mod = tvm.IRModule({"main": function.with_attr("global_symbol", "main")})
     (sketch,) = sketches(mod, TARGET)
-    heights = {d.domain for d in sketch.decisions if d.name.startswith("relu.i1")}
-    assert heights == {(1, 2, 3, 6)}
+    heights = [d.domain for d in sketch.decisions if d.name.startswith("relu.i1")]
+    assert heights == [(1, 2, 3, 6), (1, 2, 3, 6), (1, 2)]
 
 
 def test_padding_that_is_the_same_for_all_lanes_leaves_vectors():
