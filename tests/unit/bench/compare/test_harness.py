@@ -276,7 +276,7 @@ def test_the_reference_of_a_report_is_the_comparison_s_unless_asked(tmp_path, ti
     assert "is a comparison" in capsys.readouterr().err
 
 
-def test_a_folder_of_an_earlier_version_is_read(tmp_path):
+def test_a_folder_that_does_not_say_what_was_compared_is_read(tmp_path):
     for trials in (2, 3):
         for name in ("tvm", "heron"):
             request = cell.Cell(find_workloads("softmax")[0], name, 1, trials)
