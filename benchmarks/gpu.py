@@ -244,7 +244,7 @@ def _write_table(
         return
     runs = {what for row in rows.values() for what in row} - {"final"}
     tuners = sorted({run.partition("@")[0] for run in runs})
-    today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
     content = {
         "device": device,
         "date": today,

@@ -25,7 +25,9 @@ def main() -> None:
     )
     parser.add_argument("--workloads", default=WORKLOADS, help="as mschedx compare takes them")
     parser.add_argument("--tuners", default=TUNERS)
-    parser.add_argument("--reference", default="random", help="the tuner that ratios are over")
+    parser.add_argument(
+        "--reference", default="random", help="tuner that ratios are over (default random)"
+    )
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--trials", type=int, default=64)
     parser.add_argument("--out", type=Path, default=Path("heron"), help="resumes if it exists")
@@ -38,7 +40,10 @@ def main() -> None:
     from mschedx.bench.compare.present import console, write_comparison
     from mschedx.bench.compare.tuners import find_tuners
     from mschedx.bench.suite import find_workloads
+    from mschedx.report.png import require_matplotlib
 
+    if args.png:
+        require_matplotlib()
     tuners = find_tuners(args.tuners)
     names = [tuner.name for tuner in tuners]
     if args.reference not in names:

@@ -1,7 +1,7 @@
 """The package in numbers: sizes of modules, long functions, open types, imports between rooms.
 
     python benchmarks/house.py                   # the working tree
-    python benchmarks/house.py --rev 2dabf04     # a revision, read from git
+    python benchmarks/house.py --rev HEAD~100    # a revision, read from git
 
 A room is a folder or a module at the top of the package (docs/architecture.md). Lines are all lines
 of a file; a function's are those without its docstring. An open type is the name ``Any`` in code.

@@ -104,7 +104,7 @@ def _left(mark: str) -> list[int]:
         try:
             if entry.name.isdigit() and wanted in (entry / "environ").read_bytes():
                 found.append(int(entry.name))
-        except OSError:  # noqa: PERF203  # gone meanwhile, or another user's
+        except OSError:  # gone meanwhile, or another user's
             continue
     return found
 

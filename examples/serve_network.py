@@ -7,6 +7,7 @@ python examples/serve_network.py --flags        # what a C++ compiler needs for 
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,8 @@ def flags() -> str:
 
 def run(path: Path, array: np.ndarray) -> np.ndarray:
     """Load an exported network and run it; nothing here needs mschedx."""
+    # By itself TVM takes half of the cores. It reads these at its first kernel.
+    os.environ.update(TVM_NUM_THREADS=str(os.cpu_count()), TVM_BIND_THREADS="0")
     import tvm
     from tvm import relax
 

@@ -2,7 +2,8 @@
 
     python examples/tune_relax_cnn.py --trials 64 --work-dir cnn
 
-Only the arguments of ``tune_relax`` marked below are mschedx's; the rest is TVM's usual way.
+Only the arguments of ``tune_relax`` marked below, the target and the two helpers of
+``mschedx.compat`` are mschedx's; the rest is TVM's usual way.
 """
 
 from __future__ import annotations

@@ -13,13 +13,16 @@ if TYPE_CHECKING:
     from mschedx import hardware as hardware
     from mschedx import measure as measure
     from mschedx import models as models
+    from mschedx import networks as networks
     from mschedx import search as search
     from mschedx import space as space
     from mschedx import workloads as workloads
     from mschedx.hardware import Hardware as Hardware
     from mschedx.measure import LocalBuilder as LocalBuilder
     from mschedx.measure import LocalRunner as LocalRunner
+    from mschedx.networks import BucketsResult as BucketsResult
     from mschedx.networks import NetworkResult as NetworkResult
+    from mschedx.networks import PartsResult as PartsResult
     from mschedx.networks import tune_buckets as tune_buckets
     from mschedx.networks import tune_model as tune_model
     from mschedx.networks import tune_parts as tune_parts
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 
 # TVM takes seconds to import; `import mschedx` and `mschedx --help` should not.
 _HOMES = {
+    "BucketsResult": "networks",
     "ConstrainedEvolution": "search",
     "DraftVerify": "search",
     "GradientDescent": "search",
@@ -41,6 +45,7 @@ _HOMES = {
     "LocalBuilder": "measure",
     "LocalRunner": "measure",
     "NetworkResult": "networks",
+    "PartsResult": "networks",
     "TuneResult": "tuning",
     "calibrate": "peak",
     "rank": "ranking",
@@ -49,7 +54,7 @@ _HOMES = {
     "tune_model": "networks",
     "tune_parts": "networks",
 }
-_MODULES = ("cost", "hardware", "measure", "models", "search", "space", "workloads")
+_MODULES = ("cost", "hardware", "measure", "models", "networks", "search", "space", "workloads")
 
 __all__ = ["__version__", *_HOMES, *_MODULES]  # pyright: ignore[reportUnsupportedDunderAll]
 

@@ -167,7 +167,7 @@ def opened(mod: IRModule, target: Target, space: Any = None) -> list[Sketch]:
             narrowed = sketch.narrowed(preferences=True)
             narrowed.sample(1, np.random.default_rng(0))
             found.append(narrowed)
-        except (EmptySpace, UnsupportedTrace) as error:  # noqa: PERF203
+        except (EmptySpace, UnsupportedTrace) as error:
             reasons.append(str(error))
     if not found:
         raise ValueError(f"no design space of this function has a valid config: {reasons}")

@@ -50,10 +50,17 @@ class TuneResult:
 
     Attributes
     ----------
+    mod : IRModule
+        The function that was tuned, as it is.
+    target : Target
+    work_dir : Path
+        Where the records are.
     latency_s : float
         Of the winner, seconds; inf if no candidate ran.
     schedule : Schedule | None
         The winner; None if no candidate ran.
+    best : Trial | None
+        The winner's trial; None if no candidate ran, or nothing was measured.
     history : tuple[Trial, ...]
         Every measurement of this function in the work_dir, earlier sessions included.
     flops : float
@@ -66,6 +73,8 @@ class TuneResult:
         Whether Ctrl-C ended it early.
     timed_out : bool
         Whether ``timeout_s`` ended it early.
+    verified : bool
+        Whether the winner's output was compared with the unscheduled program's and found right.
     predicted : bool
         Whether ``latency_s`` is a prediction and the winner the best ranked config: nothing was
         measured (``trials=0``).
@@ -266,7 +275,8 @@ def tune(
         Start no further round after this many seconds.
     trials_per_round : int
         The most measurements between two looks of the search at the results; mschedx's strategies
-        take an eighth of `trials`, 8 to 32, where they are not given a ``batch`` of their own.
+        take an eighth of `trials`, at least 8 and at most this and 32, where they are not given a
+        ``batch`` of their own.
     patience : int, optional
         End early once so many trials in a row have brought nothing faster.
     on_round : callable, optional

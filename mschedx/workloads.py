@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tvm.tirx import PrimFunc
 
-DTYPES = ("float32", "float16", "bfloat16", "int8")
+DTYPES = ("float32", "float64", "float16", "bfloat16", "int8")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mschedx import compat
+from mschedx.hardware import kernel_cores
+from mschedx.inputs import require_device
 from mschedx.latency import latency_s
 from mschedx.peak import cpu_model
 from mschedx.record.dataset import DatasetFile, DatasetTask, TaskTrials
@@ -63,14 +65,20 @@ def collect(
     seed : int
     say : callable
         Told a line per workload.
+
+    Raises
+    ------
+    ValueError
+        For a GPU that is not here, or a workload without a space.
     """
     from mschedx import measure
 
     if trials < 1:
         raise ValueError(f"expected trials >= 1, got {trials}")
+    require_device(target)
     file = DatasetFile(path)
     builder = measure.LocalBuilder()
-    runner = measure.LocalRunner(initializer=undisturbed)
+    runner = measure.LocalRunner(cores=kernel_cores(target), initializer=undisturbed)
     for workload in workloads:
         sketches = open_workload(workload, target, space)
         known = file.declare(declared(workload, target, space, sketches))

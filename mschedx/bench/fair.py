@@ -7,6 +7,7 @@ calling thread, and torch in a process of its own (:mod:`mschedx.bench.torch_pro
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -45,7 +46,8 @@ def time_in_turn(
     Parameters
     ----------
     timers : Mapping[str, Callable[[int], float]]
-        Each makes so many calls and gives the mean seconds of one.
+        Each makes so many calls and gives the mean seconds of one, or inf where it has come to
+        an end. One that gives nothing else is left out.
     rounds : int
         Timed groups of each; a contender slower than 0.5 s a call gets two calls only.
     group_s : float
@@ -66,7 +68,8 @@ def time_in_turn(
             time.sleep(_SETTLE_S)
             timers[name](1)
             seconds[name].append(timers[name](number))
-    return {name: Timing(statistics.median(s), min(s)) for name, s in seconds.items()}
+    known = {name: [s for s in found if math.isfinite(s)] for name, found in seconds.items()}
+    return {name: Timing(statistics.median(s), min(s)) for name, s in known.items() if s}
 
 
 def timed(call: Call, number: int) -> float:

@@ -126,8 +126,12 @@ def pretrain(
     tasks = _usable(read_datasets(paths, say), say)
     rest, tests = split(tasks, held_out, np.random.default_rng(seed))
     train, validation = split(rest, held_out / 2, np.random.default_rng(seed + 1))
-    for name, group in (("train", train), ("choose weights", validation), ("test", tests)):
-        say(f"{len(group)} tasks to {name} on: {', '.join(task.name for task in group) or 'none'}")
+    groups = {"train": train, "choose weights": validation, "test": tests}
+    if model == "felix":  # it keeps its last weights
+        groups = {"train": [*train, *validation], "test": tests}
+    for name, group in groups.items():
+        count = "1 task" if len(group) == 1 else f"{len(group)} tasks"
+        say(f"{count} to {name} on: {', '.join(task.name for task in group) or 'none'}")
     say(fitted(made, train, validation))
     tested = evaluate(made, tests) if tests else []
     metrics = card_metrics(tested[-1]) if tested else {}

@@ -95,7 +95,7 @@ def find_workloads(names: str | None = None) -> list[Workload]:
     """
     known = {w.name: w for w in (*SUITE, *RESNET50)}
     chosen: dict[str, Workload] = {}
-    for part in (names or "suite").split(","):
+    for part in map(str.strip, (names or "suite").split(",")):
         found = GROUPS.get(part) or [known[n] for n in known if fnmatch.fnmatch(n, part)]
         if not found:
             raise ValueError(

@@ -7,8 +7,11 @@ called from several threads, a convolution read half its rate for the rest of th
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 
 from mschedx.workloads import Workload
 
@@ -19,11 +22,12 @@ from .vendor import inputs, torch_call
 class TorchProcess:
     """A process that calls torch's form of workloads, on all cores; a context manager.
 
-    It starts with the first call of :meth:`timer`, which takes the seconds of importing torch.
+    It starts with the first call of :meth:`timer`, which takes the seconds of importing torch, and
+    again with the next call where it has died, for lack of memory, say.
     """
 
     def __init__(self) -> None:
-        self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _use_all_cores)
+        self._pool = _pool()
 
     def __enter__(self) -> TorchProcess:
         return self
@@ -32,10 +36,32 @@ class TorchProcess:
         self._pool.shutdown(cancel_futures=True)
 
     def timer(self, workload: Workload, seed: int = 0) -> fair.Timer | None:
-        """Timer of a workload on the inputs of `seed`; None where torch has no form of it."""
-        if not self._pool.submit(_prepare, workload, seed).result():
+        """Timer of a workload on the inputs of `seed`; its seconds are inf once the process died.
+
+        None where torch has no form of the workload, or the process dies of it.
+        """
+        pool = self._pool
+        try:
+            if not pool.submit(_prepare, workload, seed).result():
+                return None
+        except BrokenProcessPool:
+            self._pool = _pool()
             return None
-        return lambda number: self._pool.submit(_timed, workload, seed, number).result()
+        return partial(self._seconds, pool, workload, seed)
+
+    def _seconds(
+        self, pool: ProcessPoolExecutor, workload: Workload, seed: int, number: int
+    ) -> float:
+        try:
+            return pool.submit(_timed, workload, seed, number).result()
+        except BrokenProcessPool:
+            if self._pool is pool:
+                self._pool = _pool()
+            return math.inf
+
+
+def _pool() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _use_all_cores)
 
 
 _calls: dict[tuple[Workload, int], fair.Call] = {}  # in that process: of one workload

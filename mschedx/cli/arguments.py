@@ -41,7 +41,12 @@ def _add_tune(subcommands: Subcommands) -> None:
     tune.add_argument("--target", default=None, help="JSON or a tag; this machine by default")
     tune.add_argument("--trials", type=int, default=64, help="measurements (default 64)")
     tune.add_argument("--timeout", type=float, default=None, help="stop after this many seconds")
-    tune.add_argument("--work-dir", type=Path, default=None, help="records; resumes if it exists")
+    tune.add_argument(
+        "--work-dir",
+        type=Path,
+        default=None,
+        help="records, and where to go on (default ./mschedx_OP_SIZES_DTYPE)",
+    )
     tune.add_argument("--seed", type=int, default=0)
     tune.add_argument("--space", default=None, help='"post-order-apply" for TVM\'s own space')
     tune.add_argument(
@@ -68,11 +73,23 @@ def _add_tune_model(subcommands: Subcommands) -> None:
         "--input", action="append", default=None, help="1,3,224,224 or 1,128:int64; once for each"
     )
     tune.add_argument("--target", default=None, help="JSON or a tag; this machine by default")
-    tune.add_argument("--trials-per-task", type=int, default=16, help="0 measures nothing")
+    tune.add_argument(
+        "--trials-per-task",
+        type=int,
+        default=16,
+        help="measurements, in the mean (default 16); 0 measures nothing",
+    )
     tune.add_argument("--timeout", type=float, default=None, help="stop after this many seconds")
-    tune.add_argument("--work-dir", type=Path, default=None, help="records; resumes if it exists")
+    tune.add_argument(
+        "--work-dir",
+        type=Path,
+        default=None,
+        help="records, and where to go on (default: a new temporary folder, which is printed)",
+    )
     tune.add_argument("--seed", type=int, default=0)
-    tune.add_argument("--fix-shapes", action="store_true", help="dynamic sizes as those of --input")
+    tune.add_argument(
+        "--fix-shapes", action="store_true", help="give dynamic dimensions the sizes of the inputs"
+    )
     tune.add_argument(
         "--bucket",
         action="append",
@@ -86,8 +103,12 @@ def _add_tune_model(subcommands: Subcommands) -> None:
         default="stop",
         help="operators that TVM cannot import: stop (default), or leave them to torch",
     )
-    tune.add_argument("--no-prepack", action="store_true", help="weights stay as they lie")
-    tune.add_argument("--exact", action="store_true", help="no rewrites that round more")
+    tune.add_argument(
+        "--no-prepack", action="store_true", help="do not lay weights out anew at compile time"
+    )
+    tune.add_argument(
+        "--exact", action="store_true", help="leave out rewrites that round more than the network"
+    )
     tune.add_argument(
         "--export",
         type=Path,
@@ -110,14 +131,17 @@ def _add_rank(subcommands: Subcommands) -> None:
     ranked.add_argument(
         "--model",
         default=None,
-        help='a second opinion: "cpu", or what `mschedx train` wrote; "psa" for none',
+        help='model to order by as well: "cpu", or what `mschedx train` wrote; "psa" for none',
     )
     ranked.add_argument("--seed", type=int, default=0)
     ranked.set_defaults(command=commands.rank)
 
 
 def _add_explain(subcommands: Subcommands) -> None:
-    explain = subcommands.add_parser("explain", help="a trial's statements, predicted and measured")
+    explain = subcommands.add_parser(
+        "explain",
+        help="what a measured trial's time goes into, statement by statement, as predicted",
+    )
     explain.add_argument("work_dir", type=Path, help="what tune wrote")
     explain.add_argument("trial", type=int, help="its number, from 0")
     explain.add_argument("--workload", type=int, default=None, help="which, if there are several")
@@ -128,12 +152,22 @@ def _add_explain(subcommands: Subcommands) -> None:
 def _add_report(subcommands: Subcommands) -> None:
     report = subcommands.add_parser("report", help="make a page of a run, or of a comparison")
     report.add_argument("work_dir", type=Path, help="what tune, compare or stock TVM wrote")
-    report.add_argument("-o", "--output", type=Path, default=None, help="WORK_DIR/report.html")
+    report.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=None,
+        help="page (default WORK_DIR/report.html, with --workload N report-N.html)",
+    )
     report.add_argument("--workload", type=int, default=None, help="which, if there are several")
     report.add_argument("--png", action="store_true", help="the charts as files beside the page")
-    report.add_argument("--no-calibrate", action="store_true", help="do not measure the peak")
     report.add_argument(
-        "--reference", default=None, help="of a comparison: the tuner compared with; as it had"
+        "--no-calibrate", action="store_true", help="leave out the peak, and with it the roofline"
+    )
+    report.add_argument(
+        "--reference",
+        default=None,
+        help="tuner that ratios are over (of comparisons; default: as compared)",
     )
     report.set_defaults(command=commands.report)
 
@@ -143,18 +177,27 @@ def _add_compare(subcommands: Subcommands) -> None:
     compare.add_argument(
         "--workloads", default=None, help="groups, names or globs; 'list' shows all (default suite)"
     )
-    compare.add_argument("--tuners", default="heron,tvm", help="comma-separated; 'list' shows all")
-    compare.add_argument("--reference", default=None, help="the tuner compared with; the last one")
-    compare.add_argument("--seeds", type=int, default=3)
-    compare.add_argument("--first-seed", type=int, default=0, help="and those after it")
-    compare.add_argument("--trials", type=int, default=64)
+    compare.add_argument(
+        "--tuners",
+        default="heron,tvm",
+        help="comma-separated; 'list' shows all (default heron,tvm)",
+    )
+    compare.add_argument(
+        "--reference", default=None, help="tuner that ratios are over (default: the last one)"
+    )
+    compare.add_argument("--seeds", type=int, default=3, help="how many (default 3)")
+    compare.add_argument("--first-seed", type=int, default=0, help="first of the seeds (default 0)")
+    compare.add_argument("--trials", type=int, default=64, help="of each run (default 64)")
     compare.add_argument("--timeout", type=float, default=None, help="seconds a run, for all")
     compare.add_argument("--png", action="store_true", help="the charts as files beside the page")
     compare.add_argument(
         "--warm", action="store_true", help="fork runs from one process: times without imports"
     )
     compare.add_argument(
-        "--out", type=Path, default=Path("comparison"), help="what is in it is not run again"
+        "--out",
+        type=Path,
+        default=Path("comparison"),
+        help="what is in it is not run again (default ./comparison)",
     )
     compare.set_defaults(command=commands.compare)
 
@@ -162,10 +205,19 @@ def _add_compare(subcommands: Subcommands) -> None:
 def _add_replay(subcommands: Subcommands) -> None:
     replay = subcommands.add_parser("replay", help="searches on recorded trials, without hardware")
     replay.add_argument("work_dir", type=Path, help="records: what tune wrote, or stock TVM")
-    replay.add_argument("--strategy", default="heron,random", help="comma-separated; 'list'")
-    replay.add_argument("--seeds", type=int, default=20)
-    replay.add_argument("--trials", type=int, default=64)
-    replay.add_argument("--trials-per-round", type=int, default=None, help="as the strategies do")
+    replay.add_argument(
+        "--strategy",
+        default="heron,random",
+        help="comma-separated; 'list' shows all (default heron,random)",
+    )
+    replay.add_argument("--seeds", type=int, default=20, help="how many (default 20)")
+    replay.add_argument("--trials", type=int, default=64, help="of each search (default 64)")
+    replay.add_argument(
+        "--trials-per-round",
+        type=int,
+        default=None,
+        help="default: an eighth of the trials, 8 to 32 (mschedx.tune: at most 16)",
+    )
     replay.add_argument("--space", default=None, help="the space that was tuned in")
     replay.add_argument("--workload", type=int, default=None, help="which, if there are several")
     replay.set_defaults(command=commands.replay)
@@ -173,7 +225,7 @@ def _add_replay(subcommands: Subcommands) -> None:
 
 def _add_dataset(subcommands: Subcommands) -> None:
     dataset = subcommands.add_parser("dataset", help="measure random configs, to train models on")
-    dataset.add_argument("file", type=Path, help="data set to write; what it has is kept")
+    dataset.add_argument("file", type=Path, help="data set to write or to add to")
     dataset.add_argument("--workloads", default=None, help="groups, names or globs (suite)")
     dataset.add_argument("--target", default=None, help="JSON or a tag; this machine by default")
     dataset.add_argument("--space", default=None, help='"post-order-apply" for TVM\'s own space')
@@ -193,7 +245,7 @@ def _add_train(subcommands: Subcommands) -> None:
     train.add_argument(
         "--epochs", type=int, default=None, help="passes over the data (50; one-shot 200)"
     )
-    train.add_argument("--published", action="store_true", help="the paper's network, unimproved")
+    train.add_argument("--published", action="store_true", help="the network as its paper has it")
     train.add_argument("--seed", type=int, default=0)
     train.set_defaults(command=commands.train)
 

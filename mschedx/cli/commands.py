@@ -40,7 +40,7 @@ def rank(args: argparse.Namespace) -> int:
 
 
 def explain(args: argparse.Namespace) -> int:
-    """Print what a measured trial's statements cost, predicted and measured."""
+    """Print what a measured trial's time goes into, statement by statement, as predicted."""
     from mschedx.bench.explain import explain
 
     print(explain(args.work_dir, args.trial, args.workload, args.space))
@@ -124,9 +124,12 @@ def report(args: argparse.Namespace) -> int:
     from mschedx.report.figures import run_figures
     from mschedx.report.network import analyse_folder, count_workloads, write_folder_page
     from mschedx.report.page import write_page
-    from mschedx.report.png import write_pngs
+    from mschedx.report.png import require_matplotlib, write_pngs
 
-    output = args.output or args.work_dir / "report.html"
+    if args.png:
+        require_matplotlib()
+    page = "report.html" if args.workload is None else f"report-{args.workload}.html"
+    output = args.output or args.work_dir / page
     if (args.work_dir / "cells.jsonl").exists():
         return _report_comparison(args, output)
     if args.reference is not None:
@@ -179,6 +182,10 @@ def compare(args: argparse.Namespace) -> int:
         for group, workloads in GROUPS.items():
             print(f"{group:18} {', '.join(workload.name for workload in workloads)}")
         return 0
+    if args.png:
+        from mschedx.report.png import require_matplotlib
+
+        require_matplotlib()
     tuners = find_tuners(args.tuners)
     if args.seeds < 1 or args.trials < 1:
         raise ValueError(
@@ -204,11 +211,8 @@ def compare(args: argparse.Namespace) -> int:
         args.reference,
     )
 
-    def say(text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
-
-    results = harness.run_comparison(comparison, say)
-    final = harness.time_winners(comparison, say)
+    results = harness.run_comparison(comparison, _say)
+    final = harness.time_winners(comparison, _say)
     console = present.console()
     parts = (results, final, comparison.names, comparison.over)
     for table in present.all_tables(*parts):
@@ -227,7 +231,7 @@ def replay(args: argparse.Namespace) -> int:
     if args.strategy == "list":
         print("\n".join(known))
         return 0
-    chosen = [replay.find_contender(name, known) for name in args.strategy.split(",")]
+    chosen = [replay.find_contender(name.strip(), known) for name in args.strategy.split(",")]
     from mschedx.search.strategy import round_size
 
     batch = round_size(args.trials) if args.trials_per_round is None else args.trials_per_round
@@ -240,6 +244,7 @@ def replay(args: argparse.Namespace) -> int:
         seeds=args.seeds,
         trials=args.trials,
         batch=batch,
+        say=_say,
     )
 
     from rich.console import Console
@@ -263,6 +268,7 @@ def dataset(args: argparse.Namespace) -> int:
         trials=args.trials,
         space=args.space,
         seed=args.seed,
+        say=_say,
     )
     for note in file.notes:
         print(f"mschedx: {args.file}: {note}", file=sys.stderr)
@@ -275,9 +281,6 @@ def train(args: argparse.Namespace) -> int:
     from mschedx.bench.pretrain import pretrain
     from mschedx.bench.pretrain_table import metrics_table
 
-    def say(text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
-
     output = args.output or Path(f"{args.model}.safetensors")
     tested = pretrain(
         args.files,
@@ -287,7 +290,7 @@ def train(args: argparse.Namespace) -> int:
         epochs=args.epochs,
         published=args.published,
         seed=args.seed,
-        say=say,
+        say=_say,
     )
     if tested:
         from rich.console import Console
@@ -295,6 +298,11 @@ def train(args: argparse.Namespace) -> int:
         Console(width=None if sys.stdout.isatty() else 120).print(metrics_table(tested))
     print(output)
     return 0
+
+
+def _say(text: str) -> None:
+    """Progress, beside what the command prints."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def _no_winner(result: Any) -> str:

@@ -8,7 +8,7 @@ never sees failures keeps proposing them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from .training_rows import FloatArray, Table, aligned
 
 
-class Label(str, Enum):
+class Label(StrEnum):
     """What the trees are fitted to; ``best`` is the least latency of the table."""
 
     LOG = "log"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -71,6 +72,11 @@ class BucketsResult:
         return sum(result.measured for result in self.results.values())
 
     @property
+    def work_dir(self) -> Path:
+        """Where the records of all sizes are."""
+        return next(iter(self.results.values())).work_dir
+
+    @property
     def interrupted(self) -> bool:
         """Whether Ctrl-C ended it: sizes may be missing then."""
         return any(result.interrupted for result in self.results.values())
@@ -90,6 +96,7 @@ class BucketsResult:
         padded = [name for name, pads in self.pads.items() if pads]
         facts["padded"] = ", ".join(padded) or "no dimension"
         facts["trials"] = f"{self.measured} measured"
+        facts["work_dir"] = str(self.work_dir)
         return result_text("BucketsResult", f"{len(self.results)} sizes", facts, self.notes)
 
     def compile(self, cores: int | None = None) -> CompiledBuckets:
@@ -99,6 +106,8 @@ class BucketsResult:
 
     def export(self, folder: str | Path) -> dict[tuple[int, ...], Path]:
         """Write a shared library for each size, ``x0=8.so``; whoever loads them chooses.
+
+        They run on half of the cores unless told otherwise, see `NetworkResult.export`.
 
         Raises
         ------
@@ -173,6 +182,8 @@ def tune_buckets(
         )
     results: dict[tuple[int, ...], NetworkResult] = {}
     deadline = Deadline(tuning.pop("timeout_s", None))
+    if tuning.get("work_dir") is None:
+        tuning["work_dir"] = tempfile.mkdtemp(prefix="mschedx-")
     for done, sizes in enumerate(combinations):
         fixed = network.fixed(made.by_symbol(sizes))
         timeout_s = deadline.share(len(combinations) - done)

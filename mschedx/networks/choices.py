@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import Any, cast
 
 import tvm
@@ -24,7 +24,7 @@ from .errors import first_line
 from .tasks import NetworkTask
 
 
-class Origin(str, Enum):
+class Origin(StrEnum):
     """Where a schedule comes from."""
 
     TUNED = "tuned"

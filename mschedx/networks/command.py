@@ -51,7 +51,7 @@ def tune_from_command(
     result = tune_model(model, inputs, args.target, fix_shapes=args.fix_shapes, **_options(args))
     print(describe(result))
     _notes(args, result.notes, complain)
-    left_out = partial(_is_left_out, complain=complain, interrupted=result.interrupted)
+    left_out = partial(_is_left_out, result, complain)
     if args.profile and not left_out("the profile"):
         print(result.profile().table())
     if args.export is not None and not left_out(f"{args.export}", wrong=result.wrong):
@@ -65,13 +65,18 @@ def _notes(args: argparse.Namespace, notes: Sequence[str], complain: Complain) -
         complain(f"note: {note}")
 
 
-def _is_left_out(what: str, complain: Complain, *, interrupted: bool, wrong: str = "") -> bool:
+def _is_left_out(
+    result: NetworkResult | BucketsResult, complain: Complain, what: str, *, wrong: str = ""
+) -> bool:
     """Whether a result is not to be used further; says why."""
-    if interrupted:
-        complain(f"{what} is left out, since tuning was interrupted; call it again to go on")
+    if result.interrupted:
+        complain(
+            f"{what} is left out, since tuning was interrupted; call it again with --work-dir "
+            f"{result.work_dir} to go on"
+        )
     elif wrong:
         complain(f"{what} is left out, since the output is wrong: {wrong}")
-    return interrupted or bool(wrong)
+    return result.interrupted or bool(wrong)
 
 
 def _tune_buckets(args: argparse.Namespace, complain: Complain) -> BucketsResult:
@@ -96,7 +101,7 @@ def _tune_buckets(args: argparse.Namespace, complain: Complain) -> BucketsResult
     print(result)
     for sizes, one in result.results.items():
         _notes(args, [f"{result.buckets.name(sizes)}: {note}" for note in one.notes], complain)
-    left_out = partial(_is_left_out, complain=complain, interrupted=result.interrupted)
+    left_out = partial(_is_left_out, result, complain)
     if args.export is not None and not left_out(f"{args.export}"):
         for sizes, one in result.results.items():
             path = args.export / f"{result.buckets.name(sizes)}.so"

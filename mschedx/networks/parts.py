@@ -6,6 +6,7 @@ import math
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mschedx.kernel import Parameter
@@ -70,6 +71,11 @@ class PartsResult:
         return sum(result.measured for result in self.results.values())
 
     @property
+    def work_dir(self) -> Path:
+        """Where the records of all parts are."""
+        return next(iter(self.results.values())).work_dir
+
+    @property
     def interrupted(self) -> bool:
         """Whether Ctrl-C ended it: parts that were not reached are torch's then."""
         return any(result.interrupted for result in self.results.values())
@@ -81,6 +87,7 @@ class PartsResult:
         }
         facts["by torch"] = ", ".join(self.operators)
         facts["trials"] = f"{self.measured} measured"
+        facts["work_dir"] = str(self.work_dir)
         found = f"{self.name}, {len(self.results)} parts tuned, output {said_of_output(self)}"
         return result_text("PartsResult", found, facts, self.notes)
 

@@ -144,6 +144,9 @@ class NetworkResult:
         returns the tensors alone, in their order: what else the network takes or returns is always
         the same, and known to `signature`.
 
+        By itself TVM uses half of the cores: run the library with ``TVM_NUM_THREADS=<cores>
+        TVM_BIND_THREADS=0`` in the environment, set before its first kernel.
+
         Parameters
         ----------
         path : str or Path

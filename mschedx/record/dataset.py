@@ -124,7 +124,7 @@ class DatasetFile:
         for line in read_lines(self.path):
             try:
                 self._take(line)
-            except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:  # noqa: PERF203
+            except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
                 self.notes.append(f"line {line.number + 1} was set aside: {error!r}")
 
     def declare(self, task: DatasetTask) -> TaskTrials:

@@ -58,6 +58,19 @@ class Report:
     trace: list[str]
     decisions: dict[int, dict[str, int]] = field(default_factory=dict)
 
+    @property
+    def peak(self) -> tuple[str, float] | None:
+        """Name and FLOP/s of the rate that bounds such arguments; None where it is not known."""
+        dtypes = {argument.split()[0] for argument in self.arguments}
+        if self.hardware is None or dtypes & {"int8", "uint8"}:
+            return None
+        floats = {dtype for dtype in dtypes if "float" in dtype}
+        on_tensor_cores = floats - {"float32"} == {"float16"} and self.hardware.kind == "cuda"
+        if floats != {"float32"} and not on_tensor_cores:
+            return None
+        rate = self.hardware.peak_tensor_flops if on_tensor_cores else self.hardware.peak_flops
+        return ("f16 tensor peak" if on_tensor_cores else "fp32 peak", rate) if rate else None
+
 
 def analyse_run(path: str | Path, workload: int | None = None, *, calibrate: bool = True) -> Report:
     """Read a work_dir and compute what a report shows.

@@ -164,13 +164,12 @@ def importance(report: Report) -> Figure | None:
 
 
 def roofline(report: Report) -> Figure | None:
-    """All trials below the machine's roof; None where its rates are not known."""
-    hardware, best = report.hardware, report.run.best
-    if hardware is None or best is None or not best.latency_s or not report.flops:
+    """All trials below the machine's roof; None where its rates for such data are not known."""
+    bound, best = report.peak, report.run.best
+    memory = report.hardware.dram_bytes_per_s if report.hardware else None
+    if bound is None or memory is None or best is None or not best.latency_s or not report.flops:
         return None
-    peak, memory = hardware.peak_flops, hardware.dram_bytes_per_s
-    if peak is None or memory is None:
-        return None
+    name, peak = bound
     intensity = report.flops / max(report.bytes_moved, 1)
     ridge = peak / memory
     x_low, x_high = min(intensity, ridge) / 8, max(intensity, ridge) * 8
@@ -188,16 +187,16 @@ def roofline(report: Report) -> Figure | None:
     chart.line(
         [x_low, ridge, x_high], [x_low * memory / 1e9, peak / 1e9, peak / 1e9], GREY, dash="6 4"
     )
-    chart.text(x_high, peak / 1e9, f"fp32 peak {peak / 1e9:.0f} GFLOP/s", GREY)
+    chart.text(x_high, peak / 1e9, f"{name} {peak / 1e9:.0f} GFLOP/s", GREY)
     chart.text(ridge, ridge * memory / 1e9, f"memory {memory / 1e9:.1f} GB/s  ", GREY)
     chart.points([intensity] * len(rates), rates, BLUE)
     rate = report.flops / best.latency_s / 1e9
     chart.points([intensity], [rate], ORANGE, radius=6)
     chart.key("a trial", BLUE)
     chart.key("the winner", ORANGE)
-    bound = min(peak, intensity * memory) / 1e9
+    roof = min(peak, intensity * memory) / 1e9
     text = (
-        f"{intensity:.3g} FLOP/byte if every argument moves once: the roof there is {bound:.1f} "
-        f"GFLOP/s, and the winner reaches {rate / bound:.0%} of it."
+        f"{intensity:.3g} FLOP/byte if every argument moves once: the roof there is {roof:.1f} "
+        f"GFLOP/s, and the winner reaches {rate / roof:.0%} of it."
     )
     return Figure("roofline", "Roofline", text, chart)

@@ -56,12 +56,12 @@ def _tiles(report: Report) -> str:
     failed = sum(run.failures().values())
     elapsed = max((t.elapsed_s or 0.0 for t in run.trials), default=0.0)
     rate = report.flops / best.latency_s / 1e9 if best and best.latency_s else 0.0
-    peak = report.hardware.peak_flops if report.hardware else None
+    name, peak = report.peak or ("peak", None)
     checked = "output checked" if best and best.record in run.verified else "output not checked"
     shown = [
         (format_seconds(best.latency_s or math.inf) if best else "-", f"best, {checked}"),
         (f"{rate:.1f}", "GFLOP/s"),
-        (f"{rate * 1e9 / peak:.0%}" if peak else "-", "of fp32 peak"),
+        (f"{rate * 1e9 / peak:.0%}" if peak else "-", f"of {name}"),
         (str(len(run.trials)), "trials"),
         (str(failed), "failed"),
         (format_seconds(elapsed) if elapsed else "-", "tuning time"),

@@ -24,7 +24,7 @@ def write_pngs(figures: Iterable[Figure], folder: Path, prefix: str) -> list[Pat
     ValueError
         If matplotlib is not installed.
     """
-    _matplotlib()
+    require_matplotlib()
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for figure in figures:
@@ -35,16 +35,22 @@ def write_pngs(figures: Iterable[Figure], folder: Path, prefix: str) -> list[Pat
     return paths
 
 
-def _matplotlib() -> Any:
+def require_matplotlib() -> None:
+    """Refuse to draw where matplotlib cannot be imported.
+
+    Raises
+    ------
+    ValueError
+        With what to install.
+    """
     try:
-        import matplotlib
+        import matplotlib  # noqa: F401
         from matplotlib.figure import Figure as _  # noqa: F401
     except ImportError as error:
         raise ValueError(
             f"PNGs are drawn with matplotlib, which cannot be imported here ({error}); install it "
             'with: python -m pip install "mschedx[report]"'
         ) from error
-    return matplotlib
 
 
 def _save(chart: Chart | Bars, title: str, path: Path) -> None:

@@ -26,7 +26,7 @@ def trials_section(report: Report) -> str:
     left = (
         f" The {MOST_ROWS} fastest of {len(trials)} are listed." if len(order) > MOST_ROWS else ""
     )
-    head = ("trial", "round", "after, s", "latency, ms", "GFLOP/s", "ended", "decisions")
+    head = ("trial", "round", "after, s", "latency, ms", "GFLOP/s", "failure", "decisions")
     body = f"<details><summary>{len(shown)} trials</summary>{sortable_table(head, rows)}</details>"
     return section("Trials", f"Click a heading to sort by it.{left}", body)
 

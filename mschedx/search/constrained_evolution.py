@@ -13,7 +13,7 @@ IPRC-ICT/Heron, its first release being the paper's.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from enum import Enum
+from enum import StrEnum
 from functools import partial
 from typing import Any
 
@@ -25,7 +25,7 @@ from .population import PopulationConfig, PopulationSearch
 from .strategy import Strategy
 
 
-class Keys(str, Enum):
+class Keys(StrEnum):
     """How crossover chooses the decisions that children must take from a parent."""
 
     IMPORTANCE = "importance"

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .descent import Schedule
 
 
-class Fallback(str, Enum):
+class Fallback(StrEnum):
     """What to do with a cost model that has no gradients."""
 
     ERROR = "error"

@@ -125,7 +125,7 @@ class Given:
         for sketch in own:
             try:
                 kept.append(searched(sketch))
-            except (EmptySpace, UnsupportedTrace) as error:  # noqa: PERF203
+            except (EmptySpace, UnsupportedTrace) as error:
                 reasons.append(str(error))
         if own and not kept:
             raise ValueError(

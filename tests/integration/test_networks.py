@@ -1,6 +1,7 @@
 """Networks that are really measured: small ones in the suite, killed runs and all kinds as slow."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -45,6 +46,16 @@ def test_a_network_is_tuned_compiled_and_served_from_c(tmp_path):
         np.testing.assert_allclose(result.compile()(*inputs), expected, rtol=1e-5, atol=1e-5)
         given = (torch.arange(3 * 32) % 7).float().reshape(3, 32) / 7
         expected = model(given).numpy()
+    script = (
+        "import numpy, os, serve_network, tvm\n"
+        f"given = numpy.array({given.tolist()}, 'float32')\n"
+        f"numpy.savetxt({str(tmp_path / 'found')!r}, serve_network.run({str(library)!r}, given))\n"
+        "threads = tvm.get_global_func('runtime.NumThreads')()\n"
+        "assert threads == os.cpu_count(), threads\n"
+    )
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("TVM_")}
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT / "examples", env=bare)
+    np.testing.assert_allclose(np.loadtxt(tmp_path / "found"), expected, rtol=1e-4, atol=1e-5)
     if shutil.which("g++") is None:
         pytest.skip("no C++ compiler")
     example, program = ROOT / "examples" / "serve_network", tmp_path / "serve"

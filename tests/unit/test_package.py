@@ -23,6 +23,12 @@ def test_readme_modules_are_attributes():
     assert mschedx.hardware.host_target().kind.name == "llvm"
 
 
+def test_errors_of_networks_are_found_without_a_network():
+    code = "import mschedx; print(mschedx.networks.NetworkError.__name__)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "NetworkError\n"
+
+
 def test_an_unknown_name_is_no_attribute():
     with pytest.raises(AttributeError, match="no attribute 'tuna'"):
         _ = mschedx.tuna

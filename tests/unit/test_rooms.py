@@ -1,5 +1,7 @@
 """Imports between rooms go one way; docs/architecture.md draws it."""
 
+from pathlib import Path
+
 import pytest
 from house import imported, working_tree
 
@@ -114,6 +116,16 @@ def test_no_import_runs_up(inside, allowed):
         if other not in closed[room]
     ]
     assert not wrong
+
+
+def test_the_page_names_every_module_of_the_top_and_of_networks():
+    page = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text()
+    top = [name.removeprefix("mschedx.") for name in NAMES if name.count(".") == 1]
+    inside = "mschedx.networks."
+    networks = [name.removeprefix(inside) for name in NAMES if name.startswith(inside)]
+    names = [name.replace(".", "/") for name in (*top, *networks)]
+    missing = [name for name in names if f"`{name}`" not in page and f"`{name}/`" not in page]
+    assert not missing
 
 
 def test_every_module_has_a_room():

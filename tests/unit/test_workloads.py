@@ -5,7 +5,7 @@ from tvm.tirx import BufferType
 
 from mschedx.bench import vendor
 from mschedx.bench.suite import SUITE
-from mschedx.workloads import OPERATORS, Workload, find, make
+from mschedx.workloads import DTYPES, OPERATORS, Workload, find, make
 
 SMALL = [
     Workload("", "gemm", (7, 5, 6)),
@@ -83,6 +83,13 @@ def test_the_whole_suite_builds():
 def test_sixteen_bit_operands_accumulate_in_float32():
     func = make("gemm", (8, 8, 8), "float16")
     assert [str(p.dtype) for p in func.params] == ["float16", "float16", "float32"]
+
+
+def test_the_dtypes_that_are_named_are_those_that_work():
+    for dtype in DTYPES:
+        assert str(make("gemm", (8, 8, 8), dtype).params[0].dtype) == dtype.replace("int8", "uint8")
+    with pytest.raises(ValueError, match="float32, float64, float16, bfloat16, int8, got 'int4'"):
+        make("gemm", (8, 8, 8), "int4")
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,10 @@ class CellResult:
     timeout_s : float | None
         The cell's.
     warm : bool | None
-        The cell's; None where an earlier version has not said.
+        The cell's; None where it was not written down.
+    machine : dict | None
+        Processor, cores and versions that it ran with, see `mschedx.bench.collect.this_machine`;
+        None where they were not written down.
     """
 
     key: str
@@ -83,6 +86,7 @@ class CellResult:
     error: str | None = None
     timeout_s: float | None = None
     warm: bool | None = None
+    machine: dict[str, Any] | None = None
 
     @property
     def name(self) -> str:
@@ -155,6 +159,8 @@ def _collect(cell: Cell, work_dir: Path, wall: float, error: str | None) -> Cell
     from mschedx.record.trials import read_run
     from mschedx.report.analysis import group_stages
 
+    from ..collect import this_machine
+
     try:
         run = read_run(work_dir)
     except FileNotFoundError:
@@ -178,4 +184,5 @@ def _collect(cell: Cell, work_dir: Path, wall: float, error: str | None) -> Cell
         error=error,
         timeout_s=cell.timeout_s,
         warm=cell.warm,
+        machine=this_machine(),
     )

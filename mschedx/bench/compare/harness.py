@@ -92,7 +92,7 @@ def run_comparison(
 ) -> list[CellResult]:
     """Run the cells that have no result yet, or one with an error; gives all results.
 
-    A cell that was cut short begins anew.
+    A cell that was cut short begins anew, and so does one of another machine or version.
 
     Raises
     ------
@@ -121,10 +121,15 @@ def _asked(comparison: Comparison) -> dict[str, Any]:
 
 
 def _run_missing(comparison: Comparison, say: Callable[[str], None]) -> list[CellResult]:
+    from ..collect import this_machine
+
     file = comparison.path / RESULTS
     cells = list(comparison.cells())
-    found = read_results(comparison.path)
-    known = {result.key: result for result in found if result.error is None}
+    ran = [result for result in read_results(comparison.path) if result.error is None]
+    known = {one.key: one for one in ran if one.machine in (None, this_machine())}
+    others = {one.key for one in ran} - known.keys()
+    if others & {cell.key for cell in cells}:
+        say("runs of another machine or version are left aside, and done here anew")
     with Host(cell_environment()) as host:
         for number, cell in enumerate(cells):
             if cell.key in known:
@@ -142,9 +147,14 @@ def _run_missing(comparison: Comparison, say: Callable[[str], None]) -> list[Cel
 
 
 def read_results(path: Path) -> list[CellResult]:
-    """Read the results of a folder, the last of each cell; lines cut short are left out."""
+    """Read the results of a folder, the last of each cell; lines cut short are left out.
+
+    So are those of another machine or version than the last: they are not compared with it.
+    """
     lines = [line.content for line in read_lines(path / RESULTS) if line.content]
-    return list({line["key"]: CellResult(**line) for line in lines}.values())
+    found = [CellResult(**line) for line in lines]
+    last = next((one.machine for one in reversed(found) if one.machine is not None), None)
+    return list({one.key: one for one in found if one.machine in (None, last)}.values())
 
 
 def time_winners(

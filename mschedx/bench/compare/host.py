@@ -21,8 +21,10 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from mschedx.measure.failures import MachineTrouble
 
-class HostError(RuntimeError):
+
+class HostError(MachineTrouble):
     """The process that forks the cells has died."""
 
 

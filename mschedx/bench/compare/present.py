@@ -67,7 +67,7 @@ class Compared:
     Attributes
     ----------
     results : list of CellResult
-        In the order in which they were run.
+        In the order in which they were asked for.
     final : dict
         Timed winners, those of the results alone.
     tuners : list of str
@@ -83,8 +83,8 @@ class Compared:
 def read_comparison(path: Path) -> Compared:
     """Read the folder of a comparison.
 
-    An earlier version has not written down what was compared. Then these are the runs of as many
-    trials as the last one, and the reference is the tuner that comes up last.
+    Without a ``comparison.json`` these are the runs of as many trials as the last one, and the
+    reference is the tuner that comes up last.
 
     Raises
     ------

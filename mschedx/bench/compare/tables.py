@@ -49,7 +49,7 @@ def rate_table(final: Final, tuners: Sequence[str]) -> Any:
 
 
 def speedup_table(final: Final, tuners: Sequence[str], reference: str) -> Any:
-    """Geometric mean speed-up of each tuner, how often it loses, and the worst workload."""
+    """Geometric mean speed-up of each tuner, and its worst workload."""
     table = _table(f"Speed-up over {reference}, geometric mean [95 % interval]")
     for name in ("tuner", "speed-up", "worst workload"):
         table.add_column(name)
@@ -255,7 +255,10 @@ def _seconds_to(
 
 
 def stage_table(results: Sequence[CellResult], tuners: Sequence[str]) -> Any:
-    """Seconds of a run by stage, and of the whole process: means over the runs."""
+    """Seconds of a run by stage, and of the whole process: means over the runs.
+
+    A tuner whose runs have no profile, as TVM's stock pipeline, has no stages.
+    """
     table = _table("Seconds of a run (means)")
     stages = ("search", "build", "run", "train", "record")
     for name in ("tuner", *stages, "process", "failed trials"):
@@ -264,7 +267,11 @@ def stage_table(results: Sequence[CellResult], tuners: Sequence[str]) -> Any:
         own = [r for r in results if r.tuner == tuner]
         if not own:
             continue
-        cells = [f"{statistics.mean(r.stages.get(s, 0.0) for r in own):.1f}" for s in stages]
+        profiles = [r.stages for r in own if r.stages]
+        cells = [
+            f"{statistics.mean(p.get(s, 0.0) for p in profiles):.1f}" if profiles else "-"
+            for s in stages
+        ]
         failed = sum(sum(r.failures.values()) for r in own)
         trials = sum(len(r.latency_s) for r in own)
         wall = statistics.mean(r.wall_s for r in own)
@@ -298,13 +305,16 @@ def replay_table(curves: dict[str, np.ndarray], best_s: float, recorded: int) ->
 
 
 def _goals(results: Sequence[CellResult], reference: str) -> dict[str, float]:
-    """The reference's median best latency by workload, seconds."""
+    """The reference's median best latency by workload, seconds.
+
+    Of an even number of seeds the slower of the middle two, which more than half of them reach.
+    """
     bests: dict[str, list[float]] = {}
     for result in results:
         if result.tuner == reference:
             curve = best_curve(result.latency_s, result.trials)
             bests.setdefault(result.workload, []).append(float(curve[-1]))
-    goals = {workload: statistics.median(values) for workload, values in bests.items()}
+    goals = {workload: statistics.median_high(values) for workload, values in bests.items()}
     return {workload: goal for workload, goal in goals.items() if math.isfinite(goal)}
 
 

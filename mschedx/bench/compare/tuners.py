@@ -192,4 +192,4 @@ def find_tuners(names: str) -> list[Tuner]:
     ValueError
         For an unknown one, with those that there are.
     """
-    return [find_tuner(name) for name in names.split(",")]
+    return [find_tuner(name.strip()) for name in names.split(",")]

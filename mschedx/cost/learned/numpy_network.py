@@ -97,7 +97,7 @@ class NumpyNetwork:
     def _attention(self, seen: Array) -> Array:
         """Every access [n, R, E] looks at all of its program's."""
         name = "network.attention"
-        three = seen @ self._tensors[f"{name}.in_proj_weight"].T
+        three: Array = seen @ self._tensors[f"{name}.in_proj_weight"].T
         three = three + self._tensors[f"{name}.in_proj_bias"]
         count, rows, width = seen.shape
         each = width // _HEADS

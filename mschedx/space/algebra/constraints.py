@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ from .expression import (
 )
 
 
-class Relation(str, Enum):
+class Relation(StrEnum):
     """How the two sides of a constraint stand to each other."""
 
     AT_MOST = "<="

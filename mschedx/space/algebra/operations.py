@@ -13,7 +13,7 @@ differentiation of every step takes many times as long as the arithmetic.
 
 The smoothings never have slope 0 over a range where the exact function changes from one end to the
 other, so that a gradient always points somewhere. They differ from the exact values at integers;
-`relaxed` mends that.
+`relaxed` corrects that.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ r : number of rows of a table.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 import numpy as np
 import tvm
@@ -42,7 +42,7 @@ _PROBES, _FIT_PROBES = 3, 48
 _MOST_ATTEMPTS = 8
 
 
-class DecisionKind(str, Enum):
+class DecisionKind(StrEnum):
     """Which sampling instruction a decision belongs to."""
 
     TILE = "SamplePerfectTile"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import threading
 import time
 from functools import partial
@@ -83,6 +85,26 @@ def test_torch_is_timed_in_one_other_process() -> None:
         assert torch.timer(Workload("g", "gemm", (64, 64, 64), "float16")) is None
         with pytest.raises(KeyError):
             timer(1)  # inputs of one workload at a time are kept
+
+
+def test_a_process_of_torch_that_dies_costs_torch_s_time_alone() -> None:
+    workload = Workload("g", "gemm", (64, 64, 64))
+    with TorchProcess() as torch:
+        torch._pool.submit(os._exit, 1)
+        assert torch.timer(workload) is None
+        timer = torch.timer(workload)
+        assert timer is not None
+        assert timer(1) < 1
+        torch._pool.submit(os._exit, 1)
+        assert timer(1) == math.inf
+        timings = fair.time_in_turn({"torch": timer, "other": lambda number: 1e-3}, rounds=1)
+        assert timings == {"other": fair.Timing(1e-3, 1e-3)}
+
+
+def test_what_was_timed_before_a_contender_died_counts() -> None:
+    seconds = iter([0.01, 0.01, 0.02, 0.01])
+    timings = fair.time_in_turn({"late": lambda number: next(seconds, math.inf)}, rounds=3)
+    assert timings["late"] == fair.Timing(0.01, 0.01)
 
 
 def test_bound_passes_tensors_of_the_arrays() -> None:

@@ -58,7 +58,7 @@ def test_a_model_trained_on_some_tasks_ranks_others(file, tmp_path, capsys):
     assert cli.main(args) == 0
     said = capsys.readouterr()
     assert "2 tasks to train on" in said.err
-    assert "1 tasks to test on" in said.err
+    assert "1 task to test on" in said.err
     assert "held-out tasks" in said.out
     assert "gemm" in said.out
     card = json.loads((tmp_path / "model.json").read_text())
@@ -173,6 +173,56 @@ def test_no_config_is_measured_twice(tmp_path, monkeypatch):
     for rows in known.configs:
         assert len(np.unique(rows, axis=0)) == len(rows)
     assert said.count("small: no config is left that was not measured") == 2
+
+
+def test_a_gpu_that_is_not_here_spoils_no_data_set(tmp_path, monkeypatch):
+    from mschedx.bench import collect as module
+
+    monkeypatch.setattr("mschedx.inputs.has_gpu", lambda: False)
+    gpu = tvm.target.Target("nvidia/nvidia-a100")
+    with pytest.raises(ValueError, match="needs an NVIDIA GPU to measure on"):
+        module.collect([gemm(SIZES[0])], gpu, tmp_path / "set.jsonl", trials=1)
+    assert not (tmp_path / "set.jsonl").exists()
+
+
+def test_a_data_set_is_measured_on_the_target_s_cores(tmp_path, monkeypatch):
+    from mschedx.bench import collect as module
+
+    seen = []
+
+    def measured(made, target, builder, runner):
+        seen.append(runner.cores)
+        return np.full(len(made), 1e-6)
+
+    monkeypatch.setattr(module, "measure_schedules", measured)
+    one = tvm.target.Target({"kind": "llvm", "mcpu": "haswell", "num-cores": 1})
+    module.collect([gemm(SIZES[0])], one, tmp_path / "set.jsonl", trials=1, space=TVM)
+    assert seen == [1]
+
+
+def test_progress_stands_beside_the_name_of_the_file(tmp_path, monkeypatch, capsys):
+    from mschedx.bench import collect as module
+
+    monkeypatch.setattr(module, "measure_schedules", lambda made, *_: np.full(len(made), 1e-6))
+    path = tmp_path / "set.jsonl"
+    options = ["--workloads", "gemm_128", "--trials", "1", "--space", TVM]
+    assert cli.main(["dataset", str(path), *options]) == 0
+    said = capsys.readouterr()
+    assert said.out == f"{path}\n"
+    assert "gemm_128: 1 trials, best 0.001 ms" in said.err
+
+
+def test_tasks_are_counted_as_they_are_used(file, tmp_path):
+    said = []
+    pretrain([file], tmp_path / "m", epochs=1, held_out=0.25, say=said.append)
+    assert [line.split(":")[0] for line in said[:3]] == [
+        "2 tasks to train on", "1 task to choose weights on", "1 task to test on",
+    ]  # fmt: skip
+    said.clear()
+    pretrain([file], tmp_path / "f", model="felix", held_out=0.25, say=said.append)
+    assert [line.split(":")[0] for line in said[:2]] == [
+        "3 tasks to train on", "1 task to test on",
+    ]  # fmt: skip
 
 
 def test_a_task_of_which_every_measurement_failed_is_left_out_and_named(tmp_path):

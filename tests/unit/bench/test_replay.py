@@ -95,9 +95,12 @@ def test_command_reads_what_tune_wrote(tmp_path, capsys):
     options = {**quick(Runner()), "space": None, "strategy": None, "cost_model": None}
     tune(gemm(64, 64, 64), trials=12, work_dir=tmp_path, **options)
     args = ["replay", str(tmp_path), "--seeds", "2", "--trials", "8", "--trials-per-round", "4"]
-    assert cli.main(args) == 0
-    out = capsys.readouterr().out
+    assert cli.main([*args, "--strategy", "heron, random"]) == 0
+    out, err = capsys.readouterr()
     assert "12 records" in out
+    assert [line.split(":")[0] for line in err.splitlines()] == [
+        "heron 0", "heron 1", "random 0", "random 1",
+    ]  # fmt: skip
     assert "heron" in out
     assert "random" in out
     assert cli.main([*args, "--space", "post-order-apply"]) == 2

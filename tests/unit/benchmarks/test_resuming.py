@@ -22,7 +22,7 @@ def test_rows_of_other_options_are_refused(tmp_path):
     assert resumed(path, options) == resumed(None, options) == []
     rows = [{"workload": "a"}, {"workload": "b", "options": options}]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert resumed(path, options) == rows, "an earlier version has not said with which"
+    assert resumed(path, options) == rows, "a row that does not say with which counts"
     with pytest.raises(SystemExit, match=r"other options \(trials 64, model None\)"):
         resumed(path, {"trials": 64, "model": "cpu"})
 

@@ -174,6 +174,13 @@ def test_shared_tasks_are_measured_once_and_files_are_written(tmp_path):
     assert all(path.exists() for path in paths.values())
 
 
+def test_all_sizes_have_one_work_dir_which_is_named():
+    model, inputs = two()
+    found = tune_buckets(model, inputs, {"x[0]": (1, 2)}, verify=False, **untuned())
+    assert {result.work_dir for result in found.results.values()} == {found.work_dir}
+    assert str(found.work_dir) in repr(found)
+
+
 def test_what_cannot_be_asked_for():
     model, inputs = two()
     with pytest.raises(TypeError, match="mapping of dimensions to sizes"):

@@ -1,5 +1,7 @@
+import re
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -104,7 +106,8 @@ def test_a_folder_of_several_tasks_has_a_page(tmp_path, capsys):
     assert all(choice.task.name in page for choice in result.tasks)
     assert page.count("<section>") == page.count("</section>")
     assert cli.main(["report", str(tmp_path), "--no-calibrate", "--workload", "1"]) == 0
-    assert "Tuning curve" in (tmp_path / "report.html").read_text()
+    assert "Tuning curve" in (tmp_path / "report-1.html").read_text()
+    assert (tmp_path / "report.html").read_text() == page, "the folder's page stays"
 
 
 def test_several_sizes_are_tuned_and_exported(factory, tmp_path, capsys):
@@ -138,7 +141,9 @@ def test_operators_that_tvm_does_not_know_stop_it_or_are_left_to_torch(factory, 
     assert cli.main(args) == 2
     assert "i0.default" in capsys.readouterr().err
     assert cli.main([*args, "--unsupported", "torch"]) == 0
-    assert "PartsResult: Bessel, 1 parts tuned, output checked" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "PartsResult: Bessel, 1 parts tuned, output checked" in out
+    assert re.search(r"work_dir +/\S+", out)
 
 
 WRONG = "output 0: 3 of 4 values differ"
@@ -229,7 +234,11 @@ def test_sizes_that_were_interrupted_are_not_exported(factory, tmp_path, monkeyp
     args = ["tune-model", f"{factory}:both", "--trials-per-task", "1", "--quiet"]
     assert cli.main([*args, "--bucket", "input[0]=2,4", "--export", str(libraries)]) == 130
     assert not libraries.exists()
-    assert f"{libraries} is left out, since tuning was interrupted" in capsys.readouterr().err
+    out, err = capsys.readouterr()
+    assert f"{libraries} is left out, since tuning was interrupted" in err
+    folder = re.search(r"call it again with --work-dir (\S+) to go on", err)[1]
+    assert Path(folder).is_dir()
+    assert folder in out
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -97,7 +98,7 @@ def test_trials_are_a_table_that_can_be_sorted(tuned):
     rows = re.findall(r"<tr>(.*?)</tr>", table[: table.index("</table>")])
     cells = [re.findall(r"<t[hd]>(.*?)</t[hd]>", row) for row in rows]
     assert cells[0] == [
-        "trial", "round", "after, s", "latency, ms", "GFLOP/s", "ended", "decisions",
+        "trial", "round", "after, s", "latency, ms", "GFLOP/s", "failure", "decisions",
     ]  # fmt: skip
     latencies = [float(row[3]) for row in cells[1:] if row[3]]
     assert latencies == sorted(latencies)
@@ -107,6 +108,32 @@ def test_trials_are_a_table_that_can_be_sorted(tuned):
     assert "addEventListener" in page
     shown = re.sub(r"<(style|script|pre)>.*?</\1>", "", page, flags=re.DOTALL)
     assert not re.search(r"\b(nan|inf|None)\b", shown)
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "name", "share"),
+    [
+        ("cpu", ["float32 8×8", "int64 8"], "fp32 peak", "50%"),
+        ("cpu", ["uint8 8×8", "int8 8×8", "int32 8×8"], "peak", "-"),
+        ("cpu", ["int8 8×8", "float32 8×8"], "peak", "-"),
+        ("cpu", ["bfloat16 8×8", "float32 8×8"], "peak", "-"),
+        ("cpu", ["float16 8×8"], "peak", "-"),
+        ("cuda", ["float16 8×8", "float32 8×8"], "f16 tensor peak", "5%"),
+        ("cuda", ["float32 8×8"], "fp32 peak", "50%"),
+        ("cuda", ["float64 8×8"], "peak", "-"),
+    ],
+)
+def test_kernels_lie_below_the_roof_of_their_dtype(tuned, kind, arguments, name, share):
+    found = analyse_run(tuned, calibrate=False)
+    rate = found.flops / found.run.best.latency_s
+    hardware = Hardware(
+        kind=kind, name="x", cores=2, peak_flops=2 * rate,
+        peak_tensor_flops=20 * rate if kind == "cuda" else None, dram_bytes_per_s=1e12,
+    )  # fmt: skip
+    page = build_page(replace(found, hardware=hardware, arguments=arguments))
+    assert re.search(rf"{share}<[^>]*>[^<]*(<[^>]*>)?of {name}", page)
+    assert ("Roofline" in headings(page)) == (share != "-")
+    assert (f"{name} {2 * rate / 1e9:.0f} GFLOP/s" in page) == (name == "fp32 peak")
 
 
 def test_dark_and_narrow_screens_have_rules(tuned):

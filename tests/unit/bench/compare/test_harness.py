@@ -8,12 +8,14 @@ from rich.console import Console
 from mschedx import cli
 from mschedx.bench.compare import cell, harness, tables
 from mschedx.bench.compare.cell import CellResult
+from mschedx.bench.compare.host import HostError
 from mschedx.bench.compare.present import read_comparison
 from mschedx.bench.compare.tuners import find_tuners
 from mschedx.bench.suite import find_workloads
 from mschedx.record.errors import WorkDirError
 from mschedx.record.lines import append_lines, read_lines
 from mschedx.record.lock import locked
+from mschedx.report import png
 
 
 def comparison(path, **changes):
@@ -133,6 +135,68 @@ def test_sooner_is_counted_from_when_a_goal_was_known(tmp_path, monkeypatch):
     assert "0 of 2 workloads" in worse, "tvm never is as fast as heron"
 
 
+@pytest.mark.parametrize("seeds", [2, 3, 4])
+def test_the_reference_reaches_its_own_best(seeds, tmp_path, monkeypatch):
+    """Whatever its seeds find, and however many there are."""
+
+    def scattered(request, work_dir, host=None):
+        result = invented(request, work_dir)
+        if request.tuner == "heron":
+            return result
+        slower = 1 + request.seed / 10
+        return replace(result, latency_s=[s and s * slower for s in result.latency_s])
+
+    monkeypatch.setattr(harness, "run_cell", scattered)
+    results = harness.run_comparison(comparison(tmp_path, seeds=seeds))
+    console = Console(file=io.StringIO(), width=200)
+    console.print(tables.goal_table(results, ["heron", "tvm"], "tvm"))
+    heron, tvm = (s.split() for s in console.file.getvalue().splitlines() if " workloads" in s)
+    assert (heron[1], tvm[1]) == ("2.00", "1.00")
+    assert heron[-4:] == tvm[-4:] == ["2", "of", "2", "workloads"]
+
+
+def test_runs_without_a_profile_have_no_stages(tmp_path, monkeypatch):
+    def run(request, work_dir, host=None):
+        result = invented(request, work_dir)
+        return result if request.tuner == "heron" else replace(result, stages={})
+
+    monkeypatch.setattr(harness, "run_cell", run)
+    results = harness.run_comparison(comparison(tmp_path))
+    console = Console(file=io.StringIO(), width=200)
+    console.print(tables.stage_table(results, ["heron", "tvm"]))
+    heron, tvm = (s.split() for s in console.file.getvalue().splitlines() if " of 12" in s)
+    assert heron[1:7] == ["0.0", "1.5", "0.0", "0.0", "0.0", "3.0"]
+    assert tvm[1:7] == ["-", "-", "-", "-", "-", "3.0"]
+
+
+def test_a_helper_process_that_died_is_the_machine_s_fault(tmp_path, monkeypatch, capsys):
+    def dead(*_):
+        raise HostError("the process that runs the cells ended with exit status -9")
+
+    monkeypatch.setattr(harness, "run_cell", dead)
+    args = ["compare", "--workloads", "softmax", "--seeds", "1", "--out", str(tmp_path)]
+    assert cli.main(args) == 3
+    assert "the process that runs the cells ended" in capsys.readouterr().err
+
+
+def test_charts_that_cannot_be_drawn_are_refused_before_anything_runs(
+    tmp_path, monkeypatch, capsys
+):
+    def refuse():
+        raise ValueError("PNGs are drawn with matplotlib")
+
+    monkeypatch.setattr(png, "require_matplotlib", refuse)
+    monkeypatch.setattr(harness, "run_cell", lambda *_: pytest.fail("tuning takes hours"))
+    assert cli.main(["compare", "--workloads", "softmax", "--png", "--out", str(tmp_path)]) == 2
+    assert cli.main(["report", str(tmp_path), "--png"]) == 2
+    assert capsys.readouterr().err.count("PNGs are drawn with matplotlib") == 2
+
+
+def test_names_may_stand_behind_blanks():
+    assert [tuner.name for tuner in find_tuners("heron, tvm")] == ["heron", "tvm"]
+    assert [one.name for one in find_workloads("softmax, gemm_128")] == ["softmax", "gemm_128"]
+
+
 @pytest.mark.parametrize(
     ("args", "says"),
     [
@@ -212,7 +276,7 @@ def test_the_reference_of_a_report_is_the_comparison_s_unless_asked(tmp_path, ti
     assert "is a comparison" in capsys.readouterr().err
 
 
-def test_a_folder_of_an_earlier_version_is_read(tmp_path):
+def test_a_folder_that_does_not_say_what_was_compared_is_read(tmp_path):
     for trials in (2, 3):
         for name in ("tvm", "heron"):
             request = cell.Cell(find_workloads("softmax")[0], name, 1, trials)
@@ -261,6 +325,26 @@ def test_a_run_that_failed_is_run_again_and_its_winner_timed_again(tmp_path, tim
     assert timed == ["gemm_128", "softmax", "softmax"]
     assert read_comparison(tmp_path).results == results, "the last line of a cell counts"
     assert len(read_lines(tmp_path / harness.RESULTS)) == 6
+
+
+def test_runs_of_another_version_are_not_compared_with_those_of_this_one(tmp_path, monkeypatch):
+    def of(version):
+        def run(request, work_dir, host=None):
+            return replace(invented(request, work_dir), machine={"mschedx": version})
+
+        monkeypatch.setattr(harness, "run_cell", run)
+        monkeypatch.setattr("mschedx.bench.collect.this_machine", lambda: {"mschedx": version})
+
+    said = []
+    of("1")
+    harness.run_comparison(comparison(tmp_path), said.append)
+    of("2")
+    harness.run_comparison(comparison(tmp_path, seeds=1), said.append)
+    assert len(said) == 8 + 1 + 4
+    assert "another machine or version" in said[8]
+    assert {one.machine["mschedx"] for one in harness.read_results(tmp_path)} == {"2"}
+    harness.run_comparison(comparison(tmp_path, seeds=1), said.append)
+    assert len(said) == 8 + 1 + 4, "what this version has run is kept"
 
 
 def test_two_processes_do_not_compare_into_one_folder(tmp_path, timed):
