@@ -38,17 +38,22 @@ class Transpose:
         Columns of a block, 8 or 16; with the window they are contiguous in each row.
     window : tuple of int
         Extents after the run, one of :data:`WINDOWS`.
+    gaps : tuple of int
+        Dimensions between lanes and run in the matrix, and between run and lanes in the panel, of
+        which a block has one element: ``[C, H, W]`` to ``[H, W, C]`` has one in the matrix.
     """
 
     lanes: int
     run: int
     window: tuple[int, ...]
+    gaps: tuple[int, int] = (0, 0)
 
     @property
     def name(self) -> str:
         """Name to give to ``Schedule.tensorize``."""
         shape = "x".join(str(extent) for extent in (self.lanes, self.run, *self.window))
-        return f"mschedx_transpose_{shape}_f32"
+        apart = "_".join(map(str, ("", *self.gaps))) if any(self.gaps) else ""
+        return f"mschedx_transpose_{shape}_f32{apart}"
 
     def functions(self) -> tuple[PrimFunc, PrimFunc]:
         """Build the description and the implementation."""
@@ -59,10 +64,17 @@ class Transpose:
         row, column = T.int32(), T.int32()
         # The window is whole, so that the columns of a row are adjacent in both buffers.
         steps = [prod(self.window[d:]) for d in range(len(self.window) + 1)]
-        shape, panel = (self.run, *self.window), (self.run, *self.window, self.lanes)
-        strides = [*(column * step for step in steps), 1]
-        source = T.Buffer((self.lanes, *shape), strides=[row, *steps], offset_factor=1)
-        target = T.Buffer(panel, strides=strides, offset_factor=1)
+        first, second = ([T.int32() for _ in range(gap)] for gap in self.gaps)
+        source = T.Buffer(
+            (self.lanes, *(1 for _ in first), self.run, *self.window),
+            strides=[row, *first, *steps],
+            offset_factor=1,
+        )
+        target = T.Buffer(
+            (self.run, *self.window, *(1 for _ in second), self.lanes),
+            strides=[*(column * step for step in steps), *second, 1],
+            offset_factor=1,
+        )
         return source, target
 
     @contextmanager
@@ -84,7 +96,8 @@ class Transpose:
                 lane, run, *rest = T.axis.remap("S" * len(order), order)
                 inner = iter(rest)
                 column = [run, *(next(inner) if extent > 1 else 0 for extent in self.window)]
-                T.buffer_store(target, source[(lane, *column)], [*column, lane])
+                between, apart = ([0] * gap for gap in self.gaps)
+                T.buffer_store(target, source[(lane, *between, *column)], [*column, *apart, lane])
 
     def _implement(self) -> None:
         columns = self.run * prod(self.window)
@@ -92,12 +105,13 @@ class Transpose:
         imported = transpose_source(self.lanes, width)
         with self._block() as (source, target), T.attr(0, "pragma_import_llvm", imported):
             name, zeros = _function(self.lanes, width), [0] * len(self.window)
+            between, apart = ([0] * gap for gap in self.gaps)
             with T.serial(columns // width) as part:
                 # Pointers only: integers would be narrowed to the caller's index type. Columns are
                 # adjacent, so the innermost index may count all of them.
                 first = part * width
-                rows = [source[(i, *zeros, first)] for i in (0, 1)]
-                ends = [target[(*zeros, first + i, 0)] for i in (0, 1)]
+                rows = [source[(i, *between, *zeros, first)] for i in (0, 1)]
+                ends = [target[(*zeros, first + i, *apart, 0)] for i in (0, 1)]
                 pointers = [T.address_of(element) for element in (*rows, *ends)]
                 T.evaluate(T.call_extern("int32", name, *pointers))
 
@@ -180,12 +194,18 @@ def _mask(order: list[int]) -> str:
     return f"<{len(order)} x i32> <{', '.join(f'i32 {j}' for j in order)}>"
 
 
-TRANSPOSES = tuple(
-    Transpose(lanes, run, window) for lanes in (16, 8) for run in (16, 8) for window in WINDOWS
+GAPS = ((0, 1), (1, 0), (0, 2), (2, 0))
+"""Of images whose channels go from one end to the other, in two and three dimensions."""
+
+TRANSPOSES = (
+    *(Transpose(lanes, run, window) for lanes in (16, 8) for run in (16, 8) for window in WINDOWS),
+    *(Transpose(lanes, run, (), gaps) for lanes in (16, 8) for run in (16, 8) for gaps in GAPS),
 )
 
 
-def find_transpose(lanes: int, run: int, window: tuple[int, ...]) -> Transpose | None:
+def find_transpose(
+    lanes: int, run: int, window: tuple[int, ...], gaps: tuple[int, int] = (0, 0)
+) -> Transpose | None:
     """The widest transposing copy whose blocks tile ``run`` columns; None if there is none.
 
     Parameters
@@ -196,8 +216,11 @@ def find_transpose(lanes: int, run: int, window: tuple[int, ...]) -> Transpose |
         Extent of the dimension that follows the lanes' in the matrix.
     window : tuple of int
         Extents of the dimensions after it.
+    gaps : tuple of int
+        Dimensions between the two in the matrix, and in the panel.
     """
-    fitting = (t for t in TRANSPOSES if (t.lanes, t.window) == (lanes, window) and run % t.run == 0)
+    wanted = (lanes, window, gaps)
+    fitting = (t for t in TRANSPOSES if (t.lanes, t.window, t.gaps) == wanted and run % t.run == 0)
     return max(fitting, key=lambda t: t.run, default=None)
 
 

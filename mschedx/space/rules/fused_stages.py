@@ -15,6 +15,7 @@ from .fused_rows import across_rows, fuse_rows
 from .remainder import is_tiled
 from .stages import Stage, common_rows, stages_of
 from .streamed_reduction import split_reduction, stream_columns, worth_splitting
+from .transposed_copy import transpose_blocks, transpose_of
 from .window_tile import is_window, offers, tile_window
 
 
@@ -25,6 +26,9 @@ def fused_spaces(sch: Schedule, hw: Hardware) -> list[Schedule]:
         return []
     if is_window(stages):
         return _windows(sch, stages, hw)
+    if len(stages) == 1 and (transpose := transpose_of(sch, stages[0], hw)) is not None:
+        copied = _attempt(sch, lambda s, st: transpose_blocks(s, st[0], transpose))
+        return [] if copied is None else [copied]
     rows = common_rows(stages)
     found: list[Schedule | None] = []
     few = any(worth_splitting(stage, hw) for stage in stages)

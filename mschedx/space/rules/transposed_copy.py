@@ -1,0 +1,95 @@
+"""Copies that lie the other way round, through registers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tvm.ir import TensorLoad
+from tvm.tirx import IndexMap
+
+from mschedx.hardware import Hardware
+from mschedx.intrinsics.x86_transpose import Transpose, find_transpose
+
+from .register_tile import vector_length
+from .stages import Stage
+from .typical import sample_tile
+
+
+def transpose_of(sch: Any, stage: Stage, hw: Hardware) -> Transpose | None:
+    """The block copy that a stage consists of; None where it does more, or rows do not fit it.
+
+    Parameters
+    ----------
+    sch : Schedule
+    stage : Stage
+        Without reductions; reads and writes float32.
+    hw : Hardware
+    """
+    along = _axes(stage)
+    moved = getattr(sch.get(stage.block).body, "value", None)
+    if along is None or not isinstance(moved, TensorLoad):
+        return None
+    across, run = along
+    if not stage.dtype == str(stage.reads[0].buffer.dtype) == "float32":
+        return None
+    lanes = vector_length(stage.extents[across], hw.lanes(stage.dtype))
+    if lanes is None:
+        return None
+    gaps = (_between(stage.reads[0].plain, across, run), _between(stage.output, run, across))
+    return find_transpose(lanes, stage.extents[run], (), gaps)
+
+
+def _between(dims: Sequence[int | None], first: int, last: int) -> int:
+    """Dimensions between those of two axes; -1 where the last one is not the last dimension."""
+    place = list(dims).index(first)
+    return len(dims) - place - 2 if dims[-1] == last else -1
+
+
+def _axes(stage: Stage) -> tuple[int, int] | None:
+    """The axes that are contiguous in what is written and in what is read, if they differ."""
+    if stage.reductions or len(stage.reads) != 1:
+        return None
+    read = stage.reads[0]
+    across, run = stage.last, stage.contiguous(read)
+    plain = all(one is not None or not axes for one, axes in zip(read.plain, read.axes))
+    if across is None or run is None or across == run or not plain or across not in read.plain:
+        return None
+    return across, run
+
+
+def transpose_blocks(sch: Any, stage: Stage, transpose: Transpose) -> None:
+    """Copy block by block in registers, some blocks a task.
+
+    Rewrite
+    -------
+    ``for i, j: Y[i, j] = X[j, i]``  →  with ``j = (j0, j1, 16)`` and ``i = (i0, i1, 16)``::
+
+        parallel j0, i0: for j1, i1: transpose(Y[16 rows of i, 16 of j], X[16 rows of j, 16 of i])
+
+    Written as loops it is a gather or a scatter for every vector.
+
+    Parameters
+    ----------
+    sch : Schedule
+        Changed in place.
+    stage : Stage
+        Of which :func:`transpose_of` gives ``transpose``.
+    """
+    along = _axes(stage)
+    assert along is not None
+    order = [axis for axis in range(len(stage.extents)) if axis not in along] + list(along)
+    index_map = IndexMap.from_func(
+        lambda *index: [index[axis] for axis in order],
+        ndim=len(order),
+        index_dtype=str(sch.get(stage.block).iter_vars[0].var.ty),
+    )
+    sch.transform_block_layout(stage.block, index_map)
+    *outer, across, run = sch.get_loops(stage.block)
+    blocks, lanes = sch.split(across, [None, transpose.lanes])
+    pieces, inside = sch.split(run, [None, transpose.run])
+    block_task, block = sch.split(blocks, sample_tile(sch, blocks, 2))
+    piece_task, piece = sch.split(pieces, sample_tile(sch, pieces, 2))
+    sch.reorder(*outer, block_task, piece_task, block, piece, inside, lanes)
+    sch.parallel(sch.fuse(*outer, block_task, piece_task))
+    sch.tensorize(inside, transpose.name)
