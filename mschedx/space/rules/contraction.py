@@ -132,6 +132,9 @@ def match_contraction(
     reduction = {
         p for p, iv in enumerate(block.iter_vars) if iv.iter_type == tirx.IterVar.CommReduce
     }
+    # TVM takes an axis of one point for spatial once it has laid a block's axes out anew.
+    idle = {p for p in spatial - set(output) if int(block.iter_vars[p].dom.extent) == 1}
+    spatial, reduction = spatial - idle, reduction | idle
     if set(output) != spatial or spatial | reduction != set(axes.values()):
         return None
     analyzer = Analyzer()

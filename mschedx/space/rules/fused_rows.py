@@ -39,8 +39,8 @@ def fuse_rows(sch: Any, stages: Sequence[Stage], rows: Sequence[list[int]], hw: 
         for j: y[j] = s[j] / n                  for r: unroll j1: vectorise j2: s[j] += x[r, j]
                                                 for j1: vectorise j2: y[j] = s[j] / n
 
-    and where they run over a window (pooling, depthwise convolution), a task is also some rows of
-    the image, with what pads them::
+    and where they run over a window of many points, a task is also some rows of the image, with
+    what pads them (a short one, of pooling or a depthwise convolution, is :func:`tile_window`'s)::
 
         for i, j: p[i, j] = x[i - 1, j]     →   parallel i0, j0: p of i1 + 2 rows, vectorised;
         for i, r, j: y[i, j] += p[i + r, j]         for i1: y[i, :] += p[i + r, :]

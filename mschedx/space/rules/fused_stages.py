@@ -84,11 +84,14 @@ def _reuses(stage: Stage) -> bool:
 
 @derived_object
 class FusedStages(PyScheduleRule):
-    """Open reductions, normalisations, pooling and elementwise functions with one or two sketches.
+    """Open reductions, normalisations, pooling and elementwise functions with one to three sketches.
 
     One sketch fuses all stages under a parallel loop over the rows they share (:func:`fuse_rows`);
     where results are few and sums long, another gives every core a part of the sums
-    (:func:`split_reduction`). A function without common rows is scheduled stage by stage.
+    (:func:`split_reduction`). A function without common rows is scheduled stage by stage. Sums over
+    a short window that slides (pooling, depthwise convolution) are tiled for registers, in as many
+    sketches as their columns may run in ways (:func:`tile_window`); a copy that transposes goes
+    through registers (:func:`transpose_blocks`).
 
     Rewrite
     -------

@@ -43,6 +43,8 @@ class Groups:
 def groups_of(block: Any) -> Groups | None:
     """Find ``X[..., o // size * part + c, ...]`` among the reads of a reduction; None without.
 
+    Parts of one element have nothing to multiply with: a depthwise convolution.
+
     Parameters
     ----------
     block : SBlock
@@ -75,7 +77,8 @@ def _sized(block: Any, axis: int, size: Any, extent: Any) -> tuple[int, int] | N
         return None
     size, extent, total = map(int, numbers)
     groups = total // size
-    return (size, extent // groups) if total % size == extent % groups == 0 else None
+    fits = total % size == extent % groups == 0 and extent > groups
+    return (size, extent // groups) if fits else None
 
 
 def _is_group(index: Any, quotient: Any, part: int, block: Any, analyzer: Analyzer) -> bool:
@@ -83,6 +86,12 @@ def _is_group(index: Any, quotient: Any, part: int, block: Any, analyzer: Analyz
     rest = analyzer.simplify(index - quotient * part)
     bounds = analyzer.const_int_bound(rest)
     return bounds.min_value >= 0 and bounds.max_value < part
+
+
+def copies_input(sch: Any, block: Any) -> bool:
+    """Whether splitting groups costs a copy of what they read: a parameter, which nothing pads."""
+    groups = groups_of(sch.get(block))
+    return groups is not None and is_parameter(sch, sch.get(block).reads[groups.read].source)
 
 
 def split_groups(sch: Any, block: Any) -> Any | None:

@@ -19,7 +19,7 @@ from . import register_tile as tile
 from .contraction import Contraction, find_contraction, match_contraction
 from .epilogue import as_one_block, epilogue_of
 from .free_layouts import is_free, pack_ahead, panels_of_vectors
-from .groups import split_groups
+from .groups import copies_input, split_groups
 from .im2col import patch_matrix
 from .write_back import add_write_back, attach_write_back
 
@@ -28,10 +28,8 @@ def packed_tiles(
     sch: Any, block: Any, hardware: Hardware, *, im2col: bool = True
 ) -> list[Schedule]:
     """Return the design spaces of :class:`PackedTile` for one block; empty when it has none."""
+    sch = split_groups(sch, block) or sch
     contraction = find_contraction(sch, block, hardware.vector_bytes)
-    if contraction is None and (grouped := split_groups(sch, block)) is not None:
-        sch = grouped
-        contraction = find_contraction(sch, block, hardware.vector_bytes)
     if contraction is None or not _reuses_panel(contraction):
         return []
     limits = tile.TileLimits.of(hardware, contraction)
@@ -171,6 +169,9 @@ def _for_other_rules(sch: Schedule, block: Any) -> Schedule:
 class PackedTile(PyScheduleRule):
     """Tile a contraction for registers, with packed panels as alternatives.
 
+    Groups of a convolution become an axis of their own first (:func:`split_groups`); where nothing
+    pads what they read, that copies it, and the rules that follow make their design as well.
+
     The rule gives one design space for each staging: panel operand read in place or packed per
     panel, broadcast operand read in place or staged per parallel task. Tile factors are sampled.
     Panels of operands that lie the other way round (``B[j, k]``, weights ``[O, I, H, W]``) are
@@ -225,6 +226,9 @@ class PackedTile(PyScheduleRule):
         except ScheduleError:
             # A producer or consumer that cannot be moved: the block keeps its other rules.
             found = []
+        if found and copies_input(sch, block):
+            # Short sums may be done before the copies are.
+            return [*found, sch]
         return found or [_for_other_rules(sch, block)]
 
     def clone(self) -> Any:

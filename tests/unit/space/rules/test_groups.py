@@ -51,7 +51,6 @@ FUNCTIONS = {
     "channels-first-no-window": channels_first(4, 8, 8, 6, 1),
     "channels-last": channels_last(2, 4, 16, 8),
     "channels-last-relu": channels_last(4, 4, 8, 10, relu=True),
-    "two-filters-a-channel": channels_first(6, 1, 2, 8, 3),
 }
 
 
@@ -112,6 +111,13 @@ def test_a_group_is_an_axis_of_a_contraction():
     assert 1 in contraction.batch
 
 
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_one_is_a_contraction_then(name):
+    """One of a 1 x 1 window too, whose axes TVM takes for spatial ones."""
+    sch, block = opened(FUNCTIONS[name])
+    assert find_contraction(split_groups(sch, block), block) is not None
+
+
 def upsampled(size):
     """Every pixel twice: a quotient, but of no groups that the sums stay in."""
     x = te.placeholder((size, size), "float32", "X")
@@ -129,9 +135,10 @@ def upsampled(size):
         workloads.make("gemm", (8, 8, 8)),
         workloads.make("conv2d", (1, 8, 8, 8, 8, 3, 1, 1)),
         channels_first(1, 4, 8, 8, 3),
+        channels_first(6, 1, 2, 8, 3),
         upsampled(8),
     ],
-    ids=["gemm", "conv2d", "one-group", "upsampled"],
+    ids=["gemm", "conv2d", "one-group", "depthwise", "upsampled"],
 )
 def test_others_have_no_groups(function):
     sch, block = opened(function)
