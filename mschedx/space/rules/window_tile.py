@@ -191,7 +191,8 @@ def _split(
     else:
         task, some = sch.split(loops[column], sample_tile(sch, loops[column], 2))
         parts.tasks.append(task)
-        parts.middle.append(some)
+        # Outside of the rows, so that those of one vector stay in the first cache.
+        parts.middle.insert(0, some)
     return parts
 
 
