@@ -84,7 +84,7 @@ def _reuses(stage: Stage) -> bool:
 
 @derived_object
 class FusedStages(PyScheduleRule):
-    """Open reductions, normalisations, pooling and elementwise functions with one to three sketches.
+    """Open reductions, normalisations, pooling and elementwise functions: one to three sketches.
 
     One sketch fuses all stages under a parallel loop over the rows they share (:func:`fuse_rows`);
     where results are few and sums long, another gives every core a part of the sums

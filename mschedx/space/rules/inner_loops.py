@@ -12,7 +12,7 @@ from typing import Any
 
 from tvm import tirx
 from tvm.ir import Call, TensorLoad
-from tvm.sym import detect_linear_equation
+from tvm.sym import Analyzer, detect_linear_equation
 from tvm.tirx import IntImm, IterVar
 from tvm.tirx.analysis import undefined_vars
 from tvm_ffi import Array
@@ -105,15 +105,16 @@ def _condition(node: Any) -> Any | None:
 
 def _step(load: Any, var: Any) -> int | None:
     """Elements that a load moves by with ``var``; None when it is not linear in it."""
-    step: int = 0
     stride: int | None = 1
+    offset: Any = 0
     for index, extent in zip(reversed(load.indices), reversed(load.source.shape)):
-        factor, size = _coefficient(index, var), extent_of(extent)
-        if factor is None or (factor and stride is None):
+        size = extent_of(extent)
+        if stride is None and _coefficient(index, var) != 0:
             return None
-        step += factor * (stride or 0)
+        offset = offset + index * (stride or 0)
         stride = None if stride is None or size is None else stride * size
-    return step
+    # ``k // 28 * 28 + k % 28`` is k: rows that follow each other are one.
+    return _coefficient(Analyzer().simplify(offset), var)
 
 
 def _coefficient(index: Any, var: Any) -> int | None:

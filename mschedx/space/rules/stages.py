@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+import tvm_ffi
 from tvm import tirx
 from tvm.sym import Analyzer
 from tvm.tirx import IntImm, IterVar
@@ -60,7 +61,7 @@ class Stage:
         Type of what is written.
     reads : tuple of StageAccess
     writes : tuple of Buffer
-        More than one for a reduction of tuples (arg max).
+        More than one for sums side by side (of elements and of their squares).
     """
 
     block: Any
@@ -146,7 +147,12 @@ def stage_of(sch: Any, rv: Any) -> Stage | None:
     if not kinds or not set(kinds) <= {IterVar.DataPar, IterVar.CommReduce}:
         return None
     # A reduction of tuples (arg max) is left to rules that know its combination.
-    if len(block.writes) != 1 or not has_own_loops(sch, rv):
+    # What chooses (arg max) is left to rules that know its combination; sums go side by side.
+    if (
+        not block.writes
+        or (len(block.writes) > 1 and _chooses(block))
+        or not has_own_loops(sch, rv)
+    ):
         return None
     positions = {iv.var: position for position, iv in enumerate(block.iter_vars)}
     analyzer = Analyzer()
@@ -173,6 +179,12 @@ def stage_of(sch: Any, rv: Any) -> Stage | None:
         reads=tuple(r for r in reads if all(r.buffer is not w.buffer for w in writes)),
         writes=tuple(write.buffer for write in writes),
     )
+
+
+def _chooses(block: Any) -> bool:
+    found: list[Any] = []
+    tvm_ffi.structural_walk(block.body, (tirx.Select, found.append))
+    return bool(found)
 
 
 def _access(region: Any, positions: dict[Any, int], analyzer: Analyzer) -> StageAccess:
