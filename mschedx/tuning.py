@@ -287,7 +287,8 @@ def tune(
         that `mschedx.rank` gives.
     verify : bool
         Compare the winner's output with the unscheduled program's before it is called the winner;
-        one that differs is disqualified and the next best is checked.
+        one that differs is disqualified and the next best is checked. One that does not run on this
+        machine is passed over; where none does, the fastest is the winner, unchecked.
 
     Raises
     ------

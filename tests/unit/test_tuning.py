@@ -72,6 +72,7 @@ def test_records_of_a_device_that_is_not_here_are_read_and_not_compared(tmp_path
     absent = VerifyResult(
         ok=False,
         checked=False,
+        ran=False,
         max_error=math.nan,
         tolerance=math.nan,
         reason="cuda: there is no such device here",
@@ -199,7 +200,7 @@ def test_timeout_starts_no_further_round(tmp_path):
 
 def test_a_wrong_winner_is_disqualified_also_for_stock_tvm(tmp_path, monkeypatch):
     class Answer:
-        checked = True
+        checked = ran = True
 
         def __init__(self, ok):
             self.ok, self.reason = ok, "" if ok else "largest difference 7"
@@ -228,6 +229,48 @@ def test_a_wrong_winner_is_disqualified_also_for_stock_tvm(tmp_path, monkeypatch
     assert len(asked) == 2, "a checked winner is not run again"
 
 
+def answers(ran, reason):
+    nan = math.nan
+    return VerifyResult(
+        ok=False, checked=True, ran=ran, max_error=nan, tolerance=nan, reason=reason
+    )
+
+
+def test_records_that_do_not_run_here_stay_and_the_fastest_is_unchecked(tmp_path, monkeypatch):
+    first = tune(gemm(), trials=12, work_dir=tmp_path, **quick(Runner()))
+    before = (tmp_path / "database_tuning_record.json").read_bytes()
+    asked = []
+
+    def verify(*_):
+        asked.append(1)
+        return answers(False, "the candidate could not be run: crash: SIGILL")
+
+    monkeypatch.setattr(mschedx.winner.measure, "verify", verify)
+    again = tune(gemm(), trials=0, work_dir=tmp_path, target=HASWELL, progress=False)
+    assert (tmp_path / "database_tuning_record.json").read_bytes() == before
+    assert (again.predicted, again.verified) == (False, False)
+    assert again.latency_s == first.latency_s
+    assert again.failures == {}
+    assert any("SIGILL" in note for note in again.notes)
+    assert any("could not be checked" in note for note in again.notes)
+    assert len(asked) < 12, "a machine that runs none of many runs none of the others"
+
+
+def test_a_record_that_does_not_run_here_is_passed_over_and_stays(tmp_path, monkeypatch):
+    tune(gemm(), trials=4, work_dir=tmp_path, **quick(Runner([4, 1, 3, 2])))
+    said = iter([answers(False, "crash: SIGILL"), answers(True, "largest difference 7")])
+
+    class Right:
+        ok = checked = ran = True
+        reason = ""
+
+    monkeypatch.setattr(mschedx.winner.measure, "verify", lambda *_: next(said, Right()))
+    result = tune(gemm(), trials=0, work_dir=tmp_path, target=HASWELL, progress=False)
+    assert (result.latency_s, result.verified) == (pytest.approx(3e-3), True)
+    assert [trial.reason for trial in result.history] == [None, None, None, "mismatch"]
+    assert "trial 1 (1000.0 us) does not run here and is passed over: crash: SIGILL" in result.notes
+
+
 def test_ctrl_c_while_the_winner_is_checked_keeps_it_unchecked(tmp_path, monkeypatch):
     def verify(*_):
         raise KeyboardInterrupt
@@ -242,7 +285,7 @@ def test_ctrl_c_while_the_winner_is_checked_keeps_it_unchecked(tmp_path, monkeyp
 
 def test_a_winner_that_cannot_be_checked_is_kept_and_said_to_be_unchecked(tmp_path, monkeypatch):
     class Unknown:
-        ok, checked, reason = False, False, "no such device"
+        ok, checked, ran, reason = False, False, False, "no such device"
 
     monkeypatch.setattr(mschedx.winner.measure, "verify", lambda *_: Unknown())
     options = {**quick(Runner([1] * 4)), "verify": True}
