@@ -23,11 +23,11 @@ _POSTPONED_S = 0.005
 def interruptible(note: Callable[[], None]) -> Iterator[None]:
     """Call a function at Ctrl-C, then raise KeyboardInterrupt where TVM's bindings survive it.
 
-    TVM makes another error of it on its way through C++, hence `note`. In two places the process
-    dies of what is raised. While the bindings hand an error from Python to C++ it is lost, and the
-    error with it: C++ then reads one that is not there. And TVM writes its log from a destructor,
-    which must not throw. So it is not raised there, but a moment later. Where Ctrl-C is ignored, as
-    in the background of a script, it stays so.
+    Libraries make other errors of it, or take it for a failure of their own, hence `note`. In two
+    places the process dies of what is raised. While the bindings hand an error from Python to C++
+    it is lost, and the error with it: C++ then reads one that is not there. And TVM writes its log
+    from a destructor, which must not throw. So it is not raised there, but a moment later. Where
+    Ctrl-C is ignored, as in the background of a script, it stays so.
     """
     ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     if ignored or threading.current_thread() is not threading.main_thread():
