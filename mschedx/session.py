@@ -77,11 +77,16 @@ def run_session(plan: Plan, work_dir: WorkDir, progress: Progress) -> Outcome:
             Plateau(done),
         )
         with ms.Profiler() as profiler, search_log() as said, interruptible(outcome.interrupt):
-            parts = _parts(plan)
-            nothing = _search(plan, work_dir, recorder, parts, seed)
-            if not outcome.stopping and recorder.missing > 0:
-                ended = nothing or (said[-1] if said else "TVM's log says more")
-                recorder.end(ended, parts["builder"], parts["runner"])
+            try:
+                parts = _parts(plan)
+                nothing = _search(plan, work_dir, recorder, parts, seed)
+                if not outcome.stopping and recorder.missing > 0:
+                    ended = nothing or (said[-1] if said else "TVM's log says more")
+                    builder, runner = made(ms.Builder, parts["builder"]), parts["runner"]
+                    recorder.end(ended, builder, made(ms.Runner, runner))
+            except KeyboardInterrupt:
+                if not outcome.interrupted:
+                    raise
     stages = {str(name): float(seconds) for name, seconds in profiler.get().items()}
     Journal(work_dir.path).append({"kind": "end", "workload": common.workload, "stages": stages})
     return outcome
@@ -107,6 +112,13 @@ def given_parts(
         "builder": builder,
         "runner": runner,
     }
+
+
+def made(kind: Any, part: Any) -> Any:
+    """A part of TVM's by name, as ``ms.tune_tir`` makes it; "none" for no cost model."""
+    if not isinstance(part, str):
+        return part
+    return None if part == "none" else kind.create(part)
 
 
 def asks_for_records(strategy: Any) -> bool:

@@ -9,15 +9,17 @@ import pytest
 import tvm
 from stand_ins import Runner, gemm, quick
 from tvm import tirx
+from tvm.ir.utils import derived_object
 from tvm.s_tir import meta_schedule as ms
 from tvm.target import Target
 
 import mschedx.inputs
 import mschedx.winner
 from mschedx.compat import only_intrinsics
-from mschedx.cost import FelixMLP
+from mschedx.cost import PSA, FelixMLP
 from mschedx.inputs import normalize_mod, normalize_target
 from mschedx.measure.verification import VerifyResult
+from mschedx.ranking import Ranked
 from mschedx.record.lines import read_lines
 from mschedx.report.result_text import result_text
 from mschedx.search import ConstrainedRandom, DraftVerify, GradientDescent
@@ -62,6 +64,41 @@ def test_with_no_trials_the_fastest_record_of_the_work_dir_is_taken(tmp_path):
     ranked = tune(gemm(), trials=0, work_dir=tmp_path / "failed", **quick(Runner([])))
     assert ranked.predicted
     assert ranked.measured == 0
+    assert ranked.failures == {"timeout": 2}
+    assert any('"random" says nothing before it has learnt' in note for note in ranked.notes)
+
+
+def test_what_was_disqualified_is_said_where_it_leaves_nothing_but_to_rank(tmp_path, monkeypatch):
+    tune(gemm(), trials=2, work_dir=tmp_path, **quick(Runner()))
+    wrong = answers(True, "largest difference 7")
+    monkeypatch.setattr(mschedx.winner.measure, "verify", lambda *_: wrong)
+    result = tune(gemm(), trials=0, work_dir=tmp_path, target=HASWELL, progress=False)
+    assert result.predicted
+    assert result.failures == {"mismatch": 2}
+    assert sum("disqualified" in note for note in result.notes) == 2
+
+
+def test_a_cost_model_of_ours_ranks_and_others_are_said_to_be_of_no_use(tmp_path):
+    @derived_object
+    class Constant(ms.cost_model.PyCostModel):
+        model = "of its own"
+
+        def load(self, path): ...
+
+        def save(self, path): ...
+
+        def update(self, context, candidates, results): ...
+
+        def predict(self, context, candidates):
+            return np.ones(len(candidates))
+
+    def notes(cost_model):
+        result = tune(gemm(), HASWELL, trials=0, cost_model=cost_model, progress=False)
+        return [note for note in result.notes if "before it has learnt" in note]
+
+    assert notes(None) == notes(PSA()) == notes(PSA().model) == []
+    assert '"xgb"' in notes("xgb")[0]
+    assert notes(Constant())
 
 
 def test_records_of_a_device_that_is_not_here_are_read_and_not_compared(tmp_path, monkeypatch):
@@ -467,6 +504,23 @@ def test_start_is_measured_first_and_taken_into_account(tmp_path):
     assert [sketch.config_of(r.trace).tolist() for r in records] == [
         sketch.config_of(s.trace).tolist() for s in known
     ]
+    configs = sketch.sample(2, np.random.default_rng(6))
+    ranked = [Ranked(sketch, config, 1.0, ()) for config in configs]
+    result = tune(gemm(), trials=2, work_dir=tmp_path / "ranked", start=ranked, **parts)
+    records = list(result.database.get_all_tuning_records())[::-1]
+    assert [sketch.config_of(r.trace).tolist() for r in records] == [
+        one.config.tolist() for one in ranked
+    ]
+    for wrong, says in (
+        ("a", "got str at position 1"),
+        (None, "got NoneType at position 1"),
+        (
+            tvm.s_tir.Schedule._create_non_traced(normalize_mod(gemm())),
+            "a schedule without a trace",
+        ),
+    ):
+        with pytest.raises((TypeError, ValueError), match=says):
+            tune(gemm(), trials=8, start=[known[0], wrong], **parts)
     other = tvm.s_tir.Schedule(normalize_mod(gemm()))
     with pytest.raises(ValueError, match=r"another at position 0 of start"):
         tune(gemm(), trials=8, start=[other], **parts)

@@ -19,6 +19,7 @@ from tvm.ir.utils import derived_object
 from tvm.s_tir import meta_schedule as ms
 
 from mschedx import ranking, tune_model
+from mschedx.cost import PSA
 from mschedx.measure.failures import MachineTrouble
 from mschedx.networks import Origin, choices, running
 from mschedx.networks import conclude as conclude_module
@@ -125,6 +126,16 @@ def test_a_task_that_never_ran_is_ranked_and_named(network, tmp_path):
     (ranked,) = [name for name, origin in origins.items() if origin is Origin.RANKED]
     assert any(ranked in note and "no record of it ran" in note for note in result.notes)
     assert result.untuned[0].task.name == ranked
+
+
+def test_a_cost_model_that_cannot_rank_is_said_to_be_of_no_use(network):
+    def said(cost_model):
+        parts = quick(space=None, cost_model=cost_model)
+        result = tune_model(*network, trials_per_task=0, verify=False, **parts)
+        return [note for note in result.notes if "before it has learnt" in note]
+
+    assert said("none") == said(PSA()) == []
+    assert '"xgb"' in said("xgb")[0]
 
 
 def test_ctrl_c_keeps_what_was_measured(network, tmp_path):
