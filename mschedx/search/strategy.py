@@ -145,8 +145,7 @@ class Given:
                     f"expected programs of the {len(space)} sketches of {space.task.name} to start "
                     f"from, got another at position {number} of start"
                 )
-            space.offers(int(sketch))
-            points.append(space.lift(int(sketch), config[None]))
+            points.append(space.place(int(sketch), config[None]))
         return Points.concatenate(points)
 
 

@@ -16,7 +16,8 @@ from tvm.target import Target
 import mschedx.inputs
 import mschedx.winner
 from mschedx.compat import only_intrinsics
-from mschedx.cost import PSA, FelixMLP
+from mschedx.cost import PSA, FelixMLP, HeronXGB
+from mschedx.cost.heron_xgb import HeronXGBModel
 from mschedx.inputs import normalize_mod, normalize_target
 from mschedx.measure.verification import VerifyResult
 from mschedx.ranking import Ranked
@@ -526,6 +527,32 @@ def test_start_is_measured_first_and_taken_into_account(tmp_path):
         tune(gemm(), trials=8, start=[other], **parts)
     with pytest.raises(TypeError, match=r"expected start as a list of .*, got Schedule"):
         tune(gemm(), trials=8, start=known[0], **parts)
+
+
+def test_trials_of_all_sketches_of_one_design_are_remembered(tmp_path, monkeypatch):
+    sketch, _, decision = sketch_and_fixed()
+    two = [sketch.fix({decision.name: value}) for value in decision.domain[:2]]
+
+    def parts():
+        return quick(Runner(), space=two, strategy=ConstrainedRandom(), cost_model=HeronXGB())
+
+    first = tune(gemm(), trials=12, work_dir=tmp_path, **parts())
+    configs = [sketch.config_of(r.trace) for r in first.database.get_all_tuning_records()]
+    assert len({int(config[decision.column]) for config in configs}) == 2
+    learn, learnt = HeronXGBModel.learn, []
+
+    def watch(model, task, measured):
+        learnt.append(sum(len(part.configs) for part in measured))
+        return learn(model, task, measured)
+
+    monkeypatch.setattr(HeronXGBModel, "learn", watch)
+    tune(gemm(), trials=16, work_dir=tmp_path, **parts())
+    assert learnt[0] == 12
+    learnt.clear()
+    rng, searched = np.random.default_rng(9), [one.narrowed(preferences=True) for one in two]
+    known = [one.schedule(one.sample(1, rng)[0]) for one in searched]
+    tune(gemm(), trials=2, work_dir=tmp_path / "start", start=known, **parts())
+    assert learnt == [2]
 
 
 def test_strategies_of_tvm_are_refused_where_they_would_search_more(tmp_path):
