@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 _NOTHING = "nothing to search"
 
+_ROUND = 16
+"""Trials of a round at most, where nobody has said how many."""
+
 
 def recorded(work_dir: WorkDir, mod: IRModule) -> Run | None:
     """Read what the work_dir knows of this function now; None if it is new there."""
@@ -179,7 +182,7 @@ def _search(
                 plan.target,
                 work_dir=str(work_dir.path),
                 max_trials_global=recorder.missing,
-                num_trials_per_iter=min(plan.trials_per_round, recorder.missing),
+                num_trials_per_iter=min(_per_round(plan, parts), recorder.missing),
                 database=recorder.database,
                 measure_callbacks=recorder.callbacks(),
                 seed=seed,
@@ -194,10 +197,25 @@ def _search(
         trouble = machine_trouble(error)
         if trouble is not None:
             raise MachineTrouble(trouble) from None
-        if _NOTHING in str(error) and plan.parts.get("space") is None:
+        if _NOTHING in str(error) and not _are_given(plan, parts):
             return f"{_NOTHING}{str(error).partition(_NOTHING)[2]}".splitlines()[0]
         raise
     return None
+
+
+def _per_round(plan: Plan, parts: dict[str, Any]) -> int:
+    """The most trials of a round."""
+    own = getattr(parts["strategy"], "batch", None)
+    return plan.trials_per_round or own or _ROUND
+
+
+def _are_given(plan: Plan, parts: dict[str, Any]) -> bool:
+    """Whether the caller has said what to search: then it is an error that this is nothing."""
+    from mschedx.search.strategy import Strategy
+
+    strategy = parts["strategy"]
+    restricted = isinstance(strategy, Strategy) and bool(strategy.given.sketches)
+    return plan.parts.get("space") is not None or restricted
 
 
 def _parts(plan: Plan) -> dict[str, Any]:

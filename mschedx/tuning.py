@@ -248,7 +248,7 @@ def tune(
     runner: Any = None,
     progress: Any = True,
     timeout_s: float | None = None,
-    trials_per_round: int = 16,
+    trials_per_round: int | None = None,
     patience: int | None = None,
     on_round: Callable[[tuple[Trial, ...]], Any] | None = None,
     start: Sequence[Schedule | Trace] = (),
@@ -280,10 +280,10 @@ def tune(
         Show a live display (plain lines when not on a terminal), or a display of one's own.
     timeout_s : float, optional
         Start no further round after this many seconds.
-    trials_per_round : int
-        The most measurements between two looks of the search at the results; mschedx's strategies
-        take an eighth of `trials`, at least 8 and at most this and 32, where they are not given a
-        ``batch`` of their own.
+    trials_per_round : int, optional
+        The most measurements between two looks of the search at the results. When None, the
+        ``batch`` that a strategy of mschedx's was given; of others an eighth of the missing trials,
+        8 to 16, and 16 of TVM's.
     patience : int, optional
         End early once so many trials in a row have brought nothing faster.
     on_round : callable, optional
@@ -353,11 +353,16 @@ def tune(
 
 
 def _check_bounds(
-    trials: int, trials_per_round: int, patience: int | None, timeout_s: float | None, seed: int
+    trials: int,
+    trials_per_round: int | None,
+    patience: int | None,
+    timeout_s: float | None,
+    seed: int,
 ) -> None:
     if trials != 0:
         check_trials(trials)
-    check_trials(trials_per_round, "trials_per_round")
+    if trials_per_round is not None:
+        check_trials(trials_per_round, "trials_per_round")
     if patience is not None:
         check_trials(patience, "patience")
     check_seconds("timeout_s", timeout_s)

@@ -174,6 +174,26 @@ def test_same_seed_same_candidates(tmp_path):
     assert traces("a", 3) == traces("b", 3) != traces("c", 4)
 
 
+def test_a_round_is_as_large_as_the_strategy_was_told():
+    def rounds(strategy, **more):
+        options = {**quick(Runner()), "trials_per_round": None, "cost_model": "none", **more}
+        result = tune(gemm(), trials=40, **{**options, "strategy": strategy})
+        return [trial.round for trial in result.history]
+
+    assert rounds(ConstrainedRandom(batch=24)) == [0] * 24 + [1] * 16
+    assert rounds(ConstrainedRandom(batch=24), trials_per_round=20) == [0] * 20 + [1] * 20
+    assert rounds(ConstrainedRandom()) == [i // 8 for i in range(40)]
+    assert rounds("replay-trace") == [0] * 16 + [1] * 16 + [2] * 8
+
+
+@pytest.mark.parametrize("model", ["random", ms.cost_model.RandomModel])
+def test_scores_of_tvms_own_models_are_no_predictions(model, tmp_path):
+    made = model if isinstance(model, str) else model()
+    options = {**quick(Runner()), "cost_model": made}
+    result = tune(gemm(), trials=12, work_dir=tmp_path, **options)
+    assert {trial.predicted for trial in result.history} == {None}
+
+
 def test_records_of_stock_tvm_count_as_trials(tmp_path):
     options = quick(Runner([2] * 4))
     target = Target(options["target"])
@@ -569,9 +589,14 @@ def test_sketches_without_a_config_are_not_replaced_by_the_whole_space(tmp_path)
 
     sketch, _, decision = sketch_and_fixed()
     nothing = Sketch(sketch.design, extra=[equal(column(decision.column), 7, "test")])
-    parts = quick(Runner(), space=nothing, strategy=ConstrainedRandom(), cost_model="none")
-    with pytest.raises(ValueError, match="none of the 1 sketches that were given has a valid"):
-        tune(gemm(), trials=2, work_dir=tmp_path, **parts)
+    ways = (
+        {"space": nothing, "strategy": ConstrainedRandom()},
+        {"space": None, "strategy": ConstrainedRandom().restricted(sketches=[nothing])},
+    )
+    for way in ways:
+        parts = quick(Runner(), cost_model="none", **way)
+        with pytest.raises(ValueError, match="none of the 1 sketches that were given has a valid"):
+            tune(gemm(), trials=2, work_dir=tmp_path, **parts)
 
 
 def test_what_a_strategy_was_restricted_to_holds_beside_what_tune_is_given(tmp_path):

@@ -128,11 +128,11 @@ class TestConfigs:
         failed = [o for o in outcomes if isinstance(o, InvalidSchedule)]
         assert failed
         assert bare.failures["VerifyGPUCode"] == len(failed)
-        assert "defect of the constraints" in caplog.text
+        assert "the constraints allow what is refused" in caplog.text
         caplog.clear()
         with caplog.at_level(logging.WARNING):
             sketch.schedules(configs)
-        assert "defect" not in caplog.text
+        assert "the constraints allow" not in caplog.text
         index = next(i for i, o in enumerate(outcomes) if isinstance(o, InvalidSchedule))
         with pytest.raises(InvalidSchedule):
             bare.schedule(configs[index])
