@@ -113,7 +113,7 @@ def sketches_from(
     for index, space in enumerate(design_spaces):
         try:
             found += [Sketch(design) for design in split(space, mod, target, shared, limit)]
-        except (EmptySpace, InvalidSchedule, UnsupportedTrace) as error:  # noqa: PERF203
+        except (EmptySpace, InvalidSchedule, UnsupportedTrace) as error:
             refused[index] = error
     if refused and not found:
         raise next(iter(refused.values()))
