@@ -6,7 +6,7 @@ import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 
 import numpy as np
@@ -23,11 +23,11 @@ _POSTPONED_S = 0.005
 def interruptible(note: Callable[[], None]) -> Iterator[None]:
     """Call a function at Ctrl-C, then raise KeyboardInterrupt where TVM's bindings survive it.
 
-    TVM makes another error of it on its way through C++, hence `note`. In two places the process
-    dies of what is raised. While the bindings hand an error from Python to C++ it is lost, and the
-    error with it: C++ then reads one that is not there. And TVM writes its log from a destructor,
-    which must not throw. So it is not raised there, but a moment later. Where Ctrl-C is ignored, as
-    in the background of a script, it stays so.
+    Libraries make other errors of it, or take it for a failure of their own, hence `note`. In two
+    places the process dies of what is raised. While the bindings hand an error from Python to C++
+    it is lost, and the error with it: C++ then reads one that is not there. And TVM writes its log
+    from a destructor, which must not throw. So it is not raised there, but a moment later. Where
+    Ctrl-C is ignored, as in the background of a script, it stays so.
     """
     ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     if ignored or threading.current_thread() is not threading.main_thread():
@@ -73,51 +73,96 @@ def _is_fatal_in(frame: FrameType | None) -> bool:
     return False
 
 
-@contextmanager
-def quiet_logging() -> Iterator[None]:
+class _Kept:
+    """Something of the process that runs change, of several threads at once perhaps.
+
+    The first of them keeps what was, and the last one puts it back.
+
+    Parameters
+    ----------
+    keep : callable
+        Returns a function that puts back what is now.
+    """
+
+    def __init__(self, keep: Callable[[], Callable[[], None]]) -> None:
+        self._keep, self._put_back = keep, lambda: None
+        self._lock, self._users = threading.RLock(), set[object]()
+
+    @contextmanager
+    def during(self, change: Callable[[], None]) -> Iterator[None]:
+        """Change it; it is as it was once all such blocks have ended."""
+        user = object()
+        try:
+            with self._lock:
+                if not self._users:
+                    self._put_back = self._keep()
+                self._users.add(user)
+                change()
+            yield
+        finally:
+            with self._lock:
+                self._users.discard(user)
+                if not self._users:
+                    self._put_back()
+
+
+def quiet_logging() -> AbstractContextManager[None]:
     """Keep MetaSchedule's log off the console (its files stay) and undo its logging set-up.
 
     Handlers that its logger had are put aside meanwhile: ``tune_tir`` fails on those without a
     name, and doubles its own.
     """
+    return _LOGGING.during(_quieten)
+
+
+def _quieten() -> None:
     root = logging.getLogger(_LOGGER)
-    level, handlers, propagate = root.level, list(root.handlers), root.propagate
     root.handlers.clear()
     root.setLevel(logging.ERROR)
-    complains, logging.raiseExceptions = logging.raiseExceptions, False  # of a full disk
-    try:
-        yield
-    finally:
+    logging.raiseExceptions = False  # of a full disk
+
+
+def _keep_logging() -> Callable[[], None]:
+    root = logging.getLogger(_LOGGER)
+    level, handlers, propagate = root.level, list(root.handlers), root.propagate
+    complains = logging.raiseExceptions
+
+    def put_back() -> None:
         logging.raiseExceptions = complains
         for name in [n for n in logging.root.manager.loggerDict if n.startswith(_LOGGER)]:
             logger = logging.getLogger(name)
-            for handler in list(logger.handlers):
+            for handler in [one for one in logger.handlers if one not in handlers]:
                 logger.removeHandler(handler)
                 handler.close()
-        root.handlers.extend(handlers)
+        root.handlers[:] = handlers
         root.setLevel(level)
         root.propagate = propagate
 
+    return put_back
 
-@contextmanager
-def numpy_seed(seed: int) -> Iterator[None]:
+
+def numpy_seed(seed: int) -> AbstractContextManager[None]:
     """Seed NumPy's global generator, which TVM's own "xgb" warms up with, and restore it."""
+    return _NUMPY.during(lambda: np.random.seed(seed % 2**32))  # noqa: NPY002
+
+
+def _keep_numpy() -> Callable[[], None]:
     state = np.random.get_state()  # noqa: NPY002
-    np.random.seed(seed % 2**32)  # noqa: NPY002
-    try:
-        yield
-    finally:
-        np.random.set_state(state)  # noqa: NPY002
+    return lambda: np.random.set_state(state)  # noqa: NPY002
+
+
+_LOGGING, _NUMPY = _Kept(_keep_logging), _Kept(_keep_numpy)
 
 
 @contextmanager
 def search_log() -> Iterator[list[str]]:
-    """Collect what mschedx's searches say meanwhile, in order and each once."""
+    """Collect what mschedx's searches say meanwhile in this thread, in order and each once."""
     said: list[str] = []
+    thread = threading.get_ident()
 
     def collect(record: logging.LogRecord) -> bool:
         text = record.getMessage()
-        if text not in said:
+        if record.thread == thread and text not in said:
             said.append(text)
         return True
 

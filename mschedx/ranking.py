@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -39,8 +40,15 @@ POOL = 2048
 VERIFIED = 512
 """How many of the best the second opinion is asked about, where there is one."""
 
+MOST_REFUSED = 512
+"""How many of the best may make no program before there is nothing to rank."""
+
 GENERATIONS, PARENTS = 4, 256
 """How often the best are moved a little, and how many of them."""
+
+
+class NothingToRank(ValueError):
+    """No config becomes a program; the message counts why."""
 
 
 @dataclass(frozen=True)
@@ -127,8 +135,9 @@ def rank(
     Raises
     ------
     ValueError, TypeError
-        For input that cannot be tuned, a space without a valid config, or a model that is not
-        ready, is of another kind of target, or is no `CostModel`.
+        For input that cannot be tuned, a space without a valid config or one of which no config
+        becomes a program, or a model that is not ready, is of another kind of target, or is no
+        `CostModel`.
     FileNotFoundError
         For a model that neither comes with the package nor is a file.
     """
@@ -149,6 +158,23 @@ def _judge(model: Any, target: Target, space: Any) -> CostModel | None:
     if model == "psa":
         return None
     return ConsensusModel(model) if isinstance(model, (str, Path)) else model_behind(model)
+
+
+def ranking_model(cost_model: Any) -> tuple[CostModel | None, tuple[str, ...]]:
+    """The model that ranks for a cost model of a tuner, None for the default; and notes on it.
+
+    Parameters
+    ----------
+    cost_model
+        As ``ms.tune_tir`` takes it, or None. TVM's own say nothing before they have learnt.
+    """
+    if cost_model is None or (isinstance(cost_model, str) and cost_model == "none"):
+        return None, ()
+    try:
+        return model_behind(cost_model), ()
+    except TypeError:
+        name = cost_model if isinstance(cost_model, str) else type(cost_model).__name__
+        return None, (f'ranked by PSA: the cost model "{name}" says nothing before it has learnt',)
 
 
 def opened(mod: IRModule, target: Target, space: Any = None) -> list[Sketch]:
@@ -196,7 +222,7 @@ def best_of(
             "before it has learnt anything: load a pretrained file, or leave model out"
         )
     scorer = ArrayScorer(judge, space)
-    pool = Scored.by(scorer, gather(space.sample(POOL, rng)))
+    pool = Scored.by(scorer, gather(space.sample(max(POOL, 2 * limit), rng)))
     for _ in range(GENERATIONS):
         parents = pool.best(PARENTS).points
         moved = Points.concatenate([neighbours(space, parents, rng) for _ in range(4)])
@@ -205,7 +231,7 @@ def best_of(
     effort = BuildEffort(space)
     pool = _ordered(pool, effort)
     if second is not None:
-        best = pool.take(np.arange(min(VERIFIED, len(pool)))).points
+        best = pool.take(np.arange(min(max(VERIFIED, 2 * limit), len(pool)))).points
         pool = _ordered(Scored.by(ArrayScorer(second, space), best), effort)
     return _distinct(pool, space, limit, psa, space.task)
 
@@ -219,24 +245,37 @@ def _ordered(pool: Scored, effort: BuildEffort) -> Scored:
 def _distinct(
     pool: Scored, space: SketchSet, limit: int, psa: PSAModel, task: Task
 ) -> list[Ranked]:
-    """Explain the first points that make different programs, as far as materialising tells."""
+    """Explain the first points that make different programs, as far as materialising tells.
+
+    Raises
+    ------
+    NothingToRank
+        When none of the first makes one.
+    """
     import tvm_ffi
 
     from mschedx.space.errors import InvalidSchedule
 
     found: list[Ranked] = []
     programs: set[int] = set()
+    refused: Counter[str] = Counter()
     for position in range(len(pool)):
-        if len(found) == limit:
+        if len(found) == limit or (not found and refused.total() == MOST_REFUSED):
             break
         ranked = _explained(pool.points, position, space, psa, task)
         try:
             program = int(tvm_ffi.structural_hash(ranked.mod))
-        except InvalidSchedule:
+        except InvalidSchedule as error:
+            refused[error.reason] += 1
             continue
         if program not in programs:
             programs.add(program)
             found.append(ranked)
+    if not found:
+        raise NothingToRank(
+            f"none of the {refused.total()} best configs of {task.name} becomes a program: "
+            f"{dict(refused)}"
+        )
     return found
 
 

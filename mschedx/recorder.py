@@ -32,6 +32,8 @@ class Plan:
     parts : dict[str, Any]
         space, strategy, cost_model, builder and runner, as ``ms.tune_tir`` takes them; None for
         mschedx's own.
+    trials_per_round : int | None
+        At most; None for the strategy's own.
     timeout_s : float | None
         Start no further round after this many seconds since `begin` (``time.perf_counter``).
     patience : int | None
@@ -45,7 +47,7 @@ class Plan:
     mod: IRModule
     target: Target
     trials: int
-    trials_per_round: int
+    trials_per_round: int | None
     seed: int
     timeout_s: float | None
     begin: float
@@ -109,6 +111,14 @@ class Plateau:
                 self.best_s, self.since = trial.latency_s, 0
 
 
+def foretells(cost_model: Any) -> bool:
+    """Whether the scores of a cost model, None for our own, are worth writing down.
+
+    Those of TVM's own models, names or objects, may be random, and a search need not have asked.
+    """
+    return not isinstance(cost_model, (str, ms.cost_model.RandomModel, ms.cost_model.XGBModel))
+
+
 class _Forecast:
     """Ask the cost model for its scores of a round before it learns how the round went."""
 
@@ -153,8 +163,7 @@ class Recorder:
         self._plan, self._journal, self._records = plan, journal, records
         self._earlier = earlier
         self._progress, self._next, self._earlier_s = progress, common, common.elapsed_s or 0.0
-        # TVM's own models may answer at random.
-        self._forecast = None if isinstance(plan.parts.get("cost_model"), str) else _Forecast()
+        self._forecast = _Forecast() if foretells(plan.parts.get("cost_model")) else None
         self._round: list[Trial] = []
 
     @property

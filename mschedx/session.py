@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 _NOTHING = "nothing to search"
 
+_ROUND = 16
+"""Trials of a round at most, where nobody has said how many."""
+
 
 def recorded(work_dir: WorkDir, mod: IRModule) -> Run | None:
     """Read what the work_dir knows of this function now; None if it is new there."""
@@ -77,11 +80,16 @@ def run_session(plan: Plan, work_dir: WorkDir, progress: Progress) -> Outcome:
             Plateau(done),
         )
         with ms.Profiler() as profiler, search_log() as said, interruptible(outcome.interrupt):
-            parts = _parts(plan)
-            nothing = _search(plan, work_dir, recorder, parts, seed)
-            if not outcome.stopping and recorder.missing > 0:
-                ended = nothing or (said[-1] if said else "TVM's log says more")
-                recorder.end(ended, parts["builder"], parts["runner"])
+            try:
+                parts = _parts(plan)
+                nothing = _search(plan, work_dir, recorder, parts, seed)
+                if not outcome.stopping and recorder.missing > 0:
+                    ended = nothing or (said[-1] if said else "TVM's log says more")
+                    builder, runner = made(ms.Builder, parts["builder"]), parts["runner"]
+                    recorder.end(ended, builder, made(ms.Runner, runner))
+            except KeyboardInterrupt:
+                if not outcome.interrupted:
+                    raise
     stages = {str(name): float(seconds) for name, seconds in profiler.get().items()}
     Journal(work_dir.path).append({"kind": "end", "workload": common.workload, "stages": stages})
     return outcome
@@ -107,6 +115,13 @@ def given_parts(
         "builder": builder,
         "runner": runner,
     }
+
+
+def made(kind: Any, part: Any) -> Any:
+    """A part of TVM's by name, as ``ms.tune_tir`` makes it; "none" for no cost model."""
+    if not isinstance(part, str):
+        return part
+    return None if part == "none" else kind.create(part)
 
 
 def asks_for_records(strategy: Any) -> bool:
@@ -167,7 +182,7 @@ def _search(
                 plan.target,
                 work_dir=str(work_dir.path),
                 max_trials_global=recorder.missing,
-                num_trials_per_iter=min(plan.trials_per_round, recorder.missing),
+                num_trials_per_iter=min(_per_round(plan, parts), recorder.missing),
                 database=recorder.database,
                 measure_callbacks=recorder.callbacks(),
                 seed=seed,
@@ -182,10 +197,25 @@ def _search(
         trouble = machine_trouble(error)
         if trouble is not None:
             raise MachineTrouble(trouble) from None
-        if _NOTHING in str(error) and plan.parts.get("space") is None:
+        if _NOTHING in str(error) and not _are_given(plan, parts):
             return f"{_NOTHING}{str(error).partition(_NOTHING)[2]}".splitlines()[0]
         raise
     return None
+
+
+def _per_round(plan: Plan, parts: dict[str, Any]) -> int:
+    """The most trials of a round."""
+    own = getattr(parts["strategy"], "batch", None)
+    return plan.trials_per_round or own or _ROUND
+
+
+def _are_given(plan: Plan, parts: dict[str, Any]) -> bool:
+    """Whether the caller has said what to search: then it is an error that this is nothing."""
+    from mschedx.search.strategy import Strategy
+
+    strategy = parts["strategy"]
+    restricted = isinstance(strategy, Strategy) and bool(strategy.given.sketches)
+    return plan.parts.get("space") is not None or restricted
 
 
 def _parts(plan: Plan) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import math
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -28,7 +28,7 @@ from mschedx.kernel import Compiled, packed_ahead
 from mschedx.measure import start as start_workers
 from mschedx.process_state import interruptible
 from mschedx.record.contents import RECORDS
-from mschedx.record.trials import Trial, best_so_far, count_failures, read_run
+from mschedx.record.trials import Run, Trial, best_so_far, count_failures, read_run
 from mschedx.record.work_dir import WorkDir, best_folder, open_work_dir
 from mschedx.recorder import Outcome, Plan
 from mschedx.report.decisions import decision_values
@@ -36,7 +36,7 @@ from mschedx.report.progress import Progress, describe_failures, format_seconds,
 from mschedx.report.result_text import result_text
 from mschedx.session import given_parts, intrinsics_for, recorded, run_session
 from mschedx.space.design_spaces import require_distinct_names
-from mschedx.winner import choose_winner
+from mschedx.winner import Winner, choose_winner
 
 if TYPE_CHECKING:
     from tvm import IRModule, tirx
@@ -111,7 +111,12 @@ class TuneResult:
     @property
     def unscheduled(self) -> bool:
         """Whether the winner is the function as it is, since nothing could be searched."""
-        return self.best is not None and self.best.unscheduled
+        from mschedx.search.as_it_is import is_unscheduled
+
+        if self.best is not None:
+            return self.best.unscheduled
+        trace = None if self.schedule is None else self.schedule.trace
+        return trace is not None and is_unscheduled(trace)
 
     @property
     def curve(self) -> list[float]:
@@ -243,7 +248,7 @@ def tune(
     runner: Any = None,
     progress: Any = True,
     timeout_s: float | None = None,
-    trials_per_round: int = 16,
+    trials_per_round: int | None = None,
     patience: int | None = None,
     on_round: Callable[[tuple[Trial, ...]], Any] | None = None,
     start: Sequence[Schedule | Trace] = (),
@@ -260,12 +265,14 @@ def tune(
     trials : int
         Measurements in the work_dir when done. Those of earlier calls count. 0: measure nothing
         and return the fastest record of the work_dir or, where there is none, the best ranked
-        config (`mschedx.rank`), its latency predicted.
+        config (`mschedx.rank`), its latency predicted. `strategy`, `start` and the parts that
+        measure are of no use then, nor are cost models other than `mschedx.cost`'s, which is noted.
     work_dir : str | Path, optional
         Where records go and are found again; a new temporary folder when None.
     seed : int
-        Same seed, same candidates, in an uninterrupted run of mschedx's strategies (TVM's own
-        draw on several threads and are not repeatable).
+        Same seed, same candidates of the first round, in mschedx's strategies (TVM's own draw on
+        several threads and are not repeatable). What follows depends on measured latencies, and is
+        the same as far as these are.
     space, strategy, cost_model, builder, runner : optional
         Whatever ``ms.tune_tir`` takes, names included; mschedx's own when None. ``space`` may be a
         `mschedx.space.Sketch` or a list of them, for instance ``sketch.fix(unroll=16)``.
@@ -273,10 +280,10 @@ def tune(
         Show a live display (plain lines when not on a terminal), or a display of one's own.
     timeout_s : float, optional
         Start no further round after this many seconds.
-    trials_per_round : int
-        The most measurements between two looks of the search at the results; mschedx's strategies
-        take an eighth of `trials`, at least 8 and at most this and 32, where they are not given a
-        ``batch`` of their own.
+    trials_per_round : int, optional
+        The most measurements between two looks of the search at the results. When None, the
+        ``batch`` that a strategy of mschedx's was given; of others an eighth of the missing trials,
+        8 to 16, and 16 of TVM's.
     patience : int, optional
         End early once so many trials in a row have brought nothing faster.
     on_round : callable, optional
@@ -287,7 +294,8 @@ def tune(
         that `mschedx.rank` gives.
     verify : bool
         Compare the winner's output with the unscheduled program's before it is called the winner;
-        one that differs is disqualified and the next best is checked.
+        one that differs is disqualified and the next best is checked. One that does not run on this
+        machine is passed over; where none does, the fastest is the winner, unchecked.
 
     Raises
     ------
@@ -302,7 +310,7 @@ def tune(
     """
     begin = time.perf_counter()
     _check_bounds(trials, trials_per_round, patience, timeout_s, seed)
-    _check_hooks(on_round, start)
+    begin_with = _check_hooks(on_round, start)
     module, resolved = normalize_mod(mod), normalize_target(target)
     require_distinct_names(module, space)
     compat.check_versions()
@@ -326,7 +334,7 @@ def tune(
         begin=begin,
         patience=patience,
         on_round=on_round,
-        start=tuple(start),
+        start=begin_with,
         parts=given_parts(space, strategy, cost_model, builder, runner),
     )
     intrinsics = intrinsics_for(folder, resolved, space)
@@ -338,22 +346,31 @@ def tune(
         outcome = run_session(plan, opened, display)
         with interruptible(outcome.interrupt):
             found = _result(plan, opened, outcome, display, notes, verify=verify)
-    return found if trials or found.schedule is not None else ranked()
+    if trials or found.schedule is not None or found.interrupted:
+        return found
+    best = ranked()
+    return replace(best, history=found.history, notes=(*found.notes, *best.notes))
 
 
 def _check_bounds(
-    trials: int, trials_per_round: int, patience: int | None, timeout_s: float | None, seed: int
+    trials: int,
+    trials_per_round: int | None,
+    patience: int | None,
+    timeout_s: float | None,
+    seed: int,
 ) -> None:
     if trials != 0:
         check_trials(trials)
-    check_trials(trials_per_round, "trials_per_round")
+    if trials_per_round is not None:
+        check_trials(trials_per_round, "trials_per_round")
     if patience is not None:
         check_trials(patience, "patience")
     check_seconds("timeout_s", timeout_s)
     check_seed(seed)
 
 
-def _check_hooks(on_round: Any, start: Any) -> None:
+def _check_hooks(on_round: Any, start: Any) -> tuple[Schedule | Trace, ...]:
+    """Refuse what cannot be called or started from; what to start from, as schedules or traces."""
     if on_round is not None and not callable(on_round):
         raise TypeError(f"expected on_round to be callable, got {type(on_round).__name__}")
     if not isinstance(start, (list, tuple)):
@@ -361,6 +378,23 @@ def _check_hooks(on_round: Any, start: Any) -> None:
             "expected start as a list of schedules or traces, got "
             f"{type(start).__name__}: one alone is start=[schedule]"
         )
+    return tuple(_traced(one, place) for place, one in enumerate(start))
+
+
+def _traced(given: Any, place: int) -> Schedule | Trace:
+    from tvm.s_tir import Schedule, Trace
+
+    from mschedx.ranking import Ranked
+
+    if isinstance(given, Ranked):
+        return given.sketch.design.trace_for(given.config)
+    if isinstance(given, Trace) or (isinstance(given, Schedule) and given.trace is not None):
+        return given
+    what = "a schedule without a trace" if isinstance(given, Schedule) else type(given).__name__
+    raise TypeError(
+        "expected schedules, traces or what mschedx.rank gives to start from, got "
+        f"{what} at position {place} of start"
+    )
 
 
 def _ranked(
@@ -373,26 +407,37 @@ def _ranked(
     display: Progress,
     begin: float,
 ) -> TuneResult:
-    """The best ranked config as a result; says that nothing was measured."""
-    from mschedx.ranking import rank
+    """The best ranked config as a result; says that nothing was measured.
 
-    model = getattr(cost_model, "model", None)
-    (best,) = rank(mod, target, 1, model=model, space=space, seed=seed)
-    note = f"ranked, not measured: {best.latency_s * 1e6:.4g} us is a prediction"
-    display.note(note)
+    Where no config becomes a program, the function as it is.
+    """
+    from mschedx.ranking import NothingToRank, rank, ranking_model
+    from mschedx.search.as_it_is import unscheduled_candidate
+
+    model, notes = ranking_model(cost_model)
+    try:
+        (best,) = rank(mod, target, 1, model=model, space=space, seed=seed)
+        schedule, latency_s = best.schedule(), best.latency_s
+        notes = (f"ranked, not measured: {latency_s * 1e6:.4g} us is a prediction", *notes)
+        reasons = tuple(str(reason) for reason in best.reasons)
+    except NothingToRank as error:
+        schedule, latency_s, reasons = unscheduled_candidate(mod).sch, math.inf, ()
+        notes = (*notes, f"nothing could be ranked, so the function stays as it is: {error}")
+    for note in notes:
+        display.note(note)
     return TuneResult(
         mod=mod,
         target=target,
         work_dir=folder,
-        latency_s=best.latency_s,
-        schedule=best.schedule(),
+        latency_s=latency_s,
+        schedule=schedule,
         best=None,
         history=(),
         flops=estimate_flops(mod),
         measured=0,
         wall_s=time.perf_counter() - begin,
         predicted=True,
-        notes=(note, *(str(reason) for reason in best.reasons)),
+        notes=(*notes, *reasons),
     )
 
 
@@ -406,16 +451,19 @@ def _result(
     verify: bool,
 ) -> TuneResult:
     """Choose the winner among all trials of the work_dir."""
-    run = recorded(work_dir, plan.mod)
-    winner, notes = None, []
-    if run is not None:
-        try:
-            winner, notes = choose_winner(run, plan.mod, plan.target, work_dir, verify=verify)
-        except KeyboardInterrupt:  # checking can take longer than anybody wants to wait
-            outcome.interrupt()
-            run = recorded(work_dir, plan.mod) or run  # what was disqualified before
-            winner, notes = choose_winner(run, plan.mod, plan.target, work_dir, verify=False)
-            notes.append("the winner's output was not compared: interrupted")
+
+    def chosen(verify: bool) -> tuple[Run | None, Winner | None, list[str]]:
+        run = recorded(work_dir, plan.mod)
+        if run is None:
+            return None, None, []
+        return run, *choose_winner(run, plan.mod, plan.target, work_dir, verify=verify)
+
+    try:
+        run, winner, notes = chosen(verify)
+    except KeyboardInterrupt:  # checking can take longer than anybody wants to wait
+        outcome.interrupt()
+        run, winner, notes = chosen(False)
+        notes.append("the winner's output was not compared: interrupted")
     if notes:  # records that turned out wrong have failed now
         run = recorded(work_dir, plan.mod)
     if not plan.trials and winner:

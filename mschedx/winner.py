@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from tvm.target import Target
 
 
+_MOST_PASSED_OVER = 8
+"""Records that do not run here before the machine is to blame."""
+
+
 @dataclass(frozen=True, slots=True)
 class Winner:
     """A trial, its schedule, and whether its output was compared."""
@@ -36,18 +40,21 @@ def choose_winner(
     """Go through the trials from the fastest on, and take the first whose output is right.
 
     A record with a wrong output is disqualified: it becomes a failed trial in the journal and in
-    the database, so that stock TVM does not pick it either.
+    the database, so that stock TVM does not pick it either. One that does not run here may run
+    where it was measured: it is passed over and stays as it is.
 
     Returns
     -------
     winner : Winner | None
-        None if no trial ran, or all that ran were wrong.
+        Where none of the fastest runs here, the fastest, unchecked; None if no trial ran, or all
+        that ran were wrong.
     notes : list[str]
-        A line for each that was disqualified.
+        A line for each that was disqualified or passed over.
     """
     workload = ms.database.Workload(mod)
     journal = Journal(work_dir.path)
     notes: list[str] = []
+    passed_over: list[Winner] = []
     ranked = sorted(
         (t.latency_s, t.index, t.record, t)
         for t in run.trials
@@ -65,20 +72,30 @@ def choose_winner(
         if not result.checked:
             notes.append(f"the winner's output could not be checked: {result.reason}")
             return Winner(trial, schedule, False), notes
-        notes.append(
-            f"trial {index} ({latency_s * 1e6:.1f} us) computed something else than "
-            f"the unscheduled program and is disqualified: {result.reason}"
-        )
-        journal.append(
-            {
-                "kind": "disqualified",
-                "workload": run.workload,
-                "record": line,
-                "error": result.reason,
-            }
-        )
-        journal.written(line, [_fail_record(work_dir, line)])
-    return None, notes
+        name = f"trial {index} ({latency_s * 1e6:.1f} us)"
+        if result.ran:
+            notes.append(
+                f"{name} computed something else than the unscheduled program and is "
+                f"disqualified: {result.reason}"
+            )
+            _disqualify(work_dir, journal, run, line, result.reason)
+            continue
+        notes.append(f"{name} does not run here and is passed over: {result.reason}")
+        passed_over.append(Winner(trial, schedule, False))
+        if len(passed_over) == _MOST_PASSED_OVER:
+            break
+    if not passed_over:
+        return None, notes
+    notes.append(
+        "the winner's output could not be checked: none of the records that were tried, "
+        f"{len(passed_over)}, runs here"
+    )
+    return passed_over[0], notes
+
+
+def _disqualify(work_dir: WorkDir, journal: Journal, run: Run, line: int, why: str) -> None:
+    journal.append({"kind": "disqualified", "workload": run.workload, "record": line, "error": why})
+    journal.written(line, [_fail_record(work_dir, line)])
 
 
 def _fail_record(work_dir: WorkDir, record: int) -> list[Any]:

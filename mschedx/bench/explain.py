@@ -65,8 +65,8 @@ def explain(
     """
     run = read_run(Path(work_dir), workload)
     if not 0 <= trial < len(run.trials):
-        last = len(run.trials) - 1
-        raise ValueError(f"{work_dir}: expected a trial from 0 to {last}, got {trial}")
+        known = f"from 0 to {len(run.trials) - 1}" if run.trials else "of a workload that has some"
+        raise ValueError(f"{work_dir}: expected a trial {known}, got {trial}")
     chosen = run.trials[trial]
     if chosen.record is None:
         raise ValueError(f"{work_dir}: trial {trial} has no record, only its failure is known")

@@ -19,6 +19,9 @@ _INTRINSICS = "tvm.s_tir.tensor_intrin"
 _KINDS = ("arm_cpu", "cuda", "hexagon", "metal", "riscv_cpu", "rocm", "x86")
 
 _lock = threading.RLock()
+_users: set[object] = set()
+"""Blocks, of several threads perhaps, that want the stand-in."""
+_thread = threading.local()
 
 
 def load_tensor_intrinsics(kind: str | None = None) -> None:
@@ -31,7 +34,8 @@ def load_tensor_intrinsics(kind: str | None = None) -> None:
     ----------
     kind : str, optional
         One of TVM's submodules: ``"x86"``, ``"cuda"``, ``"arm_cpu"``, ``"riscv_cpu"``, ``"rocm"``,
-        ``"hexagon"``, ``"metal"``. All that TVM loads by itself when None.
+        ``"hexagon"``, ``"metal"``. All that TVM loads by itself when None; none within a block of
+        `only_intrinsics` of this thread, which has said what it needs.
 
     Raises
     ------
@@ -40,14 +44,17 @@ def load_tensor_intrinsics(kind: str | None = None) -> None:
     """
     if kind is not None and kind not in _KINDS:
         raise ValueError(f"kind must be one of {', '.join(_KINDS)} or None, got {kind!r}")
-    if kind is None:
-        if _INTRINSICS not in sys.modules:
-            with fast_script():
-                importlib.import_module(_INTRINSICS)
+    if kind is None and _is_inside():
         return
-    if f"{_INTRINSICS}.{kind}" not in sys.modules:
-        with fast_script(), _stand_in():
-            importlib.import_module(f"{_INTRINSICS}.{kind}")
+    with _lock:
+        if kind is None:
+            _remove_stand_in()
+            if _INTRINSICS not in sys.modules:
+                with fast_script():
+                    importlib.import_module(_INTRINSICS)
+        elif f"{_INTRINSICS}.{kind}" not in sys.modules:
+            with fast_script(), _stand_in():
+                importlib.import_module(f"{_INTRINSICS}.{kind}")
 
 
 def intrinsic_kinds(target: Any) -> tuple[str, ...] | None:
@@ -88,7 +95,9 @@ def only_intrinsics(target: Any, kinds: tuple[str, ...] | None = None) -> Iterat
     ``TuneContext`` imports ``tvm.s_tir.tensor_intrin``, hence every intrinsic of every target. In
     this block that import yields a stand-in package with the target's kinds loaded (and any other
     submodule on demand); afterwards the next import is TVM's own and complete. Does nothing when
-    all have been loaded before or the target is not known, except that the loading is fast.
+    all have been loaded before or the target is not known, except that the loading is fast. Within
+    another such block of the same thread that one's kinds hold. Blocks of several threads have the
+    kinds of all of them, until the last one ends.
 
     Parameters
     ----------
@@ -96,16 +105,24 @@ def only_intrinsics(target: Any, kinds: tuple[str, ...] | None = None) -> Iterat
     kinds : tuple of str, optional
         Load these instead, for instance `own_space_kinds`.
     """
+    if _is_inside():
+        yield
+        return
     kinds = intrinsic_kinds(target) if kinds is None else kinds
     if kinds is None:
         load_tensor_intrinsics()
-    if _INTRINSICS in sys.modules:
-        yield
-        return
-    for kind in kinds or ():
-        load_tensor_intrinsics(kind)
-    with _stand_in():
-        yield
+    try:
+        _thread.inside = True
+        with _stand_in():
+            for kind in kinds or ():
+                load_tensor_intrinsics(kind)
+            yield
+    finally:
+        _thread.inside = False
+
+
+def _is_inside() -> bool:
+    return getattr(_thread, "inside", False)
 
 
 class _LazyPackage(types.ModuleType):
@@ -121,24 +138,39 @@ class _LazyPackage(types.ModuleType):
 @contextlib.contextmanager
 def _stand_in() -> Iterator[None]:
     """Keep a package without contents in the place of the one that imports everything."""
-    with _lock:
-        import tvm.s_tir
+    user = object()
+    try:
+        with _lock:
+            _users.add(user)
+            if _INTRINSICS not in sys.modules:
+                _put_stand_in()
+        yield
+    finally:
+        with _lock:
+            _users.discard(user)
+            if not _users:
+                _remove_stand_in()
 
-        if _INTRINSICS in sys.modules:
-            yield
-            return
-        spec = importlib.util.find_spec(_INTRINSICS)
-        if spec is None or spec.submodule_search_locations is None:
-            raise ImportError(f"{_INTRINSICS} not found: is this apache-tvm {TESTED_TVM}*?")
-        package = _LazyPackage(_INTRINSICS)
-        package.__path__ = list(spec.submodule_search_locations)
-        package.__package__ = _INTRINSICS
-        sys.modules[_INTRINSICS] = package
-        tvm.s_tir.tensor_intrin = package  # as an import would
-        try:
-            yield
-        finally:
-            if sys.modules.get(_INTRINSICS) is package:
-                del sys.modules[_INTRINSICS]
-            if tvm.s_tir.__dict__.get("tensor_intrin") is package:
-                del tvm.s_tir.tensor_intrin
+
+def _put_stand_in() -> None:
+    import tvm.s_tir
+
+    spec = importlib.util.find_spec(_INTRINSICS)
+    if spec is None or spec.submodule_search_locations is None:
+        raise ImportError(f"{_INTRINSICS} not found: is this apache-tvm {TESTED_TVM}*?")
+    package = _LazyPackage(_INTRINSICS)
+    package.__path__ = list(spec.submodule_search_locations)
+    package.__package__ = _INTRINSICS
+    sys.modules[_INTRINSICS] = package
+    tvm.s_tir.tensor_intrin = package  # as an import would
+
+
+def _remove_stand_in() -> None:
+    package = sys.modules.get(_INTRINSICS)
+    if not isinstance(package, _LazyPackage):
+        return
+    import tvm.s_tir
+
+    del sys.modules[_INTRINSICS]
+    if tvm.s_tir.__dict__.get("tensor_intrin") is package:
+        del tvm.s_tir.tensor_intrin

@@ -87,10 +87,12 @@ class PSAModel:
         self._learnt: dict[str, _Correction] = {}
 
     def ready(self, task: Task) -> bool:
-        del task  # always: that is what an analytical model is for
-        return True
+        described = task.target is None or task.target.kind.name in ("llvm", "cuda")
+        return self.hardware is not None or described
 
     def learn(self, task: Task, measured: Sequence[Measured]) -> None:
+        if not self.ready(task):
+            return
         features, residuals = [], []
         for part in measured:
             ran = np.isfinite(part.latency_s)

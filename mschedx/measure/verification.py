@@ -10,7 +10,7 @@ import numpy as np
 
 from mschedx import compat
 
-from . import verification_jobs
+from . import failures, verification_jobs
 from .failures import MachineTrouble
 from .pool import Job, JobOutcome, PoolConfig, carry_out, shared_pool, total_memory_bytes
 from .reference import precision
@@ -25,9 +25,12 @@ class VerifyResult:
     ok : bool
         It was run and agrees with the unscheduled program.
     checked : bool
-        Both programs were run. False: nothing is known about the candidate's result, because the
-        *reference* failed or there is no such device; a candidate that itself fails is checked
-        and not ok.
+        Something is known about the candidate. False: the *reference* failed, there is no such
+        device, or memory or time ran out; a candidate that itself fails is checked and not ok.
+    ran : bool
+        The candidate ran to its end and was compared. False where it is checked: it could not be
+        built or crashed, which may be its own fault or that of a machine that lacks what the target
+        has.
     max_error : float
         Largest absolute difference found; NaN where nothing was compared.
     tolerance : float
@@ -38,6 +41,7 @@ class VerifyResult:
 
     ok: bool
     checked: bool
+    ran: bool
     max_error: float
     tolerance: float
     reason: str
@@ -98,7 +102,7 @@ def verify(
         expected = job(verification_jobs.run_reference, texts[0], target_text, seed, directory)
         if expected.error is not None:
             why = f"the unscheduled program could not be run: {expected.error}"
-            return _not_compared(why, False)
+            return _not_compared(why)
         relative = precision(reference).relative_tolerance()
         try:
             found = job(
@@ -107,23 +111,28 @@ def verify(
         finally:
             os.unlink(expected.value)
     except (MachineTrouble, OSError) as error:
-        return _not_compared(f"nothing can be run at present: {error}", False)
+        return _not_compared(f"nothing can be run at present: {error}")
     if found.error is not None:
         absent = verification_jobs.NO_DEVICE in found.error
-        return _not_compared(f"the candidate could not be run: {found.error}", not absent)
+        limited = failures.reason(found.error) in ("memory", "timeout")
+        why = f"the candidate could not be run: {found.error}"
+        return _not_compared(why, checked=not (absent or limited))
     difference = found.value
     return VerifyResult(
         ok=not difference.reason,
         checked=True,
+        ran=True,
         max_error=difference.max_error,
         tolerance=difference.tolerance,
         reason=difference.reason,
     )
 
 
-def _not_compared(reason: str, checked: bool) -> VerifyResult:
+def _not_compared(reason: str, checked: bool = False) -> VerifyResult:
     nan = float("nan")
-    return VerifyResult(ok=False, checked=checked, max_error=nan, tolerance=nan, reason=reason)
+    return VerifyResult(
+        ok=False, checked=checked, ran=False, max_error=nan, tolerance=nan, reason=reason
+    )
 
 
 def _module(program: Any) -> Any:

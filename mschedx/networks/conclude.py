@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import cache, partial
+from typing import TYPE_CHECKING
 
 from mschedx.record.contents import read_contents
 from mschedx.record.work_dir import WorkDir
@@ -16,6 +17,9 @@ from .job import Job
 from .progress import NetworkProgress
 from .result import NetworkResult
 from .tasks import NetworkTask
+
+if TYPE_CHECKING:
+    from mschedx.cost.base import CostModel
 
 _INTERRUPTED = "interrupted before a candidate of it ran"
 
@@ -89,16 +93,26 @@ def _choices(
     if outcome.interrupted:
         rest = [unscheduled_choice(task, _INTERRUPTED) for task in missing]
     else:
-        rest = _ranked(job, missing)
+        model, about = _model(job)
+        notes += about
+        rest = _ranked(job, missing, model)
     chosen.update((choice.task.key, choice) for choice in rest)
     choices = [chosen[task.key] for task in job.tasks.tunable]
     return choices, notes + _about_untuned(choices, job)
 
 
-def _ranked(job: Job, missing: list[NetworkTask]) -> list[Choice]:
-    """The best ranked program of each task; by the user's model where nothing is measured."""
+def _model(job: Job) -> tuple[CostModel | None, tuple[str, ...]]:
+    """What ranks: the user's model where nothing is measured; with what there is to say of it."""
+    from mschedx.ranking import ranking_model
+
+    if job.trials_per_task:
+        return None, ()
+    return ranking_model(job.parts["cost_model"])
+
+
+def _ranked(job: Job, missing: list[NetworkTask], model: CostModel | None) -> list[Choice]:
+    """The best ranked program of each task."""
     why = "no record of it ran" if job.trials_per_task else "nothing was measured"
-    model = getattr(job.parts["cost_model"], "model", None) if not job.trials_per_task else None
     return ranked_choices(
         missing,
         job.target,

@@ -12,6 +12,7 @@ from tvm.target import Target
 
 from mschedx.record.rounds import Round
 from mschedx.record.trials import Trial
+from mschedx.recorder import foretells
 from mschedx.unscheduled import unscheduled_candidate
 
 from .budget import Standing
@@ -113,7 +114,7 @@ class RunningTask:
     def forecast(self, candidates: Sequence[Any]) -> list[float]:
         """Scores of a batch before it is measured; none in the first round, or without a model."""
         model = self._parts.cost_model
-        if model is None or self._context is None or self._rounds == 0:
+        if model is None or not foretells(model) or self._context is None or self._rounds == 0:
             return []
         return [float(score) for score in model.predict(self._context, list(candidates))]
 

@@ -112,13 +112,14 @@ def run_session(
             while wave := next_tasks([one.standing for one in running], budget, _WAVE):
                 left = budget.left([one.standing for one in running])
                 chosen = [running[i] for i in wave]
-                _wave(chosen, left, session, parts, budget, records, builds, progress)
+                _wave(chosen, left, session, parts, budget, records, builds, progress, outcome)
+                _end_if_interrupted(outcome)
                 spent = time.perf_counter() - session.begin
                 if session.timeout_s is not None and spent >= session.timeout_s:
                     outcome.timed_out = True
                     break
     except (Exception, KeyboardInterrupt) as error:
-        # KeyboardInterrupt arrives as RuntimeError after passing through TVM.
+        # KeyboardInterrupt arrives as another error after passing through some libraries.
         if not outcome.interrupted:
             trouble = machine_trouble(error)
             if trouble is not None:
@@ -141,12 +142,14 @@ def _wave(
     records: _Records,
     builds: ThreadPoolExecutor,
     progress: NetworkProgress,
+    outcome: Outcome,
 ) -> None:
     """Search and build a batch of each task, then run them one after the other."""
     batches: list[tuple[RunningTask, list[Any], Future[list[Any]]]] = []
     for one in wave:
         if left <= 0 and not budget.is_starved(one.standing):
             break
+        _end_if_interrupted(outcome)
         progress.searching(one)
         candidates = one.propose(budget.most - one.standing.trials, min(_ROUND, budget.floor))
         if not candidates:
@@ -156,6 +159,7 @@ def _wave(
         batches.append((one, candidates, built))
     ready = [(one, candidates, future.result()) for one, candidates, future in batches]
     for one, candidates, built in ready:
+        _end_if_interrupted(outcome)
         progress.running(one)
         arguments = [candidate.args_info for candidate in candidates]
         ran = run_all(built, arguments, session.target, parts.runner)
@@ -163,6 +167,12 @@ def _wave(
         trials = records.write(one, done)
         one.take_in(done, trials)
         progress.update(one, trials)
+
+
+def _end_if_interrupted(outcome: Outcome) -> None:
+    """Raise again what a library that was called meanwhile took for a failure of its own."""
+    if outcome.interrupted:
+        raise KeyboardInterrupt
 
 
 def _build(candidates: Sequence[Any], target: Target, builder: Any) -> list[Any]:

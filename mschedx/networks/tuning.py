@@ -24,7 +24,7 @@ from mschedx.measure import start as start_workers
 from mschedx.record.database import open_database
 from mschedx.record.work_dir import WorkDir, open_work_dir
 from mschedx.recorder import Outcome
-from mschedx.session import asks_for_records, given_parts, intrinsics_for
+from mschedx.session import asks_for_records, given_parts, intrinsics_for, made
 
 from .caches import timing
 from .choices import start_ranking
@@ -86,7 +86,8 @@ def tune_model(
     work_dir : str | Path, optional
         Where records go and are found again; a new temporary folder when None.
     seed : int
-        Same seed, same candidates, in an uninterrupted run.
+        Same seed, same candidates of a task's first round; what follows depends on measured
+        latencies, and is the same as far as these are.
     space, strategy, cost_model, builder, runner : optional
         Whatever ``ms.tune_tasks`` takes, names included; when None mschedx's own,
         `mschedx.DraftVerify` and `mschedx.cost.HeronXGB` among them. One cost model
@@ -238,9 +239,9 @@ def _parts(job: Job, database: ms.database.JSONDatabase) -> Parts:
     return Parts(
         space=space,
         strategy=strategy,
-        cost_model=_made(ms.CostModel, cost_model),
-        builder=_made(ms.Builder, builder),
-        runner=_made(ms.Runner, runner),
+        cost_model=made(ms.CostModel, cost_model),
+        builder=made(ms.Builder, builder),
+        runner=made(ms.Runner, runner),
         database=database,
     )
 
@@ -253,13 +254,6 @@ def _local_runner(job: Job) -> Any:
     hardware = Hardware.from_target(job.target)
     config = timing(job.fused, max(hardware.l2_bytes, hardware.l3_bytes))
     return LocalRunner(config=config, cores=kernel_cores(job.target))
-
-
-def _made(kind: Any, part: Any) -> Any:
-    """A part of TVM's by name; "none" for no cost model."""
-    if not isinstance(part, str):
-        return part
-    return None if part == "none" else kind.create(part)
 
 
 def _name(part: Any) -> str | None:

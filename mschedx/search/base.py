@@ -34,6 +34,9 @@ logger = logging.getLogger("tvm.s_tir.meta_schedule.mschedx.search")
 _PATIENCE = 8
 """Proposals in a row that add nothing to a batch before it is sent as it is."""
 
+_LOUD = 3
+"""Configs that do not materialise for one reason that are said one by one; all are counted."""
+
 _FIRST = 2
 """Candidates of a first round while design spaces are still to be opened."""
 
@@ -123,7 +126,8 @@ class Materializer:
             schedule = sketch.schedule(self._space.config(points, position))
         except InvalidSchedule as error:
             self.failures[error.reason] += 1
-            logger.warning("a config the constraints allow does not materialise: %s", error)
+            level = logging.WARNING if self.failures[error.reason] <= _LOUD else logging.DEBUG
+            logger.log(level, "a config the constraints allow does not materialise: %s", error)
             return None
         return Candidate(points.take(np.array([position])), schedule, self._hash(schedule.mod))
 

@@ -197,6 +197,19 @@ class SketchSet:
         padded[:, : self.depths[sketch]] = configs
         return Points(np.full(len(configs), sketch, dtype=np.int64), padded)
 
+    def place(self, sketch: int, configs: IntArray) -> Points:
+        """Turn configs [n, D_s] that were resolved to one sketch into points.
+
+        Sketches of one key, such as those that `Sketch.fix` makes of another, hold the same traces:
+        a config goes to the first of them in which it is valid, and stays where there is none.
+        """
+        key, owner = self.sketches[sketch].key, np.full(len(configs), -1, dtype=np.int64)
+        for s in (s for s, one in enumerate(self.sketches) if one.key == key and self.offers(s)):
+            missing = np.flatnonzero(owner < 0)
+            if len(missing):
+                owner[missing[self.sketches[s].is_valid(configs[missing])]] = s
+        return Points(np.where(owner < 0, sketch, owner), self.lift(sketch, configs).configs)
+
     def config(self, points: Points, position: int) -> IntArray:
         """Return the config [D_s] of one point."""
         return points.configs[position, : self.depths[points.sketch[position]]]

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from mschedx.space.sketch import Sketch
 
 
+_ELEMENTS = 1 << 22
+"""Of the arrays in which configs are compared with all rows of a table."""
+
+
 def snapped(sketch: Sketch, configs: IntArray) -> IntArray:
     """Snap every tile of configs [n, D] to the nearest row of its table, in log distance.
 
@@ -23,8 +27,10 @@ def snapped(sketch: Sketch, configs: IntArray) -> IntArray:
         if len(columns) < 2:
             continue
         wanted, have = np.log2(np.maximum(configs[:, columns], 1)), np.log2(table.rows)
-        distance = np.abs(wanted[:, None, :] - have[None, :, :]).sum(axis=2)
-        repaired[:, columns] = table.rows[distance.argmin(axis=1)]
+        step = max(1, _ELEMENTS // have.size)
+        for i in range(0, len(wanted), step):
+            distance = np.abs(wanted[i : i + step, None, :] - have).sum(axis=2)
+            repaired[i : i + step, columns] = table.rows[distance.argmin(axis=1)]
     return repaired
 
 

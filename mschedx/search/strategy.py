@@ -61,6 +61,11 @@ class Strategy(_PySearchStrategy):
         Whether the search scores points of its own before anything is measured.
     given : Given, optional
         What the user knows of the task, see `restricted`.
+
+    Attributes
+    ----------
+    batch : int or None
+    given : Given
     """
 
     __slots__ = ("__dict__", "__weakref__")
@@ -77,17 +82,17 @@ class Strategy(_PySearchStrategy):
         for name, value in (("batch", batch), ("pool", pool)):
             if value is not None and value < 1:
                 raise ValueError(f"expected {name} >= 1, got {value}")
-        self._given = given = Given() if given is None else given
+        self.batch, self.given = batch, Given() if given is None else given
         self._with = partial(Strategy, make_search, batch=batch, pool=pool, drafts=drafts)
         # TVM keeps these callbacks: were they methods of this object, it would keep itself alive.
-        rounds = _Rounds(make_search, batch, pool, drafts, given)
+        rounds = _Rounds(make_search, batch, pool, drafts, self.given)
         super().__init__(
             rounds.initialize,
             rounds.pre_tuning,
             rounds.post_tuning,
             rounds.generate_measure_candidates,
             rounds.notify_runner_results,
-            partial(self._with, given=given),
+            partial(self._with, given=self.given),
         )
 
     def restricted(
@@ -106,7 +111,7 @@ class Strategy(_PySearchStrategy):
             Measure these first, in this order. Programs that no sketch holds raise ``ValueError``
             when tuning begins.
         """
-        before = self._given
+        before = self.given
         given = Given(tuple(sketches) or before.sketches, tuple(start) or before.start)
         return self._with(given=given)
 
@@ -145,8 +150,7 @@ class Given:
                     f"expected programs of the {len(space)} sketches of {space.task.name} to start "
                     f"from, got another at position {number} of start"
                 )
-            space.offers(int(sketch))
-            points.append(space.lift(int(sketch), config[None]))
+            points.append(space.place(int(sketch), config[None]))
         return Points.concatenate(points)
 
 

@@ -120,7 +120,7 @@ def _points_of(resolved: Resolved, space: SketchSet) -> tuple[Points, IntArray]:
     for s in np.unique(resolved.sketch[resolved.sketch >= 0]):
         of_sketch, configs = resolved.of(int(s))
         positions.append(of_sketch)
-        parts.append(space.lift(int(s), configs))
+        parts.append(space.place(int(s), configs))
     where, points = np.concatenate(positions), Points.concatenate(parts)
     order = np.argsort(where)
     order = order[space.is_valid(points.take(order))]

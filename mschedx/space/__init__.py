@@ -1,3 +1,5 @@
+from mschedx import compat
+
 from .algebra.constraints import Constraint, Relation
 from .algebra.expression import Expression
 from .errors import EmptySpace, InvalidSchedule, UnsupportedTrace
@@ -29,3 +31,5 @@ __all__ = [
     "sketches",
     "sketches_from",
 ]
+
+compat.pass_interrupts()

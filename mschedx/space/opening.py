@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import tvm
@@ -9,11 +10,14 @@ from tvm.s_tir import Schedule
 from tvm.s_tir import meta_schedule as ms
 
 from .design_spaces import generate, shared_postprocs
+from .errors import EmptySpace, InvalidSchedule, UnsupportedTrace
 from .sketch import Sketch
 from .task import Task
 from .trace.locations import MAX_COMBINATIONS
 from .trace.materialize import Postprocs
 from .trace.splitting import refused_somewhere, split
+
+logger = logging.getLogger("tvm.s_tir.meta_schedule.mschedx.space")
 
 _MOST_SKETCHES = 48
 
@@ -23,7 +27,7 @@ def sketches(
     target: tvm.target.Target,
     space: object = None,
 ) -> list[Sketch]:
-    """Open up every design space of ``mod`` on ``target``.
+    """Open up every design space of ``mod`` on ``target``, leaving out those that cannot be.
 
     Parameters
     ----------
@@ -38,6 +42,10 @@ def sketches(
     ------
     ValueError
         For sketches of another workload or target.
+    EmptySpace, InvalidSchedule, UnsupportedTrace
+        When no design space can be opened; the first one's reason.
+    TypeError
+        For a list of sketches and other things.
     """
     given = given_sketches(space)
     if given is not None:
@@ -92,11 +100,23 @@ def sketches_from(
     target : tvm.target.Target
     postprocs : sequence of ms.Postproc, optional
         Initialised ones to apply when a config is materialised; the target's when None.
+
+    Raises
+    ------
+    EmptySpace, InvalidSchedule, UnsupportedTrace
+        When none can be opened, the first one's reason; of some, it is logged.
     """
     shared = shared_postprocs(mod, target, postprocs)
     limit = min(MAX_COMBINATIONS, max(4, _MOST_SKETCHES // max(len(design_spaces), 1)))
-    return [
-        Sketch(design)
-        for space in design_spaces
-        for design in split(space, mod, target, shared, limit)
-    ]
+    found: list[Sketch] = []
+    refused: dict[int, EmptySpace | InvalidSchedule | UnsupportedTrace] = {}
+    for index, space in enumerate(design_spaces):
+        try:
+            found += [Sketch(design) for design in split(space, mod, target, shared, limit)]
+        except (EmptySpace, InvalidSchedule, UnsupportedTrace) as error:
+            refused[index] = error
+    if refused and not found:
+        raise next(iter(refused.values()))
+    for index, error in refused.items():
+        logger.warning("design space %d is left out: %s", index, error)
+    return found

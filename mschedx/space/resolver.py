@@ -19,7 +19,8 @@ from tvm.s_tir import Schedule, Trace
 
 from .design_spaces import generate
 from .errors import EmptySpace, InvalidSchedule, UnsupportedTrace
-from .opening import sketches_from
+from .opening import given_sketches, sketches_from
+from .opening import sketches as opened_sketches
 from .sampling.unique_rows import RowIndex
 from .sketch import Sketch
 from .trace.instructions import Raw, as_raw, decision_of, plain, searched_part, signature
@@ -82,6 +83,9 @@ class Resolver:
         mod, target, space
             As :func:`mschedx.space.sketches` takes them.
         """
+        given = given_sketches(space)
+        if given is not None:
+            return cls(opened_sketches(mod, target, given))
         try:
             schedules, mod, postprocs = generate(mod, target, space)
         except UnsupportedTrace:

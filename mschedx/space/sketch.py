@@ -361,7 +361,7 @@ class Sketch:
         level = logging.WARNING if self.failures[failure.reason] <= _LOUD else logging.DEBUG
         logger.log(
             level,
-            "defect of the constraints: predicted valid, but %s; config %s",
+            "the constraints allow what is refused: %s; config %s",
             failure,
             dict(zip(self.names, np.asarray(config).tolist())),
         )

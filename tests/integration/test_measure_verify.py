@@ -51,13 +51,14 @@ def test_a_wrong_schedule_is_found_out():
     result = verify(wrong, right, TARGET)
     assert not result.ok
     assert result.checked
+    assert result.ran
     assert "differ" in result.reason
     assert result.max_error > result.tolerance > 0
 
 
 def test_a_candidate_that_crashes_is_wrong_and_a_reference_that_does_is_nothing():
     crashed = verify(aborts, add_one, TARGET)
-    assert (crashed.ok, crashed.checked) == (False, True)
+    assert (crashed.ok, crashed.checked, crashed.ran) == (False, True, False)
     assert "crash: SIGABRT" in crashed.reason
     unknown = verify(add_one, aborts, TARGET)
     assert (unknown.ok, unknown.checked) == (False, False)
@@ -70,6 +71,23 @@ def test_a_target_that_is_not_here_leaves_the_candidate_unchecked():
     result = verify(threads_bound(), add_one, GPU)
     assert (result.ok, result.checked) == (False, False)
     assert "no such device" in result.reason
+
+
+@pytest.mark.parametrize("why", ["timeout: stopped after 120 s", "memory: stopped at 9 MiB"])
+def test_a_candidate_that_meets_a_limit_is_not_checked(tmp_path, monkeypatch, why):
+    expected = tmp_path / "expected.npz"
+
+    def carry_out(config, jobs, **_):
+        (job,) = (make() for make in jobs)
+        if job.function is not verification_jobs.run_reference:
+            return [JobOutcome(error=why)]
+        expected.touch()
+        return [JobOutcome(value=str(expected))]
+
+    monkeypatch.setattr(verification, "carry_out", carry_out)
+    result = verify(add_one, add_one, TARGET)
+    assert (result.ok, result.checked, result.ran) == (False, False, False)
+    assert why in result.reason
 
 
 def test_an_input_that_is_overwritten_is_found():

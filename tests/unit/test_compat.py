@@ -183,6 +183,42 @@ def test_a_tune_context_loads_the_intrinsics_of_its_target_alone():
     )
 
 
+def test_blocks_of_two_threads_have_the_intrinsics_of_both_until_the_last_one_ends():
+    out = run_python(
+        """
+        import sys, threading
+        from mschedx import compat
+        with compat.without_torch():
+            import tvm
+        from tvm.s_tir import TensorIntrin
+        target = tvm.target.Target({"kind": "llvm", "mcpu": "cascadelake", "num-cores": 2})
+        name = "tvm.s_tir.tensor_intrin"
+        inside, over = threading.Event(), threading.Event()
+
+        def second():
+            with compat.only_intrinsics(target):
+                print(TensorIntrin.get("dot_16x4_vnni") is not None)
+                inside.set()
+                over.wait()
+                print(name in sys.modules)
+
+        thread = threading.Thread(target=second, daemon=True)
+        with compat.only_intrinsics(tvm.target.Target("nvidia/nvidia-a100"), ()):
+            thread.start()
+            print(inside.wait(60))
+        over.set()
+        thread.join()
+        print(name in sys.modules, hasattr(tvm.s_tir, "tensor_intrin"))
+        with compat.only_intrinsics(target):
+            thread = threading.Thread(target=compat.load_tensor_intrinsics)
+            thread.start()
+            thread.join()
+        print(TensorIntrin.get("wmma_sync_16x16x16_f16f16f32") is not None)
+        """
+    )
+    assert out.split() == ["True", "True", "True", "False", "False", "True"]
+
+
 def test_our_cuda_space_uses_none_of_tvms_intrinsics():
     out = run_python(
         """

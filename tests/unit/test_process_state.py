@@ -2,12 +2,14 @@ import logging
 import signal
 import subprocess
 import sys
+import threading
 import time
 
+import numpy as np
 import pytest
 from tvm.s_tir.meta_schedule.logging import get_logging_func
 
-from mschedx.process_state import interruptible
+from mschedx.process_state import interruptible, numpy_seed, quiet_logging, search_log
 
 
 def test_ctrl_c_is_noted_and_raised():
@@ -70,7 +72,7 @@ import signal, sys
 sys.modules["torch"] = None  # which tvm-ffi imports if it can
 import tvm_ffi
 from tvm_ffi import core
-from mschedx.process_state import interruptible
+from mschedx.process_state import interruptible, numpy_seed, quiet_logging, search_log
 
 scope = {"__name__": "tvm_ffi.error", "original": core._TRACEBACK_TO_BACKTRACE_STR}
 exec(
@@ -100,3 +102,44 @@ def test_ctrl_c_while_an_error_is_handed_to_cpp_does_not_end_the_process():
     assert subprocess.run([sys.executable, "-c", unguarded], capture_output=True).returncode < 0, (
         "TVM's bindings survive this now: interruptible need not postpone"
     )
+
+
+def test_runs_that_end_in_the_order_in_which_they_began_leave_all_as_it_was():
+    """As those of two threads do."""
+    logger, own = logging.getLogger("tvm.s_tir.meta_schedule"), logging.NullHandler()
+    logger.addHandler(own)
+    closed = []
+    own.close = lambda: closed.append(1)
+    before = (logging.raiseExceptions, logger.level, logger.propagate, list(logger.handlers))
+    expected = np.random.RandomState(7).rand(3)
+    np.random.seed(7)  # noqa: NPY002
+    runs = [(quiet_logging(), numpy_seed(seed)) for seed in range(2)]
+    try:
+        for quiet, seeded in runs:
+            quiet.__enter__()
+            seeded.__enter__()
+            assert logger.handlers == []
+            logger.addHandler(logging.NullHandler())  # as tune_tir does
+            logger.setLevel(logging.DEBUG)
+            logger.propagate = False
+        for quiet, seeded in runs:
+            assert not logging.raiseExceptions
+            seeded.__exit__(None, None, None)
+            quiet.__exit__(None, None, None)
+        after = (logging.raiseExceptions, logger.level, logger.propagate, list(logger.handlers))
+        assert after == before
+        assert not closed
+        assert (np.random.rand(3) == expected).all()  # noqa: NPY002
+    finally:
+        logger.handlers.clear()
+        logging.raiseExceptions = True
+
+
+def test_a_search_of_another_thread_says_nothing_here():
+    logger = logging.getLogger("tvm.s_tir.meta_schedule.mschedx.search")
+    with search_log() as said:
+        other = threading.Thread(target=logger.warning, args=("another's",))
+        other.start()
+        other.join()
+        logger.warning("own")
+    assert said == ["own"]

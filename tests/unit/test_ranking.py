@@ -52,6 +52,12 @@ def test_a_limit_beyond_the_space_returns_the_space():
     assert 0 < len(best) < 500
 
 
+def test_a_second_opinion_keeps_as_many_as_are_asked_for(monkeypatch):
+    monkeypatch.setattr(mschedx.ranking, "VERIFIED", 8)
+    func = workloads.make("gemm", (256, 256, 256))
+    assert len(mschedx.rank(func, TARGET, 20, model="cpu")) == 20
+
+
 def test_tune_with_no_trials_ranks_and_says_so():
     result = mschedx.tune(workloads.make(*GEMM), TARGET, trials=0, progress=False)
     assert result.predicted

@@ -2,13 +2,16 @@
 
 import io
 import math
+import signal
 
 import pytest
-from stand_ins import Runner, gemm, quick
+from stand_ins import Builder, Runner, gemm, quick
 from tvm.ir.utils import derived_object
 from tvm.s_tir import meta_schedule as ms
 
 import mschedx
+import mschedx.session
+import mschedx.tuning
 from mschedx.report.progress import PlainProgress
 from mschedx.tuning import tune
 
@@ -84,6 +87,61 @@ def test_what_cannot_be_searched_stays_as_it_is_and_says_why(tmp_path):
     again = tune(gemm(), trials=8, work_dir=tmp_path, **how)
     assert (again.measured, again.unscheduled) == (0, True)
     assert again.notes[0].replace("7 trials", "8 trials") == note
+
+
+@pytest.mark.parametrize("strategy", ["evolutionary", None])
+def test_a_builder_and_a_runner_by_name_measure_what_stays_as_it_is(
+    tmp_path, monkeypatch, strategy
+):
+    monkeypatch.setattr(ms.Builder, "create", lambda *_, **__: Builder())
+    monkeypatch.setattr(ms.Runner, "create", lambda *_, **__: Runner([5]))
+    _, how = options(Runner(), space(2, postprocs=[Refuses()]), builder="local")
+    how |= {"runner": "local", "strategy": strategy}
+    result = tune(gemm(), trials=8, work_dir=tmp_path, **how)
+    assert result.unscheduled
+    assert result.latency_s == pytest.approx(5e-3)
+
+
+def test_with_no_trials_what_no_config_makes_a_program_of_stays_as_it_is(tmp_path):
+    refusing = space(2, postprocs=[Refuses()])
+    with pytest.raises(ValueError, match=r"none of the 6 best configs of main .*PyPostproc"):
+        mschedx.rank(gemm(), quick(None)["target"], space=refusing)
+    result = tune(gemm(), trials=0, work_dir=tmp_path, **options(Runner(), refusing)[1])
+    assert result.unscheduled
+    assert result.predicted
+    assert math.isinf(result.latency_s)
+    assert "nothing could be ranked, so the function stays as it is" in result.notes[-1]
+    assert result.save()
+
+
+def test_ctrl_c_before_the_search_begins_gives_the_best_known(tmp_path, monkeypatch):
+    first = tune(gemm(), trials=4, work_dir=tmp_path, **quick(Runner()))
+    parts = mschedx.session._parts
+
+    def interrupted(plan):
+        signal.raise_signal(signal.SIGINT)
+        return parts(plan)
+
+    monkeypatch.setattr(mschedx.session, "_parts", interrupted)
+    result = tune(gemm(), trials=8, work_dir=tmp_path, **quick(Runner()))
+    assert result.interrupted
+    assert (result.measured, result.latency_s) == (0, first.latency_s)
+
+
+def test_ctrl_c_while_the_records_are_read_gives_the_best_known(tmp_path, monkeypatch):
+    first = tune(gemm(), trials=4, work_dir=tmp_path, **quick(Runner()))
+    recorded, asked = mschedx.tuning.recorded, []
+
+    def interrupted(*given):
+        asked.append(given)
+        if len(asked) == 1:
+            signal.raise_signal(signal.SIGINT)
+        return recorded(*given)
+
+    monkeypatch.setattr(mschedx.tuning, "recorded", interrupted)
+    result = tune(gemm(), trials=4, work_dir=tmp_path, **quick(Runner()))
+    assert result.interrupted
+    assert result.latency_s == first.latency_s
 
 
 @derived_object

@@ -9,15 +9,18 @@ import pytest
 import tvm
 from stand_ins import Runner, gemm, quick
 from tvm import tirx
+from tvm.ir.utils import derived_object
 from tvm.s_tir import meta_schedule as ms
 from tvm.target import Target
 
 import mschedx.inputs
 import mschedx.winner
 from mschedx.compat import only_intrinsics
-from mschedx.cost import FelixMLP
+from mschedx.cost import PSA, FelixMLP, HeronXGB
+from mschedx.cost.heron_xgb import HeronXGBModel
 from mschedx.inputs import normalize_mod, normalize_target
 from mschedx.measure.verification import VerifyResult
+from mschedx.ranking import Ranked
 from mschedx.record.lines import read_lines
 from mschedx.report.result_text import result_text
 from mschedx.search import ConstrainedRandom, DraftVerify, GradientDescent
@@ -62,6 +65,41 @@ def test_with_no_trials_the_fastest_record_of_the_work_dir_is_taken(tmp_path):
     ranked = tune(gemm(), trials=0, work_dir=tmp_path / "failed", **quick(Runner([])))
     assert ranked.predicted
     assert ranked.measured == 0
+    assert ranked.failures == {"timeout": 2}
+    assert any('"random" says nothing before it has learnt' in note for note in ranked.notes)
+
+
+def test_what_was_disqualified_is_said_where_it_leaves_nothing_but_to_rank(tmp_path, monkeypatch):
+    tune(gemm(), trials=2, work_dir=tmp_path, **quick(Runner()))
+    wrong = answers(True, "largest difference 7")
+    monkeypatch.setattr(mschedx.winner.measure, "verify", lambda *_: wrong)
+    result = tune(gemm(), trials=0, work_dir=tmp_path, target=HASWELL, progress=False)
+    assert result.predicted
+    assert result.failures == {"mismatch": 2}
+    assert sum("disqualified" in note for note in result.notes) == 2
+
+
+def test_a_cost_model_of_ours_ranks_and_others_are_said_to_be_of_no_use(tmp_path):
+    @derived_object
+    class Constant(ms.cost_model.PyCostModel):
+        model = "of its own"
+
+        def load(self, path): ...
+
+        def save(self, path): ...
+
+        def update(self, context, candidates, results): ...
+
+        def predict(self, context, candidates):
+            return np.ones(len(candidates))
+
+    def notes(cost_model):
+        result = tune(gemm(), HASWELL, trials=0, cost_model=cost_model, progress=False)
+        return [note for note in result.notes if "before it has learnt" in note]
+
+    assert notes(None) == notes(PSA()) == notes(PSA().model) == []
+    assert '"xgb"' in notes("xgb")[0]
+    assert notes(Constant())
 
 
 def test_records_of_a_device_that_is_not_here_are_read_and_not_compared(tmp_path, monkeypatch):
@@ -72,6 +110,7 @@ def test_records_of_a_device_that_is_not_here_are_read_and_not_compared(tmp_path
     absent = VerifyResult(
         ok=False,
         checked=False,
+        ran=False,
         max_error=math.nan,
         tolerance=math.nan,
         reason="cuda: there is no such device here",
@@ -133,6 +172,26 @@ def test_same_seed_same_candidates(tmp_path):
         return [json.dumps(line.content[1][0]) for line in records]
 
     assert traces("a", 3) == traces("b", 3) != traces("c", 4)
+
+
+def test_a_round_is_as_large_as_the_strategy_was_told():
+    def rounds(strategy, **more):
+        options = {**quick(Runner()), "trials_per_round": None, "cost_model": "none", **more}
+        result = tune(gemm(), trials=40, **{**options, "strategy": strategy})
+        return [trial.round for trial in result.history]
+
+    assert rounds(ConstrainedRandom(batch=24)) == [0] * 24 + [1] * 16
+    assert rounds(ConstrainedRandom(batch=24), trials_per_round=20) == [0] * 20 + [1] * 20
+    assert rounds(ConstrainedRandom()) == [i // 8 for i in range(40)]
+    assert rounds("replay-trace") == [0] * 16 + [1] * 16 + [2] * 8
+
+
+@pytest.mark.parametrize("model", ["random", ms.cost_model.RandomModel])
+def test_scores_of_tvms_own_models_are_no_predictions(model, tmp_path):
+    made = model if isinstance(model, str) else model()
+    options = {**quick(Runner()), "cost_model": made}
+    result = tune(gemm(), trials=12, work_dir=tmp_path, **options)
+    assert {trial.predicted for trial in result.history} == {None}
 
 
 def test_records_of_stock_tvm_count_as_trials(tmp_path):
@@ -199,7 +258,7 @@ def test_timeout_starts_no_further_round(tmp_path):
 
 def test_a_wrong_winner_is_disqualified_also_for_stock_tvm(tmp_path, monkeypatch):
     class Answer:
-        checked = True
+        checked = ran = True
 
         def __init__(self, ok):
             self.ok, self.reason = ok, "" if ok else "largest difference 7"
@@ -228,6 +287,48 @@ def test_a_wrong_winner_is_disqualified_also_for_stock_tvm(tmp_path, monkeypatch
     assert len(asked) == 2, "a checked winner is not run again"
 
 
+def answers(ran, reason):
+    nan = math.nan
+    return VerifyResult(
+        ok=False, checked=True, ran=ran, max_error=nan, tolerance=nan, reason=reason
+    )
+
+
+def test_records_that_do_not_run_here_stay_and_the_fastest_is_unchecked(tmp_path, monkeypatch):
+    first = tune(gemm(), trials=12, work_dir=tmp_path, **quick(Runner()))
+    before = (tmp_path / "database_tuning_record.json").read_bytes()
+    asked = []
+
+    def verify(*_):
+        asked.append(1)
+        return answers(False, "the candidate could not be run: crash: SIGILL")
+
+    monkeypatch.setattr(mschedx.winner.measure, "verify", verify)
+    again = tune(gemm(), trials=0, work_dir=tmp_path, target=HASWELL, progress=False)
+    assert (tmp_path / "database_tuning_record.json").read_bytes() == before
+    assert (again.predicted, again.verified) == (False, False)
+    assert again.latency_s == first.latency_s
+    assert again.failures == {}
+    assert any("SIGILL" in note for note in again.notes)
+    assert any("could not be checked" in note for note in again.notes)
+    assert len(asked) < 12, "a machine that runs none of many runs none of the others"
+
+
+def test_a_record_that_does_not_run_here_is_passed_over_and_stays(tmp_path, monkeypatch):
+    tune(gemm(), trials=4, work_dir=tmp_path, **quick(Runner([4, 1, 3, 2])))
+    said = iter([answers(False, "crash: SIGILL"), answers(True, "largest difference 7")])
+
+    class Right:
+        ok = checked = ran = True
+        reason = ""
+
+    monkeypatch.setattr(mschedx.winner.measure, "verify", lambda *_: next(said, Right()))
+    result = tune(gemm(), trials=0, work_dir=tmp_path, target=HASWELL, progress=False)
+    assert (result.latency_s, result.verified) == (pytest.approx(3e-3), True)
+    assert [trial.reason for trial in result.history] == [None, None, None, "mismatch"]
+    assert "trial 1 (1000.0 us) does not run here and is passed over: crash: SIGILL" in result.notes
+
+
 def test_ctrl_c_while_the_winner_is_checked_keeps_it_unchecked(tmp_path, monkeypatch):
     def verify(*_):
         raise KeyboardInterrupt
@@ -242,7 +343,7 @@ def test_ctrl_c_while_the_winner_is_checked_keeps_it_unchecked(tmp_path, monkeyp
 
 def test_a_winner_that_cannot_be_checked_is_kept_and_said_to_be_unchecked(tmp_path, monkeypatch):
     class Unknown:
-        ok, checked, reason = False, False, "no such device"
+        ok, checked, ran, reason = False, False, False, "no such device"
 
     monkeypatch.setattr(mschedx.winner.measure, "verify", lambda *_: Unknown())
     options = {**quick(Runner([1] * 4)), "verify": True}
@@ -424,11 +525,54 @@ def test_start_is_measured_first_and_taken_into_account(tmp_path):
     assert [sketch.config_of(r.trace).tolist() for r in records] == [
         sketch.config_of(s.trace).tolist() for s in known
     ]
+    configs = sketch.sample(2, np.random.default_rng(6))
+    ranked = [Ranked(sketch, config, 1.0, ()) for config in configs]
+    result = tune(gemm(), trials=2, work_dir=tmp_path / "ranked", start=ranked, **parts)
+    records = list(result.database.get_all_tuning_records())[::-1]
+    assert [sketch.config_of(r.trace).tolist() for r in records] == [
+        one.config.tolist() for one in ranked
+    ]
+    for wrong, says in (
+        ("a", "got str at position 1"),
+        (None, "got NoneType at position 1"),
+        (
+            tvm.s_tir.Schedule._create_non_traced(normalize_mod(gemm())),
+            "a schedule without a trace",
+        ),
+    ):
+        with pytest.raises((TypeError, ValueError), match=says):
+            tune(gemm(), trials=8, start=[known[0], wrong], **parts)
     other = tvm.s_tir.Schedule(normalize_mod(gemm()))
     with pytest.raises(ValueError, match=r"another at position 0 of start"):
         tune(gemm(), trials=8, start=[other], **parts)
     with pytest.raises(TypeError, match=r"expected start as a list of .*, got Schedule"):
         tune(gemm(), trials=8, start=known[0], **parts)
+
+
+def test_trials_of_all_sketches_of_one_design_are_remembered(tmp_path, monkeypatch):
+    sketch, _, decision = sketch_and_fixed()
+    two = [sketch.fix({decision.name: value}) for value in decision.domain[:2]]
+
+    def parts():
+        return quick(Runner(), space=two, strategy=ConstrainedRandom(), cost_model=HeronXGB())
+
+    first = tune(gemm(), trials=12, work_dir=tmp_path, **parts())
+    configs = [sketch.config_of(r.trace) for r in first.database.get_all_tuning_records()]
+    assert len({int(config[decision.column]) for config in configs}) == 2
+    learn, learnt = HeronXGBModel.learn, []
+
+    def watch(model, task, measured):
+        learnt.append(sum(len(part.configs) for part in measured))
+        return learn(model, task, measured)
+
+    monkeypatch.setattr(HeronXGBModel, "learn", watch)
+    tune(gemm(), trials=16, work_dir=tmp_path, **parts())
+    assert learnt[0] == 12
+    learnt.clear()
+    rng, searched = np.random.default_rng(9), [one.narrowed(preferences=True) for one in two]
+    known = [one.schedule(one.sample(1, rng)[0]) for one in searched]
+    tune(gemm(), trials=2, work_dir=tmp_path / "start", start=known, **parts())
+    assert learnt == [2]
 
 
 def test_strategies_of_tvm_are_refused_where_they_would_search_more(tmp_path):
@@ -445,9 +589,14 @@ def test_sketches_without_a_config_are_not_replaced_by_the_whole_space(tmp_path)
 
     sketch, _, decision = sketch_and_fixed()
     nothing = Sketch(sketch.design, extra=[equal(column(decision.column), 7, "test")])
-    parts = quick(Runner(), space=nothing, strategy=ConstrainedRandom(), cost_model="none")
-    with pytest.raises(ValueError, match="none of the 1 sketches that were given has a valid"):
-        tune(gemm(), trials=2, work_dir=tmp_path, **parts)
+    ways = (
+        {"space": nothing, "strategy": ConstrainedRandom()},
+        {"space": None, "strategy": ConstrainedRandom().restricted(sketches=[nothing])},
+    )
+    for way in ways:
+        parts = quick(Runner(), cost_model="none", **way)
+        with pytest.raises(ValueError, match="none of the 1 sketches that were given has a valid"):
+            tune(gemm(), trials=2, work_dir=tmp_path, **parts)
 
 
 def test_what_a_strategy_was_restricted_to_holds_beside_what_tune_is_given(tmp_path):

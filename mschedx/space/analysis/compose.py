@@ -134,6 +134,8 @@ def _constraints(
     constraints = list(evidence.loops)
     if not limits.threads:
         constraints += cpu_constraints(found, vectors)
+        if design.target.kind.name != "llvm":  # a device that nothing is advised for
+            return constraints, [], []
         return constraints, [], cpu_preferences(composed, Hardware.from_target(design.target))
     name = str(design.target.attrs.get("arch", design.target.kind.name))
     constraints += gpu_constraints(programs, found, solver, nests, limits, name)

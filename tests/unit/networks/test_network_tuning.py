@@ -1,8 +1,11 @@
 """``tune_model`` with invented latencies: budget, records, resuming, notes, checks."""
 
+import contextlib
 import io
 import json
 import re
+import signal
+import time
 from collections import Counter
 from dataclasses import replace
 
@@ -10,10 +13,13 @@ import numpy as np
 import pytest
 import torch
 import tvm
-from stand_ins import Runner
+from stand_ins import Future, Runner
 from tiny_networks import TARGET, quick, two
+from tvm.ir.utils import derived_object
+from tvm.s_tir import meta_schedule as ms
 
 from mschedx import ranking, tune_model
+from mschedx.cost import PSA
 from mschedx.measure.failures import MachineTrouble
 from mschedx.networks import Origin, choices, running
 from mschedx.networks import conclude as conclude_module
@@ -122,6 +128,16 @@ def test_a_task_that_never_ran_is_ranked_and_named(network, tmp_path):
     assert result.untuned[0].task.name == ranked
 
 
+def test_a_cost_model_that_cannot_rank_is_said_to_be_of_no_use(network):
+    def said(cost_model):
+        parts = quick(space=None, cost_model=cost_model)
+        result = tune_model(*network, trials_per_task=0, verify=False, **parts)
+        return [note for note in result.notes if "before it has learnt" in note]
+
+    assert said("none") == said(PSA()) == []
+    assert '"xgb"' in said("xgb")[0]
+
+
 def test_ctrl_c_keeps_what_was_measured(network, tmp_path):
     runner = Runner(interrupt_after=2)
     result = tune_model(*network, trials_per_task=2, work_dir=tmp_path, **quick(runner))
@@ -133,6 +149,31 @@ def test_ctrl_c_keeps_what_was_measured(network, tmp_path):
     resumed = tune_model(*network, trials_per_task=2, work_dir=tmp_path, **quick())
     assert not resumed.interrupted
     assert {choice.origin for choice in resumed.tasks} == {Origin.TUNED}
+
+
+@derived_object
+class Swallowing(ms.runner.PyRunner):
+    """Meets Ctrl-C in its first run and takes it for nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.runs = 0
+
+    def run(self, runner_inputs):
+        self.runs += 1
+        if self.runs == 1:
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+                time.sleep(1)
+        return [Future(1e-3, None) for _ in runner_inputs]
+
+
+def test_ctrl_c_that_a_part_has_swallowed_ends_it_before_the_next_task(network, tmp_path):
+    runner = Swallowing()
+    result = tune_model(*network, trials_per_task=16, work_dir=tmp_path, **quick(runner))
+    assert result.interrupted
+    assert runner.runs == 1
+    assert sorted(bool(choice.trials) for choice in result.tasks) == [False, True]
 
 
 def test_ctrl_c_leaves_tasks_unscheduled_that_were_not_measured(network, tmp_path, monkeypatch):

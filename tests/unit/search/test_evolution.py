@@ -1,5 +1,7 @@
 """The constrained genetic algorithm: heron.md section 9, facts 8 and 15 (its algorithmic half)."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from toy import ToySketch, latency
@@ -75,6 +77,21 @@ def test_repair_makes_every_tile_a_factorisation_and_leaves_good_ones_alone():
     repaired = snapped(sketch, mutate(sketch, configs, 0.5, rng))
     assert (repaired[:, :3].prod(axis=1) == 16).all()
     assert (repaired[:, 3:6].prod(axis=1) == 48).all()
+
+
+def test_repair_compares_a_few_configs_at_a_time_with_large_tables(monkeypatch):
+    sketch, rng = ToySketch(), np.random.default_rng(0)
+    broken = mutate(sketch, sketch.sample(200, rng), 0.5, rng)
+    at_once = snapped(sketch, broken)
+    monkeypatch.setattr("mschedx.search.repair._ELEMENTS", 1)
+    assert np.array_equal(snapped(sketch, broken), at_once)
+    monkeypatch.undo()
+    many = np.tile(broken, (400, 1))
+    tracemalloc.start()
+    snapped(sketch, many)
+    largest = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert largest < 150e6, "all at once it is 250 MB for each of three arrays"
 
 
 @pytest.mark.parametrize(

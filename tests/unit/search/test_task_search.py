@@ -1,5 +1,6 @@
 """The round around a search: heron.md section 9, facts 10 and 14, on a sketch without TVM."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -254,3 +255,13 @@ class TestFirst:
         assert batch[0].point.codes() == invalid.codes()
         task.tell(np.ones(2))
         assert len(task.history) == 1
+
+
+def test_configs_that_do_not_materialise_are_said_three_times_and_counted(caplog):
+    space = SketchSet([ToySketch(broken=100)])
+    materialize = Materializer(space, hash)
+    with caplog.at_level(logging.WARNING, "tvm.s_tir.meta_schedule.mschedx.search"):
+        found = materialize(space.sample(50, np.random.default_rng(0)))
+    assert found == [None] * 50
+    assert caplog.text.count("does not materialise") == 3
+    assert sum(materialize.failures.values()) >= 40, "equal points are one"

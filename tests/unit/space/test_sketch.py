@@ -6,11 +6,13 @@ import logging
 
 import numpy as np
 import pytest
+import tvm
 from spaces import CUDA, LLVM, design_spaces, matmul, module, schedule_of
 from tvm import te
 from tvm.s_tir import Schedule
 from tvm.s_tir import meta_schedule as ms
 from tvm.s_tir.meta_schedule.testing import te_workload
+from tvm.script import tirx as T
 
 import mschedx.space as space
 from mschedx import compat
@@ -126,11 +128,11 @@ class TestConfigs:
         failed = [o for o in outcomes if isinstance(o, InvalidSchedule)]
         assert failed
         assert bare.failures["VerifyGPUCode"] == len(failed)
-        assert "defect of the constraints" in caplog.text
+        assert "the constraints allow what is refused" in caplog.text
         caplog.clear()
         with caplog.at_level(logging.WARNING):
             sketch.schedules(configs)
-        assert "defect" not in caplog.text
+        assert "the constraints allow" not in caplog.text
         index = next(i for i, o in enumerate(outcomes) if isinstance(o, InvalidSchedule))
         with pytest.raises(InvalidSchedule):
             bare.schedule(configs[index])
@@ -247,6 +249,39 @@ def test_a_location_is_one_sketch_each():
     other = found[0].config_of(outcomes[0].trace)
     assert other is None
     assert isinstance(sketch.design, Design)
+
+
+def two_spaces(extents):
+    """Tiles of two loops, of a triangle; that of a loop whose extent varies cannot be opened."""
+    with compat.fast_script():
+
+        @T.prim_func(s_tir=True)
+        def main(A: T.Buffer((32, 32), "float32")):
+            for i in range(32):
+                for j in range(i + 1):
+                    with T.sblock("A"):
+                        v, w = T.axis.remap("SS", [i, j])
+                        A[v, w] = T.float32(1)
+
+    schedules = []
+    for place in extents:
+        schedule = Schedule(tvm.IRModule({"main": main}))
+        loop = schedule.get_loops(schedule.get_sblock("A"))[place]
+        schedule.split(loop, schedule.sample_perfect_tile(loop, 2, 32))
+        schedules.append(schedule)
+    return tvm.IRModule({"main": main}), schedules
+
+
+def test_a_design_space_that_cannot_be_opened_costs_no_other(caplog):
+    mod, (good, bad) = two_spaces([0, 1])
+    with caplog.at_level(logging.WARNING, "tvm.s_tir.meta_schedule.mschedx.space"):
+        found = sketches(mod, LLVM, [bad, good])
+    assert [sketch.design.signature for sketch in found] == [
+        sketch.design.signature for sketch in sketches(mod, LLVM, [good])
+    ]
+    assert "design space 0 is left out: " in caplog.text
+    with pytest.raises(space.UnsupportedTrace):
+        sketches(mod, LLVM, [bad, bad])
 
 
 def test_loops_of_varying_extent_are_ruled_out_on_a_cpu():

@@ -47,6 +47,13 @@ def test_the_block_is_left_to_the_next_rule_and_the_reason_logged(error, caplog)
     assert "Index out of range" in caplog.text
 
 
+def test_ctrl_c_in_a_rule_is_no_failure_of_the_rule():
+    schedule = Schedule(doubled())
+    (block,) = schedule.get_child_blocks(schedule.get_sblock("root"))
+    with pytest.raises(KeyboardInterrupt):
+        UnlessItFails(Raises(KeyboardInterrupt), "Raises").apply(schedule, block)
+
+
 @pytest.mark.parametrize("target", [LLVM, CUDA])
 def test_a_reduction_of_constants_has_sketches(target):
     """``InlineConstantScalars`` takes it for a constant, which it cannot inline."""

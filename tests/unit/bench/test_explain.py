@@ -1,0 +1,25 @@
+"""Trials explained: of sketches that are given too, and of none."""
+
+import pytest
+from stand_ins import Runner, gemm, quick
+
+from mschedx.bench.explain import explain
+from mschedx.search import ConstrainedRandom
+from mschedx.space import sketches
+from mschedx.tuning import tune
+
+
+def test_a_trial_is_explained_by_sketches_that_are_given(tmp_path):
+    result_of = quick(Runner(), space=None, strategy=ConstrainedRandom(), cost_model="none")
+    result = tune(gemm(), trials=1, work_dir=tmp_path, **result_of)
+    given = sketches(result.mod, result.target)
+    by_list, by_default = (explain(tmp_path, 0, space=one) for one in (given, None))
+    assert by_list.predicted_s == by_default.predicted_s > 0
+
+
+def test_a_workload_without_trials_says_so(tmp_path):
+    tune(gemm(), trials=1, work_dir=tmp_path, **quick(Runner()))
+    (tmp_path / "mschedx_trials.jsonl").unlink()
+    (tmp_path / "database_tuning_record.json").write_text("")
+    with pytest.raises(ValueError, match="a trial of a workload that has some, got 0"):
+        explain(tmp_path, 0)
