@@ -75,9 +75,7 @@ def offers(sch: Any, stages: Sequence[Stage], hw: Hardware) -> list[Columns]:
         fitting = (n for n in range(2 * lanes, lanes // 2, -1) if extent % n == 0)
         found += [Columns(lanes=n) for n in list(fitting)[:1]]
     place = _place(stages)
-    window, rows = stages[place], common_rows(stages[place:])
-    assert rows is not None
-    own = dict(zip(rows[-1], rows[0])).get(column)
+    window, own = stages[place], _column(stages[place:])
     strides = own is not None and not moves_by_one(sch, window.block, own)
     if strides and any(_pads(sch, stage) for stage in stages[:place]):
         found.append(Columns(inline=True))
@@ -138,11 +136,9 @@ def tile_window(
         sch.compute_at(stage.block, parts.rows or task, preserve_unit_loops=True)
     for stage in before:
         vectorise_inside(sch, stage.block, own_loops(sch, stage.block), hw.lanes(stage.dtype))
-    rows = common_rows(stages[place:])
-    assert rows is not None
-    column_of = dict(zip(rows[-1], rows[0])).get(column) if parts.lane else None
+    own = _column(stages[place:])
     for stage in inside:
-        _unroll(sch, stage, column_of if stage is window else stage.last, bool(parts.lane))
+        _unroll(sch, stage, own if stage is window else stage.last, bool(parts.lane))
 
 
 @dataclass(slots=True)
@@ -199,14 +195,18 @@ def _split(
 def _lanes(sch: Any, stages: Sequence[Stage], anchor: Any, hw: Hardware) -> int | None:
     """Lanes of a vector of the last stage's contiguous axis; None where it stays a plain loop."""
     window, last = stages[0], stages[-1]
-    rows = common_rows(stages)
-    assert rows is not None
-    column = last.last
-    own = dict(zip(rows[-1], rows[0])).get(column)
-    flat = own is not None and moves_by_one(sch, window.block, own)
-    if not last.reductions:
-        flat = flat and moves_by_one(sch, anchor, column)
-    return vector_length(last.extents[column], hw.lanes(last.dtype)) if flat else None
+    own, column = _column(stages), last.last
+    if own is None or column is None or not moves_by_one(sch, window.block, own):
+        return None
+    if not last.reductions and not moves_by_one(sch, anchor, column):
+        return None
+    return vector_length(last.extents[column], hw.lanes(last.dtype))
+
+
+def _column(stages: Sequence[Stage]) -> int | None:
+    """The first stage's axis that is the contiguous one of the last."""
+    rows, column = common_rows(stages), stages[-1].last
+    return None if rows is None or column is None else dict(zip(rows[-1], rows[0])).get(column)
 
 
 def _place(stages: Sequence[Stage]) -> int:
