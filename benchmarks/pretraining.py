@@ -146,8 +146,7 @@ def crossvalidate(paths: list[str], models: list[str], epochs: int, folds: int =
         others = [one.task for one in opened if one.task.workload not in held_out]
         trained = {}
         for name in models:
-            one_form = name == "felix"
-            model = new_model(name, epochs=None if one_form else epochs, published=False, seed=0)
+            model = new_model(name, epochs=epochs, published=False, seed=0)
             print(f"fold {fold}, {name}: {fitted(model, others)}", flush=True)
             trained[name] = model
         for one in (one for one in opened if one.task.workload in held_out):
@@ -158,16 +157,18 @@ def crossvalidate(paths: list[str], models: list[str], epochs: int, folds: int =
                     opinions["PSA and pam"] = logits_of(opinions[name]) + WEIGHT * one.prior
             for name, score in opinions.items():
                 correlation = rank_correlation(one.latency_s, score)
+                pairs = pairwise_accuracy(one.latency_s, score)
                 rows.setdefault(name, []).append(
-                    [*best_of_first(score, one.latency_s), correlation]
+                    [*best_of_first(score, one.latency_s), pairs, correlation]
                 )
     print(f"{len(opened)} tasks; best of the first {KS} of their trials, geometric mean")
     for name, table in rows.items():
         array = np.array(table)
-        mean = np.exp(np.log(array[:, :-1]).mean(axis=0))
+        mean = np.exp(np.log(array[:, :-2]).mean(axis=0))
         tenth = np.percentile(array[:, 0], 10)
         print(
             f"{name:12} {' '.join(f'{x:.3f}' for x in mean)}; 10th percentile at 1: {tenth:.3f}; "
+            f"pairs: {np.nanmean(array[:, -2]):.3f}; "
             f"Spearman, median: {np.nanmedian(array[:, -1]):.2f}"
         )
 
@@ -231,6 +232,9 @@ def main() -> None:
     training = actions.add_parser("train")
     training.add_argument("datasets", nargs="+")
     training.add_argument("--output", required=True)
+    training.add_argument(
+        "--accuracy", type=float, help="the share of pairs that `crossvalidate` says, for the card"
+    )
     judging = actions.add_parser("skill")
     judging.add_argument("datasets", nargs="+")
     arguments = parser.parse_args()
@@ -250,7 +254,13 @@ def main() -> None:
     if arguments.action == "crossvalidate":
         crossvalidate(arguments.datasets, arguments.models.split(","), arguments.epochs)
         return
-    pretrain(arguments.datasets, arguments.output, held_out=0, epochs=EPOCHS)
+    pretrain(
+        arguments.datasets,
+        arguments.output,
+        held_out=0,
+        accuracy=arguments.accuracy,
+        epochs=EPOCHS,
+    )
 
 
 if __name__ == "__main__":

@@ -82,6 +82,7 @@ def pretrain(
     *,
     model: str = "pam",
     held_out: float = 0.2,
+    accuracy: float | None = None,
     epochs: int | None = None,
     published: bool = False,
     seed: int = 0,
@@ -99,6 +100,9 @@ def pretrain(
     held_out : float
         Share of the tasks that are tested on, in [0, 1): none where that is 0 or there is one
         task, at least one otherwise. Which weights are kept is decided by some of the others.
+    accuracy : float, optional
+        Pairwise accuracy that is known from elsewhere, such as a cross-validation, in [0, 1]: for
+        the card of a model that nothing is held out from.
     epochs : int, optional
         Passes over the data; the model's own when None.
     published : bool
@@ -121,6 +125,10 @@ def pretrain(
     """
     if not 0 <= held_out < 1:
         raise ValueError(f"expected a held-out share in [0, 1), got {held_out}")
+    if accuracy is not None and not (held_out == 0 and 0 <= accuracy <= 1):
+        raise ValueError(
+            f"expected an accuracy in [0, 1] beside held_out=0, got {accuracy} and {held_out}"
+        )
     made = new_model(model, epochs=epochs, published=published, seed=seed)
     _require_place(Path(output))
     tasks = _usable(read_datasets(paths, say), say)
@@ -135,6 +143,8 @@ def pretrain(
     say(fitted(made, train, validation))
     tested = evaluate(made, tests) if tests else []
     metrics = card_metrics(tested[-1]) if tested else {}
+    if accuracy is not None:
+        metrics = {"pairwise accuracy": accuracy}
     files = [Path(path).name for path in paths]
     about = {**made.card.trained_on, "files": files}
     made.card = replace(made.card, metrics=metrics, trained_on=about)
@@ -167,17 +177,15 @@ def new_model(name: str, *, epochs: int | None, published: bool, seed: int) -> P
         For another name, or parameters that the model does not have.
     """
     from mschedx.cost.learned.felix_mlp import FelixMLPModel
+    from mschedx.cost.learned.felix_network import FelixConfig
     from mschedx.cost.learned.one_shot import OneShotConfig, OneShotModel
     from mschedx.cost.learned.pam import PAMConfig, PAMModel
     from mschedx.cost.learned.tlp import TLPConfig, TLPModel
 
     if name == "felix":
-        if epochs is not None or published:
-            raise ValueError(
-                "expected neither epochs nor published with felix: it has one form, and trains "
-                "for FelixConfig.steps steps"
-            )
-        return FelixMLPModel(seed=seed)
+        if published:
+            raise ValueError("expected felix without published: it has one form")
+        return FelixMLPModel(FelixConfig() if epochs is None else FelixConfig(epochs=epochs), seed)
     classes = {
         "pam": (PAMModel, PAMConfig),
         "tlp": (TLPModel, TLPConfig),
