@@ -174,7 +174,7 @@ def crossvalidate(paths: list[str], models: list[str], epochs: int, folds: int =
 
 
 def folds_of(tasks: Sequence[OpenedTask], folds: int) -> list[set[str]]:
-    """The workloads of each fold: what several machines measured of one is not parted."""
+    """The workloads of each fold: what was measured of one, wherever, is not parted."""
     names = list(dict.fromkeys(task.workload for task in tasks))
     order = np.random.default_rng(0).permutation(len(names))
     return [{names[i] for i in order[fold::folds]} for fold in range(folds)]

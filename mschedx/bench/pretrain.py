@@ -45,7 +45,8 @@ class OpenedTask:
     name : str
         Operator, sizes and dtype.
     workload : str
-        The same for a task that was measured on another machine.
+        Its name and kind of target: the same for a task in another space, or on another machine,
+        whatever its target.
     task : Task
     measured : list of Measured
         One per sketch that has trials.
@@ -249,7 +250,7 @@ def open_task(trials: TaskTrials) -> OpenedTask:
     # Latencies of two machines are never compared: there, one workload is two tasks.
     machine = zlib.crc32(json.dumps(declared.machine, sort_keys=True).encode())
     task = Task(f"{declared.key}@{machine:08x}", name, target)
-    return OpenedTask(name, declared.key, task, measured)
+    return OpenedTask(name, f"{name} {target.kind.name}", task, measured)
 
 
 def split(
@@ -257,7 +258,7 @@ def split(
 ) -> tuple[list[OpenedTask], list[OpenedTask]]:
     """Put a share of the tasks aside, at least one of two or more unless the share is 0.
 
-    A task that was measured on several machines is put aside whole.
+    A workload that was measured on several machines or in several spaces is put aside whole.
     """
     workloads = list(dict.fromkeys(task.workload for task in tasks))
     count = len(workloads)

@@ -31,12 +31,12 @@ def gemm(sizes):
     return Workload("gemm", "gemm", sizes)
 
 
-def written(path, sizes=SIZES, n=40, failing=(), space=TVM):
+def written(path, sizes=SIZES, n=40, failing=(), space=TVM, on=TARGET):
     """A data set of made-up latencies, longer where tiles touch more."""
     file = DatasetFile(path)
     for number, size in enumerate(sizes):
-        sketches = open_workload(gemm(size), TARGET, space)
-        task = declared(gemm(size), TARGET, space, sketches)
+        sketches = open_workload(gemm(size), on, space)
+        task = declared(gemm(size), on, space, sketches)
         file.declare(task)
         for index, sketch in enumerate(sketches):
             configs = sketch.sample(n, np.random.default_rng(number))
@@ -151,6 +151,20 @@ def test_what_two_machines_measured_is_kept_apart_and_held_out_together(file, tm
     assert not {task.workload for task in rest} & {task.workload for task in aside}
     for one, two in zip(found, found[len(SIZES) :]):
         np.testing.assert_allclose(two.latency_s[0], 2 * one.latency_s[0])
+
+
+def test_a_workload_in_two_spaces_and_for_two_targets_is_held_out_whole(file, tmp_path):
+    sizes = SIZES[:2]
+    own = written(tmp_path / "own.jsonl", sizes, n=2, space=None)
+    fewer = tvm.target.Target({"kind": "llvm", "mcpu": "haswell", "num-cores": 1})
+    other = written(tmp_path / "other.jsonl", sizes, n=2, on=fewer)
+    tasks = [open_task(one) for one in read_datasets([file, own, other])]
+    assert len({task.task.key for task in tasks}) == len(tasks) == len(SIZES) + 4
+    assert len({task.workload for task in tasks}) == len(SIZES)
+    for seed in range(8):
+        rest, aside = split(tasks, 0.5, np.random.default_rng(seed))
+        assert rest
+        assert not {task.name for task in rest} & {task.name for task in aside}
 
 
 def test_files_of_one_machine_are_put_together(file, tmp_path):
