@@ -147,6 +147,11 @@ def test_devices_without_rates_are_named():
     unknown = replace(Hardware.from_device("a100"), peak_flops=None)
     with pytest.raises(ValueError, match="with_rates"):
         PSAModel(unknown).costs(sketch, sketch.sample(2, np.random.default_rng(0)))
+    cpu, rates = opened("gemm"), {"peak_flops": 1e11, "dram_bytes_per_s": 1e10}
+    known = Hardware(kind="cpu", name="znver4", cores=2).with_rates(**rates)
+    configs = cpu.sample(2, np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r'a GPU for PSA\(form="published"\), got znver4'):
+        PSAModel(known, form="published").costs(cpu, configs)
     with pytest.raises(ValueError, match='kind "cpu"'):
         CpuMachine.of(Hardware.from_device("a100"))
     with pytest.raises(ValueError, match="improved, published"):
