@@ -155,13 +155,17 @@ def test_tasks_of_different_kinds_end_when_their_space_does(tmp_path):
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_the_same_seed_gives_the_same_candidates_for_any_number_of_workers(strategy, tmp_path):
     """heron.md section 9, fact 10."""
+    asked = [
+        (7, {"num_tuning_cores": 1}),
+        (7, {"num_tuning_cores": 2}),
+        (7, {"num_tuning_cores": 4, "task_scheduler": "round-robin"}),
+        (8, {"num_tuning_cores": 1}),
+    ]
     runs = [
         tune(gemm(), tmp_path / str(i), STRATEGIES[strategy](), HeronXGB(), seed=seed, **options)[1]
-        for i, (seed, options) in enumerate(
-            [(7, {}), (7, {"task_scheduler": "round-robin"}), (8, {})]
-        )
+        for i, (seed, options) in enumerate(asked)
     ]
-    assert runs[0] == runs[1] != runs[2]
+    assert runs[0] == runs[1] == runs[2] != runs[3]
 
 
 def test_our_model_is_asked_on_arrays(tmp_path, monkeypatch):

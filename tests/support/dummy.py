@@ -116,7 +116,7 @@ def tune(mod, work_dir, strategy, cost_model, trials=16, seed=1, **options):
             strategy=strategy,
             cost_model=cost_model,
             seed=seed,
-            num_tuning_cores=2,
+            num_tuning_cores=options.pop("num_tuning_cores", 2),
             **options,
         )
     return database, builder.programs

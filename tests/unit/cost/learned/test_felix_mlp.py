@@ -85,6 +85,7 @@ def test_fact_14_predictions_are_logarithms_of_latencies():
 
 
 def test_fact_14_tasks_that_were_held_out_are_ranked_too():
+    """That it generalises at all, on made-up latencies; beside XGB: `benchmarks/felix.py rank`."""
     model = FelixMLPModel(SMALL)
     tasks = [(opened(size)[0].task, trials(60, size=size)) for size in (32, 128)]
     model.pretrain(tasks, steps=300)
