@@ -148,13 +148,13 @@ class CpuMachine:
     def intrinsic_cycles(self, name: str, operations: Mapping[str, int]) -> float:
         """Cycles of one call of a tensor intrinsic of a CPU, from what it computes.
 
-        An int8 dot product with VNNI makes four products a lane at the rate of one multiply-add;
-        without it, it takes three instructions. bf16 makes two. Without arithmetic (copies,
-        transposes) it is taken to be memory's affair, see `caches`.
+        An int8 dot product of VNNI, or of Arm's sdot and udot, makes four products a lane at the
+        rate of one multiply-add; others take three instructions. bf16 makes two. Without arithmetic
+        (copies, transposes) it is taken to be memory's affair, see `caches`.
         """
         products = operations.get("int.mul", 0) + operations.get("float.mul", 0)
         lanes = self.vector_bytes / 4
-        if "vnni" in name:
+        if "vnni" in name or name.endswith(("sdot", "udot")):
             return products / (4 * lanes * self.fma_ports)
         if operations.get("int.mul", 0):
             return 3 * products / (4 * lanes * self.fma_ports)

@@ -12,7 +12,7 @@ import tvm
 from mschedx import cli
 from mschedx.bench.collect import declared, open_workload
 from mschedx.bench.pretrain import OpenedTask, open_task, pretrain, split
-from mschedx.bench.pretrain_metrics import evaluate
+from mschedx.bench.pretrain_metrics import card_metrics, evaluate
 from mschedx.cost import PAM
 from mschedx.cost.base import PRETRAINED_ACCURACY
 from mschedx.cost.learned.features import ProgramFeatures
@@ -95,6 +95,26 @@ def test_a_figure_from_elsewhere_stands_in_the_card_of_what_holds_nothing_out(fi
     for wrong in ({"held_out": 0, "accuracy": 1.5}, {"held_out": 0.2, "accuracy": 0.7}):
         with pytest.raises(ValueError, match="expected an accuracy"):
             pretrain([file], tmp_path / "m", **wrong)
+
+
+def test_a_task_without_an_order_leaves_the_means_of_the_others():
+    """All scores of one are equal, as of two configs of one program; all latencies of another."""
+    latency_s = np.array([1e-6, 2e-6, 3e-6])
+    tasks = [
+        SimpleNamespace(name=name, latency_s=seconds, scores=lambda model, s=scores: s)
+        for name, seconds, scores in (
+            ("a", latency_s, 1 / latency_s),
+            ("b", latency_s, np.ones(3)),
+            ("c", np.ones(3), 1 / latency_s),
+        )
+    ]
+    *_, overall = evaluate(None, tasks)
+    assert overall.correlation == pytest.approx(1.0)
+    assert overall.pairs == pytest.approx((1.0 + 0.5) / 2)
+    assert {"pairwise accuracy", "rank correlation"} <= set(card_metrics(overall))
+    *_, none = evaluate(None, tasks[2:])
+    assert np.isnan(none.pairs)
+    assert "pairwise accuracy" not in card_metrics(none)
 
 
 def test_a_cut_data_set_loses_its_last_line_only_and_it_is_said(file, tmp_path):

@@ -42,3 +42,11 @@ def test_a_core_shares_an_l3_with_the_cores_of_its_group_only(cores, l3, sharing
 def test_the_last_cache_of_a_core_is_no_smaller_than_its_own():
     assert machine(64, l3_bytes=8 * MIB).l3_bytes == 1 * MIB
     assert machine(4, l2_bytes=512 * KIB, l3_bytes=0).l3_bytes == 512 * KIB
+
+
+def test_a_dot_product_of_bytes_is_one_instruction_with_vnni_and_on_arm():
+    one, products = machine(2), {"int.mul": 64, "int.add": 64}
+    names = ("dot_16x4_vnni", "dot_4x4_i8i8s32_sdot", "dot_4x4_u8u8u32_udot")
+    cycles = {name: one.intrinsic_cycles(name, products) for name in names}
+    assert len(set(cycles.values())) == 1
+    assert one.intrinsic_cycles("dot_4x4_i8i8s32_neon", products) == 3 * cycles[names[0]]
