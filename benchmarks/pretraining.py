@@ -2,7 +2,7 @@
 
     python benchmarks/pretraining.py collect --output cpu.jsonl [--seed 2] [--trials 96]
     python benchmarks/pretraining.py crossvalidate cpu.jsonl ...
-    python benchmarks/pretraining.py train cpu.jsonl ... --output cpu.safetensors
+    python benchmarks/pretraining.py train cpu.jsonl ... --output cpu.safetensors --accuracy 0.73
     python benchmarks/pretraining.py skill other.jsonl ...
 
 The shapes are drawn at random, odd sizes among them; none is one of those that
