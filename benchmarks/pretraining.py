@@ -2,7 +2,7 @@
 
     python benchmarks/pretraining.py collect --output cpu.jsonl [--seed 2] [--trials 96]
     python benchmarks/pretraining.py crossvalidate cpu.jsonl ...
-    python benchmarks/pretraining.py train cpu.jsonl ... --output cpu.safetensors
+    python benchmarks/pretraining.py train cpu.jsonl ... --output cpu.safetensors --accuracy 0.73
     python benchmarks/pretraining.py skill other.jsonl ...
 
 The shapes are drawn at random, odd sizes among them; none is one of those that
@@ -146,8 +146,7 @@ def crossvalidate(paths: list[str], models: list[str], epochs: int, folds: int =
         others = [one.task for one in opened if one.task.workload not in held_out]
         trained = {}
         for name in models:
-            one_form = name == "felix"
-            model = new_model(name, epochs=None if one_form else epochs, published=False, seed=0)
+            model = new_model(name, epochs=epochs, published=False, seed=0)
             print(f"fold {fold}, {name}: {fitted(model, others)}", flush=True)
             trained[name] = model
         for one in (one for one in opened if one.task.workload in held_out):
@@ -158,22 +157,24 @@ def crossvalidate(paths: list[str], models: list[str], epochs: int, folds: int =
                     opinions["PSA and pam"] = logits_of(opinions[name]) + WEIGHT * one.prior
             for name, score in opinions.items():
                 correlation = rank_correlation(one.latency_s, score)
+                pairs = pairwise_accuracy(one.latency_s, score)
                 rows.setdefault(name, []).append(
-                    [*best_of_first(score, one.latency_s), correlation]
+                    [*best_of_first(score, one.latency_s), pairs, correlation]
                 )
     print(f"{len(opened)} tasks; best of the first {KS} of their trials, geometric mean")
     for name, table in rows.items():
         array = np.array(table)
-        mean = np.exp(np.log(array[:, :-1]).mean(axis=0))
+        mean = np.exp(np.log(array[:, :-2]).mean(axis=0))
         tenth = np.percentile(array[:, 0], 10)
         print(
             f"{name:12} {' '.join(f'{x:.3f}' for x in mean)}; 10th percentile at 1: {tenth:.3f}; "
+            f"pairs: {np.nanmean(array[:, -2]):.3f}; "
             f"Spearman, median: {np.nanmedian(array[:, -1]):.2f}"
         )
 
 
 def folds_of(tasks: Sequence[OpenedTask], folds: int) -> list[set[str]]:
-    """The workloads of each fold: what several machines measured of one is not parted."""
+    """The workloads of each fold: what was measured of one, wherever, is not parted."""
     names = list(dict.fromkeys(task.workload for task in tasks))
     order = np.random.default_rng(0).permutation(len(names))
     return [{names[i] for i in order[fold::folds]} for fold in range(folds)]
@@ -231,6 +232,9 @@ def main() -> None:
     training = actions.add_parser("train")
     training.add_argument("datasets", nargs="+")
     training.add_argument("--output", required=True)
+    training.add_argument(
+        "--accuracy", type=float, help="the share of pairs that `crossvalidate` says, for the card"
+    )
     judging = actions.add_parser("skill")
     judging.add_argument("datasets", nargs="+")
     arguments = parser.parse_args()
@@ -250,7 +254,13 @@ def main() -> None:
     if arguments.action == "crossvalidate":
         crossvalidate(arguments.datasets, arguments.models.split(","), arguments.epochs)
         return
-    pretrain(arguments.datasets, arguments.output, held_out=0, epochs=EPOCHS)
+    pretrain(
+        arguments.datasets,
+        arguments.output,
+        held_out=0,
+        accuracy=arguments.accuracy,
+        epochs=EPOCHS,
+    )
 
 
 if __name__ == "__main__":

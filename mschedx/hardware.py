@@ -3,11 +3,13 @@
 A :class:`Hardware` comes from a TVM target (instruction set from ``mcpu`` and ``mattr``, caches
 from the operating system when the target is this machine and from a table otherwise, GPU limits
 from the target's attributes and a table by tag or architecture). Rates that no table gives for a
-CPU are measured by :func:`mschedx.peak.calibrate`.
+CPU are measured by :func:`mschedx.peak.calibrate`; cost models take typical ones unless they are
+handed what it returns (``PSA(mschedx.calibrate())``).
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass, replace
 from functools import cache
@@ -43,7 +45,10 @@ class Hardware:
     fma_ports : int
         Full-width vector FMAs that one core starts per cycle.
     l1d_bytes, l2_bytes, l3_bytes : int
-        CPU: L1 and L2 of one core, L3 shared (0 = none). GPU: L1/shared of an SM, L2, 0.
+        CPU: L1 of one core and its share of the L2, all L3 that the cores have together (0 = none).
+        GPU: L1/shared of an SM, L2, 0.
+    l3_cores : int
+        CPU: cores that share one L3, of which there may be several; 0 = all. GPU: 0.
     line_bytes : int
         Cache line.
     peak_flops : float | None
@@ -52,6 +57,8 @@ class Hardware:
         Dense f16 tensor-core FLOP/s.
     dram_bytes_per_s : float | None
         Memory bandwidth of the whole device.
+    max_threads_per_sm, max_blocks_per_sm : int
+        GPU: what a multiprocessor holds at a time. CPU: 0.
     """
 
     kind: str
@@ -64,6 +71,7 @@ class Hardware:
     l1d_bytes: int = 32 * KIB
     l2_bytes: int = 512 * KIB
     l3_bytes: int = 0
+    l3_cores: int = 0
     line_bytes: int = 64
     peak_flops: float | None = None
     peak_tensor_flops: float | None = None
@@ -72,6 +80,7 @@ class Hardware:
     warp_size: int = 0
     max_threads_per_block: int = 0
     max_threads_per_sm: int = 0
+    max_blocks_per_sm: int = 0
     registers_per_block: int = 0
     max_shared_bytes_per_block: int = 0
     shared_bytes_per_sm: int = 0
@@ -121,13 +130,18 @@ class Hardware:
 
 @dataclass(frozen=True, slots=True)
 class _CpuModel:
+    """L1d of a core, one L2, one L3, FMAs per cycle, and the cores that share an L2 and an L3."""
+
     l1d: int
     l2: int
     l3: int
     fma_ports: int
+    l3_cores: int = 0
+    l2_cores: int = 1
 
 
-# Per core L1d and L2, shared L3 of a typical part, full-width FMAs per cycle (vendor manuals).
+# Caches of a typical part, full-width FMAs per cycle, cores of a complex (vendor manuals). Where no
+# cores of an L3 are given, the part has one.
 _CPUS = {
     "haswell": _CpuModel(32 * KIB, 256 * KIB, 8 * MIB, 2),
     "broadwell": _CpuModel(32 * KIB, 256 * KIB, 8 * MIB, 2),
@@ -141,19 +155,23 @@ _CPUS = {
     "graniterapids": _CpuModel(48 * KIB, 2 * MIB, 60 * MIB, 2),
     "alderlake": _CpuModel(48 * KIB, 1280 * KIB, 30 * MIB, 2),
     "raptorlake": _CpuModel(48 * KIB, 2 * MIB, 36 * MIB, 2),
-    "znver1": _CpuModel(32 * KIB, 512 * KIB, 8 * MIB, 1),
-    "znver2": _CpuModel(32 * KIB, 512 * KIB, 16 * MIB, 2),
-    "znver3": _CpuModel(32 * KIB, 512 * KIB, 32 * MIB, 2),
-    "znver4": _CpuModel(32 * KIB, 1 * MIB, 32 * MIB, 1),
-    "znver5": _CpuModel(48 * KIB, 1 * MIB, 32 * MIB, 2),
+    "znver1": _CpuModel(32 * KIB, 512 * KIB, 8 * MIB, 1, 4),
+    "znver2": _CpuModel(32 * KIB, 512 * KIB, 16 * MIB, 2, 4),
+    "znver3": _CpuModel(32 * KIB, 512 * KIB, 32 * MIB, 2, 8),
+    "znver4": _CpuModel(32 * KIB, 1 * MIB, 32 * MIB, 1, 8),
+    "znver5": _CpuModel(48 * KIB, 1 * MIB, 32 * MIB, 2, 8),
     "neoverse-n1": _CpuModel(64 * KIB, 1 * MIB, 32 * MIB, 2),
     "neoverse-n2": _CpuModel(64 * KIB, 1 * MIB, 32 * MIB, 2),
     "neoverse-v1": _CpuModel(64 * KIB, 1 * MIB, 32 * MIB, 4),
     "neoverse-v2": _CpuModel(64 * KIB, 2 * MIB, 36 * MIB, 4),
-    "cortex-a72": _CpuModel(32 * KIB, 1 * MIB, 0, 1),
-    "apple-m1": _CpuModel(128 * KIB, 12 * MIB, 8 * MIB, 4),
+    "cortex-a72": _CpuModel(32 * KIB, 1 * MIB, 0, 1, l2_cores=4),
+    "apple-m1": _CpuModel(128 * KIB, 12 * MIB, 8 * MIB, 4, l2_cores=4),
 }
 _GENERIC_CPU = _CpuModel(32 * KIB, 512 * KIB, 8 * MIB, 1)
+
+# Thread blocks that a multiprocessor holds: "Technical Specifications per Compute Capability" of
+# the CUDA C++ Programming Guide.
+_BLOCKS_PER_SM = {"sm_37": 16, "sm_75": 16, "sm_86": 16, "sm_87": 16, "sm_89": 24}
 
 
 def _nvidia(
@@ -182,6 +200,7 @@ def _nvidia(
         warp_size=32,
         max_threads_per_block=1024,
         max_threads_per_sm=max_threads_per_sm,
+        max_blocks_per_sm=_BLOCKS_PER_SM.get(arch, 32),
         registers_per_block=65536,
         max_shared_bytes_per_block=48 * KIB,
         shared_bytes_per_sm=shared_kib * KIB,
@@ -232,8 +251,11 @@ _ARCHS = {
 }
 
 
-_ONE_PRODUCT = ("sm_70", "sm_80", "sm_90", "sm_90a", "sm_100", "sm_100a")
-"""Architectures whose GPUs have about the same rates; others are of cards large and small."""
+_ONE_PRODUCT = ("sm_70", "sm_80", "sm_100", "sm_100a")
+"""Architectures whose GPUs have about the same rates.
+
+Others are of cards large and small; sm_90 is an H100 or an H200, of 3350 or 4800 GB/s.
+"""
 
 
 def is_known_gpu(target: Target) -> bool:
@@ -273,17 +295,20 @@ def _cpu(target: Target) -> Hardware:
     model = _CPUS.get(mcpu, _GENERIC_CPU)
     if mcpu == system_cpu():
         model = host_caches(model)
+    cores = int(target.attrs.get("num-cores", 0)) or host_cores()
+    sharing = min(model.l3_cores or cores, cores)
     return Hardware(
         kind="cpu",
         name=mcpu,
-        cores=int(target.attrs.get("num-cores", 0)) or host_cores(),
+        cores=cores,
         features=features,
         vector_bytes=vector_bytes,
         vector_registers=registers,
         fma_ports=model.fma_ports,
         l1d_bytes=model.l1d,
-        l2_bytes=model.l2,
-        l3_bytes=model.l3,
+        l2_bytes=model.l2 // min(model.l2_cores, cores),
+        l3_bytes=model.l3 * -(-cores // sharing),
+        l3_cores=sharing,
     )
 
 
@@ -338,8 +363,9 @@ _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 
 @cache
 def host_caches(fallback: _CpuModel) -> _CpuModel:
-    """Read the cache sizes of core 0 from Linux; `fallback` for what it does not tell."""
-    sizes = {"l1d": fallback.l1d, "l2": fallback.l2, "l3": fallback.l3}
+    """Read the caches of core 0 from Linux; `fallback` for what it does not tell."""
+    found: dict[str, int] = {}
+    sharing: dict[str, int] = {}
     for index in sorted(_CACHES.glob("index*")):
         try:
             level, kind, text = (
@@ -351,8 +377,21 @@ def host_caches(fallback: _CpuModel) -> _CpuModel:
             continue
         key = {"1": "l1d", "2": "l2", "3": "l3"}.get(level)
         if key and kind != "Instruction":
-            sizes[key] = size
-    return replace(fallback, **sizes)
+            found[key] = size
+            with contextlib.suppress(OSError, ValueError):
+                sharing[key] = _threads_in((index / "shared_cpu_list").read_text())
+    # Those that share the first cache are the threads of one core.
+    threads = sharing.get("l1d", 1)
+    for key in ("l2", "l3"):
+        if key in found and key in sharing:
+            found[f"{key}_cores"] = max(1, sharing[key] // threads)
+    return replace(fallback, **found)
+
+
+def _threads_in(text: str) -> int:
+    """How many hardware threads a list of Linux names: 6 of "0-3,8-9"."""
+    ends = [part.split("-") for part in text.strip().split(",")]
+    return sum(int(part[-1]) - int(part[0]) + 1 for part in ends)
 
 
 def host_target() -> Target:

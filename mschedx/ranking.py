@@ -190,7 +190,7 @@ def opened(mod: IRModule, target: Target, space: Any = None) -> list[Sketch]:
     found, reasons = [], []
     for sketch in sketches(mod, target, space):
         try:
-            narrowed = sketch.narrowed(preferences=True)
+            narrowed = sketch.compilable().narrowed(preferences=True)
             narrowed.sample(1, np.random.default_rng(0))
             found.append(narrowed)
         except (EmptySpace, UnsupportedTrace) as error:

@@ -45,7 +45,8 @@ class OpenedTask:
     name : str
         Operator, sizes and dtype.
     workload : str
-        The same for a task that was measured on another machine.
+        Its name and kind of target: the same for a task in another space, or on another machine,
+        whatever its target.
     task : Task
     measured : list of Measured
         One per sketch that has trials.
@@ -82,6 +83,7 @@ def pretrain(
     *,
     model: str = "pam",
     held_out: float = 0.2,
+    accuracy: float | None = None,
     epochs: int | None = None,
     published: bool = False,
     seed: int = 0,
@@ -99,6 +101,9 @@ def pretrain(
     held_out : float
         Share of the tasks that are tested on, in [0, 1): none where that is 0 or there is one
         task, at least one otherwise. Which weights are kept is decided by some of the others.
+    accuracy : float, optional
+        Pairwise accuracy that is known from elsewhere, such as a cross-validation, in [0, 1]: for
+        the card of a model that nothing is held out from.
     epochs : int, optional
         Passes over the data; the model's own when None.
     published : bool
@@ -121,6 +126,10 @@ def pretrain(
     """
     if not 0 <= held_out < 1:
         raise ValueError(f"expected a held-out share in [0, 1), got {held_out}")
+    if accuracy is not None and not (held_out == 0 and 0 <= accuracy <= 1):
+        raise ValueError(
+            f"expected an accuracy in [0, 1] beside held_out=0, got {accuracy} and {held_out}"
+        )
     made = new_model(model, epochs=epochs, published=published, seed=seed)
     _require_place(Path(output))
     tasks = _usable(read_datasets(paths, say), say)
@@ -135,6 +144,8 @@ def pretrain(
     say(fitted(made, train, validation))
     tested = evaluate(made, tests) if tests else []
     metrics = card_metrics(tested[-1]) if tested else {}
+    if accuracy is not None:
+        metrics = {"pairwise accuracy": accuracy}
     files = [Path(path).name for path in paths]
     about = {**made.card.trained_on, "files": files}
     made.card = replace(made.card, metrics=metrics, trained_on=about)
@@ -167,17 +178,15 @@ def new_model(name: str, *, epochs: int | None, published: bool, seed: int) -> P
         For another name, or parameters that the model does not have.
     """
     from mschedx.cost.learned.felix_mlp import FelixMLPModel
+    from mschedx.cost.learned.felix_network import FelixConfig
     from mschedx.cost.learned.one_shot import OneShotConfig, OneShotModel
     from mschedx.cost.learned.pam import PAMConfig, PAMModel
     from mschedx.cost.learned.tlp import TLPConfig, TLPModel
 
     if name == "felix":
-        if epochs is not None or published:
-            raise ValueError(
-                "expected neither epochs nor published with felix: it has one form, and trains "
-                "for FelixConfig.steps steps"
-            )
-        return FelixMLPModel(seed=seed)
+        if published:
+            raise ValueError("expected felix without published: it has one form")
+        return FelixMLPModel(FelixConfig() if epochs is None else FelixConfig(epochs=epochs), seed)
     classes = {
         "pam": (PAMModel, PAMConfig),
         "tlp": (TLPModel, TLPConfig),
@@ -241,7 +250,7 @@ def open_task(trials: TaskTrials) -> OpenedTask:
     # Latencies of two machines are never compared: there, one workload is two tasks.
     machine = zlib.crc32(json.dumps(declared.machine, sort_keys=True).encode())
     task = Task(f"{declared.key}@{machine:08x}", name, target)
-    return OpenedTask(name, declared.key, task, measured)
+    return OpenedTask(name, f"{name} {target.kind.name}", task, measured)
 
 
 def split(
@@ -249,7 +258,7 @@ def split(
 ) -> tuple[list[OpenedTask], list[OpenedTask]]:
     """Put a share of the tasks aside, at least one of two or more unless the share is 0.
 
-    A task that was measured on several machines is put aside whole.
+    A workload that was measured on several machines or in several spaces is put aside whole.
     """
     workloads = list(dict.fromkeys(task.workload for task in tasks))
     count = len(workloads)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -29,9 +30,9 @@ class Ranking:
     name : str
     trials : int
     pairs : float
-        Pairwise accuracy; the mean over tasks.
+        Pairwise accuracy; the mean over tasks that have any.
     correlation : float
-        Spearman's; the mean over tasks.
+        Spearman's; the mean over tasks that have any.
     top_mean, top_sum : tuple of float
         Best of the first k of `TOP`, as a mean over tasks and as a ratio of sums; the same of one.
     best : tuple of float
@@ -59,8 +60,8 @@ def evaluate(model: CostModel, tasks: Sequence[OpenedTask]) -> list[Ranking]:
         return Ranking(
             name,
             sum(len(latency_s) for latency_s, _ in chosen),
-            float(np.mean([metrics.pairwise_accuracy(*one) for one in chosen])),
-            float(np.mean([metrics.rank_correlation(*one) for one in chosen])),
+            _mean([metrics.pairwise_accuracy(*one) for one in chosen]),
+            _mean([metrics.rank_correlation(*one) for one in chosen]),
             tuple(metrics.top_k_mean(chosen, k) for k in TOP),
             tuple(metrics.top_k_sum(chosen, k) for k in TOP),
             tuple(metrics.best_k(chosen, drafts, k) for k in TOP),
@@ -68,6 +69,15 @@ def evaluate(model: CostModel, tasks: Sequence[OpenedTask]) -> list[Ranking]:
 
     single = [ranking(task.name, [one]) for task, one in zip(tasks, ranked)]
     return [*single, ranking("all", ranked)]
+
+
+def _mean(values: Sequence[float]) -> float:
+    """The mean over tasks; one whose programs, or scores, are all alike has no order to be right.
+
+    nan where that is true of all.
+    """
+    known = [value for value in values if np.isfinite(value)]
+    return float(np.mean(known)) if known else math.nan
 
 
 def card_metrics(overall: Ranking) -> dict[str, float]:

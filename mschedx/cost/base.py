@@ -120,12 +120,24 @@ class HasImportance(Protocol):
         ...
 
 
+PRETRAINED_ACCURACY = 0.65
+"""Skill of a pretrained model of which no figure is known.
+
+Better than none, or a search would never ask it before it has measured something; and less than a
+model's that was tested.
+"""
+
+
 @runtime_checkable
 class KnowsSkill(Protocol):
     """A cost model that knows how well it ranks before it has seen a task."""
 
     def skill(self) -> float | None:
-        """Pairwise accuracy on tasks that it was not made from, in [0, 1]; None if not known."""
+        """Pairwise accuracy on tasks that it was not made from, in [0, 1].
+
+        None for a model that is new; `PRETRAINED_ACCURACY` for one that is not, where no figure is
+        known.
+        """
         ...
 
 

@@ -24,7 +24,7 @@ from .base import FloatArray, IntArray, Measured
 from .learned.features import ProgramFeatures
 from .learned.numpy_network import NumpyNetwork
 from .learned.shipped import weights_path
-from .psa import PSAModel
+from .psa import ACCURACY, PSAModel
 
 if TYPE_CHECKING:
     from mschedx.space.sketch import Sketch
@@ -56,6 +56,10 @@ class ConsensusModel:
                 f"trained, got one for {kind}: pass weights that were trained for it"
             )
         return True
+
+    def skill(self) -> float:
+        """Pairwise accuracy before anything is measured, taken to be that of the better of both."""
+        return max(ACCURACY, self.network.accuracy)
 
     def learn(self, task: Task, measured: Sequence[Measured]) -> None:
         self.psa.learn(task, measured)

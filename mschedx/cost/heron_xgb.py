@@ -22,6 +22,7 @@ import numpy as np
 from .adapter import TVMCostModel
 from .base import FloatArray, IntArray, Measured
 from .boosted_trees import BoostedTrees, TreeConfig
+from .learned.features import signed_log2
 from .training_rows import Table, aligned
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ class HeronXGBModel:
 
     def _features(self, task: Task, sketch: Sketch, configs: IntArray) -> FloatArray:
         """Decisions, derived quantities, and which sketch of its task it is: float64 [n, F]."""
-        own = np.where(configs < 0, configs, np.log2(1.0 + np.maximum(configs, 0)))
+        own = signed_log2(configs)
         number = self._numbers.get(task.key, {}).get(sketch.key, np.nan)
         parts = [own, np.full((len(configs), 1), number)]
         derived = self._layout(sketch).derived

@@ -166,7 +166,7 @@ class PSAModel:
         Raises
         ------
         ValueError
-            When the device's rates are not known.
+            When the device's rates are not known, or the form is for GPUs and the device is a CPU.
         """
         return self._costs(sketch, self._program(sketch)(configs))
 
@@ -181,6 +181,11 @@ class PSAModel:
     def _costs(self, sketch: Sketch, program: ProgramAt) -> Costs:
         hardware = self.hardware or Hardware.from_target(sketch.design.target)
         if self.form == "published":
+            if hardware.kind == "cpu":
+                raise ValueError(
+                    f'expected a GPU for PSA(form="published"), got {hardware.name}: its formulas '
+                    'count thread blocks and warps; take form="improved"'
+                )
             return _published(program, hardware)
         if hardware.kind == "cpu":
             return cpu_costs(program, CpuMachine.of(hardware))

@@ -31,8 +31,9 @@ class DescentConfig:
         Most sketches that go down in a round, >= 1 (all): a step costs more by sketch than by
         config.
     n_steps, later_steps : int
-        Steps of a round, >= 1, before and after the model has learnt something (64, 64). With 8
-        climbs 32 find as much as 64 with 4, and more in three of five cases, in half the time
+        Steps of a round, >= 1, before and after the model has learnt something (64, 16; 128 and 32
+        in its gallery, whose ``n_seeds`` and ``batch`` are 16). With 8 climbs 32 find as much
+        as 64 with 4, and more in three of five cases, in half the time
         (``docs/findings.md``).
     draft_every : int
         Steps that one slope of the draft serves beside the model's, >= 1 (Felix has no draft).
@@ -71,7 +72,7 @@ class DescentConfig:
     fallback : Fallback
         What to do with a cost model that has no gradients.
     batch : int, optional
-        Most candidates measured per round; as for evolution when None.
+        Most candidates measured per round; as for evolution when None (64).
     pool : int
         Most points to score in a round when scoring means materialising (TVM's models).
     threads : int

@@ -120,15 +120,16 @@ class GrowingSet(SketchSet):
         return True
 
 
-def searched(sketch: Sketch) -> Sketch:
+def searched(sketch: Sketch, scored: bool = False) -> Sketch:
     """The part of a sketch that is searched; the errors of `Sketch.sample` where there is none.
 
-    So it is where postprocs refuse some of its configs, and nothing says which.
+    So it is where postprocs refuse some of its configs, and nothing says which. Where all points
+    are ``scored``, and the sketch is analysed for that, what does not compile is left out too.
     """
     refused = refused_somewhere(sketch.design)
     if refused is not None:
         raise EmptySpace(f"some configs are refused, and nothing says which: {refused}")
-    found = sketch.narrowed(preferences=True)
+    found = (sketch.compilable() if scored else sketch).narrowed(preferences=True)
     found.sample(1, np.random.default_rng(0))
     return found
 

@@ -198,11 +198,14 @@ class CandidateScorer:
     def score(self, points: Points) -> FloatArray:
         candidates = self._materialize(points)
         alive = [i for i, candidate in enumerate(candidates) if candidate is not None]
-        scores = np.zeros(len(points))
-        if alive:
-            # TVM cannot predict an empty list.
-            raw = self._predict([candidates[i] for i in alive])
-            scores[alive] = checked_scores(raw, len(alive), "behind cost_model=")
+        if not alive:  # TVM cannot predict an empty list.
+            return np.zeros(len(points))
+        raw = self._predict([candidates[i] for i in alive])
+        found = checked_scores(raw, len(alive), "behind cost_model=")
+        # What has no program comes behind the worst that has one; scores may be negative.
+        worst = float(found.min())
+        scores = np.full(len(points), 0.0 if worst > 0 else np.nextafter(worst, -np.inf))
+        scores[alive] = found
         return scores
 
     def skill(self) -> float | None:

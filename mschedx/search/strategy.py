@@ -123,13 +123,13 @@ class Given:
     sketches: tuple[Sketch, ...] = ()
     start: tuple[Schedule | Trace, ...] = ()
 
-    def spaces(self, task: Task) -> SketchSet | None:
-        """The sketches of a task, those without valid configs left out; None if none is given."""
+    def spaces(self, task: Task, scored: bool = False) -> SketchSet | None:
+        """The sketches of a task as they are `searched`, or None if none is given."""
         own = [sketch for sketch in self.sketches if sketch.task.key == task.key]
         kept, reasons = [], []
         for sketch in own:
             try:
-                kept.append(searched(sketch))
+                kept.append(searched(sketch, scored))
             except (EmptySpace, UnsupportedTrace) as error:
                 reasons.append(str(error))
         if own and not kept:
@@ -194,10 +194,10 @@ class _Rounds:
         rng = np.random.default_rng(self._seed)
         task = Task.of(self._mod, self._target, self._name)
         batch = min(self._round or round_size(max_trials), num_trials_per_iter)
-        space = self._given.spaces(task)
+        scored = self._drafts or is_ready(cost_model, task)
+        space = self._given.spaces(task, scored)
         if space is None:
-            scored = self._drafts or is_ready(cost_model, task)
-            space = self._open(design_spaces, task, rng, scored and max_trials > batch)
+            space = self._open(design_spaces, task, rng, scored, max_trials > batch)
         history, programs = recall(database, self._mod, self._target, space, _program_hash)
         materialize = Materializer(space, _program_hash)
         self._as_it_is = False
@@ -252,7 +252,12 @@ class _Rounds:
         return self._running
 
     def _open(
-        self, design_spaces: Sequence[Any], task: Task, rng: np.random.Generator, scored: bool
+        self,
+        design_spaces: Sequence[Any],
+        task: Task,
+        rng: np.random.Generator,
+        scored: bool,
+        more_rounds: bool,
     ) -> SketchSet:
         """Open a sketch of every design space, but for those empty or not understood.
 
@@ -275,8 +280,9 @@ class _Rounds:
             families += [index] * len(found)
         space = None
         if sketches:
-            space = GrowingSet(sketches, families, task, rng)
-            space.begin(rng if scored and len(sketches) > MOST_ANALYSED else None)
+            space = GrowingSet(sketches, families, task, rng, partial(searched, scored=scored))
+            few = scored and more_rounds and len(sketches) > MOST_ANALYSED
+            space.begin(rng if few else None)
             refused |= space.barren
         if space is None or not space.opened:
             reasons = [f"design space {index}: {why}" for index, why in sorted(refused.items())]

@@ -44,6 +44,9 @@ logger = logging.getLogger("tvm.s_tir.meta_schedule.mschedx.space")
 # Defects of one kind that are worth a warning each; the counter knows the rest.
 _LOUD = 3
 
+_HOLD_BLOCKS = {"Blockize", "Tensorize"}
+"""Instructions that put a block into another."""
+
 
 class Sketch:
     """A design space as exact integer arithmetic.
@@ -125,7 +128,8 @@ class Sketch:
         """What may not happen; ``str(constraint)`` reads like a formula with its origin.
 
         On a CPU no postproc of TVM rejects a program for its sizes, only for loops of varying
-        extent, so that sampling there needs no analysis.
+        extent, so that sampling there needs no analysis. What compilers reject of tensorised
+        programs is among them only once the sketch is analysed, see :meth:`compilable`.
         """
         early = self._on_cpu and self._given is None and "analysis" not in self.__dict__
         derived = self._constant_loops if early else self.analysis.constraints
@@ -147,8 +151,24 @@ class Sketch:
     @property
     def _says_its_loops(self) -> bool:
         """Whether the trace itself unrolls or parallelises, so that a CPU has advice for it."""
-        kinds = {str(instruction.kind.name) for instruction in self.design.trace.insts}
-        return bool(kinds & {"Unroll", "Parallel"})
+        return bool(self._trace_kinds & {"Unroll", "Parallel"})
+
+    @property
+    def _trace_kinds(self) -> set[str]:
+        return {str(instruction.kind.name) for instruction in self.design.trace.insts}
+
+    def compilable(self) -> Sketch:
+        """Return this sketch without configs of which it is known that they do not compile.
+
+        Those of tensorised blocks on a CPU, in TVM's own space: ``VectorizeLoop`` refuses more than
+        half of them. Only the analysis knows, which whoever scores configs needs anyway; a search
+        that only samples does without. Others are returned as they are.
+        """
+        if self._given is not None or not (self._on_cpu and self._trace_kinds & _HOLD_BLOCKS):
+            return self
+        # Found as for sampling, so that the analysis adds to the constraints and changes none.
+        _ = self._constant_loops
+        return Sketch(self.design, self.analysis, self._extra)
 
     def narrowed(self, *, canonical: bool = True, preferences: bool = False) -> Sketch:
         """Return this sketch with fewer configs, none of them lost to a search.

@@ -1,7 +1,10 @@
 """Acceptance facts of Heron's paper and code that speak of real programs: heron.md, section 9.
 
-Facts 1 to 3 and 9 are in tests/unit/space/test_sampler.py; 8, 10, 11, 14 and 15 are in
-tests/unit/search and beside this file.
+Facts 1 to 3, 9 and 11 are in tests/unit/space/sampling/test_sampler.py; 5 to 7 in
+tests/unit/space/rules/test_tensor_core_tile.py; 8, 10, 14 and half of 15 in tests/unit/search and
+test_strategies.py beside this file. Fact 6 asks for programs that run, which the emulator and a GPU
+say (docs/benchmarks/gpus.md), and fact 15 for measured latencies (docs/benchmarks/heron.md).
+Heron's own labels, the first half of fact 6, are of its space and tested nowhere.
 """
 
 import re

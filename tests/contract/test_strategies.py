@@ -16,7 +16,7 @@ from tvm.ir.utils import derived_object
 from tvm.s_tir import meta_schedule as ms
 from tvm.s_tir.meta_schedule.cost_model import PyCostModel
 
-from mschedx import compat
+from mschedx import compat, workloads
 from mschedx.cost import PAM, PSA, HeronXGB, PAMConfig, TrainConfig, TVMCostModel
 from mschedx.cost.adapter import Conversation
 from mschedx.cost.heron_xgb import HeronXGBModel
@@ -24,6 +24,7 @@ from mschedx.search import ConstrainedEvolution, ConstrainedRandom, DraftVerify,
 from mschedx.search.constrained_evolution import Evolution, EvolutionConfig
 from mschedx.search.opening import GrowingSet
 from mschedx.search.strategy import Strategy
+from mschedx.space import sketches
 from mschedx.space.target import for_target
 
 SMALL = {"population": 40, "generations": 2, "batch": 8, "pool": 48}
@@ -155,13 +156,33 @@ def test_tasks_of_different_kinds_end_when_their_space_does(tmp_path):
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_the_same_seed_gives_the_same_candidates_for_any_number_of_workers(strategy, tmp_path):
     """heron.md section 9, fact 10."""
+    asked = [
+        (7, {"num_tuning_cores": 1}),
+        (7, {"num_tuning_cores": 2}),
+        (7, {"num_tuning_cores": 4, "task_scheduler": "round-robin"}),
+        (8, {"num_tuning_cores": 1}),
+    ]
     runs = [
         tune(gemm(), tmp_path / str(i), STRATEGIES[strategy](), HeronXGB(), seed=seed, **options)[1]
-        for i, (seed, options) in enumerate(
-            [(7, {}), (7, {"task_scheduler": "round-robin"}), (8, {})]
-        )
+        for i, (seed, options) in enumerate(asked)
     ]
-    assert runs[0] == runs[1] != runs[2]
+    assert runs[0] == runs[1] == runs[2] != runs[3]
+
+
+@pytest.mark.parametrize("how", ["drafts", "ready model"])
+def test_a_search_that_scores_measures_bytes_that_compile(how, tmp_path):
+    """In TVM's space ``VectorizeLoop`` refuses more than half; an analysis knows which."""
+    on = tvm.target.Target({"kind": "llvm", "mcpu": "cascadelake", "num-cores": 2})
+    mod = tvm.IRModule({"main": workloads.make("gemm", (64, 64, 32), "int8")})
+    space = "post-order-apply"
+    draft = DraftVerify(FirstGuess(), population=40, drafts=20, parents=10, batch=8)
+    strategy = draft if how == "drafts" else ConstrainedEvolution(**SMALL)
+    database, _ = tune(mod, tmp_path, strategy, PSA(), space=space, target=on)
+    known = sketches(mod, on, space)
+    for record in database.get_all_tuning_records():
+        found = [(sketch, sketch.config_of(record.trace)) for sketch in known]
+        (sketch, config) = next((s, c) for s, c in found if c is not None)
+        assert all(c.holds(config[None]).all() for c in sketch.analysis.constraints)
 
 
 def test_our_model_is_asked_on_arrays(tmp_path, monkeypatch):

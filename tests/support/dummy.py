@@ -105,10 +105,11 @@ def tune(mod, work_dir, strategy, cost_model, trials=16, seed=1, **options):
     """ms.tune_tir with the stand-ins; returns the database and the programs built, in order."""
     builder = options.pop("builder", None) or NoBuilder()
     runner = options.pop("runner", None) or NoRunner()
-    with compat.only_intrinsics(target()):
+    on = options.pop("target", None) or target()
+    with compat.only_intrinsics(on):
         database = ms.tune_tir(
             mod,
-            target(),
+            on,
             str(work_dir),
             trials,
             builder=builder,
@@ -116,7 +117,7 @@ def tune(mod, work_dir, strategy, cost_model, trials=16, seed=1, **options):
             strategy=strategy,
             cost_model=cost_model,
             seed=seed,
-            num_tuning_cores=2,
+            num_tuning_cores=options.pop("num_tuning_cores", 2),
             **options,
         )
     return database, builder.programs

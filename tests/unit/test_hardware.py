@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from tvm.target import Target, codegen
 
@@ -106,3 +108,63 @@ def test_a_gpu_that_is_in_no_table_is_said_to_be_none_of_them():
     assert hardware.is_known_gpu(normalize_target("nvidia/geforce-rtx-3090"))
     assert hardware.is_known_gpu(Target({"tag": "nvidia/nvidia-t4"}))
     assert not hardware.is_known_gpu(Target({"kind": "cuda", "arch": "sm_120"}))
+
+
+def _caches(folder, monkeypatch, **shared):
+    """A core whose caches are said to be shared by these hardware threads."""
+    sizes = {"1": "32K", "2": "1024K", "3": "32768K"}
+    for index, (level, size) in enumerate(sizes.items()):
+        place = folder / f"index{index}"
+        place.mkdir(parents=True)
+        for name, text in (("level", level), ("type", "Unified"), ("size", size)):
+            (place / name).write_text(text + "\n")
+        (place / "shared_cpu_list").write_text(shared[f"l{level}"] + "\n")
+    monkeypatch.setattr(hardware, "_CACHES", folder)
+    monkeypatch.setattr(hardware, "host_caches", hardware.host_caches.__wrapped__)
+
+
+@pytest.mark.parametrize(
+    ("cores", "l3", "sharing"), [(1, 32, 1), (2, 32, 2), (8, 32, 8), (9, 64, 8), (64, 256, 8)]
+)
+@pytest.mark.parametrize("threads", [("0", "0", "0-7"), ("0,64", "0,64", "0-7,64-71")])
+def test_a_machine_has_an_l3_for_every_group_of_cores_that_share_one(
+    tmp_path, monkeypatch, threads, cores, l3, sharing
+):
+    _caches(tmp_path / "cache", monkeypatch, **dict(zip(("l1", "l2", "l3"), threads)))
+    own = {"kind": "llvm", "mcpu": hardware.system_cpu(), "num-cores": cores}
+    found = Hardware.from_target(own)
+    assert (found.l3_bytes, found.l3_cores) == (l3 * MIB, sharing)
+    assert found.l2_bytes == 1 * MIB
+
+
+def test_a_core_has_its_share_of_a_clusters_l2(tmp_path, monkeypatch):
+    _caches(tmp_path / "cache", monkeypatch, l1="0", l2="0-3", l3="0-3")
+    own = {"kind": "llvm", "mcpu": hardware.system_cpu()}
+    l2 = [Hardware.from_target({**own, "num-cores": n}).l2_bytes for n in (1, 2, 4, 8)]
+    assert l2 == [1024 * KIB, 512 * KIB, 256 * KIB, 256 * KIB]
+    if hardware.system_cpu() != "apple-m1":
+        assert cpu("apple-m1").l2_bytes == 3 * MIB, "12 MiB for four cores"
+
+
+def test_the_table_knows_which_cores_share_an_l3():
+    if hardware.system_cpu() != "znver2":
+        many = Hardware.from_target({"kind": "llvm", "mcpu": "znver2", "num-cores": 64})
+        assert many.l3_bytes == 16 * 16 * MIB
+        assert Hardware.from_target({"kind": "llvm", "mcpu": "znver2", "num-cores": 2}) == replace(
+            many, cores=2, l3_bytes=16 * MIB, l3_cores=2
+        )
+
+
+def test_thread_blocks_of_a_multiprocessor_by_compute_capability():
+    held = {name: Hardware.from_device(name).max_blocks_per_sm for name in hardware.GPUS}
+    assert {name for name, blocks in held.items() if blocks == 16} == {
+        "k80", "t4", "rtx3090", "orin",
+    }  # fmt: skip
+    assert held["rtx4090"] == 24
+    assert {held[name] for name in ("v100", "a100", "h100", "h200", "b200")} == {32}
+
+
+def test_an_architecture_of_several_products_says_nothing_of_rates():
+    for arch in ("sm_90", "sm_90a"):
+        assert not hardware.is_known_gpu(Target({"kind": "cuda", "arch": arch})), "H100 or H200"
+    assert hardware.is_known_gpu(normalize_target("nvidia/nvidia-h100"))

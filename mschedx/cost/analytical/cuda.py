@@ -46,6 +46,15 @@ PIPELINED = 0.4
 _TENSOR = {"f16": 1.0, "bf16": 1.0, "tf32": 0.5, "s8": 2.0, "u8": 2.0}
 """Rate of a tensor-core operation over the dense f16 one, by what its name holds."""
 
+INTEGERS_PER_CYCLE = 64.0
+"""Multiply-adds of 32-bit integers that a multiprocessor does: as many on all since sm_70, which
+is half the rate of floats where those are 128 (CUDA C++ Programming Guide, "Arithmetic
+Instructions")."""
+
+_INTEGER = ("int.add", "int.mul", "int.div", "int.compare")
+_FREE = ("call.reinterpret",)
+"""Calls that make no instruction: a register is read as another type."""
+
 TERMS = ("arithmetic", "tensor", "shared", "L2", "DRAM", "waiting")
 
 
@@ -90,7 +99,8 @@ def _cost(view: StatementView, block: Block, device: Device) -> StatementCost:
         busy = share * np.minimum(active / 4, 1.0)
         terms["tensor"] = view.instances * each / (device.tensor_flops * speed * busy)
     elif each:
-        rate = 2 * device.fma_per_cycle * hardware.cores * device.hz
+        lanes = INTEGERS_PER_CYCLE if _is_integer(view) else device.fma_per_cycle
+        rate = 2 * min(lanes, device.fma_per_cycle) * hardware.cores * device.hz
         terms["arithmetic"] = view.instances * each / (rate * share * aligned)
     if each:
         terms["shared"] = _spilled_bytes(view, block, device) / (device.shared * share)
@@ -118,9 +128,22 @@ def _cost(view: StatementView, block: Block, device: Device) -> StatementCost:
 
 
 def _weighted_operations(view: StatementView) -> float:
-    """Operations of one instance, a call of a function as sixteen."""
-    calls = sum(count for kind, count in view.statement.operations.items() if "call" in kind)
-    return view.statement.flops + 16.0 * calls
+    """Operations of one instance, a call of a function as sixteen.
+
+    Integers are what a statement computes where it stores them and has no float arithmetic;
+    elsewhere they are places and conditions.
+    """
+    counts = view.statement.operations
+    calls = sum(n for kind, n in counts.items() if kind.startswith("call.") and kind not in _FREE)
+    own = view.statement.flops
+    if _is_integer(view):
+        own = sum(counts.get(kind, 0) for kind in _INTEGER)
+    return own + 16.0 * calls
+
+
+def _is_integer(view: StatementView) -> bool:
+    stored = [access.access.dtype for access in view.writes]
+    return not view.statement.flops and all(dtype.startswith(("int", "uint")) for dtype in stored)
 
 
 def _multiply_adds(view: StatementView) -> int:

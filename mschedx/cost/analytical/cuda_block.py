@@ -82,6 +82,7 @@ class Device:
         self.shared = SHARED_BYTES_PER_CYCLE * hardware.cores * self.hz
         self.limits = CudaLimits(
             threads=hardware.max_threads_per_sm or 2048,
+            blocks=hardware.max_blocks_per_sm or 32,
             registers=hardware.registers_per_block or 65536,
             shared_bytes=hardware.shared_bytes_per_sm or 96 * 1024,
         )

@@ -8,13 +8,22 @@ space.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+import numpy as np
 
 from mschedx.hardware import Hardware
 
 _DEFAULT_HZ = 3.0e9
-_DEFAULT_DRAM_BYTES_PER_S = 12e9
+
+_DRAM_BYTES_PER_S_OF_A_CORE = 6e9
+_DRAM_BYTES_PER_S = (12e9, 300e9)
+"""What memory gives where nothing was measured: so much a core, and no less and no more than this.
+
+One core can ask for 12 GB/s; 300 GB/s are the eight to twelve channels of a server's socket.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +118,11 @@ class CpuMachine:
         hz = _DEFAULT_HZ
         if hardware.peak_flops is not None:
             hz = hardware.peak_flops / (2 * lanes * hardware.fma_ports * hardware.cores)
-        memory = hardware.dram_bytes_per_s or _DEFAULT_DRAM_BYTES_PER_S
+        memory = hardware.dram_bytes_per_s or float(
+            np.clip(_DRAM_BYTES_PER_S_OF_A_CORE * hardware.cores, *_DRAM_BYTES_PER_S)
+        )
+        sharing = min(hardware.l3_cores or hardware.cores, hardware.cores)
+        l3 = hardware.l3_bytes / math.ceil(hardware.cores / sharing)
         # A core with one full-width unit also loads and stores one full vector at a time.
         wide = float(hardware.fma_ports)
         return cls(
@@ -123,7 +136,7 @@ class CpuMachine:
             narrow_vector=0.5 if hardware.fma_ports == 1 else 1.0,
             l1_bytes=hardware.l1d_bytes,
             l2_bytes=hardware.l2_bytes,
-            l3_bytes=max(hardware.l3_bytes / hardware.cores, hardware.l2_bytes),
+            l3_bytes=max(l3 / sharing, hardware.l2_bytes),
             dram_bytes_per_cycle=memory / hz / hardware.cores,
             line_bytes=hardware.line_bytes,
         )
@@ -135,13 +148,13 @@ class CpuMachine:
     def intrinsic_cycles(self, name: str, operations: Mapping[str, int]) -> float:
         """Cycles of one call of a tensor intrinsic of a CPU, from what it computes.
 
-        An int8 dot product with VNNI makes four products a lane at the rate of one multiply-add;
-        without it, it takes three instructions. bf16 makes two. Without arithmetic (copies,
-        transposes) it is taken to be memory's affair, see `caches`.
+        An int8 dot product of VNNI, or of Arm's sdot and udot, makes four products a lane at the
+        rate of one multiply-add; others take three instructions. bf16 makes two. Without arithmetic
+        (copies, transposes) it is taken to be memory's affair, see `caches`.
         """
         products = operations.get("int.mul", 0) + operations.get("float.mul", 0)
         lanes = self.vector_bytes / 4
-        if "vnni" in name:
+        if "vnni" in name or name.endswith(("sdot", "udot")):
             return products / (4 * lanes * self.fma_ports)
         if operations.get("int.mul", 0):
             return 3 * products / (4 * lanes * self.fma_ports)

@@ -72,6 +72,14 @@ class ProgramArrays:
         return ProgramArrays(self.statements[which], self.accesses[which])
 
 
+def signed_log2(values: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return log2(1 + x) of counts and sizes, and what is below 0 as it is.
+
+    That is a compute location: −1 is the root and −2 inline, and neither is loop 1 or 2.
+    """
+    return np.where(values < 0, values, np.log2(1.0 + np.maximum(values, 0)))
+
+
 class ProgramFeatures:
     """The columns of a sketch's programs, ready to be evaluated.
 

@@ -11,6 +11,7 @@ Zhao et al., "Felix: Optimizing Tensor Programs with Gradient Descent", ASPLOS 2
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -68,6 +69,10 @@ class FelixMLPModel:
         self.card = self.card.used_for(task)
         return self._loaded or task.key in self._programs
 
+    def skill(self) -> float | None:
+        """Pairwise accuracy on tasks that the weights have not seen; see `Card.skill`."""
+        return self.card.skill() if self._loaded else None
+
     def learn(self, task: Task, measured: Sequence[Measured]) -> None:
         self.card = self.card.used_for(task)
         found = self._read(task, measured)
@@ -93,7 +98,10 @@ class FelixMLPModel:
         return _scored(network, statements, self.config.pessimism).double()
 
     def pretrain(
-        self, tasks: Sequence[tuple[Task, Sequence[Measured]]], steps: int | None = None
+        self,
+        tasks: Sequence[tuple[Task, Sequence[Measured]]],
+        steps: int | None = None,
+        epochs: int | None = None,
     ) -> float:
         """Train new networks on trials of many tasks, before any tuning.
 
@@ -102,7 +110,10 @@ class FelixMLPModel:
         tasks : sequence of (Task, sequence of Measured)
             For one kind of target. Those of which nothing ran are left out.
         steps : int, optional
-            As in the configuration when None.
+            How long to train; by the number of programs when None.
+        epochs : int, optional
+            Passes over the data, >= 1, but no fewer steps than the configuration's; the
+            configuration's when None.
 
         Returns
         -------
@@ -122,6 +133,9 @@ class FelixMLPModel:
             raise ValueError(
                 f"expected trials that ran, got {len(tasks)} tasks of which none has any"
             )
+        epochs = self.config.epochs if epochs is None else epochs
+        if epochs < 1:
+            raise ValueError(f"expected epochs >= 1, got {epochs}")
         self.network = self._new(parts)
         self._loaded = True
         count = sum(len(part.labels) for part in parts)
@@ -133,7 +147,7 @@ class FelixMLPModel:
             self.config,
             self._generator,
             rate=self.config.learning_rate,
-            steps=steps or self.config.steps,
+            steps=steps or max(self.config.steps, math.ceil(epochs * count / self.config.batch)),
         )
 
     def save(self, path: str) -> None:

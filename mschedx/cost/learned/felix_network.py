@@ -64,6 +64,8 @@ class FelixConfig:
     steps, later_steps : int
         Of the first training, and after every further round. 300 and 100 steps of 64 programs rank
         no better and take almost twice as long (``docs/findings.md``).
+    epochs : int
+        Passes over a data set that networks are trained on before any tuning (at most 200).
     failure_margin : float
         How far below its task's slowest trial one is put that failed, in natural-log units.
     replay : int
@@ -82,12 +84,14 @@ class FelixConfig:
     batch: int = 32
     steps: int = 200
     later_steps: int = 50
+    epochs: int = 30
     failure_margin: float = 1.0
     replay: int = 2048
     threads: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("members", "width", "batch", "steps", "later_steps", "replay", "threads"):
+        at_least_one = ("members", "width", "batch", "steps", "later_steps", "epochs", "replay")
+        for name in (*at_least_one, "threads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"expected FelixConfig.{name} >= 1, got {getattr(self, name)}")
         for name in ("learning_rate", "fine_tuning_rate", "clip"):

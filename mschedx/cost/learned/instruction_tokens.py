@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from tvm import tirx
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
-from .features import ProgramArrays
+from .features import ProgramArrays, signed_log2
 
 if TYPE_CHECKING:
     from tvm.s_tir import Trace
@@ -95,7 +95,7 @@ class InstructionTokens:
                 if isinstance(number, _Column):
                     places.append((place, number))
                 else:
-                    self._constant.ravel()[place] = np.log2(1 + abs(number))
+                    self._constant.ravel()[place] = signed_log2(np.array(number))
         self.steps = min(len(rows), STEPS)
         self._places = np.array([place for place, _ in places], dtype=np.int64)
         self._columns = np.array([column for _, column in places], dtype=np.int64)
@@ -108,9 +108,9 @@ class InstructionTokens:
         return _KNOWN[sketch]
 
     def __call__(self, configs: IntArray) -> ProgramArrays:
-        """Write configs [n, D] as rows [n, T, C], numbers as log2(1 + |x|), without accesses."""
+        """Write configs [n, D] as rows [n, T, C], numbers as `signed_log2`, without accesses."""
         rows = np.repeat(self._constant[None], len(configs), axis=0)
-        sampled = np.log2(1.0 + np.abs(configs[:, self._columns]))
+        sampled = signed_log2(configs[:, self._columns])
         rows.reshape(len(configs), STEPS * WIDTH)[:, self._places] = sampled
         return ProgramArrays(rows, np.zeros((len(configs), 0, 0), dtype=np.float32))
 

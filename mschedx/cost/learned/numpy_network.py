@@ -18,11 +18,31 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
+from ..base import PRETRAINED_ACCURACY
 from .features import ACCESS_NAMES, STATEMENT_NAMES, ProgramArrays
+from .shipped import FORMAT
 
 Array = NDArray[np.float32]
 
 _HEADS = 4
+_LAYERS = (
+    *(f"network.{branch}.{layer}" for branch in ("statements", "accesses") for layer in (0, 2)),
+    *(f"network.residuals.{layer}.0" for layer in (0, 1)),
+    "network.fuse.0",
+    "network.norm",
+    "network.score",
+    "network.statement_weight",
+    "network.access_norm",
+    "network.access_weight",
+    "network.attention.out_proj",
+)
+_TENSORS = {
+    *(f"{layer}.{kind}" for layer in _LAYERS for kind in ("weight", "bias")),
+    *(f"{branch}_scaling.{k}" for branch in ("statement", "access") for k in ("scale", "shift")),
+    "network.attention.in_proj_weight",
+    "network.attention.in_proj_bias",
+    "network.positions.weight",
+}
 _PIECE = 1024
 
 
@@ -35,10 +55,28 @@ class NumpyNetwork:
         The state of a `ScaledNetwork` in the improved form.
     target_kind : str, optional
         What it was trained for; not known when None.
+    accuracy : float
+        Its pairwise accuracy, as far as that is known.
+
+    Raises
+    ------
+    ValueError
+        When a tensor is missing.
     """
 
-    def __init__(self, tensors: Mapping[str, Array], target_kind: str | None = None) -> None:
-        self._tensors, self.target_kind = dict(tensors), target_kind
+    def __init__(
+        self,
+        tensors: Mapping[str, Array],
+        target_kind: str | None = None,
+        accuracy: float = PRETRAINED_ACCURACY,
+    ) -> None:
+        missing = sorted(_TENSORS - tensors.keys())
+        if missing:
+            raise ValueError(
+                f"expected the {len(_TENSORS)} tensors of a PAM, got {len(tensors)} without "
+                f"{', '.join(missing[:3])}"
+            )
+        self._tensors, self.target_kind, self.accuracy = dict(tensors), target_kind, accuracy
 
     @classmethod
     def load(cls, path: str | Path) -> NumpyNetwork:
@@ -47,7 +85,8 @@ class NumpyNetwork:
         Raises
         ------
         ValueError
-            When the file is none of these, of the published form, or has other columns.
+            When the file is none of these, of another format, of the published form, has other
+            columns or lacks a tensor.
         """
         try:
             with safe_open(str(path), framework="np") as file:
@@ -56,12 +95,19 @@ class NumpyNetwork:
         except (SafetensorError, KeyError, OSError, json.JSONDecodeError) as error:
             raise ValueError(f"{path}: expected weights that PAM.save wrote: {error!r}") from error
         columns = {"statements": list(STATEMENT_NAMES), "accesses": list(ACCESS_NAMES)}
-        if card.get("model") != "PAM" or card.get("published") or card.get("columns") != columns:
+        expected = {"model": "PAM", "format": FORMAT, "published": False, "columns": columns}
+        other = [name for name, value in expected.items() if card.get(name) != value]
+        if other:
+            found = "other columns" if other == ["columns"] else f"{other[0]} {card.get(other[0])}"
             raise ValueError(
-                f"{path}: expected a PAM of the improved form with the columns of this version, "
-                f"got {card.get('model')}; train it again (`mschedx train`)"
+                f"{path}: expected a PAM of the improved form, of format {FORMAT} and with the "
+                f"columns of this version, got {found}; train it again (`mschedx train`)"
             )
-        return cls(tensors, card.get("target_kind"))
+        accuracy = card.get("metrics", {}).get("pairwise accuracy", PRETRAINED_ACCURACY)
+        try:
+            return cls(tensors, card.get("target_kind"), accuracy)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
 
     def __call__(self, programs: ProgramArrays) -> NDArray[np.float64]:
         """Logits of programs [n], higher is better."""
@@ -81,7 +127,7 @@ class NumpyNetwork:
     def _statements(self, rows: Array) -> Array:
         """Programs [n, S, F] to [n, H]: a gated sum over statements."""
         hidden = self._two("network.statements", self._scaled("statement_scaling", rows))
-        gate = 1 / (1 + np.exp(-self._linear("network.statement_weight", hidden)))
+        gate = _sigmoid(self._linear("network.statement_weight", hidden))
         return (gate * hidden).sum(axis=1)
 
     def _accesses(self, rows: Array) -> Array:
@@ -126,6 +172,12 @@ class NumpyNetwork:
 
 def _relu(rows: Array) -> Array:
     return np.maximum(rows, 0)
+
+
+def _sigmoid(rows: Array) -> Array:
+    # e^88 is the greatest that a float32 holds; 1 + e^80 is e^80 in one already.
+    powers = np.exp(np.minimum(-rows, np.float32(80)))
+    return np.asarray(1 / (1 + powers), dtype=np.float32)
 
 
 def _softmax(rows: Array) -> Array:

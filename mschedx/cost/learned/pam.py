@@ -7,6 +7,7 @@ Qiao et al., "Pruner", ASPLOS 2025, section 5; github qiaolian9/Pruner.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -39,8 +40,11 @@ class PAMConfig:
     published : bool
         As the paper's repository does it: its network, its eight accesses of a product's data
         flow, columns divided by their maxima, a new network after every round, labels of all tasks
-        compared. Otherwise the improved network, all accesses, columns standardised once, training
-        continued, labels compared within a task.
+        compared, training stopped after a third of its epochs, rounded down, without a gain.
+        Otherwise the improved network, all accesses, columns standardised once, training continued,
+        labels compared within a task. Ours stay in both forms: the columns of a statement and an
+        access (the paper has 174 and 23, and with them 417,409 weights), and ``replay``, where the
+        paper trains on all programs of all tasks.
     replay : int
         Programs to train on after a round: all of its task, and others to make up this number.
     train : TrainConfig
@@ -54,7 +58,10 @@ class PAMConfig:
         if self.replay < 2:
             raise ValueError(f"expected PAMConfig.replay >= 2, got {self.replay}")
         if self.published:
-            object.__setattr__(self, "train", replace(self.train, by_task=False))
+            epochs = self.train.epochs
+            waits = max(1, math.floor(self.train.patience * epochs + 1e-9))
+            train = replace(self.train, by_task=False, patience=waits / epochs)
+            object.__setattr__(self, "train", train)
 
 
 class PAMModel(RankingModel[PAMConfig]):
@@ -144,7 +151,8 @@ class PAM(TVMCostModel):
     """Pruner's learned model, with any strategy and any space.
 
     ``ms.tune_tir(..., cost_model=mschedx.cost.PAM())`` learns while it tunes; with ``pretrained``
-    it is ready at once and goes on learning. One model serves all tasks of a run.
+    it is ready at once and goes on learning. One model serves all tasks of a run; new, it is ready
+    for a task once something of that task has run, though the network may know others already.
 
     Parameters
     ----------

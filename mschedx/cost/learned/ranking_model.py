@@ -107,8 +107,8 @@ class RankingModel(ABC, Generic[Config]):
         """Make a network whose initial weights come from ``generator`` alone."""
 
     def skill(self) -> float | None:
-        """Pairwise accuracy on tasks that the weights have not seen, if their card says so."""
-        return self.card.metrics.get("pairwise accuracy")
+        """Pairwise accuracy on tasks that the weights have not seen; see `Card.skill`."""
+        return self.card.skill() if self._pretrained else None
 
     def score(self, task: Task, asked: Sequence[tuple[Sketch, IntArray]]) -> FloatArray:
         del task

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+FORMAT = 1
+"""Of a file of weights with its card, see `weights`."""
+
 _FOLDER = Path(__file__).with_name("weights")
 
 

@@ -103,7 +103,7 @@ class TLPModel(OfflineModel[TLPConfig]):
         super().__init__(config or TLPConfig(), seed)
 
     def columns(self) -> dict[str, list[str]]:
-        numbers = [f"number.{i}" for i in range(NUMBERS)]
+        numbers = [f"number.{i}, below 0 as it is" for i in range(NUMBERS)]
         return {"instructions": [*("/".join(kinds) for kinds in KINDS), *numbers]}
 
     def reader(self, sketch: Sketch) -> InstructionTokens:

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from mschedx.space.algebra.expression import Expression, constant
 from mschedx.space.algebra.tape import Tape
 
-from .features import ProgramArrays
+from .features import ProgramArrays, signed_log2
 
 if TYPE_CHECKING:
     from mschedx.space.sketch import Sketch
@@ -45,7 +45,7 @@ NAMES = (
         for r in RELATIONS
         for t in range(SAMPLES)
     ),
-    *(f"decision {i}" for i in range(DECISIONS)),
+    *(f"decision {i}, below 0 as it is" for i in range(DECISIONS)),
     *(f"size {i}" for i in range(SIZES)),
 )
 """748 columns: 720 of curves, 20 decisions, 8 sizes."""
@@ -86,7 +86,7 @@ class TouchCurves:
         curves = out[:, 0, : -DECISIONS - SIZES].reshape(shape)
         for start, values in self._tape.pieces(configs):
             self._fill(curves[start : start + values.shape[1]], values)
-        decisions = np.log2(1.0 + np.abs(configs[:, :DECISIONS]))
+        decisions = signed_log2(configs[:, :DECISIONS])
         first = len(NAMES) - DECISIONS - SIZES
         out[:, 0, first : first + decisions.shape[1]] = decisions
         out[:, 0, -SIZES:] = self._sizes

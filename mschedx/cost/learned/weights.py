@@ -16,10 +16,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from ..base import PRETRAINED_ACCURACY
+from .shipped import FORMAT
+
 if TYPE_CHECKING:
     from mschedx.space.task import Task
-
-FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,10 @@ class Card:
     metrics: dict[str, float] = field(default_factory=dict)
     licence: str = "Apache-2.0"
     format: int = FORMAT
+
+    def skill(self) -> float:
+        """Pairwise accuracy on tasks that the weights have not seen, as far as that is known."""
+        return self.metrics.get("pairwise accuracy", PRETRAINED_ACCURACY)
 
     def used_for(self, task: Task) -> Card:
         """Return the card of weights that a task is scored with or learnt from.

@@ -5,11 +5,11 @@ import pytest
 from dummy import gemm
 
 import mschedx
-from mschedx.cost import Consensus, CostModel
+from mschedx.cost import Consensus, CostModel, KnowsSkill
 from mschedx.cost.consensus import ConsensusModel
 from mschedx.cost.learned.features import ProgramFeatures
 from mschedx.cost.learned.shipped import shipped, weights_path
-from mschedx.cost.psa import PSAModel
+from mschedx.cost.psa import ACCURACY, PSAModel
 from mschedx.hardware import host_target
 from mschedx.space import Task, sketches
 
@@ -74,3 +74,12 @@ def test_rank_takes_it_by_name():
 def test_weights_of_another_kind_of_target_are_refused():
     with pytest.raises(ValueError, match=r"expected tasks for llvm, .* got one for cuda"):
         mschedx.rank(gemm(), "nvidia/nvidia-a100", limit=1, model="cpu")
+
+
+def test_it_is_taken_to_rank_like_the_better_of_both():
+    model = ConsensusModel("cpu")
+    assert isinstance(model, KnowsSkill)
+    assert model.network.accuracy == 0.728, "of the card"
+    assert model.skill() == ACCURACY == PSAModel().skill()
+    model.network.accuracy = 0.9
+    assert model.skill() == 0.9

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from functools import cache
 
@@ -15,7 +16,7 @@ from scipy.stats import spearmanr
 from mschedx import workloads
 from mschedx.cost import PSA, Annealable, CostModel, Measured
 from mschedx.cost.analytical.caches import traffic
-from mschedx.cost.analytical.cuda_block import CudaLimits, balance, occupancy
+from mschedx.cost.analytical.cuda_block import CudaLimits, Device, balance, occupancy
 from mschedx.cost.analytical.machine import CpuMachine
 from mschedx.cost.psa import PSAModel
 from mschedx.hardware import Hardware
@@ -121,10 +122,12 @@ def test_a_cache_fetches_what_fits_once_and_the_rest_again():
     assert small[0] == pytest.approx(32 * kib, rel=0.05)
 
 
-def test_fact_5_improved_no_jump_where_the_grid_passes_the_multiprocessors():
-    share = balance(np.array([107.0, 108.0, 109.0]), 108)
-    assert share[1] == 1.0
+def test_fact_5_improved_falls_half_as_far_where_the_grid_passes_the_multiprocessors():
+    share = balance(np.array([107.0, 108.0, 109.0, 216.0]), 108)
+    assert share[1] == share[3] == 1.0
     assert abs(share[0] - share[1]) < 0.02
+    # A second wave of one block: the published p_sm is 109 / 216.
+    assert share[2] == pytest.approx(1 - (1 - 109 / 216) / 2)
 
 
 def test_occupancy_is_bounded_by_threads_registers_and_shared_memory():
@@ -134,6 +137,9 @@ def test_occupancy_is_bounded_by_threads_registers_and_shared_memory():
     assert occupancy(256 * one, 255 * one, 0 * one, limits)[0] == 1
     assert occupancy(128 * one, 32 * one, 80 * 1024 * one, limits)[0] == 2
     assert occupancy(32 * one, 32 * one, 0 * one, limits)[0] == 32
+    for name, held in (("t4", 16), ("rtx4090", 24), ("a100", 32)):
+        device = Device(Hardware.from_device(name))
+        assert occupancy(32 * one, 32 * one, 0 * one, device.limits)[0] == held, name
 
 
 def test_devices_without_rates_are_named():
@@ -142,6 +148,11 @@ def test_devices_without_rates_are_named():
     unknown = replace(Hardware.from_device("a100"), peak_flops=None)
     with pytest.raises(ValueError, match="with_rates"):
         PSAModel(unknown).costs(sketch, sketch.sample(2, np.random.default_rng(0)))
+    cpu, rates = opened("gemm"), {"peak_flops": 1e11, "dram_bytes_per_s": 1e10}
+    known = Hardware(kind="cpu", name="znver4", cores=2).with_rates(**rates)
+    configs = cpu.sample(2, np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r'a GPU for PSA\(form="published"\), got znver4'):
+        PSAModel(known, form="published").costs(cpu, configs)
     with pytest.raises(ValueError, match='kind "cpu"'):
         CpuMachine.of(Hardware.from_device("a100"))
     with pytest.raises(ValueError, match="improved, published"):
@@ -252,3 +263,14 @@ def test_a_correction_leaves_programs_alone_that_are_not_understood():
     seconds = model.latency_s(None, sketch, configs) * 3
     model.learn(sketch.task, [Measured(sketch, configs, seconds)])
     assert np.array_equal(model.corrected(sketch.task, blind), without)
+
+
+@pytest.mark.parametrize("name", ["gemm", "conv2d in TVM's space", "CUDA cores", "softmax"])
+def test_fact_7_ten_thousand_programs_a_second_of_one_core(name):
+    """No less, whatever else the machine does: it is 50,000 and more."""
+    sketch, model = opened(name), PSAModel()
+    configs = sketch.sample(4096, np.random.default_rng(0))
+    model.latency_s(None, sketch, configs[:1])
+    begin = time.process_time()
+    model.latency_s(None, sketch, configs)
+    assert len(configs) / (time.process_time() - begin) > 1e4

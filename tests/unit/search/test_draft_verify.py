@@ -180,6 +180,10 @@ def test_a_draft_that_says_nothing_has_no_share_in_verifying():
     assert rounds.search._verifier(rounds.space, rounds.history, rounds.scorer) is rounds.scorer
 
 
+def test_as_published_a_tenth_of_the_population_is_rounded_down():
+    assert DraftThenVerify(FirstGuess(), PUBLISHED)._elites == 153
+
+
 def test_as_published_the_learned_model_alone_verifies():
     rounds = Rounds(PUBLISHED)
     rounds()

@@ -265,3 +265,13 @@ def test_configs_that_do_not_materialise_are_said_three_times_and_counted(caplog
     assert found == [None] * 50
     assert caplog.text.count("does not materialise") == 3
     assert sum(materialize.failures.values()) >= 40, "equal points are one"
+
+
+@pytest.mark.parametrize("predicted", [[-3.0, -1.0, -2.0], [2.0, 0.0, 1.0], [2.0, 3.0, 1.0]])
+def test_what_has_no_program_scores_below_what_has_one(predicted):
+    """Whatever the model's scores are: seconds below 0, or trees' below 0."""
+    space = SketchSet([ToySketch()])
+    scorer = CandidateScorer(lambda found: predicted, lambda points: [None, 1, 2, None, 3], 8)
+    scores = scorer.score(space.sample(5, np.random.default_rng(0)))
+    assert scores[[1, 2, 4]].tolist() == predicted
+    assert scores[[0, 3]].max() < min(predicted)

@@ -108,3 +108,41 @@ def test_a_warps_loads_are_its_own_in_tvms_space_too():
         np.testing.assert_array_equal(moved, 2 * 16 * 16 * one.instances(configs))
     multiply = views["C"]
     assert (multiply.instances * _multiply_adds(multiply) == 2 * 128**3).all()
+
+
+def as_integers(statement):
+    """The statement with int32 in the place of float32."""
+    renamed = {kind.replace("float", "int"): n for kind, n in statement.operations.items()}
+    accesses = tuple(
+        replace(one, dtype=one.dtype.replace("float", "int")) for one in statement.accesses
+    )
+    return replace(statement, operations=renamed, accesses=accesses)
+
+
+@pytest.mark.parametrize(("device", "times"), [("v100", 1), ("a100", 1), ("rtx3090", 2)])
+def test_integers_on_cuda_cores_take_arithmetics_time(device, times):
+    """64 multiply-adds of int32 a cycle, where a multiprocessor does 64 or 128 of float32."""
+    (sketch, *_) = cuda_sketches("cores_f32")
+    configs = sketch.sample(8, np.random.default_rng(0))
+    terms = {}
+    for kind, change in (("float", lambda one: one), ("int", as_integers)):
+        statements = [change(one) for one in sketch.statements]
+        program = ProgramView(statements, sketch.analysis.allocations)(configs)
+        costs = cuda_costs(program, Hardware.from_device(device))
+        terms[kind] = [one.terms["arithmetic"] for one in costs.statements if one.name == "C"]
+    assert len(terms["float"]) == 1
+    assert (terms["float"][0] > 0).all()
+    np.testing.assert_allclose(terms["int"][0], times * terms["float"][0])
+
+
+def test_integers_beside_floats_are_places_and_conditions():
+    (sketch, *_) = cuda_sketches("cores_f32")
+    configs = sketch.sample(8, np.random.default_rng(0))
+    found = []
+    for more in ({}, {"int.compare": 4, "int.add": 2}):
+        statements = [
+            replace(one, operations={**one.operations, **more}) for one in sketch.statements
+        ]
+        program = ProgramView(statements, sketch.analysis.allocations)(configs)
+        found.append(cuda_costs(program, Hardware.from_device("a100")).latency_s)
+    np.testing.assert_array_equal(*found)

@@ -1,5 +1,6 @@
 """FelixMLP: what it learns, and that it does so repeatably; facts of felix.md section 9."""
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -8,11 +9,24 @@ import torch
 import tvm
 from dummy import gemm, target
 
-from mschedx.cost import Annealable, Differentiable, FelixConfig, FelixMLP, Measured
+from mschedx.cost import (
+    Annealable,
+    Differentiable,
+    FelixConfig,
+    FelixMLP,
+    KnowsSkill,
+    Measured,
+)
+from mschedx.cost.base import PRETRAINED_ACCURACY
+from mschedx.cost.learned import felix_mlp
 from mschedx.cost.learned.felix_features import NAMES, FelixFeatures
 from mschedx.cost.learned.felix_mlp import FelixMLPModel
 from mschedx.cost.learned.felix_network import Ensemble, labels_of
 from mschedx.cost.learned.metrics import pairwise_accuracy
+from mschedx.cost.psa import PSAModel
+from mschedx.search.blend import Blend
+from mschedx.search.points import SketchSet
+from mschedx.search.scoring import ArrayScorer
 from mschedx.space import Task, sketches
 
 SMALL = FelixConfig(members=2, width=32, steps=200, later_steps=60)
@@ -71,6 +85,7 @@ def test_fact_14_predictions_are_logarithms_of_latencies():
 
 
 def test_fact_14_tasks_that_were_held_out_are_ranked_too():
+    """That it generalises at all, on made-up latencies; beside XGB: `benchmarks/felix.py rank`."""
     model = FelixMLPModel(SMALL)
     tasks = [(opened(size)[0].task, trials(60, size=size)) for size in (32, 128)]
     model.pretrain(tasks, steps=300)
@@ -218,3 +233,41 @@ def test_weights_serve_one_kind_of_target(tmp_path):
         assert again.ready(sketch.task)
     with pytest.raises(ValueError, match=r"expected tasks for llvm, .* got gpu task for cuda"):
         model.pretrain([(sketch.task, trials(8)), (cuda, trials(8))], steps=2)
+
+
+@pytest.mark.parametrize(("epochs", "passes"), [(None, 30), (40, 40)])
+def test_it_passes_over_a_data_set_as_often_as_asked_however_large_it_is(
+    monkeypatch, epochs, passes
+):
+    """A step takes 32 programs. Of few programs, no fewer steps than of one task's first trials."""
+    taken = []
+    monkeypatch.setattr(felix_mlp, "fit", lambda *_, steps, **__: float(taken.append(steps) or 0))
+    config = FelixConfig(members=1, width=8)
+    for n in (8, 400):
+        model = FelixMLPModel(config)
+        model.pretrain([(opened()[0].task, trials(n))], epochs=epochs)
+    assert taken == [config.steps, passes * 2 * 400 // config.batch]
+    with pytest.raises(ValueError, match="expected epochs >= 1, got 0"):
+        FelixMLPModel(config).pretrain([(opened()[0].task, trials(8))], epochs=0)
+
+
+def test_pretrained_networks_know_their_skill_and_new_ones_have_none(tmp_path):
+    task, path = opened()[0].task, str(tmp_path / "felix")
+    model = FelixMLPModel(SMALL)
+    assert isinstance(model, KnowsSkill)
+    assert model.skill() is None
+    model.learn(task, trials(8))
+    assert model.skill() is None, "nothing is known of other tasks"
+    model.pretrain([(task, trials(8))], steps=2)
+    assert model.skill() == PRETRAINED_ACCURACY, "no task was held out"
+    model.card = replace(model.card, metrics={"pairwise accuracy": 0.8})
+    model.save(path)
+    assert FelixMLP(pretrained=path).model.skill() == 0.8
+
+
+def test_a_pretrained_one_has_a_say_before_anything_is_measured():
+    model, space = FelixMLPModel(SMALL), SketchSet(list(opened()))
+    model.pretrain([(opened(128)[0].task, trials(8, size=128))], steps=2)
+    draft, learned = ArrayScorer(PSAModel(), space), ArrayScorer(model, space)
+    assert learned.ready
+    assert 0.1 < Blend().scorer(draft, learned).share < 0.5

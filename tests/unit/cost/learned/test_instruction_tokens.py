@@ -2,10 +2,14 @@
 
 import numpy as np
 import pytest
+from dummy import softmax
 from spaces import CUDA, LLVM, matmul
 
+from mschedx.cost.learned.features import signed_log2
 from mschedx.cost.learned.instruction_tokens import KINDS, STEPS, WIDTH, InstructionTokens
+from mschedx.cost.learned.touch_curves import TouchCurves
 from mschedx.space import sketches
+from mschedx.space.trace.tables import DecisionKind
 
 SPLIT = 0
 """Group of splits."""
@@ -59,6 +63,21 @@ def test_only_sampled_numbers_differ_between_configs(sketch):
     varying = np.ptp(rows, axis=0) > 0
     assert varying.any()
     assert not varying[:, : len(KINDS)].any()
+
+
+@pytest.mark.parametrize("reader", [InstructionTokens, TouchCurves])
+def test_a_block_at_the_root_is_not_one_at_loop_1_nor_an_inlined_one_at_loop_2(reader):
+    """Where a block is computed is a decision too; -1 is the root, -2 inline."""
+    (sketch, *_) = sketches(softmax(32, 48), LLVM, "post-order-apply")
+    where = next(d.column for d in sketch.decisions if d.kind is DecisionKind.LOCATION)
+    configs = np.repeat(sketch.sample(1, np.random.default_rng(0)), 5, axis=0)
+    configs[:, where] = -2, -1, 0, 1, 2
+    rows = reader.of(sketch)(configs).statements.reshape(5, -1)
+    assert len(np.unique(rows, axis=0)) == 5
+
+
+def test_numbers_below_0_stay_what_they_are():
+    np.testing.assert_array_equal(signed_log2(np.array([-2, -1, 0, 1, 3])), [-2, -1, 0, 1, 2])
 
 
 def test_of_no_configs_there_are_no_rows(sketch):

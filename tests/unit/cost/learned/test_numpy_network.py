@@ -1,5 +1,6 @@
 """The network in NumPy computes what PyTorch does, and imports none of it."""
 
+import json
 import subprocess
 import sys
 
@@ -7,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 from dummy import gemm, softmax, target
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from mschedx.cost import Measured, PAMConfig, TrainConfig
 from mschedx.cost.learned.examples import Batch
 from mschedx.cost.learned.features import ProgramArrays, ProgramFeatures
-from mschedx.cost.learned.numpy_network import NumpyNetwork
+from mschedx.cost.learned.numpy_network import NumpyNetwork, _sigmoid
 from mschedx.cost.learned.pam import PAMModel
 from mschedx.cost.learned.train import predict
 from mschedx.space import Task, sketches
@@ -61,6 +64,33 @@ def test_files_that_are_no_such_weights_are_refused(trained, tmp_path):
     published.save(str(odd))
     with pytest.raises(ValueError, match="expected a PAM of the improved form"):
         NumpyNetwork.load(odd)
+
+
+def rewritten(path, to, *, without=(), **card):
+    """The file with another card, or without some tensors."""
+    with safe_open(str(path), framework="np") as file:
+        about = {**json.loads(file.metadata()["card"]), **card}
+        tensors = {name: file.get_tensor(name) for name in file.keys() if name not in without}  # noqa: SIM118
+    save_file(tensors, str(to), metadata={"card": json.dumps(about)})
+    return to
+
+
+def test_what_pytorchs_reader_refuses_is_refused(trained, tmp_path):
+    _, path = trained
+    assert NumpyNetwork.load(rewritten(path, tmp_path / "same"))
+    with pytest.raises(ValueError, match="got format 99"):
+        NumpyNetwork.load(rewritten(path, tmp_path / "later", format=99))
+    missing = rewritten(path, tmp_path / "less", without=("network.score.bias",))
+    with pytest.raises(ValueError, match=r"less: .* 32 without network\.score\.bias"):
+        NumpyNetwork.load(missing)
+    with pytest.raises(ValueError, match=r"network\.score\.bias"):
+        PAMModel().load(missing)
+
+
+def test_a_gate_that_is_shut_overflows_nothing(trained):
+    with np.errstate(over="raise"):
+        gates = _sigmoid(np.array([-1e4, -89, 0, 89, 1e4], np.float32))
+    np.testing.assert_allclose(gates, [0, 0, 0.5, 1, 1], atol=1e-30)
 
 
 def test_it_needs_no_pytorch():

@@ -116,8 +116,10 @@ def test_training_options_of_one_shot_tuner():
 def test_unknown_models_and_options_are_refused():
     with pytest.raises(ValueError, match="expected a model of pam, tlp, one-shot, felix, got 'x'"):
         new_model("x", epochs=None, published=False, seed=0)
-    with pytest.raises(ValueError, match="expected neither epochs nor published with felix"):
-        new_model("felix", epochs=3, published=False, seed=0)
+    with pytest.raises(ValueError, match="expected felix without published"):
+        new_model("felix", epochs=None, published=True, seed=0)
+    with pytest.raises(ValueError, match=r"FelixConfig\.epochs >= 1, got 0"):
+        new_model("felix", epochs=0, published=False, seed=0)
 
 
 def test_tlp_compares_labels_of_all_tasks_as_published():

@@ -113,6 +113,8 @@ def test_training_waits_for_a_question_and_goes_on_from_where_it_was(space):
 def test_the_published_form_starts_anew_every_round(space):
     model = PAMModel(PAMConfig(published=True, train=TrainConfig(epochs=2)))
     assert not model.config.train.by_task
+    waits = {n: PAMConfig(published=True, train=TrainConfig(epochs=n)).train for n in (1, 48, 50)}
+    assert {n: round(t.patience * n) for n, t in waits.items()} == {1: 1, 48: 16, 50: 16}
     model.learn(TASK, measured(space, 8))
     first = model.score(TASK, asked(space, 3))
     network = model.network

@@ -14,6 +14,8 @@ from tvm import te
 from tvm.s_tir.meta_schedule.testing import te_workload
 
 from mschedx import workloads
+from mschedx.ranking import opened
+from mschedx.search.opening import searched
 from mschedx.space import Sketch, sketches
 from mschedx.space.analysis import analyse
 from mschedx.space.analysis.mirror import kernels
@@ -165,6 +167,32 @@ def test_a_vector_loop_around_tensorised_blocks_is_what_does_not_compile():
     assert [compiles(sketch.design.materialize(one).mod, target) for one in configs] == list(
         expected
     )
+
+
+def test_what_is_scored_is_sampled_from_what_compiles():
+    """Where configs are scored, the sketch is analysed anyway; in either order of asking."""
+    target = tvm.target.Target({"kind": "llvm", "mcpu": "znver4", "num-cores": 2})
+    mod = tvm.IRModule({"main": workloads.make("gemm", (64, 64, 32), "int8")})
+    known, *_ = sketches(mod, target, "post-order-apply")
+    assert known.statements
+    for early in (False, True):
+        sketch, *_ = sketches(mod, target, "post-order-apply")
+        if early:
+            sketch.sample(1, np.random.default_rng(0))
+        found = searched(sketch, scored=True)
+        assert found.is_analysed
+        assert found.count() == known.count() == sketch.compilable().count()
+        assert known.is_valid(found.sample(200, np.random.default_rng(0))).all()
+    ranked = opened(mod, target, "post-order-apply")
+    assert all(any("VectorizeLoop" in c.origin for c in one.constraints) for one in ranked)
+
+
+def test_nothing_is_analysed_for_programs_without_tensorised_blocks():
+    target = tvm.target.Target({"kind": "llvm", "mcpu": "znver4", "num-cores": 2})
+    mod = tvm.IRModule({"main": workloads.make("gemm", (64, 64, 32), "float32")})
+    for sketch in sketches(mod, target, "post-order-apply"):
+        assert searched(sketch, scored=True) is sketch
+        assert not sketch.is_analysed
 
 
 def compiles(mod, target) -> bool:
