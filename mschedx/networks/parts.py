@@ -251,11 +251,11 @@ def _tuned(
     results: dict[str, NetworkResult] = {}
     notes = []
     for done, (part, (module, given)) in enumerate(modules.items()):
-        timeout_s = deadline.share(len(modules) - done)
         try:
             # Weights are the whole's, which says whether they have changed.
             imported = import_network(module, given)
             imported = replace(imported, name=f"{name}, {part}", changed=list)
+            timeout_s = deadline.share(len(modules) - done)
             result = tune_model(imported, None, target, timeout_s=timeout_s, **options)
         except (NetworkError, InternalError) as error:  # the latter is TVM's, when it compiles
             notes.append(f"{part} is left to torch: {reason_of(error)}")
