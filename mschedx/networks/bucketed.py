@@ -141,7 +141,12 @@ def _cut(tensor: Any, shape: Sequence[int]) -> Any:
     """Leave out what lies beyond a shape; contiguous."""
     place = tuple(slice(extent) for extent in shape)
     if isinstance(tensor, np.ndarray):
-        return np.ascontiguousarray(tensor[place]).reshape(shape)
+        return _contiguous(tensor[place])
     if is_torch(tensor):
         return tensor[place].contiguous()
-    return tvm.runtime.tensor(np.ascontiguousarray(tensor.numpy()[place]), tensor.device)
+    return tvm.runtime.tensor(_contiguous(tensor.numpy()[place]), tensor.device)
+
+
+def _contiguous(array: np.ndarray) -> np.ndarray:
+    """Without a copy where it is contiguous; NumPy's own function makes [1] of a shape []."""
+    return np.ascontiguousarray(array).reshape(array.shape)

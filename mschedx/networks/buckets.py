@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import tvm
-from tvm.runtime import device_from_target
 from tvm.target import Target
 
 from mschedx.kernel import Parameter
@@ -21,13 +20,7 @@ from mschedx.report.result_text import result_text
 
 from .arrays import tensor_of
 from .bucketed import Buckets, CompiledBuckets
-from .checking import (
-    Check,
-    compare_outputs,
-    outputs_or_reason,
-    random_arrays,
-    relative_tolerance,
-)
+from .checking import Check, compared, random_arrays
 from .deadline import Deadline
 from .dimensions import Dimension, Shapes, dimensions_of, named_dimensions, parse_buckets
 from .exported import is_module
@@ -233,9 +226,6 @@ def _check_padding(
     tried = dimension.to_try_padded()
     if tried is None:
         return None
-    no_device = _no_device(found)
-    if no_device:
-        return Check.nothing(no_device)
     dimensions = found.buckets.dimensions
     smaller, bucket = (
         tuple(size if i == place else one.sizes[-1] for i, one in enumerate(dimensions))
@@ -248,23 +238,17 @@ def _check_padding(
         for one, shape in zip(result.signature.inputs, shapes)
     )
     arrays = random_arrays(replace(result.signature, inputs=inputs), np.random.default_rng(seed))
-    if network.reference is not None:
-        tensors = [tensor_of(array) for array in arrays]
-        expected = outputs_or_reason(partial(network.reference, tensors))
-    else:
-        expected = _unscheduled(network.fixed(found.buckets.by_symbol(smaller)).mod, arrays)
-    if isinstance(expected, str):
-        return Check.nothing(expected)
-    padded = {one.name: True for one in dimensions}
-    call = CompiledBuckets({bucket: result.compile()}, found.buckets, padded)
-    relative = relative_tolerance(choice.task for choice in result.tasks)
-    return compare_outputs(call.outputs(arrays), expected, relative)
 
+    def reference() -> list[Any]:
+        if network.reference is not None:
+            return network.reference([tensor_of(array) for array in arrays])
+        return _unscheduled(network.fixed(found.buckets.by_symbol(smaller)).mod, arrays)
 
-def _no_device(found: BucketsResult) -> str:
-    target = next(iter(found.results.values())).target
-    missing = target.kind.name != "llvm" and not device_from_target(target).exist
-    return "there is no such device here to try it on" if missing else ""
+    def padded() -> list[Any]:
+        pads = {one.name: True for one in dimensions}
+        return CompiledBuckets({bucket: result.compile()}, found.buckets, pads).outputs(arrays)
+
+    return compared(padded, reference, [choice.task for choice in result.tasks], result.target)
 
 
 def _unscheduled(mod: tvm.IRModule, arrays: list[np.ndarray]) -> list[Any]:

@@ -17,7 +17,7 @@ from tvm.target import Target
 
 from mschedx import compat
 from mschedx.measure.reference import precision, quick
-from mschedx.measure.tolerance import compare
+from mschedx.measure.tolerance import Difference, compare
 
 from .arrays import numpy_dtype, tensor_of
 from .assembly import compiled
@@ -43,7 +43,7 @@ class Check:
     wrong : bool
         Whether an output differs by more than rounding explains.
     max_error, tolerance : float
-        Of the output that is nearest to its limit; NaN where nothing was compared.
+        Of the output that is nearest to its tolerance; NaN where nothing was compared.
     reason : str
         Why it is wrong, or was not compared.
     """
@@ -96,29 +96,43 @@ def reference_of(
 def check_output(
     reference: Reference, tasks: Tasks, executable: relax.VMExecutable, target: Target
 ) -> Check:
-    """Run the network on the reference's inputs, and compare the outputs.
+    """Run the network on the reference's inputs, and compare the outputs."""
+    call = partial(run, executable, reference.arrays, target)
+    return compared(call, reference.outputs, tasks.tunable, target)
 
-    The tolerance is `relative_tolerance` of its tasks. The reference goes first: where it refuses
-    the inputs, kernels, which check nothing, might end the process.
+
+def compared(
+    network: Callable[[], list[Any]],
+    reference: Callable[[], list[Any]],
+    tasks: Iterable[NetworkTask],
+    target: Target,
+) -> Check:
+    """Run a reference and a network, and compare their outputs.
+
+    The reference goes first: where it refuses the inputs, kernels, which check nothing, might end
+    the process.
+
+    Parameters
+    ----------
+    network, reference : callable
+        Give the outputs as arrays. An error of the reference is none of the network's.
+    tasks : iterable of NetworkTask
+        The functions that the network calls, for the tolerance.
+    target : Target
+        What the network runs on; nothing is compared where that is not here.
     """
     if not _runs_here(target):
         return Check.nothing("there is no such device here")
-    expected = outputs_or_reason(reference.outputs)
-    if isinstance(expected, str):
-        return Check.nothing(expected)
     try:
-        found = run(executable, reference.arrays, target)
+        expected = reference()
+    except Exception as error:  # a framework's, of any kind: what was tuned is kept
+        kind = type(error).__name__
+        return Check.nothing(f"the reference fails on these inputs: {kind}: {first_line(error)}")
+    try:
+        found = network()
     except RuntimeError as error:
         return Check(True, True, math.nan, math.nan, f"it cannot be run: {first_line(error)}")
-    return compare_outputs(found, expected, relative_tolerance(tasks.tunable))
-
-
-def outputs_or_reason(reference: Callable[[], list[Any]]) -> list[Any] | str:
-    """What a reference gives, or why it gives nothing; an error of it is none of the network's."""
-    try:
-        return reference()
-    except Exception as error:  # a framework's, of any kind: what was tuned is kept
-        return f"the reference fails on random inputs: {type(error).__name__}: {first_line(error)}"
+    return compare_outputs(found, expected, relative_tolerance(tasks))
 
 
 def relative_tolerance(tasks: Iterable[NetworkTask]) -> float:
@@ -137,7 +151,10 @@ def relative_tolerance(tasks: Iterable[NetworkTask]) -> float:
 
 
 def compare_outputs(found: list[Any], expected: list[Any], relative: float) -> Check:
-    """Compare outputs, arrays both, under a tolerance relative to their largest value."""
+    """Compare outputs, arrays both, under a tolerance relative to their largest value.
+
+    Complex numbers are compared as pairs of real ones.
+    """
     if len(found) != len(expected):
         return Check(True, True, math.nan, math.nan, f"{len(found)} outputs, not {len(expected)}")
     worst = Check(True, False, 0.0, 0.0, "")
@@ -145,13 +162,26 @@ def compare_outputs(found: list[Any], expected: list[Any], relative: float) -> C
         if one.shape != other.shape:
             why = f"output {number} has shape {one.shape}, not {other.shape}"
             return Check(True, True, math.nan, math.nan, why)
-        difference = compare(one, other, relative)
+        if one.dtype != other.dtype:
+            why = f"output {number} is of {one.dtype}, not {other.dtype}"
+            return Check(True, True, math.nan, math.nan, why)
+        difference = compare(_reals(one), _reals(other), relative)
         if difference.reason:
             why = f"output {number}: {difference.reason}"
             return Check(True, True, difference.max_error, difference.tolerance, why)
-        if difference.max_error >= worst.max_error:
+        if _share(difference) >= _share(worst):
             worst = Check(True, False, difference.max_error, difference.tolerance, "")
     return worst
+
+
+def _share(of: Check | Difference) -> float:
+    """How much of its tolerance an output uses."""
+    return of.max_error / of.tolerance if of.tolerance else 0.0
+
+
+def _reals(array: np.ndarray) -> np.ndarray:
+    """Complex numbers as pairs of real ones; any other array as it is."""
+    return np.stack([array.real, array.imag]) if array.dtype.kind == "c" else array
 
 
 def random_arrays(signature: Signature, rng: np.random.Generator) -> list[np.ndarray]:

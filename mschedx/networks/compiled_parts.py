@@ -43,7 +43,7 @@ class CompiledParts:
         TypeError
             For other arguments, another dtype, or what is no array.
         ValueError
-            For another shape than it was tuned for, or a tensor on another device.
+            For another shape than it was tuned for.
         """
         return self.signature.unflatten(self.outputs(self.signature.tensors(args, kwargs)))
 

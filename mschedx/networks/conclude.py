@@ -41,11 +41,11 @@ def conclude(
     if reference is not None:
         check = check_output(reference, job.tasks, build(), job.target)
         if check.wrong:
-            notes.append(f"the network's output was wrong, its records are checked: {check.reason}")
+            was = f"the network's output was wrong, its records are checked: {check.reason}"
             choices, more = _choices(job, work_dir, outcome, verify=True)
             build = cache(partial(compiled, job.fused, choices, job.target, prepack=job.prepack))
             check = check_output(reference, job.tasks, build(), job.target)
-            notes += more
+            notes = [was, *more]  # the lines on the first choices hold no longer
         if check.wrong:
             notes.append(f"the network's output is not the framework's: {check.reason}")
         elif not check.done:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .narrow_floats import narrow_floats
 from .promotions import promotions
+from .writes import writes
 
 if TYPE_CHECKING:
     import torch
@@ -56,7 +57,8 @@ def _of_single_operators() -> dict[Any, Callable[..., Any]]:
         **{f: partial(_avg_pool, f) for f in (aten.avg_pool2d.default, aten.avg_pool3d.default)},
         aten.clamp.default: _clamp,
         aten.clamp.Tensor: _clamp_tensor,
-        aten.cumsum.default: _cumsum,
+        aten.cumprod.default: partial(_cumulated, aten.cumprod.default),
+        aten.cumsum.default: partial(_cumulated, aten.cumsum.default),
         aten.elu.default: _elu,
         aten.exp2.default: _exp2,
         aten.full_like.default: _full_like,
@@ -66,6 +68,7 @@ def _of_single_operators() -> dict[Any, Callable[..., Any]]:
         aten.upsample_bilinear2d.vec: _upsample_bilinear2d,
         aten.upsample_nearest2d.vec: _upsample_nearest2d,
         aten.var_mean.correction: _var_mean,
+        **writes(),
     }
 
 
@@ -97,12 +100,13 @@ def _avg_pool(
     return mean * (math.prod(whole) / divisor_override)
 
 
-def _cumsum(x: torch.Tensor, dim: int, *, dtype: Any = None) -> Any:
+def _cumulated(operator: Any, x: torch.Tensor, dim: int, *, dtype: Any = None) -> Any:
+    """In int64 where no dtype is asked for, of all integers; the importer stays in theirs."""
     import torch
 
-    if x.dtype != torch.bool:
-        return NotImplemented
-    return torch.cumsum(x.to(dtype or torch.int64), dim)
+    whole = not (x.is_floating_point() or x.is_complex())
+    wanted = dtype or (torch.int64 if whole else x.dtype)
+    return NotImplemented if x.dtype == wanted else operator(x.to(wanted), dim, dtype=wanted)
 
 
 def _clamp(x: torch.Tensor, least: Any = None, most: Any = None) -> Any:

@@ -59,6 +59,13 @@ class UnsupportedOperators(NetworkError):
         super().__init__(f"{self.reason}; write them with others, or {instead}")
 
 
+def reason_of(error: Exception) -> str:
+    """Why something was given up, on one line; of unknown operators, without what to do."""
+    if isinstance(error, UnsupportedOperators):
+        return error.reason
+    return f"{type(error).__name__}: {first_line(error)[:500]}"
+
+
 def first_line(error: BaseException) -> str:
     """First line of an error's message; where it has none, the error as an expression."""
     lines = str(error).strip().splitlines()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .arrays import array_of
 from .errors import NetworkError
 from .exporting import call_exported, widened
-from .importing import Network, as_call
+from .importing import Network, as_call, require_fitting
 from .signature import Signature
 from .translation import quiet_export, to_relax, without_gradients
 from .watching import watch
@@ -52,9 +52,10 @@ class Program:
         UnsupportedOperators
             With their names.
         NetworkError
-            For programs that write to their inputs.
+            For programs that write to their inputs, and example inputs that are not theirs.
         """
         mod = to_relax(self.of_tensors())
+        require_fitting(mod["main"], self.tensors)
         return Network(mod, self.signature, self.tensors, self.reference, self.changed, self.name)
 
 

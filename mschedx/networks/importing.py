@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -148,6 +148,7 @@ def _relax(mod: tvm.IRModule, example_inputs: Any, name: str = "relax") -> Netwo
             f"{', '.join(sorted(functions)) or 'none'}; tune a single PrimFunc with mschedx.tune"
         )
     arguments = as_call(example_inputs)
+    require_fitting(mod["main"], arguments[0])
     if arguments[1]:
         raise NetworkError(
             "a Relax or ONNX network takes its inputs by position: pass example_inputs as a tuple"
@@ -156,6 +157,30 @@ def _relax(mod: tvm.IRModule, example_inputs: Any, name: str = "relax") -> Netwo
     single = not isinstance(mod["main"].ret_ty, relax.TupleType)
     mod = widen_sums(mod)
     return Network(mod, positional((), single=single), list(arguments[0]), None, list, name)
+
+
+def require_fitting(func: relax.Function, examples: Sequence[Any]) -> None:
+    """Refuse example inputs that are not what "main" takes; sizes that are symbolic may be any."""
+    if len(examples) > len(func.params):
+        raise NetworkError(
+            f"expected {len(func.params)} example_inputs, as many as the network has inputs, got "
+            f"{len(examples)}"
+        )
+    for parameter, example in zip(func.params, examples):
+        if not (hasattr(example, "shape") and hasattr(example, "dtype")):
+            continue
+        dtype = getattr(parameter.ty, "dtype", None)
+        extents = [int(n) if isinstance(n, tvm.tirx.IntImm) else n for n in _extents(parameter)]
+        found, kind = list(example.shape), str(example.dtype).removeprefix("torch.")
+        fits = len(found) == len(extents) and all(
+            not isinstance(extent, int) or extent == have for extent, have in zip(extents, found)
+        )
+        if not fits or (dtype is not None and str(dtype) != kind):
+            said = ", ".join(map(str, extents))
+            raise NetworkError(
+                f"expected an example of {parameter.name} as the network takes it, {dtype} of "
+                f"shape [{said}], got {kind} of shape {found}"
+            )
 
 
 def _require_tensors(returned: Any, place: str) -> None:

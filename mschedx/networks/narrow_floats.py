@@ -67,7 +67,9 @@ def _in_float32(operator: Any, *args: Any, **kwargs: Any) -> Any:
     computed = torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
     wide = [one.to(computed) if is_narrow(one) else one for one in leaves]
     args, kwargs = pytree.tree_unflatten(wide, spec)
-    found = operator(*args, **{**kwargs, "dtype": None} if "dtype" in kwargs else kwargs)
+    if "dtype" in kwargs:
+        kwargs["dtype"] = None if computed == torch.float32 else computed
+    found = operator(*args, **kwargs)
 
     def stored(x: Any) -> Any:
         return x.to(dtype) if isinstance(x, torch.Tensor) and x.dtype == torch.float32 else x

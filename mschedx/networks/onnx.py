@@ -21,7 +21,7 @@ def import_onnx(path: Path) -> tvm.IRModule:
     NetworkError
         For a file that is no ONNX model, or where the onnx package is missing.
     UnsupportedOperators
-        For operators that TVM does not know.
+        For operators, and uses of them, that TVM does not know.
     """
     if not path.exists():
         raise FileNotFoundError(f"expected the path of an ONNX file, got {str(path)!r}: not there")
@@ -40,7 +40,7 @@ def import_proto(proto: Any) -> tvm.IRModule:
 
     try:
         mod = from_onnx(proto, keep_params_in_input=False)
-    except (NotImplementedError, tvm.error.OpNotImplemented) as error:
+    except Exception as error:  # the importer's, of any kind
         raise UnsupportedOperators(*_unsupported(error), instead=_INSTEAD) from error
     return mod
 

@@ -233,6 +233,7 @@ CONVERTERS: Mapping[str, Callable[[Any, Any], Any]] = MappingProxyType(
         **CONTRACTIONS,
         "amax.default": _reduced(relax.op.max),
         "amin.default": _reduced(relax.op.min),
+        "prod.default": _reduced(relax.op.prod),
         "prod.dim_int": _reduced(relax.op.prod),
         "div.Tensor_mode": _divided,
         "full.default": _filled,

@@ -6,18 +6,21 @@ import math
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from tvm.error import InternalError
 
 from mschedx.kernel import Parameter
 from mschedx.report.progress import format_seconds
 from mschedx.report.result_text import result_text
 
 from .arrays import array_of
-from .checking import Check, compare_outputs, relative_tolerance
+from .checking import Check, compared
 from .compiled_parts import CompiledParts
 from .deadline import Deadline
-from .errors import DynamicShape, NetworkError, UnsupportedOperators
+from .errors import DynamicShape, NetworkError, UnsupportedOperators, reason_of
 from .importing import import_network, sizes_of_examples
 from .result import NetworkResult, said_of_output, warn_of_changes
 from .signature import Signature
@@ -62,8 +65,8 @@ class PartsResult:
 
     @property
     def latency_s(self) -> float:
-        """Sum over the tuned parts, seconds; what torch runs is not in it."""
-        return sum(result.latency_s for result in self.results.values())
+        """Sum over the parts that are not torch's, seconds; what torch runs is not in it."""
+        return sum(result.latency_s for result in self._right().values())
 
     @property
     def measured(self) -> int:
@@ -83,12 +86,12 @@ class PartsResult:
     def __repr__(self) -> str:
         facts = {
             name: f"{format_seconds(result.latency_s)} in {len(result.tasks)} tasks"
-            for name, result in self.results.items()
+            for name, result in self._right().items()
         }
         facts["by torch"] = ", ".join(self.operators)
         facts["trials"] = f"{self.measured} measured"
         facts["work_dir"] = str(self.work_dir)
-        found = f"{self.name}, {len(self.results)} parts tuned, output {said_of_output(self)}"
+        found = f"{self.name}, {len(self._right())} parts tuned, output {said_of_output(self)}"
         return result_text("PartsResult", found, facts, self.notes)
 
     def compile(self, cores: int | None = None) -> CompiledParts:
@@ -104,9 +107,12 @@ class PartsResult:
         from .torch_parts import assemble
 
         warn_of_changes(self.changed(), "tune_parts")
-        right = {name: result for name, result in self.results.items() if not result.wrong}
-        compiled = {name: result.compile(cores) for name, result in right.items()}
+        compiled = {name: result.compile(cores) for name, result in self._right().items()}
         return CompiledParts(assemble(self.parts, compiled), self.signature)
+
+    def _right(self) -> dict[str, NetworkResult]:
+        """The tuned parts that are not left to torch."""
+        return {name: result for name, result in self.results.items() if not result.wrong}
 
 
 def tune_parts(
@@ -204,7 +210,9 @@ def _around(
     tuned = [name for name, result in results.items() if not result.wrong]
     own_weights(parts, [name for name in parts.for_tvm if name not in tuned])
     if not results:
-        raise unknown
+        raise UnsupportedOperators(
+            unknown.operators, "; ".join(notes), instead="run the whole network by torch"
+        )
     found = PartsResult(
         name=program.name,
         results=results,
@@ -217,12 +225,14 @@ def _around(
     if found.interrupted or not tuning.get("verify", True):
         return found
     check = _check(found, program)
+    about = ()
     if check.wrong:
-        found = replace(
-            found, notes=(*found.notes, f"the network's output is not torch's: {check.reason}")
-        )
+        about = (f"the network's output is not torch's: {check.reason}",)
+    elif not check.done:
+        about = (f"the network's output could not be compared: {check.reason}",)
     return replace(
         found,
+        notes=found.notes + about,
         verified=check.done and not check.wrong,
         wrong=check.reason if check.wrong else "",
         max_error=check.max_error,
@@ -245,11 +255,11 @@ def _tuned(
             # Weights are the whole's, which says whether they have changed.
             imported = import_network(module, given)
             imported = replace(imported, name=f"{name}, {part}", changed=list)
-        except NetworkError as error:
-            notes.append(f"{part} is left to torch: {error}")
+            timeout_s = deadline.share(len(modules) - done)
+            result = tune_model(imported, None, target, timeout_s=timeout_s, **options)
+        except (NetworkError, InternalError) as error:  # the latter is TVM's, when it compiles
+            notes.append(f"{part} is left to torch: {reason_of(error)}")
             continue
-        timeout_s = deadline.share(len(modules) - done)
-        result = tune_model(imported, None, target, timeout_s=timeout_s, **options)
         results[part] = result
         if result.wrong:
             notes.append(f"{part} is left to torch: it does not compute what torch does")
@@ -279,9 +289,32 @@ def _input_shapes(program: Program) -> dict[str, tuple[Any, ...]]:
 
 
 def _check(found: PartsResult, program: Program) -> Check:
-    """Compare with torch on the example inputs: a factorisation may not take random ones."""
-    if next(iter(found.results.values())).target.kind.name != "llvm":
-        return Check.nothing()
-    outputs = [array_of(one) for one in found.compile().outputs(program.tensors)]
+    """Compare with torch on the example inputs: a factorisation may not take random ones.
+
+    Where one call draws random numbers, it draws the same ones on both sides; the order of several
+    is not kept.
+    """
+    from .torch_parts import draws
+
+    target = next(iter(found.results.values())).target
+    if target.kind.name != "llvm":
+        return Check.nothing("parts are compared on CPUs alone")
+    random = draws(found.parts)
+    if len(random) > 1:
+        return Check.nothing(f"its parts draw random numbers, with {', '.join(random)}")
+
+    def call() -> list[Any]:
+        return [array_of(one) for one in found.compile().outputs(program.tensors)]
+
     tasks = [choice.task for result in found.results.values() for choice in result.tasks]
-    return compare_outputs(outputs, program.reference(program.tensors), relative_tolerance(tasks))
+    reference = partial(program.reference, program.tensors)
+    return compared(partial(_seeded, call), partial(_seeded, reference), tasks, target)
+
+
+def _seeded(call: Callable[[], list[Any]]) -> list[Any]:
+    """A call with torch's generator in a known state; the user's stays as it is."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return call()

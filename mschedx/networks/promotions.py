@@ -23,6 +23,9 @@ def promotions() -> dict[Any, Callable[..., Any]]:
         *(aten.div.Tensor_mode, aten.maximum.default, aten.minimum.default),
         *(aten.remainder.Scalar, aten.remainder.Tensor, aten.fmod.Scalar, aten.fmod.Tensor),
         *(aten.pow.Tensor_Scalar, aten.pow.Tensor_Tensor),
+        *(getattr(aten.bitwise_and, kind) for kind in ("Scalar", "Tensor")),
+        *(getattr(aten.bitwise_or, kind) for kind in ("Scalar", "Tensor")),
+        *(getattr(aten.bitwise_xor, kind) for kind in ("Scalar", "Tensor")),
     )
     compared = ("eq", "ne", "lt", "le", "gt", "ge")
     compares = [getattr(getattr(aten, f), kind) for f in compared for kind in ("Scalar", "Tensor")]
@@ -34,9 +37,9 @@ def promotions() -> dict[Any, Callable[..., Any]]:
     return {
         **{operator: partial(_promoted, operator) for operator in (*binary, *compares)},
         **{(f := getattr(aten, name).default): partial(_of_reals, f) for name in real},
-        aten.all.default: lambda x: _all(x.reshape(-1), 0),
+        aten.all.default: lambda x: aten.all.dim(x.reshape(-1), 0),
         aten.all.dim: _all,
-        aten.any.default: lambda x: aten.any.dim(x.reshape(-1).to(torch.bool), 0),
+        aten.any.default: lambda x: aten.any.dim(x.reshape(-1), 0),
         aten.any.dim: _any,
         aten.cat.default: _cat,
         aten.pow.Scalar: _pow_scalar,
@@ -82,17 +85,20 @@ def _of_reals(operator: Any, x: torch.Tensor) -> Any:
 
 
 def _any(x: torch.Tensor, dim: int, keepdim: bool = False) -> Any:
-    """Whether any is not zero: the importer adds numbers."""
+    """Whether any is not zero: the importer adds numbers. Torch answers in uint8 of uint8."""
     import torch
 
-    any_of = torch.ops.aten.any.dim
-    return any_of(x.to(torch.bool), dim, keepdim) if x.dtype != torch.bool else NotImplemented
+    if x.dtype == torch.bool:
+        return NotImplemented
+    found = torch.ops.aten.any.dim(x.to(torch.bool), dim, keepdim)
+    return found.to(x.dtype) if x.dtype == torch.uint8 else found
 
 
 def _all(x: torch.Tensor, dim: int, keepdim: bool = False) -> Any:
     import torch
 
-    return ~torch.ops.aten.any.dim(x == 0 if x.dtype != torch.bool else ~x, dim, keepdim)
+    found = ~torch.ops.aten.any.dim(x == 0 if x.dtype != torch.bool else ~x, dim, keepdim)
+    return found.to(x.dtype) if x.dtype == torch.uint8 else found
 
 
 def _pow_scalar(base: Any, exponent: torch.Tensor) -> Any:

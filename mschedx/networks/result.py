@@ -95,7 +95,7 @@ class NetworkResult:
 
     @property
     def untuned(self) -> tuple[Choice, ...]:
-        """Tasks without a record that ran."""
+        """Tasks that have no tuned program: nothing of them ran, or the function as it is won."""
         return tuple(choice for choice in self.tasks if choice.origin is not Origin.TUNED)
 
     def __repr__(self) -> str:

@@ -20,11 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tvm.runtime import device_from_target
 
+from mschedx.inputs import normalize_target
 from mschedx.measure.failures import MachineTrouble
 
-from .errors import NetworkError, UnsupportedOperators, first_line
-from .torch_parts import Frozen, about_parts, assemble, cut, to_tune
+from .errors import NetworkError, UnsupportedOperators, reason_of
+from .torch_parts import Called, Frozen, about_parts, assemble, cut, to_tune
+from .torch_views import COMPUTES, SharedMemory, computing, views_apart
 from .tuning import tune_model
 from .watching import Watch, places_of
 
@@ -110,7 +113,21 @@ def backend(
         isinstance(example, torch.nn.Parameter) or _is_static(node)
         for node, example in zip(placeholders, example_inputs)
     ]
-    return _Dispatch(graph, fixed, Options.of(options))
+    read = Options.of(options)
+    try:
+        whole = views_apart(graph)
+    except SharedMemory as error:
+        return _Dispatch(graph, fixed, read, why_not=str(error))
+    if whole is graph:
+        return _Dispatch(graph, fixed, read)
+    call = computing(whole)
+    if call is not None:
+        of = dict(zip(whole.graph.find_nodes(op="placeholder"), fixed))
+        part = whole.get_submodule(COMPUTES)
+        assert isinstance(part, torch.fx.GraphModule)
+        dispatch = _Dispatch(part, [of.get(arg, False) for arg in call.args], read)
+        whole.add_submodule(COMPUTES, Called(dispatch))
+    return whole
 
 
 def _is_static(node: torch.fx.Node) -> bool:
@@ -119,9 +136,26 @@ def _is_static(node: torch.fx.Node) -> bool:
 
 
 class _Dispatch:
-    """One captured graph: an artefact for each combination of shapes and weights."""
+    """One captured graph: an artefact for each combination of shapes and weights.
 
-    def __init__(self, graph: torch.fx.GraphModule, fixed: list[bool], options: Options) -> None:
+    Parameters
+    ----------
+    graph : torch.fx.GraphModule
+    fixed : list of bool
+        Which of its arguments are weights.
+    options : Options
+    why_not : str
+        Why there can be no artefact; empty where there can.
+    """
+
+    def __init__(
+        self,
+        graph: torch.fx.GraphModule,
+        fixed: list[bool],
+        options: Options,
+        why_not: str = "",
+    ) -> None:
+        self._why_not = why_not
         self._graph, self._fixed, self._options = graph, fixed, options
         self._artefacts: dict[Any, Callable[..., Any] | None] = {}
         self._watches: dict[Any, Watch] = {}  # of the weights that artefacts were made with
@@ -129,6 +163,9 @@ class _Dispatch:
         self._warned: set[str] = set()
 
     def __call__(self, *args: Any) -> Any:
+        if self._why_not:
+            self._leave("a graph", self._graph, self._why_not)
+            return self._graph(*args)
         if _needs_gradients(args):
             self._leave(
                 "a graph",
@@ -140,8 +177,12 @@ class _Dispatch:
         inputs = [arg for arg, fixed in zip(args, self._fixed) if not fixed]
         places = places_of(weights)
         watch = self._watches.get(places) or Watch(weights)
-        key = places, watch.writes(), tuple(_kind(value) for value in inputs)
+        writes = watch.writes()
+        key = places, writes, tuple(_kind(value) for value in inputs)
         with self._lock:
+            # Weights that were written to never come to be again what they were.
+            for known in [one for one in self._artefacts if one[0] == places and one[1] != writes]:
+                del self._artefacts[known]
             if key not in self._artefacts:
                 self._artefacts[key] = self._made(args, inputs)
                 self._watches[places] = watch
@@ -185,6 +226,7 @@ class _Dispatch:
         self, module: Frozen, tensors: tuple[torch.Tensor, ...]
     ) -> Callable[..., Any]:
         """Tune a graph, or what is around its unknown operators where it has some."""
+        _require_here(tensors, self._options.tuning.get("target"))
         try:
             return self._tuned(module, tensors)
         except UnsupportedOperators as error:
@@ -232,10 +274,8 @@ class _Dispatch:
         return whole
 
     def _leave(self, what: str, graph: torch.fx.GraphModule, why: Exception | str) -> None:
-        if isinstance(why, UnsupportedOperators):
-            why = why.reason  # the rest advises this backend
-        elif isinstance(why, Exception):
-            why = f"{type(why).__name__}: {first_line(why)[:500]}"
+        if isinstance(why, Exception):
+            why = reason_of(why)  # the rest advises this backend
         calls = [node for node in graph.graph.nodes if node.op.startswith("call")]
         first = f" beginning with {calls[0].name}" if calls else ""
         self._warn(f"{what} of {len(calls)} operators{first} is left to torch: {why}")
@@ -268,6 +308,25 @@ def _level_of_caller() -> int:
     while frame is not None and frame.f_code.co_filename.startswith(inner):
         level, frame = level + 1, frame.f_back
     return level
+
+
+def _require_here(tensors: Sequence[torch.Tensor], target: Any) -> None:
+    """Refuse inputs that do not lie where an artefact for a target would run.
+
+    Raises
+    ------
+    NetworkError
+    """
+    resolved = normalize_target(target)
+    is_host, device = resolved.kind.name == "llvm", device_from_target(resolved)
+    for tensor in tensors:
+        place = tensor.device
+        as_host = place.type == "cpu"
+        if as_host != is_host or (not is_host and (place.index or 0) != device.index):
+            raise NetworkError(
+                f"expected inputs on {device}, where the target {resolved.kind.name} runs, got a "
+                f"tensor on {place}; name the target of that device in options, or move the model"
+            )
 
 
 def _needs_gradients(args: Sequence[Any]) -> bool:

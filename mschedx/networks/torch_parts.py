@@ -102,7 +102,8 @@ def to_tune(
             arguments[target] = args
             return super().call_module(target, args, kwargs)
 
-    with torch.no_grad():
+    gpus = sorted({one.get_device() for one in inputs if one.is_cuda})
+    with torch.no_grad(), torch.random.fork_rng(devices=gpus):  # the caller's numbers stay
         Recorder(parts.whole).run(*inputs)
     found = {}
     for node in parts.whole.graph.find_nodes(op="call_module", sort=True):
@@ -114,6 +115,14 @@ def to_tune(
             given = tuple(arg for arg, weight in zip(args, fixed) if not weight)
             found[name] = Frozen(part, fixed, args).eval(), given
     return found
+
+
+def draws(parts: Parts) -> list[str]:
+    """Names of the operators that draw random numbers, one for each call."""
+    modules = map(parts.whole.get_submodule, parts.for_torch)
+    graphs = [module.graph for module in modules if isinstance(module, torch.fx.GraphModule)]
+    calls = (node for graph in graphs for node in graph.nodes if node.op == "call_function")
+    return [node.target.__name__ for node in calls if is_random(node)]
 
 
 def assemble(
@@ -147,7 +156,7 @@ def assemble(
         if node.op in ("call_module", "get_attr"):
             name = str(node.target)
             made = functions.get(name)
-            root[name] = _attribute(parts.whole, name) if made is None else _Called(made)
+            root[name] = _attribute(parts.whole, name) if made is None else Called(made)
     return torch.fx.GraphModule(root, graph)
 
 
@@ -227,7 +236,7 @@ class Frozen(torch.nn.Module):
         return self.graph_module(*args)
 
 
-class _Called(torch.nn.Module):
+class Called(torch.nn.Module):
     """A function as a module."""
 
     def __init__(self, function: Callable[..., Any]) -> None:

@@ -60,7 +60,16 @@ def to_relax(exported: Any) -> tvm.IRModule:
 
 def _misread(exported: Any) -> list[str]:
     """Find the calls of which the importer makes something else without a word."""
-    return [call_text(node) for node in exported.graph.nodes if _is_misread(node)]
+    return [call_text(node) for node in _calls(exported) if _is_misread(node)]
+
+
+def _calls(exported: Any) -> Iterator[Any]:
+    """The calls of a program, within branches too."""
+    import torch
+
+    for module in exported.graph_module.modules():
+        if isinstance(module, torch.fx.GraphModule):
+            yield from (node for node in module.graph.nodes if node.op == "call_function")
 
 
 def _is_misread(node: Any) -> bool:
@@ -71,6 +80,8 @@ def _is_misread(node: Any) -> bool:
         return any(user.args[1] == 1 and user.users for user in node.users)
     if name in ("avg_pool2d.default", "avg_pool3d.default"):  # another divisor
         return len(node.args) > 6 and node.args[6] is not None
+    if name == "index_put.default":  # sums from several threads at once
+        return bool(node.args[3] if len(node.args) > 3 else node.kwargs.get("accumulate"))
     if name in ("pow.Tensor_Tensor", "pow.Scalar"):  # powers of integers do not compile
         return not node.meta["val"].is_floating_point()
     return name == "_upsample_bilinear2d_aa.default"  # smaller images without the smoothing
@@ -97,7 +108,7 @@ def failing_alone(exported: Any) -> list[str]:
     import torch
 
     calls: dict[str, Any] = {}
-    for node in exported.graph.nodes:
+    for node in _calls(exported):
         computes = isinstance(node.target, torch._ops.OpOverload)
         if computes and not node.target.__name__.startswith("sym_"):  # those read sizes
             calls.setdefault(call_text(node), node)

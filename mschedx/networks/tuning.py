@@ -29,6 +29,7 @@ from mschedx.session import asks_for_records, given_parts, intrinsics_for, made
 from .caches import timing
 from .choices import start_ranking
 from .conclude import conclude
+from .errors import NetworkError, reason_of
 from .importing import import_network
 from .job import Job
 from .progress import NetworkProgress, make_network_progress
@@ -74,7 +75,8 @@ def tune_model(
     model : nn.Module, ExportedProgram, Relax IRModule, or path of an ONNX file
     example_inputs : tensor, tuple or dict, optional
         As the model is called: a tuple of positional arguments (or a single tensor), or a dict of
-        keyword arguments. An ``nn.Module`` needs them; others are checked with them.
+        keyword arguments. An ``nn.Module`` needs them. Others have their shapes and dtypes compared
+        with them, and are checked with their integers.
     target : Target | dict | str, optional
         Any form that TVM knows; this machine when None.
     trials_per_task : int
@@ -96,7 +98,8 @@ def tune_model(
     progress : bool | NetworkProgress
         Show a table of the tasks (plain lines when not on a terminal), or a display of one's own.
     timeout_s : float, optional
-        Measure nothing more after this many seconds.
+        After this many seconds no further wave begins. A wave, a batch of each of up to eight
+        tasks, is measured to its end, and the first one always is.
     fix_shapes : bool
         Give dynamic dimensions the sizes of the example inputs.
     prepack : bool, optional
@@ -170,10 +173,19 @@ def _start_processes(trials_per_task: int, parts: dict[str, Any]) -> None:
 
 
 def _fused(mod: IRModule, target: Target, *, prepack: bool, exact: bool) -> IRModule:
-    """Rewrite an imported network for a target and fuse it."""
+    """Rewrite an imported network for a target and fuse it.
+
+    Raises
+    ------
+    NetworkError
+        For operators that Relax has and TVM cannot compile.
+    """
     on_cpu = target.kind.name == "llvm"
-    simple = simplify(mod, channels_last=on_cpu, winograd=on_cpu and not exact, exact=exact)
-    return fuse(simple, target, prepack=prepack)
+    try:
+        simple = simplify(mod, channels_last=on_cpu, winograd=on_cpu and not exact, exact=exact)
+        return fuse(simple, target, prepack=prepack)
+    except (RuntimeError, TypeError, ValueError) as error:  # TVM's, of many kinds
+        raise NetworkError(f"TVM cannot compile this network: {reason_of(error)}") from error
 
 
 def _note_network(job: Job, work_dir: WorkDir) -> None:

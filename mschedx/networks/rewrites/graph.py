@@ -55,7 +55,7 @@ def constant(expr: Any) -> np.ndarray | None:
 def constant_of(array: np.ndarray, dtype: str) -> tvm.ir.GenericConst:
     """A constant of an array of any strides, converted and copied in one go."""
     if dtype not in _SHARED:
-        return relax.const(np.ascontiguousarray(array), dtype)
+        return relax.const(np.array(array, order="C"), dtype)
     tensor = tvm.runtime.empty(array.shape, dtype)
     _memory(tensor)[...] = array
     return relax.const(tensor)

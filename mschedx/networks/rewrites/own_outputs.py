@@ -26,6 +26,8 @@ from .graph import op_name, shape_of
 
 _MADE = ("relax.call_tir", "relax.call_dps_packed")
 """Calls whose results are new."""
+_RUN = "relax.run."
+"""How TVM names its functions whose results have shapes that depend on values (`nonzero`)."""
 _VIEWS = ("relax.reshape", "relax.memory.view", "relax.memory.ensure_zero_offset")
 
 
@@ -39,7 +41,8 @@ def own_outputs(mod: tvm.IRModule, target: Target) -> tvm.IRModule:
     target : Target
     """
     main = mod["main"]
-    outputs = _Outputs(relax.analysis.get_var2val(main), relax.BlockBuilder(mod), target)
+    values = {one.var: one.value for block in main.body.blocks for one in block.bindings}
+    outputs = _Outputs(values, relax.BlockBuilder(mod), target)
     result = outputs.own(main.body.body)
     if not outputs.copies:
         return mod
@@ -70,7 +73,7 @@ class _Outputs:
 
     def __init__(self, values: Any, builder: relax.BlockBuilder, target: Target) -> None:
         self.builder, self.bindings, self.copies = builder, [], 0
-        self._values, self._target = dict(values.items()), target
+        self._values, self._target = dict(values), target
         self._returned: list[Any] = []
 
     def own(self, expr: Any) -> Any:
@@ -105,7 +108,7 @@ class _Outputs:
             elif op_name(expr) in _VIEWS:
                 expr = expr.args[0]
             else:
-                return _Origin(expr, tuple(path)) if op_name(expr) in _MADE else None
+                return _Origin(expr, tuple(path)) if _is_made(expr) else None
 
     def _copied(self, expr: Any) -> Any:
         shape = shape_of(expr)
@@ -121,6 +124,14 @@ class _Outputs:
         self.bindings.append(relax.VarBinding(variable, expr))
         self._values[variable] = expr
         return variable
+
+
+def _is_made(expr: Any) -> bool:
+    """Whether an expression is a call whose results are new."""
+    if op_name(expr) != "relax.call_pure_packed":
+        return op_name(expr) in _MADE
+    called = expr.args[0]
+    return isinstance(called, relax.ExternFunc) and str(called.global_symbol).startswith(_RUN)
 
 
 @dataclass(frozen=True)

@@ -135,6 +135,32 @@ def test_a_relax_module_is_compared_with_itself_unscheduled():
         torch.testing.assert_close(found.compile()(*inputs), (model(*inputs),))
 
 
+def test_a_comparison_that_cannot_be_made_costs_no_result(monkeypatch):
+    def broken(*_):
+        raise RuntimeError("no such operator")
+
+    monkeypatch.setattr("mschedx.networks.buckets._unscheduled", broken)
+    model, inputs = two()
+    mod = read_network(dynamic(model, inputs, x={0: torch.export.Dim("rows")})).mod
+    found = tune_buckets(mod, None, {"x[0]": (2, 6)}, **untuned())
+    assert len(found.results) == 2
+    assert found.pads == {"x[0]": False}
+    assert "RuntimeError: no such operator" in found.notes[0]
+
+
+def test_padded_outputs_without_axes_keep_their_shape():
+    class Sum(torch.nn.Module):
+        def forward(self, x):
+            return x.sum()
+
+    found = tune_buckets(Sum().eval(), torch.ones(4, 3), {"x[0]": (8,)}, pad=True, **untuned())
+    rows = np.ones((5, 3), np.float32)
+    for given in (rows, torch.from_numpy(rows), tvm.runtime.tensor(rows)):
+        output = found.compile()(given)
+        assert tuple(output.shape) == ()
+        assert float(np.asarray(output.numpy() if hasattr(output, "numpy") else output)) == 15
+
+
 def test_an_onnx_file_with_a_named_size(tmp_path):
     import onnx
     from onnx import TensorProto, helper, numpy_helper

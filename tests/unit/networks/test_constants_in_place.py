@@ -25,6 +25,13 @@ def test_its_memory_outlives_the_expression():
     assert others
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float8_e4m3fn"])
+def test_a_constant_without_axes_gets_none(dtype):
+    expr = constant_of(np.array(2.0), dtype)
+    assert constant(expr).shape == ()
+    assert constant(expr).astype(float) == 2
+
+
 def test_anything_else_is_no_constant():
     assert constant(relax.Var("x", relax.TensorType((2,), "float32"))) is None
 

@@ -108,6 +108,28 @@ def test_all_unknown_operators_of_an_onnx_file_are_named_at_once():
     assert caught.value.operators == ("A", "B")
 
 
+@pytest.mark.parametrize(
+    ("kind", "more", "attributes"),
+    [("Upsample", [3], {}), ("Conv", [3, 3, 3, 3], {"auto_pad": "SAME"})],
+)
+def test_uses_of_onnx_operators_that_the_importer_cannot_read_are_refused(kind, more, attributes):
+    """Its errors are of many kinds."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    shape = [1, 3, 8, 8][: 3 if kind == "Upsample" else 4]
+    given, out = (helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n in "xy")
+    graph = helper.make_graph(
+        [helper.make_node(kind, ["x", "w"], ["y"], **attributes)],
+        "g",
+        [given],
+        [out],
+        [numpy_helper.from_array(np.ones(more, np.float32), "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 9)])
+    with pytest.raises(UnsupportedOperators, match="cannot import"):
+        import_network(model)
+
+
 @pytest.mark.parametrize("unsupported", [translation._unsupported, networks_of_onnx._unsupported])
 def test_an_importers_error_without_a_text_is_named(unsupported):
     assert unsupported(NotImplementedError()) == ([], "NotImplementedError()")
@@ -130,6 +152,26 @@ def test_an_importers_error_without_a_text_is_named(unsupported):
 def test_bad_input_is_told_what_to_do(model, inputs, error, says):
     with pytest.raises(error, match=says):
         import_network(model, inputs)
+
+
+@pytest.mark.parametrize(
+    ("examples", "says"),
+    [
+        (torch.rand(3, 9), r"float32 of shape \[3, 8\], got float32 of shape \[3, 9\]"),
+        (torch.rand(3), r"shape \[3, 8\], got float32 of shape \[3\]"),
+        (np.zeros((3, 8)), r"got float64 of shape \[3, 8\]"),
+        ((torch.rand(3, 8), torch.rand(3, 8)), "expected 1 example_inputs.* got 2"),
+    ],
+)
+def test_examples_that_are_not_what_a_network_takes_are_refused(examples, says):
+    model = torch.nn.Linear(8, 4).eval()
+    program = torch.export.export(model, (torch.rand(3, 8),))
+    mod = import_network(program).mod
+    with pytest.raises(NetworkError, match=says):
+        import_network(mod, examples)
+    if not isinstance(examples, tuple | np.ndarray):
+        with pytest.raises(NetworkError, match=says):
+            import_network(program, examples)
 
 
 def test_dynamic_dimensions_are_named_and_can_be_fixed():

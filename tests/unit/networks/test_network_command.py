@@ -201,10 +201,11 @@ def test_a_wrong_size_is_said_and_the_others_exported(factory, tmp_path, monkeyp
 
 
 def test_parts_with_a_wrong_output_end_with_a_status(factory, monkeypatch, capsys):
-    monkeypatch.setattr("mschedx.networks.parts.relative_tolerance", lambda tasks: -1.0)
+    check = Check(True, True, 1.0, 0.1, WRONG)
+    monkeypatch.setattr("mschedx.networks.parts.compared", lambda *_: check)
     args = ["tune-model", f"{factory}:unknown", "--trials-per-task", "0", "--quiet"]
     assert cli.main([*args, "--unsupported", "torch"]) == 4
-    assert "output WRONG (output 0: " in capsys.readouterr().out
+    assert f"output WRONG ({WRONG})" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("more", [[], ["--profile"]])

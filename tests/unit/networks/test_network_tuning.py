@@ -24,7 +24,8 @@ from mschedx.measure.failures import MachineTrouble
 from mschedx.networks import Origin, choices, running
 from mschedx.networks import conclude as conclude_module
 from mschedx.networks import tuning as tuning_module
-from mschedx.networks.checking import random_arrays
+from mschedx.networks.checking import Check, random_arrays
+from mschedx.networks.errors import NetworkError
 from mschedx.networks.importing import import_network
 from mschedx.networks.progress import (
     LiveNetworkProgress,
@@ -310,6 +311,23 @@ def test_a_wrong_output_has_its_records_checked(network, monkeypatch, tmp_path):
     assert result.verified
     assert any("records are checked" in note for note in result.notes)
     assert read_run(tmp_path, 0).verified
+
+
+def test_what_is_said_of_choices_that_are_made_again_is_said_once(network, monkeypatch):
+    wrong = Check(True, True, 1.0, 0.1, "off")
+    monkeypatch.setattr(conclude_module, "check_output", lambda *_: wrong)
+    notes = tune_model(*network, **{**quick(), "trials_per_task": 0}).notes
+    assert sum("best ranked config" in note for note in notes) == 1
+    assert "its records are checked: off" in notes[0]
+
+
+def test_operators_that_tvm_cannot_compile_are_told(network, monkeypatch):
+    def broken(*_, **__):
+        raise tvm.error.InternalError("no such operator")
+
+    monkeypatch.setattr("mschedx.networks.tuning.fuse", broken)
+    with pytest.raises(NetworkError, match=r"cannot compile this network: .*no such operator"):
+        tune_model(*network, **quick())
 
 
 def test_a_network_of_nothing_to_tune():

@@ -65,6 +65,7 @@ def test_operators_that_are_written_with_others(function, tensors):
 
 
 INTEGERS = torch.randint(-9, 9, (4, 6), generator=torch.Generator().manual_seed(0))
+FULL = torch.arange(4, 16, dtype=torch.uint8).reshape(2, 6)
 HEADS = torch.linspace(-3, 3, 2 * 4 * 5 * 8).reshape(2, 4, 5, 8).cos()
 VISIBLE = torch.ones(5, 5).tril().bool()
 GRID = torch.linspace(-1.2, 1.2, 2 * 3 * 5 * 2).reshape(2, 3, 5, 2).sin() * 1.2
@@ -134,6 +135,17 @@ def sdpa(q, k=None, v=None, **more):
         (lambda x: x.clamp(max=0), [INTEGERS.int()]),
         (lambda x: x.clamp(min=0.1), [IMAGE]),
         (lambda x: (x > 0).cumsum(1), [INTEGERS]),
+        (lambda x: (x > 0).cumsum(1, dtype=torch.int32), [INTEGERS]),
+        (lambda x: x.cumsum(1), [FULL]),
+        (lambda x: x.cumprod(1), [FULL]),
+        (lambda x: x.cumsum(1, dtype=torch.int16), [IMAGE.half()]),
+        (lambda x: x.cumprod(1, dtype=torch.float64), [INTEGERS.int()]),
+        (lambda x: x.prod(), [FULL]),
+        (lambda x: x.prod(dtype=torch.float32), [INTEGERS[:1, :3]]),
+        (lambda x: x.sum(1, dtype=torch.int16), [IMAGE.half()]),
+        (lambda x: (x.any(), x.all(), x.any(1), x.all(0)), [FULL]),
+        (lambda x: (x & 1, x | 2, x ^ x.int(), x & (x > 3)), [FULL]),
+        (lambda x: (x > 0) & 1, [INTEGERS]),
         (lambda x: torch.nn.functional.selu(x), [IMAGE]),
         (lambda x: torch.nn.functional.celu(x, 2.0), [IMAGE]),
         (lambda x: torch.nn.functional.elu(x, 0.5), [IMAGE]),
@@ -176,6 +188,71 @@ def test_operators_that_the_importer_reads_otherwise_or_not_at_all(function, ten
 
 def smoothed(x):
     return torch.nn.functional.interpolate(x, (3, 3), mode="bilinear", antialias=True)
+
+
+def put(*places, accumulate=False):
+    """What writes values to some places of an array."""
+
+    def write(x, values):
+        return torch.ops.aten.index_put(x, places, values, accumulate)
+
+    return write
+
+
+FRONT, BACK, PAIRS = torch.tensor([0, 2]), torch.tensor([-1, 1]), torch.tensor([[0, 3], [1, -2]])
+CUBE = torch.linspace(-1, 1, 3 * 4 * 4).reshape(3, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("places", "shape"),
+    [
+        ([None, BACK], (3, 2, 4)),
+        ([None, BACK], (2, 1)),
+        ([None, BACK], ()),
+        ([None, None, BACK], (3, 4, 2)),
+        ([None, None, BACK], (4, 1)),
+        ([None, None, PAIRS], (3, 4, 2, 2)),
+        ([FRONT], (2, 4, 4)),
+        ([FRONT, None, BACK], (2, 4)),
+        ([None, FRONT, BACK], (3, 2)),
+        ([FRONT, BACK, BACK], (2,)),
+        ([FRONT, BACK, BACK], (1,)),
+        ([PAIRS[:1, :1], PAIRS, FRONT], (2, 2)),
+        ([torch.tensor(1), BACK, None], (2, 4)),
+        ([torch.tensor(1), torch.tensor(-1)], (4,)),
+        ([FRONT.int(), None], (2, 4, 4)),
+    ],
+)
+def test_values_are_written_to_places(places, shape):
+    values = torch.arange(2.0, 2.0 + torch.Size(shape).numel()).reshape(shape)
+    (found,), (expected,) = imported(put(*places), CUBE, values)
+    np.testing.assert_array_equal(found, expected.numpy())
+
+
+def test_values_that_are_added_where_places_may_repeat_are_refused():
+    """Threads add at the same time."""
+    function = put(torch.zeros(8, dtype=torch.int64), accumulate=True)
+    with pytest.raises(UnsupportedOperators, match=r"index_put\.default"):
+        read_network(module(function), (CUBE[0, 0], torch.ones(8)))
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2, -1])
+@pytest.mark.parametrize("rows", [(2, 2, 4), (3, 4, 4), (2, 3, 2), (1, 1, 1), (3, 2, 3)], ids=str)
+def test_values_are_scattered_among_fewer_rows_than_there_are(axis, rows):
+    index = (torch.arange(torch.Size(rows).numel()) % 3).reshape(rows)
+    extent = CUBE.shape[axis]
+    index = (index + torch.arange(rows[axis]).reshape([-1, *[1] * (2 - axis % 3)])) % extent
+    (found,), (expected,) = imported(lambda x, at: x.scatter(axis, at, 5.0), CUBE, index)
+    np.testing.assert_array_equal(found, expected.numpy())
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_values_are_scattered_from_an_array_with_more_rows(axis):
+    index = torch.arange(2).reshape([2 if at == axis else 1 for at in range(3)]).expand(2, 2, 2)
+    (found,), (expected,) = imported(
+        lambda x, at, values: x.scatter(axis, at, values), CUBE, index.contiguous(), CUBE + 9
+    )
+    np.testing.assert_array_equal(found, expected.numpy())
 
 
 @pytest.mark.parametrize("mode", ["bilinear", "nearest", "bicubic"])
@@ -337,6 +414,23 @@ def test_random_numbers_are_refused(function, operator):
 def test_dropout_that_drops_nothing_is_imported(function):
     (found,), (expected,) = imported(function, ROWS)
     np.testing.assert_allclose(found, expected.numpy(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("function", "operator"),
+    [
+        (lambda x: torch.nn.functional.dropout(x, 0.5) + 1, "native_dropout"),
+        (lambda x: x + x.long().pow(x.long()), "pow.Tensor_Tensor"),
+        (torch.special.i0, "i0"),
+    ],
+)
+def test_branches_are_looked_at(function, operator):
+    def branching(x):
+        return torch.cond(x.sum() > 0, function, lambda x: x * 2, (x,))
+
+    with pytest.raises(UnsupportedOperators) as raised:
+        read_network(module(branching), (OFFSET,))
+    assert operator in raised.value.operators[0]
 
 
 def test_what_dropout_has_kept_is_refused_where_it_is_read():

@@ -78,6 +78,17 @@ def test_networks_whose_outputs_are_their_own_stay_as_they_are():
     assert own_outputs(result.fused, Target(TARGET)).same_as(result.fused)
 
 
+def test_outputs_whose_shape_depends_on_values_are_their_own():
+    x = relax.Var("x", relax.TensorType((2, 3), "float32"))
+    builder = relax.BlockBuilder()
+    with builder.function("main", [x]):
+        y = builder.emit(relax.op.nn.relu(x))
+        builder.emit_func_output(builder.emit(relax.op.nonzero(y)))
+    result = tune_model(builder.get(), None, TARGET, trials_per_task=0, progress=False)
+    array = np.array([[1, -1, 2], [-1, -1, 3]], np.float32)
+    np.testing.assert_array_equal(result.compile()(array), np.stack(np.nonzero(array > 0)))
+
+
 def nested():
     """A function that returns its input beside a tuple of what it computes, twice."""
     x = relax.Var("x", relax.TensorType((2, 3), "float32"))

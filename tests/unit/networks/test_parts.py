@@ -6,9 +6,9 @@ import torch
 from stand_ins import Runner
 from tiny_networks import TARGET, quick, two
 
-from mschedx.networks import NetworkResult, PartsResult, checking, tune_parts
+from mschedx.networks import NetworkResult, PartsResult, conclude, tune_parts
 from mschedx.networks.checking import Check
-from mschedx.networks.errors import DynamicShape, UnsupportedOperators
+from mschedx.networks.errors import DynamicShape, NetworkError, UnsupportedOperators
 from mschedx.record.contents import read_contents
 
 
@@ -111,9 +111,11 @@ def test_sizes_that_are_dynamic_are_named_or_fixed(network):
 
 def test_an_output_that_is_not_torchs_is_said(network, monkeypatch):
     model, x, _ = network
-    monkeypatch.setattr("mschedx.networks.parts.relative_tolerance", lambda tasks: -1.0)
+    check = Check(True, True, 1.0, 0.1, "off")
+    monkeypatch.setattr("mschedx.networks.parts.compared", lambda *_: check)
     found = tune_parts(model, (x,), **untuned())
     assert not found.verified
+    assert found.wrong == "off"
     assert any("not torch's" in note for note in found.notes)
 
 
@@ -145,7 +147,7 @@ def test_networks_that_have_no_parts(network):
     model, x, _ = network
     with pytest.raises(TypeError, match=r"torch\.nn\.Module or an ExportedProgram.*got str"):
         tune_parts("net.onnx", (x,))
-    with pytest.raises(UnsupportedOperators, match=r"i0\.default"):
+    with pytest.raises(UnsupportedOperators, match=r"i0\.default.* whole network by torch"):
         tune_parts(AllUnknown().eval(), (x,), **untuned())
     with pytest.raises(ValueError, match="timeout_s"):
         tune_parts(model, (x,), **untuned(timeout_s=-1))
@@ -198,21 +200,103 @@ def test_outputs_that_are_no_tensors_come_back():
 
 def test_a_part_whose_output_is_wrong_is_torchs(network, monkeypatch):
     model, x, _ = network
-    real = checking.compare_outputs
+    real = conclude.check_output
 
-    def compared(found, expected, relative):
-        narrow = found[0].shape[-1] < 5
-        return Check(True, True, 1.0, 0.1, "off") if narrow else real(found, expected, relative)
+    def check(reference, *rest):
+        narrow = reference.outputs()[0].shape[-1] < 5
+        return Check(True, True, 1.0, 0.1, "off") if narrow else real(reference, *rest)
 
-    monkeypatch.setattr(checking, "compare_outputs", compared)
+    monkeypatch.setattr(conclude, "check_output", check)
     found = tune_parts(model, (x,), **untuned())
-    assert found.verified  # as a whole, which is compared by a name of its own
+    assert found.verified  # as a whole
+    assert found.latency_s == found.results["part_0"].latency_s
+    assert "1 parts tuned" in repr(found)
     assert any("part_2 is left to torch" in note for note in found.notes)
     assert "in 1 part" in found.notes[0]
     outputs = found.compile()(x)
     with torch.no_grad():
         y = torch.fft.irfft(torch.fft.rfft(torch.relu(model.first(x))) * 2)
         torch.testing.assert_close(outputs["out"], model.second(y), atol=1e-4, rtol=1e-4)
+
+
+class Angles(Spectrum):
+    """Before the spectrum, an operator that TVM's importer has and TVM cannot compile."""
+
+    def forward(self, x):
+        y = torch.atan2(x.int(), x.int() + 1)
+        return self.second(torch.fft.irfft(torch.fft.rfft(y)))
+
+
+def test_a_part_that_does_not_compile_is_torchs():
+    model, x = Angles().eval(), torch.linspace(-9, 9, 48).view(3, 16)
+    found = tune_parts(model, (x,), **untuned())
+    assert list(found.results) == ["part_2"]
+    assert any("part_0 is left to torch: InternalError" in note for note in found.notes)
+    assert found.verified
+    torch.testing.assert_close(found.compile()(x), model(x), atol=1e-4, rtol=1e-4)
+
+
+def test_why_no_part_is_tuned_is_said(network, monkeypatch):
+    def broken(*_, **__):
+        raise NetworkError("TVM cannot compile this network: why")
+
+    monkeypatch.setattr("mschedx.networks.parts.tune_model", broken)
+    model, x, _ = network
+    with pytest.raises(UnsupportedOperators) as raised:
+        tune_parts(model, (x,), **untuned())
+    for part in ("part_0", "part_2"):
+        said = f"{part} is left to torch: NetworkError: TVM cannot compile this network: why"
+        assert said in str(raised.value)
+    assert "tune_parts" not in str(raised.value)
+
+
+class Random(torch.nn.Module):
+    """Dropout that draws numbers in inference, too."""
+
+    def __init__(self, times):
+        super().__init__()
+        self.first, self.second = torch.nn.Linear(16, 64), torch.nn.Linear(64, 4)
+        self.times = times
+
+    def forward(self, x):
+        x = self.first(x).relu()
+        for _ in range(self.times):
+            x = torch.nn.functional.dropout(x, 0.5)
+        return self.second(x)
+
+
+@pytest.mark.parametrize("draw", [None, torch.rand_like, torch.bernoulli])
+def test_a_network_that_draws_random_numbers_is_compared_for_one_draw(network, draw):
+    _, x, _ = network
+
+    class Drawing(Random):
+        def forward(self, x):
+            return self.second(draw(self.first(x).sigmoid()) * 2)
+
+    model = Random(1) if draw is None else Drawing(1)
+    state = torch.random.get_rng_state()
+    found = tune_parts(model.eval(), (x,), **untuned())
+    assert torch.equal(torch.random.get_rng_state(), state)  # the caller's numbers
+    assert found.verified, found.wrong
+    assert found.max_error < found.tolerance
+
+
+def test_the_order_of_several_draws_is_not_kept(network):
+    _, x, _ = network
+    found = tune_parts(Random(2).eval(), (x,), **untuned())
+    assert (found.verified, found.wrong) == (False, "")
+    assert "could not be compared: its parts draw random numbers" in found.notes[-1]
+
+
+@pytest.mark.filterwarnings("error::numpy.exceptions.ComplexWarning")
+def test_complex_outputs_are_compared():
+    class Transformed(Spectrum):
+        def forward(self, x):
+            return torch.fft.rfft(self.first(x))
+
+    found = tune_parts(Transformed().eval(), (torch.randn(3, 16),), **untuned())
+    assert found.verified
+    assert found.max_error <= found.tolerance
 
 
 class Weighted(Spectrum):

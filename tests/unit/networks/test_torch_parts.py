@@ -31,6 +31,17 @@ class Spectrum(torch.nn.Module):
         return torch.fft.irfft(torch.fft.rfft(x) * 2) + 1
 
 
+def test_cutting_draws_none_of_the_callers_random_numbers():
+    class Dropped(torch.nn.Module):
+        def forward(self, x):
+            return torch.nn.functional.dropout(x, 0.5) + 1
+
+    x, state = torch.rand(3, 4), torch.random.get_rng_state()
+    parts = cut(Dropped().eval(), [x], {"native_dropout.default"})
+    assert to_tune(parts, [x])
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
 def test_no_part_has_an_operator_before_what_it_reads():
     parts = cut(Between().eval(), [torch.rand(3, 4)], {"i0.default"})
     whole = parts.whole

@@ -1,0 +1,73 @@
+"""Outputs of a network and of its reference, compared."""
+
+import numpy as np
+import pytest
+from tvm.target import Target
+
+from mschedx.networks import checking
+from mschedx.networks.checking import compare_outputs, compared
+
+HOST = Target("llvm")
+ONES = np.ones((2, 3), np.float32)
+
+
+def outputs(*arrays):
+    return lambda: list(arrays)
+
+
+def failing(error):
+    def call():
+        raise error
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("found", "expected", "reason"),
+    [
+        ([ONES], [ONES, ONES], "1 outputs, not 2"),
+        ([ONES, ONES[:1]], [ONES, ONES], r"output 1 has shape (1, 3), not (2, 3)"),
+        ([ONES.astype(np.int32)], [ONES.astype(np.int64)], "output 0 is of int32, not int64"),
+        ([ONES], [ONES.astype(np.float64)], "output 0 is of float32, not float64"),
+        ([ONES > 0], [(ONES > 0).astype(np.uint8)], "output 0 is of bool, not uint8"),
+        ([ONES + 1], [ONES], "output 0: 6 of 6 values differ"),
+        ([ONES + 1j], [ONES - 1j], "output 0: 6 of 12 values differ"),
+    ],
+)
+def test_outputs_that_differ_are_wrong(found, expected, reason):
+    check = compare_outputs(found, expected, 1e-3)
+    assert check.wrong
+    assert reason in check.reason
+
+
+@pytest.mark.filterwarnings("error")
+def test_complex_numbers_are_compared_whole():
+    check = compare_outputs([ONES + 1j], [ONES + 1.001j], 0.01)
+    assert not check.wrong
+    assert check.max_error == pytest.approx(0.001, rel=1e-3)
+
+
+def test_it_tells_of_the_output_that_is_nearest_to_its_tolerance():
+    large, small = 1000 * ONES, 0.001 * ONES
+    check = compare_outputs([large + 0.1, 1.005 * small], [large, small], 0.01)
+    assert not check.wrong
+    assert check.max_error == pytest.approx(5e-6, rel=0.1)
+    assert check.tolerance == pytest.approx(1e-5)
+
+
+def test_an_error_of_the_reference_is_none_of_the_networks():
+    check = compared(failing(AssertionError("unreached")), failing(IndexError("far")), (), HOST)
+    assert (check.done, check.wrong) == (False, False)
+    assert check.reason == "the reference fails on these inputs: IndexError: far"
+
+
+def test_a_network_that_cannot_be_run_is_wrong():
+    check = compared(failing(RuntimeError("no such function")), outputs(ONES), (), HOST)
+    assert check.wrong
+    assert check.reason == "it cannot be run: no such function"
+
+
+def test_nothing_is_run_for_a_device_that_is_not_here(monkeypatch):
+    monkeypatch.setattr(checking, "_runs_here", lambda target: False)
+    check = compared(failing(AssertionError()), failing(AssertionError()), (), HOST)
+    assert (check.done, check.reason) == (False, "there is no such device here")
