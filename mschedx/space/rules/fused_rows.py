@@ -9,6 +9,7 @@ from mschedx.hardware import Hardware
 
 from .elementwise import vectorise
 from .inner_loops import longest_divisor, moves_by_one, own_loops, partial_sums, vectorise_inside
+from .joined_rows import join_rows
 from .register_tile import vector_length
 from .stages import Stage, windowed_axes
 from .typical import sample_tile
@@ -92,7 +93,10 @@ def _fuse_scalars(
         sch.decompose_reduction(anchor, rest[0])
     else:
         axes = [axis for axis in range(len(loops)) if axis not in rows[-1]]
-        vectorise_inside(sch, anchor, dict(zip(axes, rest)), lanes)
+        inside = dict(zip(axes, rest))
+        if not stages[-1].reductions:
+            inside = join_rows(sch, anchor, inside, lanes)
+        vectorise_inside(sch, anchor, inside, lanes)
 
 
 def _in_lanes(sch: Any, stage: Stage, lanes: int) -> list[tuple[Any, int]]:
@@ -134,7 +138,12 @@ def _fuse_vectors(
         outer.append(some)
     rest = [loop for axis, loop in loops.items() if axis not in (*alone, vector_axis)]
     assert vector_axis is not None
-    length = vector_length(last.extents[vector_axis], lanes)
+    extent = last.extents[vector_axis]
+    if len(stages) == 1 and not last.reductions:
+        loops = join_rows(sch, anchor, loops, lanes)
+        extent = int(sch.get(loops[vector_axis]).extent)
+        outer = [loop for axis, loop in loops.items() if axis in alone]
+    length = vector_length(extent, lanes)
     # The copy of a reduction moves by one; so does what it copies, or its own loops say otherwise.
     plain = bool(last.reductions) or moves_by_one(sch, anchor, vector_axis)
     whole = length is not None and plain

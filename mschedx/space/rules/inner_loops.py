@@ -67,13 +67,10 @@ def moves_by_one(sch: Any, block: Any, axis: int) -> bool:
     if has_while(body):
         return False
     var = body.iter_vars[axis].var
-    for node in _nodes(body.body):
-        condition = _condition(node)
-        if condition is not None and var in undefined_vars(condition):
-            return False
-        if isinstance(node, TensorLoad) and _step(node, var) not in (0, 1):
-            return False
-    return True
+    if any(var in undefined_vars(condition) for condition in choices(body.body)):
+        return False
+    loads = (node for node in nodes(body.body) if isinstance(node, TensorLoad))
+    return all(_step(load, var) in (0, 1) for load in loads)
 
 
 _CHILDREN = (
@@ -82,7 +79,7 @@ _CHILDREN = (
 )
 
 
-def _nodes(root: Any) -> Iterator[Any]:
+def nodes(root: Any) -> Iterator[Any]:
     """A statement or expression and all that it consists of."""
     stack = [root]
     while stack:
@@ -92,6 +89,14 @@ def _nodes(root: Any) -> Iterator[Any]:
             child = getattr(node, name, None)
             if child is not None:
                 stack.extend(child if isinstance(child, Array) else [child])
+
+
+def choices(root: Any) -> Iterator[Any]:
+    """What the statements and expressions of a block choose by."""
+    for node in nodes(root):
+        condition = _condition(node)
+        if condition is not None:
+            yield condition
 
 
 def _condition(node: Any) -> Any | None:

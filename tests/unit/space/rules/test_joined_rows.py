@@ -1,0 +1,85 @@
+"""Rows that are one run of memory: which are joined, and that the result is right."""
+
+import numpy as np
+import pytest
+import tvm
+from tvm import te, tirx, topi
+from tvm.s_tir import Schedule
+from tvm.s_tir.meta_schedule.arg_info import ArgInfo
+from tvm.target import Target
+from unoptimised import run_once
+
+from mschedx.space.opening import sketches
+from mschedx.space.rules.joined_rows import join_rows
+from mschedx.space.rules.stages import root_blocks
+
+TARGET = Target({"kind": "llvm", "mcpu": "haswell", "num-cores": 2})
+
+
+def array(*shape, name="X"):
+    return te.placeholder(shape, "float32", name)
+
+
+def scaled(shape):
+    """Scales of channels stand still along the rows of an image."""
+    x, s = array(*shape), array(shape[1], name="S")
+    return te.create_prim_func([x, s, te.compute(shape, lambda *i: x[i] * s[i[1]], name="Y")])
+
+
+def along_columns(shape):
+    x, s = array(*shape), array(shape[-1], name="S")
+    return te.create_prim_func([x, s, te.compute(shape, lambda *i: x[i] * s[i[-1]], name="Y")])
+
+
+def joined_channels():
+    a, b = array(1, 3, 6, 4, name="A"), array(1, 5, 6, 4, name="B")
+    return te.create_prim_func([a, b, topi.concatenate([a, b], 1)])
+
+
+def margin():
+    """What differs from pixel to pixel is no run."""
+    x = array(1, 3, 6, 4)
+    return te.create_prim_func([x, topi.nn.pad(x, (0, 0, 1, 1), (0, 0, 1, 1))])
+
+
+def part_of_rows():
+    x = array(3, 8, 12)
+    return te.create_prim_func(
+        [x, te.compute((3, 8, 6), lambda i, j, k: x[i, j, k] + tirx.const(1.0, "float32"))]
+    )
+
+
+FUNCTIONS = {
+    "scaled": (scaled((2, 3, 6, 4)), 24),
+    "whole": (scaled((2, 3, 12, 28)), 336),
+    "joined-channels": (joined_channels(), 24),
+    "one-vector-divides": (scaled((2, 3, 6, 8)), 8),
+    "along-columns": (along_columns((2, 3, 6, 4)), 4),
+    "margin": (margin(), 6),
+    "part-of-rows": (part_of_rows(), 6),
+    "nothing-divides": (scaled((2, 3, 5, 7)), 7),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_rows_are_joined_where_vectors_gain(name):
+    function, length = FUNCTIONS[name]
+    sch = Schedule(tvm.IRModule({"main": function}))
+    (block,) = root_blocks(sch)
+    loops = dict(enumerate(sch.get_loops(block)))
+    last = max(loops)
+    joined = join_rows(sch, block, loops, lanes=8)
+    assert int(sch.get(joined[last]).extent) == length
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_sketch_computes_the_same(name):
+    mod = tvm.IRModule({"main": FUNCTIONS[name][0].with_attr("global_symbol", "main")})
+    rng = np.random.default_rng(0)
+    infos = ArgInfo.from_entry_func(mod)
+    inputs = [rng.standard_normal([int(d) for d in i.shape]).astype(i.dtype) for i in infos]
+    expected = run_once(mod, TARGET, inputs)
+    for sketch in sketches(mod, TARGET):
+        for config in np.unique(sketch.sample(4, rng), axis=0):
+            found = run_once(sketch.schedule(config).mod, TARGET, inputs)
+            np.testing.assert_allclose(found[-1], expected[-1], rtol=1e-5, atol=1e-5)
