@@ -64,7 +64,9 @@ def _one_by_one(sch: Any, stages: list[Stage], hw: Hardware) -> None:
         rest = stage
         if worth_splitting(stage, hw):
             part, rest = split_reduction(sch, stage)
-            if across_rows([part], [list(part.spatial)]):
+            # A single result has no columns: what lies side by side are its parts.
+            columns = part.last != part.spatial[0]
+            if columns and across_rows([part], [list(part.spatial)]):
                 stream_columns(sch, part, hw)
             else:
                 fuse_rows(sch, [part], [list(part.spatial)], hw)

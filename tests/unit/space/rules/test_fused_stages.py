@@ -307,6 +307,20 @@ def test_a_reduction_that_chooses_is_left_to_other_rules():
     assert fused_spaces(Schedule(tvm.IRModule({"main": arg_max(6, 32)})), HARDWARE) == []
 
 
+@pytest.mark.parametrize("shape", [(64,), (64, 32), (2, 3, 40)])
+def test_a_result_without_axes_is_summed_in_parts(shape, caplog):
+    x = te.placeholder(shape, "float32", "X")
+    inner = [te.reduce_axis((0, n), f"r{n}") for n in shape]
+    y = te.compute((), lambda: te.sum(x[tuple(inner)], axis=inner), name="Y")
+    mod = tvm.IRModule({"main": te.create_prim_func([x, y]).with_attr("global_symbol", "main")})
+    inputs = arrays(mod, np.random.default_rng(0))
+    for sketch in sketches(mod, TARGET):
+        for config in np.unique(sketch.sample(4, np.random.default_rng(0)), axis=0):
+            found = run(sketch.schedule(config).mod, inputs)[-1]
+            np.testing.assert_allclose(found, inputs[0].sum(), rtol=1e-3, atol=1e-2)
+    assert "does not fit" not in caplog.text
+
+
 def test_products_of_matrices_are_left_to_other_rules():
     sch = Schedule(tvm.IRModule({"main": workloads.make("gemm", (8, 8, 8))}))
     assert fused_spaces(sch, HARDWARE) == []
