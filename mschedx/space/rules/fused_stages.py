@@ -24,6 +24,8 @@ def fused_spaces(sch: Schedule, hw: Hardware) -> list[Schedule]:
     stages = stages_of(sch)
     if not stages or any(_reuses(stage) for stage in stages):
         return []
+    if any(not stage.spatial and worth_splitting(stage, hw) for stage in stages):
+        return []  # a result without axes has no columns to stream; TVM's rules cut it in parts
     if is_window(stages):
         return _windows(sch, stages, hw)
     if len(stages) == 1 and (transpose := transpose_of(sch, stages[0], hw)) is not None:
@@ -64,9 +66,7 @@ def _one_by_one(sch: Any, stages: list[Stage], hw: Hardware) -> None:
         rest = stage
         if worth_splitting(stage, hw):
             part, rest = split_reduction(sch, stage)
-            # A single result has no columns: what lies side by side are its parts.
-            columns = part.last != part.spatial[0]
-            if columns and across_rows([part], [list(part.spatial)]):
+            if across_rows([part], [list(part.spatial)]):
                 stream_columns(sch, part, hw)
             else:
                 fuse_rows(sch, [part], [list(part.spatial)], hw)

@@ -32,13 +32,13 @@ def along_columns(shape):
 
 
 def joined_channels():
-    a, b = array(1, 3, 6, 4, name="A"), array(1, 5, 6, 4, name="B")
+    a, b = array(1, 3, 4, 6, name="A"), array(1, 5, 4, 6, name="B")
     return te.create_prim_func([a, b, topi.concatenate([a, b], 1)])
 
 
 def margin():
     """What differs from pixel to pixel is no run."""
-    x = array(1, 3, 6, 4)
+    x = array(1, 3, 4, 4)
     return te.create_prim_func([x, topi.nn.pad(x, (0, 0, 1, 1), (0, 0, 1, 1))])
 
 
@@ -50,11 +50,11 @@ def part_of_rows():
 
 
 FUNCTIONS = {
-    "scaled": (scaled((2, 3, 6, 4)), 24),
-    "whole": (scaled((2, 3, 12, 28)), 336),
+    "scaled": (scaled((2, 3, 4, 6)), 24),
+    "whole": (scaled((2, 3, 12, 14)), 168),
     "joined-channels": (joined_channels(), 24),
     "one-vector-divides": (scaled((2, 3, 6, 8)), 8),
-    "along-columns": (along_columns((2, 3, 6, 4)), 4),
+    "along-columns": (along_columns((2, 3, 4, 6)), 6),
     "margin": (margin(), 6),
     "part-of-rows": (part_of_rows(), 6),
     "nothing-divides": (scaled((2, 3, 5, 7)), 7),
