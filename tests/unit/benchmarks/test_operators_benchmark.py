@@ -1,0 +1,39 @@
+"""benchmarks/operators.py: what it tunes is there, and its table is right."""
+
+import math
+
+import operators
+import pytest
+from tvm.tirx import PrimFunc
+
+ROW = {
+    "operator": "depthwise_14",
+    "mschedx_first_us": 20.0,
+    "tvm_first_us": 40.0,
+    "mschedx_wall_s": 2.0,
+    "tvm_wall_s": 9.0,
+}
+
+
+@pytest.mark.parametrize("name", operators.OPERATORS)
+def test_every_operator_is_a_function(name):
+    assert isinstance(operators.OPERATORS[name](), PrimFunc)
+
+
+def test_a_line_has_latencies_and_their_ratio():
+    text = operators.line({**ROW, "mschedx_us": 10.0, "tvm_us": 25.0})
+    assert text.split() == ["depthwise_14", "10.0", "25.0", "2.50", "20.0", "40.0", "2.0", "9.0"]
+
+
+def test_a_space_without_a_winner_has_no_ratio():
+    text = operators.line({**ROW, "mschedx_us": 10.0})
+    assert math.isnan(float(text.split()[2]))
+    assert math.isnan(float(text.split()[3]))
+
+
+def test_unknown_names_are_refused(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["operators.py", "--only", "depthwise_14,softmix"])
+    with pytest.raises(SystemExit) as ended:
+        operators.main()
+    assert ended.value.code == 2
+    assert "got softmix" in capsys.readouterr().err
