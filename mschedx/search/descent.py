@@ -31,8 +31,8 @@ _SMALL = 1e-8
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """How a descent goes, from its first step to its last.
+class Annealing:
+    """Rate and smoothing of a descent, from its first step to its last.
 
     Parameters
     ----------
@@ -99,14 +99,14 @@ class Group:
         self.logs = self.region.project(moved, self._box)
 
 
-def descend(groups: Sequence[Group], schedule: Schedule) -> list[FloatArray]:
+def descend(groups: Sequence[Group], annealing: Annealing) -> list[FloatArray]:
     """Go down from all starts of all groups.
 
     Parameters
     ----------
     groups : sequence of Group
         Adam's moments are theirs: fresh ones start afresh.
-    schedule : Schedule
+    annealing : Annealing
 
     Returns
     -------
@@ -115,15 +115,15 @@ def descend(groups: Sequence[Group], schedule: Schedule) -> list[FloatArray]:
     """
     passed: list[list[FloatArray]] = [[] for _ in groups]
     lost = 0
-    for step in range(schedule.steps):
-        rate, width = schedule.at(step)
+    for step in range(annealing.steps):
+        rate, width = annealing.at(step)
         points = [torch.tensor(group.points, requires_grad=True) for group in groups]
         cost = [-group.score(x, width).sum() for group, x in zip(groups, points)]
         down = _slopes(sum(cost[1:], cost[0]), points)
         broken = [group.region.penalty(x, width).sum() for group, x in zip(groups, points)]
         back = _slopes(sum(broken[1:], broken[0]), points)
         for group, own, other, kept in zip(groups, down, back, passed):
-            slope, bad = _combined(group.region, own, other, schedule.penalty)
+            slope, bad = _combined(group.region, own, other, annealing.penalty)
             lost += bad
             group.step(slope, rate, step + 1)
             kept.append(group.points)
@@ -131,7 +131,7 @@ def descend(groups: Sequence[Group], schedule: Schedule) -> list[FloatArray]:
         logger.warning(
             "%d of %d slopes were not finite and moved nothing",
             lost,
-            schedule.steps * sum(len(group.starts) for group in groups),
+            annealing.steps * sum(len(group.starts) for group in groups),
         )
     return [np.concatenate(some[::-1]) for some in passed]
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .descent import Schedule
+    from .descent import Annealing
 
 
 class Fallback(StrEnum):
@@ -149,11 +149,11 @@ class DescentConfig:
             )
 
     @property
-    def schedule(self) -> Schedule:
-        """How a descent goes."""
-        from .descent import Schedule
+    def annealing(self) -> Annealing:
+        """Of a round's descent, before the model has learnt something."""
+        from .descent import Annealing
 
-        return Schedule(
+        return Annealing(
             self.n_steps,
             self.learning_rate,
             self.last_rate,

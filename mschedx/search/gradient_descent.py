@@ -272,7 +272,7 @@ class Descent:
                 parts.append((s, region, np.tile(np.isfinite(own), steps)))
         if groups:
             with bounded_threads(self.config.threads):
-                passed = descend(groups, replace(self.config.schedule, steps=steps))
+                passed = descend(groups, replace(self.config.annealing, steps=steps))
             for (s, region, bounded), points in zip(parts, passed):
                 free.append(space.lift(s, region.rounded(points[~bounded], rng)))
                 near.append(space.lift(s, region.rounded(points[bounded], rng)))

@@ -91,7 +91,7 @@ def test_fact_7_what_descent_ends_at_replays(shape, on):
     def score(x, width):
         return -(x.clamp(min=1).log2() - goal).square().sum(dim=1)
 
-    (passed,) = descend([Group(region, score, seeds)], DescentConfig(n_steps=12).schedule)
+    (passed,) = descend([Group(region, score, seeds)], DescentConfig(n_steps=12).annealing)
     configs = region.rounded(passed, rng)
     assert sketch.is_valid(configs).all()
     tiles = [t for t in sketch.design.tables if len(t.columns) > 1]

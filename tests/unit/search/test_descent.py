@@ -5,7 +5,7 @@ import pytest
 import torch
 from toy import ToySketch
 
-from mschedx.search.descent import Group, Schedule, descend
+from mschedx.search.descent import Annealing, Group, descend
 from mschedx.search.relaxed_sketch import RelaxedSketch, onto_planes
 
 
@@ -62,7 +62,7 @@ def test_a_reach_of_its_own_bounds_every_config():
         return torch.log2(x[:, 0]) - torch.log2(x[:, 4])
 
     group = Group(region, score, seeds, reach)
-    (passed,) = descend([group], Schedule(40, 0.5, 0.05, 0.5, 0.05, 5.0))
+    (passed,) = descend([group], Annealing(40, 0.5, 0.05, 0.5, 0.05, 5.0))
     assert np.allclose(passed[:, :3].prod(axis=1), 16)
     far = np.abs(np.log2(passed[:, :6]) - np.tile(np.log2(seeds[:, :6]), (40, 1))).max(axis=1)
     bounded = np.tile(np.isfinite(reach), 40)
@@ -106,7 +106,7 @@ def test_the_slope_of_a_broken_constraint_leads_whatever_the_cost():
         return 100 * torch.log2(x[:, 2] * x[:, 5])
 
     seeds = sketch.sample(10, rng)
-    (passed,) = descend([Group(region, score, seeds)], Schedule(80, 0.5, 0.05, 0.5, 0.05, 5.0))
+    (passed,) = descend([Group(region, score, seeds)], Annealing(80, 0.5, 0.05, 0.5, 0.05, 5.0))
     ends = passed[:10]
     assert (ends[:, 2] * ends[:, 5] < 8 * 1.3).all()
     assert (ends[:, 2] * ends[:, 5] > 8 / 2).all()

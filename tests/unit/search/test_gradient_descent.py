@@ -9,7 +9,7 @@ from toy import ToySketch, latency
 
 from mschedx.cost import HeronXGB
 from mschedx.search import Descent, DescentConfig, GradientDescent
-from mschedx.search.descent import Group, Schedule, descend
+from mschedx.search.descent import Annealing, Group, descend
 from mschedx.search.history import History
 from mschedx.search.points import SketchSet
 from mschedx.search.pool import Scored
@@ -69,7 +69,7 @@ def test_fact_11_descent_and_rounding_reach_the_optimum_of_a_convex_cost():
 
         scores = model.score(None, [(sketch, every)])
         seeds = sketch.sample(10, rng)
-        (passed,) = descend([Group(region, score, seeds)], search.config.schedule)
+        (passed,) = descend([Group(region, score, seeds)], search.config.annealing)
         for seed in range(len(seeds)):
             rounded = space.lift(0, region.rounded(passed[seed :: len(seeds)], rng))
             found = search.climb(Scored.by(scorer, rounded).best(8), space, scorer)
@@ -89,8 +89,8 @@ def test_fact_13_descent_lowers_the_exact_cost_at_rounded_points():
     def score(x, width):
         return model.relaxed_score(None, sketch, x)
 
-    schedule = Schedule(48, 0.5, 0.05, 0.5, 0.05, 5.0)
-    (passed,) = descend([Group(region, score, seeds)], schedule)
+    annealing = Annealing(48, 0.5, 0.05, 0.5, 0.05, 5.0)
+    (passed,) = descend([Group(region, score, seeds)], annealing)
     last = [region.rounded(passed[i : i + 1], rng) for i in range(len(seeds))]
     ends = scorer.score(space.lift(0, np.concatenate(last)))
     starts = scorer.score(space.lift(0, seeds))
@@ -253,7 +253,7 @@ def test_choices_are_enumerated_and_never_relaxed():
         return x.sum(dim=1)
 
     seeds = sketch.sample(4, rng)
-    descend([Group(region, score, seeds)], Schedule(5, 0.5, 0.1, 0.5, 0.1, 5.0))
+    descend([Group(region, score, seeds)], Annealing(5, 0.5, 0.1, 0.5, 0.1, 5.0))
     assert all(np.array_equal(some, seeds[:, 6:]) for some in seen)
     # The best choices are found although no slope leads there.
     space, _, scorer, history = setting([sketch], goal=(4, 2, 2, 3, 1, 16, 64, 8))
