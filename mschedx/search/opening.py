@@ -11,7 +11,7 @@ from which only a few candidates are taken (`TaskSearch.next_batch`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -92,13 +92,13 @@ class GrowingSet(SketchSet):
             if self.refused.keys() >= {*members.tolist()}
         }
 
-    def offers(self, sketch: int) -> bool:
-        """Whether points of a sketch can be valid; opens it where it was not asked for yet."""
-        for waiting in self._waiting:
-            if sketch in waiting:
-                waiting.remove(sketch)
-                self._open(sketch)
-        return sketch not in self.refused
+    def ensure_open(self, sketches: Iterable[int]) -> None:
+        """Open those of these sketches that wait for it, in order."""
+        for sketch in sketches:
+            for waiting in self._waiting:
+                if sketch in waiting:
+                    waiting.remove(sketch)
+                    self._open(sketch)
 
     def _next(self, space: int) -> bool:
         waiting = self._waiting[space]

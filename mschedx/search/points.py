@@ -166,9 +166,8 @@ class SketchSet:
         """How many design spaces have sketches, none of which was opened yet."""
         return 0
 
-    def offers(self, sketch: int) -> bool:
-        """Whether points of a sketch can be valid."""
-        return sketch in self.opened
+    def ensure_open(self, sketches: Iterable[int]) -> None:
+        """Open those of these sketches that wait for it, in order; here none does."""
 
     def _shares(self) -> list[tuple[IntArray, FloatArray]]:
         """The open sketches of each family and their shares: by number of configs if known."""
@@ -197,14 +196,22 @@ class SketchSet:
         padded[:, : self.depths[sketch]] = configs
         return Points(np.full(len(configs), sketch, dtype=np.int64), padded)
 
+    def of_one_key(self, sketch: int) -> list[int]:
+        """The sketches that hold the same traces as this one, itself among them.
+
+        Such are those that `Sketch.fix` makes of another.
+        """
+        key = self.sketches[sketch].key
+        return [s for s, one in enumerate(self.sketches) if one.key == key]
+
     def place(self, sketch: int, configs: IntArray) -> Points:
         """Turn configs [n, D_s] that were resolved to one sketch into points.
 
-        Sketches of one key, such as those that `Sketch.fix` makes of another, hold the same traces:
-        a config goes to the first of them in which it is valid, and stays where there is none.
+        A config goes to the first open sketch of the key (`of_one_key`) in which it is valid, and
+        stays where there is none.
         """
-        key, owner = self.sketches[sketch].key, np.full(len(configs), -1, dtype=np.int64)
-        for s in (s for s, one in enumerate(self.sketches) if one.key == key and self.offers(s)):
+        owner = np.full(len(configs), -1, dtype=np.int64)
+        for s in (s for s in self.of_one_key(sketch) if s in self.opened):
             missing = np.flatnonzero(owner < 0)
             if len(missing):
                 owner[missing[self.sketches[s].is_valid(configs[missing])]] = s
@@ -272,10 +279,9 @@ class SketchSet:
         return Points(first.sketch.copy(), children)
 
     def is_valid(self, points: Points) -> BoolArray:
-        """Tell which points satisfy their sketch's constraints; bool [n]."""
+        """Tell which points are of an open sketch and satisfy its constraints; bool [n]."""
         valid = np.zeros(len(points), dtype=bool)
         for s, positions, configs in self.groups(points):
-            if not self.offers(s):
-                continue
-            valid[positions] = self.sketches[s].is_valid(configs)
+            if s in self.opened:
+                valid[positions] = self.sketches[s].is_valid(configs)
         return valid

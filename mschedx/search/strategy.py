@@ -140,7 +140,7 @@ class Given:
         return SketchSet(kept, None, task) if kept else None
 
     def first(self, space: SketchSet) -> Points:
-        """The points to measure first."""
+        """The points to measure first; opens their sketches."""
         traces = [searched_part(one) for one in self.start]
         found = space.resolver.resolve(traces)
         points = [space.empty()]
@@ -150,6 +150,7 @@ class Given:
                     f"expected programs of the {len(space)} sketches of {space.task.name} to start "
                     f"from, got another at position {number} of start"
                 )
+            space.ensure_open(space.of_one_key(int(sketch)))
             points.append(space.place(int(sketch), config[None]))
         return Points.concatenate(points)
 

@@ -115,10 +115,14 @@ def _records(database: Any, mod: Any, target: Any) -> list[Any]:
 
 
 def _points_of(resolved: Resolved, space: SketchSet) -> tuple[Points, IntArray]:
-    """The valid points [m] among what traces are, and the position of each; in their order."""
+    """The valid points [m] among what traces are, and the position of each; in their order.
+
+    Opens the sketches that the traces are of.
+    """
     positions, parts = [np.empty(0, dtype=np.int64)], [space.empty()]
     for s in np.unique(resolved.sketch[resolved.sketch >= 0]):
         of_sketch, configs = resolved.of(int(s))
+        space.ensure_open(space.of_one_key(int(s)))
         positions.append(of_sketch)
         parts.append(space.place(int(s), configs))
     where, points = np.concatenate(positions), Points.concatenate(parts)

@@ -9,6 +9,7 @@ from toy import ToySketch, latency
 from mschedx.search.base import Materializer, TaskSearch
 from mschedx.search.constrained_random import RandomSearch
 from mschedx.search.opening import GrowingSet
+from mschedx.search.points import Points
 from mschedx.search.scoring import NoScorer
 from mschedx.space.errors import EmptySpace, UnsupportedTrace
 
@@ -137,22 +138,44 @@ def test_a_design_space_of_refused_sketches_says_so_once(refuses, chance, caplog
 
 def test_a_design_space_that_earlier_points_show_to_be_refused_says_so_too(caplog):
     space, _ = growing(refuses=(3, 4))
-    assert not space.offers(3)
+    space.ensure_open([3])
     assert not caplog.records
-    assert not space.offers(4)
-    assert not space.offers(4)
+    space.ensure_open([4])
+    space.ensure_open([4, 3])
+    assert space.opened == ()
     assert space.barren == {1: "no 3; no 4"}
     (said,) = [record.getMessage() for record in caplog.records]
     assert said.endswith(", design space 1: no 3; no 4")
 
 
-def test_points_of_earlier_runs_open_their_sketch():
+def test_sketches_are_opened_where_that_is_said_and_by_no_question():
     space, asked = growing(refuses=(4,))
     config = ToySketch().sample(1, np.random.default_rng(0))
-    assert space.is_valid(space.lift(2, config)).all()
-    assert not space.is_valid(space.lift(4, config)).any()
-    assert asked == [2, 4]
+    earlier = Points.concatenate([space.lift(2, config), space.lift(4, config)])
+    assert not space.is_valid(earlier).any()
+    assert asked == [], "to ask opens nothing"
+    space.ensure_open([2, 4])
+    assert space.is_valid(earlier).tolist() == [True, False]
+    space.ensure_open([4, 2])
+    assert asked == [2, 4], "once each"
     assert space.opened == (2,)
+    assert space.grow()
+    assert 2 not in asked[2:]
+
+
+def test_configs_go_to_the_first_open_sketch_of_their_key_that_holds_them():
+    sketches = [ToySketch() for _ in FAMILIES]
+    sketches[1].key = sketches[2].key = sketches[0].key
+    space, asked = growing(refuses=(0,), sketches=sketches)
+    config = sketches[0].sample(1, np.random.default_rng(0))
+    assert space.of_one_key(1) == [0, 1, 2]
+    assert space.place(1, config).sketch.tolist() == [1], "none is open: it stays"
+    space.ensure_open([2])
+    assert space.place(1, config).sketch.tolist() == [2]
+    assert asked == [2], "to place opens nothing"
+    space.ensure_open(space.of_one_key(1))
+    assert asked == [2, 0, 1]
+    assert space.place(2, config).sketch.tolist() == [1], "0 is refused"
 
 
 def searching(space):
