@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from tvm.s_tir import meta_schedule as ms
@@ -24,16 +24,40 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What a call searches and measures with, as ``ms.tune_tir`` takes it; None for our own."""
+
+    space: Any = None
+    strategy: Any = None
+    cost_model: Any = None
+    builder: Any = None
+    runner: Any = None
+
+    def names(self) -> dict[str, str | None]:
+        """What a journal says of each."""
+        return {one.name: name_of(getattr(self, one.name)) for one in fields(Parts)}
+
+
+def name_of(part: Any) -> str | None:
+    """The class of a part; what is a name already, or None, as it is."""
+    return part if part is None or isinstance(part, str) else type(part).__name__
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """What one call of the tuner is asked for.
 
     Attributes
     ----------
-    parts : dict[str, Any]
-        space, strategy, cost_model, builder and runner, as ``ms.tune_tir`` takes them; None for
-        mschedx's own.
+    mod : IRModule
+        The function, as it is.
+    target : Target
+    trials : int
+        That the work_dir is to hold in the end, those of earlier calls among them.
     trials_per_round : int | None
         At most; None for the strategy's own.
+    seed : int
+        As the caller gave it; that of a call which continues another is made of it.
     timeout_s : float | None
         Start no further round after this many seconds since `begin` (``time.perf_counter``).
     patience : int | None
@@ -42,6 +66,8 @@ class Plan:
         Called with the trials of each round once they are on the disk; true ends the run.
     start : tuple of Schedule or Trace
         What to measure first.
+    parts : Parts
+        As the caller gave them.
     """
 
     mod: IRModule
@@ -54,7 +80,7 @@ class Plan:
     patience: int | None = None
     on_round: Callable[[tuple[Trial, ...]], Any] | None = None
     start: tuple[Schedule | Trace, ...] = ()
-    parts: dict[str, Any] = field(default_factory=dict)
+    parts: Parts = Parts()
 
 
 @dataclass(slots=True)
@@ -163,7 +189,7 @@ class Recorder:
         self._plan, self._journal, self._records = plan, journal, records
         self._earlier = earlier
         self._progress, self._next, self._earlier_s = progress, common, common.elapsed_s or 0.0
-        self._forecast = _Forecast() if foretells(plan.parts.get("cost_model")) else None
+        self._forecast = _Forecast() if foretells(plan.parts.cost_model) else None
         self._round: list[Trial] = []
 
     @property

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +22,7 @@ from mschedx.record.contents import RECORDS, Contents
 from mschedx.record.database import open_database
 from mschedx.record.rounds import Appended
 from mschedx.record.trials import Journal, Run, Trial, run_of, workload_number
-from mschedx.recorder import Outcome, Plan, Plateau, Recorder
+from mschedx.recorder import Outcome, Parts, Plan, Plateau, Recorder, name_of
 
 if TYPE_CHECKING:
     from tvm import IRModule
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
     from mschedx.record.work_dir import WorkDir
     from mschedx.report.progress import Progress
+    from mschedx.search.strategy import Strategy
 
 
 _NOTHING = "nothing to search"
@@ -64,7 +68,7 @@ def run_session(plan: Plan, work_dir: WorkDir, progress: Progress) -> Outcome:
     progress.start(plan.trials, done)
     if len(done) >= plan.trials:
         return outcome
-    reads = asks_for_records(plan.parts.get("strategy"))
+    reads = asks_for_records(plan.parts.strategy)
     with open_database(work_dir, read=reads) as database:
         seed = plan.seed if not done else _resumed_seed(plan.seed, len(done))
         common = _begin(plan, work_dir, before, database, seed)
@@ -85,7 +89,7 @@ def run_session(plan: Plan, work_dir: WorkDir, progress: Progress) -> Outcome:
                 nothing = _search(plan, work_dir, recorder, parts, seed)
                 if not outcome.stopping and recorder.missing > 0:
                     ended = nothing or (said[-1] if said else "TVM's log says more")
-                    builder, runner = made(ms.Builder, parts["builder"]), parts["runner"]
+                    builder, runner = made(ms.Builder, parts.builder), parts.runner
                     recorder.end(ended, builder, made(ms.Runner, runner))
             except KeyboardInterrupt:
                 if not outcome.interrupted:
@@ -102,19 +106,6 @@ def intrinsics_for(folder: Path, target: Target, space: Any) -> AbstractContextM
     """
     ours = space is None and not (folder / RECORDS).exists()
     return compat.only_intrinsics(target, compat.own_space_kinds(target) if ours else None)
-
-
-def given_parts(
-    space: Any, strategy: Any, cost_model: Any, builder: Any, runner: Any
-) -> dict[str, Any]:
-    """What a caller gave, by the names that ``ms.tune_tir`` has for it."""
-    return {
-        "space": space,
-        "strategy": strategy,
-        "cost_model": cost_model,
-        "builder": builder,
-        "runner": runner,
-    }
 
 
 def made(kind: Any, part: Any) -> Any:
@@ -157,7 +148,7 @@ def _begin(
             "time": time.time(),
             "seed": seed,
             "trials": plan.trials,
-            "parts": {name: _name(part) for name, part in plan.parts.items()},
+            "parts": plan.parts.names(),
         }
     )
     return common
@@ -171,7 +162,7 @@ def remember(mod: IRModule, number: int, contents: Contents, journal: Journal) -
 
 
 def _search(
-    plan: Plan, work_dir: WorkDir, recorder: Recorder, parts: dict[str, Any], seed: int
+    plan: Plan, work_dir: WorkDir, recorder: Recorder, parts: Parts, seed: int
 ) -> str | None:
     """Let TVM's scheduler measure what is missing; say why if there is nothing to search."""
     outcome = recorder.outcome
@@ -186,7 +177,11 @@ def _search(
                 database=recorder.database,
                 measure_callbacks=recorder.callbacks(),
                 seed=seed,
-                **parts,
+                space=parts.space,
+                strategy=parts.strategy,
+                cost_model=parts.cost_model,
+                builder=parts.builder,
+                runner=parts.runner,
             )
     except (Exception, KeyboardInterrupt) as error:
         # KeyboardInterrupt and Stopped arrive as RuntimeError after passing through TVM.
@@ -203,71 +198,91 @@ def _search(
     return None
 
 
-def _per_round(plan: Plan, parts: dict[str, Any]) -> int:
+def _per_round(plan: Plan, parts: Parts) -> int:
     """The most trials of a round."""
-    own = getattr(parts["strategy"], "batch", None)
+    own = getattr(parts.strategy, "batch", None)
     return plan.trials_per_round or own or _ROUND
 
 
-def _are_given(plan: Plan, parts: dict[str, Any]) -> bool:
+def _are_given(plan: Plan, parts: Parts) -> bool:
     """Whether the caller has said what to search: then it is an error that this is nothing."""
     from mschedx.search.strategy import Strategy
 
-    strategy = parts["strategy"]
+    strategy = parts.strategy
     restricted = isinstance(strategy, Strategy) and bool(strategy.given.sketches)
-    return plan.parts.get("space") is not None or restricted
+    return plan.parts.space is not None or restricted
 
 
-def _parts(plan: Plan) -> dict[str, Any]:
-    """Fill in mschedx's own parts; builder and runner first, since their workers start apart."""
-    parts = dict(plan.parts)
-    if parts.get("builder") is None:
-        from mschedx.measure import LocalBuilder
+def filled(
+    given: Parts, target: Target, runner: Callable[[], Any], strategy: Callable[[], Strategy]
+) -> Parts:
+    """Make what is not given: what is our own differs by call for runner and strategy only.
 
-        parts["builder"] = LocalBuilder()
-    if parts.get("runner") is None:
-        from mschedx.measure import LocalRunner
-
-        parts["runner"] = LocalRunner(cores=kernel_cores(plan.target))
-    if parts.get("space") is None:
-        from mschedx.space import for_target
-
-        parts["space"] = for_target(plan.target)
-    if parts.get("strategy") is None:
-        from mschedx.search import ConstrainedEvolution
-
-        parts["strategy"] = ConstrainedEvolution()
-    if parts.get("cost_model") is None:
-        from mschedx.cost import HeronXGB
-
-        parts["cost_model"] = HeronXGB()
-    return _restricted(plan, parts)
+    Builder and runner are made first, since their workers start apart.
+    """
+    return Parts(
+        builder=_own_builder() if given.builder is None else given.builder,
+        runner=runner() if given.runner is None else given.runner,
+        space=_own_space(target) if given.space is None else given.space,
+        strategy=strategy() if given.strategy is None else given.strategy,
+        cost_model=_own_cost_model() if given.cost_model is None else given.cost_model,
+    )
 
 
-def _restricted(plan: Plan, parts: dict[str, Any]) -> dict[str, Any]:
+def _own_builder() -> Any:
+    from mschedx.measure import LocalBuilder
+
+    return LocalBuilder()
+
+
+def _own_runner(target: Target) -> Any:
+    from mschedx.measure import LocalRunner
+
+    return LocalRunner(cores=kernel_cores(target))
+
+
+def _own_space(target: Target) -> Any:
+    from mschedx.space import for_target
+
+    return for_target(target)
+
+
+def _own_strategy() -> Strategy:
+    from mschedx.search import ConstrainedEvolution
+
+    return ConstrainedEvolution()
+
+
+def _own_cost_model() -> Any:
+    from mschedx.cost import HeronXGB
+
+    return HeronXGB()
+
+
+def _parts(plan: Plan) -> Parts:
+    """What the plan's session searches and measures with."""
+    runner = partial(_own_runner, plan.target)
+    return _restricted(plan, filled(plan.parts, plan.target, runner, _own_strategy))
+
+
+def _restricted(plan: Plan, parts: Parts) -> Parts:
     """Tell the search of the sketches that the space consists of, and of what to start from."""
     from mschedx.search.strategy import Strategy
     from mschedx.space.design_spaces import generator_of
     from mschedx.space.opening import given_sketches, sketches
 
-    given = given_sketches(parts["space"])
+    given = given_sketches(parts.space)
     if given is None and not plan.start:
         return parts
-    if not isinstance(parts["strategy"], Strategy):
+    if not isinstance(parts.strategy, Strategy):
         raise TypeError(
             "expected a strategy of mschedx with sketches as space= or with start=, got "
-            f"{_name(parts['strategy'])}: TVM's own know neither"
+            f"{name_of(parts.strategy)}: TVM's own know neither"
         )
     own = [] if given is None else sketches(plan.mod, plan.target, given)
-    strategy = parts["strategy"].restricted(own, plan.start)
-    space = generator_of([one.design.trace for one in own]) if own else parts["space"]
-    return {**parts, "strategy": strategy, "space": space}
-
-
-def _name(part: Any) -> str | None:
-    if part is None or isinstance(part, str):
-        return part
-    return type(part).__name__
+    strategy = parts.strategy.restricted(own, plan.start)
+    space = generator_of([one.design.trace for one in own]) if own else parts.space
+    return replace(parts, strategy=strategy, space=space)
 
 
 def _resumed_seed(seed: int, done: int) -> int:

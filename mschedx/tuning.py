@@ -30,11 +30,11 @@ from mschedx.process_state import interruptible
 from mschedx.record.contents import RECORDS
 from mschedx.record.trials import Run, Trial, best_so_far, count_failures, read_run
 from mschedx.record.work_dir import WorkDir, best_folder, open_work_dir
-from mschedx.recorder import Outcome, Plan
+from mschedx.recorder import Outcome, Parts, Plan
 from mschedx.report.decisions import decision_values
 from mschedx.report.progress import Progress, describe_failures, format_seconds, make_progress
 from mschedx.report.result_text import result_text
-from mschedx.session import given_parts, intrinsics_for, recorded, run_session
+from mschedx.session import intrinsics_for, recorded, run_session
 from mschedx.space.design_spaces import require_distinct_names
 from mschedx.winner import Winner, choose_winner
 
@@ -335,7 +335,13 @@ def tune(
         patience=patience,
         on_round=on_round,
         start=begin_with,
-        parts=given_parts(space, strategy, cost_model, builder, runner),
+        parts=Parts(
+            space=space,
+            strategy=strategy,
+            cost_model=cost_model,
+            builder=builder,
+            runner=runner,
+        ),
     )
     intrinsics = intrinsics_for(folder, resolved, space)
     with intrinsics, open_work_dir(folder, resolved) as opened, display:

@@ -107,7 +107,7 @@ def _model(job: Job) -> tuple[CostModel | None, tuple[str, ...]]:
 
     if job.trials_per_task:
         return None, ()
-    return ranking_model(job.parts["cost_model"])
+    return ranking_model(job.parts.cost_model)
 
 
 def _ranked(job: Job, missing: list[NetworkTask], model: CostModel | None) -> list[Choice]:
@@ -117,7 +117,7 @@ def _ranked(job: Job, missing: list[NetworkTask], model: CostModel | None) -> li
         missing,
         job.target,
         why,
-        space=job.parts["space"],
+        space=job.parts.space,
         model=model,
         seed=job.seed,
         prepared=not job.trials_per_task,

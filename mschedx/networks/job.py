@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mschedx.recorder import Parts
 
 from .importing import Imported
 from .tasks import Tasks
@@ -29,9 +31,8 @@ class Job:
         As of `mschedx.tune_model`.
     begin : float
         When the call began, by ``time.perf_counter``.
-    parts : dict
-        The space, strategy, cost model, builder and runner that were given, by name; None for
-        mschedx's own.
+    parts : Parts
+        As the caller gave them.
     """
 
     imported: Imported
@@ -44,4 +45,4 @@ class Job:
     begin: float
     prepack: bool
     verify: bool
-    parts: dict[str, Any]
+    parts: Parts

@@ -12,7 +12,7 @@ from tvm.target import Target
 
 from mschedx.record.rounds import Round
 from mschedx.record.trials import Trial
-from mschedx.recorder import foretells
+from mschedx.recorder import Parts, foretells
 from mschedx.unscheduled import unscheduled_candidate
 
 from .budget import Standing
@@ -20,14 +20,12 @@ from .tasks import NetworkTask
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parts:
-    """What all tasks of a network share, as ``ms.tune_tasks`` takes them."""
+class SharedParts(Parts):
+    """What all tasks of a network share, as ``ms.tune_tasks`` takes them; no part is missing.
 
-    space: Any
-    strategy: Any
-    cost_model: Any
-    builder: Any
-    runner: Any
+    Names are made parts already; a cost model of None is for none.
+    """
+
     database: ms.Database
 
 
@@ -38,14 +36,19 @@ class RunningTask:
     ----------
     task : NetworkTask
     target : Target
-    parts : Parts
+    parts : SharedParts
     seed : int
     history : sequence of Trial
         What the work_dir holds of it.
     """
 
     def __init__(
-        self, task: NetworkTask, target: Target, parts: Parts, seed: int, history: Sequence[Trial]
+        self,
+        task: NetworkTask,
+        target: Target,
+        parts: SharedParts,
+        seed: int,
+        history: Sequence[Trial],
     ) -> None:
         self.task, self._target, self._parts, self._seed = task, target, parts, seed
         self.trials = list(history)

@@ -29,7 +29,7 @@ from mschedx.session import remember
 from .budget import Budget, Standing, next_tasks
 from .choices import recorded
 from .progress import NetworkProgress
-from .running import Parts, RunningTask
+from .running import RunningTask, SharedParts
 from .tasks import NetworkTask
 
 _WAVE, _ROUND = 8, 8
@@ -87,7 +87,7 @@ def note_exhausted(running: Sequence[RunningTask], work_dir: WorkDir) -> None:
 
 
 def run_session(
-    session: Session, parts: Parts, work_dir: WorkDir, progress: NetworkProgress
+    session: Session, parts: SharedParts, work_dir: WorkDir, progress: NetworkProgress
 ) -> tuple[list[RunningTask], Outcome]:
     """Measure until the budget is used up, or it is stopped; what was measured is kept.
 
@@ -137,7 +137,7 @@ def _wave(
     wave: Sequence[RunningTask],
     left: int,
     session: Session,
-    parts: Parts,
+    parts: SharedParts,
     budget: Budget,
     records: _Records,
     builds: ThreadPoolExecutor,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +24,8 @@ from mschedx.inputs import (
 from mschedx.measure import start as start_workers
 from mschedx.record.database import open_database
 from mschedx.record.work_dir import WorkDir, open_work_dir
-from mschedx.recorder import Outcome
-from mschedx.session import asks_for_records, given_parts, intrinsics_for, made
+from mschedx.recorder import Outcome, Parts
+from mschedx.session import asks_for_records, filled, intrinsics_for, made
 
 from .caches import timing
 from .choices import start_ranking
@@ -35,13 +36,15 @@ from .job import Job
 from .progress import NetworkProgress, make_network_progress
 from .result import NetworkResult
 from .rewrites.pipeline import fuse, simplify
-from .running import Parts
+from .running import SharedParts
 from .session import Session, is_done, note_exhausted, run_session
 from .tasks import tasks_of
 
 if TYPE_CHECKING:
     from tvm import IRModule
     from tvm.target import Target
+
+    from mschedx.search.strategy import Strategy
 
 
 def tune_model(
@@ -131,7 +134,9 @@ def tune_model(
     compat.check_versions()
     if trials_per_task and runner is None:
         require_device(resolved)
-    parts = given_parts(space, strategy, cost_model, builder, runner)
+    parts = Parts(
+        space=space, strategy=strategy, cost_model=cost_model, builder=builder, runner=runner
+    )
     _start_processes(trials_per_task, parts)
     prepack = resolved.kind.name == "llvm" if prepack is None else prepack
     with without_collections():
@@ -164,11 +169,11 @@ def tune_model(
         return conclude(job, opened, outcome, display)
 
 
-def _start_processes(trials_per_task: int, parts: dict[str, Any]) -> None:
+def _start_processes(trials_per_task: int, parts: Parts) -> None:
     """Start what ranks or measures: it imports TVM while the network is read."""
-    if not trials_per_task and parts["space"] is None and parts["cost_model"] is None:
+    if not trials_per_task and parts.space is None and parts.cost_model is None:
         start_ranking()
-    elif trials_per_task and (parts["builder"] is None or parts["runner"] is None):
+    elif trials_per_task and (parts.builder is None or parts.runner is None):
         start_workers()
 
 
@@ -212,9 +217,9 @@ def _measured(job: Job, work_dir: WorkDir, display: NetworkProgress) -> Outcome:
         seed=job.seed,
         timeout_s=job.timeout_s,
         begin=job.begin,
-        names={name: _name(part) for name, part in job.parts.items()},
+        names=job.parts.names(),
     )
-    reads = asks_for_records(job.parts["strategy"])
+    reads = asks_for_records(job.parts.strategy)
     with open_database(work_dir, read=reads) as database:
         running, outcome = run_session(session, _parts(job, database), work_dir, display)
     if not outcome.interrupted:
@@ -225,40 +230,26 @@ def _measured(job: Job, work_dir: WorkDir, display: NetworkProgress) -> Outcome:
     return outcome
 
 
-def _parts(job: Job, database: ms.database.JSONDatabase) -> Parts:
-    """Fill in mschedx's own parts; builder and runner first, since their workers start apart."""
-    given = job.parts
-    builder, runner = given["builder"], given["runner"]
-    if builder is None:
-        from mschedx.measure import LocalBuilder
-
-        builder = LocalBuilder()
-    if runner is None:
-        runner = _local_runner(job)
-    space, strategy, cost_model = given["space"], given["strategy"], given["cost_model"]
-    if space is None:
-        from mschedx.space import for_target
-
-        space = for_target(job.target)
-    if strategy is None:
-        from mschedx.search import DraftVerify
-
-        strategy = DraftVerify()
-    if cost_model is None:
-        from mschedx.cost import HeronXGB
-
-        cost_model = HeronXGB()
-    return Parts(
-        space=space,
-        strategy=strategy,
-        cost_model=made(ms.CostModel, cost_model),
-        builder=made(ms.Builder, builder),
-        runner=made(ms.Runner, runner),
+def _parts(job: Job, database: ms.database.JSONDatabase) -> SharedParts:
+    """What the job's tasks are searched and measured with."""
+    parts = filled(job.parts, job.target, partial(_own_runner, job), _own_strategy)
+    return SharedParts(
+        space=parts.space,
+        strategy=parts.strategy,
+        cost_model=made(ms.CostModel, parts.cost_model),
+        builder=made(ms.Builder, parts.builder),
+        runner=made(ms.Runner, parts.runner),
         database=database,
     )
 
 
-def _local_runner(job: Job) -> Any:
+def _own_strategy() -> Strategy:
+    from mschedx.search import DraftVerify
+
+    return DraftVerify()
+
+
+def _own_runner(job: Job) -> Any:
     from mschedx.measure import LocalRunner
 
     if job.target.kind.name != "llvm":
@@ -266,9 +257,3 @@ def _local_runner(job: Job) -> Any:
     hardware = Hardware.from_target(job.target)
     config = timing(job.fused, max(hardware.l2_bytes, hardware.l3_bytes))
     return LocalRunner(config=config, cores=kernel_cores(job.target))
-
-
-def _name(part: Any) -> str | None:
-    if part is None or isinstance(part, str):
-        return part
-    return type(part).__name__
