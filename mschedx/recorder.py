@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tvm.s_tir import Schedule, Trace
     from tvm.target import Target
 
+    from mschedx.record.work_dir import WorkDir
     from mschedx.report.progress import Progress
 
 
@@ -160,35 +161,58 @@ class _Forecast:
         return [float(score) for score in scores]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Earlier:
+    """What the sessions before left of a function.
+
+    Attributes
+    ----------
+    trials : tuple of Trial
+        In their order.
+    common : Trial
+        What the trials of the next round have in common; `elapsed_s` is of the sessions before.
+    unread : int
+        Records of the work_dir, of whatever function, that the session's database has not read.
+    """
+
+    trials: tuple[Trial, ...]
+    common: Trial
+    unread: int
+
+
 class Recorder:
     """Write each round to the journal, show it, and end the run when it is time.
 
     Parameters
     ----------
-    common : Trial
-        What the trials of the next round have in common; `elapsed_s` is of earlier sessions.
-    earlier : int
-        Records of the work_dir that `database` has not read.
-    plateau : Plateau
-        That has noted the trials of earlier sessions.
+    plan : Plan
+    earlier : Earlier
+    work_dir : WorkDir
+        With its records as they are before the session's first.
+    database : ms.Database
+        To which TVM adds records of the same work_dir.
+    progress : Progress
+        Shows the rounds.
+    outcome : Outcome
+        Is filled as rounds come in.
     """
 
     def __init__(
         self,
         plan: Plan,
-        outcome: Outcome,
-        journal: Journal,
-        records: Appended,
-        progress: Progress,
-        common: Trial,
+        earlier: Earlier,
+        *,
+        work_dir: WorkDir,
         database: ms.Database,
-        earlier: int,
-        plateau: Plateau,
+        progress: Progress,
+        outcome: Outcome,
     ) -> None:
-        self.outcome, self.database, self._plateau = outcome, database, plateau
-        self._plan, self._journal, self._records = plan, journal, records
-        self._earlier = earlier
-        self._progress, self._next, self._earlier_s = progress, common, common.elapsed_s or 0.0
+        self.outcome, self.database = outcome, database
+        self._plan, self._progress = plan, progress
+        self._journal, self._records = Journal(work_dir.path), Appended(work_dir.records)
+        self._unread, self._next = earlier.unread, earlier.common
+        self._earlier_s = earlier.common.elapsed_s or 0.0
+        self._plateau = Plateau(earlier.trials)
         self._forecast = _Forecast() if foretells(plan.parts.cost_model) else None
         self._round: list[Trial] = []
 
@@ -234,7 +258,7 @@ class Recorder:
         scores = self._forecast(done) if self._forecast is not None and searched else []
         like = replace(
             self._next,
-            record=self._earlier + len(self.database),
+            record=self._unread + len(self.database),
             elapsed_s=elapsed,
             unscheduled=all(is_unscheduled(c.sch.trace) for c in done.candidates),
         )

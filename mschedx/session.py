@@ -22,7 +22,7 @@ from mschedx.record.contents import RECORDS, Contents
 from mschedx.record.database import open_database
 from mschedx.record.rounds import Appended
 from mschedx.record.trials import Journal, Run, Trial, run_of, workload_number
-from mschedx.recorder import Outcome, Parts, Plan, Plateau, Recorder, name_of
+from mschedx.recorder import Earlier, Outcome, Parts, Plan, Recorder, name_of
 
 if TYPE_CHECKING:
     from tvm import IRModule
@@ -72,16 +72,15 @@ def run_session(plan: Plan, work_dir: WorkDir, progress: Progress) -> Outcome:
     with open_database(work_dir, read=reads) as database:
         seed = plan.seed if not done else _resumed_seed(plan.seed, len(done))
         common = _begin(plan, work_dir, before, database, seed)
+        # A strategy of TVM's has the database read all that there is, which counts it then.
+        unread = 0 if reads else len(work_dir.contents.records)
         recorder = Recorder(
             plan,
-            outcome,
-            Journal(work_dir.path),
-            Appended(work_dir.records),
-            progress,
-            common,
-            database,
-            0 if reads else len(work_dir.contents.records),
-            Plateau(done),
+            Earlier(trials=done, common=common, unread=unread),
+            work_dir=work_dir,
+            database=database,
+            progress=progress,
+            outcome=outcome,
         )
         with ms.Profiler() as profiler, search_log() as said, interruptible(outcome.interrupt):
             try:
