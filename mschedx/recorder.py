@@ -89,13 +89,17 @@ class Outcome:
     """How a session went; the callback and the signal handler fill it."""
 
     measured: int = 0
+    """Trials of this session that are recorded."""
     interrupted: bool = False
+    """Whether Ctrl-C ended it."""
     timed_out: bool = False
+    """Whether it ran out of seconds before all trials were measured."""
     stopped: bool = False
     """Whether it ended early as it was asked to: a plateau, or the caller's word."""
     ended: str | None = None
     """Why the search ended before all trials were measured, if it did by itself."""
     fault: BaseException | None = None
+    """What a callback has raised."""
 
     @property
     def stopping(self) -> bool:

@@ -61,6 +61,11 @@ def run_session(plan: Plan, work_dir: WorkDir, progress: Progress) -> Outcome:
         If this machine can build or run nothing at present; nothing of that round is recorded.
     OSError
         If the work_dir can no longer be written.
+    ValueError, TypeError
+        If there is nothing to search where the plan says what, or its programs to begin with are
+        of no sketch; if its strategy is one of TVM's and must know sketches or such programs.
+    Exception
+        Whatever ``plan.on_round`` raises, once its round is recorded.
     """
     before = _of(work_dir.contents, work_dir, plan.mod)
     done = before.trials if before is not None else ()

@@ -60,7 +60,7 @@ class TuneResult:
     schedule : Schedule | None
         The winner; None if no candidate ran.
     best : Trial | None
-        The winner's trial; None if no candidate ran, or nothing was measured.
+        The winner's trial; None if no candidate ran, or the winner is predicted.
     history : tuple[Trial, ...]
         Every measurement of this function in the work_dir, earlier sessions included.
     flops : float
@@ -74,7 +74,8 @@ class TuneResult:
     timed_out : bool
         Whether ``timeout_s`` ended it early.
     verified : bool
-        Whether the winner's output was compared with the unscheduled program's and found right.
+        Whether the winner's output was compared with the unscheduled program's and found right, by
+        this call or one before.
     predicted : bool
         Whether ``latency_s`` is a prediction and the winner the best ranked config: nothing was
         measured (``trials=0``).
@@ -214,6 +215,8 @@ class TuneResult:
         ------
         RuntimeError
             If no candidate ran.
+        OSError
+            If the folder cannot be written.
         """
         from mschedx.record.export import save_schedule
 
@@ -301,6 +304,9 @@ def tune(
     ------
     ValueError, TypeError
         For input that cannot be tuned; the message says what to pass instead.
+    WorkDirError
+        For a work_dir that cannot be written, that another process tunes into, or that holds
+        records of another target or of intrinsics that are not registered here; a ValueError.
     IncompatibleVersion
         For releases of TVM that do not fit (`mschedx.compat`).
     MachineTrouble

@@ -151,8 +151,13 @@ class TaskSearch:
     programs : iterable of int
         Structural hashes measured before, known points or not.
     first : Points, optional
-        Points to measure before the search is asked. Those that are not valid in ``space`` are
-        measured, too; the search does not learn of them.
+        Points to measure before the search is asked. Those that are not valid in ``space``, or of a
+        sketch that is not open, are measured, too; the search does not learn of them.
+
+    Raises
+    ------
+    ValueError
+        For trials or a batch below 1.
     """
 
     def __init__(
@@ -224,7 +229,13 @@ class TaskSearch:
         return batch or None
 
     def tell(self, latency_s: FloatArray) -> None:
-        """Record the latencies [n] (seconds, ``inf`` = failed) of the last batch, in its order."""
+        """Record the latencies [n] (seconds, ``inf`` = failed) of the last batch, in its order.
+
+        Raises
+        ------
+        ValueError
+            For another number of them than the batch had candidates.
+        """
         if len(latency_s) != len(self._in_flight):
             raise ValueError(
                 f"expected results of the {len(self._in_flight)} candidates of the last batch, "

@@ -43,6 +43,12 @@ class EvolutionConfig(PopulationConfig):
     key_ratio : float
         Share of the genes that are keys, in [0, 1] (Heron: 0.2; its first release 0.14).
     keys : Keys
+        Or its value, as a str.
+
+    Raises
+    ------
+    ValueError
+        For a parameter outside its range.
     """
 
     key_ratio: float = 0.2
@@ -152,6 +158,11 @@ class ConstrainedEvolution(Strategy):
     config : EvolutionConfig, optional
     **changes
         Single parameters of `EvolutionConfig` to set, such as ``generations=10``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a parameter outside its range, and one that there is not.
     """
 
     def __init__(self, config: EvolutionConfig | None = None, **changes: Any) -> None:

@@ -12,7 +12,11 @@ from .strategy import Strategy
 
 
 class RandomSearch:
-    """Valid points, uniformly from each sketch; a `Search` that learns nothing."""
+    """Valid points, as `SketchSet.sample` shares them out; a `Search` that learns nothing.
+
+    Every design space with an open sketch is drawn from as often as the others, whatever its size;
+    within one every config is as likely as the others, where its sketches can be counted.
+    """
 
     def propose(
         self,
@@ -27,12 +31,19 @@ class RandomSearch:
 
 
 class ConstrainedRandom(Strategy):
-    """Uniform valid candidates, no learning: what the constrained space alone achieves.
+    """Random valid candidates, no learning: what the constrained space alone achieves.
+
+    Design spaces in equal shares, uniformly within each (`RandomSearch`).
 
     Parameters
     ----------
     batch : int, optional
         Most candidates per round; from the number of trials when None, as in `EvolutionConfig`.
+
+    Raises
+    ------
+    ValueError
+        For a batch below 1.
     """
 
     def __init__(self, batch: int | None = None) -> None:

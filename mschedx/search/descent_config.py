@@ -70,13 +70,18 @@ class DescentConfig:
         Whether the draft's slope counts beside the model's, as far as it has ranked what was
         measured better (`blend`); Felix has no draft.
     fallback : Fallback
-        What to do with a cost model that has no gradients.
+        What to do with a cost model that has no gradients; or its value, as a str.
     batch : int, optional
         Most candidates measured per round; as for evolution when None (64).
     pool : int
         Most points to score in a round when scoring means materialising (TVM's models).
     threads : int
-        Most threads of PyTorch during a descent. One: its operations are too small to share.
+        Most threads of PyTorch during a descent, >= 1. One: its operations are too small to share.
+
+    Raises
+    ------
+    ValueError
+        For a parameter outside its range.
     """
 
     n_seeds: int = 32

@@ -41,7 +41,10 @@ from .strategy import Strategy
 
 @dataclass(frozen=True)
 class DraftVerifyConfig:
-    """Parameters of the two stages; generations, drafts and shares are the paper's.
+    """Parameters of the two stages.
+
+    The paper's are the population, the generations, `drafts`, `refresh`, `elite_share`, `mutation`
+    and `epsilon`; the others are ours, see `as_published`.
 
     Parameters
     ----------
@@ -80,6 +83,11 @@ class DraftVerifyConfig:
     blend : bool
         Whether the draft's opinion counts when verifying too, as far as it has ranked what was
         measured better than the learned model did (`blend`).
+
+    Raises
+    ------
+    ValueError
+        For a parameter outside its range.
     """
 
     population: int = 1536
@@ -327,6 +335,11 @@ class DraftVerify(Strategy):
     config : DraftVerifyConfig, optional
     **changes
         Single parameters of `DraftVerifyConfig` to set, such as ``drafts=256``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a parameter outside its range, and one that there is not.
     """
 
     def __init__(

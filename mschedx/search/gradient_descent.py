@@ -300,7 +300,8 @@ class GradientDescent(Strategy):
     """Felix's gradient descent as a MetaSchedule strategy.
 
     ``ms.tune_tir(..., strategy=mschedx.GradientDescent(), cost_model=mschedx.cost.FelixMLP())``
-    works with any space and any cost model that has gradients. Until that is ready a draft leads.
+    works with any space and any cost model that has gradients; for others a round raises
+    ``TypeError``, unless ``fallback`` is "score". Until the model is ready a draft leads.
 
     Parameters
     ----------
@@ -310,6 +311,11 @@ class GradientDescent(Strategy):
         None, unless the device has no `Hardware`. "none" samples until the model is ready.
     **changes
         Single parameters of `DescentConfig` to set, such as ``n_steps=32``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a parameter outside its range, one that there is not, and a draft without gradients.
     """
 
     def __init__(

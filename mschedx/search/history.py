@@ -47,7 +47,13 @@ class History:
         return float(self.latency_s.min(initial=np.inf))
 
     def add(self, points: Points, latency_s: FloatArray) -> None:
-        """Append results [m]; failed trials carry ``inf``."""
+        """Append results [m]; failed trials carry ``inf``.
+
+        Raises
+        ------
+        ValueError
+            For another number of latencies than points, and those that are nan or not > 0.
+        """
         latency_s = np.asarray(latency_s, dtype=np.float64)
         if len(points) != len(latency_s):
             raise ValueError(f"expected {len(points)} latencies, got {len(latency_s)}")

@@ -41,6 +41,11 @@ class Points:
         Which sketch each point belongs to, in ``range(S)``.
     configs : int64 array [n, W]
         The config, padded with zeros past the sketch's own decisions.
+
+    Raises
+    ------
+    ValueError
+        For other shapes.
     """
 
     sketch: IntArray
@@ -112,6 +117,11 @@ class SketchSet:
         That of the first sketch when None.
     opened : sequence of int, optional
         The sketches that are sampled from; all when None.
+
+    Raises
+    ------
+    ValueError
+        Without sketches, or for another number of families than of sketches.
     """
 
     def __init__(
@@ -234,7 +244,8 @@ class SketchSet:
 
         Equal shares, because a design space with more configs is not a better one. Which get the
         odd ones is drawn too, so that small counts favour none. Within a design space its sketches
-        share in proportion to their configs, as a uniform draw from all of them would.
+        share in proportion to their configs, as a uniform draw from all of them would; alike, where
+        the number of configs of any is not known. No points where no sketch is open.
         """
         families = len(self._shared)
         of_family = np.full(families, count // families)
@@ -264,6 +275,11 @@ class SketchSet:
         -------
         Points [m]
             Valid children, in the order of the pairs.
+
+        Raises
+        ------
+        ValueError
+            For a pair from two sketches, and parents that are not valid.
         """
         if not np.array_equal(first.sketch, second.sketch):
             raise ValueError("expected parents of one sketch in every pair, got a mixed pair")

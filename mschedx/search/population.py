@@ -37,8 +37,9 @@ class PopulationConfig:
     history : int
         Best measured points put into the population of a round (32).
     batch : int, optional
-        Most candidates measured per round (32). None: an eighth of the trials, between 8 and 32.
-        Short runs need the rounds: on recorded landscapes 64 trials in rounds of 32, 16 and 8
+        Most candidates measured per round (32). None: an eighth of the trials, between 8 and 32
+        (`mschedx.tune` takes 16 of these at most, unless it is told ``trials_per_round``). Short
+        runs need the rounds: on recorded landscapes 64 trials in rounds of 32, 16 and 8
         ended 4.2, 1.9 and 1.3 % above the best record of a convolution, and at 2.3, 2.1 and 1.9
         times that of a depthwise one (10 seeds, docs/findings.md).
     greedy_share : float

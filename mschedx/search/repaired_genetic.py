@@ -29,6 +29,11 @@ class GeneticConfig(PopulationConfig):
     ----------
     mutation : float
         Probability that a decision takes a random value of its domain, in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        For a parameter outside its range.
     """
 
     mutation: float = 0.1
@@ -88,6 +93,11 @@ class RepairedGenetic(Strategy):
     config : GeneticConfig, optional
     **changes
         Single parameters of `GeneticConfig` to set.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a parameter outside its range, and one that there is not.
     """
 
     def __init__(self, config: GeneticConfig | None = None, **changes: Any) -> None:

@@ -66,6 +66,11 @@ class Strategy(_PySearchStrategy):
     ----------
     batch : int or None
     given : Given
+
+    Raises
+    ------
+    ValueError
+        For a batch or pool below 1.
     """
 
     __slots__ = ("__dict__", "__weakref__")

@@ -26,7 +26,7 @@ logger = logging.getLogger("tvm.s_tir.meta_schedule.mschedx.search")
 def recall(
     database: Any, mod: Any, target: Any, space: SketchSet, program_hash: Callable[[Any], int]
 ) -> tuple[History, set[int]]:
-    """Read earlier trials of one workload on one target.
+    """Read earlier trials of one workload on one target, and open the sketches that they are of.
 
     Parameters
     ----------
@@ -42,9 +42,10 @@ def recall(
     Returns
     -------
     history : History
-        The trials whose trace is a config of one of the sketches; failed ones carry ``inf``.
+        The trials whose trace is a valid config of one of the sketches; failed ones carry ``inf``.
     programs : set of int
-        Structural hashes of all measured programs, those of other design spaces too.
+        Structural hashes of all measured programs, those of other design spaces too. A record
+        that does not replay counts where the files of a work_dir tell its program.
     """
     history = History.of(space)
     programs: set[int] = set()
