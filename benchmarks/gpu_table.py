@@ -19,7 +19,7 @@ from tvm.target import Target
 import mschedx
 from mschedx.bench.compare.tuners import find_tuners
 from mschedx.measure.timing import numpy_dtype, random_array
-from mschedx.tuning import TuneResult
+from mschedx.tune_result import TuneResult
 
 WORKLOADS: dict[str, Callable[[], Any]] = {
     "f16_1024": tensor_core.WORKLOADS["f16"],

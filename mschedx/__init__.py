@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mschedx.search import ConstrainedEvolution as ConstrainedEvolution
     from mschedx.search import DraftVerify as DraftVerify
     from mschedx.search import GradientDescent as GradientDescent
-    from mschedx.tuning import TuneResult as TuneResult
+    from mschedx.tune_result import TuneResult as TuneResult
     from mschedx.tuning import tune as tune
 
 
@@ -46,7 +46,7 @@ _HOMES = {
     "LocalRunner": "measure",
     "NetworkResult": "networks",
     "PartsResult": "networks",
-    "TuneResult": "tuning",
+    "TuneResult": "tune_result",
     "calibrate": "peak",
     "rank": "ranking",
     "tune": "tuning",

@@ -10,7 +10,7 @@ import numpy as np
 
 from mschedx.measure.timing import numpy_dtype
 from mschedx.report.progress import describe_failures, format_seconds
-from mschedx.tuning import TuneResult
+from mschedx.tune_result import TuneResult
 from mschedx.workloads import Workload
 
 from .fair import Timer, bound, time_all, timed
