@@ -28,7 +28,7 @@ from .derive.limits import (
 )
 from .derive.statements import computing, statements
 from .fit.accesses import accesses, footprints, unknown_strides
-from .fit.integers import Solver
+from .fit.replays import Replays
 from .fit.symbolic import SymbolicProgram
 from .mirror.allocations import allocated
 from .mirror.async_copies import asynchronous
@@ -39,7 +39,6 @@ from .mirror.postprocs import fetch, unroll
 from .mirror.vectorize import rewrite
 from .model import AccessInfo, AllocationInfo, Analysis, KernelInfo, LoopInfo, VectorInfo
 from .read.probe import Probes
-from .read.program import Program
 from .read.tensorized import left_as_loops, tensorized
 
 if TYPE_CHECKING:
@@ -51,49 +50,44 @@ THREAD_REGISTER_BYTES = 255 * 4
 
 @dataclass(frozen=True)
 class Evidence:
-    """What replays of a design showed.
+    """What probes of a design showed.
 
     Parameters
     ----------
     observed : Probes
-        All replays.
-    programs : tuple of Program
+        All of them.
+    replays : Replays
         Those of the most frequent structure that expressions were found from.
-    solver : Solver
-        Made on their configs.
-    found : SymbolicProgram
     others : int
-        Replays of another structure.
+        Probes of another structure.
     loops : tuple of Constraint
         What keeps every loop's extent constant.
     """
 
     observed: Probes
-    programs: tuple[Program, ...]
-    solver: Solver
-    found: SymbolicProgram
+    replays: Replays
     others: int
     loops: tuple[Constraint, ...] = ()
 
 
 def compose(design: Design, evidence: Evidence, rng: np.random.Generator) -> Analysis:
     """Derive statements, allocations, kernels, quantities and constraints."""
-    programs, found, solver = evidence.programs, evidence.found, evidence.solver
+    replays, found = evidence.replays, evidence.replays.found
     limits = Limits.of(design.target)
     on_gpu = bool(limits.threads)
-    allocations = allocated(programs, found, solver, on_gpu)
+    allocations = allocated(replays, on_gpu)
     bounds: tuple[str, ...] = ()
     if on_gpu:
-        pitches = {one.buffer: alignment(programs, one.buffer, solver) for one in allocations}
+        pitches = {one.buffer: alignment(replays, one.buffer) for one in allocations}
         allocations, bounds = enlarged(design, found, allocations, pitches, evidence.observed, rng)
     else:
         bounds = doubtful(found, allocations)
     nests = kernels(found, allocations, limits.warp) if on_gpu else ()
-    vectors = _vectors(programs, found, solver, nests)
+    vectors = _vectors(replays, nests)
     loops, reached = _loops(found), accesses(found)
     by_block = {info.block: info for info in vectors}
     left = left_as_loops(design, found.template)
-    composed = statements(programs, found, reached, nests, by_block, tensorized(design), left)
+    composed = statements(replays, reached, nests, by_block, tensorized(design), left)
     constraints, canonical, preferences = _constraints(
         design, evidence, limits, nests, vectors, allocations, composed
     )
@@ -103,7 +97,7 @@ def compose(design: Design, evidence: Evidence, rng: np.random.Generator) -> Ana
         **_other_structures(evidence),
         **unknown_strides(reached, loops),
         **_withdrawn(quantities, found, nests, allocations, bounds),
-        **(thread_bounds(programs, found, solver, nests)[1] if on_gpu else {}),
+        **(thread_bounds(replays, nests)[1] if on_gpu else {}),
     }
     return Analysis(
         quantities=quantities,
@@ -130,7 +124,7 @@ def _constraints(
     composed: Sequence[Statement],
 ) -> tuple[list[Constraint], list[Constraint], list[Constraint]]:
     """What must hold, what makes one config of several equal ones, and what is advised."""
-    programs, found, solver = evidence.programs, evidence.found, evidence.solver
+    replays, found = evidence.replays, evidence.replays.found
     constraints = list(evidence.loops)
     if not limits.threads:
         constraints += cpu_constraints(found, vectors)
@@ -138,10 +132,10 @@ def _constraints(
             return constraints, [], []
         return constraints, [], cpu_preferences(composed, Hardware.from_target(design.target))
     name = str(design.target.attrs.get("arch", design.target.kind.name))
-    constraints += gpu_constraints(programs, found, solver, nests, limits, name)
-    constraints += vector_constraints(programs, found, solver, vectors, nests)
-    constraints += cross_thread_constraints(programs, found, solver)
-    canonical = list(canonical_constraints(programs, found, solver))
+    constraints += gpu_constraints(replays, nests, limits, name)
+    constraints += vector_constraints(replays, vectors, nests)
+    constraints += cross_thread_constraints(replays)
+    canonical = list(canonical_constraints(replays))
     return constraints, canonical, list(registers(allocations, THREAD_REGISTER_BYTES))
 
 
@@ -227,29 +221,22 @@ def _of_buffers(
     return names
 
 
-def _vectors(
-    programs: Sequence[Program],
-    found: SymbolicProgram,
-    solver: Solver,
-    nests: Sequence[KernelInfo],
-) -> tuple[VectorInfo, ...]:
+def _vectors(replays: Replays, nests: Sequence[KernelInfo]) -> tuple[VectorInfo, ...]:
     """What the postprocs make of every block that has loops."""
     result = []
-    template = found.template
+    template = replays.template
     order = tops(template)
     for b, block in enumerate(template.blocks):
         top = top_of(template, b)
         if top is None or block.parent > 0:
             continue
-        limit = unroll(programs, template, top, solver)
+        limit = unroll(replays, top)
         if nests:
             threads = nests[order.index(top)].threads
-            info = threads and fetch(programs, found, b, threads, solver)
-            info = replace(
-                info or VectorInfo(block.name), asynchronous=asynchronous(programs, b, solver)
-            )
+            info = threads and fetch(replays, b, threads)
+            info = replace(info or VectorInfo(block.name), asynchronous=asynchronous(replays, b))
         else:
-            info = rewrite(programs, found, 0, b, solver)
+            info = rewrite(replays, b)
         result.append(replace(info, unroll=limit))
     return tuple(result)
 

@@ -29,10 +29,9 @@ from ...algebra.expression import (
     where_at_most,
 )
 from ...statements import LoopLevel
-from ..fit.symbolic import SymbolicProgram
+from ..fit.replays import Replays
 from ..mirror.kernels import top_of, tops
 from ..model import KernelInfo, VectorInfo
-from ..read.program import Program
 
 Levels = Sequence[Expression | None]
 
@@ -56,21 +55,14 @@ class Nests:
 
     Parameters
     ----------
-    programs : sequence of Program
-        The replays that ``found`` was found from.
-    found : SymbolicProgram
+    replays : Replays
     kernels : sequence of KernelInfo
         By outermost loop; none on a CPU.
     """
 
-    def __init__(
-        self,
-        programs: Sequence[Program],
-        found: SymbolicProgram,
-        kernels: Sequence[KernelInfo],
-    ) -> None:
-        self.programs, self.found, self.kernels = programs, found, kernels
-        self.program = found.template
+    def __init__(self, replays: Replays, kernels: Sequence[KernelInfo]) -> None:
+        self.programs, self.found, self.kernels = replays.programs, replays.found, kernels
+        self.program = replays.template
         self.tops = tops(self.program)
 
     def plain(self, b: int, tensorized_from: int | None) -> Nest:

@@ -12,7 +12,7 @@ from mschedx.compat import PERFORMED_AHEAD
 
 from ...algebra.expression import Expression, constant, if_one, indicator, multiply
 from ...statements import BufferAccess, LoopLevel, Statement
-from ..fit.symbolic import SymbolicProgram
+from ..fit.replays import Replays
 from ..mirror.kernels import WARP_EXECUTION, top_of
 from ..mirror.postprocs import FETCH
 from ..model import AccessInfo, KernelInfo, VectorInfo
@@ -26,8 +26,7 @@ _FRAGMENTS = ("wmma.", "m16n8k8.")
 
 
 def statements(
-    programs: Sequence[Program],
-    found: SymbolicProgram,
+    replays: Replays,
     accesses: Sequence[AccessInfo],
     kernels: Sequence[KernelInfo],
     vectors: Mapping[str, VectorInfo],
@@ -40,9 +39,7 @@ def statements(
 
     Parameters
     ----------
-    programs : sequence of Program
-        The replays that ``found`` was found from.
-    found : SymbolicProgram
+    replays : Replays
     accesses : sequence of AccessInfo
         Of all blocks, in order.
     kernels : sequence of KernelInfo
@@ -54,11 +51,11 @@ def statements(
     left_as_loops : frozenset of str
         Blocks whose annotation names an intrinsic that does not perform them.
     """
-    composer = _Composer(programs, found, kernels, vectors, tensorized, left_as_loops)
-    chosen = set(computing(found.template))
+    composer = _Composer(replays, kernels, vectors, tensorized, left_as_loops)
+    chosen = set(computing(replays.template))
     result: list[Statement] = []
     position = 0
-    for b, block in enumerate(found.template.blocks):
+    for b, block in enumerate(replays.template.blocks):
         own = accesses[position : position + len(block.accesses)]
         position += len(block.accesses)
         if b in chosen:
@@ -78,15 +75,14 @@ def computing(program: Program) -> list[int]:
 class _Composer:
     def __init__(
         self,
-        programs: Sequence[Program],
-        found: SymbolicProgram,
+        replays: Replays,
         kernels: Sequence[KernelInfo],
         vectors: Mapping[str, VectorInfo],
         tensorized: Mapping[str, str],
         left_as_loops: frozenset[str],
     ) -> None:
-        self.programs, self.found, self.program = programs, found, found.template
-        self.nests = Nests(programs, found, kernels)
+        self.replays, self.program = replays, replays.template
+        self.nests = Nests(replays, kernels)
         self.vectors, self.tensorized = vectors, tensorized
         self.left_as_loops = left_as_loops
 
@@ -114,7 +110,7 @@ class _Composer:
             kernel=None if top is None else self.nests.tops.index(top),
             is_init=self._initialises(b, bool(by_trace)),
             is_reduction=any(kind == "reduce" for _, kind, _ in block.iters),
-            predicated=any(p.blocks[b].predicated for p in self.programs),
+            predicated=any(p.blocks[b].predicated for p in self.replays.programs),
             by_warp=WARP_EXECUTION in notes or (bool(intrinsic) and _has_fragment(touched)),
         )
         if not (block.initializes and main.is_reduction):
@@ -188,7 +184,7 @@ class _Composer:
     def _run(self, access: AccessInfo, level: int) -> Expression | None:
         """Neighbours in memory: whole rows count together as long as they are whole."""
         run: Expression = _YES
-        shape = self.found.shapes[access.buffer]
+        shape = self.replays.found.shapes[access.buffer]
         going: Expression = _YES
         for d in reversed(range(len(access.regions))):
             part, extent = access.regions[d][level], shape[d]
