@@ -24,7 +24,7 @@ from ...algebra.expression import (
 from ...algebra.expression import add as plus
 from ..fit.replays import Replays
 from ..fit.symbolic import SymbolicProgram
-from ..mirror.kernels import tops
+from ..mirror.kernels import kernel_of
 from ..mirror.memory import is_shared
 from ..mirror.postprocs import used_bytes
 from ..mirror.unrolling import UNROLL_EXPLICIT
@@ -66,7 +66,6 @@ def vector_constraints(
     found, result = replays.found, []
     unrolled = _unroll_limit(replays)
     names = [block.name for block in found.template.blocks]
-    nests = tops(found.template)
     for info in vectors:
         if info.vector is None:
             continue
@@ -75,9 +74,11 @@ def vector_constraints(
         width = used_bytes(found.template, block)
         origin = f"VerifyGPUCode: vector bytes of {info.block}"
         result.append(at_most(multiply(width, info.vector), MAX_VECTOR_BYTES, origin))
-        for access in block.accesses if block.loops else ():
-            threads = kernels[nests.index(block.loops[0])].threads
-            assert threads is not None, "without them the vector is not known"
+        kernel = kernel_of(found.template, b)
+        assert kernel is not None, "a block outside all loops has no vector"
+        threads = kernels[kernel].threads
+        assert threads is not None, "without them the vector is not known"
+        for access in block.accesses:
             result += _of_access(found, info, threads, b, access)
             result += _of_tile(found, info, threads, unrolled, b, access)
     return result

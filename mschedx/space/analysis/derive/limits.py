@@ -16,7 +16,7 @@ from ...algebra.constraints import Constraint, at_least, at_most, multiple_of
 from ...algebra.expression import Expression
 from ..fit.replays import Replays
 from ..fit.symbolic import SymbolicProgram
-from ..mirror.kernels import top_of, tops
+from ..mirror.kernels import kernel_of
 from ..mirror.memory import children
 from ..mirror.postprocs import FETCH, FETCH_BYTES, used_bytes
 from ..model import AllocationInfo, KernelInfo, VectorInfo
@@ -38,6 +38,11 @@ class Limits:
     threads: int
     shared_bytes: int
     warp: int
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the target has thread blocks."""
+        return bool(self.threads)
 
     @classmethod
     def of(cls, target: Any) -> Limits:
@@ -98,14 +103,13 @@ def thread_bounds(
 ) -> tuple[list[Constraint], dict[str, str]]:
     """How many threads blocks ask for, and by name what cannot be said of it, with the reason."""
     result, unsaid = [], {}
-    nests = tops(replays.template)
     for b, block in enumerate(replays.template.blocks):
-        top, notes = top_of(replays.template, b), dict(block.annotations)
+        kernel, notes = kernel_of(replays.template, b), dict(block.annotations)
         for key, make in ((LOW, at_least), (HIGH, at_most)):
-            if top is None or key not in notes:
+            if kernel is None or key not in notes:
                 continue
             name = key.removeprefix("meta_schedule.")
-            threads = kernels[nests.index(top)].threads
+            threads = kernels[kernel].threads
             bound = replays.annotation(b, key)
             if threads is None or bound is None:
                 unsaid[f"{block.name}/{name}"] = "the threads of its kernel are not known"
@@ -153,7 +157,7 @@ def canonical_constraints(replays: Replays) -> list[Constraint]:
 def registers(allocations: Sequence[AllocationInfo], limit_bytes: int) -> list[Constraint]:
     """Per-thread arrays fit the registers a thread can have."""
     result = []
-    for kernel in sorted({a.kernel for a in allocations}):
+    for kernel in sorted({a.kernel for a in allocations if a.kernel is not None}):
         own = [a.bytes for a in allocations if a.kernel == kernel and a.scope == "local"]
         parts = [size for size in own if size is not None]
         if parts:

@@ -30,7 +30,7 @@ from ...algebra.expression import (
 )
 from ...statements import LoopLevel
 from ..fit.replays import Replays
-from ..mirror.kernels import top_of, tops
+from ..mirror.kernels import kernel_of
 from ..model import KernelInfo, VectorInfo
 
 Levels = Sequence[Expression | None]
@@ -63,7 +63,6 @@ class Nests:
     def __init__(self, replays: Replays, kernels: Sequence[KernelInfo]) -> None:
         self.programs, self.found, self.kernels = replays.programs, replays.found, kernels
         self.program = replays.template
-        self.tops = tops(self.program)
 
     def plain(self, b: int, tensorized_from: int | None) -> Nest:
         """Loops as they are; a thread tag that is bound again is the same thread."""
@@ -148,9 +147,9 @@ class Nests:
             if not self.program.loops[chain[p]].thread.startswith("threadIdx")
         ]
         inner = range(split, len(chain))
-        top = top_of(self.program, b)
-        assert top is not None
-        bound = self.kernels[self.tops.index(top)].extents
+        kernel = kernel_of(self.program, b)
+        assert kernel is not None
+        bound = self.kernels[kernel].extents
         threads = [tag for tag in ("threadIdx.z", "threadIdx.y", "threadIdx.x") if tag in bound]
         role = self._role(b, chain[split - 1])
         loops = (

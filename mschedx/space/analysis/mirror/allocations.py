@@ -13,7 +13,7 @@ from ..fit.replays import Replays
 from ..fit.symbolic import SymbolicProgram
 from ..model import AllocationInfo
 from ..read.program import dtype_bytes
-from .kernels import top_of, tops
+from .kernels import kernel_of
 from .memory import User, alignment, copies, elements, home, shape, users
 
 
@@ -26,21 +26,19 @@ def allocated(replays: Replays, on_gpu: bool) -> tuple[AllocationInfo, ...]:
     on_gpu : bool
     """
     found, result = replays.found, []
-    nests = tops(found.template)
     for buffer in found.template.buffers:
         uses = users(found.template, buffer.name)
         if buffer.parameter or not uses:
             continue
-        above = {top_of(found.template, b) for b, _ in uses}
-        top = above.pop() if len(above) == 1 else None
+        around = {kernel_of(found.template, b) for b, _ in uses}
+        kernel = around.pop() if len(around) == 1 else None
         dims = shape(found, buffer)
         versions = replays.solve([copies(found, p, buffer.name) for p in replays.programs])
         size = elements(dims, alignment(replays, buffer.name))
         size = size and versions and multiply(dtype_bytes(buffer.dtype), versions, size)
-        if on_gpu and top is not None and buffer.scope == "local":
+        if on_gpu and kernel is not None and buffer.scope == "local":
             each = _vthreads(found, uses)
             size = size and each and multiply(size, each)
-        kernel = -1 if top is None else nests.index(top)
         result.append(
             AllocationInfo(buffer.name, buffer.scope, buffer.dtype, kernel, dims, versions, size)
         )

@@ -13,6 +13,7 @@ from ...algebra.expression import Expression, ceil_div, constant, multiply, wher
 from ..fit.replays import Replays
 from ..model import VectorInfo
 from ..read.program import Block, Program, dtype_bytes
+from .kernels import kernel_of
 from .unrolling import UNROLL_EXPLICIT, UNROLL_IMPLICIT
 
 FETCH = "meta_schedule.cooperative_fetch"
@@ -45,14 +46,15 @@ def fetch(replays: Replays, block: int, threads: Expression) -> VectorInfo | Non
     return VectorInfo(own.name, vector=vector, serial=ceil_div(total, multiply(threads, vector)))
 
 
-def unroll(replays: Replays, top: int) -> Expression | None:
-    """Derive the automatic unrolling limit of a loop nest; 0 where nothing in it reduces.
+def unroll(replays: Replays, kernel: int) -> Expression | None:
+    """Derive the automatic unrolling limit below an outermost loop; 0 where nothing in it reduces.
 
     The postproc annotates the outermost loop of every block that reduces, so a limit holds for all
     that this loop encloses.
     """
-    nest = [block for block in replays.template.blocks if block.loops and block.loops[0] == top]
-    if all(kind != "reduce" for block in nest for _, kind, _ in block.iters):
+    program = replays.template
+    inside = [block for b, block in enumerate(program.blocks) if kernel_of(program, b) == kernel]
+    if all(kind != "reduce" for block in inside for _, kind, _ in block.iters):
         return constant(0)
     for key in (UNROLL_EXPLICIT, UNROLL_IMPLICIT):
         value = replays.annotation(0, key)
