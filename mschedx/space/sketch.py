@@ -171,7 +171,10 @@ class Sketch:
         return Sketch(self.design, self.analysis, self._extra)
 
     def narrowed(self, *, canonical: bool = True, preferences: bool = False) -> Sketch:
-        """Return this sketch with fewer configs, none of them lost to a search.
+        """Return this sketch without configs that are another's program or can hardly be fast.
+
+        On a CPU where postprocs unroll and parallelise, as in TVM's own space, this is the sketch
+        itself: nothing is known there of either kind, so that it need not be analysed.
 
         Parameters
         ----------
@@ -180,6 +183,11 @@ class Sketch:
         preferences : bool
             Drop configs that are valid but can hardly be fast. A preference that no config of
             this shape can meet is left out.
+
+        Raises
+        ------
+        UnsupportedTrace
+            When the analysis finds no config that replays.
         """
         if self._on_cpu and not self._says_its_loops:
             return self
@@ -251,7 +259,13 @@ class Sketch:
         return self.sampler.count()
 
     def sample(self, n: int, rng: np.random.Generator) -> IntArray:
-        """Draw ``n`` valid configs, with replacement, uniformly; int64 [n, D]."""
+        """Draw ``n`` valid configs, with replacement, uniformly; int64 [n, D].
+
+        Raises
+        ------
+        EmptySpace
+            When nothing is valid; says which constraints exclude everything, and by how much.
+        """
         return self.sampler.sample(n, rng)
 
     def recombine(self, parents: IntArray, keys: BoolArray, rng: np.random.Generator) -> IntArray:
@@ -267,6 +281,11 @@ class Sketch:
         Returns
         -------
         int64 array [m, D]
+
+        Raises
+        ------
+        ValueError
+            For other shapes, or a parent with values that no row of a table has.
         """
         return self.sampler.recombine(parents, keys, rng)
 
@@ -285,7 +304,13 @@ class Sketch:
         return nearest(self.sampler, configs, rng)
 
     def is_valid(self, configs: IntArray) -> BoolArray:
-        """Tell which configs [n, D] are rows of the tables and satisfy the constraints; [n]."""
+        """Tell which configs [n, D] are rows of the tables and satisfy the constraints; [n].
+
+        Raises
+        ------
+        ValueError
+            For another shape; values that are no whole numbers are only not valid.
+        """
         return self.sampler.is_valid(configs)
 
     def extents(self, configs: IntArray, *, replay: bool = False) -> dict[str, IntArray]:
@@ -344,6 +369,8 @@ class Sketch:
         ------
         InvalidSchedule
             When a primitive, a read-back or a postproc refuses; counted in ``failures``.
+        ValueError
+            For another number of values than decisions.
         """
         outcome = self._attempt(config)
         if isinstance(outcome, InvalidSchedule):
@@ -359,6 +386,11 @@ class Sketch:
         In parallel on ``threads`` threads, by default as many as there are cores, up to 8: TVM
         works outside the interpreter lock (measured on 2 cores: 1.8 times faster for tensor cores,
         where a config takes longest, 1.0 times for plain CPU GEMM, where Python's share is most).
+
+        Raises
+        ------
+        ValueError
+            For another number of values than decisions.
         """
         threads = useful_threads() if threads is None else threads
         outcomes = list(in_threads(self._attempt, list(configs), threads))
@@ -398,6 +430,11 @@ class Sketch:
 
         The program is written as the loop nests that lowering makes, each line with the bytes that
         are touched while its loop runs.
+
+        Raises
+        ------
+        ValueError
+            For another number of values than decisions.
         """
         if config is None:
             return self._description()

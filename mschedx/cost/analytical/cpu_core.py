@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .gathers import ALWAYS_UNROLLED, NEAR
+from .cpu_tile import Tile, tile_of
+from .gathers import NEAR
 from .machine import CpuMachine
-from .outer_vectors import AVX512_BYTES, takes_outer
+from .outer_vectors import AVX512_BYTES
 from .vector_lengths import full_vectors
 from .view import AccessView, FloatArray, StatementView
 
@@ -68,154 +69,6 @@ class CoreTime:
             [self.arithmetic, self.loads, self.stores, self.chain, self.issue]
         )
         return slowest + self.serial
-
-
-@dataclass(frozen=True)
-class Tile:
-    """The innermost part of a statement at n configs: what is computed between two jumps.
-
-    Parameters
-    ----------
-    unrolled : float64 array [L, n]
-        1 for loops that are unrolled or run in the lanes of vectors, 0 for the others.
-    lane_loops : float64 array [L, n]
-        1 for the loop whose iterations are a vector's lanes, said so or found by the compiler.
-    lanes : float64 array [n]
-        Iterations of that loop, 1 where the statement is scalar.
-    bodies : float64 array [n]
-        Vectors (or scalars) computed in a tile.
-    steps : float64 array [n]
-        How often each accumulator is added to within a tile.
-    runs : float64 array [n]
-        Tiles that follow each other on the same accumulators.
-    """
-
-    unrolled: FloatArray
-    lane_loops: FloatArray
-    lanes: FloatArray
-    bodies: FloatArray
-    steps: FloatArray
-    runs: FloatArray
-
-    @property
-    def is_vector(self) -> NDArray[np.bool_]:
-        return self.lanes > 1
-
-    def of(self, levels: FloatArray) -> FloatArray:
-        """Take what is known at every level [L + 1, n] at the tile's: [n]."""
-        value = levels[-1]
-        for level in reversed(range(len(self.unrolled))):
-            value = np.where(self.unrolled[level] > 0, levels[level], value)
-        return value
-
-    def stride(self, access: AccessView) -> FloatArray:
-        """Elements between the lanes of an access; 0 where it is the same for all."""
-        found = np.zeros(len(self.lanes))
-        for position in np.flatnonzero(self.lane_loops.any(axis=1)):
-            stride = access.strides[position]
-            stride = np.where(np.isnan(stride), 1.0, stride)
-            found = np.where(self.lane_loops[position] > 0, stride, found)
-        return found
-
-
-def tile_of(view: StatementView, lanes: float) -> Tile:
-    """Find what is unrolled and what runs in lanes.
-
-    Unrolled is what the schedule says, what TVM unrolls up to the statement's limit, and what the
-    compiler does of its own accord, a few bodies. A scalar statement is vectorised by the compiler
-    along the innermost loop that is left, where all its accesses are neighbours or stand still, or
-    where gathers seem worth it to the compiler (`outer_vectors`).
-    """
-    loops = view.statement.loops
-    n = len(view.lanes)
-    unrolled, lane_loops = np.zeros_like(view.extents), np.zeros_like(view.extents)
-    going, total, width, inside = np.ones(n), np.ones(n), np.ones(n), np.ones(n)
-    # No loop is left inside; no lanes yet, or those of statements that TVM has unrolled.
-    innermost, joined = np.ones(n, dtype=np.bool_), np.ones(n, dtype=np.bool_)
-    # A vectorised loop of one iteration leaves the choice to the compiler.
-    free = (view.extents[view.kinds("vectorized")] <= 1).all(axis=0)
-    free &= not view.statement.intrinsic
-    for position in reversed(range(len(loops))):
-        extent, kind = view.extents[position], loops[position].kind
-        if kind == "intrinsic":
-            unrolled[position] = going
-            continue
-        here = (extent > 1) & (width == 1)
-        if kind == "vectorized":
-            chosen = here
-        else:
-            near = _neighbours(view, position) & (loops[position].role != "reduction")
-            # Of a loop around what TVM has unrolled LLVM makes vectors, however long its body.
-            stays = (kind == "serial") & (total * extent > view.unroll)
-            stays |= total <= ALWAYS_UNROLLED
-            chosen = here & free & near & (going > 0) & stays
-            chosen &= kind in ("serial", "unrolled")
-        lane_loops[position] = chosen
-        width = np.where(chosen, extent, width)
-        if kind == "vectorized":
-            unrolled[position] = going
-            continue
-        by_tvm = (kind == "unrolled") | (inside * extent <= view.unroll) | (extent == 1)
-        joined &= by_tvm | ~chosen
-        if kind == "serial":
-            outer = free & innermost & joined & ~chosen & ~by_tvm & (inside > 1)
-            outer &= takes_outer(view, position, inside, lanes)
-            lane_loops = np.where(outer, 0.0, lane_loops)
-            lane_loops[position] = np.where(outer, 1.0, chosen)
-            width = np.where(outer, extent, width)
-            chosen, total = chosen | outer, np.where(outer, inside, total)
-            going = np.where(outer, 0.0, going)  # stays a loop, over vectors
-        innermost &= by_tvm
-        inside = inside * extent
-        # Lanes that the compiler found belong to the tile; the loop goes on over further vectors.
-        total = np.where(chosen, total * np.ceil(extent / lanes), total * extent)
-        # TVM counts statements, LLVM what is left of them as vectors.
-        small = (inside <= view.unroll) | (total <= ALWAYS_UNROLLED) | (extent == 1)
-        fits = (kind == "unrolled") | ((kind == "serial") & small)
-        going = going * fits
-        unrolled[position] = going
-    return _counted(view, unrolled, lane_loops, width, lanes)
-
-
-def _counted(
-    view: StatementView,
-    unrolled: FloatArray,
-    lane_loops: FloatArray,
-    width: FloatArray,
-    lanes: float,
-) -> Tile:
-    n = len(view.lanes)
-    bodies, steps, runs, alive = np.ones(n), np.ones(n), np.ones(n), np.ones(n)
-    for position in reversed(range(len(view.extents))):
-        extent, loop = view.extents[position], view.statement.loops[position]
-        if loop.kind == "intrinsic":
-            continue
-        inside = unrolled[position] > 0
-        found = loop.kind != "vectorized"
-        vectors = _vectors_of(extent, lanes) if found else np.ceil(extent / lanes)
-        count = np.where(lane_loops[position] > 0, vectors, extent)
-        bodies = bodies * np.where(inside, count, 1.0)
-        if loop.role == "reduction":
-            steps = steps * np.where(inside, extent, 1.0)
-            runs = runs * np.where(inside | (alive == 0), 1.0, extent)
-        else:
-            alive = alive * (inside | (extent == 1))
-    return Tile(unrolled, lane_loops, width, bodies, steps, runs)
-
-
-def _vectors_of(extent: FloatArray, lanes: float) -> FloatArray:
-    """Vectors that the compiler makes of a loop: what is left over takes one a power of two."""
-    rest = np.floor(extent % lanes).astype(np.int64)
-    return np.floor(extent / lanes) + np.bitwise_count(rest)
-
-
-def _neighbours(view: StatementView, position: int) -> NDArray[np.bool_]:
-    """Whether every access stands still or moves to a near neighbour along a loop."""
-    near = np.ones(len(view.lanes), dtype=np.bool_)
-    limit = 1 if view.statement.is_reduction else NEAR
-    for access in view.accesses:
-        near &= access.strides[position] <= limit  # not so where it is not known
-    return near
 
 
 def core_time(view: StatementView, machine: CpuMachine, outside: int) -> CoreTime:

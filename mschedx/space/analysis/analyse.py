@@ -22,8 +22,8 @@ from .fit.accesses import STRIDE
 from .fit.choice import foreseen, showing
 from .fit.integers import Solver
 from .fit.numbers import observe
+from .fit.replays import Replays
 from .fit.solve import solve, withdraw
-from .fit.symbolic import SymbolicProgram
 from .model import Analysis
 from .policy import AnalysisPolicy, Scrutiny
 from .read.probe import (
@@ -94,7 +94,7 @@ def _analyse(
         if loops is None:
             loops = constant_loops(design, rng, few)
         analysis = compose(inside, replace(evidence, loops=tuple(loops)), rng)
-        if evidence.found.settled or all(STRIDE in name for name in analysis.unresolved):
+        if evidence.replays.found.settled or all(STRIDE in name for name in analysis.unresolved):
             return analysis
     observed = gather(inside, few, max(policy.many, 2 * len(design.decisions)), rng)
     if loops is None:
@@ -131,10 +131,11 @@ def _evidence(
     kept |= np.arange(len(programs)) % policy.held_out != 0
     held_out, held_configs = _where(programs, ~kept), configs[~kept]
     programs, configs = _where(programs, kept), configs[kept]
-    programs, solver, found = _told_apart(design, programs, configs, policy, scrutiny, rng)
+    replays = _told_apart(design, programs, configs, policy, scrutiny, rng)
     if held_out:
-        found = withdraw(found, observe(held_out), held_configs)
-    return Evidence(observed, programs, solver, found, others)
+        found = withdraw(replays.found, observe(held_out), held_configs)
+        replays = replace(replays, found=found)
+    return Evidence(observed, replays, others)
 
 
 def _told_apart(
@@ -144,17 +145,13 @@ def _told_apart(
     policy: AnalysisPolicy,
     scrutiny: Scrutiny,
     rng: np.random.Generator,
-) -> tuple[tuple[Program, ...], Solver, SymbolicProgram]:
+) -> Replays:
     """Solve, replaying the configs that tell apart expressions which agree so far.
 
     Returns
     -------
-    programs : tuple of Program
-        Those given and those replayed.
-    solver : Solver
-        Made on them.
-    found : SymbolicProgram
-        Without the expressions on which no program could decide.
+    Replays
+        Those given and those made here, without the expressions on which none could decide.
     """
     tiles, categories = _kinds(design)
     unseen = np.concatenate(
@@ -167,7 +164,7 @@ def _told_apart(
         if scrutiny.every and len(asked) < policy.asked:
             asked += showing(found.gaps, unseen, policy.asked - len(asked))
         if not asked:
-            return programs, solver, found
+            return Replays(programs, found, solver)
         asked = np.array(asked)
         answers = replayed_or_not(design, asked)
         alike = [p.skeleton == programs[0].skeleton for p in answers.programs]
@@ -176,7 +173,7 @@ def _told_apart(
         unseen = unseen[~(unseen[:, None] == asked).all(axis=2).any(axis=1)]
     solver = Solver(configs, tiles, categories)
     last = Scrutiny(every=scrutiny.every, drop=True)
-    return programs, solver, solve(observe(programs), solver, unseen, last)
+    return Replays(programs, solve(observe(programs), solver, unseen, last), solver)
 
 
 def _one_skeleton(observed: Probes) -> tuple[tuple[Program, ...], np.ndarray, int]:

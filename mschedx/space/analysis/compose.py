@@ -28,18 +28,17 @@ from .derive.limits import (
 )
 from .derive.statements import computing, statements
 from .fit.accesses import accesses, footprints, unknown_strides
-from .fit.integers import Solver
+from .fit.replays import Replays
 from .fit.symbolic import SymbolicProgram
 from .mirror.allocations import allocated
 from .mirror.async_copies import asynchronous
 from .mirror.compaction import doubtful, enlarged
-from .mirror.kernels import kernels, top_of, tops
+from .mirror.kernels import kernel_of, kernels_of
 from .mirror.memory import alignment, is_shared, unsure
 from .mirror.postprocs import fetch, unroll
 from .mirror.vectorize import rewrite
 from .model import AccessInfo, AllocationInfo, Analysis, KernelInfo, LoopInfo, VectorInfo
 from .read.probe import Probes
-from .read.program import Program
 from .read.tensorized import left_as_loops, tensorized
 
 if TYPE_CHECKING:
@@ -51,59 +50,56 @@ THREAD_REGISTER_BYTES = 255 * 4
 
 @dataclass(frozen=True)
 class Evidence:
-    """What replays of a design showed.
+    """What probes of a design showed.
 
     Parameters
     ----------
     observed : Probes
-        All replays.
-    programs : tuple of Program
+        All of them.
+    replays : Replays
         Those of the most frequent structure that expressions were found from.
-    solver : Solver
-        Made on their configs.
-    found : SymbolicProgram
     others : int
-        Replays of another structure.
+        Probes of another structure.
     loops : tuple of Constraint
         What keeps every loop's extent constant.
     """
 
     observed: Probes
-    programs: tuple[Program, ...]
-    solver: Solver
-    found: SymbolicProgram
+    replays: Replays
     others: int
     loops: tuple[Constraint, ...] = ()
 
 
 def compose(design: Design, evidence: Evidence, rng: np.random.Generator) -> Analysis:
     """Derive statements, allocations, kernels, quantities and constraints."""
-    programs, found, solver = evidence.programs, evidence.found, evidence.solver
+    replays, found = evidence.replays, evidence.replays.found
     limits = Limits.of(design.target)
-    on_gpu = bool(limits.threads)
-    allocations = allocated(programs, found, solver, on_gpu)
+    on_gpu = limits.on_gpu
+    allocations = allocated(replays, on_gpu)
     bounds: tuple[str, ...] = ()
     if on_gpu:
-        pitches = {one.buffer: alignment(programs, one.buffer, solver) for one in allocations}
+        pitches = {one.buffer: alignment(replays, one.buffer) for one in allocations}
         allocations, bounds = enlarged(design, found, allocations, pitches, evidence.observed, rng)
     else:
         bounds = doubtful(found, allocations)
-    nests = kernels(found, allocations, limits.warp) if on_gpu else ()
-    vectors = _vectors(programs, found, solver, nests)
+    kernels = kernels_of(found, allocations, limits.warp) if on_gpu else ()
+    vectors = _vectors(replays, kernels, on_gpu)
     loops, reached = _loops(found), accesses(found)
     by_block = {info.block: info for info in vectors}
     left = left_as_loops(design, found.template)
-    composed = statements(programs, found, reached, nests, by_block, tensorized(design), left)
-    constraints, canonical, preferences = _constraints(
-        design, evidence, limits, nests, vectors, allocations, composed
+    composed = statements(
+        replays, reached, kernels, by_block, tensorized(design), left, on_gpu=on_gpu
     )
-    quantities = _quantities(found, loops, reached, allocations, nests, vectors, composed)
+    constraints, canonical, preferences = _constraints(
+        design, evidence, limits, kernels, vectors, allocations, composed
+    )
+    quantities = _quantities(found, loops, reached, allocations, kernels, vectors, composed)
     unresolved = {
         **found.problems,
         **_other_structures(evidence),
         **unknown_strides(reached, loops),
-        **_withdrawn(quantities, found, nests, allocations, bounds),
-        **(thread_bounds(programs, found, solver, nests)[1] if on_gpu else {}),
+        **_withdrawn(quantities, found, kernels, allocations, bounds),
+        **(thread_bounds(replays, kernels)[1] if on_gpu else {}),
     }
     return Analysis(
         quantities=quantities,
@@ -115,7 +111,7 @@ def compose(design: Design, evidence: Evidence, rng: np.random.Generator) -> Ana
         accesses=reached,
         statements=composed,
         allocations=tuple(_unsized(one) if one.buffer in bounds else one for one in allocations),
-        kernels=nests,
+        kernels=kernels,
         vectors=vectors,
     )
 
@@ -124,24 +120,24 @@ def _constraints(
     design: Design,
     evidence: Evidence,
     limits: Limits,
-    nests: Sequence[KernelInfo],
+    kernels: Sequence[KernelInfo],
     vectors: Sequence[VectorInfo],
     allocations: Sequence[AllocationInfo],
     composed: Sequence[Statement],
 ) -> tuple[list[Constraint], list[Constraint], list[Constraint]]:
     """What must hold, what makes one config of several equal ones, and what is advised."""
-    programs, found, solver = evidence.programs, evidence.found, evidence.solver
+    replays, found = evidence.replays, evidence.replays.found
     constraints = list(evidence.loops)
-    if not limits.threads:
+    if not limits.on_gpu:
         constraints += cpu_constraints(found, vectors)
         if design.target.kind.name != "llvm":  # a device that nothing is advised for
             return constraints, [], []
         return constraints, [], cpu_preferences(composed, Hardware.from_target(design.target))
     name = str(design.target.attrs.get("arch", design.target.kind.name))
-    constraints += gpu_constraints(programs, found, solver, nests, limits, name)
-    constraints += vector_constraints(programs, found, solver, vectors, nests)
-    constraints += cross_thread_constraints(programs, found, solver)
-    canonical = list(canonical_constraints(programs, found, solver))
+    constraints += gpu_constraints(replays, kernels, limits, name)
+    constraints += vector_constraints(replays, vectors, kernels)
+    constraints += cross_thread_constraints(replays)
+    canonical = list(canonical_constraints(replays))
     return constraints, canonical, list(registers(allocations, THREAD_REGISTER_BYTES))
 
 
@@ -157,16 +153,16 @@ def _other_structures(evidence: Evidence) -> dict[str, str]:
 def _withdrawn(
     quantities: dict[str, Expression],
     found: SymbolicProgram,
-    nests: Sequence[KernelInfo],
+    kernels: Sequence[KernelInfo],
     allocations: Sequence[AllocationInfo],
     bounds: Sequence[str],
 ) -> dict[str, str]:
     """Take the quantities out of which only a bound is known, and say why."""
     reasons = {}
-    for name in _unsure(found, nests, allocations):
+    for name in _unsure(found, kernels, allocations):
         if quantities.pop(name, None) is not None:
             reasons[name] = "what the buffer's readers touch is not known: only a lower bound is"
-    for name in _of_buffers(bounds, nests, allocations):
+    for name in _of_buffers(bounds, kernels, allocations):
         if quantities.pop(name, None) is not None:
             reasons[name] = "TVM allocates more than is touched: only a bound is known"
     return reasons
@@ -205,51 +201,44 @@ def _instances(
 
 
 def _unsure(
-    found: SymbolicProgram, nests: Sequence[KernelInfo], allocations: Sequence[AllocationInfo]
+    found: SymbolicProgram, kernels: Sequence[KernelInfo], allocations: Sequence[AllocationInfo]
 ) -> list[str]:
     """Names of quantities that rest on buffers whose readers are not known."""
     buffers = {buffer.name: buffer for buffer in found.template.buffers}
     open_ended = [one.buffer for one in allocations if unsure(found, buffers[one.buffer])]
-    return _of_buffers(open_ended, nests, allocations)
+    return _of_buffers(open_ended, kernels, allocations)
 
 
 def _of_buffers(
-    chosen: Sequence[str], nests: Sequence[KernelInfo], allocations: Sequence[AllocationInfo]
+    chosen: Sequence[str], kernels: Sequence[KernelInfo], allocations: Sequence[AllocationInfo]
 ) -> list[str]:
     """Names of the quantities that rest on the sizes of these buffers."""
-    names = []
+    names, owners = [], dict(enumerate(kernel.name for kernel in kernels))
     for one in allocations:
         if one.buffer in chosen:
             names += [f"{one.buffer}/alloc[{d}]" for d in range(len(one.shape))]
             names.append(f"{one.buffer}/alloc_bytes")
-            if is_shared(one.scope) and 0 <= one.kernel < len(nests):
-                names.append(f"{nests[one.kernel].name}/shared_bytes")
+            if is_shared(one.scope) and one.kernel in owners:
+                names.append(f"{owners[one.kernel]}/shared_bytes")
     return names
 
 
 def _vectors(
-    programs: Sequence[Program],
-    found: SymbolicProgram,
-    solver: Solver,
-    nests: Sequence[KernelInfo],
+    replays: Replays, kernels: Sequence[KernelInfo], on_gpu: bool
 ) -> tuple[VectorInfo, ...]:
     """What the postprocs make of every block that has loops."""
     result = []
-    template = found.template
-    order = tops(template)
-    for b, block in enumerate(template.blocks):
-        top = top_of(template, b)
-        if top is None or block.parent > 0:
+    for b, block in enumerate(replays.template.blocks):
+        kernel = kernel_of(replays.template, b)
+        if kernel is None or block.parent > 0:
             continue
-        limit = unroll(programs, template, top, solver)
-        if nests:
-            threads = nests[order.index(top)].threads
-            info = threads and fetch(programs, found, b, threads, solver)
-            info = replace(
-                info or VectorInfo(block.name), asynchronous=asynchronous(programs, b, solver)
-            )
+        limit = unroll(replays, kernel)
+        if on_gpu:
+            threads = kernels[kernel].threads
+            info = threads and fetch(replays, b, threads)
+            info = replace(info or VectorInfo(block.name), asynchronous=asynchronous(replays, b))
         else:
-            info = rewrite(programs, found, 0, b, solver)
+            info = rewrite(replays, b)
         result.append(replace(info, unroll=limit))
     return tuple(result)
 
@@ -259,18 +248,18 @@ def _quantities(
     loops: Sequence[LoopInfo],
     reached: Sequence[AccessInfo],
     allocations: Sequence[AllocationInfo],
-    nests: Sequence[KernelInfo],
+    kernels: Sequence[KernelInfo],
     vectors: Sequence[VectorInfo],
     composed: Sequence[Statement],
 ) -> dict[str, Expression]:
     """Name what was found."""
     named: dict[str, Expression | None] = {loop.name: loop.extent for loop in loops}
-    for nest in nests:
-        named |= {f"{nest.name}/{tag}": extent for tag, extent in nest.extents.items()}
-        named[f"{nest.name}/grid"] = nest.grid
-        named[f"{nest.name}/threads"] = nest.threads
-        named[f"{nest.name}/vthreads"] = nest.vthreads
-        named[f"{nest.name}/shared_bytes"] = nest.shared_bytes
+    for kernel in kernels:
+        named |= {f"{kernel.name}/{tag}": extent for tag, extent in kernel.extents.items()}
+        named[f"{kernel.name}/grid"] = kernel.grid
+        named[f"{kernel.name}/threads"] = kernel.threads
+        named[f"{kernel.name}/vthreads"] = kernel.vthreads
+        named[f"{kernel.name}/shared_bytes"] = kernel.shared_bytes
     for one in allocations:
         named[f"{one.buffer}/alloc_bytes"] = one.bytes
         for d, extent in enumerate(one.shape):

@@ -170,9 +170,12 @@ def _check_lowered(analysis: Analysis, seen: _Seen, verdict: Verdict) -> None:
         for d, expression in enumerate(one.shape):
             extents = [shape[d] if d < len(shape) else UNKNOWN for shape in shapes]
             verdict.note(f"{one.buffer}/alloc[{d}]", expression, extents, configs)
-    kinds = {"vector": "vectors", "parallel": "parallels", "unroll": "unrolls"}
-    if analysis.kernels:
-        kinds["asynchronous"] = "asynchronous"
+    kinds = {
+        "vector": "vectors",
+        "parallel": "parallels",
+        "unroll": "unrolls",
+        "asynchronous": "asynchronous",
+    }
     for info in analysis.vectors:
         for part, kind in kinds.items():
             values = [getattr(lowered, kind).get(info.block, UNKNOWN) for lowered in programs]

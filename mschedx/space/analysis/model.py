@@ -67,12 +67,14 @@ class AllocationInfo:
 
     ``bytes`` is per thread block for shared scopes, per thread for the others on a GPU (vthreads
     counted), and in all for a CPU. ``copies`` counts the versions a software pipeline keeps.
+    ``kernel`` is the position of the one outermost loop around all uses, on a GPU an index into
+    `Analysis.kernels`; None where there are several or none.
     """
 
     buffer: str
     scope: str
     dtype: str
-    kernel: int
+    kernel: int | None
     shape: tuple[Expression | None, ...]
     copies: Expression | None
     bytes: Expression | None

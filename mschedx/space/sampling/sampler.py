@@ -165,7 +165,13 @@ class Sampler:
         return np.concatenate(found) if found else self._draw(0, rng)
 
     def is_valid(self, configs: IntArray) -> BoolArray:
-        """Tell which configs [n, D] are rows of the tables and satisfy the constraints; [n]."""
+        """Tell which configs [n, D] are rows of the tables and satisfy the constraints; [n].
+
+        Raises
+        ------
+        ValueError
+            For another shape; values that are no whole numbers are only not valid.
+        """
         given = np.asarray(configs)
         if given.ndim != 2 or given.shape[1] != self._n_columns:
             raise ValueError(f"expected configs [n, {self._n_columns}], got {given.shape}")
@@ -196,6 +202,11 @@ class Sampler:
         -------
         int64 array [m, D]
             ``parents[i, 0]`` where nothing else is valid.
+
+        Raises
+        ------
+        ValueError
+            For other shapes, or a parent with values that no row of a table has.
         """
         parents, keys = np.asarray(parents, dtype=np.int64), np.asarray(keys, dtype=bool)
         if parents.ndim != 3 or keys.shape != (len(parents), self._n_columns):
@@ -233,6 +244,11 @@ class Sampler:
         configs : int64 array [m, D]
         found : bool array [m]
             Where there is one; constraints left to rejection may make it miss a few.
+
+        Raises
+        ------
+        ValueError
+            For a child that may take no row of some table.
         """
         nothing = np.iinfo(np.int64).min
         configs = np.full((len(allowed[0]), self._n_columns), nothing, dtype=np.int64)
@@ -264,7 +280,8 @@ class Sampler:
             sizes = mask.sum(axis=1)
             if not sizes[which].all():
                 raise ValueError(
-                    "expected valid parents: one has values that no row of a table has"
+                    f"expected a row of columns {columns} that each child may take, got none for "
+                    "one of them: parents must be valid configs"
                 )
             ends = np.cumsum(sizes)
             allowed = np.nonzero(mask)[1]

@@ -311,7 +311,15 @@ class Design:
         return raw if len(raw) == len(table.columns) else None
 
     def raw(self, config: IntArray) -> dict[int, Raw]:
-        """Turn the columns' values into TVM's form of the decisions, by instruction."""
+        """Turn the columns' values into TVM's form of the decisions, by instruction.
+
+        Raises
+        ------
+        ValueError
+            For another number of values than decisions.
+        InvalidSchedule
+            For a value that is no whole number or no candidate.
+        """
         config = np.asarray(config)
         if config.shape != (len(self.decisions),):
             raise ValueError(

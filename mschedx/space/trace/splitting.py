@@ -54,7 +54,11 @@ def split(
     """Open up a design space into one design per combination of compute locations.
 
     At most ``limit`` of them, spread over the choices; ``notes`` says where there were more.
-    Raises what :meth:`Design.from_schedule` does.
+
+    Raises
+    ------
+    UnsupportedTrace, EmptySpace, InvalidSchedule
+        As :meth:`Design.from_schedule`, or when what it was opened with does not replay.
     """
     whole = Design.from_schedule(_at_root(searched_part(schedule)), mod, target, postprocs)
     if not whole.locations:

@@ -6,27 +6,20 @@ unrolling copies together with the loop around it ("load_remap_.count(alloc_key)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ...algebra.constraints import Constraint, at_least
 from ...algebra.expression import add, multiply, where_at_most
-from ..fit.integers import Solver
-from ..fit.symbolic import SymbolicProgram
+from ..fit.replays import Replays
 from ..mirror.memory import children
-from ..mirror.postprocs import annotation
 from ..mirror.unrolling import UNROLL_EXPLICIT, cross_thread_steps, reducing_loops
-from ..read.program import Program
 from .index_vectors import CODE_GENERATION
 
 
-def cross_thread_constraints(
-    programs: Sequence[Program], found: SymbolicProgram, solver: Solver
-) -> list[Constraint]:
+def cross_thread_constraints(replays: Replays) -> list[Constraint]:
     """Serial loops around a reduction across threads run once or are too long to be unrolled.
 
     Loops with several statements are left out: how many steps the others have is not said here.
     """
-    limit = annotation(programs, 0, UNROLL_EXPLICIT, solver)
+    found, limit = replays.found, replays.annotation(0, UNROLL_EXPLICIT)
     if limit is None:
         return []
     program, result = found.template, []

@@ -22,15 +22,15 @@ from ...algebra.expression import (
     where_divides,
 )
 from ...algebra.expression import add as plus
-from ..fit.integers import Solver
+from ..fit.replays import Replays
 from ..fit.symbolic import SymbolicProgram
-from ..mirror.kernels import tops
+from ..mirror.kernels import kernel_of
 from ..mirror.memory import is_shared
-from ..mirror.postprocs import annotation, used_bytes
+from ..mirror.postprocs import used_bytes
 from ..mirror.unrolling import UNROLL_EXPLICIT
 from ..model import KernelInfo, VectorInfo
 from ..read.affine import Division, evaluate
-from ..read.program import Access, Block, Program
+from ..read.program import Access, Block
 
 MAX_VECTOR_BYTES = 16
 """The widest vector ``VerifyGPUCode`` lets a thread load or store."""
@@ -60,17 +60,12 @@ class _Part:
 
 
 def vector_constraints(
-    programs: Sequence[Program],
-    found: SymbolicProgram,
-    solver: Solver,
-    vectors: Sequence[VectorInfo],
-    kernels: Sequence[KernelInfo],
+    replays: Replays, vectors: Sequence[VectorInfo], kernels: Sequence[KernelInfo]
 ) -> list[Constraint]:
     """Vectors that a GPU thread loads or stores are 16 bytes at most, and CUDA has their index."""
-    result = []
-    unrolled = _unroll_limit(programs, solver)
+    found, result = replays.found, []
+    unrolled = _unroll_limit(replays)
     names = [block.name for block in found.template.blocks]
-    nests = tops(found.template)
     for info in vectors:
         if info.vector is None:
             continue
@@ -79,9 +74,11 @@ def vector_constraints(
         width = used_bytes(found.template, block)
         origin = f"VerifyGPUCode: vector bytes of {info.block}"
         result.append(at_most(multiply(width, info.vector), MAX_VECTOR_BYTES, origin))
-        for access in block.accesses if block.loops else ():
-            threads = kernels[nests.index(block.loops[0])].threads
-            assert threads is not None, "without them the vector is not known"
+        kernel = kernel_of(found.template, b)
+        assert kernel is not None, "a block outside all loops has no vector"
+        threads = kernels[kernel].threads
+        assert threads is not None, "without them the vector is not known"
+        for access in block.accesses:
             result += _of_access(found, info, threads, b, access)
             result += _of_tile(found, info, threads, unrolled, b, access)
     return result
@@ -105,11 +102,11 @@ def _of_access(
             yield at_most(lanes, CUDA_LANES, origin)
 
 
-def _unroll_limit(programs: Sequence[Program], solver: Solver) -> Expression | None:
+def _unroll_limit(replays: Replays) -> Expression | None:
     """Steps that are unrolled, 0 where nothing says so; None where it is not known how many."""
-    if not any(UNROLL_EXPLICIT in dict(p.blocks[0].annotations) for p in programs):
+    if not any(UNROLL_EXPLICIT in dict(p.blocks[0].annotations) for p in replays.programs):
         return constant(0)
-    return annotation(programs, 0, UNROLL_EXPLICIT, solver)
+    return replays.annotation(0, UNROLL_EXPLICIT)
 
 
 def _of_tile(

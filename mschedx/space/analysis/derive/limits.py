@@ -14,13 +14,12 @@ from typing import Any
 
 from ...algebra.constraints import Constraint, at_least, at_most, multiple_of
 from ...algebra.expression import Expression
-from ..fit.integers import Solver
+from ..fit.replays import Replays
 from ..fit.symbolic import SymbolicProgram
-from ..mirror.kernels import top_of, tops
+from ..mirror.kernels import kernel_of
 from ..mirror.memory import children
-from ..mirror.postprocs import FETCH, FETCH_BYTES, annotation, used_bytes
+from ..mirror.postprocs import FETCH, FETCH_BYTES, used_bytes
 from ..model import AllocationInfo, KernelInfo, VectorInfo
-from ..read.program import Program
 from .index_vectors import CODE_GENERATION
 
 LOW, HIGH = (
@@ -40,6 +39,11 @@ class Limits:
     shared_bytes: int
     warp: int
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the target has thread blocks."""
+        return bool(self.threads)
+
     @classmethod
     def of(cls, target: Any) -> Limits:
         """Read them off a TVM target."""
@@ -56,9 +60,7 @@ class Limits:
 
 
 def gpu_constraints(
-    programs: Sequence[Program],
-    found: SymbolicProgram,
-    solver: Solver,
+    replays: Replays,
     kernels: Sequence[KernelInfo],
     limits: Limits,
     name: str,
@@ -77,8 +79,8 @@ def gpu_constraints(
             origin = f"{CODE_GENERATION}: static shared bytes of kernel {kernel.name}"
             result.append(at_most(kernel.static_bytes, MAX_STATIC_BYTES, origin))
         result += kernel.clashes
-    result += thread_bounds(programs, found, solver, kernels)[0]
-    result += _pipelines(found)
+    result += thread_bounds(replays, kernels)[0]
+    result += _pipelines(replays.found)
     return result
 
 
@@ -97,22 +99,18 @@ def cpu_constraints(found: SymbolicProgram, vectors: Sequence[VectorInfo]) -> li
 
 
 def thread_bounds(
-    programs: Sequence[Program],
-    found: SymbolicProgram,
-    solver: Solver,
-    kernels: Sequence[KernelInfo],
+    replays: Replays, kernels: Sequence[KernelInfo]
 ) -> tuple[list[Constraint], dict[str, str]]:
     """How many threads blocks ask for, and by name what cannot be said of it, with the reason."""
     result, unsaid = [], {}
-    nests = tops(found.template)
-    for b, block in enumerate(found.template.blocks):
-        top, notes = top_of(found.template, b), dict(block.annotations)
+    for b, block in enumerate(replays.template.blocks):
+        kernel, notes = kernel_of(replays.template, b), dict(block.annotations)
         for key, make in ((LOW, at_least), (HIGH, at_most)):
-            if top is None or key not in notes:
+            if kernel is None or key not in notes:
                 continue
             name = key.removeprefix("meta_schedule.")
-            threads = kernels[nests.index(top)].threads
-            bound = annotation(programs, b, key, solver)
+            threads = kernels[kernel].threads
+            bound = replays.annotation(b, key)
             if threads is None or bound is None:
                 unsaid[f"{block.name}/{name}"] = "the threads of its kernel are not known"
             else:
@@ -139,13 +137,11 @@ def _pipelines(found: SymbolicProgram) -> list[Constraint]:
     return result
 
 
-def canonical_constraints(
-    programs: Sequence[Program], found: SymbolicProgram, solver: Solver
-) -> list[Constraint]:
+def canonical_constraints(replays: Replays) -> list[Constraint]:
     """A requested vector length that TVM would silently replace by 1 is the config with 1."""
-    result = []
+    found, result = replays.found, []
     for b, block in enumerate(found.template.blocks):
-        lanes = annotation(programs, b, FETCH, solver)
+        lanes = replays.annotation(b, FETCH)
         total = found.extents[block.loops[-1]] if block.loops else None
         if lanes is None or not lanes.columns:
             continue
@@ -161,7 +157,7 @@ def canonical_constraints(
 def registers(allocations: Sequence[AllocationInfo], limit_bytes: int) -> list[Constraint]:
     """Per-thread arrays fit the registers a thread can have."""
     result = []
-    for kernel in sorted({a.kernel for a in allocations}):
+    for kernel in sorted({a.kernel for a in allocations if a.kernel is not None}):
         own = [a.bytes for a in allocations if a.kernel == kernel and a.scope == "local"]
         parts = [size for size in own if size is not None]
         if parts:

@@ -29,10 +29,9 @@ from ...algebra.expression import (
     where_at_most,
 )
 from ...statements import LoopLevel
-from ..fit.symbolic import SymbolicProgram
-from ..mirror.kernels import top_of, tops
+from ..fit.replays import Replays
+from ..mirror.kernels import kernel_of
 from ..model import KernelInfo, VectorInfo
-from ..read.program import Program
 
 Levels = Sequence[Expression | None]
 
@@ -56,22 +55,14 @@ class Nests:
 
     Parameters
     ----------
-    programs : sequence of Program
-        The replays that ``found`` was found from.
-    found : SymbolicProgram
+    replays : Replays
     kernels : sequence of KernelInfo
         By outermost loop; none on a CPU.
     """
 
-    def __init__(
-        self,
-        programs: Sequence[Program],
-        found: SymbolicProgram,
-        kernels: Sequence[KernelInfo],
-    ) -> None:
-        self.programs, self.found, self.kernels = programs, found, kernels
-        self.program = found.template
-        self.tops = tops(self.program)
+    def __init__(self, replays: Replays, kernels: Sequence[KernelInfo]) -> None:
+        self.programs, self.found, self.kernels = replays.programs, replays.found, kernels
+        self.program = replays.template
 
     def plain(self, b: int, tensorized_from: int | None) -> Nest:
         """Loops as they are; a thread tag that is bound again is the same thread."""
@@ -156,9 +147,9 @@ class Nests:
             if not self.program.loops[chain[p]].thread.startswith("threadIdx")
         ]
         inner = range(split, len(chain))
-        top = top_of(self.program, b)
-        assert top is not None
-        bound = self.kernels[self.tops.index(top)].extents
+        kernel = kernel_of(self.program, b)
+        assert kernel is not None
+        bound = self.kernels[kernel].extents
         threads = [tag for tag in ("threadIdx.z", "threadIdx.y", "threadIdx.x") if tag in bound]
         role = self._role(b, chain[split - 1])
         loops = (

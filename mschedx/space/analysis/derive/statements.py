@@ -12,8 +12,8 @@ from mschedx.compat import PERFORMED_AHEAD
 
 from ...algebra.expression import Expression, constant, if_one, indicator, multiply
 from ...statements import BufferAccess, LoopLevel, Statement
-from ..fit.symbolic import SymbolicProgram
-from ..mirror.kernels import WARP_EXECUTION, top_of
+from ..fit.replays import Replays
+from ..mirror.kernels import WARP_EXECUTION, kernel_of
 from ..mirror.postprocs import FETCH
 from ..model import AccessInfo, KernelInfo, VectorInfo
 from ..read.program import Block, Program
@@ -26,13 +26,14 @@ _FRAGMENTS = ("wmma.", "m16n8k8.")
 
 
 def statements(
-    programs: Sequence[Program],
-    found: SymbolicProgram,
+    replays: Replays,
     accesses: Sequence[AccessInfo],
     kernels: Sequence[KernelInfo],
     vectors: Mapping[str, VectorInfo],
     tensorized: Mapping[str, str],
-    left_as_loops: frozenset[str] = frozenset(),
+    left_as_loops: frozenset[str],
+    *,
+    on_gpu: bool,
 ) -> tuple[Statement, ...]:
     """Compose the statements of a program, in program order.
 
@@ -40,9 +41,7 @@ def statements(
 
     Parameters
     ----------
-    programs : sequence of Program
-        The replays that ``found`` was found from.
-    found : SymbolicProgram
+    replays : Replays
     accesses : sequence of AccessInfo
         Of all blocks, in order.
     kernels : sequence of KernelInfo
@@ -53,12 +52,13 @@ def statements(
         The intrinsic of every block that the trace tensorises.
     left_as_loops : frozenset of str
         Blocks whose annotation names an intrinsic that does not perform them.
+    on_gpu : bool
     """
-    composer = _Composer(programs, found, kernels, vectors, tensorized, left_as_loops)
-    chosen = set(computing(found.template))
+    composer = _Composer(replays, kernels, vectors, tensorized, left_as_loops, on_gpu)
+    chosen = set(computing(replays.template))
     result: list[Statement] = []
     position = 0
-    for b, block in enumerate(found.template.blocks):
+    for b, block in enumerate(replays.template.blocks):
         own = accesses[position : position + len(block.accesses)]
         position += len(block.accesses)
         if b in chosen:
@@ -78,17 +78,17 @@ def computing(program: Program) -> list[int]:
 class _Composer:
     def __init__(
         self,
-        programs: Sequence[Program],
-        found: SymbolicProgram,
+        replays: Replays,
         kernels: Sequence[KernelInfo],
         vectors: Mapping[str, VectorInfo],
         tensorized: Mapping[str, str],
         left_as_loops: frozenset[str],
+        on_gpu: bool,
     ) -> None:
-        self.programs, self.found, self.program = programs, found, found.template
-        self.nests = Nests(programs, found, kernels)
+        self.replays, self.program = replays, replays.template
+        self.nests = Nests(replays, kernels)
         self.vectors, self.tensorized = vectors, tensorized
-        self.left_as_loops = left_as_loops
+        self.left_as_loops, self.on_gpu = left_as_loops, on_gpu
 
     def block(self, b: int, accesses: Sequence[AccessInfo]) -> list[Statement]:
         """The statement of a leaf block, after that of its initialisation if it holds one."""
@@ -99,7 +99,6 @@ class _Composer:
         by_trace = self.tensorized.get(block.name.split("#")[0], "")
         intrinsic = by_trace or str(notes.get(AUTO_TENSORIZE, ""))
         nest = self._nest(b, owner, info)
-        top = top_of(self.program, b)
         written = [access for access in accesses if access.is_write]
         touched = tuple(self._access(access, nest) for access in accesses)
         main = Statement(
@@ -111,10 +110,10 @@ class _Composer:
             lanes=_YES if by_trace else _lanes(nest.loops),
             unroll=info.unroll,
             asynchronous=info.asynchronous,
-            kernel=None if top is None else self.nests.tops.index(top),
+            kernel=kernel_of(self.program, b),
             is_init=self._initialises(b, bool(by_trace)),
             is_reduction=any(kind == "reduce" for _, kind, _ in block.iters),
-            predicated=any(p.blocks[b].predicated for p in self.programs),
+            predicated=any(p.blocks[b].predicated for p in self.replays.programs),
             by_warp=WARP_EXECUTION in notes or (bool(intrinsic) and _has_fragment(touched)),
         )
         if not (block.initializes and main.is_reduction):
@@ -160,12 +159,12 @@ class _Composer:
         tensorized = AUTO_TENSORIZE in notes and self.program.blocks[b].name not in (
             self.left_as_loops
         )
-        if self.nests.kernels and FETCH in notes:
+        if self.on_gpu and FETCH in notes:
             known = info.serial is not None and info.vector is not None
             return self.nests.fetched(b, len(own.loops), info) if known else self.nests.unknown(b)
         if info.in_vector:
             return self.nests.fused(b, info, tensorized)
-        if not self.nests.kernels and info.vector is None:
+        if not self.on_gpu and info.vector is None:
             return self.nests.unknown(b)
         return self.nests.plain(b, len(own.loops) if tensorized else None)
 
@@ -188,7 +187,7 @@ class _Composer:
     def _run(self, access: AccessInfo, level: int) -> Expression | None:
         """Neighbours in memory: whole rows count together as long as they are whole."""
         run: Expression = _YES
-        shape = self.found.shapes[access.buffer]
+        shape = self.replays.found.shapes[access.buffer]
         going: Expression = _YES
         for d in reversed(range(len(access.regions))):
             part, extent = access.regions[d][level], shape[d]

@@ -8,46 +8,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from ...algebra.expression import Expression, multiply
-from ..fit.integers import Solver
+from ..fit.replays import Replays
 from ..fit.symbolic import SymbolicProgram
 from ..model import AllocationInfo
-from ..read.program import Program, dtype_bytes
-from .kernels import top_of, tops
+from ..read.program import dtype_bytes
+from .kernels import kernel_of
 from .memory import User, alignment, copies, elements, home, shape, users
 
 
-def allocated(
-    programs: Sequence[Program], found: SymbolicProgram, solver: Solver, on_gpu: bool
-) -> tuple[AllocationInfo, ...]:
+def allocated(replays: Replays, on_gpu: bool) -> tuple[AllocationInfo, ...]:
     """Describe every buffer that is no parameter, in the program's order.
 
     Parameters
     ----------
-    programs : sequence of Program
-        The replays that ``found`` was found from.
-    found : SymbolicProgram
-    solver : Solver
+    replays : Replays
     on_gpu : bool
     """
-    result = []
-    nests = tops(found.template)
+    found, result = replays.found, []
     for buffer in found.template.buffers:
         uses = users(found.template, buffer.name)
         if buffer.parameter or not uses:
             continue
-        above = {top_of(found.template, b) for b, _ in uses}
-        top = above.pop() if len(above) == 1 else None
+        around = {kernel_of(found.template, b) for b, _ in uses}
+        kernel = around.pop() if len(around) == 1 else None
         dims = shape(found, buffer)
-        versions = solver.solve(np.array([copies(found, p, buffer.name) for p in programs]))
-        size = elements(dims, alignment(programs, buffer.name, solver))
+        versions = replays.solve([copies(found, p, buffer.name) for p in replays.programs])
+        size = elements(dims, alignment(replays, buffer.name))
         size = size and versions and multiply(dtype_bytes(buffer.dtype), versions, size)
-        if on_gpu and top is not None and buffer.scope == "local":
+        if on_gpu and kernel is not None and buffer.scope == "local":
             each = _vthreads(found, uses)
             size = size and each and multiply(size, each)
-        kernel = -1 if top is None else nests.index(top)
         result.append(
             AllocationInfo(buffer.name, buffer.scope, buffer.dtype, kernel, dims, versions, size)
         )

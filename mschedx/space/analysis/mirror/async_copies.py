@@ -9,40 +9,32 @@ Held by ``test_asynchronous_copies_are_those_of_the_lowered_pipelines`` and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
-
 from ...algebra.expression import Expression, constant, minimum, multiply
-from ..fit.integers import Solver
-from ..read.program import Program
+from ..fit.replays import Replays
 
 VECTORS = "mschedx.vectors"
 ASYNC = "mschedx.async"
 STAGES = "mschedx.stages"
 
 
-def asynchronous(programs: Sequence[Program], block: int, solver: Solver) -> Expression | None:
+def asynchronous(replays: Replays, block: int) -> Expression | None:
     """Derive 1 where a block's copies are asynchronous and 0 where threads wait for each.
 
     None where that is no expression of the decisions.
     """
-    own = programs[0].blocks[block]
+    own = replays.template.blocks[block]
     if VECTORS not in dict(own.annotations):
         return constant(0)
     for depth, loop in enumerate(own.loops):
-        if ASYNC in dict(programs[0].loops[loop].annotations):
-            asked, ahead = (_noted(programs, block, depth, key, solver) for key in (ASYNC, STAGES))
+        if ASYNC in dict(replays.template.loops[loop].annotations):
+            asked, ahead = (_noted(replays, block, depth, key) for key in (ASYNC, STAGES))
             if asked is None or ahead is None:
                 return None
             return multiply(asked, minimum(ahead, 1))
     return constant(0)
 
 
-def _noted(
-    programs: Sequence[Program], block: int, depth: int, key: str, solver: Solver
-) -> Expression | None:
+def _noted(replays: Replays, block: int, depth: int, key: str) -> Expression | None:
     """Find the expression of an annotation of the block's loop at a depth; 0 where it has none."""
-    loops = [p.loops[p.blocks[block].loops[depth]] for p in programs]
-    values = [dict(loop.annotations).get(key, 0) for loop in loops]
-    return solver.solve(np.array(values, dtype=np.int64))
+    loops = [p.loops[p.blocks[block].loops[depth]] for p in replays.programs]
+    return replays.solve([dict(loop.annotations).get(key, 0) for loop in loops])

@@ -19,18 +19,18 @@ _NONE = constant(0)
 WARP_EXECUTION = "warp_execution"
 
 
-def tops(program: Program) -> list[int]:
-    """The outermost loops, one kernel each."""
+def outermost_loops(program: Program) -> list[int]:
+    """The loops that no other is around: on a GPU, a kernel each."""
     return [index for index, loop in enumerate(program.loops) if loop.parent < 0]
 
 
-def top_of(program: Program, block: int) -> int | None:
-    """The outermost loop above a block."""
+def kernel_of(program: Program, block: int) -> int | None:
+    """The position of the outermost loop above a block, and so of its kernel; None outside all."""
     loops = program.blocks[block].loops
-    return loops[0] if loops else None
+    return outermost_loops(program).index(loops[0]) if loops else None
 
 
-def kernels(
+def kernels_of(
     found: SymbolicProgram, allocations: Sequence[AllocationInfo], warp: int
 ) -> tuple[KernelInfo, ...]:
     """Describe every kernel of a program whose loops are bound.
@@ -44,7 +44,7 @@ def kernels(
         Threads of a warp, which blocks annotated for warp execution run on.
     """
     result = []
-    for index, top in enumerate(tops(found.template)):
+    for index, top in enumerate(outermost_loops(found.template)):
         extents = _bound(found, top, warp)
         own = [a for a in allocations if a.kernel == index and is_shared(a.scope)]
         shared = _shared(found, own)

@@ -13,10 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from ...algebra.expression import Expression, add, constant, floor_div, maximum, multiply
-from ..fit.integers import Solver
+from ..fit.replays import Replays
 from ..fit.symbolic import SymbolicProgram
 from ..read.program import Block, Buffer, Program
 
@@ -137,17 +135,15 @@ def _aligned(stride: Expression, factor: int, offset: Expression) -> Expression:
     return add(multiply(factor, steps), offset)
 
 
-def alignment(
-    programs: Sequence[Program], buffer: str, solver: Solver
-) -> dict[int, tuple[int, Expression | None]]:
+def alignment(replays: Replays, buffer: str) -> dict[int, tuple[int, Expression | None]]:
     """Storage alignment that the writers of a buffer ask for; its offset may be a decision."""
     found: dict[int, tuple[int, Expression | None]] = {}
-    for b, block in enumerate(programs[0].blocks):
+    for b, block in enumerate(replays.template.blocks):
         writes = [access for access in block.accesses if access.is_write]
         for e, (index, axis, factor, _) in enumerate(_alignments(block)):
             if writes[index].buffer == buffer:
-                offsets = np.array([_alignments(p.blocks[b])[e][3] for p in programs])
-                found[axis] = (factor, solver.solve(offsets))
+                offsets = [_alignments(p.blocks[b])[e][3] for p in replays.programs]
+                found[axis] = (factor, replays.solve(offsets))
     return found
 
 

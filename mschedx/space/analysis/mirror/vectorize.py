@@ -24,12 +24,10 @@ from ...algebra.expression import (
     multiply,
     where_at_most,
 )
-from ..fit.integers import Solver
+from ..fit.replays import Replays
 from ..fit.symbolic import Component, SymbolicProgram
 from ..model import VectorInfo
-from ..read.program import Program
 from .memory import children
-from .postprocs import annotation
 
 PARALLEL, VECTORIZE = "meta_schedule.parallel", "meta_schedule.vectorize"
 
@@ -51,18 +49,17 @@ class _Loop:
     strides: tuple[tuple[Expression, bool], ...]
 
 
-def rewrite(
-    programs: Sequence[Program], found: SymbolicProgram, root: int, block: int, solver: Solver
-) -> VectorInfo:
+def rewrite(replays: Replays, block: int) -> VectorInfo:
     """Derive the parallel extent and the vector length of a block.
 
     Returns
     -------
     VectorInfo
     """
+    found = replays.found
     name = found.template.blocks[block].name
-    parallel = annotation(programs, root, PARALLEL, solver)
-    lanes = annotation(programs, root, VECTORIZE, solver)
+    parallel = replays.annotation(0, PARALLEL)
+    lanes = replays.annotation(0, VECTORIZE)
     if parallel is None and lanes is None:
         vector, outer = (_explicit(found, block, kind) for kind in ("vectorized", "parallel"))
         return VectorInfo(name, vector=vector, parallel=outer)

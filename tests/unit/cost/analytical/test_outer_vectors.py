@@ -5,7 +5,7 @@ import pytest
 import tvm
 
 from mschedx import workloads
-from mschedx.cost.analytical.cpu_core import tile_of
+from mschedx.cost.analytical.cpu_tile import tile_of
 from mschedx.cost.analytical.outer_vectors import takes_outer
 from mschedx.cost.analytical.view import ProgramView
 from mschedx.space import sketches

@@ -367,7 +367,7 @@ class TestRecombine:
         rng = np.random.default_rng(0)
         with pytest.raises(ValueError, match="expected parents"):
             sampler.recombine(sampler.sample(4, rng), np.ones((4, 8), dtype=bool), rng)
-        with pytest.raises(ValueError, match="valid parents"):
+        with pytest.raises(ValueError, match="parents must be valid configs"):
             sampler.recombine(np.full((1, 2, 8), 5), np.ones((1, 8), dtype=bool), rng)
         assert sampler.recombine(np.empty((0, 2, 8)), np.empty((0, 8)), rng).shape == (0, 8)
 
