@@ -152,19 +152,24 @@ def tune(
             runner=runner,
         ),
     )
-    intrinsics = intrinsics_for(folder, resolved, space)
-    with intrinsics, open_work_dir(folder, resolved) as opened, display:
-        scheduled = scheduled_already(module)
+    found = _searched(plan, folder, display, verify=verify)
+    if trials or found.schedule is not None or found.interrupted:
+        return found
+    best = ranked()
+    return replace(best, history=found.history, notes=(*found.notes, *best.notes))
+
+
+def _searched(plan: Plan, folder: Path, display: Progress, *, verify: bool) -> TuneResult:
+    """Measure what the folder lacks, and choose its winner."""
+    intrinsics = intrinsics_for(folder, plan.target, plan.parts.space)
+    with intrinsics, open_work_dir(folder, plan.target) as opened, display:
+        scheduled = scheduled_already(plan.mod)
         notes = (*opened.notes, *([scheduled] if scheduled else []))
         for note in notes:
             display.note(note)
         outcome = run_session(plan, opened, display)
         with interruptible(outcome.interrupt):
-            found = _result(plan, opened, outcome, display, notes, verify=verify)
-    if trials or found.schedule is not None or found.interrupted:
-        return found
-    best = ranked()
-    return replace(best, history=found.history, notes=(*found.notes, *best.notes))
+            return _result(plan, opened, outcome, display, notes, verify=verify)
 
 
 def _check_bounds(

@@ -159,9 +159,13 @@ def tune_model(
     )
     # Absolute, so that what is returned reads its records wherever the process goes.
     folder = Path(tempfile.mkdtemp(prefix="mschedx-") if work_dir is None else work_dir).absolute()
-    intrinsics = intrinsics_for(folder, resolved, space)
-    display = make_network_progress(progress)
-    with intrinsics, open_work_dir(folder, resolved) as opened, display:
+    return _carried_out(job, folder, make_network_progress(progress))
+
+
+def _carried_out(job: Job, folder: Path, display: NetworkProgress) -> NetworkResult:
+    """Measure what the folder lacks, and choose for every task."""
+    intrinsics = intrinsics_for(folder, job.target, job.parts.space)
+    with intrinsics, open_work_dir(folder, job.target) as opened, display:
         for note in opened.notes:
             display.note(note)
         _note_network(job, opened)
