@@ -12,7 +12,7 @@ from tvm.sym import Analyzer
 from tvm.tirx import IndexMap, IntImm, IterVar
 
 from .contraction import has_own_loops
-from .epilogue import is_parameter
+from .epilogue import is_parameter, reads_in_place
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +115,11 @@ def split_groups(sch: Any, block: Any) -> Any | None:
         In loops of its own; means the same block in the copy.
     """
     groups = groups_of(sch.get(block))
-    if groups is None or not has_own_loops(sch, block):
+    written = _axes(sch, block, "write", 0)
+    if groups is None or groups.axis not in written or not has_own_loops(sch, block):
         return None
     sch = sch.copy()
-    layouts = [("write", 0, _axes(sch, block, "write", 0).index(groups.axis), groups.size)]
+    layouts = [("write", 0, written.index(groups.axis), groups.size)]
     producers = []
     sink = sch.reindex(block, ("write", 0))
     for place, _ in enumerate(sch.get(block).reads):
@@ -130,8 +131,8 @@ def split_groups(sch: Any, block: Any) -> Any | None:
             size = groups.part if place == groups.read else groups.size
             producers.append((_source(sch, block, place), dim, size))
             layouts.append(("read", place, dim, size))
-    readers = sch.get_consumers(sink)
-    if len(readers) == 1 and not is_parameter(sch, sch.get(sink).writes[0].source):
+    result, readers = sch.get(sink).writes[0].source, sch.get_consumers(sink)
+    if len(readers) == 1 and reads_in_place(sch, readers[0], result):
         sch.compute_inline(sink)
         (sink,) = readers
     # Axes before layouts: TVM simplifies the indices that it lays out, and no others.

@@ -40,6 +40,14 @@ def channels_last(groups, per_group, filters, size, *, relu=False):
     return te.create_prim_func([x, w, positive(y) if relu else y])
 
 
+def summed(groups, per_group, filters, size):
+    """What follows sums over the channels."""
+    x = te.placeholder((1, groups * per_group, size, size), "float32", "X")
+    w = te.placeholder((groups * filters, per_group, 3, 3), "float32", "W")
+    y = topi.nn.group_conv2d_nchw(x, w, 1, 1, 1, groups)
+    return te.create_prim_func([x, w, topi.sum(y, axis=1)])
+
+
 def positive(y):
     return te.compute(y.shape, lambda *i: te.max(y[i], tirx.const(0.0, "float32")), name="relu")
 
@@ -49,6 +57,7 @@ FUNCTIONS = {
     "channels-first-relu": channels_first(3, 2, 5, 7, 3, relu=True),
     "channels-first-strided": channels_first(2, 4, 8, 9, 3, stride=2),
     "channels-first-no-window": channels_first(4, 8, 8, 6, 1),
+    "channels-first-summed": summed(2, 4, 8, 6),
     "channels-last": channels_last(2, 4, 16, 8),
     "channels-last-relu": channels_last(4, 4, 8, 10, relu=True),
 }
