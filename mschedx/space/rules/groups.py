@@ -115,8 +115,10 @@ def split_groups(sch: Any, block: Any) -> Any | None:
         In loops of its own; means the same block in the copy.
     """
     groups = groups_of(sch.get(block))
+    if groups is None or not has_own_loops(sch, block):
+        return None
     written = _axes(sch, block, "write", 0)
-    if groups is None or groups.axis not in written or not has_own_loops(sch, block):
+    if groups.axis not in written:
         return None
     sch = sch.copy()
     layouts = [("write", 0, written.index(groups.axis), groups.size)]
