@@ -1,5 +1,6 @@
 """A builder that builds nothing and a runner that invents latencies, for tests of the flow."""
 
+import math
 import os
 import signal
 import tempfile
@@ -8,6 +9,8 @@ import time
 from tvm import te
 from tvm.ir.utils import derived_object
 from tvm.s_tir import meta_schedule as ms
+
+from mschedx.measure.verification import VerifyResult
 
 
 def gemm(m=32, n=32, k=32):
@@ -83,3 +86,11 @@ def quick(runner, **more):
         "trials_per_round": 4,
         **more,
     }
+
+
+def answers(ran, reason):
+    """What a check says of a wrong output, or where the program did not run."""
+    nan = math.nan
+    return VerifyResult(
+        ok=False, checked=True, ran=ran, max_error=nan, tolerance=nan, reason=reason
+    )

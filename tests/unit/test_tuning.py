@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 import tvm
-from stand_ins import Runner, gemm, quick
+from stand_ins import Runner, answers, gemm, quick
 from tvm import tirx
 from tvm.ir.utils import derived_object
 from tvm.s_tir import meta_schedule as ms
@@ -22,7 +22,6 @@ from mschedx.inputs import normalize_mod, normalize_target
 from mschedx.measure.verification import VerifyResult
 from mschedx.ranking import Ranked
 from mschedx.record.lines import read_lines
-from mschedx.report.result_text import result_text
 from mschedx.search import ConstrainedRandom, DraftVerify, GradientDescent
 from mschedx.tuning import tune
 
@@ -256,103 +255,6 @@ def test_timeout_starts_no_further_round(tmp_path):
     assert 4 <= result.measured <= 12
 
 
-def test_a_wrong_winner_is_disqualified_also_for_stock_tvm(tmp_path, monkeypatch):
-    class Answer:
-        checked = ran = True
-
-        def __init__(self, ok):
-            self.ok, self.reason = ok, "" if ok else "largest difference 7"
-
-    asked = []
-
-    def verify(candidate, reference, target):
-        asked.append(candidate)
-        return Answer(len(asked) > 1)
-
-    monkeypatch.setattr(mschedx.winner.measure, "verify", verify)
-    options = {**quick(Runner([4, 1, 3, 2])), "verify": True}
-    result = tune(gemm(), trials=4, work_dir=tmp_path, **options)
-    assert result.latency_s == pytest.approx(2e-3)
-    assert result.verified
-    assert result.history[1].reason == "mismatch"
-    assert "largest difference 7" in result.history[1].error
-    assert any("disqualified" in note for note in result.notes)
-    database = ms.database.JSONDatabase(work_dir=str(tmp_path))
-    workload = database.commit_workload(normalize_mod(gemm()))
-    assert float(database.get_top_k(workload, 1)[0].run_secs[0]) == pytest.approx(2e-3)
-
-    again = tune(gemm(), trials=4, work_dir=tmp_path, **options)
-    assert again.verified
-    assert again.latency_s == result.latency_s
-    assert len(asked) == 2, "a checked winner is not run again"
-
-
-def answers(ran, reason):
-    nan = math.nan
-    return VerifyResult(
-        ok=False, checked=True, ran=ran, max_error=nan, tolerance=nan, reason=reason
-    )
-
-
-def test_records_that_do_not_run_here_stay_and_the_fastest_is_unchecked(tmp_path, monkeypatch):
-    first = tune(gemm(), trials=12, work_dir=tmp_path, **quick(Runner()))
-    before = (tmp_path / "database_tuning_record.json").read_bytes()
-    asked = []
-
-    def verify(*_):
-        asked.append(1)
-        return answers(False, "the candidate could not be run: crash: SIGILL")
-
-    monkeypatch.setattr(mschedx.winner.measure, "verify", verify)
-    again = tune(gemm(), trials=0, work_dir=tmp_path, target=HASWELL, progress=False)
-    assert (tmp_path / "database_tuning_record.json").read_bytes() == before
-    assert (again.predicted, again.verified) == (False, False)
-    assert again.latency_s == first.latency_s
-    assert again.failures == {}
-    assert any("SIGILL" in note for note in again.notes)
-    assert any("could not be checked" in note for note in again.notes)
-    assert len(asked) < 12, "a machine that runs none of many runs none of the others"
-
-
-def test_a_record_that_does_not_run_here_is_passed_over_and_stays(tmp_path, monkeypatch):
-    tune(gemm(), trials=4, work_dir=tmp_path, **quick(Runner([4, 1, 3, 2])))
-    said = iter([answers(False, "crash: SIGILL"), answers(True, "largest difference 7")])
-
-    class Right:
-        ok = checked = ran = True
-        reason = ""
-
-    monkeypatch.setattr(mschedx.winner.measure, "verify", lambda *_: next(said, Right()))
-    result = tune(gemm(), trials=0, work_dir=tmp_path, target=HASWELL, progress=False)
-    assert (result.latency_s, result.verified) == (pytest.approx(3e-3), True)
-    assert [trial.reason for trial in result.history] == [None, None, None, "mismatch"]
-    assert "trial 1 (1000.0 us) does not run here and is passed over: crash: SIGILL" in result.notes
-
-
-def test_ctrl_c_while_the_winner_is_checked_keeps_it_unchecked(tmp_path, monkeypatch):
-    def verify(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(mschedx.winner.measure, "verify", verify)
-    options = {**quick(Runner([4, 1, 3, 2])), "verify": True}
-    result = tune(gemm(), trials=4, work_dir=tmp_path, **options)
-    assert (result.interrupted, result.verified) == (True, False)
-    assert result.latency_s == pytest.approx(1e-3)
-    assert any("not compared: interrupted" in note for note in result.notes)
-
-
-def test_a_winner_that_cannot_be_checked_is_kept_and_said_to_be_unchecked(tmp_path, monkeypatch):
-    class Unknown:
-        ok, checked, ran, reason = False, False, False, "no such device"
-
-    monkeypatch.setattr(mschedx.winner.measure, "verify", lambda *_: Unknown())
-    options = {**quick(Runner([1] * 4)), "verify": True}
-    result = tune(gemm(), trials=4, work_dir=tmp_path, **options)
-    assert result.schedule is not None
-    assert not result.verified
-    assert any("no such device" in note for note in result.notes)
-
-
 def test_each_function_of_a_work_dir_has_its_own_best(tmp_path):
     files = {}
     for n in (32, 64):
@@ -456,45 +358,6 @@ def test_the_name_is_a_function_whatever_was_imported_before():
     code = "from mschedx.tuning import TuneResult; import mschedx; mschedx.tune(5)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "TypeError: expected a tirx.PrimFunc" in run.stderr
-
-
-def test_trials_are_a_table(tmp_path, monkeypatch):
-    result = tune(gemm(), trials=4, work_dir=tmp_path, **quick(Runner([4, None, 3, 2])))
-    monkeypatch.setitem(sys.modules, "pandas", None)
-    rows = result.trials()
-    assert [row["latency_s"] for row in rows] == pytest.approx([4e-3, None, 3e-3, 2e-3])
-    assert rows[1]["reason"] == "timeout"
-
-    class Pandas:
-        @staticmethod
-        def DataFrame(rows, columns):
-            return "frame", rows, columns
-
-    monkeypatch.setitem(sys.modules, "pandas", Pandas)
-    kind, rows, columns = result.trials()
-    assert kind == "frame"
-    assert {"index", "latency_s", "reason", "record"} <= set(columns)
-    decisions = {name: rows[0][name] for name in rows[0] if " tile " in name or name == "unroll"}
-    assert decisions
-    assert set(columns) == set().union(*rows)
-    assert columns.index("task") < columns.index(next(iter(decisions)))
-
-
-def test_a_result_shows_itself_in_ten_lines(tmp_path):
-    result = tune(gemm(), trials=4, work_dir=tmp_path, **quick(Runner([4, None, 3, 2])))
-    text = repr(result)
-    assert text.startswith("TuneResult: 2 ms, 0.0 GFLOP/s, output not checked")
-    assert "4, 4 of them measured by this call, 1 failed (1 timeout)" in text
-    assert str(tmp_path) in text
-    assert len(text.splitlines()) <= 10
-    assert result._repr_html_().startswith("<pre>TuneResult: 2 ms")
-
-
-def test_many_notes_are_counted():
-    text = result_text("R", "found", {"a": "1", "longer": "2"}, [f"n{i}" for i in range(9)])
-    assert text.splitlines()[:3] == ["R: found", "  a       1", "  longer  2"]
-    assert text.splitlines()[-1] == "  and 5 more notes"
-    assert len(text.splitlines()) == 8
 
 
 def sketch_and_fixed():

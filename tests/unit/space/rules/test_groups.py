@@ -3,14 +3,13 @@
 import numpy as np
 import pytest
 import tvm
+from agreement import assert_sketches_agree, drawn
 from tvm import te, tirx, topi
 from tvm.s_tir import Schedule
-from tvm.s_tir.meta_schedule.arg_info import ArgInfo
 from tvm.target import Target
 from unoptimised import run_once
 
 from mschedx import workloads
-from mschedx.space.opening import sketches
 from mschedx.space.rules.contraction import find_contraction
 from mschedx.space.rules.groups import Groups, groups_of, split_groups
 
@@ -78,21 +77,9 @@ def computed(mod, inputs):
     return run_once(mod, TARGET, inputs)[-1]
 
 
-def drawn(mod, rng):
-    infos = ArgInfo.from_entry_func(mod)
-    return [rng.standard_normal([int(d) for d in i.shape]).astype(i.dtype) for i in infos]
-
-
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_every_sketch_computes_the_same(name):
-    mod = tvm.IRModule({"main": FUNCTIONS[name].with_attr("global_symbol", "main")})
-    rng = np.random.default_rng(0)
-    inputs = drawn(mod, rng)
-    expected = computed(mod, inputs)
-    for sketch in sketches(mod, TARGET):
-        for config in np.unique(sketch.sample(3, rng), axis=0):
-            found = computed(sketch.schedule(config).mod, inputs)
-            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    assert_sketches_agree(FUNCTIONS[name], TARGET, configs=3)
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

@@ -1,15 +1,12 @@
 """Rows that are one run of memory: which are joined, and that the result is right."""
 
-import numpy as np
 import pytest
 import tvm
+from agreement import assert_sketches_agree
 from tvm import te, tirx, topi
 from tvm.s_tir import Schedule
-from tvm.s_tir.meta_schedule.arg_info import ArgInfo
 from tvm.target import Target
-from unoptimised import run_once
 
-from mschedx.space.opening import sketches
 from mschedx.space.rules.joined_rows import join_rows
 from mschedx.space.rules.stages import root_blocks
 
@@ -74,12 +71,4 @@ def test_rows_are_joined_where_vectors_gain(name):
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_every_sketch_computes_the_same(name):
-    mod = tvm.IRModule({"main": FUNCTIONS[name][0].with_attr("global_symbol", "main")})
-    rng = np.random.default_rng(0)
-    infos = ArgInfo.from_entry_func(mod)
-    inputs = [rng.standard_normal([int(d) for d in i.shape]).astype(i.dtype) for i in infos]
-    expected = run_once(mod, TARGET, inputs)
-    for sketch in sketches(mod, TARGET):
-        for config in np.unique(sketch.sample(4, rng), axis=0):
-            found = run_once(sketch.schedule(config).mod, TARGET, inputs)
-            np.testing.assert_allclose(found[-1], expected[-1], rtol=1e-5, atol=1e-5)
+    assert_sketches_agree(FUNCTIONS[name][0], TARGET, configs=4, tolerance=1e-5)

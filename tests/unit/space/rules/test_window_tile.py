@@ -1,18 +1,15 @@
 """Windows: which stages are some, how their columns may run, and that all compute the same."""
 
-import numpy as np
 import pytest
 import tvm
+from agreement import assert_sketches_agree
 from tvm import te, tirx, topi
 from tvm.s_tir import Schedule
-from tvm.s_tir.meta_schedule.arg_info import ArgInfo
 from tvm.target import Target
 from tvm.tirx import ForKind
-from unoptimised import run_once
 
 from mschedx import workloads
 from mschedx.hardware import Hardware
-from mschedx.space.opening import sketches
 from mschedx.space.rules.stages import stages_of
 from mschedx.space.rules.window_tile import Columns, is_window, offers, tile_window
 
@@ -110,15 +107,7 @@ def opened(function):
 
 @pytest.mark.parametrize("name", WINDOWS)
 def test_every_sketch_computes_the_same(name):
-    mod = tvm.IRModule({"main": WINDOWS[name].with_attr("global_symbol", "main")})
-    rng = np.random.default_rng(0)
-    infos = ArgInfo.from_entry_func(mod)
-    inputs = [rng.standard_normal([int(d) for d in i.shape]).astype(i.dtype) for i in infos]
-    expected = run_once(mod, TARGET, inputs)
-    for sketch in sketches(mod, TARGET):
-        for config in np.unique(sketch.sample(4, rng), axis=0):
-            found = run_once(sketch.schedule(config).mod, TARGET, inputs)
-            np.testing.assert_allclose(found[-1], expected[-1], rtol=1e-4, atol=1e-4)
+    assert_sketches_agree(WINDOWS[name], TARGET, configs=4)
 
 
 def test_windows_are_short_and_slide():

@@ -1,0 +1,48 @@
+"""A result as a table, as text, and with its notes."""
+
+import sys
+
+import pytest
+from stand_ins import Runner, gemm, quick
+
+from mschedx.report.result_text import result_text
+from mschedx.tuning import tune
+
+
+def test_trials_are_a_table(tmp_path, monkeypatch):
+    result = tune(gemm(), trials=4, work_dir=tmp_path, **quick(Runner([4, None, 3, 2])))
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    rows = result.trials()
+    assert [row["latency_s"] for row in rows] == pytest.approx([4e-3, None, 3e-3, 2e-3])
+    assert rows[1]["reason"] == "timeout"
+
+    class Pandas:
+        @staticmethod
+        def DataFrame(rows, columns):
+            return "frame", rows, columns
+
+    monkeypatch.setitem(sys.modules, "pandas", Pandas)
+    kind, rows, columns = result.trials()
+    assert kind == "frame"
+    assert {"index", "latency_s", "reason", "record"} <= set(columns)
+    decisions = {name: rows[0][name] for name in rows[0] if " tile " in name or name == "unroll"}
+    assert decisions
+    assert set(columns) == set().union(*rows)
+    assert columns.index("task") < columns.index(next(iter(decisions)))
+
+
+def test_a_result_shows_itself_in_ten_lines(tmp_path):
+    result = tune(gemm(), trials=4, work_dir=tmp_path, **quick(Runner([4, None, 3, 2])))
+    text = repr(result)
+    assert text.startswith("TuneResult: 2 ms, 0.0 GFLOP/s, output not checked")
+    assert "4, 4 of them measured by this call, 1 failed (1 timeout)" in text
+    assert str(tmp_path) in text
+    assert len(text.splitlines()) <= 10
+    assert result._repr_html_().startswith("<pre>TuneResult: 2 ms")
+
+
+def test_many_notes_are_counted():
+    text = result_text("R", "found", {"a": "1", "longer": "2"}, [f"n{i}" for i in range(9)])
+    assert text.splitlines()[:3] == ["R: found", "  a       1", "  longer  2"]
+    assert text.splitlines()[-1] == "  and 5 more notes"
+    assert len(text.splitlines()) == 8
