@@ -42,7 +42,7 @@ _POOLS: dict[str, Callable[..., Any]] = {
     f"relax.nn.{name}": getattr(relax.op.nn, name)
     for name in ("max_pool2d", "avg_pool2d", "max_pool3d", "avg_pool3d")
 }
-_FEWEST_CHANNELS = 8
+FEWEST_CHANNELS = 8
 """Half a vector of 512 bits: no fewer output channels fill the lanes of a tile."""
 
 
@@ -76,6 +76,10 @@ class _ChannelsLast(Rewriter):
         source = self._source(call.args[0])
         if source is None:
             return call
+        if name == "relax.permute_dims" and transposed_axes(call, len(shape)) == to_last(
+            len(shape)
+        ):
+            return source
         if name in UNARY:
             return self._first(self.with_args(call, [source, *call.args[1:]]), len(shape))
         if name in _POOLS:
@@ -92,7 +96,7 @@ class _ChannelsLast(Rewriter):
         spatial = _SPATIAL[weight.ndim]
         source = self._source(call.args[0])
         if source is None:
-            source = self.emit(relax.op.permute_dims(call.args[0], _to_last(weight.ndim)))
+            source = self.emit(relax.op.permute_dims(call.args[0], to_last(weight.ndim)))
         kernel = weight.transpose([*range(2, weight.ndim), 1, 0])
         found = _CONVOLUTIONS[op_name(call)](
             source,
@@ -127,7 +131,7 @@ class _ChannelsLast(Rewriter):
         sources: list[Any] = [self._source(part) for part in parts.fields]
         if None in sources:
             return call
-        axis = _to_first(rank)[int(call.attrs.axis) % rank]
+        axis = to_first(rank)[int(call.attrs.axis) % rank]
         return self._first(self.emit(relax.op.concat(sources, axis)), rank)
 
     def _pool(self, call: Any, source: Any, rank: int) -> Any:
@@ -150,7 +154,7 @@ class _ChannelsLast(Rewriter):
         rank = len(shape_of(source) or ())
         axes = positive_axes(call.attrs.axis, rank)
         axes = list(range(rank)) if axes is None else axes
-        keepdims, places = bool(call.attrs.keepdims), _to_first(rank)
+        keepdims, places = bool(call.attrs.keepdims), to_first(rank)
         reduced = sorted(places[axis] for axis in axes)
         found = self.emit(REDUCTIONS[op_name(call)](source, axis=reduced, keepdims=keepdims))
         if keepdims:
@@ -165,19 +169,21 @@ class _ChannelsLast(Rewriter):
         if op_name(node) != "relax.permute_dims":
             return None
         rank = len(shape_of(node) or ())
-        turned = rank in _SPATIAL and transposed_axes(node, rank) == _to_first(rank)
+        turned = rank in _SPATIAL and transposed_axes(node, rank) == to_first(rank)
         return node.args[0] if turned else None
 
     def _first(self, expr: Any, rank: int) -> Any:
         """Not emitted yet."""
-        return relax.op.permute_dims(expr, _to_first(rank))
+        return relax.op.permute_dims(expr, to_first(rank))
 
 
-def _to_last(rank: int) -> list[int]:
+def to_last(rank: int) -> list[int]:
+    """Axes of the transposition from channels first to channels last."""
     return [0, *range(2, rank), 1]
 
 
-def _to_first(rank: int) -> list[int]:
+def to_first(rank: int) -> list[int]:
+    """Axes of the transposition from channels last to channels first."""
     return [0, rank - 1, *range(1, rank - 1)]
 
 
@@ -187,7 +193,7 @@ def _integers(values: Any) -> Any:
 
 def _is_plain(call: Any) -> bool:
     weight, attrs = constant(call.args[1]), call.attrs
-    if weight is None or weight.dtype.kind != "f" or weight.shape[0] % _FEWEST_CHANNELS:
+    if weight is None or weight.dtype.kind != "f" or weight.shape[0] % FEWEST_CHANNELS:
         return False
     spatial = _SPATIAL[weight.ndim]
     first = f"NC{spatial}"
@@ -204,7 +210,7 @@ def _turned_constant(expr: Any, rank: int) -> Any | None:
     if array.size == 1:
         return relax.const(array.reshape(()), dtype)
     whole = array.reshape((1,) * (rank - array.ndim) + array.shape)
-    return constant_of(whole.transpose(_to_last(rank)), dtype)
+    return constant_of(whole.transpose(to_last(rank)), dtype)
 
 
 def _moves_units(shape: tuple[int, ...] | None) -> bool:

@@ -158,6 +158,15 @@ class Rewriter(PyExprMutator):
     def emit(self, expr: Any) -> Any:
         return self.builder_.emit(expr)
 
+    def call_tir(self, func: Any, name: str, *args: Any) -> Any:
+        """Add a PrimFunc of inputs and, last, one output; emit a call of it."""
+        place = self.builder_.add_func(func.without_attr("global_symbol"), name)
+        output = func.params[-1].ty
+        extents: Any = [int(extent) for extent in output.shape]
+        arguments: Any = list(args)
+        ty = relax.TensorType(extents, str(output.dtype))
+        return self.emit(relax.call_tir(place, arguments, ty))
+
     def with_args(self, call: Any, args: list[Any]) -> Any:
         """The same operator with other arguments."""
         return self.emit(relax.Call(call.op, args, call.attrs, call.ty_args))

@@ -46,7 +46,8 @@ def simplify(
     mod : IRModule
         One Relax function "main" of operators, its weights constants.
     channels_last : bool
-        Turn convolutions to channels last, as the tiles of CPUs are written best.
+        Turn convolutions to channels last, as the tiles of CPUs are written best, and write
+        attention as one function, for which CPUs have a rule.
     winograd : bool
         Write 3 × 3 convolutions by their transforms where that pays; needs channels last.
     exact : bool
@@ -57,8 +58,10 @@ def simplify(
     turned += (use_winograd,) if winograd else ()
     powers = partial(expand_powers, exact=exact)
     casts = (merge_casts,) if is_half(mod) else ()
-    first = (fold_constants, *casts, powers, fold_scales, split_phases)
-    for rewrite in (*first, *turned, split_attention, sink_reshapes, *casts):
+    phases = partial(split_phases, channels_last=channels_last)
+    first = (fold_constants, *casts, powers, fold_scales, phases)
+    attention = partial(split_attention, chunked=channels_last)
+    for rewrite in (*first, *turned, attention, sink_reshapes, *casts):
         mod = rewrite(mod)
     return mod
 

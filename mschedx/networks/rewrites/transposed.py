@@ -8,8 +8,9 @@ phases r of an axis a convolution with ``T = ⌈K / s⌉`` taps,
 
 All phases are one convolution with ``s ** axes`` times the channels, which takes every element of
 its input once, where a convolution over the input spread out with zeros takes ``s ** axes`` times
-the products. An input of a single element per channel makes it a matrix product. Sums are of the
-dtype that they were of, which in half precision is not that of the operands.
+the products. With channels last they are one contraction that writes the output in place
+(:mod:`.phases`). An input of a single element per channel makes it a matrix product. Sums are of
+the dtype that they were of, which in half precision is not that of the operands.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ import tvm
 from tvm import relax
 from tvm.relax.expr_functor import mutator
 
+from .channels_last import FEWEST_CHANNELS, to_first, to_last
 from .graph import Rewriter, constant, constant_of, op_name, reshaped, rewrite_main, shape_of
+from .phases import PhasedAxis, kernels_by_phase, phased_convolution
 
 _CONVOLUTIONS = {
     "relax.nn.conv1d_transpose": relax.op.nn.conv1d,
@@ -30,17 +33,28 @@ _CONVOLUTIONS = {
 }
 
 
-def split_phases(mod: tvm.IRModule) -> tvm.IRModule:
+def split_phases(mod: tvm.IRModule, *, channels_last: bool = False) -> tvm.IRModule:
     """Write the transposed convolutions of "main" by their phases.
 
     Those with groups, dilation, layouts other than [N, C, ...], or weights that are no constants
     stay as they are.
+
+    Parameters
+    ----------
+    mod : IRModule
+    channels_last : bool
+        Write those of float32 with a multiple of 8 output channels with channels last, where
+        `PhasedAxis` knows their axes.
     """
-    return rewrite_main(mod, _SplitPhases(mod))
+    return rewrite_main(mod, _SplitPhases(mod, channels_last))
 
 
 @mutator
 class _SplitPhases(Rewriter):
+    def __init__(self, mod: tvm.IRModule, channels_last: bool) -> None:
+        super().__init__(mod)
+        self.channels_last = channels_last
+
     def rewrite(self, call: Any) -> Any:
         name = op_name(call)
         if name not in _CONVOLUTIONS:
@@ -50,7 +64,27 @@ class _SplitPhases(Rewriter):
             return call
         if math.prod(before[2:]) == 1 and not any(map(int, call.attrs.padding)):
             return self._product(call, weight, after)
-        return self._phases(call, weight, before, after)
+        placed = self._in_place(call, weight, before, after) if self.channels_last else None
+        return self._phases(call, weight, before, after) if placed is None else placed
+
+    def _in_place(
+        self, call: Any, weight: np.ndarray, before: tuple[int, ...], after: tuple[int, ...]
+    ) -> Any | None:
+        """Every phase where it belongs in the output, with channels last."""
+        strides = [int(stride) for stride in call.attrs.strides]
+        pads = [int(pad) for pad in call.attrs.padding[: len(strides)]]
+        described = zip(before[2:], after[2:], weight.shape[2:], strides, pads)
+        axes = [PhasedAxis.of(*axis) for axis in described]
+        single = str(weight.dtype) == str(call.ty.dtype) == "float32"
+        if max(strides) == 1 or None in axes or not single or after[1] % FEWEST_CHANNELS:
+            return None
+        known = [axis for axis in axes if axis is not None]
+        source = self.emit(relax.op.permute_dims(call.args[0], to_last(len(before))))
+        kernels = constant_of(kernels_by_phase(weight, known), "float32")
+        func = phased_convolution(before[0], before[1], after[1], known)
+        found = self.call_tir(func, "phases", source, kernels)
+        whole = self.emit(reshaped(found, (after[0], *after[2:], after[1])))
+        return relax.op.permute_dims(whole, to_first(len(after)))
 
     def _product(self, call: Any, weight: np.ndarray, after: tuple[int, ...]) -> Any:
         """``y[n, o, k] = Σ_i x[n, i] · w[i, o, k]``, for inputs [N, I, 1, ...]."""

@@ -171,7 +171,7 @@ class _UseWinograd(Rewriter):
             return call
         padding = tuple(int(pad) for pad in call.attrs.padding)
         entering = transform_input(before, tile, padding)
-        spread = self._call(entering, "winograd_input", call.args[0])
+        spread = self.call_tir(entering, "winograd_input", call.args[0])
         extents = shape_of(spread)
         assert extents is not None
         tiles = extents[2] * extents[3] * extents[4]
@@ -182,14 +182,7 @@ class _UseWinograd(Rewriter):
         joined = self.emit(reshaped(products, apart))
         # What follows is fused with it, as with a convolution.
         leaving = transform_output(apart, tile).with_attr("op_pattern", _FUSABLE)
-        return reshaped(self._call(leaving, "winograd_output", joined), shape)
-
-    def _call(self, func: Any, name: str, argument: Any) -> Any:
-        place = self.builder_.add_func(func.without_attr("global_symbol"), name)
-        extents: Any = [int(extent) for extent in func.params[1].ty.shape]
-        arguments: Any = [argument]
-        ty = relax.TensorType(extents, "float32")
-        return self.emit(relax.call_tir(place, arguments, ty))
+        return reshaped(self.call_tir(leaving, "winograd_output", joined), shape)
 
 
 def _is_plain(call: Any) -> bool:
