@@ -15,6 +15,7 @@ from mschedx.hardware import Hardware
 
 from .postprocs.together import with_ours
 from .rules.async_copies import cuda_postprocs
+from .rules.attention_tile import AttentionTile
 from .rules.dot_tile import DotTile
 from .rules.forward_quotients import ForwardQuotients
 from .rules.fused_stages import FusedStages
@@ -94,6 +95,7 @@ def _llvm_rules(target: Target, im2col: bool) -> list[Any]:
     #  ParallelizeVectorizeUnroll, RandomComputeLocation]: the first three only prepare.
     custom, scalars, inline, *tiling = ScheduleRule.create("llvm")
     ours = (
+        AttentionTile(hardware),
         DotTile(target),
         PackedTile(hardware, im2col=im2col),
         FusedStages(hardware),

@@ -76,7 +76,7 @@ def _fuse_scalars(
     """A task is one row of every stage."""
     blocks: list[tuple[Any, int]] = []
     for stage in stages:
-        blocks += _in_lanes(sch, stage, hw.lanes(stage.dtype))
+        blocks += in_lanes(sch, stage, hw.lanes(stage.dtype))
     *producers, (anchor, lanes) = blocks
     loops = sch.get_loops(anchor)
     row_loops = [loops[axis] for axis in rows[-1]]
@@ -99,8 +99,8 @@ def _fuse_scalars(
         vectorise_inside(sch, anchor, inside, lanes)
 
 
-def _in_lanes(sch: Any, stage: Stage, lanes: int) -> list[tuple[Any, int]]:
-    """The stage's block, or those that reduce its contiguous axis in lanes."""
+def in_lanes(sch: Any, stage: Stage, lanes: int) -> list[tuple[Any, int]]:
+    """The stage's block, or those that reduce its contiguous axis in lanes; lengths of vectors."""
     run = stage.contiguous_reductions()
     # TVM's rfactor drops the guard of a split that leaves a rest, so lanes must divide the run.
     lanes_of_run = longest_divisor(stage.length(run), lanes)

@@ -30,7 +30,8 @@ class KeepFunctions(PyScheduleRule):
     Likewise ``p[i, j] = e[i, j] / s[i]; o[i, k] += p[i, j] * v[j, k]`` stays two blocks, for
     otherwise every quotient would be computed for every k, and no rule tiles a product of three.
 
-    Functions with a contraction keep vector functions only in its elementwise epilogue, and only
+    Functions with a contraction keep vector functions only in its elementwise epilogue, or on the
+    way from one contraction to another (the exponentials of attention), and in an epilogue only
     where the whole of it is no form and a tile's vectors are as long as a function's: those of a
     float16 accumulator may be longer.
 
@@ -69,7 +70,12 @@ class KeepFunctions(PyScheduleRule):
         functions = [name for name, leaf in blocks.items() if self._has_function(leaf)]
         if products:
             inside = self._in_epilogue(sch, products[0]) if len(products) == 1 else ()
-            functions = [name for name in functions if name in inside]
+            between = len(products) > 1
+            functions = [
+                name
+                for name in functions
+                if name in inside or (between and _feeds(sch, name, products))
+            ]
         kept: dict[str, Callable[[Any], Any]] = dict.fromkeys(products, match_contraction)
         return kept | dict.fromkeys(functions, self._has_function)
 
@@ -108,6 +114,17 @@ class KeepFunctions(PyScheduleRule):
 
     def clone(self) -> Any:
         return KeepFunctions(self.rule.clone(), self.hardware)
+
+
+def _feeds(sch: Any, name: str, products: list[str]) -> bool:
+    """Whether a product is computed from a block, directly or not."""
+    after = [sch.get_sblock(name)]
+    while after:
+        consumers = sch.get_consumers(after.pop())
+        if any(sch.get(one).name_hint in products for one in consumers):
+            return True
+        after += consumers
+    return False
 
 
 def _leaves(sch: Any) -> dict[str, Any]:
