@@ -22,12 +22,6 @@ from mschedx import compat
 Call = Callable[[], Any]
 Timer = Callable[[int], float]
 _SLOW_S = 0.5
-_SETTLE_S = 0.25
-"""Pause before each turn, for the thread pool of the contender before to stop spinning.
-
-TVM's and OpenBLAS's workers spin for up to 0.2 s after their last task. Measured on 2 cores and a
-1024³ GEMM: with a pause of 0.02 s NumPy reads 67 GFLOP/s after TVM kernels, with 0.2 s 204.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +59,7 @@ def time_in_turn(
         numbers[name] = max(1, round(group_s / max(timer(1), 1e-7)))
     for _ in range(rounds):
         for name, number in numbers.items():
-            time.sleep(_SETTLE_S)
+            time.sleep(compat.SETTLE_S)
             timers[name](1)
             seconds[name].append(timers[name](number))
     known = {name: [s for s in found if math.isfinite(s)] for name, found in seconds.items()}

@@ -22,12 +22,13 @@ from .intrinsics import intrinsic_kinds, load_tensor_intrinsics, only_intrinsics
 from .layouts import FREE_LAYOUTS, PERFORMED_AHEAD, free_layouts
 from .script import fast_script
 from .targets import bounded_scheduling, same_architecture
-from .threads import available_cores, cores_environment, on_cores, use_cores
+from .threads import SETTLE_S, available_cores, cores_environment, on_cores, use_cores
 from .versions import TESTED_TVM, IncompatibleVersion, check_versions
 
 __all__ = [
     "FREE_LAYOUTS",
     "PERFORMED_AHEAD",
+    "SETTLE_S",
     "TESTED_TVM",
     "IncompatibleVersion",
     "available_cores",

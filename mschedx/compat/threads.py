@@ -15,6 +15,14 @@ from mschedx.cgroups import quota
 
 _T = TypeVar("_T")
 
+SETTLE_S = 0.25
+"""Pause before timing, for thread pools that ran before to stop spinning.
+
+TVM's and OpenBLAS's workers spin for up to 0.2 s after their last task. Measured on 2 cores: after
+TVM kernels NumPy reads 67 GFLOP/s of a 1024³ GEMM with a pause of 0.02 s, with 0.2 s 204, and the
+first 0.12 s of a network in a new thread, whose pool is another, take twice as long.
+"""
+
 
 def available_cores() -> int:
     """Number of cores that this process may use: by its affinity, and by a container's quota."""

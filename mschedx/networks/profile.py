@@ -152,6 +152,7 @@ def profile_network(result: NetworkResult, args: Sequence[Any], runs: int) -> Pr
     passing = rotation_bytes(result.fused, Hardware.from_target(result.target))
 
     def measure() -> tuple[list[dict[str, float]], list[float], dict[str, float]]:
+        time.sleep(compat.SETTLE_S)  # this thread's pool is a new one
         machine = machine_of(result.executable, device)
         whole = [_timed(lambda: machine["main"](*tensors), device) for _ in range(runs + 1)]
         clock = _Clock(device)

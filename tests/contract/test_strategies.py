@@ -12,15 +12,35 @@ import tvm
 import tvm_ffi
 from dummy import NoBuilder, NoRunner, evolutionary, gemm, relu, softmax, target, tune
 from first_guess import FirstGuess
+from tvm import relax
 from tvm.ir.utils import derived_object
 from tvm.s_tir import meta_schedule as ms
 from tvm.s_tir.meta_schedule.cost_model import PyCostModel
+from tvm.script import relax as R
 
 from mschedx import compat, workloads
-from mschedx.cost import PAM, PSA, HeronXGB, PAMConfig, TrainConfig, TVMCostModel
+from mschedx.cost import (
+    PAM,
+    PSA,
+    Consensus,
+    FelixConfig,
+    FelixMLP,
+    HeronXGB,
+    MoA,
+    MoAConfig,
+    PAMConfig,
+    TrainConfig,
+    TVMCostModel,
+)
 from mschedx.cost.adapter import Conversation
 from mschedx.cost.heron_xgb import HeronXGBModel
-from mschedx.search import ConstrainedEvolution, ConstrainedRandom, DraftVerify, RepairedGenetic
+from mschedx.search import (
+    ConstrainedEvolution,
+    ConstrainedRandom,
+    DraftVerify,
+    GradientDescent,
+    RepairedGenetic,
+)
 from mschedx.search.constrained_evolution import Evolution, EvolutionConfig
 from mschedx.search.opening import GrowingSet
 from mschedx.search.strategy import Strategy
@@ -35,6 +55,9 @@ STRATEGIES = {
     "repaired genetic": lambda: RepairedGenetic(**SMALL),
     "draft, verify": lambda: DraftVerify(
         FirstGuess(), population=40, drafts=20, parents=10, batch=8, pool=48
+    ),
+    "gradient descent": lambda: GradientDescent(
+        n_seeds=6, n_steps=4, samples=16, batch=8, fallback="score"
     ),
 }
 
@@ -63,6 +86,9 @@ class Foreign(PyCostModel):
 MODELS = {
     "HeronXGB": HeronXGB,
     "PAM": lambda: PAM(PAMConfig(train=TrainConfig(epochs=3, warm_epochs=2))),
+    "MoA": lambda: MoA("cpu", MoAConfig(train=TrainConfig(epochs=3, warm_epochs=2))),
+    "Consensus": Consensus,
+    "FelixMLP": lambda: FelixMLP(FelixConfig(members=2, width=16, steps=20, later_steps=10)),
     "xgb": lambda: "xgb",
     "random": lambda: "random",
     "none": lambda: "none",
@@ -100,8 +126,10 @@ def test_our_model_works_with_strategies_of_tvm(strategy, tmp_path):
         assert np.isinf(stored["latency_s_0"]).sum() == 4
 
 
+@pytest.mark.usefixtures("analysed_once")
+@pytest.mark.parametrize("strategy", ["constrained evolution", "draft, verify", "gradient descent"])
 @pytest.mark.parametrize("space", ["post-order-apply", "ours", "function", "union"])
-def test_every_kind_of_space_works(space, tmp_path):
+def test_every_kind_of_space_works(space, strategy, tmp_path):
     def by_hand(sch):
         i, j, k = sch.get_loops(sch.get_sblock("C"))
         i0, i1 = sch.split(i, sch.sample_perfect_tile(i, 2, max_innermost_factor=16))
@@ -119,10 +147,61 @@ def test_every_kind_of_space_works(space, tmp_path):
             ]
         ),
     }
+    model = MODELS["FelixMLP"]()
     database, programs = tune(
-        gemm(), tmp_path, ConstrainedEvolution(**SMALL), HeronXGB(), space=spaces[space]()
+        gemm(), tmp_path, STRATEGIES[strategy](), model, space=spaces[space]()
     )
     assert len(database) == len(set(programs)) == 16
+
+
+@pytest.mark.parametrize("strategy", ["draft, verify", "gradient descent"])
+def test_searches_of_cuda_run_through_tvm(strategy, tmp_path):
+    on = tvm.target.Target("nvidia/nvidia-a100")
+    model = MODELS["FelixMLP"]()
+    database, programs = tune(
+        gemm(), tmp_path, STRATEGIES[strategy](), model, space="post-order-apply", target=on
+    )
+    assert len(database) == len(set(programs)) == 16
+
+
+@pytest.mark.usefixtures("analysed_once")
+@pytest.mark.parametrize("strategy", ["draft, verify", "gradient descent"])
+def test_a_task_of_which_every_trial_fails_ends_with_its_budget(strategy, tmp_path):
+    model = MODELS["FelixMLP"]()
+    database, programs = tune(
+        gemm(), tmp_path, STRATEGIES[strategy](), model, trials=24, runner=NoRunner(fail=1)
+    )
+    assert len(database) == len(set(programs)) == 24
+    assert database.get_top_k(database.get_all_tuning_records()[0].workload, 1) == []
+
+
+@pytest.mark.parametrize("strategy", ["draft, verify", "gradient descent"])
+def test_searches_run_through_tune_relax(strategy, tmp_path):
+    @R.function
+    def main(x: R.Tensor((16, 32), "float32"), w: R.Tensor((32, 48), "float32")):
+        with R.dataflow():
+            product = R.matmul(x, w)
+            out = R.nn.softmax(R.nn.relu(product))
+            R.output(out)
+        return out
+
+    mod = relax.transform.LegalizeOps()(tvm.IRModule({"main": main}))
+    builder = NoBuilder()
+    with compat.only_intrinsics(target()):
+        database = ms.relax_integration.tune_relax(
+            mod,
+            {},
+            target(),
+            str(tmp_path),
+            max_trials_global=24,
+            max_trials_per_task=8,
+            builder=builder,
+            runner=NoRunner(),
+            strategy=STRATEGIES[strategy](),
+            cost_model=MODELS["FelixMLP"](),
+            seed=1,
+        )
+    assert len(database) == len(builder.programs) >= 16
 
 
 def test_tasks_of_different_kinds_end_when_their_space_does(tmp_path):

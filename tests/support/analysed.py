@@ -36,6 +36,7 @@ WORKLOADS = {
     "gemm-prime": lambda: te_workload.matmul(127, 48, 11),
     "gemm-small": lambda: te_workload.matmul(8, 8, 4),
     "gemm-wide": lambda: te_workload.matmul(128, 128, 64),
+    "gemm-batched": lambda: te_workload.batch_matmul_nkkm(4, 32, 48, 24),
     "gemm-fp16": lambda: dense(64, "float16", "float32"),
     "conv2d": lambda: te_workload.conv2d_nhwc(1, 14, 14, 16, 32, 3, 2, 1),
     "conv2d-grouped": lambda: te_workload.conv2d_nhwc(1, 8, 8, 16, 16, 3, 1, 1, groups=4),

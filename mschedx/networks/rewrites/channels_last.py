@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tvm
 from tvm import relax
 from tvm.relax.expr_functor import mutator
@@ -53,7 +54,8 @@ def turn_channels(mod: tvm.IRModule) -> tvm.IRModule:
     ----------
     mod : IRModule
         Convolutions of floats, ``[N, C, ...]`` with constant weights ``[O, I, ...]``, are turned
-        where the output channels are a multiple of 8; others stay.
+        where the output channels are a multiple of 8, or at least three quarters of one: channels
+        of zeros are added then, and cut off again. Others stay.
     """
     turned = rewrite_main(mod, _ChannelsLast(mod))
     # What several convolutions read was turned for each.
@@ -98,6 +100,9 @@ class _ChannelsLast(Rewriter):
         if source is None:
             source = self.emit(relax.op.permute_dims(call.args[0], to_last(weight.ndim)))
         kernel = weight.transpose([*range(2, weight.ndim), 1, 0])
+        outputs = weight.shape[0]
+        if more := -outputs % FEWEST_CHANNELS:
+            kernel = np.pad(kernel, [(0, 0)] * (weight.ndim - 1) + [(0, more)])
         found = _CONVOLUTIONS[op_name(call)](
             source,
             constant_of(kernel, str(weight.dtype)),
@@ -109,7 +114,11 @@ class _ChannelsLast(Rewriter):
             kernel_layout=f"{spatial}IO",
             out_dtype=call.attrs.out_dtype,
         )
-        return self._first(self.emit(found), weight.ndim)
+        found = self.emit(found)
+        if more:
+            cut: list[Any] = [[weight.ndim - 1], [0], [outputs]]
+            found = self.emit(relax.op.strided_slice(found, *cut))
+        return self._first(found, weight.ndim)
 
     def _binary(self, call: Any, rank: int) -> Any:
         """``turn(x) ∘ y`` as ``turn(x ∘ y')``, where ``y`` is turned itself or a constant."""
@@ -193,12 +202,18 @@ def _integers(values: Any) -> Any:
 
 def _is_plain(call: Any) -> bool:
     weight, attrs = constant(call.args[1]), call.attrs
-    if weight is None or weight.dtype.kind != "f" or weight.shape[0] % FEWEST_CHANNELS:
+    if weight is None or weight.dtype.kind != "f" or not _fills_vectors(weight.shape[0], call):
         return False
     spatial = _SPATIAL[weight.ndim]
     first = f"NC{spatial}"
     layouts = (str(attrs.data_layout), str(attrs.out_layout or first), str(attrs.kernel_layout))
     return layouts == (first, first, f"OI{spatial}")
+
+
+def _fills_vectors(outputs: int, call: Any) -> bool:
+    """Whether the output channels are whole vectors, or nearly so and in one group."""
+    whole = -(-outputs // FEWEST_CHANNELS) * FEWEST_CHANNELS
+    return outputs == whole or (int(call.attrs.groups) == 1 and 4 * outputs >= 3 * whole)
 
 
 def _turned_constant(expr: Any, rank: int) -> Any | None:

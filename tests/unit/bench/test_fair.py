@@ -18,7 +18,7 @@ from mschedx.workloads import Workload
 
 @pytest.fixture(autouse=True)
 def short_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fair, "_SETTLE_S", 0.0)
+    monkeypatch.setattr(fair.compat, "SETTLE_S", 0.0)
 
 
 def test_kernels_share_one_thread_and_others_stay_in_the_callers() -> None:

@@ -27,12 +27,15 @@ from mschedx.search.scoring import ArrayScorer
 from mschedx.space import sketches
 
 CPU = tvm.target.Target({"kind": "llvm", "mcpu": "znver4", "num-cores": 2})
+HASWELL = tvm.target.Target({"kind": "llvm", "mcpu": "haswell", "num-cores": 2})
 GPU = tvm.target.Target("nvidia/nvidia-a100")
 CASES = {
     "gemm": ("gemm", (128, 128, 128), "float32", CPU, None),
     "conv2d in TVM's space": ("conv2d", (1, 16, 14, 14, 32, 3, 1, 1), "float32", CPU,
                               "post-order-apply"),
     "int8": ("gemm", (64, 64, 64), "int8", CPU, None),
+    "AVX2": ("gemm", (96, 64, 48), "float32", HASWELL, None),
+    "bf16": ("gemm", (96, 64, 48), "bfloat16", CPU, None),
     "softmax": ("softmax", (32, 48), "float32", CPU, None),
     "tensor cores": ("gemm", (256, 256, 256), "float16", GPU, None),
     "CUDA cores": ("gemm", (128, 128, 128), "float32", GPU, "post-order-apply"),

@@ -10,6 +10,11 @@ PARAMETERS = {
     "mobilenet_v2": 3_504_872,
     "r3d18": 33_371_472,
     "vit_b_32": 88_224_232,
+    "bert_base": 109_482_240 - 768,  # of two segments one is used
+    # Tables of rotations are computed; the two projections that a cache feeds are the same.
+    "llama_prefill": 4 * 4096**2 + 3 * 4096 * 11008 + 2 * 4096,
+    # Five transposed convolutions without biases, and scale and shift of four normalisations.
+    "dcgan": 16 * (100 * 1024 + 1024 * 512 + 512 * 256 + 256 * 128 + 128 * 3) + 2 * 1920,
 }
 
 

@@ -24,6 +24,14 @@ def opened(op, shape, on=GPU):
     return sketches(workloads.make(op, shape, "float32"), on, "post-order-apply")[0]
 
 
+def three_inputs():
+    a, b, c = (te.placeholder((64, 64), name=name) for name in "ABC")
+    k = te.reduce_axis((0, 64), name="k")
+    d = te.compute((64, 64), lambda i, j: te.sum(a[i, k] * b[k, j] * c[i, j], axis=k), name="D")
+    mod = tvm.IRModule({"main": te.create_prim_func([a, b, c, d])})
+    return sketches(mod, GPU, "post-order-apply")[0]
+
+
 @pytest.mark.parametrize(
     ("op", "shape"), [("gemm", (1024, 1024, 64)), ("conv2d", (1, 14, 14, 32, 16, 3, 1, 1))]
 )
@@ -40,8 +48,7 @@ def test_fact_12_a_product_through_shared_memory_is_eight_accesses(op, shape):
 
 
 def test_fact_12_other_programs_are_zeros():
-    for op, shape in (("gelu", (64, 64)), ("softmax", (64, 64))):
-        sketch = opened(op, shape)
+    for sketch in (opened("gelu", (64, 64)), opened("softmax", (64, 64)), three_inputs()):
         configs = sketch.sample(3, np.random.default_rng(0))
         found = ProgramFeatures.of(sketch, published=True)(configs)
         assert found.accesses.shape[1] == 8

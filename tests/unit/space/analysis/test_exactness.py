@@ -69,6 +69,24 @@ def test_lowered_programs(workload, target):
         assert set(verdict.refused) <= {"repaired"}  # compute locations that these tiles rule out
 
 
+@pytest.mark.parametrize(
+    ("workload", "target"), [*CASES[:1], *CASES[2:6], ("gemm-batched", "llvm")]
+)
+def test_fact_7_two_hundred_decisions(workload, target):
+    """pruner.md section 8, fact 7, and felix.md section 9, facts 1 and 3.
+
+    Of one design, at configs that no fit was made from: half of a convolution's are no programs,
+    since tiles rule their location out. What could not be fitted is named, not guessed.
+    """
+    design, analysis = designs(workload, target)[0], analysed(workload, target, 0)
+    configs = satisfying(design, analysis, 400 if "conv2d" in workload else 200)
+    verdict = check(design, analysis, configs)
+    assert verdict.wrong == {}
+    assert verdict.programs >= 200
+    assert all(analysis.unresolved.values())
+    assert not analysis.unresolved or (workload, target) == ("conv2d", "cuda")
+
+
 def test_tensor_core():
     for index, design in enumerate(designs("gemm-fp16", "cuda")):
         analysis = analysed("gemm-fp16", "cuda", index)
