@@ -10,16 +10,20 @@ its data from each cache, whichever is longer, smoothly::
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from .caches import crowding, held, lines, traffic
+from .caches import compacted_strides, crowding, held, lines, traffic
 from .costs import Costs, StatementCost
 from .cpu_core import core_time
 from .machine import CpuMachine
 from .view import FloatArray, ProgramAt, StatementView
 
 PAGE_BYTES = 4096
+
+_COMPACT = 1.25
+"""A buffer no larger than this, of what a task touches of it, holds nothing else."""
 
 OVERLAP = 5.0
 """p above: how well computing and the transfers from each cache overlap; ``inf`` is perfectly."""
@@ -112,11 +116,14 @@ def _held_in_sets(view: StatementView, machine: CpuMachine, outside: int) -> Flo
     """
     ways = machine.l1_bytes / PAGE_BYTES
     kept = np.ones((len(view.extents) - outside + 1, view.extents.shape[1]))
+    inside = np.where(np.arange(len(view.extents))[:, None] < outside, 1.0, view.extents)
     for access in view.reads:
-        # Buffers of the program's own are compacted to what is used: their rows are neighbours.
-        whole = np.isinf(access.allocated_bytes)
-        if not whole.any():
-            continue
-        crowded = crowding(access, view.extents, machine.line_bytes, PAGE_BYTES)[outside:]
-        kept = kept * np.where(whole, held(crowded, ways), 1.0)
+        strides = access.strides
+        # A buffer of the task's own is compacted to what is used of it.
+        own = access.allocated_bytes <= _COMPACT * access.bytes[outside]
+        if own.any():
+            strides = np.where(own, compacted_strides(access, inside), strides)
+        as_laid_out = replace(access, strides=strides)
+        crowded = crowding(as_laid_out, view.extents, machine.line_bytes, PAGE_BYTES)[outside:]
+        kept = kept * held(crowded, ways)
     return np.concatenate([kept[:1], kept])
