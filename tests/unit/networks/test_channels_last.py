@@ -132,3 +132,11 @@ def test_weights_that_are_inputs_stay():
             return torch.nn.functional.conv2d(x, w)
 
     assert turned(Net(), torch.randn(1, 3, 5, 5), torch.randn(8, 3, 3, 3)) == ["conv2d"]
+
+
+@pytest.mark.parametrize("channels", [6, 12, 21])
+def test_nearly_whole_vectors_of_channels_are_filled_with_zeros(channels):
+    layers = [nn.Conv2d(4, channels, 3), nn.ReLU(), nn.Conv2d(channels, 16, 1)]
+    names = turned(nn.Sequential(*layers), torch.randn(1, 4, 6, 5))
+    assert names.count("strided_slice") == 1
+    assert names.count("permute_dims") == 2
