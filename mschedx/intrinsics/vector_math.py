@@ -38,6 +38,9 @@ from .build import T, prim_func, register_once
 FUNCTIONS = ("exp", "log", "sigmoid", "tanh", "erf", "gelu")
 ARGUMENTS = ("a", "a_minus_scalar", "a_minus_vector", "a_plus_scalar", "a_plus_vector")
 LANES = (16, 8, 4)
+SCALAR = 1
+"""Lanes of the form that is no vector: in a loop over any number of elements LLVM makes vectors of
+what is inlined, and masks what is left over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ class VectorFunction:
         One of :data:`ARGUMENTS`: ``A[v]``, or it minus or plus a second operand, which is the
         same for all lanes (``scalar``) or has one element a lane (``vector``).
     lanes : int
-        One of :data:`LANES`.
+        One of :data:`LANES`, or :data:`SCALAR`.
     """
 
     function: str
@@ -92,19 +95,25 @@ class VectorFunction:
     def _describe(self) -> None:
         root = self._block()
         with root as (operands, result), T.serial(self.lanes) as v, T.sblock("compute"):
-            lane = T.axis.spatial(self.lanes, v)
+            # TVM leaves a block no axis for a loop of one iteration.
+            lane = T.axis.spatial(self.lanes, v) if self.lanes > SCALAR else 0
             loads = [op[lane] if op.shape else op[()] for op in operands]
             value = _applied(self.function, self._combine(*loads))
             T.buffer_store(result, value, [lane])
 
     def _implement(self) -> None:
-        vector, source = f"float32x{self.lanes}", vector_source(self.lanes)
+        source, name = vector_source(self.lanes), _name(self.function, self.lanes)
         with self._block() as (operands, result), T.attr(0, "pragma_import_llvm", source):
+            if self.lanes == SCALAR:
+                loads = [op[0] if op.shape else op[()] for op in operands]
+                value = T.call_pure_extern("float32", name, self._combine(*loads))
+                T.buffer_store(result, value, [0])
+                return
+            vector = f"float32x{self.lanes}"
             loads = [
                 op.vload([0], vector) if op.shape else T.broadcast(op[()], self.lanes)
                 for op in operands
             ]
-            name = _name(self.function, self.lanes)
             value = T.call_pure_extern(vector, name, self._combine(*loads))
             T.buffer_store(result, value, [T.ramp(0, 1, self.lanes)])
 
@@ -113,7 +122,7 @@ VECTOR_FUNCTIONS = tuple(
     VectorFunction(function, argument, lanes)
     for function in FUNCTIONS
     for argument in ARGUMENTS
-    for lanes in LANES
+    for lanes in (*LANES, SCALAR)
 )
 
 
@@ -131,7 +140,11 @@ def find_vector_function(block: Any, axis: int, lanes: int) -> VectorFunction | 
         Extent of the innermost loop.
     """
     store, var = block.body, block.iter_vars[axis].var
-    if lanes not in LANES or block.init is not None or not isinstance(store, tirx.BufferStore):
+    if (
+        lanes not in (*LANES, SCALAR)
+        or block.init is not None
+        or not isinstance(store, tirx.BufferStore)
+    ):
         return None
     function, value = _application(store.value)
     if function is None or _step(store, var) != 1:
@@ -179,6 +192,16 @@ def _step(access: Any, var: Any) -> int | None:
 
 def _name(function: str, lanes: int) -> str:
     return f"mschedx_{function}_{lanes}"
+
+
+def _type(element: str, lanes: int) -> str:
+    """A type of LLVM; a single lane is no vector."""
+    return element if lanes == SCALAR else f"<{lanes} x {element}>"
+
+
+def _suffix(lanes: int) -> str:
+    """What LLVM's own functions end with for such vectors of float32."""
+    return "f32" if lanes == SCALAR else f"v{lanes}f32"
 
 
 _LOG2_E = 1.4426950408889634
@@ -255,8 +278,8 @@ class _Body:
     """Lines of an LLVM function on one type of vector, each naming its result."""
 
     def __init__(self, lanes: int) -> None:
-        self.float, self.int = f"<{lanes} x float>", f"<{lanes} x i32>"
-        self.bool = f"<{lanes} x i1>"
+        self.float, self.int, self.bool = (_type(one, lanes) for one in ("float", "i32", "i1"))
+        self.suffix = _suffix(lanes)
         self.lanes = lanes
         self.lines: list[str] = []
 
@@ -267,16 +290,21 @@ class _Body:
 
     def number(self, value: float) -> str:
         bits = np.float64(np.float32(value)).view(np.uint64)
-        return "<" + ", ".join([f"float 0x{bits:016X}"] * self.lanes) + ">"
+        return self._every("float", f"0x{bits:016X}")
 
     def integer(self, value: int) -> str:
-        return "<" + ", ".join([f"i32 {value}"] * self.lanes) + ">"
+        return self._every("i32", str(value))
+
+    def _every(self, element: str, value: str) -> str:
+        if self.lanes == SCALAR:
+            return value
+        return "<" + ", ".join([f"{element} {value}"] * self.lanes) + ">"
 
     def binary(self, op: str, a: str, b: str) -> str:
         return self.add(f"{op} {self.float if op[0] == 'f' else self.int} {a}, {b}")
 
     def fma(self, a: str, b: str, c: str) -> str:
-        return self.call(f"@llvm.fmuladd.v{self.lanes}f32", a, b, c)
+        return self.call(f"@llvm.fmuladd.{self.suffix}", a, b, c)
 
     def call(self, name: str, *arguments: str) -> str:
         values = ", ".join(f"{self.float} {argument}" for argument in arguments)
@@ -351,7 +379,7 @@ def _log(lanes: int) -> str:
 def _sigmoid(lanes: int) -> str:
     """1 / (1 + e) for x >= 0 and e / (1 + e) below, e = exp(-abs(x)): nothing overflows."""
     f = _Body(lanes)
-    magnitude = f.call(f"@llvm.fabs.v{lanes}f32", "%x")
+    magnitude = f.call(f"@llvm.fabs.{f.suffix}", "%x")
     negative = f.binary("fsub", f.number(-0.0), magnitude)
     e = f.call("@" + _name("exp", lanes), negative)
     above = f.select("olt", "%x", f.number(0.0), e, f.number(1.0))
@@ -362,7 +390,7 @@ def _sigmoid(lanes: int) -> str:
 def _tanh(lanes: int) -> str:
     """Use x + x³ P(x²) for small x and 1 - 2 / (exp(2 abs(x)) + 1) with the sign of x elsewhere."""
     f = _Body(lanes)
-    magnitude = f.call(f"@llvm.fabs.v{lanes}f32", "%x")
+    magnitude = f.call(f"@llvm.fabs.{f.suffix}", "%x")
     e = f.call("@" + _name("exp", lanes), f.binary("fadd", magnitude, magnitude))
     part = f.binary("fdiv", f.number(2.0), f.binary("fadd", e, f.number(1.0)))
     large = f.binary("fsub", f.number(1.0), part)
@@ -370,14 +398,14 @@ def _tanh(lanes: int) -> str:
     cube = f.binary("fmul", square, magnitude)
     small = f.fma(f.polynomial(square, _TANH), cube, magnitude)
     result = f.select("olt", magnitude, f.number(0.625), small, large)
-    result = f.call(f"@llvm.copysign.v{lanes}f32", result, "%x")
+    result = f.call(f"@llvm.copysign.{f.suffix}", result, "%x")
     return f.function(_name("tanh", lanes), result)
 
 
 def _erf(lanes: int) -> str:
     """Use x + x P(x²) for small x and 1 - exp(-x Q(x)) with the sign of x elsewhere."""
     f = _Body(lanes)
-    magnitude = f.call(f"@llvm.fabs.v{lanes}f32", "%x")
+    magnitude = f.call(f"@llvm.fabs.{f.suffix}", "%x")
     # From 4 on every result is 1. The comparison lets nan through.
     large = f.select("ogt", magnitude, f.number(4.0), f.number(4.0), magnitude)
     exponent = f.binary("fmul", f.polynomial(large, _ERFC), large)
@@ -386,7 +414,7 @@ def _erf(lanes: int) -> str:
     square = f.binary("fmul", magnitude, magnitude)
     small = f.fma(f.polynomial(square, _ERF), magnitude, magnitude)
     result = f.select("olt", magnitude, f.number(_ERF_SMALL), small, large)
-    result = f.call(f"@llvm.copysign.v{lanes}f32", result, "%x")
+    result = f.call(f"@llvm.copysign.{f.suffix}", result, "%x")
     return f.function(_name("erf", lanes), result)
 
 
@@ -402,9 +430,9 @@ def _gelu(lanes: int) -> str:
 @cache
 def vector_source(lanes: int) -> str:
     """Write all functions for vectors of ``lanes`` float32 in LLVM's language."""
-    vector = f"<{lanes} x float>"
+    vector = _type("float", lanes)
     declared = [
-        f"declare {vector} @llvm.{name}.v{lanes}f32({', '.join([vector] * count)})"
+        f"declare {vector} @llvm.{name}.{_suffix(lanes)}({', '.join([vector] * count)})"
         for name, count in (("fmuladd", 3), ("fabs", 1), ("copysign", 2))
     ]
     functions = (_exp, _log, _sigmoid, _tanh, _erf, _gelu)

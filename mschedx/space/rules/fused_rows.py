@@ -7,7 +7,7 @@ from typing import Any
 
 from mschedx.hardware import Hardware
 
-from .elementwise import vectorise
+from .elementwise import call_function, vectorise
 from .inner_loops import longest_divisor, moves_by_one, own_loops, partial_sums, vectorise_inside
 from .joined_rows import join_rows
 from .register_tile import vector_length
@@ -158,6 +158,8 @@ def _fuse_vectors(
     sch.parallel(task)
     for loop in lane:
         vectorise(sch, anchor, loop)
+    if not lane:
+        call_function(sch, anchor, inside)
     for stage in reversed(producers):
         sch.compute_at(stage.block, task, preserve_unit_loops=True)
     for stage in producers:

@@ -17,7 +17,7 @@ from tvm.tirx import IntImm, IterVar
 from tvm.tirx.analysis import undefined_vars
 from tvm_ffi import Array
 
-from .elementwise import has_while, vectorise
+from .elementwise import call_function, has_while, vectorise
 from .register_tile import vector_length
 from .typical import sample_tile
 
@@ -166,6 +166,8 @@ def vectorise_inside(sch: Any, block: Any, loops: dict[int, Any], lanes: int) ->
         if inner:
             sch.reorder(*outer, *vectors, *inner)
             vectorise(sch, block, inner[0])
+        elif vectors:
+            call_function(sch, block, vectors[0])
         return
     for lane in inner:
         sch.vectorize(lane)

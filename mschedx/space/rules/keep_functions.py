@@ -40,7 +40,7 @@ class KeepFunctions(PyScheduleRule):
     rule : ScheduleRule
         TVM's ``AutoInline``.
     hardware : Hardware
-        Its lanes say whether a block has whole vectors.
+        Its lanes say whether the tiles of a product have a function's vectors.
     """
 
     def __init__(self, rule: ScheduleRule, hardware: Hardware) -> None:
@@ -103,14 +103,10 @@ class KeepFunctions(PyScheduleRule):
         return vector_length(contraction.extents[contraction.vector], lanes) in LANES
 
     def _has_function(self, block: Any) -> bool:
-        extents = [iv.dom.extent for iv in block.iter_vars]
-        lanes = self.hardware.lanes("float32")
-        fits = [
-            axis
-            for axis, extent in enumerate(extents)
-            if getattr(extent, "value", 0) % max(4, lanes // 2) == 0
-        ]
-        return any(find_vector_function(block, axis, LANES[0]) for axis in fits)
+        # Of any length: what no vectors divide is called for every element (`call_function`).
+        extents = [getattr(iv.dom.extent, "value", 0) for iv in block.iter_vars]
+        long = [axis for axis, extent in enumerate(extents) if extent > 1]
+        return any(find_vector_function(block, axis, LANES[0]) for axis in long)
 
     def clone(self) -> Any:
         return KeepFunctions(self.rule.clone(), self.hardware)

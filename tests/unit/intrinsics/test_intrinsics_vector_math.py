@@ -1,6 +1,7 @@
 """Functions in vectors: how exact they are, and which expressions they stand for."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -10,7 +11,12 @@ from tvm.s_tir import Schedule
 from tvm.target import Target
 
 from mschedx.hardware import host_target
-from mschedx.intrinsics.vector_math import VECTOR_FUNCTIONS, VectorFunction, find_vector_function
+from mschedx.intrinsics.vector_math import (
+    SCALAR,
+    VECTOR_FUNCTIONS,
+    VectorFunction,
+    find_vector_function,
+)
 
 MOST_ULP = {"exp": 1.02, "log": 1.0, "sigmoid": 2.5, "tanh": 1.5, "erf": 1.5}
 FUSED = {"kind": "llvm", "num-cores": 1}
@@ -69,7 +75,7 @@ def ulps(result, exact):
     return np.abs(result.astype("float64") - exact) / unit
 
 
-@pytest.mark.parametrize("lanes", [16, 8, 4])
+@pytest.mark.parametrize("lanes", [16, 8, 4, SCALAR])
 @pytest.mark.parametrize("function", sorted(MOST_ULP))
 def test_it_is_exact_to_the_last_place_or_nearly(function, lanes):
     # Every 4099th bit pattern: all signs and exponents, denormal arguments and results.
@@ -115,7 +121,7 @@ def test_signs_and_limits_are_kept(function):
 
 
 @pytest.mark.parametrize(
-    "form", [f for f in VECTOR_FUNCTIONS if f.lanes == 8 and f.argument != "a"]
+    "form", [f for f in VECTOR_FUNCTIONS if f.lanes in (8, SCALAR) and f.argument != "a"]
 )
 def test_every_argument_is_computed(form):
     rng = np.random.default_rng(0)
@@ -133,7 +139,7 @@ def test_every_argument_is_computed(form):
         assert ulps(result, expected).max() <= MOST_ULP[form.function]
 
 
-@pytest.mark.parametrize("lanes", [16, 8, 4])
+@pytest.mark.parametrize("lanes", [16, 8, 4, SCALAR])
 def test_gelu_is_exact_to_the_last_place_of_its_argument(lanes):
     x = np.linspace(-12, 12, 1 << 16, dtype="float32").reshape(-1, 16)
     result = apply(VectorFunction("gelu", "a", lanes), x)
@@ -161,6 +167,17 @@ def test_it_compiles_to_multiply_adds_without_calls(mcpu, lanes, register, funct
     assert "tanhf" not in assembly
     assert "erff" not in assembly
     assert "logf" not in assembly
+
+
+@pytest.mark.parametrize("function", sorted(MOST_ULP))
+def test_a_loop_over_any_number_of_elements_becomes_vectors(function):
+    sch = Schedule(compute(lambda i, a: getattr(te, function)(a[i]), (197,)))
+    (loop,) = sch.get_loops(sch.get_sblock("Y"))
+    sch.tensorize(sch.split(loop, [None, SCALAR])[1], VectorFunction(function, "a", SCALAR).name)
+    module = tvm.compile(sch.mod, target=Target({**FUSED, "mcpu": "cascadelake"}))
+    assembly = module.mod.inspect_source("s")
+    assert re.search(r"vfn?madd\w+ps.*%[yz]mm", assembly)
+    assert not re.search(r"\b(expf|tanhf|erff|logf)\b", assembly)
 
 
 def found(element, *operands, axis=-1, lanes=16):

@@ -47,6 +47,8 @@ def plain(m, n):
         (biased_sigmoid(6, 32), "mschedx_sigmoid_a_plus_vector_8_f32"),
         (plain(6, 32), "mschedx_exp_a_8_f32"),
         (workloads.make("softmax", (12, 48)), "mschedx_exp_a_minus_scalar_8_f32"),
+        (workloads.make("softmax", (6, 197)), "mschedx_exp_a_minus_scalar_1_f32"),
+        (silu(5, 37), "mschedx_sigmoid_a_1_f32"),
         (workloads.make("gelu", (6, 32)), "mschedx_erf_a_8_f32"),
         (workloads.make("bias_gelu", (6, 32)), "mschedx_tanh_a_8_f32"),
     ],
@@ -72,12 +74,12 @@ def test_every_sketch_uses_vectors_and_computes_the_same(func, intrinsic):
         np.testing.assert_allclose(inputs[-1].numpy(), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_without_whole_vectors_nothing_is_kept_apart():
+def test_functions_of_rows_that_no_vector_divides_are_kept_apart():
     mod = tvm.IRModule({"main": silu(5, 7)})
     context = TuneContext(mod=mod, target=TARGET, space_generator=for_target(TARGET))
     (space,) = context.generate_design_space()
     blocks = space.get_child_blocks(space.get_sblock("root"))
-    assert [space.get(block).name_hint for block in blocks] == ["Y"]
+    assert [space.get(block).name_hint for block in blocks] == ["S_o", "Y"]
 
 
 @T.prim_func(s_tir=True)
