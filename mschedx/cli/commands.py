@@ -57,6 +57,10 @@ def tune(args: argparse.Namespace) -> int:
         return 0
     workload = _workload(args)
 
+    from mschedx.bench.named_parts import find_parts
+
+    parts = find_parts(args.strategy, args.cost_model)
+
     # Before TVM is imported here: the workers import theirs at the same time.
     from mschedx.compat import without_torch
     from mschedx.measure import start
@@ -76,7 +80,7 @@ def tune(args: argparse.Namespace) -> int:
         seed=args.seed,
         space=args.space,
         patience=args.patience,
-        **_parts(args.strategy, args.cost_model),
+        **parts(),
         timeout_s=args.timeout,
         progress=not args.quiet,
     )
@@ -95,27 +99,16 @@ def tune(args: argparse.Namespace) -> int:
 
 def tune_model(args: argparse.Namespace) -> int:
     """Tune a network from a file or a factory."""
+    from mschedx.bench.named_parts import find_parts
+
+    parts = find_parts(args.strategy, args.cost_model)
+
     from mschedx.networks.command import tune_from_command
 
-    result = tune_from_command(args, complain)
+    result = tune_from_command(args, complain, parts())
     if result.interrupted:
         return INTERRUPTED
     return WRONG if result.wrong else 0
-
-
-def _parts(strategy: str | None, cost_model: str | None) -> dict[str, Any]:
-    """The strategy and cost model of the names that were given."""
-    if strategy != "gradient":
-        return {"strategy": strategy, "cost_model": cost_model}
-    if cost_model is not None:
-        raise ValueError(
-            f"expected no --cost-model with --strategy gradient, got {cost_model!r}: the models "
-            "that TVM knows by name have no gradients; FelixMLP is taken"
-        )
-    from mschedx.cost import FelixMLP
-    from mschedx.search import GradientDescent
-
-    return {"strategy": GradientDescent(), "cost_model": FelixMLP()}
 
 
 def report(args: argparse.Namespace) -> int:
