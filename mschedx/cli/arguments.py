@@ -186,7 +186,9 @@ def _add_report(subcommands: Subcommands) -> None:
 def _add_compare(subcommands: Subcommands) -> None:
     compare = subcommands.add_parser("compare", help="tuners against each other on named workloads")
     compare.add_argument(
-        "--workloads", default=None, help="groups, names or globs; 'list' shows all (default suite)"
+        "--workloads",
+        default=None,
+        help="groups, names, globs, or gemm:512,512,512; 'list' shows all (default suite)",
     )
     compare.add_argument(
         "--tuners",
@@ -237,7 +239,11 @@ def _add_replay(subcommands: Subcommands) -> None:
 def _add_dataset(subcommands: Subcommands) -> None:
     dataset = subcommands.add_parser("dataset", help="measure random configs, to train models on")
     dataset.add_argument("file", type=Path, help="data set to write or to add to")
-    dataset.add_argument("--workloads", default=None, help="groups, names or globs (suite)")
+    dataset.add_argument(
+        "--workloads",
+        default=None,
+        help="groups, names, globs, or operators with sizes: gemm:512,512,512:int8 (default suite)",
+    )
     dataset.add_argument("--target", default=None, help="JSON or a tag; this machine by default")
     dataset.add_argument("--space", default=None, help='"post-order-apply" for TVM\'s own space')
     dataset.add_argument("--trials", type=int, default=256, help="of each workload (default 256)")

@@ -259,6 +259,20 @@ def test_progress_stands_beside_the_name_of_the_file(tmp_path, monkeypatch, caps
     assert "gemm_128: 1 trials, best 0.001 ms" in said.err
 
 
+def test_shapes_of_a_users_own_are_collected_on_the_command_line(tmp_path, monkeypatch, capsys):
+    from mschedx.bench import collect as module
+
+    monkeypatch.setattr(module, "measure_schedules", lambda made, *_: np.full(len(made), 1e-6))
+    path = tmp_path / "set.jsonl"
+    options = ["--workloads", "gemm:16,16,8,gemm_128", "--trials", "1", "--space", TVM]
+    assert cli.main(["dataset", str(path), *options]) == 0
+    assert "gemm_16x16x8: 1 trials" in capsys.readouterr().err
+    found = [one.task.operator for one in read_datasets([path], pytest.fail)]
+    assert found == [("gemm", (16, 16, 8), "float32"), ("gemm", (128, 128, 128), "float32")]
+    assert cli.main(["dataset", str(path), "--workloads", "gemm:16,16", "--trials", "1"]) == 2
+    assert "gemm takes the sizes M,N,K" in capsys.readouterr().err
+
+
 def test_tasks_are_counted_as_they_are_used(file, tmp_path):
     said = []
     pretrain([file], tmp_path / "m", epochs=1, held_out=0.25, say=said.append)
