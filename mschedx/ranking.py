@@ -132,6 +132,11 @@ def rank(
         The best first; no two give the same program. Programs that LLVM would be busy with for
         long come last (`search.build_effort`).
 
+    Warns
+    -----
+    StandInWarning
+        Where figures of the target's device are not known (`mschedx.hardware.stand_in`).
+
     Raises
     ------
     ValueError, TypeError

@@ -30,11 +30,18 @@ def rank(args: argparse.Namespace) -> int:
     from mschedx.compat import without_torch
 
     with without_torch():
+        from mschedx.cost.stand_ins import notes_on_stand_in, said_already
+        from mschedx.inputs import normalize_target
         from mschedx.ranking import rank
     options = {"model": args.model, "space": args.space, "seed": args.seed}
-    best = rank(workload.func(), args.target, args.limit, **options)
+    target = normalize_target(args.target)
+    for note in notes_on_stand_in(target):
+        complain(f"note: {note}")
+    with said_already():
+        best = rank(workload.func(), target, args.limit, **options)
     for place, one in enumerate(best, start=1):
         config = ", ".join(f"{name} = {value}" for name, value in one.decisions().items())
+
         print(f"{place:3}  {one.latency_s * 1e6:9.4g} us predicted; {one.reasons[0]}; {config}")
     return 0
 
