@@ -41,8 +41,8 @@ def rank(args: argparse.Namespace) -> int:
         best = rank(workload.func(), target, args.limit, **options)
     for place, one in enumerate(best, start=1):
         config = ", ".join(f"{name} = {value}" for name, value in one.decisions().items())
-
-        print(f"{place:3}  {one.latency_s * 1e6:9.4g} us predicted; {one.reasons[0]}; {config}")
+        reasons = ", ".join(map(str, one.main_reasons()))
+        print(f"{place:3}  {one.latency_s * 1e6:9.4g} us predicted; {reasons}; {config}")
     return 0
 
 
