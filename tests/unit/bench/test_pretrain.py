@@ -10,7 +10,7 @@ import torch
 import tvm
 
 from mschedx import cli
-from mschedx.bench.collect import declared, open_workload
+from mschedx.bench.collect import declared, open_workload, this_machine
 from mschedx.bench.pretrain import OpenedTask, open_task, pretrain, split
 from mschedx.bench.pretrain_metrics import card_metrics, evaluate
 from mschedx.cost import PAM
@@ -63,7 +63,11 @@ def test_a_model_trained_on_some_tasks_ranks_others(file, tmp_path, capsys):
     assert "held-out tasks" in said.out
     assert "gemm" in said.out
     card = json.loads((tmp_path / "model.json").read_text())
-    assert card["trained_on"] == {"tasks": 2, "programs": 240, "files": ["set.jsonl"]}
+    origin = card["trained_on"]
+    assert (origin["tasks"], origin["programs"], origin["files"]) == (2, 240, ["set.jsonl"])
+    assert origin["machines"] == [this_machine()]
+    assert origin["spaces"] == {TVM: len(SIZES)}
+    assert card["metrics_from"] == "1 of the tasks of these files, held out"
     assert card["target_kind"] == "llvm"
     assert card["metrics"]["pairwise accuracy"] > 0.6
     assert 0 < card["metrics"]["top-5 (mean of tasks)"] <= 1
