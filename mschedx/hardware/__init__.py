@@ -3,8 +3,8 @@
 A :class:`Hardware` comes from a TVM target (instruction set from ``mcpu`` and ``mattr``, caches
 from the operating system when the target is this machine and from a table otherwise, GPU limits
 from the target's attributes and a table by tag or architecture). Rates that no table gives for a
-CPU are measured by :func:`mschedx.peak.calibrate`; cost models take typical ones unless they are
-handed what it returns (``PSA(mschedx.calibrate())``). Of a device that is in no table
+CPU are measured by :meth:`Hardware.calibrate`; cost models take typical ones unless they are
+handed what it returns (``PSA(Hardware.calibrate())``). Of a device that is in no table
 :func:`stand_in` says whose figures are taken.
 """
 
@@ -114,6 +114,21 @@ class Hardware:
         if name not in GPUS:
             raise ValueError(f'unknown device "{name}"; known: {", ".join(sorted(GPUS))}')
         return GPUS[name]
+
+    @staticmethod
+    def calibrate(target: Target | None = None, *, again: bool = False) -> Hardware:
+        """Describe this machine's CPU with rates that are measured: `mschedx.calibrate`.
+
+        Parameters
+        ----------
+        target : Target, optional
+            An llvm target for this machine; all cores of it when None.
+        again : bool
+            Measure although there are remembered rates.
+        """
+        from .peak import calibrate
+
+        return calibrate(target, again=again)
 
     def has(self, feature: str) -> bool:
         """Whether the instruction set has `feature`; "avx512_vnni" and "avx512vnni" are one."""
