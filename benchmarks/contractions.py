@@ -121,8 +121,8 @@ def avx2(trials: int, seeds: int) -> None:
     from mschedx.bench.fair import bound, time_all
     from mschedx.bench.vendor import inputs
     from mschedx.hardware import host_cores
+    from mschedx.hardware.peak import peak_kernel
     from mschedx.inputs import normalize_mod
-    from mschedx.peak import peak_kernel
     from mschedx.tuning import estimate_flops
 
     target = Target({"kind": "llvm", "mcpu": "haswell", "num-cores": host_cores()})

@@ -77,7 +77,7 @@ def time_winners(shape: tuple[int, int, int], work_dirs: dict[str, Path]) -> dic
     from mschedx.bench.fair import bound, time_all, timed
     from mschedx.bench.torch_process import TorchProcess
     from mschedx.bench.vendor import inputs, numpy_call
-    from mschedx.peak import peak_kernel
+    from mschedx.hardware.peak import peak_kernel
     from mschedx.workloads import Workload
 
     workload = Workload("gemm", "gemm", shape)

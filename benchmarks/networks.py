@@ -175,7 +175,7 @@ def tune(
 
 def at_peak_s(result: Any) -> float:
     """Seconds that the network's arithmetic takes at the machine's measured fp32 peak."""
-    from mschedx.peak import measure_peak_flops
+    from mschedx.hardware.peak import measure_peak_flops
 
     flops = sum(choice.task.weight * choice.task.flops for choice in result.tasks)
     return flops / measure_peak_flops(result.target)

@@ -4,7 +4,7 @@ python benchmarks/peak.py
 """
 
 from mschedx.hardware import host_target
-from mschedx.peak import calibrate
+from mschedx.hardware.peak import calibrate
 
 
 def main() -> None:

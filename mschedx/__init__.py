@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mschedx import space as space
     from mschedx import workloads as workloads
     from mschedx.hardware import Hardware as Hardware
+    from mschedx.hardware.peak import calibrate as calibrate
     from mschedx.measure import LocalBuilder as LocalBuilder
     from mschedx.measure import LocalRunner as LocalRunner
     from mschedx.networks import BucketsResult as BucketsResult
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from mschedx.networks import tune_buckets as tune_buckets
     from mschedx.networks import tune_model as tune_model
     from mschedx.networks import tune_parts as tune_parts
-    from mschedx.peak import calibrate as calibrate
     from mschedx.ranking import rank as rank
     from mschedx.search import ConstrainedEvolution as ConstrainedEvolution
     from mschedx.search import DraftVerify as DraftVerify
@@ -47,7 +47,7 @@ _HOMES = {
     "NetworkResult": "networks",
     "PartsResult": "networks",
     "TuneResult": "tune_result",
-    "calibrate": "peak",
+    "calibrate": "hardware.peak",
     "rank": "ranking",
     "tune": "tuning",
     "tune_buckets": "networks",

@@ -46,6 +46,9 @@ MOST_REFUSED = 512
 GENERATIONS, PARENTS = 4, 256
 """How often the best are moved a little, and how many of them."""
 
+SHARE = 0.05
+"""Of the time, from which on a statement is worth mentioning."""
+
 
 class NothingToRank(ValueError):
     """No config becomes a program; the message counts why."""
@@ -97,6 +100,11 @@ class Ranked:
             d.name: int(v) for d, v in zip(self.sketch.decisions, self.config) if len(d.domain) > 1
         }
 
+    def main_reasons(self) -> tuple[Reason, ...]:
+        """Those of statements that take a `SHARE` of the time or more; the longest one anyway."""
+        least = SHARE * self.latency_s
+        return self.reasons[:1] + tuple(one for one in self.reasons[1:] if one.seconds >= least)
+
 
 def rank(
     mod: IRModule | tirx.PrimFunc,
@@ -131,6 +139,11 @@ def rank(
     list of Ranked
         The best first; no two give the same program. Programs that LLVM would be busy with for
         long come last (`search.build_effort`).
+
+    Warns
+    -----
+    StandInWarning
+        Where figures of the target's device are not known (`mschedx.hardware.stand_in`).
 
     Raises
     ------

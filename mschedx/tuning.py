@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mschedx import compat
+from mschedx.cost.stand_ins import notes_on_stand_in, said_already
 from mschedx.inputs import (
     check_seconds,
     check_seed,
@@ -164,10 +165,12 @@ def _searched(plan: Plan, folder: Path, display: Progress, *, verify: bool) -> T
     intrinsics = intrinsics_for(folder, plan.target, plan.parts.space)
     with intrinsics, open_work_dir(folder, plan.target) as opened, display:
         scheduled = scheduled_already(plan.mod)
-        notes = (*opened.notes, *([scheduled] if scheduled else []))
+        said = notes_on_stand_in(plan.target, plan.parts.strategy, plan.parts.cost_model)
+        notes = (*opened.notes, *(said if plan.trials else ()), *([scheduled] if scheduled else []))
         for note in notes:
             display.note(note)
-        outcome = run_session(plan, opened, display)
+        with said_already():
+            outcome = run_session(plan, opened, display)
         with interruptible(outcome.interrupt):
             return _result(plan, opened, outcome, display, notes, verify=verify)
 
@@ -236,9 +239,11 @@ def _ranked(
 
     model, notes = ranking_model(cost_model)
     try:
-        (best,) = rank(mod, target, 1, model=model, space=space, seed=seed)
+        with said_already():
+            (best,) = rank(mod, target, 1, model=model, space=space, seed=seed)
         schedule, latency_s = best.schedule(), best.latency_s
-        notes = (f"ranked, not measured: {latency_s * 1e6:.4g} us is a prediction", *notes)
+        predicted = f"ranked, not measured: {latency_s * 1e6:.4g} us is a prediction"
+        notes = (predicted, *notes_on_stand_in(target, cost_model), *notes)
         reasons = tuple(str(reason) for reason in best.reasons)
     except NothingToRank as error:
         schedule, latency_s, reasons = unscheduled_candidate(mod).sch, math.inf, ()

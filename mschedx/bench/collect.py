@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from mschedx import compat
 from mschedx.hardware import kernel_cores
+from mschedx.hardware.peak import cpu_model
 from mschedx.inputs import require_device
 from mschedx.latency import latency_s
-from mschedx.peak import cpu_model
 from mschedx.record.dataset import DatasetFile, DatasetTask, TaskTrials
 from mschedx.record.work_dir import target_json, versions
 from mschedx.space.errors import InvalidSchedule

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import difflib
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from typing import Any, TypeVar
 
@@ -20,7 +22,8 @@ def find_named(
     Parameters
     ----------
     name : str
-        One of ``known``, or ``module:attribute`` of a callable that can be imported.
+        One of ``known``, or ``module:attribute`` of a callable that can be imported, also from the
+        working directory.
     known : mapping of str
     own : callable
         Makes what is known of a user's callable and its name.
@@ -30,8 +33,8 @@ def find_named(
     Raises
     ------
     ValueError
-        For an unknown name, with those that are known; for a module or attribute that is missing
-        or cannot be called.
+        For an unknown name, with those that are known and the nearest; for a module or attribute
+        that is missing or cannot be called.
     """
     if name in known:
         return known[name]
@@ -39,11 +42,22 @@ def find_named(
     if not colon:
         raise ValueError(
             f"unknown {what} {name}; there are {', '.join(known)}, or module:attribute of your own"
+            f"{_nearest(name, known)}"
         )
+    sys.path.insert(0, "")  # as `python -m` finds modules of the folder it is started in
     try:
         found = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"cannot import {what} {name}: {error}") from error
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"cannot import {what} {name}: {error}{_nearest(module, known)}"
+        ) from error
+    finally:
+        sys.path.remove("")
     if not callable(found):
         raise ValueError(f"expected {name} to be callable, got {type(found).__name__}")
     return own(name, found)
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), 1, 0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""

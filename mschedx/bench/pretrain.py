@@ -7,10 +7,11 @@ import json
 import os
 import tempfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -132,7 +133,8 @@ def pretrain(
         )
     made = new_model(model, epochs=epochs, published=published, seed=seed)
     _require_place(Path(output))
-    tasks = _usable(read_datasets(paths, say), say)
+    read = read_datasets(paths, say)
+    tasks = _usable(read, say)
     rest, tests = split(tasks, held_out, np.random.default_rng(seed))
     train, validation = split(rest, held_out / 2, np.random.default_rng(seed + 1))
     groups = {"train": train, "choose weights": validation, "test": tests}
@@ -146,11 +148,33 @@ def pretrain(
     metrics = card_metrics(tested[-1]) if tested else {}
     if accuracy is not None:
         metrics = {"pairwise accuracy": accuracy}
-    files = [Path(path).name for path in paths]
-    about = {**made.card.trained_on, "files": files}
-    made.card = replace(made.card, metrics=metrics, trained_on=about)
+    made.card = replace(
+        made.card,
+        metrics=metrics,
+        metrics_from=_metrics_from(tests, accuracy),
+        trained_on={**made.card.trained_on, **_origin(paths, read)},
+    )
     _save(made, Path(output))
     return tested
+
+
+def _metrics_from(tests: Sequence[OpenedTask], accuracy: float | None) -> str:
+    if accuracy is not None:
+        return "given by whoever trained it"
+    return f"{len(tests)} of the tasks of these files, held out" if tests else ""
+
+
+def _origin(paths: Sequence[str | Path], read: Sequence[TaskTrials]) -> dict[str, Any]:
+    """Where the trials are from: files, machines with their versions, and tasks by space."""
+    machines: list[dict[str, Any]] = []
+    for one in read:
+        if one.task.machine not in machines:
+            machines.append(one.task.machine)
+    return {
+        "files": [Path(path).name for path in paths],
+        "machines": machines,
+        "spaces": dict(Counter(one.task.space or "mschedx" for one in read)),
+    }
 
 
 def _require_place(output: Path) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 
-from mschedx.workloads import Workload
+from mschedx.workloads import Types, Workload, find
 
 
 def _conv(name: str, channels: tuple[int, int], size: int, kernel: int, stride: int) -> Workload:
@@ -81,7 +82,8 @@ def find_workloads(names: str | None = None) -> list[Workload]:
     Parameters
     ----------
     names : str, optional
-        Comma-separated names, globs of them, or groups of :data:`GROUPS`; the suite when None.
+        Comma-separated names, globs of them, groups of :data:`GROUPS`, or operators with sizes and
+        dtype, such as ``gemm:512,512,512`` and ``gemm:512,512,512:int8``; the suite when None.
 
     Returns
     -------
@@ -91,16 +93,41 @@ def find_workloads(names: str | None = None) -> list[Workload]:
     Raises
     ------
     ValueError
-        For a part that picks nothing.
+        For a part that picks nothing; for an operator, sizes or a dtype that there are not.
     """
     known = {w.name: w for w in (*SUITE, *RESNET50)}
     chosen: dict[str, Workload] = {}
-    for part in map(str.strip, (names or "suite").split(",")):
-        found = GROUPS.get(part) or [known[n] for n in known if fnmatch.fnmatch(n, part)]
+    for part in map(str.strip, _SEPARATOR.split(names or "suite")):
+        if ":" in part:
+            found = (_own(part),)
+        else:
+            found = GROUPS.get(part) or tuple(known[n] for n in known if fnmatch.fnmatch(n, part))
         if not found:
             raise ValueError(
                 f"no workload matches {part!r}; there are the groups {', '.join(GROUPS)} "
-                f"and {', '.join(known)}"
+                f"and {', '.join(known)}, and operators with their sizes, as gemm:512,512,512"
             )
         chosen.update({w.name: w for w in found})
     return list(chosen.values())
+
+
+_SEPARATOR = re.compile(r",(?!\s*-?\d+\s*(?:[,:]|$))")
+"""A comma, unless a size follows."""
+
+
+def _own(text: str) -> Workload:
+    """A workload that has no name, from ``OPERATOR:SIZES`` or ``OPERATOR:SIZES:DTYPE``."""
+    op, _, rest = text.partition(":")
+    operator = find(op)
+    written, _, dtype = rest.partition(":")
+    try:
+        sizes = tuple(int(size) for size in written.replace("x", ",").split(","))
+    except ValueError:
+        raise ValueError(
+            f"expected a workload as {op}:{operator.describe()} or with a dtype behind it "
+            f"({op}:SIZES:int8), got {text!r}"
+        ) from None
+    operator.complete(sizes)
+    Types.of(dtype or "float32")
+    name = "_".join([op, "x".join(map(str, sizes)), *([dtype] if dtype else [])])
+    return Workload(name, op, sizes, dtype or "float32")

@@ -90,7 +90,7 @@ def compare_rates(workload: Workload, result: TuneResult) -> dict[str, float]:
     others: dict[str, Timer | None] = {}
     peak = None
     if workload.dtype == "float32":
-        from mschedx.peak import peak_kernel
+        from mschedx.hardware.peak import peak_kernel
 
         peak = peak_kernel(result.target, steps=100_000)
         kernels["peak"] = peak.call()

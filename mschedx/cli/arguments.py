@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mschedx.bench.named_parts import MODELS, STRATEGIES
+
 from . import commands
 
 if TYPE_CHECKING:
@@ -48,19 +50,27 @@ def _add_tune(subcommands: Subcommands) -> None:
         help="records, and where to go on (default ./mschedx_OP_SIZES_DTYPE)",
     )
     tune.add_argument("--seed", type=int, default=0)
-    tune.add_argument("--space", default=None, help='"post-order-apply" for TVM\'s own space')
-    tune.add_argument(
-        "--strategy",
-        default=None,
-        help='"gradient" (with FelixMLP), or a name that TVM knows: "evolutionary" ...',
-    )
+    _add_parts(tune)
     tune.add_argument(
         "--patience", type=int, default=None, help="end once so many trials brought nothing faster"
     )
-    tune.add_argument("--cost-model", default=None, help='a name that TVM knows: "xgb" ...')
     tune.add_argument("--no-compare", action="store_true", help="leave out the final table")
     tune.add_argument("--quiet", action="store_true", help="no progress")
     tune.set_defaults(command=commands.tune)
+
+
+def _add_parts(tune: argparse.ArgumentParser) -> None:
+    """Add what a call of the tuner searches with."""
+    tune.add_argument("--space", default=None, help='"post-order-apply" for TVM\'s own space')
+    tune.add_argument(
+        "--strategy", default=None, help=f"{', '.join(STRATEGIES)}, or module:attribute of your own"
+    )
+    tune.add_argument(
+        "--cost-model",
+        default=None,
+        help=f"{', '.join(MODELS)}; NAME:FILE for one that `mschedx train` wrote; or "
+        "module:attribute of your own (default: what goes with the strategy)",
+    )
 
 
 def _add_tune_model(subcommands: Subcommands) -> None:
@@ -87,6 +97,7 @@ def _add_tune_model(subcommands: Subcommands) -> None:
         help="records, and where to go on (default: a new temporary folder, which is printed)",
     )
     tune.add_argument("--seed", type=int, default=0)
+    _add_parts(tune)
     tune.add_argument(
         "--fix-shapes", action="store_true", help="give dynamic dimensions the sizes of the inputs"
     )
@@ -175,7 +186,9 @@ def _add_report(subcommands: Subcommands) -> None:
 def _add_compare(subcommands: Subcommands) -> None:
     compare = subcommands.add_parser("compare", help="tuners against each other on named workloads")
     compare.add_argument(
-        "--workloads", default=None, help="groups, names or globs; 'list' shows all (default suite)"
+        "--workloads",
+        default=None,
+        help="groups, names, globs, or gemm:512,512,512; 'list' shows all (default suite)",
     )
     compare.add_argument(
         "--tuners",
@@ -226,7 +239,11 @@ def _add_replay(subcommands: Subcommands) -> None:
 def _add_dataset(subcommands: Subcommands) -> None:
     dataset = subcommands.add_parser("dataset", help="measure random configs, to train models on")
     dataset.add_argument("file", type=Path, help="data set to write or to add to")
-    dataset.add_argument("--workloads", default=None, help="groups, names or globs (suite)")
+    dataset.add_argument(
+        "--workloads",
+        default=None,
+        help="groups, names, globs, or operators with sizes: gemm:512,512,512:int8 (default suite)",
+    )
     dataset.add_argument("--target", default=None, help="JSON or a tag; this machine by default")
     dataset.add_argument("--space", default=None, help='"post-order-apply" for TVM\'s own space')
     dataset.add_argument("--trials", type=int, default=256, help="of each workload (default 256)")

@@ -30,12 +30,19 @@ def rank(args: argparse.Namespace) -> int:
     from mschedx.compat import without_torch
 
     with without_torch():
+        from mschedx.cost.stand_ins import notes_on_stand_in, said_already
+        from mschedx.inputs import normalize_target
         from mschedx.ranking import rank
     options = {"model": args.model, "space": args.space, "seed": args.seed}
-    best = rank(workload.func(), args.target, args.limit, **options)
+    target = normalize_target(args.target)
+    for note in notes_on_stand_in(target):
+        complain(f"note: {note}")
+    with said_already():
+        best = rank(workload.func(), target, args.limit, **options)
     for place, one in enumerate(best, start=1):
         config = ", ".join(f"{name} = {value}" for name, value in one.decisions().items())
-        print(f"{place:3}  {one.latency_s * 1e6:9.4g} us predicted; {one.reasons[0]}; {config}")
+        reasons = ", ".join(map(str, one.main_reasons()))
+        print(f"{place:3}  {one.latency_s * 1e6:9.4g} us predicted; {reasons}; {config}")
     return 0
 
 
@@ -57,6 +64,10 @@ def tune(args: argparse.Namespace) -> int:
         return 0
     workload = _workload(args)
 
+    from mschedx.bench.named_parts import find_parts
+
+    parts = find_parts(args.strategy, args.cost_model)
+
     # Before TVM is imported here: the workers import theirs at the same time.
     from mschedx.compat import without_torch
     from mschedx.measure import start
@@ -76,7 +87,7 @@ def tune(args: argparse.Namespace) -> int:
         seed=args.seed,
         space=args.space,
         patience=args.patience,
-        **_parts(args.strategy, args.cost_model),
+        **parts(),
         timeout_s=args.timeout,
         progress=not args.quiet,
     )
@@ -95,27 +106,16 @@ def tune(args: argparse.Namespace) -> int:
 
 def tune_model(args: argparse.Namespace) -> int:
     """Tune a network from a file or a factory."""
+    from mschedx.bench.named_parts import find_parts
+
+    parts = find_parts(args.strategy, args.cost_model)
+
     from mschedx.networks.command import tune_from_command
 
-    result = tune_from_command(args, complain)
+    result = tune_from_command(args, complain, parts())
     if result.interrupted:
         return INTERRUPTED
     return WRONG if result.wrong else 0
-
-
-def _parts(strategy: str | None, cost_model: str | None) -> dict[str, Any]:
-    """The strategy and cost model of the names that were given."""
-    if strategy != "gradient":
-        return {"strategy": strategy, "cost_model": cost_model}
-    if cost_model is not None:
-        raise ValueError(
-            f"expected no --cost-model with --strategy gradient, got {cost_model!r}: the models "
-            "that TVM knows by name have no gradients; FelixMLP is taken"
-        )
-    from mschedx.cost import FelixMLP
-    from mschedx.search import GradientDescent
-
-    return {"strategy": GradientDescent(), "cost_model": FelixMLP()}
 
 
 def report(args: argparse.Namespace) -> int:

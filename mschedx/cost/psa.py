@@ -30,6 +30,7 @@ from .analytical.machine import CpuMachine
 from .analytical.published import statement_ms, symbols
 from .analytical.view import ProgramAt, ProgramView
 from .base import FloatArray, IntArray, Measured
+from .stand_ins import warn_of_stand_in
 
 if TYPE_CHECKING:
     import torch
@@ -172,6 +173,8 @@ class PSAModel:
 
     def _program(self, sketch: Sketch) -> ProgramView:
         if sketch not in self._programs:
+            if self.hardware is None:
+                warn_of_stand_in(sketch.design.target)
             statements = [without_unit_loops(statement) for statement in sketch.statements]
             self._programs[sketch] = ProgramView(
                 statements, sketch.analysis.allocations, sketch.design.lattice
@@ -244,7 +247,8 @@ class PSA(TVMCostModel):
     Parameters
     ----------
     hardware : Hardware, optional
-        The device; that of each task's target when None.
+        The device; that of each task's target when None, with a warning (`StandInWarning`) where it
+        is in no table, so that figures of another device are taken.
     form : str
         "improved", or "published" for the paper's formulas with their weaknesses (elements instead
         of bytes, no caches, no occupancy; for GPUs only).

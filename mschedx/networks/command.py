@@ -6,7 +6,7 @@ import argparse
 import importlib
 import runpy
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ Complain = Callable[[str], None]
 
 
 def tune_from_command(
-    args: argparse.Namespace, complain: Complain
+    args: argparse.Namespace, complain: Complain, parts: Mapping[str, Any]
 ) -> NetworkResult | BucketsResult | PartsResult:
     """Tune what the command line names, and print what was found.
 
@@ -33,6 +33,8 @@ def tune_from_command(
     args : Namespace
     complain : callable
         Takes a line for the error stream: what is left out, notes where there is no progress.
+    parts : mapping of str
+        The strategy and cost model, where they are not our own; see `tune_model`.
 
     Raises
     ------
@@ -41,14 +43,15 @@ def tune_from_command(
     OSError
         For a path that cannot be written, before anything is tuned.
     """
+    options = {**_options(args), **parts}
     if args.bucket:
-        return _tune_buckets(args, complain)
+        return _tune_buckets(args, complain, options)
     if args.unsupported == "torch":
-        return _tune_parts(args, complain)
+        return _tune_parts(args, complain, options)
     if args.export is not None:
         require_writable(library_path(args.export).parent)
     model, inputs = network_of(args.model, args.input)
-    result = tune_model(model, inputs, args.target, fix_shapes=args.fix_shapes, **_options(args))
+    result = tune_model(model, inputs, args.target, fix_shapes=args.fix_shapes, **options)
     print(describe(result))
     _notes(args, result.notes, complain)
     left_out = partial(_is_left_out, result, complain)
@@ -79,7 +82,9 @@ def _is_left_out(
     return result.interrupted or bool(wrong)
 
 
-def _tune_buckets(args: argparse.Namespace, complain: Complain) -> BucketsResult:
+def _tune_buckets(
+    args: argparse.Namespace, complain: Complain, options: Mapping[str, Any]
+) -> BucketsResult:
     """Tune for several sizes."""
     if args.fix_shapes or args.profile:
         raise ValueError("--bucket goes with neither --fix-shapes nor --profile: leave one out")
@@ -97,7 +102,7 @@ def _tune_buckets(args: argparse.Namespace, complain: Complain) -> BucketsResult
     if args.export is not None:
         require_writable(args.export)
     model, inputs = network_of(args.model, args.input)
-    result = tune_buckets(model, inputs, buckets, args.target, **_options(args))
+    result = tune_buckets(model, inputs, buckets, args.target, **options)
     print(result)
     for sizes, one in result.results.items():
         _notes(args, [f"{result.buckets.name(sizes)}: {note}" for note in one.notes], complain)
@@ -110,7 +115,9 @@ def _tune_buckets(args: argparse.Namespace, complain: Complain) -> BucketsResult
     return result
 
 
-def _tune_parts(args: argparse.Namespace, complain: Complain) -> PartsResult | NetworkResult:
+def _tune_parts(
+    args: argparse.Namespace, complain: Complain, options: Mapping[str, Any]
+) -> PartsResult | NetworkResult:
     """Tune around what is left to torch."""
     if args.export is not None or args.profile:
         raise ValueError(
@@ -118,7 +125,7 @@ def _tune_parts(args: argparse.Namespace, complain: Complain) -> PartsResult | N
             "TVM's holds what torch runs: leave one out"
         )
     model, inputs = network_of(args.model, args.input)
-    result = tune_parts(model, inputs, args.target, fix_shapes=args.fix_shapes, **_options(args))
+    result = tune_parts(model, inputs, args.target, fix_shapes=args.fix_shapes, **options)
     if isinstance(result, NetworkResult):
         print(describe(result))
         _notes(args, result.notes, complain)
@@ -132,6 +139,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
         "trials_per_task": args.trials_per_task,
         "work_dir": args.work_dir,
         "seed": args.seed,
+        "space": args.space,
         "timeout_s": args.timeout,
         "prepack": False if args.no_prepack else None,
         "exact": args.exact,

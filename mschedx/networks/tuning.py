@@ -13,6 +13,7 @@ from tvm.s_tir import meta_schedule as ms
 
 from mschedx import compat
 from mschedx.collector import without_collections
+from mschedx.cost.stand_ins import notes_on_stand_in, said_already
 from mschedx.hardware import Hardware, kernel_cores
 from mschedx.inputs import (
     check_seconds,
@@ -165,12 +166,14 @@ def tune_model(
 def _carried_out(job: Job, folder: Path, display: NetworkProgress) -> NetworkResult:
     """Measure what the folder lacks, and choose for every task."""
     intrinsics = intrinsics_for(folder, job.target, job.parts.space)
-    with intrinsics, open_work_dir(folder, job.target) as opened, display:
-        for note in opened.notes:
+    with intrinsics, open_work_dir(folder, job.target) as opened, display, said_already():
+        said = notes_on_stand_in(job.target, job.parts.strategy, job.parts.cost_model)
+        for note in (*opened.notes, *said):
             display.note(note)
         _note_network(job, opened)
         outcome = _measured(job, opened, display)
-        return conclude(job, opened, outcome, display)
+        found = conclude(job, opened, outcome, display)
+        return replace(found, notes=(*said, *found.notes)) if said else found
 
 
 def _start_processes(trials_per_task: int, parts: Parts) -> None:

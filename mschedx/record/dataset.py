@@ -4,8 +4,12 @@ A file holds lines of two kinds, in any mixture. A *task* line names a workload,
 so that its sketches can be opened again, and the machine and versions the latencies belong to. A
 *trials* line holds configs of one sketch of a task and their latencies, failed ones as ``null``::
 
-    {"kind": "task", "format": 1, "key": "…", "operator": ["gemm", [64, 64, 64], "float32"], …}
+    {"kind": "task", "format": 2, "key": "…",
+     "operator": {"name": "gemm", "sizes": [64, 64, 64], "dtype": "float32"}, …}
     {"kind": "trials", "task": "…", "sketch": 0, "configs": [[…], …], "latency_s": [1e-3, null]}
+
+A field has the same type in every line, so that ``pyarrow.json.read_json`` gives a file as a table
+(``pip install 'mschedx[arrow]'``). In format 1, which is still read, the operator was an array.
 
 Each line is written at once and ends in a newline; a file that was cut loses its last line only.
 Reading changes nothing: what is broken is set aside, and the next line begins on one of its own.
@@ -28,7 +32,7 @@ from numpy.typing import NDArray
 from .lines import Line, append_lines, read_lines
 from .lock import try_lock
 
-FORMAT = 1
+FORMAT = 2
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
@@ -193,11 +197,14 @@ class DatasetFile:
         trials.add(line["sketch"], configs, np.array(seconds))
 
     def _take_task(self, line: dict[str, Any], number: int) -> None:
-        if line["format"] != FORMAT:
+        if line["format"] not in (1, FORMAT):
             # What follows of this task has nowhere to go, rather than to another declaration.
             self.tasks.pop(line["key"], None)
-            raise ValueError(f"format {line['format']}, expected {FORMAT}")
-        name, sizes, dtype = line["operator"]
+            raise ValueError(f"format {line['format']}, expected {FORMAT} or 1")
+        operator = line["operator"]
+        if line["format"] == FORMAT:
+            operator = operator["name"], operator["sizes"], operator["dtype"]
+        name, sizes, dtype = operator
         task = DatasetTask(
             line["key"],
             (name, tuple(sizes), dtype),
@@ -289,9 +296,10 @@ def _merge(found: list[TaskTrials], trials: TaskTrials) -> None:
 
 
 def _plain(task: DatasetTask) -> dict[str, Any]:
+    name, sizes, dtype = task.operator
     return {
         "key": task.key,
-        "operator": [task.operator[0], list(task.operator[1]), task.operator[2]],
+        "operator": {"name": name, "sizes": list(sizes), "dtype": dtype},
         "target": task.target,
         "space": task.space,
         "machine": task.machine,

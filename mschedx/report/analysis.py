@@ -176,7 +176,7 @@ def _hardware(target: dict[str, Any], calibrate: bool) -> Hardware | None:
     from tvm.target import Target
 
     from mschedx.hardware import host_cores, is_known_gpu, system_cpu
-    from mschedx.peak import calibrate as measured
+    from mschedx.hardware.peak import calibrate as measured
 
     kind = target.get("kind")
     if kind not in ("llvm", "cuda"):

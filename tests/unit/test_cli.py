@@ -13,6 +13,7 @@ from mschedx import cli
 from mschedx.compat import IncompatibleVersion
 from mschedx.measure.failures import MachineTrouble
 from mschedx.record.errors import WorkDirError
+from mschedx.recorder import name_of
 from mschedx.report.progress import PlainProgress
 
 tune_module = importlib.import_module("mschedx.tuning")
@@ -109,22 +110,48 @@ def test_target_json_reaches_tune(monkeypatch, tmp_path):
     assert (seen["target"], seen["seed"], seen["strategy"]) == (target, 3, "evolutionary")
 
 
-def test_gradient_is_a_strategy_with_a_model_of_its_own(monkeypatch, tmp_path, capsys):
-    seen = {}
+@pytest.fixture
+def parts(monkeypatch, tmp_path):
+    """Give the classes of the strategy and cost model that a command line hands to `tune`."""
 
-    def tune(func, target, **options):
-        seen.update(options)
-        raise ValueError("enough")
+    def asked(*line):
+        seen = {}
 
-    monkeypatch.setattr(tune_module, "tune", tune)
-    args = ["tune", "gemm", "--shape", "8,8,8", "--work-dir", str(tmp_path)]
-    assert cli.main([*args, "--strategy", "gradient"]) == 2
-    assert type(seen["strategy"]).__name__ == "GradientDescent"
-    assert type(seen["cost_model"]).__name__ == "FelixMLP"
-    seen.clear()
-    assert cli.main([*args, "--strategy", "gradient", "--cost-model", "xgb"]) == 2
-    assert "expected no --cost-model with --strategy gradient" in capsys.readouterr().err
-    assert not seen
+        def tune(func, target, **options):
+            seen.update(options)
+            raise ValueError("enough")
+
+        monkeypatch.setattr(tune_module, "tune", tune)
+        args = ["tune", "gemm", "--shape", "8,8,8", "--work-dir", str(tmp_path), *line]
+        assert cli.main(args) == 2
+        return [name_of(seen.get(one)) for one in ("strategy", "cost_model")] if seen else None
+
+    return asked
+
+
+def test_strategies_and_cost_models_are_named_in_any_combination(parts, capsys):
+    assert parts() == [None, None]
+    assert parts("--strategy", "gradient") == ["GradientDescent", "FelixMLP"]
+    assert parts("--strategy", "pruner", "--cost-model", "psa") == ["DraftVerify", "PSA"]
+    assert parts("--cost-model", "pam:cpu") == [None, "PAM"]
+    assert parts("--strategy", "evolutionary", "--cost-model", "xgb") == ["evolutionary", "xgb"]
+    own = ["mschedx.search:RepairedGenetic", "--cost-model", "mschedx.cost:HeronXGB"]
+    assert parts("--strategy", *own) == ["RepairedGenetic", "HeronXGB"]
+    assert capsys.readouterr().err == "mschedx: enough\n" * 6
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (["--strategy", "prunner"], "unknown strategy prunner; there are heron, pruner, "),
+        (["--cost-model", "tlp"], "expected tlp with the weights that it was trained to"),
+        (["--cost-model", "pam:absent"], "expected a file of weights"),
+        (["--strategy", "gradient", "--cost-model", "xgb"], "expected a cost model with gradients"),
+    ],
+)
+def test_parts_that_cannot_be_made_are_bad_requests(line, says, parts, capsys):
+    assert parts(*line) is None
+    assert says in capsys.readouterr().err
 
 
 TUNE = [sys.executable, "-m", "mschedx", "tune"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tvm
@@ -133,3 +135,26 @@ def test_the_cost_models_of_the_package_rank_as_the_models_behind_them():
     assert decisions(PSA()) == decisions(PSAModel())
     with pytest.raises(TypeError, match="expected a cost model with the methods ready"):
         mschedx.rank(workloads.make(*GEMM), TARGET, 1, model=object())
+
+
+def test_reasons_worth_mentioning_are_those_of_a_twentieth_of_the_time():
+    (best,) = mschedx.rank(workloads.make("softmax", (64, 512)), TARGET, 1)
+    main = best.main_reasons()
+    assert len(main) > 1, "more than one statement matters"
+    assert list(main) == [one for one in best.reasons if one.seconds >= best.latency_s / 20]
+    slow = replace(best, latency_s=1.0)
+    assert slow.main_reasons() == best.reasons[:1], "what remains is starting threads"
+
+
+def test_the_command_gives_the_reason_of_every_statement_that_matters(capsys):
+    from mschedx import cli
+
+    target = '{"kind": "llvm", "mcpu": "znver4", "num-cores": 2}'
+    args = ["rank", "softmax", "--shape", "64,512", "--limit", "2", "--target", target]
+    assert cli.main(args) == 0
+    printed = capsys.readouterr().out.splitlines()
+    ranked = mschedx.rank(workloads.make("softmax", (64, 512)), TARGET, 2)
+    for line, one in zip(printed, ranked, strict=True):
+        _, reasons, config = line.split("; ")
+        assert reasons == ", ".join(map(str, one.main_reasons()))
+        assert config.count(" = ") == len(one.decisions())

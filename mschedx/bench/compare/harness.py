@@ -189,8 +189,8 @@ def time_winners(
 
 def _time(workload: Workload, runs: dict[str, Path], torch: TorchProcess) -> dict[str, float]:
     from mschedx.hardware import host_target
+    from mschedx.hardware.peak import peak_kernel
     from mschedx.inputs import normalize_mod
-    from mschedx.peak import peak_kernel
     from mschedx.tuning import estimate_flops
 
     from ..fair import bound, time_all, timed

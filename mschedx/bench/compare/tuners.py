@@ -7,11 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mschedx.bench.named import find_named
-
-SHIPPED = "cpu"
-"""Name of the pretrained model."""
-
-Parts = Callable[[], dict[str, Any]]
+from mschedx.bench.named_parts import Parts, find_parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,57 +48,10 @@ def _direct() -> dict[str, Any]:
     return {"space": for_target(host_target(), im2col=False)}
 
 
-def _random() -> dict[str, Any]:
-    from mschedx.search import ConstrainedRandom
-
-    return {"strategy": ConstrainedRandom()}
-
-
 def _random_keys() -> dict[str, Any]:
     from mschedx.search import ConstrainedEvolution
 
     return {"strategy": ConstrainedEvolution(keys="random")}
-
-
-def _genetic() -> dict[str, Any]:
-    from mschedx.search import RepairedGenetic
-
-    return {"strategy": RepairedGenetic()}
-
-
-def _pruner() -> dict[str, Any]:
-    from mschedx.cost import PAM
-    from mschedx.search import DraftVerify
-
-    return {"strategy": DraftVerify(), "cost_model": PAM()}
-
-
-def _moa() -> dict[str, Any]:
-    from mschedx.cost import MoA
-    from mschedx.search import DraftVerify
-
-    return {"strategy": DraftVerify(), "cost_model": MoA(SHIPPED)}
-
-
-def _draft_only() -> dict[str, Any]:
-    from mschedx.cost import PSA
-    from mschedx.search import ConstrainedEvolution
-
-    return {"strategy": ConstrainedEvolution(), "cost_model": PSA()}
-
-
-def _verify_only() -> dict[str, Any]:
-    from mschedx.cost import PAM
-    from mschedx.search import ConstrainedEvolution
-
-    return {"strategy": ConstrainedEvolution(), "cost_model": PAM()}
-
-
-def _felix() -> dict[str, Any]:
-    from mschedx.cost import FelixMLP
-    from mschedx.search import GradientDescent
-
-    return {"strategy": GradientDescent(), "cost_model": FelixMLP()}
 
 
 def _felix_undrafted() -> dict[str, Any]:
@@ -120,20 +69,28 @@ def _tvm_on_our_space() -> dict[str, Any]:
     return {"strategy": "evolutionary", "cost_model": "xgb"}
 
 
+_PRUNER = find_parts("pruner")
+_MOA = find_parts("pruner", "moa")
+_DRAFT_ONLY = find_parts("heron", "psa")
+_VERIFY_ONLY = find_parts("heron", "pam")
+_FELIX = find_parts("felix")
+_RANDOM = find_parts("random")
+_GENETIC = find_parts("genetic")
+
 TUNERS = {
     tuner.name: tuner
     for tuner in (
         Tuner("heron", "ConstrainedEvolution + HeronXGB on mschedx's space", _ours),
         Tuner("heron-direct", "heron with no convolution as a product with its patches", _direct),
         Tuner("heron-random-keys", "heron with keys drawn at random (its ablation)", _random_keys),
-        Tuner("pruner", "DraftVerify + PSA and PAM on mschedx's space", _pruner),
-        Tuner("moa", "pruner with the shipped model, adapted by momentum", _moa),
-        Tuner("draft-only", "evolution by PSA, corrected by what is measured", _draft_only),
-        Tuner("verify-only", "evolution by PAM, without drafts", _verify_only),
-        Tuner("felix", "GradientDescent + FelixMLP on mschedx's space", _felix),
+        Tuner("pruner", "DraftVerify + PSA and PAM on mschedx's space", _PRUNER),
+        Tuner("moa", "pruner with the shipped model, adapted by momentum", _MOA),
+        Tuner("draft-only", "evolution by PSA, corrected by what is measured", _DRAFT_ONLY),
+        Tuner("verify-only", "evolution by PAM, without drafts", _VERIFY_ONLY),
+        Tuner("felix", "GradientDescent + FelixMLP on mschedx's space", _FELIX),
         Tuner("felix-undrafted", "felix that samples until its model is ready", _felix_undrafted),
-        Tuner("random", "uniform valid candidates of mschedx's space", _random),
-        Tuner("genetic", "a plain genetic algorithm with repair, mschedx's space", _genetic),
+        Tuner("random", "uniform valid candidates of mschedx's space", _RANDOM),
+        Tuner("genetic", "a plain genetic algorithm with repair, mschedx's space", _GENETIC),
         Tuner(
             "tvm", "TVM's evolutionary search + xgb on its own space", _tvm("evolutionary", "xgb")
         ),
@@ -146,13 +103,13 @@ TUNERS = {
             Tuner(f"{name}-tvm-space", f"{name} on TVM's own space", _on_tvm_space(parts))
             for name, parts in (
                 ("heron", _ours),
-                ("pruner", _pruner),
-                ("moa", _moa),
-                ("draft-only", _draft_only),
-                ("verify-only", _verify_only),
-                ("felix", _felix),
+                ("pruner", _PRUNER),
+                ("moa", _MOA),
+                ("draft-only", _DRAFT_ONLY),
+                ("verify-only", _VERIFY_ONLY),
+                ("felix", _FELIX),
                 ("felix-undrafted", _felix_undrafted),
-                ("random", _random),
+                ("random", _RANDOM),
             )
         ),
         Tuner("stock", "TVM as installed, its builder and runner too", _tvm("", ""), stock=True),

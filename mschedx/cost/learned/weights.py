@@ -38,9 +38,12 @@ class Card:
     columns : dict of str to list of str
         What each input is, by branch.
     trained_on : dict
-        How many tasks and programs, and where they are from.
+        How many tasks and programs; of the data sets, the files, the machines with their versions,
+        and how many tasks in which space. What was not recorded says so.
     metrics : dict of str to float
-        On held-out tasks.
+        On tasks that were held out or are from elsewhere.
+    metrics_from : str
+        What these tasks are; empty where there are no metrics.
     licence : str
         Of the weights.
     format : int
@@ -52,6 +55,7 @@ class Card:
     columns: dict[str, list[str]]
     trained_on: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
+    metrics_from: str = ""
     licence: str = "Apache-2.0"
     format: int = FORMAT
 

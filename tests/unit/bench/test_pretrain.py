@@ -10,7 +10,7 @@ import torch
 import tvm
 
 from mschedx import cli
-from mschedx.bench.collect import declared, open_workload
+from mschedx.bench.collect import declared, open_workload, this_machine
 from mschedx.bench.pretrain import OpenedTask, open_task, pretrain, split
 from mschedx.bench.pretrain_metrics import card_metrics, evaluate
 from mschedx.cost import PAM
@@ -63,7 +63,11 @@ def test_a_model_trained_on_some_tasks_ranks_others(file, tmp_path, capsys):
     assert "held-out tasks" in said.out
     assert "gemm" in said.out
     card = json.loads((tmp_path / "model.json").read_text())
-    assert card["trained_on"] == {"tasks": 2, "programs": 240, "files": ["set.jsonl"]}
+    origin = card["trained_on"]
+    assert (origin["tasks"], origin["programs"], origin["files"]) == (2, 240, ["set.jsonl"])
+    assert origin["machines"] == [this_machine()]
+    assert origin["spaces"] == {TVM: len(SIZES)}
+    assert card["metrics_from"] == "1 of the tasks of these files, held out"
     assert card["target_kind"] == "llvm"
     assert card["metrics"]["pairwise accuracy"] > 0.6
     assert 0 < card["metrics"]["top-5 (mean of tasks)"] <= 1
@@ -257,6 +261,20 @@ def test_progress_stands_beside_the_name_of_the_file(tmp_path, monkeypatch, caps
     said = capsys.readouterr()
     assert said.out == f"{path}\n"
     assert "gemm_128: 1 trials, best 0.001 ms" in said.err
+
+
+def test_shapes_of_a_users_own_are_collected_on_the_command_line(tmp_path, monkeypatch, capsys):
+    from mschedx.bench import collect as module
+
+    monkeypatch.setattr(module, "measure_schedules", lambda made, *_: np.full(len(made), 1e-6))
+    path = tmp_path / "set.jsonl"
+    options = ["--workloads", "gemm:16,16,8,gemm_128", "--trials", "1", "--space", TVM]
+    assert cli.main(["dataset", str(path), *options]) == 0
+    assert "gemm_16x16x8: 1 trials" in capsys.readouterr().err
+    found = [one.task.operator for one in read_datasets([path], pytest.fail)]
+    assert found == [("gemm", (16, 16, 8), "float32"), ("gemm", (128, 128, 128), "float32")]
+    assert cli.main(["dataset", str(path), "--workloads", "gemm:16,16", "--trials", "1"]) == 2
+    assert "gemm takes the sizes M,N,K" in capsys.readouterr().err
 
 
 def test_tasks_are_counted_as_they_are_used(file, tmp_path):

@@ -37,3 +37,31 @@ def test_resnet50_chains():
             flops += times * 2 * c * k * r * r * (h // stride) * (w // stride)
     flops += 2 * 3 * 64 * 7 * 7 * 112 * 112
     assert flops / 2e9 == pytest.approx(4.09, abs=0.02), "multiply-adds, as published"
+
+
+def test_operators_with_sizes_stand_beside_names():
+    found = find_workloads("gemm:512,256,128, softmax,gemm:8x8x4:int8,conv2d:1,4,8,8,4,3:float16")
+    assert found[1].name == "softmax"
+    assert [(one.name, one.op, one.shape, one.dtype) for one in found if one.name != "softmax"] == [
+        ("gemm_512x256x128", "gemm", (512, 256, 128), "float32"),
+        ("gemm_8x8x4_int8", "gemm", (8, 8, 4), "int8"),
+        ("conv2d_1x4x8x8x4x3_float16", "conv2d", (1, 4, 8, 8, 4, 3), "float16"),
+    ]
+    assert find_workloads("gemm:8,8,4,gemm:8x8x4") == find_workloads("gemm:8,8,4")
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        ("gem:8,8,8", "unknown operator 'gem'; known, with their sizes: gemm M,N,K"),
+        ("gemm:8,8", r"gemm takes the sizes M,N,K; got 2: \(8, 8\)"),
+        ("gemm:8,8,0", "gemm: expected K of at least 1, got 0"),
+        ("gemm:", "expected a workload as gemm:M,N,K"),
+        ("gemm:8xbx8", "expected a workload as gemm:M,N,K"),
+        ("gemm:8,8,8:float", "expected a dtype of float32"),
+        ("softmax,12", "no workload matches 'softmax,12'"),
+    ],
+)
+def test_operators_and_sizes_that_there_are_not(names, says):
+    with pytest.raises(ValueError, match=says):
+        find_workloads(names)

@@ -1,8 +1,11 @@
 """PSA and a pretrained network together."""
 
+import json
+
 import numpy as np
 import pytest
 from dummy import gemm
+from safetensors import safe_open
 
 import mschedx
 from mschedx.cost import Consensus, CostModel, KnowsSkill
@@ -26,6 +29,18 @@ def test_a_model_for_cpus_comes_with_the_package():
     assert "cpu" in shipped()
     assert weights_path("cpu").stat().st_size <= 5 << 20
     assert weights_path("cpu").with_suffix(".safetensors.json").exists()
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_the_card_of_a_shipped_model_says_what_is_known_of_it(name):
+    with safe_open(str(weights_path(name)), framework="np") as file:
+        card = json.loads(file.metadata()["card"])
+    beside = weights_path(name).with_suffix(".safetensors.json")
+    assert json.loads(beside.read_text()) == card
+    origin = card["trained_on"]
+    assert sum(origin["spaces"].values()) == origin["tasks"]
+    assert all({"cpu", "cores", "tvm"} <= set(machine) for machine in origin["machines"])
+    assert card["metrics_from"], "what the metrics were measured on"
 
 
 def test_it_is_ready_at_once_and_its_scores_are_finite(asked):

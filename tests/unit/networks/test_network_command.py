@@ -1,3 +1,4 @@
+import json
 import re
 import sys
 from dataclasses import replace
@@ -11,6 +12,8 @@ from tiny_networks import quick, two
 from mschedx import cli
 from mschedx.networks import command, conclude
 from mschedx.networks.checking import Check
+from mschedx.record.contents import TRIALS
+from mschedx.recorder import name_of
 
 
 @pytest.fixture
@@ -62,6 +65,43 @@ def test_exactness_is_asked_for_on_the_command_line(exact, factory, monkeypatch)
     monkeypatch.setattr(command, "tune_model", stop)
     assert cli.main(["tune-model", f"{factory}:both", *(["--exact"] if exact else [])]) == 2
     assert asked == [exact]
+
+
+@pytest.mark.parametrize("size", [[], ["--bucket", "input[0]=2,4"], ["--unsupported", "torch"]])
+def test_what_searches_is_named_on_the_command_line(size, factory, monkeypatch):
+    asked = {}
+
+    def stop(*network, **options):
+        asked.update(options)
+        raise ValueError("enough")
+
+    for name in ("tune_model", "tune_buckets", "tune_parts"):
+        monkeypatch.setattr(command, name, stop)
+    args = ["tune-model", f"{factory}:both", *size]
+    assert cli.main(args) == 2
+    assert not {"strategy", "cost_model"} & set(asked), "those of tune_model"
+    assert asked["space"] is None
+    named = ["--strategy", "gradient", "--cost-model", "psa", "--space", "post-order-apply"]
+    assert cli.main([*args, *named]) == 2
+    assert name_of(asked["strategy"]) == "GradientDescent"
+    assert name_of(asked["cost_model"]) == "PSA"
+    assert asked["space"] == "post-order-apply"
+
+
+def test_a_network_is_tuned_with_what_is_named(factory, monkeypatch, tmp_path):
+    real = command.tune_model
+    own = {name: part for name, part in quick().items() if name in ("builder", "runner")}
+    monkeypatch.setattr(command, "tune_model", lambda *_, **how: real(*_, **{**how, **own}))
+    args = ["tune-model", f"{factory}:both", "--trials-per-task", "2", "--quiet"]
+    named = ["--strategy", "random", "--cost-model", "none", "--work-dir", str(tmp_path / "w")]
+    assert cli.main([*args, *named]) == 0
+    (session,) = [
+        line
+        for line in map(json.loads, (tmp_path / "w" / TRIALS).read_text().splitlines())
+        if line["kind"] == "session"
+    ]
+    assert session["parts"]["strategy"] == "ConstrainedRandom"
+    assert session["parts"]["cost_model"] == "none"
 
 
 def test_shapes_come_from_the_command_line(invented, factory, capsys):

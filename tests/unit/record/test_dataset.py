@@ -1,5 +1,6 @@
 """One process writes to a data set at a time, and knows all that is in it."""
 
+import json
 import subprocess
 import sys
 
@@ -58,3 +59,91 @@ def test_objects_of_one_process_share_a_file(path):
         file.declare(TASK)
         file.append("k", 0, CONFIGS, SECONDS)
     assert len(DatasetFile(path).tasks["k"]) == 4
+
+
+FIRST = (
+    '{"kind": "task", "format": 1, "key": "k", "operator": ["mean", [8, 8], "float32"], '
+    '"target": {}, "space": null, "machine": {"cpu": "mine"}, "decisions": [["a"]]}\n'
+    '{"kind": "trials", "task": "k", "sketch": 0, "configs": [[1], [2]], '
+    '"latency_s": [1e-06, null]}\n'
+)
+
+
+def test_the_first_format_is_read_and_goes_on(path):
+    path.parent.mkdir()
+    path.write_text(FIRST)
+    file = DatasetFile(path)
+    assert not file.notes
+    assert len(file.declare(TASK)) == 2, "the same task"
+    file.append("k", 0, CONFIGS, SECONDS)
+    assert path.read_text().startswith(FIRST)
+    (known,) = DatasetFile(path).tasks.values()
+    assert known.task == TASK
+    np.testing.assert_array_equal(known.latency_s[0], [1e-6, np.inf, 1e-6, 2e-6])
+
+
+def test_a_format_that_is_yet_to_come_is_set_aside(path):
+    path.parent.mkdir()
+    path.write_text(FIRST.replace('"format": 1', '"format": 3'))
+    file = DatasetFile(path)
+    assert not file.tasks
+    assert "format 3, expected 2 or 1" in file.notes[0]
+
+
+@pytest.fixture
+def filled(path):
+    """Two tasks, one with a sketch that decides nothing and a trial that failed."""
+    file = DatasetFile(path)
+    file.declare(TASK)
+    target = {"kind": "llvm", "mcpu": "haswell", "num-cores": 2}
+    more = ("gemm", (8, 8, 4), "int8"), target, "post-order-apply", {"cpu": "mine", "cores": 2}
+    file.declare(DatasetTask("l", *more, ((), ("a", "b"))))
+    file.append("l", 0, np.empty((1, 0), dtype=np.int64), np.array([np.inf]))
+    file.append("l", 1, np.array([[1, 2], [3, 4]]), np.array([1e-6, np.inf]))
+    file.append("k", 0, CONFIGS, SECONDS)
+    return path
+
+
+def _types(value):
+    """What a value is for a reader of columns; None fits any, numbers are not told apart."""
+    if isinstance(value, list):
+        return [_one_type(map(_types, value))]
+    if isinstance(value, dict):
+        return {name: _types(part) for name, part in value.items()}
+    return None if value is None else "number" if isinstance(value, (int, float)) else "text"
+
+
+def _one_type(types):
+    """The type that all of these are; of objects, each field that any of them has."""
+    known = [one for one in types if one is not None]
+    if not known:
+        return None
+    assert len({type(one) for one in known}) == 1, known
+    if isinstance(known[0], list):
+        return [_one_type(one[0] for one in known)]
+    if isinstance(known[0], dict):
+        names = {name for one in known for name in one}
+        return {name: _one_type(one.get(name) for one in known) for name in names}
+    assert len(set(known)) == 1, known
+    return known[0]
+
+
+def test_every_field_has_one_type(filled):
+    lines = [json.loads(text) for text in filled.read_text().splitlines()]
+    found = _one_type(map(_types, lines))
+    assert found["operator"] == {"name": "text", "sizes": ["number"], "dtype": "text"}
+    assert found["configs"] == [["number"]]
+
+
+def test_pyarrow_reads_a_data_set_as_a_table(filled):
+    reason = "170 MB that nothing else here needs: pip install 'mschedx[arrow]'"
+    reader = pytest.importorskip("pyarrow.json", reason=reason)
+    table = reader.read_json(str(filled))
+    assert table.num_rows == 5
+    operators = [one for one in table["operator"].to_pylist() if one is not None]
+    assert operators == [
+        {"name": "mean", "sizes": [8, 8], "dtype": "float32"},
+        {"name": "gemm", "sizes": [8, 8, 4], "dtype": "int8"},
+    ]
+    assert table["latency_s"].to_pylist()[2:] == [[None], [1e-6, None], [1e-6, 2e-6]]
+    assert table["configs"].to_pylist()[3] == [[1, 2], [3, 4]]

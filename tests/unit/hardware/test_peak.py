@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 import tvm
 
-from mschedx import peak
-from mschedx.hardware import Hardware, host_target
-from mschedx.peak import _fma_kernel, _read_kernel, measure_peak_flops, peak_kernel
+from mschedx.hardware import Hardware, host_target, peak
+from mschedx.hardware.peak import _fma_kernel, _read_kernel, measure_peak_flops, peak_kernel
 
 
 def test_kernel_is_nothing_but_fused_multiply_adds():
@@ -94,3 +93,12 @@ def test_targets_with_other_instructions_have_rates_of_their_own(tmp_path, monke
     for _ in range(2):
         rates = [peak.calibrate(tvm.target.Target(one)).peak_flops for one in (whole, narrow)]
         assert rates == [4e9, 2e9]
+
+
+def test_the_class_has_it_too(monkeypatch):
+    asked = []
+    monkeypatch.setattr(peak, "calibrate", lambda *args, **options: asked.append((args, options)))
+    Hardware.calibrate()
+    target = host_target()
+    Hardware.calibrate(target, again=True)
+    assert asked == [((None,), {"again": False}), ((target,), {"again": True})]

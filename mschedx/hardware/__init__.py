@@ -3,8 +3,9 @@
 A :class:`Hardware` comes from a TVM target (instruction set from ``mcpu`` and ``mattr``, caches
 from the operating system when the target is this machine and from a table otherwise, GPU limits
 from the target's attributes and a table by tag or architecture). Rates that no table gives for a
-CPU are measured by :func:`mschedx.peak.calibrate`; cost models take typical ones unless they are
-handed what it returns (``PSA(mschedx.calibrate())``).
+CPU are measured by :meth:`Hardware.calibrate`; cost models take typical ones unless they are
+handed what it returns (``PSA(Hardware.calibrate())``). Of a device that is in no table
+:func:`stand_in` says whose figures are taken.
 """
 
 from __future__ import annotations
@@ -113,6 +114,21 @@ class Hardware:
         if name not in GPUS:
             raise ValueError(f'unknown device "{name}"; known: {", ".join(sorted(GPUS))}')
         return GPUS[name]
+
+    @staticmethod
+    def calibrate(target: Target | None = None, *, again: bool = False) -> Hardware:
+        """Describe this machine's CPU with rates that are measured: `mschedx.calibrate`.
+
+        Parameters
+        ----------
+        target : Target, optional
+            An llvm target for this machine; all cores of it when None.
+        again : bool
+            Measure although there are remembered rates.
+        """
+        from .peak import calibrate
+
+        return calibrate(target, again=again)
 
     def has(self, feature: str) -> bool:
         """Whether the instruction set has `feature`; "avx512_vnni" and "avx512vnni" are one."""
@@ -268,9 +284,64 @@ def is_known_gpu(target: Target) -> bool:
     return str(target.tag) in _TAGS or arch in _ONE_PRODUCT
 
 
+_ANY_CPU = ("generic", "x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4")
+"""What LLVM calls no CPU in particular."""
+
+
+def stand_in(target: Target) -> str:
+    """Say whose figures are taken for a device that is in no table, and how to give its own.
+
+    Returns
+    -------
+    str
+        Empty for a device whose figures are known: a GPU of `is_known_gpu`, a CPU of the table or
+        the one of this machine, whose caches the system tells. So it is for a target that names no
+        CPU in particular, and for kinds of which there is no `Hardware`.
+    """
+    if target.kind.name == "cuda":
+        return "" if is_known_gpu(target) else _gpu_stand_in(target)
+    if target.kind.name != "llvm":
+        return ""
+    mcpu = str(target.attrs.get("mcpu", "generic"))
+    if mcpu in _CPUS or mcpu in _ANY_CPU or mcpu == system_cpu():
+        return ""
+    like = _GENERIC_CPU
+    return (
+        f"the CPU {mcpu} is in no table of mschedx's and not this machine's: predictions take "
+        f"figures of a generic one ({like.l1d // KIB} KiB of L1, {like.l2 // KIB} KiB of L2, "
+        f"{like.l3 // MIB} MiB of L3, {like.fma_ports} multiply-add a cycle). For its own pass "
+        "mschedx.cost.PSA(mschedx.calibrate()) on that machine, or PSA(mschedx.Hardware(...))"
+    )
+
+
+def _gpu_stand_in(target: Target) -> str:
+    arch = str(target.attrs.get("arch", "sm_80"))
+    used = _gpu_base(target)
+    family = [gpu.name for gpu in GPUS.values() if gpu.arch == arch.removesuffix("a")]
+    if not family:
+        return (
+            f"no GPU of {arch} is in mschedx's table: predictions take the rates of {used.name}. "
+            "For its own pass mschedx.cost.PSA(mschedx.Hardware.from_target(target).with_rates("
+            "peak_flops=..., dram_bytes_per_s=...)), or PSA(mschedx.Hardware(...))"
+        )
+    tags = [tag for tag, name in _TAGS.items() if name in family]
+    named = f"name the GPU by its tag ({', '.join(tags)}), or " if tags else ""
+    return (
+        f"{arch} is of several GPUs: predictions take the rates of {used.name}. For its own "
+        f"{named}pass mschedx.cost.PSA(mschedx.Hardware.from_device(...))"
+        f" ({', '.join(family)}) or PSA(mschedx.Hardware(...))"
+    )
+
+
+def _gpu_base(target: Target) -> Hardware:
+    """The entry of the table that a CUDA target gets its rates from."""
+    arch = str(target.attrs.get("arch", "sm_80"))
+    return GPUS[_TAGS.get(str(target.tag), _ARCHS.get(arch, "a100"))]
+
+
 def _gpu(target: Target) -> Hardware:
     arch = str(target.attrs.get("arch", "sm_80"))
-    base = GPUS[_TAGS.get(str(target.tag), _ARCHS.get(arch, "a100"))]
+    base = _gpu_base(target)
 
     def attribute(name: str, default: int) -> int:
         return int(target.attrs.get(name, default))

@@ -168,3 +168,52 @@ def test_an_architecture_of_several_products_says_nothing_of_rates():
     for arch in ("sm_90", "sm_90a"):
         assert not hardware.is_known_gpu(Target({"kind": "cuda", "arch": arch})), "H100 or H200"
     assert hardware.is_known_gpu(normalize_target("nvidia/nvidia-h100"))
+
+
+@pytest.fixture
+def on_a_znver4(monkeypatch):
+    monkeypatch.setattr(hardware, "system_cpu", lambda: "znver4")
+
+
+def llvm(mcpu: str) -> Target:
+    return Target({"kind": "llvm", "mcpu": mcpu, "num-cores": 2})
+
+
+@pytest.mark.usefixtures("on_a_znver4")
+def test_whose_figures_a_cpu_in_no_table_gets_is_said():
+    said = hardware.stand_in(llvm("tigerlake"))
+    assert "the CPU tigerlake is in no table" in said
+    assert "512 KiB of L2, 8 MiB of L3, 1 multiply-add a cycle" in said
+    assert "PSA(mschedx.calibrate())" in said
+    assert "PSA(mschedx.Hardware(...))" in said
+
+
+@pytest.mark.usefixtures("on_a_znver4")
+@pytest.mark.parametrize("mcpu", ["haswell", "x86-64", "x86-64-v3", "generic", "znver4"])
+def test_nothing_is_said_of_a_cpu_that_is_known_or_none_in_particular(mcpu):
+    assert hardware.stand_in(llvm(mcpu)) == ""
+
+
+def test_nothing_is_said_of_this_machine(monkeypatch):
+    monkeypatch.setattr(hardware, "system_cpu", lambda: "tigerlake")
+    assert hardware.stand_in(llvm("tigerlake")) == "", "the system tells its caches"
+    assert hardware.stand_in(Target({"kind": "llvm", "num-cores": 2})) == "", "no mcpu"
+    assert hardware.stand_in(Target("c")) == ""
+
+
+def test_whose_rates_a_gpu_gets_is_said():
+    unknown = hardware.stand_in(Target({"kind": "cuda", "arch": "sm_120"}))
+    assert "no GPU of sm_120 is in mschedx's table: predictions take the rates of a100" in unknown
+    assert "Hardware.from_target(target).with_rates(" in unknown
+    several = hardware.stand_in(Target({"kind": "cuda", "arch": "sm_90a"}))
+    assert "sm_90a is of several GPUs: predictions take the rates of h100" in several
+    assert "by its tag (nvidia/nvidia-h100), or pass" in several
+    assert "Hardware.from_device(...)) (h100, h200)" in several
+    untagged = hardware.stand_in(Target({"kind": "cuda", "arch": "sm_37"}))
+    assert "For its own pass mschedx.cost.PSA(mschedx.Hardware.from_device(...)) (k80)" in untagged
+
+
+@pytest.mark.parametrize("tag", ["nvidia/nvidia-a100", "nvidia/geforce-rtx-3090"])
+def test_nothing_is_said_of_a_gpu_that_is_known(tag):
+    assert hardware.stand_in(normalize_target(tag)) == ""
+    assert hardware.stand_in(Target({"kind": "cuda", "arch": "sm_80"})) == ""
