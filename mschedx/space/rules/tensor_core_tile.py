@@ -15,8 +15,17 @@ from tvm.target import Target
 from mschedx.intrinsics.cuda import CudaIntrinsic, Names, intrinsics_for
 from mschedx.intrinsics.cuda_copy import has_async_copies
 
+from ..annotation_keys import (
+    ASYNC_COPIES,
+    FETCHED_AHEAD,
+    PIPELINE_ORDER,
+    PIPELINE_STAGE,
+    THREADS_HIGH,
+    THREADS_LOW,
+    UNROLL_IMPLICIT,
+    WARP_EXECUTION,
+)
 from . import einsum, staging
-from .async_copies import ASYNC, STAGES
 from .contraction import find_contraction
 from .einsum import MatrixProduct, Reindexed
 from .stages import root_block
@@ -133,7 +142,7 @@ def _tile(sch: Any, block: Any, product: MatrixProduct, plan: TensorCoreTiling) 
         fragment.tensorise_early(sch)
     block = staging.tiles(sch, block, plan.intrinsic.shape)
     # RewriteCooperativeFetch reads this off the trace, before the copies that it is to split.
-    sch.annotate(block, "warp_execution", 1)
+    sch.annotate(block, WARP_EXECUTION, 1)
 
     loops = _loops(sch, block, plan)
     operands = (product.a, product.b)
@@ -152,8 +161,8 @@ def _tile(sch: Any, block: Any, product: MatrixProduct, plan: TensorCoreTiling) 
         staging.share(sch, staging.lanes(sch, result, run, product.dtype, along_last))
     start = sch.decompose_reduction(block, loops.stage)
     sch.tensorize(start, names.fill)
-    sch.annotate(block, "meta_schedule.thread_extent_low_inclusive", 32)
-    sch.annotate(block, "meta_schedule.thread_extent_high_inclusive", MAX_THREADS)
+    sch.annotate(block, THREADS_LOW, 32)
+    sch.annotate(block, THREADS_HIGH, MAX_THREADS)
     # Not before: as long as the block also starts its sums, it is not what the intrinsic describes.
     sch.tensorize(block, names.multiply)
     asynchronous = plan.asynchronous and any(copy.asynchronous for copy in copies)
@@ -218,7 +227,7 @@ def _loops(sch: Any, block: Any, plan: TensorCoreTiling) -> Loops:
     sch.bind(warp, "threadIdx.y")
     root = root_block(sch)
     unroll = sch.sample_categorical(list(_UNROLL), [1 / len(_UNROLL)] * len(_UNROLL))
-    sch.annotate(root, "meta_schedule.unroll_implicit", unroll)
+    sch.annotate(root, UNROLL_IMPLICIT, unroll)
     return Loops(n0, warp, k0, k1)
 
 
@@ -241,11 +250,11 @@ def _pipeline(sch: Any, loop: Any, steps: int, asynchronous: bool) -> None:
         return  # TVM rejects a pipeline that never iterates.
     stages = sch.sample_categorical(list(_STAGES), [1 / len(_STAGES)] * len(_STAGES))
     # TVM drops a decision from a trace that only a list uses.
-    sch.annotate(loop, STAGES, stages)
-    sch.annotate(loop, "software_pipeline_stage", [0, 0, stages])
-    sch.annotate(loop, "software_pipeline_order", [0, 1, 2])
+    sch.annotate(loop, FETCHED_AHEAD, stages)
+    sch.annotate(loop, PIPELINE_STAGE, [0, 0, stages])
+    sch.annotate(loop, PIPELINE_ORDER, [0, 1, 2])
     if asynchronous:
-        sch.annotate(loop, ASYNC, sch.sample_categorical([0, 1], [0.5, 0.5]))
+        sch.annotate(loop, ASYNC_COPIES, sch.sample_categorical([0, 1], [0.5, 0.5]))
 
 
 @derived_object

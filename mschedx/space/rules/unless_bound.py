@@ -9,7 +9,7 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.meta_schedule.schedule_rule import PyScheduleRule, ScheduleRule
 from tvm.tirx import ForKind
 
-_UNROLL = "meta_schedule.unroll_implicit"
+from ..annotation_keys import UNROLL_IMPLICIT
 
 
 def is_done(sch: Schedule, block: Any) -> bool:
@@ -20,7 +20,7 @@ def is_done(sch: Schedule, block: Any) -> bool:
     loops: list[Any] = [sch.get(loop) for loop in sch.get_loops(block)]
     if not loops:
         body: Any = sch.get(block)
-        return _UNROLL in body.annotations
+        return UNROLL_IMPLICIT in body.annotations
     return any(int(loop.kind) == ForKind.THREAD_BINDING for loop in loops)
 
 
