@@ -23,45 +23,34 @@ from tvm import DataType, tirx
 from tvm.ir import TensorLoad
 from tvm.sym import Analyzer
 
+from .block_access import BlockAccess, access_at
 
-@dataclass(frozen=True, slots=True)
-class Operand:
-    """One of the two factors of a contraction.
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Operand(BlockAccess):
+    """One of the two factors of a contraction, and how the block reads it.
 
     Attributes
     ----------
     index : int
         Position among the block's reads, as ``cache_read`` counts them.
-    dims : tuple of frozenset of int
-        For every dimension of the buffer, the block axes that its index reads.
-    plain : tuple of int or None
-        For every dimension, the axis whose variable is the whole index; None for an index that
-        combines axes (a convolution's window) or is constant.
-    shape : tuple of int
-        Extents of the buffer; 0 where one is not constant.
-    dtype : str
     whole : bool
         Whether the block writes every index as one axis that runs over the whole dimension, or
         as 0: a window of extent 1 is none, nor is a slice.
     """
 
     index: int
-    dims: tuple[frozenset[int], ...]
-    plain: tuple[int | None, ...]
-    shape: tuple[int, ...]
-    dtype: str
     whole: bool
 
     @property
-    def axes(self) -> frozenset[int]:
-        """Every block axis the operand's index reads."""
-        return frozenset().union(*self.dims)
+    def shape(self) -> tuple[int, ...]:
+        """Extents of the buffer; 0 where one is not constant."""
+        return _shape(self.buffer)
 
-    def dim_of(self, axis: int) -> int | None:
-        """The dimension whose whole index is ``axis``, if there is just one."""
-        found = [d for d, a in enumerate(self.plain) if a == axis]
-        alone = sum(axis in dim for dim in self.dims) == 1
-        return found[0] if len(found) == 1 and alone else None
+    @property
+    def dtype(self) -> str:
+        """Type of the buffer's elements."""
+        return str(self.buffer.dtype)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,19 +198,12 @@ def _operand(load: Any, block: Any, axes: dict[Any, int], analyzer: Analyzer) ->
     position = [p for p, r in enumerate(block.reads) if r.source.same_as(load.source)]
     if len(position) != 1:
         return None
-    # A grouped convolution of one group still says c // C * C; simplified it reads as it should.
-    indices = [analyzer.simplify(index) for index in load.indices]
-    dims = tuple(
-        frozenset(axes[v] for v in tirx.analysis.undefined_vars(index) if v in axes)
-        for index in indices
-    )
-    plain = tuple(axes.get(index) if isinstance(index, tirx.Var) else None for index in indices)
-    shape = _shape(load.source)
+    at = access_at(load.source, load.indices, axes, analyzer)
     whole = all(
         size == int(block.iter_vars[axes[index]].dom.extent) if index in axes else _is_zero(index)
-        for index, size in zip(load.indices, shape)
+        for index, size in zip(load.indices, _shape(load.source))
     )
-    return Operand(position[0], dims, plain, shape, str(load.source.dtype), whole)
+    return Operand(at.buffer, at.dims, at.plain, position[0], whole)
 
 
 def _shape(buffer: Any) -> tuple[int, ...]:

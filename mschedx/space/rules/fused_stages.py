@@ -78,7 +78,7 @@ def _reuses(stage: Stage) -> bool:
     if not stage.reductions:
         return False
     missing = [
-        {a for a in stage.spatial if stage.extents[a] > 1} - read.all_axes for read in stage.reads
+        {a for a in stage.spatial if stage.extents[a] > 1} - read.axes for read in stage.reads
     ]
     long = [m for m in missing if m]
     return any(not (one <= two or two <= one) for one in long for two in long)

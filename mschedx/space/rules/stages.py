@@ -18,30 +18,8 @@ from tvm import tirx
 from tvm.sym import Analyzer
 from tvm.tirx import IntImm, IterVar
 
+from .block_access import BlockAccess, access_of
 from .contraction import has_own_loops
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class StageAccess:
-    """One buffer region that a stage reads, or its output.
-
-    Attributes
-    ----------
-    buffer : Buffer
-    plain : tuple of int or None
-        For every dimension, the axis whose variable is the whole index.
-    axes : tuple of frozenset of int
-        For every dimension, the axes that its index reads.
-    """
-
-    buffer: Any
-    plain: tuple[int | None, ...]
-    axes: tuple[frozenset[int], ...]
-
-    @property
-    def all_axes(self) -> frozenset[int]:
-        """Every axis that some index reads."""
-        return frozenset().union(*self.axes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +37,7 @@ class Stage:
         The axis that indexes each dimension of what is written; None for a constant index.
     dtype : str
         Type of what is written.
-    reads : tuple of StageAccess
+    reads : tuple of BlockAccess
     writes : tuple of Buffer
         More than one for sums side by side (of elements and of their squares).
     """
@@ -70,7 +48,7 @@ class Stage:
     reductions: tuple[int, ...]
     output: tuple[int | None, ...]
     dtype: str
-    reads: tuple[StageAccess, ...]
+    reads: tuple[BlockAccess, ...]
     writes: tuple[Any, ...]
 
     @property
@@ -80,11 +58,11 @@ class Stage:
         return axes[-1] if axes else None
 
     @property
-    def stream(self) -> StageAccess | None:
+    def stream(self) -> BlockAccess | None:
         """The operand that depends on most axes: its bytes are what the stage costs."""
         if not self.reads:
             return None
-        return max(self.reads, key=lambda r: prod(self.extents[a] for a in r.all_axes))
+        return max(self.reads, key=lambda r: prod(self.extents[a] for a in r.axes))
 
     @property
     def along_reduction(self) -> bool:
@@ -93,9 +71,9 @@ class Stage:
         axis = None if stream is None else self.contiguous(stream)
         return axis in self.reductions
 
-    def contiguous(self, access: StageAccess) -> int | None:
+    def contiguous(self, access: BlockAccess) -> int | None:
         """The axis that the access moves by one element with, skipping dimensions of extent 1."""
-        for axes, plain in zip(reversed(access.axes), reversed(access.plain)):
+        for axes, plain in zip(reversed(access.dims), reversed(access.plain)):
             long = [axis for axis in axes if self.extents[axis] > 1]
             if long:
                 return plain if plain is not None else None
@@ -159,8 +137,8 @@ def stage_of(sch: Any, rv: Any) -> Stage | None:
     for iv in block.iter_vars:
         analyzer.bind(iv.var, iv.dom)
     extents = tuple(int(iv.dom.extent) for iv in block.iter_vars)
-    writes = [_access(region, positions, analyzer) for region in block.writes]
-    reads = tuple(_access(region, positions, analyzer) for region in block.reads)
+    writes = [access_of(region, positions, analyzer) for region in block.writes]
+    reads = tuple(access_of(region, positions, analyzer) for region in block.reads)
     output = writes[0].plain
     spatial = tuple(p for p, kind in enumerate(kinds) if kind == IterVar.DataPar)
     written = [axis for axis in output if axis is not None]
@@ -185,20 +163,6 @@ def _chooses(block: Any) -> bool:
     found: list[Any] = []
     tvm_ffi.structural_walk(block.body, (tirx.Select, found.append))
     return bool(found)
-
-
-def _access(region: Any, positions: dict[Any, int], analyzer: Analyzer) -> StageAccess:
-    plain: list[int | None] = []
-    axes: list[frozenset[int]] = []
-    for interval in region.region:
-        index = analyzer.simplify(interval.min)
-        used = frozenset(
-            positions[var] for var in tirx.analysis.undefined_vars(index) if var in positions
-        )
-        single = isinstance(interval.extent, IntImm) and int(interval.extent) == 1
-        plain.append(positions.get(index) if single and isinstance(index, tirx.Var) else None)
-        axes.append(used)
-    return StageAccess(region.source, tuple(plain), tuple(axes))
 
 
 def common_rows(stages: Sequence[Stage]) -> list[list[int]] | None:
@@ -249,6 +213,6 @@ def windowed_axes(stages: Sequence[Stage]) -> list[int]:
     if rows is None:
         return []
     window = stages[first]
-    indices = [axes for read in window.reads for axes in read.axes]
+    indices = [axes for read in window.reads for axes in read.dims]
     slid = frozenset().union(*(axes for axes in indices if axes & set(window.reductions)))
     return [last for own, last in zip(rows[0], rows[-1]) if own in slid]

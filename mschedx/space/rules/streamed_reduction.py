@@ -62,8 +62,8 @@ def _left_open(part: Stage, both: set[int], extent: int) -> Stage:
     reads = tuple(
         replace(
             read,
-            plain=tuple(None if axes & both else p for p, axes in zip(read.plain, read.axes)),
-            axes=tuple(axes | both if axes & both else axes for axes in read.axes),
+            plain=tuple(None if axes & both else p for p, axes in zip(read.plain, read.dims)),
+            dims=tuple(axes | both if axes & both else axes for axes in read.dims),
         )
         for read in part.reads
     )

@@ -52,7 +52,7 @@ def _axes(stage: Stage) -> tuple[int, int] | None:
         return None
     read = stage.reads[0]
     across, run = stage.last, stage.contiguous(read)
-    plain = all(one is not None or not axes for one, axes in zip(read.plain, read.axes))
+    plain = all(one is not None or not axes for one, axes in zip(read.plain, read.dims))
     if across is None or run is None or across == run or not plain or across not in read.plain:
         return None
     return across, run
