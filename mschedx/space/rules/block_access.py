@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tvm.sym import Analyzer
-from tvm.tirx import IntImm, Var
+from tvm.tirx import Var
 from tvm.tirx.analysis import undefined_vars
+
+from .blocks import constant_extent
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,6 +74,6 @@ def access_of(region: Any, axes: Mapping[Any, int], analyzer: Analyzer) -> Block
     """Read the access of a region, a BufferRegion, by where it begins; the rest as `access_at`."""
     intervals = list(region.region)
     start = access_at(region.source, [one.min for one in intervals], axes, analyzer)
-    single = [isinstance(one.extent, IntImm) and int(one.extent) == 1 for one in intervals]
+    single = [constant_extent(one.extent) == 1 for one in intervals]
     plain = (axis if alone else None for axis, alone in zip(start.plain, single))
     return replace(start, plain=tuple(plain))

@@ -24,6 +24,7 @@ from tvm.ir import TensorLoad
 from tvm.sym import Analyzer
 
 from .block_access import BlockAccess, access_at
+from .blocks import constant_extent, has_own_loops
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,9 +110,7 @@ def match_contraction(
     if block.init is None or not isinstance(store, tirx.BufferStore):
         return None
     axes: dict[Any, int] = {iv.var: position for position, iv in enumerate(block.iter_vars)}
-    if not all(isinstance(iv.dom.extent, tirx.IntImm) for iv in block.iter_vars):
-        return None
-    if any(int(iv.dom.extent) == 0 for iv in block.iter_vars):
+    if not all(constant_extent(iv.dom.extent) for iv in block.iter_vars):
         return None
     loads = _factors(store)
     output = tuple(axes.get(index) for index in store.indices)
@@ -147,26 +146,6 @@ def find_contraction(
     """:func:`match_contraction` of a block in loops of its own; None for any other."""
     matched = match_contraction(sch.get(rv), vector_bytes, panel=panel)
     return matched if matched is not None and has_own_loops(sch, rv) else None
-
-
-def has_own_loops(sch: Any, rv: Any) -> bool:
-    """Whether a block lies in one loop for each of its axes, in their order, without a predicate.
-
-    Rules take the loops of a block for its axes; where an axis is made of two loops, or two of one,
-    they would tile something else.
-    """
-    axes = sch.get(rv).iter_vars
-    loops = [sch.get(loop) for loop in sch.get_loops(rv)]
-    if len(loops) != len(axes) or not loops:
-        return False
-    realize = loops[-1].body
-    values = getattr(realize, "iter_values", ())
-    always = isinstance(realize.predicate, tirx.IntImm) if values else False
-    return (
-        always
-        and len(values) == len(loops)
-        and all(value.same_as(loop.loop_var) for value, loop in zip(values, loops))
-    )
 
 
 def _factors(store: Any) -> tuple[Any, Any] | None:
@@ -207,7 +186,7 @@ def _operand(load: Any, block: Any, axes: dict[Any, int], analyzer: Analyzer) ->
 
 
 def _shape(buffer: Any) -> tuple[int, ...]:
-    return tuple(int(n) if isinstance(n, tirx.IntImm) else 0 for n in buffer.shape)
+    return tuple(constant_extent(n) or 0 for n in buffer.shape)
 
 
 def _is_zero(index: Any) -> bool:

@@ -7,8 +7,9 @@ from typing import Any
 
 from mschedx.hardware import Hardware
 
+from .blocks import moves_by_one, own_loops
 from .elementwise import call_function, vectorise
-from .inner_loops import longest_divisor, moves_by_one, own_loops, partial_sums, vectorise_inside
+from .inner_loops import longest_divisor, partial_sums, vectorise_inside
 from .joined_rows import join_rows
 from .register_tile import vector_length
 from .stages import Stage, windowed_axes

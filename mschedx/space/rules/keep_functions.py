@@ -12,10 +12,10 @@ from tvm.s_tir.meta_schedule.schedule_rule import PyScheduleRule, ScheduleRule
 from mschedx.hardware import Hardware
 from mschedx.intrinsics.vector_math import LANES, find_vector_function
 
+from .blocks import constant_extent, root_blocks
 from .contraction import Contraction, match_contraction
 from .epilogue import as_one_block, epilogue_of
 from .register_tile import vector_length
-from .stages import root_blocks
 
 
 @derived_object
@@ -104,7 +104,7 @@ class KeepFunctions(PyScheduleRule):
 
     def _has_function(self, block: Any) -> bool:
         # Of any length: what no vectors divide is called for every element (`call_function`).
-        extents = [getattr(iv.dom.extent, "value", 0) for iv in block.iter_vars]
+        extents = [constant_extent(iv.dom.extent) or 0 for iv in block.iter_vars]
         long = [axis for axis, extent in enumerate(extents) if extent > 1]
         return any(find_vector_function(block, axis, LANES[0]) for axis in long)
 

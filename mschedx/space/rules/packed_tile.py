@@ -16,6 +16,7 @@ from mschedx.hardware import Hardware
 
 from . import padding
 from . import register_tile as tile
+from .blocks import is_copy, producer_of
 from .contraction import Contraction, find_contraction, match_contraction
 from .epilogue import as_one_block, epilogue_of
 from .free_layouts import is_free, pack_ahead, panels_of_vectors
@@ -76,7 +77,7 @@ def _packings(
     """How to read the panel operand; never in place where every vector would be gathered."""
     if is_free(sch, block, contraction.panel):
         return (Packing.AHEAD,)
-    copied = tile.producer_of(sch, block, contraction.panel) is not None
+    copied = producer_of(sch, block, contraction.panel.index) is not None
     gathers = not copied and tile.transpose_of(contraction, limits.lanes) is not None
     return (Packing.BY_PANEL,) if gathers else (Packing.IN_PLACE, Packing.BY_PANEL)
 
@@ -89,8 +90,8 @@ def _stagings(sch: Any, block: Any, contraction: Contraction) -> tuple[bool, ...
     What is computed just before (the quotients of a softmax) stays with what computes it.
     """
     broadcast = contraction.broadcast
-    producer = tile.producer_of(sch, block, broadcast)
-    if producer is not None and not tile.is_copy(sch.get(producer)):
+    producer = producer_of(sch, block, broadcast.index)
+    if producer is not None and not is_copy(sch.get(producer)):
         return (False,)
     copied = producer is not None
     along = broadcast.plain[-1] in contraction.reductions
@@ -106,7 +107,7 @@ def _tile(
     stage_broadcast: bool,
 ) -> Schedule:
     operand = contraction.panel
-    copied = tile.producer_of(sch, block, operand) is not None
+    copied = producer_of(sch, block, operand.index) is not None
     transpose = None if copied else tile.transpose_of(contraction, limits.lanes)
     panel = tile.copy_of(sch, block, operand, packing is not Packing.IN_PLACE)
     staged = tile.copy_of(sch, block, contraction.broadcast, stage_broadcast)

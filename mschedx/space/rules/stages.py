@@ -16,10 +16,10 @@ from typing import Any
 import tvm_ffi
 from tvm import tirx
 from tvm.sym import Analyzer
-from tvm.tirx import IntImm, IterVar
+from tvm.tirx import IterVar
 
 from .block_access import BlockAccess, access_of
-from .contraction import has_own_loops
+from .blocks import constant_extent, has_own_loops, root_blocks
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,7 +85,7 @@ class Stage:
             return []
         run: list[int] = []
         for size, plain in zip(reversed(self.stream.buffer.shape), reversed(self.stream.plain)):
-            if plain is None and isinstance(size, IntImm) and int(size) == 1:
+            if plain is None and constant_extent(size) == 1:
                 continue
             if plain not in self.reductions:
                 break
@@ -99,17 +99,6 @@ class Stage:
         return prod(self.extents[axis] for axis in axes)
 
 
-def root_block(sch: Any) -> Any:
-    """The block that holds all others of a function, whatever its name."""
-    function = next(iter(sch.mod.functions.values()))
-    return sch.get_sblock(function.body.block.name_hint)
-
-
-def root_blocks(sch: Any) -> list[Any]:
-    """The blocks of a function that no other block but the root holds, in their order."""
-    return list(sch.get_child_blocks(root_block(sch)))
-
-
 def stages_of(sch: Any) -> list[Stage] | None:
     """All blocks at the root in order; None if one of them is not a stage."""
     stages = [stage_of(sch, block) for block in root_blocks(sch)]
@@ -120,11 +109,10 @@ def stage_of(sch: Any, rv: Any) -> Stage | None:
     """Read a block as a stage; None if it is dynamic, opaque, empty, or not in loops of its own."""
     block = sch.get(rv)
     kinds = [iv.iter_type for iv in block.iter_vars]
-    if not all(isinstance(iv.dom.extent, IntImm) and int(iv.dom.extent) for iv in block.iter_vars):
+    if not all(constant_extent(iv.dom.extent) for iv in block.iter_vars):
         return None
     if not kinds or not set(kinds) <= {IterVar.DataPar, IterVar.CommReduce}:
         return None
-    # A reduction of tuples (arg max) is left to rules that know its combination.
     # What chooses (arg max) is left to rules that know its combination; sums go side by side.
     if (
         not block.writes

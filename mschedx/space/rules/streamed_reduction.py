@@ -7,7 +7,7 @@ from typing import Any
 
 from mschedx.hardware import Hardware
 
-from .inner_loops import moves_by_one, own_loops
+from .blocks import moves_by_one, own_loops
 from .register_tile import vector_length
 from .stages import Stage, stage_of
 from .typical import sample_tile

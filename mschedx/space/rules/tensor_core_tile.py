@@ -26,9 +26,9 @@ from ..annotation_keys import (
     WARP_EXECUTION,
 )
 from . import einsum, staging
+from .blocks import root_block
 from .contraction import find_contraction
 from .einsum import MatrixProduct, Reindexed
-from .stages import root_block
 from .staging import Copy, Fragment
 from .typical import sample_tile
 

@@ -10,7 +10,7 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.meta_schedule.schedule_rule import PyScheduleRule, ScheduleRule
 from tvm.tirx import IntImm
 
-from .stages import root_blocks
+from .blocks import root_blocks
 
 
 @derived_object

@@ -10,8 +10,9 @@ from tvm.ir import Call, TensorLoad
 
 from mschedx.hardware import Hardware
 
+from .blocks import moves_by_one, own_loops
 from .elementwise import vectorise
-from .inner_loops import moves_by_one, own_loops, vectorise_inside
+from .inner_loops import vectorise_inside
 from .register_tile import vector_length
 from .stages import Stage, common_rows, windowed_axes
 from .typical import sample_tile
