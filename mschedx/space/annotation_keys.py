@@ -57,7 +57,7 @@ Read by `trace.instructions`, `mirror.postprocs`, `derive.cross_thread` and `der
 UNROLL_IMPLICIT = "meta_schedule.unroll_implicit"
 """The same where LLVM or CUDA's compiler is to unroll.
 
-Written by `rules.tensor_core_tile`, too; read by `rules.unless_bound`, `trace.instructions` and
+Written by `rules.tensor_core_tile`, too; read by `rules.guards`, `trace.instructions` and
 `mirror.postprocs`.
 """
 

@@ -7,12 +7,12 @@ from typing import Any
 
 from tvm.ir.utils import derived_object
 from tvm.s_tir import Schedule, ScheduleError
-from tvm.s_tir.meta_schedule.schedule_rule import PyScheduleRule, ScheduleRule
+from tvm.s_tir.meta_schedule.schedule_rule import PyScheduleRule
 from tvm.tirx import ForKind, IterVar
 
 from mschedx.hardware import Hardware
 
-from .blocks import accumulates_in_place, is_parameter, is_root, is_tiled, root_blocks, runs_never
+from .blocks import accumulates_in_place, is_parameter, is_root, is_tiled, root_blocks
 from .elementwise import parallelise_copy
 from .fused_rows import fuse_rows
 from .stages import common_rows, stage_of
@@ -26,34 +26,6 @@ def _name(sch: Schedule, block: Any) -> str:
 def _kind(sch: Schedule, loop: Any) -> int:
     statement: Any = sch.get(loop)
     return int(statement.kind)
-
-
-@derived_object
-class UnlessTiled(PyScheduleRule):
-    """Apply one of TVM's rules only to functions that no rule of ours has tiled.
-
-    Two tilings of one block are not a space anybody asked for, and annotations that a postproc
-    turns into loops, by the extents it finds, would make one design space many structures. Blocks
-    that accumulate in place or never run are left as they are, and so is the root around them.
-    """
-
-    def __init__(self, rule: ScheduleRule) -> None:
-        super().__init__()
-        self.rule = rule
-
-    def _initialize_with_tune_context(self, context: Any) -> None:
-        self.rule._initialize_with_tune_context(context)
-
-    def apply(self, sch: Schedule, block: Any) -> list[Schedule]:
-        body: Any = sch.get(block)
-        inside = [sch.get(child) for child in root_blocks(sch)] if is_root(sch, block) else [body]
-        odd = any(accumulates_in_place(one) or runs_never(one) for one in inside)
-        if is_tiled(sch) or odd:
-            return [sch]
-        return list(self.rule.apply(sch, block))
-
-    def clone(self) -> Any:
-        return UnlessTiled(self.rule.clone())
 
 
 @derived_object
