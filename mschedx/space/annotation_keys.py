@@ -15,7 +15,7 @@ ASYNC_COPIES = "mschedx.async"
 Written by `rules.tensor_core_tile`; read by `rules.async_copies` and `mirror.async_copies`.
 """
 
-FETCHED_AHEAD = "mschedx.stages"
+PIPELINE_DEPTH = "mschedx.stages"
 """On a pipelined loop: how many iterations ahead its tiles are copied, a decision.
 
 Written by `rules.tensor_core_tile`; read by `rules.async_copies` and `mirror.async_copies`.
@@ -24,13 +24,14 @@ Written by `rules.tensor_core_tile`; read by `rules.async_copies` and `mirror.as
 VECTOR_COPY = "mschedx.vectors"
 """On a block that copies neighbours without a guard: how many.
 
-Written by `rules.staging`; read by `rules.async_copies`, `mirror.async_copies` and `read.lowered`.
+Written by `rules.shared_tiles`; read by `rules.async_copies`, `mirror.async_copies` and
+`read.lowered`.
 """
 
 PITCH = "mschedx.pitch"
 """On a block that writes shared memory: elements by which its rows are padded.
 
-Written by `rules.staging` for the trace alone, which drops a decision that only a list uses.
+Written by `rules.shared_tiles` for the trace alone, which drops a decision that only a list uses.
 """
 
 LEFT_TO_LLVM = "mschedx.left_to_llvm"
@@ -66,7 +67,7 @@ Written by `rules.tensor_core_tile`, too; read by `rules.guards`, `trace.instruc
 COOPERATIVE_FETCH = "meta_schedule.cooperative_fetch"
 """Neighbours that a thread copies at a time; `RewriteCooperativeFetch` binds the loop.
 
-Written by `rules.staging` and TVM's rules; read by `trace.instructions`, `mirror.postprocs`,
+Written by `rules.shared_tiles` and TVM's rules; read by `trace.instructions`, `mirror.postprocs`,
 `derive.limits` and `derive.statements`.
 """
 
@@ -98,7 +99,7 @@ Written by `rules.tensor_core_tile` and TVM's rules; read by `mirror.kernels` an
 DIM_ALIGN = "buffer_dim_align"
 """What a block writes, with dimension, factor and offset of its strides, as `storage_align` says.
 
-Written by `rules.staging` and TVM's rules; read by `mirror.memory`.
+Written by `rules.shared_tiles` and TVM's rules; read by `mirror.memory`.
 """
 
 # TVM's, on loops.

@@ -13,8 +13,8 @@ from mschedx.intrinsics.cuda_copy import async_copy
 
 from ..annotation_keys import (
     ASYNC_COPIES,
-    FETCHED_AHEAD,
     PIPELINE_ASYNC_STAGES,
+    PIPELINE_DEPTH,
     UNROLL_BY_TVM,
     VECTOR_COPY,
 )
@@ -99,6 +99,6 @@ def _pipeline(sch: Any, block: Any) -> Any:
     """
     for loop in sch.get_loops(block):
         notes = sch.get(loop).annotations
-        if notes.get(ASYNC_COPIES, 0) and notes.get(FETCHED_AHEAD, 0):
+        if notes.get(ASYNC_COPIES, 0) and notes.get(PIPELINE_DEPTH, 0):
             return loop
     return None

@@ -1,4 +1,4 @@
-"""Products around a softmax as one task: the scores of some rows stay in a core's caches."""
+"""Products around a softmax in one loop: the scores of some rows stay in a core's caches."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What a stage looks like inside a task: reductions outside, one vectorised axis inside.
+"""What a stage looks like inside a chunk: reductions outside, one vectorised axis inside.
 
-Once a stage is computed at the task that needs it, it has a loop for each of its axes, in order.
+Once a stage is computed at the chunk that needs it, it has a loop for each of its axes, in order.
 The helpers here bring those loops into the shape that LLVM turns into straight vector code.
 """
 
@@ -58,7 +58,7 @@ def vectorise_inside(sch: Any, block: Any, loops: dict[int, Any], lanes: int) ->
     Parameters
     ----------
     loops : dict of int to LoopRV
-        The block's loops inside the task, by axis.
+        The block's loops inside the chunk, by axis.
     lanes : int
         Elements of a vector register.
     """

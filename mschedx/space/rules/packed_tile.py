@@ -43,11 +43,11 @@ def packed_tiles(
         return []
     limits = replace(limits, lanes=length)
     designs = product(
-        _packings(sch, block, contraction, limits), _stagings(sch, block, contraction)
+        _packings(sch, block, contraction, limits), _whether_to_cache(sch, block, contraction)
     )
     spaces = [
-        _tile(sch.copy(), block, contraction, limits, packing, stage_broadcast)
-        for packing, stage_broadcast in designs
+        _tile(sch.copy(), block, contraction, limits, packing, cache_broadcast)
+        for packing, cache_broadcast in designs
     ]
     gathered = _tile_patches(sch.copy(), block, contraction, hardware) if im2col else None
     return spaces if gathered is None else [*spaces, gathered]
@@ -82,10 +82,10 @@ def _packings(
     return (Packing.BY_PANEL,) if gathers else (Packing.IN_PLACE, Packing.BY_PANEL)
 
 
-def _stagings(sch: Any, block: Any, contraction: Contraction) -> tuple[bool, ...]:
-    """Whether to stage the broadcast operand in each task.
+def _whether_to_cache(sch: Any, block: Any, contraction: Contraction) -> tuple[bool, ...]:
+    """Whether to cache the broadcast operand in each chunk.
 
-    Staging compacts rows that a task reads along the reduction. Images whose channels lie apart
+    That compacts rows that a chunk reads along the reduction. Images whose channels lie apart
     (``[N, C, H, W]``) are read in place, unless they are padded: there the copy exists anyway.
     What is computed just before (the quotients of a softmax) stays with what computes it.
     """
@@ -104,13 +104,13 @@ def _tile(
     contraction: Contraction,
     limits: tile.TileLimits,
     packing: Packing,
-    stage_broadcast: bool,
+    cache_broadcast: bool,
 ) -> Schedule:
     operand = contraction.panel
     copied = producer_of(sch, block, operand.index) is not None
     transpose = None if copied else tile.transpose_of(contraction, limits.lanes)
     panel = tile.copy_of(sch, block, operand, packing is not Packing.IN_PLACE)
-    staged = tile.copy_of(sch, block, contraction.broadcast, stage_broadcast)
+    cached = tile.copy_of(sch, block, contraction.broadcast, cache_broadcast)
     dim = operand.dim_of(contraction.vector)
     if packing is Packing.AHEAD and dim is not None:
         panels_of_vectors(sch, block, operand, dim, limits.lanes)
@@ -126,8 +126,8 @@ def _tile(
         where = loops.panel if packing is Packing.BY_PANEL else None
         tile.place_copy(sch, panel, where, limits.lanes, transpose)
     whole = contraction.broadcast.dims[-1] <= set(contraction.reductions)
-    lanes = limits.lanes if whole or not stage_broadcast else 1
-    tile.place_copy(sch, staged, loops.parallel if stage_broadcast else None, lanes)
+    lanes = limits.lanes if whole or not cache_broadcast else 1
+    tile.place_copy(sch, cached, loops.parallel if cache_broadcast else None, lanes)
     sch.decompose_reduction(block, loops.reduction)
     return sch
 
@@ -173,8 +173,8 @@ class PackedTile(PyScheduleRule):
     Groups of a convolution become an axis of their own first (:func:`split_groups`); where nothing
     pads what they read, that copies it, and the rules that follow make their design as well.
 
-    The rule gives one design space for each staging: panel operand read in place or packed per
-    panel, broadcast operand read in place or staged per parallel task. Tile factors are sampled.
+    The rule gives one design space for each way to read: panel operand read in place or packed per
+    panel, broadcast operand read in place or cached per chunk. Tile factors are sampled.
     Panels of operands that lie the other way round (``B[j, k]``, weights ``[O, I, H, W]``) are
     always packed, by transposing copies in registers. Weights whose layout is free are packed
     ahead, ``B'[J/16, K, 16]``, and by nothing else (:mod:`.free_layouts`).
@@ -189,7 +189,7 @@ class PackedTile(PyScheduleRule):
     ``jo = (j0, j1, j2)``, ``k = (k0, k1)``::
 
         parallel for i0·j0:
-            A' = A[i0 tile, :]                                   # only if staged
+            A' = A[i0 tile, :]                                   # only if cached
             for j1:
                 B' = B[:, j1 panel]                              # only if packed, [K, j2·16]
                 for i1:
@@ -204,7 +204,7 @@ class PackedTile(PyScheduleRule):
         Lanes and registers bound the tile.
     im2col : bool
         Also offer convolutions whose output ends in pixels (``[N, O, H, W]``) as products with
-        their patch matrix (:func:`patch_matrix`), in panels of patches gathered in each task: one
+        their patch matrix (:func:`patch_matrix`), in panels of patches gathered in each chunk: one
         more design space, with vectors along pixels.
 
     References

@@ -61,13 +61,13 @@ def vector_length(extent: int, lanes: int) -> int | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Loops:
+class RegisterTileLoops:
     """The loops that the other steps of a rule refer to.
 
     Attributes
     ----------
     parallel : LoopRV
-        The fused outermost loop, one iteration a task.
+        The fused outermost loop, one iteration a chunk.
     panel : LoopRV
         The loop over panels of vectors.
     rows : list of LoopRV
@@ -92,7 +92,7 @@ def split_and_reorder(
     limits: TileLimits,
     *,
     dot: tuple[int, Sequence[int]] | None = None,
-) -> Loops:
+) -> RegisterTileLoops:
     """Sample the tiles and bring the loops into the order that :class:`PackedTile` documents.
 
     Parameters
@@ -122,7 +122,7 @@ def split_and_reorder(
     sch.parallel(parallel)
     for loop in tile:
         sch.unroll(loop)
-    return Loops(parallel, vectors[1], middle, reduce[0], innermost)
+    return RegisterTileLoops(parallel, vectors[1], middle, reduce[0], innermost)
 
 
 def _sample_split(sch: Any, loop: Any, parts: int, innermost: int) -> list[Any]:

@@ -194,7 +194,7 @@ def windowed_axes(stages: Sequence[Stage]) -> list[int]:
     """The axes of the last stage along which the first reduction reads through a window.
 
     What comes before it (padding) has more elements there than the last stage, so that these are
-    no common rows; a task that takes several of their points computes the margin anew.
+    no common rows; a chunk that takes several of their points computes the margin anew.
     """
     first = next((place for place, stage in enumerate(stages) if stage.reductions), len(stages))
     rows = common_rows(stages[first:]) if first < len(stages) else None

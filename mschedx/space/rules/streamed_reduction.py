@@ -71,7 +71,7 @@ def _left_open(part: Stage, both: set[int], extent: int) -> Stage:
 
 
 def stream_columns(sch: Any, part: Stage, hw: Hardware) -> None:
-    """Let every task read its rows of the operand from end to end.
+    """Let every chunk read its rows of the operand from end to end.
 
     Rewrite
     -------

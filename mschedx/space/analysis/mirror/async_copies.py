@@ -10,7 +10,7 @@ Held by ``test_asynchronous_copies_are_those_of_the_lowered_pipelines`` and
 from __future__ import annotations
 
 from ...algebra.expression import Expression, constant, minimum, multiply
-from ...annotation_keys import ASYNC_COPIES, FETCHED_AHEAD, VECTOR_COPY
+from ...annotation_keys import ASYNC_COPIES, PIPELINE_DEPTH, VECTOR_COPY
 from ..fit.replays import Replays
 
 
@@ -25,7 +25,7 @@ def asynchronous(replays: Replays, block: int) -> Expression | None:
     for depth, loop in enumerate(own.loops):
         if ASYNC_COPIES in dict(replays.template.loops[loop].annotations):
             asked, ahead = (
-                _noted(replays, block, depth, key) for key in (ASYNC_COPIES, FETCHED_AHEAD)
+                _noted(replays, block, depth, key) for key in (ASYNC_COPIES, PIPELINE_DEPTH)
             )
             if asked is None or ahead is None:
                 return None
