@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mschedx.space.trace.factors import prime_powers
+
 from .pick import roulette
 from .points import BoolArray, FloatArray, IntArray, Points, SketchSet
-
-if TYPE_CHECKING:
-    from mschedx.space.sketch import Sketch
 
 
 def couples(
@@ -39,17 +37,6 @@ def uniform_crossover(first: Points, second: Points, rng: np.random.Generator) -
     """Take every value from either parent alike: points [n], valid or not."""
     mothers = rng.random(first.configs.shape) < 0.5
     return Points(first.sketch.copy(), np.where(mothers, first.configs, second.configs))
-
-
-def mutate(
-    sketch: Sketch, configs: IntArray, probability: float, rng: np.random.Generator
-) -> IntArray:
-    """Replace values of configs [n, D] by random ones of their domains, valid or not."""
-    mutated = configs.copy()
-    for decision in sketch.decisions:
-        hit = np.flatnonzero(rng.random(len(configs)) < probability)
-        mutated[hit, decision.column] = rng.choice(decision.domain, size=len(hit))
-    return mutated
 
 
 def neighbours(space: SketchSet, points: Points, rng: np.random.Generator) -> Points:
@@ -86,7 +73,7 @@ def moved_factors(tiles: IntArray, rng: np.random.Generator) -> IntArray:
     target = (source + other) % tiles.shape[1]
     rows = np.arange(len(tiles))
     values, place = np.unique(tiles[rows, source], return_inverse=True)
-    primes = [_primes(int(value)) or [1] for value in values]
+    primes = [tuple(prime_powers(int(value))) or (1,) for value in values]
     counts = np.array([len(some) for some in primes], dtype=np.int64)
     padded = np.ones((len(values), max(counts, default=1)), dtype=np.int64)
     for value, some in zip(padded, primes):
@@ -104,18 +91,6 @@ def other_values(values: IntArray, domain: Sequence[int], rng: np.random.Generat
     return np.asarray(domain)[
         (place + rng.integers(1, len(domain), size=len(values))) % len(domain)
     ]
-
-
-def _primes(value: int) -> list[int]:
-    """The distinct prime factors of ``value``; none of 1."""
-    found, prime = [], 2
-    while prime * prime <= value:
-        if value % prime == 0:
-            found.append(prime)
-            while value % prime == 0:
-                value //= prime
-        prime += 1
-    return [*found, value] if value > 1 else found
 
 
 def key_columns(genes: Sequence[IntArray], keep: BoolArray, width: int) -> BoolArray:

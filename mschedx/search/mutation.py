@@ -1,13 +1,28 @@
-"""Mutation that keeps constraints: one gene is drawn afresh from what the others leave."""
+"""Mutations: random values anywhere, or one gene drawn afresh from what the others leave."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .moves import key_columns
-from .points import FloatArray, Points, SketchSet
+from .points import FloatArray, IntArray, Points, SketchSet
+
+if TYPE_CHECKING:
+    from mschedx.space.sketch import Sketch
+
+
+def random_values(
+    sketch: Sketch, configs: IntArray, probability: float, rng: np.random.Generator
+) -> IntArray:
+    """Replace values of configs [n, D] by random ones of their domains, valid or not."""
+    mutated = configs.copy()
+    for decision in sketch.decisions:
+        hit = np.flatnonzero(rng.random(len(configs)) < probability)
+        mutated[hit, decision.column] = rng.choice(decision.domain, size=len(hit))
+    return mutated
 
 
 @dataclass(frozen=True)

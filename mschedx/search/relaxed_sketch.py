@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from mschedx.space.algebra.constraints import Relation
 from mschedx.space.algebra.tape import Tape
 from mschedx.space.sampling.nearest import nearest
+from mschedx.space.sampling.octaves import distances
 from mschedx.space.sampling.sampler import Sampler
 
 if TYPE_CHECKING:
@@ -163,17 +164,15 @@ class RelaxedSketch:
     def around(self, configs: IntArray, most: int) -> IntArray:
         """Valid configs that differ from one of configs [n, D] in one tile or choice.
 
-        For each of these the ``most`` nearest other ones, by octaves; distinct.
+        For each of these the ``most`` nearest other ones, by ``log2(1 + x)``: from 1 to 2 is less
+        than from 64 to 128. Distinct.
         """
         found = [configs[:0]]
         for columns, rows in self.sketch.sampler.tables:
             if len(rows) < 2:
                 continue
             own = np.log2(1.0 + np.maximum(configs[:, list(columns)], 0))
-            every = np.log2(1.0 + np.maximum(rows, 0))
-            far = np.zeros((len(configs), len(rows)))
-            for column in range(len(columns)):
-                far += np.abs(own[:, column, None] - every[None, :, column])
+            far = distances(own, np.log2(1.0 + np.maximum(rows, 0)))
             near = np.argsort(far, axis=1, kind="stable")[:, : most + 1]
             moved = np.repeat(configs, near.shape[1], axis=0)
             moved[:, list(columns)] = rows[near.ravel()]

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mschedx.space.sampling.octaves import octaves
+
 from .points import IntArray, Points, SketchSet
 
 if TYPE_CHECKING:
@@ -17,7 +19,7 @@ _ELEMENTS = 1 << 22
 
 
 def snapped(sketch: Sketch, configs: IntArray) -> IntArray:
-    """Snap every tile of configs [n, D] to the nearest row of its table, in log distance.
+    """Snap every tile of configs [n, D] to the nearest row of its table, in octaves.
 
     Constraints between tables are not looked at; `Sketch.nearest` does.
     """
@@ -26,7 +28,7 @@ def snapped(sketch: Sketch, configs: IntArray) -> IntArray:
         columns = list(table.columns)
         if len(columns) < 2:
             continue
-        wanted, have = np.log2(np.maximum(configs[:, columns], 1)), np.log2(table.rows)
+        wanted, have = octaves(table.rows, configs[:, columns]), octaves(table.rows, table.rows)
         step = max(1, _ELEMENTS // have.size)
         for i in range(0, len(wanted), step):
             distance = np.abs(wanted[i : i + step, None, :] - have).sum(axis=2)

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from .moves import mutate, uniform_crossover
+from .moves import uniform_crossover
+from .mutation import random_values
 from .points import FloatArray, Points, SketchSet
 from .population import PopulationConfig, PopulationSearch
 from .repair import snapped, valid_or
@@ -68,7 +69,7 @@ class RepairedCrossover:
         children = uniform_crossover(first, second, rng)
         for s, positions, configs in space.groups(children):
             sketch = space.sketches[s]
-            mutated = mutate(sketch, configs, self.mutation, rng)
+            mutated = random_values(sketch, configs, self.mutation, rng)
             children.configs[positions, : space.depths[s]] = snapped(sketch, mutated)
         return valid_or(space, children, first)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+DYNAMIC_LOOP = "DisallowDynamicLoop"
+"""The reason where the extent of a loop varies: the name of the postproc that refuses it."""
+
 
 class InvalidSchedule(ValueError):
     """A config that does not become a schedule.

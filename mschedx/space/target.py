@@ -17,15 +17,19 @@ from .postprocs.together import with_ours
 from .rules.async_copies import cuda_postprocs
 from .rules.attention_tile import AttentionTile
 from .rules.dot_tile import DotTile
-from .rules.forward_quotients import ForwardQuotients
 from .rules.fused_stages import FusedStages
-from .rules.keep_functions import KeepFunctions
+from .rules.guards import (
+    Applies,
+    Guarded,
+    keeps_indices_rising,
+    keeps_whole_blocks,
+    not_bound,
+    not_tiled,
+)
+from .rules.keep_functions import keeps_functions
 from .rules.packed_tile import PackedTile
-from .rules.remainder import Remainder, UnlessTiled
+from .rules.remainder import Remainder
 from .rules.tensor_core_tile import TensorCoreTile
-from .rules.unless_bound import UnlessBound
-from .rules.unless_it_fails import UnlessItFails
-from .rules.whole_results import WholeResults
 
 
 def for_target(
@@ -104,25 +108,25 @@ def _llvm_rules(target: Target, im2col: bool) -> list[Any]:
     return [
         custom,
         _guarded(scalars),
-        KeepFunctions(_guarded(inline), hardware),
-        *(UnlessItFails(rule, type(rule).__name__) for rule in ours),
-        *(UnlessTiled(_guarded(rule)) for rule in tiling),
+        Guarded(_guarded(inline), "AutoInline", keeps=keeps_functions(hardware)),
+        *(Guarded(rule, type(rule).__name__) for rule in ours),
+        *(_guarded(rule, not_tiled) for rule in tiling),
     ]
 
 
-def _guarded(rule: Any) -> Any:
+def _guarded(rule: Any, applies: Applies | None = None) -> Any:
     """One of TVM's rules, kept from what its primitives or passes get wrong.
 
     ``InlineConstantScalars`` raises at a reduction of constants to a scalar, ``MultiLevelTiling``
     at a consumer of extent 0.
     """
     name = str(rule).split("(")[0].rsplit(".", 1)[-1]
-    kept = rule
+    keeps = None
     if name == "AutoInline":
-        kept = ForwardQuotients(rule)
+        keeps = keeps_indices_rising
     elif name.startswith("MultiLevelTiling"):
-        kept = WholeResults(rule)
-    return UnlessItFails(kept, name)
+        keeps = keeps_whole_blocks
+    return Guarded(rule, name, applies=applies, keeps=keeps)
 
 
 def _llvm_postprocs() -> list[Postproc]:
@@ -137,5 +141,5 @@ def _llvm_postprocs() -> list[Postproc]:
 
 def _cuda_rules(target: Target, tf32: bool) -> list[Any]:
     custom, *rest = ScheduleRule.create("cuda")
-    tensor_cores = UnlessItFails(TensorCoreTile(target, tf32=tf32), "TensorCoreTile")
-    return [custom, tensor_cores, *(UnlessBound(_guarded(rule)) for rule in rest)]
+    tensor_cores = Guarded(TensorCoreTile(target, tf32=tf32), "TensorCoreTile")
+    return [custom, tensor_cores, *(_guarded(rule, not_bound) for rule in rest)]

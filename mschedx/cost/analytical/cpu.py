@@ -1,7 +1,7 @@
 """Latency of a program on a CPU, from its statements: who waits for what, and for how long.
 
 A loop nest whose outermost loop is parallel is one region: its iterations are dealt to the cores,
-the fullest core decides. Within a task, a statement takes the cycles of its core time or of moving
+the fullest core decides. Within a chunk, a statement takes the cycles of its core time or of moving
 its data from each cache, whichever is longer, smoothly::
 
     t = (t_core^p + t_L2^p + t_L3^p + t_DRAM^p)^(1/p)
@@ -23,7 +23,7 @@ from .view import FloatArray, ProgramAt, StatementView
 PAGE_BYTES = 4096
 
 _COMPACT = 1.25
-"""A buffer no larger than this, of what a task touches of it, holds nothing else."""
+"""A buffer no larger than this, of what a chunk touches of it, holds nothing else."""
 
 OVERLAP = 5.0
 """p above: how well computing and the transfers from each cache overlap; ``inf`` is perfectly."""
@@ -52,10 +52,10 @@ def _forks(views: Sequence[StatementView], machine: CpuMachine, n: int) -> Float
 def _cost(view: StatementView, machine: CpuMachine) -> StatementCost:
     parallel = view.kinds("parallel")
     outside = parallel[-1] + 1 if parallel else 0
-    tasks = view.extents[parallel].prod(axis=0) if parallel else np.ones(len(view.lanes))
-    # Loops between parallel ones, if any, run in every task.
-    serial = view.extents[:outside].prod(axis=0) / tasks
-    rounds = np.ceil(tasks / machine.cores) * serial
+    chunks = view.extents[parallel].prod(axis=0) if parallel else np.ones(len(view.lanes))
+    # Loops between parallel ones, if any, run in every chunk.
+    serial = view.extents[:outside].prod(axis=0) / chunks
+    rounds = np.ceil(chunks / machine.cores) * serial
     core = core_time(view, machine, outside)
     per_round = {
         "arithmetic": core.arithmetic,
@@ -79,7 +79,7 @@ def _transfers(
     footprints, starts, pages = [], [], []
     for access in view.accesses:
         own = lines(access, view.extents, machine.line_bytes)[outside:]
-        # Over all its tasks a core touches no more than there is.
+        # Over all its chunks a core touches no more than there is.
         everything = np.minimum(access.bytes[0], own[0] * rounds)
         both = np.concatenate([everything[None], own])
         footprints.append(both * (2.0 if access.access.is_write else 1.0))
@@ -119,7 +119,7 @@ def _held_in_sets(view: StatementView, machine: CpuMachine, outside: int) -> Flo
     inside = np.where(np.arange(len(view.extents))[:, None] < outside, 1.0, view.extents)
     for access in view.reads:
         strides = access.strides
-        # A buffer of the task's own is compacted to what is used of it.
+        # A buffer of the chunk's own is compacted to what is used of it.
         own = access.allocated_bytes <= _COMPACT * access.bytes[outside]
         if own.any():
             strides = np.where(own, compacted_strides(access, inside), strides)

@@ -53,7 +53,7 @@ _KEPT = 0.5
 
 @dataclass(frozen=True)
 class CoreTime:
-    """Cycles per run of the loops inside a task, by cause; float64 arrays [n]."""
+    """Cycles per run of the loops inside a chunk, by cause; float64 arrays [n]."""
 
     arithmetic: FloatArray
     loads: FloatArray

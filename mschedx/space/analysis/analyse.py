@@ -15,7 +15,7 @@ from mschedx.collector import without_collections
 
 from ..algebra.constraints import Constraint
 from ..algebra.expression import IntArray
-from ..errors import UnsupportedTrace
+from ..errors import DYNAMIC_LOOP, UnsupportedTrace
 from .compose import Evidence, compose
 from .derive.varying_loops import constant_loops
 from .fit.accesses import STRIDE
@@ -27,7 +27,6 @@ from .fit.solve import solve, withdraw
 from .model import Analysis
 from .policy import AnalysisPolicy, Scrutiny
 from .read.probe import (
-    DYNAMIC,
     Probes,
     extreme_configs,
     gather,
@@ -81,7 +80,7 @@ def _analyse(
     except UnsupportedTrace:
         if loops is not None:
             raise
-    if loops is None and (few is None or any(reason == DYNAMIC for _, reason in few.refused)):
+    if loops is None and (few is None or any(reason == DYNAMIC_LOOP for _, reason in few.refused)):
         loops = constant_loops(design, rng, few)
         inside = design.within(loops)
         few = gather_few(inside, wanted, rng, choose) if loops or few is None else few

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..algebra.expression import Expression, IntArray
-from ..errors import InvalidSchedule
+from ..errors import DYNAMIC_LOOP, InvalidSchedule
 from ..statements import Statement
 from ..trace.materialize import Postprocs
 from .fit.accesses import stride_name
@@ -116,7 +116,7 @@ def _look(design: Design, config: IntArray, lowering: bool, seen: _Seen, verdict
     except InvalidSchedule as error:
         verdict.refuse(error.reason)
     except DynamicExtent:
-        verdict.refuse("DisallowDynamicLoop")
+        verdict.refuse(DYNAMIC_LOOP)
     else:
         return lowering
     return False

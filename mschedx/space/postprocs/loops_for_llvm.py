@@ -28,12 +28,10 @@ from tvm.s_tir.stmt import SBlockRealize
 from tvm.sym import Analyzer
 from tvm.tirx.analysis import undefined_vars
 
+from ..annotation_keys import LEFT_TO_LLVM
 from .places import Place, block_at
 
 _STORED_AS_INTEGERS = ("bfloat16", "float8")
-
-LEFT_TO_LLVM = "mschedx.left_to_llvm"
-"""Annotates a loop that was one over the lanes of a vector."""
 
 
 @derived_object

@@ -25,12 +25,12 @@ from tvm.ir.utils import derived_object
 from tvm.s_tir import Schedule
 from tvm.s_tir.meta_schedule.postproc import PyPostproc
 
+from ..annotation_keys import UNROLL_BY_TVM, UNROLL_LIMIT
 from .places import Place, Placed, block_at, blocks_of
 
 _LONGEST = 16
 """Terms that still compile at once, of all blocks in a loop together."""
 
-_LIMIT, _EXPLICIT = "pragma_auto_unroll_max_step", "pragma_unroll_explicit"
 _COMPARISONS = (tirx.Max, tirx.Min, tirx.LT, tirx.LE, tirx.GT, tirx.GE)
 
 
@@ -61,9 +61,9 @@ class ShortChains(PyPostproc):
             for place, position, most in _long(function):
                 made: Any = sch
                 loop = made.get_loops(block_at(sch, variable.name_hint, place))[position]
-                if _LIMIT in made.get(loop).annotations:  # TVM would keep it as it is
-                    made.unannotate(loop, _LIMIT)
-                made.annotate(loop, _LIMIT, most)
+                if UNROLL_LIMIT in made.get(loop).annotations:  # TVM would keep it as it is
+                    made.unannotate(loop, UNROLL_LIMIT)
+                made.annotate(loop, UNROLL_LIMIT, most)
         return True
 
     def clone(self) -> Any:
@@ -84,7 +84,7 @@ def _long(function: Any) -> list[tuple[Place, int, int]]:
         most = max(_LONGEST // len(chains), 1)
         for chain in chains:
             own = chain.block.loops[chain.first]
-            limit = int(own.annotations.get(_LIMIT, most + 1))
+            limit = int(own.annotations.get(UNROLL_LIMIT, most + 1))
             known = found.get(id(own), (chain.block.place, chain.first, limit))
             if chain.terms > most and known[-1] > most:
                 found[id(own)] = (*known[:2], most)
@@ -125,7 +125,7 @@ def _sums(one: Placed) -> list[int]:
 
 def _is_unrolled_below(loop: Any) -> bool:
     notes = loop.annotations
-    return _EXPLICIT in notes and int(notes[_EXPLICIT]) == 1 and _LIMIT in notes
+    return UNROLL_BY_TVM in notes and int(notes[UNROLL_BY_TVM]) == 1 and UNROLL_LIMIT in notes
 
 
 def _extent(loop: Any) -> int:

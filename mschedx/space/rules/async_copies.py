@@ -11,22 +11,19 @@ from tvm.s_tir.meta_schedule.postproc import Postproc, PyPostproc
 
 from mschedx.intrinsics.cuda_copy import async_copy
 
-ASYNC = "mschedx.async"
-"""Annotation of a pipelined loop: 1 where copies below it are to be asynchronous."""
-STAGES = "mschedx.stages"
-"""Annotation of a pipelined loop: how many iterations ahead its tiles are copied."""
-VECTORS = "mschedx.vectors"
-"""Annotation of a block that copies as many neighbours, without a guard."""
+from ..annotation_keys import (
+    ASYNC_COPIES,
+    PIPELINE_ASYNC_STAGES,
+    PIPELINE_DEPTH,
+    UNROLL_BY_TVM,
+    VECTOR_COPY,
+)
 
 
 def cuda_postprocs() -> list[Any]:
     """List the postprocs for CUDA: TVM's, with asynchronous copies before the final check."""
     *rewrite, verify = Postproc.create("cuda")
     return [*rewrite, AsyncCopies(), verify]
-
-
-_ASYNC_STAGES = "software_pipeline_async_stages"
-_EXPLICIT = "pragma_unroll_explicit"
 
 
 @derived_object
@@ -73,25 +70,25 @@ def _copy_asynchronously(sch: Any, block: Any, lanes: int) -> None:
     # The loop, as a block that is guarded against surplus threads matches nothing.
     (copy,) = sch.get_child_blocks(block)
     sch.tensorize(sch.get_loops(copy)[-1], name)
-    if _ASYNC_STAGES not in sch.get(pipeline).annotations:
-        sch.annotate(pipeline, _ASYNC_STAGES, [0])
+    if PIPELINE_ASYNC_STAGES not in sch.get(pipeline).annotations:
+        sch.annotate(pipeline, PIPELINE_ASYNC_STAGES, [0])
         _unroll_explicitly(sch, sch.get_loops(block))
 
 
 def _unroll_explicitly(sch: Any, loops: Sequence[Any]) -> None:
     """Let TVM do the unrolling: left to the compiler, the last waits are for no constant number."""
     for loop in loops:
-        if _EXPLICIT in sch.get(loop).annotations:
-            sch.unannotate(loop, _EXPLICIT)
-            sch.annotate(loop, _EXPLICIT, 1)
+        if UNROLL_BY_TVM in sch.get(loop).annotations:
+            sch.unannotate(loop, UNROLL_BY_TVM)
+            sch.annotate(loop, UNROLL_BY_TVM, 1)
 
 
 def _vector_copies(sch: Any) -> Iterator[tuple[Any, int]]:
     """Every block that copies vectors, with their length."""
     for inst in sch.trace.insts:
-        if inst.kind.name == "Annotate" and str(inst.attrs[0]) == VECTORS:
+        if inst.kind.name == "Annotate" and str(inst.attrs[0]) == VECTOR_COPY:
             block = inst.inputs[0]
-            yield block, int(sch.get(block).annotations[VECTORS])
+            yield block, int(sch.get(block).annotations[VECTOR_COPY])
 
 
 def _pipeline(sch: Any, block: Any) -> Any:
@@ -102,6 +99,6 @@ def _pipeline(sch: Any, block: Any) -> Any:
     """
     for loop in sch.get_loops(block):
         notes = sch.get(loop).annotations
-        if notes.get(ASYNC, 0) and notes.get(STAGES, 0):
+        if notes.get(ASYNC_COPIES, 0) and notes.get(PIPELINE_DEPTH, 0):
             return loop
     return None

@@ -1,4 +1,4 @@
-"""Products around a softmax as one task: the scores of some rows stay in a core's caches."""
+"""Products around a softmax in one loop: the scores of some rows stay in a core's caches."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from tvm.s_tir.meta_schedule.schedule_rule import PyScheduleRule
 
 from mschedx.hardware import Hardware
 
+from .blocks import is_parameter, is_tiled, own_loops, reads_in_place
 from .contraction import Contraction, match_contraction
-from .epilogue import is_parameter, reads_in_place
 from .fused_rows import in_lanes
-from .inner_loops import own_loops, vectorise_inside
+from .inner_loops import vectorise_inside
 from .register_tile import vector_length
-from .remainder import is_tiled
 from .stages import Stage, common_rows, stages_of
 from .typical import sample_tile
 

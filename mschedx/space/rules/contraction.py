@@ -23,45 +23,35 @@ from tvm import DataType, tirx
 from tvm.ir import TensorLoad
 from tvm.sym import Analyzer
 
+from .block_access import BlockAccess, access_at
+from .blocks import constant_extent, has_own_loops
 
-@dataclass(frozen=True, slots=True)
-class Operand:
-    """One of the two factors of a contraction.
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Operand(BlockAccess):
+    """One of the two factors of a contraction, and how the block reads it.
 
     Attributes
     ----------
     index : int
         Position among the block's reads, as ``cache_read`` counts them.
-    dims : tuple of frozenset of int
-        For every dimension of the buffer, the block axes that its index reads.
-    plain : tuple of int or None
-        For every dimension, the axis whose variable is the whole index; None for an index that
-        combines axes (a convolution's window) or is constant.
-    shape : tuple of int
-        Extents of the buffer; 0 where one is not constant.
-    dtype : str
     whole : bool
         Whether the block writes every index as one axis that runs over the whole dimension, or
         as 0: a window of extent 1 is none, nor is a slice.
     """
 
     index: int
-    dims: tuple[frozenset[int], ...]
-    plain: tuple[int | None, ...]
-    shape: tuple[int, ...]
-    dtype: str
     whole: bool
 
     @property
-    def axes(self) -> frozenset[int]:
-        """Every block axis the operand's index reads."""
-        return frozenset().union(*self.dims)
+    def shape(self) -> tuple[int, ...]:
+        """Extents of the buffer; 0 where one is not constant."""
+        return _shape(self.buffer)
 
-    def dim_of(self, axis: int) -> int | None:
-        """The dimension whose whole index is ``axis``, if there is just one."""
-        found = [d for d, a in enumerate(self.plain) if a == axis]
-        alone = sum(axis in dim for dim in self.dims) == 1
-        return found[0] if len(found) == 1 and alone else None
+    @property
+    def dtype(self) -> str:
+        """Type of the buffer's elements."""
+        return str(self.buffer.dtype)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +110,7 @@ def match_contraction(
     if block.init is None or not isinstance(store, tirx.BufferStore):
         return None
     axes: dict[Any, int] = {iv.var: position for position, iv in enumerate(block.iter_vars)}
-    if not all(isinstance(iv.dom.extent, tirx.IntImm) for iv in block.iter_vars):
-        return None
-    if any(int(iv.dom.extent) == 0 for iv in block.iter_vars):
+    if not all(constant_extent(iv.dom.extent) for iv in block.iter_vars):
         return None
     loads = _factors(store)
     output = tuple(axes.get(index) for index in store.indices)
@@ -160,26 +148,6 @@ def find_contraction(
     return matched if matched is not None and has_own_loops(sch, rv) else None
 
 
-def has_own_loops(sch: Any, rv: Any) -> bool:
-    """Whether a block lies in one loop for each of its axes, in their order, without a predicate.
-
-    Rules take the loops of a block for its axes; where an axis is made of two loops, or two of one,
-    they would tile something else.
-    """
-    axes = sch.get(rv).iter_vars
-    loops = [sch.get(loop) for loop in sch.get_loops(rv)]
-    if len(loops) != len(axes) or not loops:
-        return False
-    realize = loops[-1].body
-    values = getattr(realize, "iter_values", ())
-    always = isinstance(realize.predicate, tirx.IntImm) if values else False
-    return (
-        always
-        and len(values) == len(loops)
-        and all(value.same_as(loop.loop_var) for value, loop in zip(values, loops))
-    )
-
-
 def _factors(store: Any) -> tuple[Any, Any] | None:
     """The two loads of ``C[s] = C[s] + A * B``, casts removed."""
     value = store.value
@@ -209,23 +177,16 @@ def _operand(load: Any, block: Any, axes: dict[Any, int], analyzer: Analyzer) ->
     position = [p for p, r in enumerate(block.reads) if r.source.same_as(load.source)]
     if len(position) != 1:
         return None
-    # A grouped convolution of one group still says c // C * C; simplified it reads as it should.
-    indices = [analyzer.simplify(index) for index in load.indices]
-    dims = tuple(
-        frozenset(axes[v] for v in tirx.analysis.undefined_vars(index) if v in axes)
-        for index in indices
-    )
-    plain = tuple(axes.get(index) if isinstance(index, tirx.Var) else None for index in indices)
-    shape = _shape(load.source)
+    at = access_at(load.source, load.indices, axes, analyzer)
     whole = all(
         size == int(block.iter_vars[axes[index]].dom.extent) if index in axes else _is_zero(index)
-        for index, size in zip(load.indices, shape)
+        for index, size in zip(load.indices, _shape(load.source))
     )
-    return Operand(position[0], dims, plain, shape, str(load.source.dtype), whole)
+    return Operand(at.buffer, at.dims, at.plain, position[0], whole)
 
 
 def _shape(buffer: Any) -> tuple[int, ...]:
-    return tuple(int(n) if isinstance(n, tirx.IntImm) else 0 for n in buffer.shape)
+    return tuple(constant_extent(n) or 0 for n in buffer.shape)
 
 
 def _is_zero(index: Any) -> bool:

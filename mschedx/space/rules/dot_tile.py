@@ -41,8 +41,8 @@ def dot_tiles(sch: Any, block: Any, target: Target) -> list[Schedule]:
         contraction = contraction.padded(factors)
     places = (False,) if is_free(sch, block, contraction.panel) else (False, True)
     return [
-        _tile(sch.copy(), block, contraction, axis, intrinsic, limits, pack_at_panel, stage)
-        for pack_at_panel, stage in product(places, (False, True))
+        _tile(sch.copy(), block, contraction, axis, intrinsic, limits, pack_at_panel, cache)
+        for pack_at_panel, cache in product(places, (False, True))
     ]
 
 
@@ -113,14 +113,14 @@ def _tile(
     intrinsic: X86Intrinsic,
     limits: tile.TileLimits,
     pack_at_panel: bool,
-    stage: bool,
+    cache_broadcast: bool,
 ) -> Schedule:
     broadcast = contraction.broadcast
     contiguous = broadcast.plain[-1] == axis
     free = is_free(sch, block, contraction.panel)
     panel = tile.copy_of(sch, block, contraction.panel, True)
-    staged = tile.copy_of(sch, block, broadcast, stage or not contiguous)
-    if staged is not None and not contiguous:
+    cached = tile.copy_of(sch, block, broadcast, cache_broadcast or not contiguous)
+    if cached is not None and not contiguous:
         dim = broadcast.dim_of(axis)
         tile.permute_last(sch, block, ("read", broadcast.index), len(broadcast.dims), dim)
     _interleave(sch, block, contraction, axis, intrinsic)
@@ -135,7 +135,7 @@ def _tile(
     )
     if free:
         mark_ahead(sch, panel)
-    tile.place_copy(sch, staged, loops.parallel if stage else None, limits.lanes)
+    tile.place_copy(sch, cached, loops.parallel if cache_broadcast else None, limits.lanes)
     start = sch.decompose_reduction(block, loops.reduction)
     sch.vectorize(sch.get_loops(start)[-1])
     sch.tensorize(loops.innermost[0], intrinsic.name)
@@ -205,7 +205,7 @@ class DotTile(PyScheduleRule):
 
         B'[j/16, k/4, j%16, k%4] = B[k, j]                       # here, or below j1
         parallel for i0·j0:
-            A' = A[i0 tile, :]                                   # only if staged
+            A' = A[i0 tile, :]                                   # only if cached
             for j1, i1:
                 T[i2, j2·16] = 0
                 for k0, k1:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import tvm_ffi
-from tvm.tirx import IntImm, While
+from tvm.tirx import IntImm
 from tvm.tirx.analysis import undefined_vars
 
 from mschedx.intrinsics.vector_math import SCALAR, VectorFunction, find_vector_function
+
+from .blocks import constant_extent, has_while
 
 
 def vectorise(sch: Any, block: Any, lane: Any) -> None:
@@ -77,19 +78,12 @@ def split_lanes(sch: Any, block: Any, lanes: int) -> tuple[Any, Any | None]:
     Returns the loop around them and theirs, or the innermost loop as it is and None.
     """
     innermost = sch.get_loops(block)[-1]
-    extent = sch.get(innermost).extent
-    fits = isinstance(extent, IntImm) and int(extent) % lanes == 0
+    extent = constant_extent(sch.get(innermost).extent)
+    fits = extent is not None and extent % lanes == 0
     if lanes == 1 or not fits or has_while(sch.get(block)):
         return innermost, None
     outer, inner = sch.split(innermost, [None, lanes])
     return outer, inner
-
-
-def has_while(block: Any) -> bool:
-    """Whether a block holds a loop with a condition, which TVM does not vectorise."""
-    found: list[Any] = []
-    tvm_ffi.structural_walk(block.body, (While, found.append))
-    return bool(found)
 
 
 def parallelise_copy(sch: Any, block: Any, lanes: int) -> None:

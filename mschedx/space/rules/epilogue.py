@@ -10,7 +10,7 @@ from typing import Any
 
 from tvm import tirx
 
-from .stages import root_blocks
+from .blocks import constant_extent, is_at, is_parameter, reads_in_place, root_blocks
 
 
 def epilogue_of(sch: Any, block: Any) -> list[Any]:
@@ -72,43 +72,8 @@ def _stores_in_place(body: Any) -> bool:
         return False
     parallel = all(iv.iter_type == tirx.IterVar.DataPar for iv in axes)
     indices = list(store.indices)
-    return parallel and len(indices) == len(axes) and all(map(_is_at, indices, axes))
+    return parallel and len(indices) == len(axes) and all(map(is_at, indices, axes))
 
 
 def _extents(body: Any) -> list[int | None]:
-    return [getattr(iv.dom.extent, "value", None) for iv in body.iter_vars]
-
-
-def is_parameter(sch: Any, buffer: Any) -> bool:
-    """Whether a buffer comes from the caller."""
-    function = next(iter(sch.mod.functions.values()))
-    return any(buffer.same_as(parameter) for parameter in function.params)
-
-
-def reads_in_place(sch: Any, consumer: Any, buffer: Any) -> bool:
-    """Whether a block reads of a buffer the very element that it is at, and no other.
-
-    One that shifts or turns what it reads must not be computed tile by tile: TVM visits those of
-    its points only that read the tile (``reverse_compute_at``), and of ``i > 0 ? x[i - 1] : 0``
-    the first would never be.
-    """
-    body: Any = sch.get(consumer)
-    own = list(body.iter_vars)
-    reads = [region.region for region in body.reads if region.source.same_as(buffer)]
-    return all(
-        len(region) == len(own) and all(_is_axis(bounds, iv) for bounds, iv in zip(region, own))
-        for region in reads
-    )
-
-
-def _is_axis(bounds: Any, axis: Any) -> bool:
-    """Whether one dimension of a region is the one element at which an axis is."""
-    if not (isinstance(bounds.extent, tirx.IntImm) and int(bounds.extent) == 1):
-        return False
-    return _is_at(bounds.min, axis)
-
-
-def _is_at(index: Any, axis: Any) -> bool:
-    """Whether an index is an axis; of one with a single point, it may be the constant too."""
-    only = isinstance(axis.dom.extent, tirx.IntImm) and int(axis.dom.extent) == 1
-    return index.same_as(axis.var) or (only and isinstance(index, tirx.IntImm))
+    return [constant_extent(iv.dom.extent) for iv in body.iter_vars]

@@ -11,6 +11,7 @@ from typing import Any
 
 from mschedx import compat
 
+from .blocks import count_readers
 from .contraction import Operand
 
 
@@ -24,25 +25,8 @@ def is_free(sch: Any, block: Any, operand: Operand) -> bool:
     for function in sch.mod.functions.values():
         for position in compat.free_layouts(function):
             if function.params[position].same_as(source):
-                return readers(sch, source) == 1
+                return count_readers(sch, source) == 1
     return False
-
-
-def readers(sch: Any, buffer: Any) -> int:
-    """How many blocks read a buffer."""
-    import tvm_ffi
-    from tvm.s_tir import SBlock
-
-    function = next(iter(sch.mod.functions.values()))
-    count = 0
-
-    def visit(block: Any) -> None:
-        nonlocal count
-        count += any(region.source.same_as(buffer) for region in block.reads)
-
-    # The root block holds the others and reads nothing by itself.
-    tvm_ffi.structural_walk(function.body.block.body, (SBlock, visit))
-    return count
 
 
 def pack_ahead(sch: Any, copy: Any) -> None:

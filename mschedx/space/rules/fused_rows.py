@@ -7,8 +7,9 @@ from typing import Any
 
 from mschedx.hardware import Hardware
 
+from .blocks import moves_by_one, own_loops
 from .elementwise import call_function, vectorise
-from .inner_loops import longest_divisor, moves_by_one, own_loops, partial_sums, vectorise_inside
+from .inner_loops import longest_divisor, partial_sums, vectorise_inside
 from .joined_rows import join_rows
 from .register_tile import vector_length
 from .stages import Stage, windowed_axes
@@ -22,7 +23,7 @@ _FEWEST_LANES = 4
 
 
 def fuse_rows(sch: Any, stages: Sequence[Stage], rows: Sequence[list[int]], hw: Hardware) -> None:
-    """Compute all stages of a task one after the other, tasks in parallel.
+    """Compute all stages of a chunk one after the other, chunks in parallel.
 
     Rewrite
     -------
@@ -33,14 +34,14 @@ def fuse_rows(sch: Any, stages: Sequence[Stage], rows: Sequence[list[int]], hw: 
         for i, r: sum[i] += e[i, r]                        sum (partial sums); out, vectorised
         for i, j: out[i, j] = e[i, j] / sum[i]
 
-    where they run across it (mean over rows, softmax over channels), a task is some vectors of
+    where they run across it (mean over rows, softmax over channels), a chunk is some vectors of
     the contiguous axis, and its sums stay in registers::
 
         for j, r: s[j] += x[r, j]       →   parallel j0: s[:] = 0;
         for j: y[j] = s[j] / n                  for r: unroll j1: vectorise j2: s[j] += x[r, j]
                                                 for j1: vectorise j2: y[j] = s[j] / n
 
-    and where they run over a window of many points, a task is also some rows of the image, with
+    and where they run over a window of many points, a chunk is also some rows of the image, with
     what pads them (a short one, of pooling or a depthwise convolution, is :func:`tile_window`'s)::
 
         for i, j: p[i, j] = x[i - 1, j]     →   parallel i0, j0: p of i1 + 2 rows, vectorised;
@@ -73,7 +74,7 @@ def across_rows(stages: Sequence[Stage], rows: Sequence[list[int]]) -> bool:
 def _fuse_scalars(
     sch: Any, stages: Sequence[Stage], rows: Sequence[list[int]], hw: Hardware
 ) -> None:
-    """A task is one row of every stage."""
+    """A chunk is one row of every stage."""
     blocks: list[tuple[Any, int]] = []
     for stage in stages:
         blocks += in_lanes(sch, stage, hw.lanes(stage.dtype))
@@ -82,11 +83,11 @@ def _fuse_scalars(
     row_loops = [loops[axis] for axis in rows[-1]]
     rest = [loop for axis, loop in enumerate(loops) if axis not in rows[-1]]
     sch.reorder(*row_loops, *rest)
-    task = sch.fuse(*row_loops) if row_loops else sch.add_unit_loop(anchor)
-    sch.parallel(task)
+    chunk = sch.fuse(*row_loops) if row_loops else sch.add_unit_loop(anchor)
+    sch.parallel(chunk)
     # Unit loops are kept: a structure that depended on an extent being 1 would be two sketches.
     for block, _ in reversed(producers):
-        sch.compute_at(block, task, preserve_unit_loops=True)
+        sch.compute_at(block, chunk, preserve_unit_loops=True)
     for block, length in producers:
         vectorise_inside(sch, block, own_loops(sch, block), length)
     if lanes == 1 and rest:
@@ -115,7 +116,7 @@ def in_lanes(sch: Any, stage: Stage, lanes: int) -> list[tuple[Any, int]]:
 def _fuse_vectors(
     sch: Any, stages: Sequence[Stage], rows: Sequence[list[int]], hw: Hardware
 ) -> None:
-    """A task is some vectors of neighbouring rows of every stage."""
+    """A chunk is some vectors of neighbouring rows of every stage."""
     *producers, last = stages
     anchor = last.block
     if last.reductions:
@@ -152,15 +153,15 @@ def _fuse_vectors(
     )
     most = hw.vector_registers // 2 if whole else -1
     tile = sample_tile(sch, vectors, 2, most)
-    tasks, inside = sch.split(vectors, tile)
-    sch.reorder(*outer, tasks, *rest, inside, *lane)
-    task = sch.fuse(*outer, tasks)
-    sch.parallel(task)
+    chunks, inside = sch.split(vectors, tile)
+    sch.reorder(*outer, chunks, *rest, inside, *lane)
+    chunk = sch.fuse(*outer, chunks)
+    sch.parallel(chunk)
     for loop in lane:
         vectorise(sch, anchor, loop)
     if not lane:
         call_function(sch, anchor, inside)
     for stage in reversed(producers):
-        sch.compute_at(stage.block, task, preserve_unit_loops=True)
+        sch.compute_at(stage.block, chunk, preserve_unit_loops=True)
     for stage in producers:
         vectorise_inside(sch, stage.block, own_loops(sch, stage.block), lanes)

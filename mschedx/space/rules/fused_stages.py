@@ -11,8 +11,8 @@ from tvm.s_tir.meta_schedule.schedule_rule import PyScheduleRule
 
 from mschedx.hardware import Hardware
 
+from .blocks import is_tiled
 from .fused_rows import across_rows, fuse_rows
-from .remainder import is_tiled
 from .stages import Stage, common_rows, stages_of
 from .streamed_reduction import split_reduction, stream_columns, worth_splitting
 from .transposed_copy import transpose_blocks, transpose_of
@@ -78,7 +78,7 @@ def _reuses(stage: Stage) -> bool:
     if not stage.reductions:
         return False
     missing = [
-        {a for a in stage.spatial if stage.extents[a] > 1} - read.all_axes for read in stage.reads
+        {a for a in stage.spatial if stage.extents[a] > 1} - read.axes for read in stage.reads
     ]
     long = [m for m in missing if m]
     return any(not (one <= two or two <= one) for one in long for two in long)

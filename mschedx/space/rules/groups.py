@@ -11,8 +11,7 @@ from tvm import tirx
 from tvm.sym import Analyzer
 from tvm.tirx import IndexMap, IntImm, IterVar
 
-from .contraction import has_own_loops
-from .epilogue import is_parameter, reads_in_place
+from .blocks import has_own_loops, is_parameter, reads_in_place
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,35 +1,24 @@
-"""What a stage looks like inside a task: reductions outside, one vectorised axis inside.
+"""What a stage looks like inside a chunk: reductions outside, one vectorised axis inside.
 
-Once a stage is computed at the task that needs it, it has a loop for each of its axes, in order.
+Once a stage is computed at the chunk that needs it, it has a loop for each of its axes, in order.
 The helpers here bring those loops into the shape that LLVM turns into straight vector code.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from math import prod
 from typing import Any
 
-from tvm import tirx
-from tvm.ir import Call, TensorLoad
-from tvm.sym import Analyzer, detect_linear_equation
-from tvm.tirx import IntImm, IterVar
-from tvm.tirx.analysis import undefined_vars
-from tvm_ffi import Array
+from tvm.tirx import IterVar
 
-from .elementwise import call_function, has_while, vectorise
+from .blocks import constant_extent, moves_by_one
+from .elementwise import call_function, vectorise
 from .register_tile import vector_length
 from .typical import sample_tile
 
 _MOST_UNROLLED = 8
 _WINDOW = 32
 _WINDOW_ROWS = 4
-
-
-def own_loops(sch: Any, block: Any) -> dict[int, Any]:
-    """The loops of a block that stand for one axis each: the innermost ones, by axis."""
-    axes = len(sch.get(block).iter_vars)
-    return dict(enumerate(sch.get_loops(block)[-axes:]))
 
 
 def axes_of(sch: Any, block: Any) -> tuple[list[int], list[int], int | None]:
@@ -41,91 +30,14 @@ def axes_of(sch: Any, block: Any) -> tuple[list[int], list[int], int | None]:
     last = None
     for interval in body.writes[0].region:
         axis = positions.get(interval.min)
-        if axis is not None and extent_of(body.iter_vars[axis].dom.extent) != 1:
+        if axis is not None and constant_extent(body.iter_vars[axis].dom.extent) != 1:
             last = axis
     return spatial, reduced, last
-
-
-def extent_of(extent: Any) -> int | None:
-    """An extent as a number; None when it is not constant."""
-    return int(extent) if isinstance(extent, IntImm) else None
 
 
 def longest_divisor(extent: int, lanes: int) -> int:
     """The most lanes, not above a register, that an axis falls into without a rest."""
     return next(n for n in range(lanes, 0, -1) if extent % n == 0)
-
-
-def moves_by_one(sch: Any, block: Any, axis: int) -> bool:
-    """Whether a step along ``axis`` moves every operand by one element, or not at all.
-
-    Anything else (a stride, a transposition, a choice that differs from lane to lane) TVM would
-    take apart lane by lane, where LLVM, left a plain loop, finds shuffles and masks. A loop that
-    ends when a condition says so it does not vectorise at all.
-    """
-    body: Any = sch.get(block)
-    if has_while(body):
-        return False
-    var = body.iter_vars[axis].var
-    if any(var in undefined_vars(condition) for condition in choices(body.body)):
-        return False
-    loads = (node for node in nodes(body.body) if isinstance(node, TensorLoad))
-    return all(_step(load, var) in (0, 1) for load in loads)
-
-
-_CHILDREN = (
-    *("a", "b", "value", "args", "indices", "condition", "true_value", "false_value"),
-    *("body", "seq", "then_case", "else_case"),
-)
-
-
-def nodes(root: Any) -> Iterator[Any]:
-    """A statement or expression and all that it consists of."""
-    stack = [root]
-    while stack:
-        node = stack.pop()
-        yield node
-        for name in _CHILDREN:
-            child = getattr(node, name, None)
-            if child is not None:
-                stack.extend(child if isinstance(child, Array) else [child])
-
-
-def choices(root: Any) -> Iterator[Any]:
-    """What the statements and expressions of a block choose by."""
-    for node in nodes(root):
-        condition = _condition(node)
-        if condition is not None:
-            yield condition
-
-
-def _condition(node: Any) -> Any | None:
-    """What a statement or expression chooses by; None where it makes no choice."""
-    if isinstance(node, (tirx.Select, tirx.IfThenElse)):
-        return node.condition
-    if isinstance(node, Call) and "if_then_else" in str(node.op):
-        return node.args[0]
-    return None
-
-
-def _step(load: Any, var: Any) -> int | None:
-    """Elements that a load moves by with ``var``; None when it is not linear in it."""
-    stride: int | None = 1
-    offset: Any = 0
-    for index, extent in zip(reversed(load.indices), reversed(load.source.shape)):
-        size = extent_of(extent)
-        if stride is None and _coefficient(index, var) != 0:
-            return None
-        offset = offset + index * (stride or 0)
-        stride = None if stride is None or size is None else stride * size
-    # ``k // 28 * 28 + k % 28`` is k: rows that follow each other are one.
-    return _coefficient(Analyzer().simplify(offset), var)
-
-
-def _coefficient(index: Any, var: Any) -> int | None:
-    """The factor of ``var`` in an index; None when the index is not linear in it."""
-    found = detect_linear_equation(index, [var])
-    return extent_of(found[0]) if found else None
 
 
 def vectorise_inside(sch: Any, block: Any, loops: dict[int, Any], lanes: int) -> None:
@@ -146,7 +58,7 @@ def vectorise_inside(sch: Any, block: Any, loops: dict[int, Any], lanes: int) ->
     Parameters
     ----------
     loops : dict of int to LoopRV
-        The block's loops inside the task, by axis.
+        The block's loops inside the chunk, by axis.
     lanes : int
         Elements of a vector register.
     """
@@ -157,7 +69,7 @@ def vectorise_inside(sch: Any, block: Any, loops: dict[int, Any], lanes: int) ->
     vectors: list[Any] = []
     if last is not None and last in loops:
         vectors, inner = [loops[last]], []
-        extent = extent_of(sch.get(loops[last]).extent)
+        extent = constant_extent(sch.get(loops[last]).extent)
         length = None if extent is None else vector_length(extent, lanes)
         if length is not None and moves_by_one(sch, block, last):
             vector, lane = sch.split(loops[last], [None, length])
@@ -176,14 +88,14 @@ def vectorise_inside(sch: Any, block: Any, loops: dict[int, Any], lanes: int) ->
         _order_window(sch, outer, vectors, sums, inner)
     else:
         sch.reorder(*outer, *sums, *vectors, *inner)
-        count = extent_of(sch.get(vectors[0]).extent) if inner else None
+        count = constant_extent(sch.get(vectors[0]).extent) if inner else None
         if count is not None and count <= _MOST_UNROLLED:
             sch.unroll(vectors[0])
     sch.decompose_reduction(block, sums[0])
 
 
 def _is_window(sch: Any, loops: list[Any]) -> bool:
-    extents = [extent_of(sch.get(loop).extent) for loop in loops]
+    extents = [constant_extent(sch.get(loop).extent) for loop in loops]
     return None not in extents and prod(e for e in extents if e is not None) <= _WINDOW
 
 
@@ -191,7 +103,7 @@ def _order_window(
     sch: Any, outer: list[Any], vectors: list[Any], sums: list[Any], inner: list[Any]
 ) -> None:
     tile: list[Any] = []
-    if outer and (extent_of(sch.get(outer[-1]).extent) or 1) > 1:
+    if outer and (constant_extent(sch.get(outer[-1]).extent) or 1) > 1:
         # Neighbouring rows share what they load.
         factors = sample_tile(sch, outer[-1], 2, _WINDOW_ROWS)
         outer[-1], row = sch.split(outer[-1], factors)

@@ -8,7 +8,7 @@ from typing import Any
 from tvm.ir import TensorLoad
 from tvm.tirx.analysis import undefined_vars
 
-from .inner_loops import choices, extent_of, nodes
+from .blocks import choices, constant_extent, nodes
 from .register_tile import vector_length
 
 
@@ -33,7 +33,7 @@ def join_rows(sch: Any, block: Any, loops: dict[int, Any], lanes: int) -> dict[i
         The loops left, the fused one under the last axis; all as they were where nothing is gained.
     """
     run = [axis for axis in _run(sch.get(block)) if axis in loops]
-    extents = [extent_of(sch.get(loops[axis]).extent) or 0 for axis in run]
+    extents = [constant_extent(sch.get(loops[axis]).extent) or 0 for axis in run]
     if not run or vector_length(extents[-1], lanes) is not None:
         return loops
     for first in range(len(run) - 2, -1, -1):
@@ -48,7 +48,7 @@ def join_rows(sch: Any, block: Any, loops: dict[int, Any], lanes: int) -> dict[i
 def _run(body: Any) -> list[int]:
     """The axes that are one contiguous run of all that is read and written, outermost first."""
     axes = {iv.var: place for place, iv in enumerate(body.iter_vars)}
-    extents = [extent_of(iv.dom.extent) for iv in body.iter_vars]
+    extents = [constant_extent(iv.dom.extent) for iv in body.iter_vars]
     loads = [node for node in nodes(body.body) if isinstance(node, TensorLoad)]
     chosen = {var for condition in choices(body.body) for var in undefined_vars(condition)}
 
@@ -59,7 +59,7 @@ def _run(body: Any) -> list[int]:
             if axis is None or index in chosen:
                 break
             found.insert(0, axis)
-            if extents[axis] != extent_of(size):
+            if extents[axis] != constant_extent(size):
                 break
         return found
 

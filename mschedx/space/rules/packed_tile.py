@@ -16,6 +16,7 @@ from mschedx.hardware import Hardware
 
 from . import padding
 from . import register_tile as tile
+from .blocks import is_copy, producer_of
 from .contraction import Contraction, find_contraction, match_contraction
 from .epilogue import as_one_block, epilogue_of
 from .free_layouts import is_free, pack_ahead, panels_of_vectors
@@ -42,11 +43,11 @@ def packed_tiles(
         return []
     limits = replace(limits, lanes=length)
     designs = product(
-        _packings(sch, block, contraction, limits), _stagings(sch, block, contraction)
+        _packings(sch, block, contraction, limits), _whether_to_cache(sch, block, contraction)
     )
     spaces = [
-        _tile(sch.copy(), block, contraction, limits, packing, stage_broadcast)
-        for packing, stage_broadcast in designs
+        _tile(sch.copy(), block, contraction, limits, packing, cache_broadcast)
+        for packing, cache_broadcast in designs
     ]
     gathered = _tile_patches(sch.copy(), block, contraction, hardware) if im2col else None
     return spaces if gathered is None else [*spaces, gathered]
@@ -76,21 +77,21 @@ def _packings(
     """How to read the panel operand; never in place where every vector would be gathered."""
     if is_free(sch, block, contraction.panel):
         return (Packing.AHEAD,)
-    copied = tile.producer_of(sch, block, contraction.panel) is not None
+    copied = producer_of(sch, block, contraction.panel.index) is not None
     gathers = not copied and tile.transpose_of(contraction, limits.lanes) is not None
     return (Packing.BY_PANEL,) if gathers else (Packing.IN_PLACE, Packing.BY_PANEL)
 
 
-def _stagings(sch: Any, block: Any, contraction: Contraction) -> tuple[bool, ...]:
-    """Whether to stage the broadcast operand in each task.
+def _whether_to_cache(sch: Any, block: Any, contraction: Contraction) -> tuple[bool, ...]:
+    """Whether to cache the broadcast operand in each chunk.
 
-    Staging compacts rows that a task reads along the reduction. Images whose channels lie apart
+    That compacts rows that a chunk reads along the reduction. Images whose channels lie apart
     (``[N, C, H, W]``) are read in place, unless they are padded: there the copy exists anyway.
     What is computed just before (the quotients of a softmax) stays with what computes it.
     """
     broadcast = contraction.broadcast
-    producer = tile.producer_of(sch, block, broadcast)
-    if producer is not None and not tile.is_copy(sch.get(producer)):
+    producer = producer_of(sch, block, broadcast.index)
+    if producer is not None and not is_copy(sch.get(producer)):
         return (False,)
     copied = producer is not None
     along = broadcast.plain[-1] in contraction.reductions
@@ -103,13 +104,13 @@ def _tile(
     contraction: Contraction,
     limits: tile.TileLimits,
     packing: Packing,
-    stage_broadcast: bool,
+    cache_broadcast: bool,
 ) -> Schedule:
     operand = contraction.panel
-    copied = tile.producer_of(sch, block, operand) is not None
+    copied = producer_of(sch, block, operand.index) is not None
     transpose = None if copied else tile.transpose_of(contraction, limits.lanes)
     panel = tile.copy_of(sch, block, operand, packing is not Packing.IN_PLACE)
-    staged = tile.copy_of(sch, block, contraction.broadcast, stage_broadcast)
+    cached = tile.copy_of(sch, block, contraction.broadcast, cache_broadcast)
     dim = operand.dim_of(contraction.vector)
     if packing is Packing.AHEAD and dim is not None:
         panels_of_vectors(sch, block, operand, dim, limits.lanes)
@@ -125,8 +126,8 @@ def _tile(
         where = loops.panel if packing is Packing.BY_PANEL else None
         tile.place_copy(sch, panel, where, limits.lanes, transpose)
     whole = contraction.broadcast.dims[-1] <= set(contraction.reductions)
-    lanes = limits.lanes if whole or not stage_broadcast else 1
-    tile.place_copy(sch, staged, loops.parallel if stage_broadcast else None, lanes)
+    lanes = limits.lanes if whole or not cache_broadcast else 1
+    tile.place_copy(sch, cached, loops.parallel if cache_broadcast else None, lanes)
     sch.decompose_reduction(block, loops.reduction)
     return sch
 
@@ -172,8 +173,8 @@ class PackedTile(PyScheduleRule):
     Groups of a convolution become an axis of their own first (:func:`split_groups`); where nothing
     pads what they read, that copies it, and the rules that follow make their design as well.
 
-    The rule gives one design space for each staging: panel operand read in place or packed per
-    panel, broadcast operand read in place or staged per parallel task. Tile factors are sampled.
+    The rule gives one design space for each way to read: panel operand read in place or packed per
+    panel, broadcast operand read in place or cached per chunk. Tile factors are sampled.
     Panels of operands that lie the other way round (``B[j, k]``, weights ``[O, I, H, W]``) are
     always packed, by transposing copies in registers. Weights whose layout is free are packed
     ahead, ``B'[J/16, K, 16]``, and by nothing else (:mod:`.free_layouts`).
@@ -188,7 +189,7 @@ class PackedTile(PyScheduleRule):
     ``jo = (j0, j1, j2)``, ``k = (k0, k1)``::
 
         parallel for i0·j0:
-            A' = A[i0 tile, :]                                   # only if staged
+            A' = A[i0 tile, :]                                   # only if cached
             for j1:
                 B' = B[:, j1 panel]                              # only if packed, [K, j2·16]
                 for i1:
@@ -203,7 +204,7 @@ class PackedTile(PyScheduleRule):
         Lanes and registers bound the tile.
     im2col : bool
         Also offer convolutions whose output ends in pixels (``[N, O, H, W]``) as products with
-        their patch matrix (:func:`patch_matrix`), in panels of patches gathered in each task: one
+        their patch matrix (:func:`patch_matrix`), in panels of patches gathered in each chunk: one
         more design space, with vectors along pixels.
 
     References

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from .blocks import is_parameter
 from .contraction import Contraction
-from .epilogue import epilogue_of, is_parameter
+from .epilogue import epilogue_of
 from .register_tile import TileLimits, vector_length
 
 

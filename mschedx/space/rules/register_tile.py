@@ -7,16 +7,12 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from tvm import tirx
-from tvm.ir import Call, TensorLoad
-
 from mschedx.hardware import Hardware
 from mschedx.intrinsics.x86_transpose import Transpose, find_transpose
 
+from .blocks import count_readers, is_copy, producer_of
 from .contraction import Contraction, Operand
 from .elementwise import parallelise_copy, vectorise_innermost
-from .epilogue import is_parameter
-from .free_layouts import readers
 from .typical import sample_tile
 
 
@@ -65,13 +61,13 @@ def vector_length(extent: int, lanes: int) -> int | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Loops:
+class RegisterTileLoops:
     """The loops that the other steps of a rule refer to.
 
     Attributes
     ----------
     parallel : LoopRV
-        The fused outermost loop, one iteration a task.
+        The fused outermost loop, one iteration a chunk.
     panel : LoopRV
         The loop over panels of vectors.
     rows : list of LoopRV
@@ -96,7 +92,7 @@ def split_and_reorder(
     limits: TileLimits,
     *,
     dot: tuple[int, Sequence[int]] | None = None,
-) -> Loops:
+) -> RegisterTileLoops:
     """Sample the tiles and bring the loops into the order that :class:`PackedTile` documents.
 
     Parameters
@@ -126,7 +122,7 @@ def split_and_reorder(
     sch.parallel(parallel)
     for loop in tile:
         sch.unroll(loop)
-    return Loops(parallel, vectors[1], middle, reduce[0], innermost)
+    return RegisterTileLoops(parallel, vectors[1], middle, reduce[0], innermost)
 
 
 def _sample_split(sch: Any, loop: Any, parts: int, innermost: int) -> list[Any]:
@@ -151,11 +147,11 @@ def shared_reduction(contraction: Contraction) -> int | None:
 
 def copy_of(sch: Any, block: Any, operand: Operand, wanted: bool) -> Any | None:
     """The block that copies an operand: one that is there already (padding), or a new cache."""
-    existing = producer_of(sch, block, operand)
+    existing = producer_of(sch, block, operand.index)
     if existing is not None or not wanted:
         return existing
     # An operand that others read too (x of two projections) is copied for this block alone.
-    shared = readers(sch, sch.get(block).reads[operand.index].source) > 1
+    shared = count_readers(sch, sch.get(block).reads[operand.index].source) > 1
     return sch.cache_read(block, operand.index, "global", [block] if shared else None)
 
 
@@ -219,35 +215,6 @@ def _transpose_blocks(sch: Any, copy: Any, transpose: Transpose) -> None:
     wide = [loop for loop, extent in zip(window, transpose.window) if extent > 1]
     sch.reorder(*unit, outer_rows, outer_run, inner_run, *wide, lanes)
     sch.tensorize(inner_run, transpose.name)
-
-
-def producer_of(sch: Any, block: Any, operand: Operand) -> Any | None:
-    """The block that makes the operand for this block alone; None where there is none.
-
-    A result of the function, or what another block reads too, stays where and as it is.
-    """
-    source = sch.get(block).reads[operand.index].source
-    if is_parameter(sch, source):
-        return None
-    for candidate in sch.get_producers(block):
-        body: Any = sch.get(candidate)
-        writes = any(region.source.same_as(source) for region in body.writes)
-        if writes and body.init is None:
-            return candidate if len(sch.get_consumers(candidate)) == 1 else None
-    return None
-
-
-def is_copy(block: Any) -> bool:
-    """Whether a block moves elements, padded or cast perhaps, and computes nothing."""
-
-    def moves(value: Any) -> bool:
-        if isinstance(value, tirx.Cast):
-            return moves(value.value)
-        if isinstance(value, Call) and str(value.op.name).endswith("if_then_else"):
-            return all(moves(choice) for choice in value.args[1:])
-        return isinstance(value, (TensorLoad, tirx.IntImm, tirx.FloatImm))
-
-    return isinstance(block.body, tirx.BufferStore) and moves(block.body.value)
 
 
 def permute_last(sch: Any, block: Any, buffer: tuple[str, int], rank: int, dim: int | None) -> None:

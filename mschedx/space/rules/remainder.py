@@ -7,44 +7,15 @@ from typing import Any
 
 from tvm.ir.utils import derived_object
 from tvm.s_tir import Schedule, ScheduleError
-from tvm.s_tir.meta_schedule.schedule_rule import PyScheduleRule, ScheduleRule
+from tvm.s_tir.meta_schedule.schedule_rule import PyScheduleRule
 from tvm.tirx import ForKind, IterVar
 
 from mschedx.hardware import Hardware
 
+from .blocks import accumulates_in_place, is_parameter, is_root, is_tiled, root_blocks
 from .elementwise import parallelise_copy
-from .epilogue import is_parameter
 from .fused_rows import fuse_rows
-from .stages import common_rows, root_blocks, stage_of
-
-
-def is_tiled(sch: Schedule) -> bool:
-    """Whether some block of the function already runs in parallel.
-
-    TVM's own rules only annotate the root, so a parallel loop in a traced schedule is ours.
-    """
-    return any(
-        _kind(sch, loop) == ForKind.PARALLEL
-        for block in root_blocks(sch)
-        for loop in sch.get_loops(block)
-    )
-
-
-def accumulates_in_place(block: Any) -> bool:
-    """Whether a block reads what it writes and never initialises it.
-
-    TVM's schedule primitives take it for neither a complete nor a reduction block: they refuse, or
-    (``cache_write``) make programs that read what was never written.
-    """
-    written = [region.source for region in block.writes]
-    reads = [region.source for region in block.reads]
-    reduces = any(iv.iter_type == IterVar.CommReduce for iv in block.iter_vars)
-    return block.init is None and reduces and any(r.same_as(w) for r in reads for w in written)
-
-
-def runs_never(block: Any) -> bool:
-    """Whether an axis has no points: TVM's rules raise where they meet its loop."""
-    return any(int(getattr(iv.dom.extent, "value", 1)) == 0 for iv in block.iter_vars)
+from .stages import common_rows, stage_of
 
 
 def _name(sch: Schedule, block: Any) -> str:
@@ -55,41 +26,6 @@ def _name(sch: Schedule, block: Any) -> str:
 def _kind(sch: Schedule, loop: Any) -> int:
     statement: Any = sch.get(loop)
     return int(statement.kind)
-
-
-@derived_object
-class UnlessTiled(PyScheduleRule):
-    """Apply one of TVM's rules only to functions that no rule of ours has tiled.
-
-    Two tilings of one block are not a space anybody asked for, and annotations that a postproc
-    turns into loops, by the extents it finds, would make one design space many structures. Blocks
-    that accumulate in place or never run are left as they are, and so is the root around them.
-    """
-
-    def __init__(self, rule: ScheduleRule) -> None:
-        super().__init__()
-        self.rule = rule
-
-    def _initialize_with_tune_context(self, context: Any) -> None:
-        self.rule._initialize_with_tune_context(context)
-
-    def apply(self, sch: Schedule, block: Any) -> list[Schedule]:
-        body: Any = sch.get(block)
-        inside = [sch.get(child) for child in root_blocks(sch)] if is_root(sch, block) else [body]
-        odd = any(accumulates_in_place(one) or runs_never(one) for one in inside)
-        if is_tiled(sch) or odd:
-            return [sch]
-        return list(self.rule.apply(sch, block))
-
-    def clone(self) -> Any:
-        return UnlessTiled(self.rule.clone())
-
-
-def is_root(sch: Schedule, block: Any) -> bool:
-    """Whether the block is the one that holds all others."""
-    function = next(iter(sch.mod.functions.values()))
-    body: Any = sch.get(block)
-    return bool(body.same_as(function.body.block))
 
 
 @derived_object

@@ -16,32 +16,10 @@ from typing import Any
 import tvm_ffi
 from tvm import tirx
 from tvm.sym import Analyzer
-from tvm.tirx import IntImm, IterVar
+from tvm.tirx import IterVar
 
-from .contraction import has_own_loops
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class StageAccess:
-    """One buffer region that a stage reads, or its output.
-
-    Attributes
-    ----------
-    buffer : Buffer
-    plain : tuple of int or None
-        For every dimension, the axis whose variable is the whole index.
-    axes : tuple of frozenset of int
-        For every dimension, the axes that its index reads.
-    """
-
-    buffer: Any
-    plain: tuple[int | None, ...]
-    axes: tuple[frozenset[int], ...]
-
-    @property
-    def all_axes(self) -> frozenset[int]:
-        """Every axis that some index reads."""
-        return frozenset().union(*self.axes)
+from .block_access import BlockAccess, access_of
+from .blocks import constant_extent, has_own_loops, root_blocks
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +37,7 @@ class Stage:
         The axis that indexes each dimension of what is written; None for a constant index.
     dtype : str
         Type of what is written.
-    reads : tuple of StageAccess
+    reads : tuple of BlockAccess
     writes : tuple of Buffer
         More than one for sums side by side (of elements and of their squares).
     """
@@ -70,7 +48,7 @@ class Stage:
     reductions: tuple[int, ...]
     output: tuple[int | None, ...]
     dtype: str
-    reads: tuple[StageAccess, ...]
+    reads: tuple[BlockAccess, ...]
     writes: tuple[Any, ...]
 
     @property
@@ -80,11 +58,11 @@ class Stage:
         return axes[-1] if axes else None
 
     @property
-    def stream(self) -> StageAccess | None:
+    def stream(self) -> BlockAccess | None:
         """The operand that depends on most axes: its bytes are what the stage costs."""
         if not self.reads:
             return None
-        return max(self.reads, key=lambda r: prod(self.extents[a] for a in r.all_axes))
+        return max(self.reads, key=lambda r: prod(self.extents[a] for a in r.axes))
 
     @property
     def along_reduction(self) -> bool:
@@ -93,9 +71,9 @@ class Stage:
         axis = None if stream is None else self.contiguous(stream)
         return axis in self.reductions
 
-    def contiguous(self, access: StageAccess) -> int | None:
+    def contiguous(self, access: BlockAccess) -> int | None:
         """The axis that the access moves by one element with, skipping dimensions of extent 1."""
-        for axes, plain in zip(reversed(access.axes), reversed(access.plain)):
+        for axes, plain in zip(reversed(access.dims), reversed(access.plain)):
             long = [axis for axis in axes if self.extents[axis] > 1]
             if long:
                 return plain if plain is not None else None
@@ -107,7 +85,7 @@ class Stage:
             return []
         run: list[int] = []
         for size, plain in zip(reversed(self.stream.buffer.shape), reversed(self.stream.plain)):
-            if plain is None and isinstance(size, IntImm) and int(size) == 1:
+            if plain is None and constant_extent(size) == 1:
                 continue
             if plain not in self.reductions:
                 break
@@ -121,17 +99,6 @@ class Stage:
         return prod(self.extents[axis] for axis in axes)
 
 
-def root_block(sch: Any) -> Any:
-    """The block that holds all others of a function, whatever its name."""
-    function = next(iter(sch.mod.functions.values()))
-    return sch.get_sblock(function.body.block.name_hint)
-
-
-def root_blocks(sch: Any) -> list[Any]:
-    """The blocks of a function that no other block but the root holds, in their order."""
-    return list(sch.get_child_blocks(root_block(sch)))
-
-
 def stages_of(sch: Any) -> list[Stage] | None:
     """All blocks at the root in order; None if one of them is not a stage."""
     stages = [stage_of(sch, block) for block in root_blocks(sch)]
@@ -142,11 +109,10 @@ def stage_of(sch: Any, rv: Any) -> Stage | None:
     """Read a block as a stage; None if it is dynamic, opaque, empty, or not in loops of its own."""
     block = sch.get(rv)
     kinds = [iv.iter_type for iv in block.iter_vars]
-    if not all(isinstance(iv.dom.extent, IntImm) and int(iv.dom.extent) for iv in block.iter_vars):
+    if not all(constant_extent(iv.dom.extent) for iv in block.iter_vars):
         return None
     if not kinds or not set(kinds) <= {IterVar.DataPar, IterVar.CommReduce}:
         return None
-    # A reduction of tuples (arg max) is left to rules that know its combination.
     # What chooses (arg max) is left to rules that know its combination; sums go side by side.
     if (
         not block.writes
@@ -159,8 +125,8 @@ def stage_of(sch: Any, rv: Any) -> Stage | None:
     for iv in block.iter_vars:
         analyzer.bind(iv.var, iv.dom)
     extents = tuple(int(iv.dom.extent) for iv in block.iter_vars)
-    writes = [_access(region, positions, analyzer) for region in block.writes]
-    reads = tuple(_access(region, positions, analyzer) for region in block.reads)
+    writes = [access_of(region, positions, analyzer) for region in block.writes]
+    reads = tuple(access_of(region, positions, analyzer) for region in block.reads)
     output = writes[0].plain
     spatial = tuple(p for p, kind in enumerate(kinds) if kind == IterVar.DataPar)
     written = [axis for axis in output if axis is not None]
@@ -185,20 +151,6 @@ def _chooses(block: Any) -> bool:
     found: list[Any] = []
     tvm_ffi.structural_walk(block.body, (tirx.Select, found.append))
     return bool(found)
-
-
-def _access(region: Any, positions: dict[Any, int], analyzer: Analyzer) -> StageAccess:
-    plain: list[int | None] = []
-    axes: list[frozenset[int]] = []
-    for interval in region.region:
-        index = analyzer.simplify(interval.min)
-        used = frozenset(
-            positions[var] for var in tirx.analysis.undefined_vars(index) if var in positions
-        )
-        single = isinstance(interval.extent, IntImm) and int(interval.extent) == 1
-        plain.append(positions.get(index) if single and isinstance(index, tirx.Var) else None)
-        axes.append(used)
-    return StageAccess(region.source, tuple(plain), tuple(axes))
 
 
 def common_rows(stages: Sequence[Stage]) -> list[list[int]] | None:
@@ -242,13 +194,13 @@ def windowed_axes(stages: Sequence[Stage]) -> list[int]:
     """The axes of the last stage along which the first reduction reads through a window.
 
     What comes before it (padding) has more elements there than the last stage, so that these are
-    no common rows; a task that takes several of their points computes the margin anew.
+    no common rows; a chunk that takes several of their points computes the margin anew.
     """
     first = next((place for place, stage in enumerate(stages) if stage.reductions), len(stages))
     rows = common_rows(stages[first:]) if first < len(stages) else None
     if rows is None:
         return []
     window = stages[first]
-    indices = [axes for read in window.reads for axes in read.axes]
+    indices = [axes for read in window.reads for axes in read.dims]
     slid = frozenset().union(*(axes for axes in indices if axes & set(window.reductions)))
     return [last for own, last in zip(rows[0], rows[-1]) if own in slid]

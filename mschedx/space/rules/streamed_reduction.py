@@ -7,7 +7,7 @@ from typing import Any
 
 from mschedx.hardware import Hardware
 
-from .inner_loops import moves_by_one, own_loops
+from .blocks import moves_by_one, own_loops
 from .register_tile import vector_length
 from .stages import Stage, stage_of
 from .typical import sample_tile
@@ -62,8 +62,8 @@ def _left_open(part: Stage, both: set[int], extent: int) -> Stage:
     reads = tuple(
         replace(
             read,
-            plain=tuple(None if axes & both else p for p, axes in zip(read.plain, read.axes)),
-            axes=tuple(axes | both if axes & both else axes for axes in read.axes),
+            plain=tuple(None if axes & both else p for p, axes in zip(read.plain, read.dims)),
+            dims=tuple(axes | both if axes & both else axes for axes in read.dims),
         )
         for read in part.reads
     )
@@ -71,7 +71,7 @@ def _left_open(part: Stage, both: set[int], extent: int) -> Stage:
 
 
 def stream_columns(sch: Any, part: Stage, hw: Hardware) -> None:
-    """Let every task read its rows of the operand from end to end.
+    """Let every chunk read its rows of the operand from end to end.
 
     Rewrite
     -------

@@ -15,12 +15,21 @@ from tvm.target import Target
 from mschedx.intrinsics.cuda import CudaIntrinsic, Names, intrinsics_for
 from mschedx.intrinsics.cuda_copy import has_async_copies
 
-from . import einsum, staging
-from .async_copies import ASYNC, STAGES
+from ..annotation_keys import (
+    ASYNC_COPIES,
+    PIPELINE_DEPTH,
+    PIPELINE_ORDER,
+    PIPELINE_STAGE,
+    THREADS_HIGH,
+    THREADS_LOW,
+    UNROLL_IMPLICIT,
+    WARP_EXECUTION,
+)
+from . import einsum, shared_tiles
+from .blocks import root_block
 from .contraction import find_contraction
 from .einsum import MatrixProduct, Reindexed
-from .stages import root_block
-from .staging import Copy, Fragment
+from .shared_tiles import Copy, Fragment
 from .typical import sample_tile
 
 MAX_THREADS = 512
@@ -29,7 +38,7 @@ MAX_THREADS = 512
 _WARP_TILE = 64
 """Most rows or columns of a warp's tile: 64 x 64 float32 are 128 registers of a thread."""
 
-_STAGES = (0, 1, 2, 3)
+_PIPELINE_DEPTHS = (0, 1, 2, 3)
 """How many iterations ahead tiles are fetched into shared memory; 0: not ahead."""
 _UNROLL = (0, 16, 64, 512)
 _BLOCKS_ALONG_Y = 65535
@@ -124,40 +133,40 @@ def _tile(sch: Any, block: Any, product: MatrixProduct, plan: TensorCoreTiling) 
     # What decides nothing comes first, so that an analysis does it once for all configs.
     new = einsum.rewrite(sch, block, product, plan.multiples, plan.intrinsic.b_transposed)
     direct = not new.sinks and not sch.get_consumers(block)
-    scope = "global" if direct else staging.result_scope(plan.intrinsic)
+    scope = "global" if direct else shared_tiles.result_scope(plan.intrinsic)
     names = plan.intrinsic.names("shared.dyn", scope)
     copies = _copies(sch, block, product, new, plan.intrinsic)
     result = None if direct else sch.cache_write(block, 0, scope)
     a, b, accumulator = _fragments(sch, block, product, plan.intrinsic, names)
     for fragment in (a, b, accumulator):
         fragment.tensorise_early(sch)
-    block = staging.tiles(sch, block, plan.intrinsic.shape)
+    block = shared_tiles.tiles(sch, block, plan.intrinsic.shape)
     # RewriteCooperativeFetch reads this off the trace, before the copies that it is to split.
-    sch.annotate(block, "warp_execution", 1)
+    sch.annotate(block, WARP_EXECUTION, 1)
 
     loops = _loops(sch, block, plan)
     operands = (product.a, product.b)
     for i, (operand, copy, fragment) in enumerate(zip(operands, copies, (a, b))):
-        sch.compute_at(fragment.block, loops.step, preserve_unit_loops=True)
+        sch.compute_at(fragment.block, loops.k_inner, preserve_unit_loops=True)
         fragment.tensorise(sch)
-        sch.compute_at(copy.block, loops.stage, preserve_unit_loops=True)
-        staging.share(sch, copy)
-        staging.pad_rows(sch, copy.block, operand.dtype, plan.intrinsic.row_bytes[i])
+        sch.compute_at(copy.block, loops.k_outer, preserve_unit_loops=True)
+        shared_tiles.share(sch, copy)
+        shared_tiles.pad_rows(sch, copy.block, operand.dtype, plan.intrinsic.row_bytes[i])
     sch.reverse_compute_at(accumulator.block, loops.warp, preserve_unit_loops=True)
     accumulator.tensorise(sch)
     if result is not None:
-        staging.scatter(sch, result, new.sinks, loops.grid)
+        shared_tiles.scatter(sch, result, new.sinks, loops.grid)
         last = product.output[-1]
         run, along_last = product.extents[last], last in product.n
-        staging.share(sch, staging.lanes(sch, result, run, product.dtype, along_last))
-    start = sch.decompose_reduction(block, loops.stage)
+        shared_tiles.share(sch, shared_tiles.lanes(sch, result, run, product.dtype, along_last))
+    start = sch.decompose_reduction(block, loops.k_outer)
     sch.tensorize(start, names.fill)
-    sch.annotate(block, "meta_schedule.thread_extent_low_inclusive", 32)
-    sch.annotate(block, "meta_schedule.thread_extent_high_inclusive", MAX_THREADS)
+    sch.annotate(block, THREADS_LOW, 32)
+    sch.annotate(block, THREADS_HIGH, MAX_THREADS)
     # Not before: as long as the block also starts its sums, it is not what the intrinsic describes.
     sch.tensorize(block, names.multiply)
     asynchronous = plan.asynchronous and any(copy.asynchronous for copy in copies)
-    _pipeline(sch, loops.stage, new.shape[2] // plan.intrinsic.shape[2], asynchronous)
+    _pipeline(sch, loops.k_outer, new.shape[2] // plan.intrinsic.shape[2], asynchronous)
     return sch
 
 
@@ -168,9 +177,9 @@ def _copies(
     along = (product.a_along_k, product.b_along_k == intrinsic.b_transposed)
     copies = []
     for operand, sources, along_last in zip((product.a, product.b), new.sources, along):
-        copy = staging.gather(sch, block, operand.index, sources)
+        copy = shared_tiles.gather(sch, block, operand.index, sources)
         run = product.run(operand)
-        copies.append(staging.vectors(sch, copy, run, operand.dtype, along_last))
+        copies.append(shared_tiles.vectors(sch, copy, run, operand.dtype, along_last))
     return copies
 
 
@@ -191,16 +200,16 @@ def _fragments(
 
 
 @dataclass(frozen=True, slots=True)
-class Loops:
+class WarpTileLoops:
     """The loops that the other steps refer to: see :class:`TensorCoreTile` for their order."""
 
     grid: Any
     warp: Any
-    stage: Any
-    step: Any
+    k_outer: Any
+    k_inner: Any
 
 
-def _loops(sch: Any, block: Any, plan: TensorCoreTiling) -> Loops:
+def _loops(sch: Any, block: Any, plan: TensorCoreTiling) -> WarpTileLoops:
     """Sample the tiles of a block of instructions, bring the loops into order and bind them."""
     *batch, m, n, k = sch.get_loops(block)
     blocks = [_most_blocks(sch, loop, plan, d) for loop, d in ((n, 1), (m, 0))]
@@ -218,8 +227,8 @@ def _loops(sch: Any, block: Any, plan: TensorCoreTiling) -> Loops:
     sch.bind(warp, "threadIdx.y")
     root = root_block(sch)
     unroll = sch.sample_categorical(list(_UNROLL), [1 / len(_UNROLL)] * len(_UNROLL))
-    sch.annotate(root, "meta_schedule.unroll_implicit", unroll)
-    return Loops(n0, warp, k0, k1)
+    sch.annotate(root, UNROLL_IMPLICIT, unroll)
+    return WarpTileLoops(n0, warp, k0, k1)
 
 
 def _most_blocks(sch: Any, tiles: Any, plan: TensorCoreTiling, d: int) -> int:
@@ -239,13 +248,14 @@ def _pipeline(sch: Any, loop: Any, steps: int, asynchronous: bool) -> None:
     """Fetch the tiles of later iterations while this one's are multiplied."""
     if steps < 2:
         return  # TVM rejects a pipeline that never iterates.
-    stages = sch.sample_categorical(list(_STAGES), [1 / len(_STAGES)] * len(_STAGES))
+    chances = [1 / len(_PIPELINE_DEPTHS)] * len(_PIPELINE_DEPTHS)
+    depth = sch.sample_categorical(list(_PIPELINE_DEPTHS), chances)
     # TVM drops a decision from a trace that only a list uses.
-    sch.annotate(loop, STAGES, stages)
-    sch.annotate(loop, "software_pipeline_stage", [0, 0, stages])
-    sch.annotate(loop, "software_pipeline_order", [0, 1, 2])
+    sch.annotate(loop, PIPELINE_DEPTH, depth)
+    sch.annotate(loop, PIPELINE_STAGE, [0, 0, depth])
+    sch.annotate(loop, PIPELINE_ORDER, [0, 1, 2])
     if asynchronous:
-        sch.annotate(loop, ASYNC, sch.sample_categorical([0, 1], [0.5, 0.5]))
+        sch.annotate(loop, ASYNC_COPIES, sch.sample_categorical([0, 1], [0.5, 0.5]))
 
 
 @derived_object

@@ -52,14 +52,14 @@ def _axes(stage: Stage) -> tuple[int, int] | None:
         return None
     read = stage.reads[0]
     across, run = stage.last, stage.contiguous(read)
-    plain = all(one is not None or not axes for one, axes in zip(read.plain, read.axes))
+    plain = all(one is not None or not axes for one, axes in zip(read.plain, read.dims))
     if across is None or run is None or across == run or not plain or across not in read.plain:
         return None
     return across, run
 
 
 def transpose_blocks(sch: Any, stage: Stage, transpose: Transpose) -> None:
-    """Copy block by block in registers, some blocks a task.
+    """Copy block by block in registers, some blocks a chunk.
 
     Rewrite
     -------
@@ -88,8 +88,8 @@ def transpose_blocks(sch: Any, stage: Stage, transpose: Transpose) -> None:
     *outer, across, run = sch.get_loops(stage.block)
     blocks, lanes = sch.split(across, [None, transpose.lanes])
     pieces, inside = sch.split(run, [None, transpose.run])
-    block_task, block = sch.split(blocks, sample_tile(sch, blocks, 2))
-    piece_task, piece = sch.split(pieces, sample_tile(sch, pieces, 2))
-    sch.reorder(*outer, block_task, piece_task, block, piece, inside, lanes)
-    sch.parallel(sch.fuse(*outer, block_task, piece_task))
+    block_chunk, block = sch.split(blocks, sample_tile(sch, blocks, 2))
+    piece_chunk, piece = sch.split(pieces, sample_tile(sch, pieces, 2))
+    sch.reorder(*outer, block_chunk, piece_chunk, block, piece, inside, lanes)
+    sch.parallel(sch.fuse(*outer, block_chunk, piece_chunk))
     sch.tensorize(inside, transpose.name)

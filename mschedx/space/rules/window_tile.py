@@ -10,8 +10,9 @@ from tvm.ir import Call, TensorLoad
 
 from mschedx.hardware import Hardware
 
+from .blocks import moves_by_one, own_loops
 from .elementwise import vectorise
-from .inner_loops import moves_by_one, own_loops, vectorise_inside
+from .inner_loops import vectorise_inside
 from .register_tile import vector_length
 from .stages import Stage, common_rows, windowed_axes
 from .typical import sample_tile
@@ -85,7 +86,7 @@ def offers(sch: Any, stages: Sequence[Stage], hw: Hardware) -> list[Columns]:
 def tile_window(
     sch: Any, stages: Sequence[Stage], hw: Hardware, columns: Columns = Columns()
 ) -> None:
-    """Sum over a window for a few rows, columns and a vector at a time, tasks in parallel.
+    """Sum over a window for a few rows, columns and a vector at a time, chunks in parallel.
 
     Rewrite
     -------
@@ -123,8 +124,8 @@ def tile_window(
     anchor, loops = _anchor(sch, last)
     length = columns.lanes or _lanes(sch, stages[place:], anchor, hw)
     parts = _split(sch, loops, slid, column, length)
-    task = parts.order(sch)
-    sch.parallel(task)
+    chunk = parts.order(sch)
+    sch.parallel(chunk)
     for loop in parts.tile:
         sch.unroll(loop)
     for lane in parts.lane:
@@ -133,7 +134,7 @@ def tile_window(
     for stage in reversed(inside):
         sch.compute_at(stage.block, parts.middle[-1], preserve_unit_loops=True)
     for stage in reversed(before):
-        sch.compute_at(stage.block, parts.rows or task, preserve_unit_loops=True)
+        sch.compute_at(stage.block, parts.rows or chunk, preserve_unit_loops=True)
     for stage in before:
         vectorise_inside(sch, stage.block, own_loops(sch, stage.block), hw.lanes(stage.dtype))
     own = _column(stages[place:])
@@ -143,9 +144,9 @@ def tile_window(
 
 @dataclass(slots=True)
 class _Parts:
-    """The anchor's loops: around tasks, inside them, of a tile, and of a vector."""
+    """The anchor's loops: around chunks, inside them, of a tile, and of a vector."""
 
-    tasks: list[Any] = field(default_factory=list)
+    chunks: list[Any] = field(default_factory=list)
     middle: list[Any] = field(default_factory=list)
     tile: list[Any] = field(default_factory=list)
     lane: list[Any] = field(default_factory=list)
@@ -153,9 +154,9 @@ class _Parts:
     """The loop over tiles of rows; None where a window slides along the contiguous axis alone."""
 
     def order(self, sch: Any) -> Any:
-        """Bring the loops into this order; return the loop over tasks."""
-        sch.reorder(*self.tasks, *self.middle, *self.tile, *self.lane)
-        return sch.fuse(*self.tasks)
+        """Bring the loops into this order; return the loop over chunks."""
+        sch.reorder(*self.chunks, *self.middle, *self.tile, *self.lane)
+        return sch.fuse(*self.chunks)
 
 
 def _split(
@@ -166,27 +167,27 @@ def _split(
     if length is not None:
         loops[column], lane = sch.split(loops[column], [None, length])
         parts.lane = [lane]
-    parts.tasks = [loop for axis, loop in loops.items() if axis not in (*slid, column)]
+    parts.chunks = [loop for axis, loop in loops.items() if axis not in (*slid, column)]
     across = [axis for axis in slid if axis != column]
     for axis in across:
         # Cores that take rows find them where they have written those of the operator before.
-        tasks = 1 if axis == across[0] else 0
+        chunks = 1 if axis == across[0] else 0
         tiled = 1 if axis in across[-2:] else 0
         most = _MOST_ROWS if column in slid else _MOST_POINTS[len(parts.tile)]
         cut = [loops[axis]]
-        if tasks + tiled:
-            factors = sample_tile(sch, cut[0], 1 + tasks + tiled, most if tiled else -1)
+        if chunks + tiled:
+            factors = sample_tile(sch, cut[0], 1 + chunks + tiled, most if tiled else -1)
             cut = sch.split(cut[0], factors)
-        parts.tasks += cut[:tasks]
-        parts.middle.append(cut[tasks])
-        parts.tile += cut[tasks + 1 :]
+        parts.chunks += cut[:chunks]
+        parts.middle.append(cut[chunks])
+        parts.tile += cut[chunks + 1 :]
         if tiled:
-            parts.rows = parts.rows or cut[tasks]
+            parts.rows = parts.rows or cut[chunks]
     if column in slid:
         parts.middle.append(loops[column])
     else:
-        task, some = sch.split(loops[column], sample_tile(sch, loops[column], 2))
-        parts.tasks.append(task)
+        chunk, some = sch.split(loops[column], sample_tile(sch, loops[column], 2))
+        parts.chunks.append(chunk)
         # Outside of the rows, so that those of one vector stay in the first cache.
         parts.middle.insert(0, some)
     return parts

@@ -7,7 +7,7 @@ from typing import Any
 from .contraction import Contraction
 from .elementwise import split_lanes, vectorise, vectorise_innermost
 from .epilogue import as_one_block, epilogue_of
-from .register_tile import Loops, TileLimits, permute_last
+from .register_tile import RegisterTileLoops, TileLimits, permute_last
 
 
 def add_write_back(sch: Any, block: Any, contraction: Contraction) -> list[Any]:
@@ -30,7 +30,11 @@ def add_write_back(sch: Any, block: Any, contraction: Contraction) -> list[Any]:
 
 
 def attach_write_back(
-    sch: Any, readers: list[Any], contraction: Contraction, limits: TileLimits, loops: Loops
+    sch: Any,
+    readers: list[Any],
+    contraction: Contraction,
+    limits: TileLimits,
+    loops: RegisterTileLoops,
 ) -> None:
     """Read each result tile as soon as it is done, vector by vector.
 

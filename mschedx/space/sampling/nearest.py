@@ -1,11 +1,10 @@
 """The valid config nearest to any point: how relaxed or edited configs come back into the space.
 
-Distance is the sum over columns of ``|f(x) - f(y)|`` with ``f = log2`` where all values are
-positive, and ``log2(1 + x)`` (``x`` below 0) elsewhere. It is a sum over tables too, so that
-without constraints the nearest row of each table is the answer. Where these together break a
-constraint, rows of the coupled tables are chosen anew by beam search, nearest first; where that
-finds nothing, configs are drawn from near rows (`Sampler.restricted`) and the best goes on. Then
-two tables at a time are chosen again while the others stay.
+Distance is the sum over columns of differences in octaves (:mod:`.octaves`). It is a sum over
+tables too, so that without constraints the nearest row of each table is the answer. Where these
+together break a constraint, rows of the coupled tables are chosen anew by beam search, nearest
+first; where that finds nothing, configs are drawn from near rows (`Sampler.restricted`) and the
+best goes on. Then two tables at a time are chosen again while the others stay.
 
 The answer is the nearest config, or one not much farther: a search this is, no proof.
 
@@ -24,6 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import EmptySpace
+from .octaves import distances, octaves
 from .sampler import Sampler
 
 IntArray = NDArray[np.int64]
@@ -33,8 +33,6 @@ _BEAM, _ROWS = 32, 32
 _PAIR_ROWS = 24
 _DRAWS = 16
 _ELEMENTS = 1 << 22
-_LEAST = 2.0**-16
-"""What a value that should be positive, but is not, counts as."""
 
 
 def nearest(sampler: Sampler, configs: ArrayLike, rng: np.random.Generator) -> IntArray:
@@ -77,17 +75,9 @@ def distance(sampler: Sampler, wanted: ArrayLike, configs: IntArray) -> FloatArr
     wanted, total = np.asarray(wanted, dtype=np.float64), np.zeros(len(configs))
     for columns, rows in sampler.tables:
         here = list(columns)
-        near, have = _scaled(rows, wanted[:, here]), _scaled(rows, configs[:, here])
+        near, have = octaves(rows, wanted[:, here]), octaves(rows, configs[:, here])
         total += np.abs(near - have).sum(axis=1)
     return total
-
-
-def _scaled(rows: IntArray, values: ArrayLike) -> FloatArray:
-    """Map values [n, c] of a table's columns to the scale that distance is measured on."""
-    values = np.asarray(values, dtype=np.float64)
-    positive = (rows >= 1).all(axis=0)
-    logs = np.log2(np.where(positive, np.maximum(values, _LEAST), 1 + np.maximum(values, 0)))
-    return np.where(positive | (values >= 0), logs, values)
 
 
 class _Projection:
@@ -104,7 +94,8 @@ class _Projection:
         self._columns = [list(columns) for columns, _ in sampler.tables]
         self._rows = [rows for _, rows in sampler.tables]
         self._costs = [
-            _costs(rows, wanted[:, columns]) for columns, rows in zip(self._columns, self._rows)
+            distances(octaves(rows, wanted[:, columns]), octaves(rows, rows))
+            for columns, rows in zip(self._columns, self._rows)
         ]
         self._shape = wanted.shape
         owner = {c: t for t, columns in enumerate(self._columns) for c in columns}
@@ -206,15 +197,6 @@ class _Projection:
         if len(missing):
             result[missing] = self._sampler.sample(len(missing), rng)
         return result
-
-
-def _costs(rows: IntArray, wanted: FloatArray) -> FloatArray:
-    """Distance of wanted values [n, c] from each row [r, c]: float64 [n, r]."""
-    target, have = _scaled(rows, wanted), _scaled(rows, rows)
-    costs = np.zeros((len(wanted), len(rows)))
-    for column in range(rows.shape[1]):
-        costs += np.abs(target[:, column, None] - have[None, :, column])
-    return costs
 
 
 def _lowest(costs: FloatArray, most: int) -> NDArray[np.bool_]:

@@ -12,6 +12,7 @@ from tvm import tirx
 from tvm.s_tir import Schedule, Trace
 from tvm.s_tir.stmt import SBlockRealize
 
+from ..annotation_keys import COOPERATIVE_FETCH, UNROLL_EXPLICIT, UNROLL_IMPLICIT, UNROLL_LIMIT
 from ..errors import InvalidSchedule, UnsupportedTrace
 
 TILES = ("SamplePerfectTile", "SamplePartitionedTile")
@@ -19,10 +20,10 @@ SAMPLERS = (*TILES, "SampleCategorical", "SampleComputeLocation")
 
 # Annotations whose last word does not say what the decision is about.
 _SHORT = {
-    "unroll_explicit": "unroll",
-    "unroll_implicit": "unroll",
-    "cooperative_fetch": "fetch",
-    "pragma_auto_unroll_max_step": "unroll",
+    UNROLL_EXPLICIT: "unroll",
+    UNROLL_IMPLICIT: "unroll",
+    COOPERATIVE_FETCH: "fetch",
+    UNROLL_LIMIT: "unroll",
 }
 
 Raw = tuple[int, ...]
@@ -290,8 +291,8 @@ def _choice_name(done: Any, user: Any) -> str:
     kind = user.kind.name
     word = kind.lower()
     if kind == "Annotate":
-        key = str(plain(user.attrs)[0]).rsplit(".", 1)[-1]
-        word = _SHORT.get(key, key)
+        key = str(plain(user.attrs)[0])
+        word = _SHORT.get(key, key.rsplit(".", 1)[-1])
     try:
         target = done.get(user.inputs[0])
     except ValueError:  # The block was inlined or the loop fused later: its name is gone.

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tvm.s_tir import Schedule, Trace
 
 from ..algebra.constraints import Constraint
-from ..errors import InvalidSchedule
+from ..errors import DYNAMIC_LOOP, InvalidSchedule
 from .design import Design, refusal
 from .fixed_locations import ROOT
 from .instructions import (
@@ -39,8 +39,7 @@ logger = logging.getLogger("tvm.s_tir.meta_schedule.mschedx.space")
 # Random configs to learn from where a block may be computed, and to check it by; more of them
 # where loops of varying extent, which only some tiles leave, are all that is found.
 _DRAWS, _MORE, _CHECKED = 12, 36, 8
-_DYNAMIC = "DisallowDynamicLoop"
-_LEARNT = (_DYNAMIC, "VerifyGPUCode")
+_LEARNT = (DYNAMIC_LOOP, "VerifyGPUCode")
 """Postprocs whose refusals become constraints."""
 
 
@@ -141,7 +140,7 @@ def _default_of(design: Design) -> IntArray | None:
     tiles = [d.column for d in design.decisions if d.kind is not DecisionKind.CATEGORICAL]
     for count in (_DRAWS, _MORE):
         for config in sampler.sample(count, rng):
-            if learnt.keys() <= {_DYNAMIC} and config[tiles].tobytes() in seen:
+            if learnt.keys() <= {DYNAMIC_LOOP} and config[tiles].tobytes() in seen:
                 continue
             seen.add(config[tiles].tobytes())
             refused = refusal(design.materialize, config)
@@ -150,9 +149,9 @@ def _default_of(design: Design) -> IntArray | None:
             logger.info("%s does not materialise: %s", design.locations, refused)
             if refused.reason in _LEARNT:
                 learnt.setdefault(refused.reason, config)
-        if learnt.keys() != {_DYNAMIC}:
+        if learnt.keys() != {DYNAMIC_LOOP}:
             break
-    learnt.pop(_DYNAMIC, None)
+    learnt.pop(DYNAMIC_LOOP, None)
     return next(iter(learnt.values()), None)
 
 

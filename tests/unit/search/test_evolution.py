@@ -15,7 +15,8 @@ from mschedx.search.constrained_evolution import (
     Keys,
 )
 from mschedx.search.constrained_random import RandomSearch
-from mschedx.search.moves import key_columns, mutate
+from mschedx.search.moves import key_columns
+from mschedx.search.mutation import random_values
 from mschedx.search.points import Points, SketchSet
 from mschedx.search.repair import snapped
 from mschedx.search.repaired_genetic import GeneticConfig
@@ -74,14 +75,14 @@ def test_repair_makes_every_tile_a_factorisation_and_leaves_good_ones_alone():
     rng = np.random.default_rng(0)
     configs = sketch.sample(200, rng)
     assert np.array_equal(snapped(sketch, configs), configs)
-    repaired = snapped(sketch, mutate(sketch, configs, 0.5, rng))
+    repaired = snapped(sketch, random_values(sketch, configs, 0.5, rng))
     assert (repaired[:, :3].prod(axis=1) == 16).all()
     assert (repaired[:, 3:6].prod(axis=1) == 48).all()
 
 
 def test_repair_compares_a_few_configs_at_a_time_with_large_tables(monkeypatch):
     sketch, rng = ToySketch(), np.random.default_rng(0)
-    broken = mutate(sketch, sketch.sample(200, rng), 0.5, rng)
+    broken = random_values(sketch, sketch.sample(200, rng), 0.5, rng)
     at_once = snapped(sketch, broken)
     monkeypatch.setattr("mschedx.search.repair._ELEMENTS", 1)
     assert np.array_equal(snapped(sketch, broken), at_once)

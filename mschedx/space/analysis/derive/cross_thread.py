@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from ...algebra.constraints import Constraint, at_least
 from ...algebra.expression import add, multiply, where_at_most
+from ...annotation_keys import UNROLL_EXPLICIT
 from ..fit.replays import Replays
 from ..mirror.memory import children
-from ..mirror.unrolling import UNROLL_EXPLICIT, cross_thread_steps, reducing_loops
+from ..mirror.unrolling import cross_thread_steps, reducing_loops
 from .index_vectors import CODE_GENERATION
 
 

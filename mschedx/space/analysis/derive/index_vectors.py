@@ -22,12 +22,12 @@ from ...algebra.expression import (
     where_divides,
 )
 from ...algebra.expression import add as plus
+from ...annotation_keys import UNROLL_EXPLICIT
 from ..fit.replays import Replays
 from ..fit.symbolic import SymbolicProgram
 from ..mirror.kernels import kernel_of
 from ..mirror.memory import is_shared
 from ..mirror.postprocs import used_bytes
-from ..mirror.unrolling import UNROLL_EXPLICIT
 from ..model import KernelInfo, VectorInfo
 from ..read.affine import Division, evaluate
 from ..read.program import Access, Block

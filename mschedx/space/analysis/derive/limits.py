@@ -14,18 +14,14 @@ from typing import Any
 
 from ...algebra.constraints import Constraint, at_least, at_most, multiple_of
 from ...algebra.expression import Expression
+from ...annotation_keys import COOPERATIVE_FETCH, PIPELINE_STAGE, THREADS_HIGH, THREADS_LOW
 from ..fit.replays import Replays
 from ..fit.symbolic import SymbolicProgram
 from ..mirror.kernels import kernel_of
 from ..mirror.memory import children
-from ..mirror.postprocs import FETCH, FETCH_BYTES, used_bytes
+from ..mirror.postprocs import FETCH_BYTES, used_bytes
 from ..model import AllocationInfo, KernelInfo, VectorInfo
 from .index_vectors import CODE_GENERATION
-
-LOW, HIGH = (
-    "meta_schedule.thread_extent_low_inclusive",
-    "meta_schedule.thread_extent_high_inclusive",
-)
 
 MAX_STATIC_BYTES = 48 * 1024
 """Shared memory of a block that a kernel may declare; more has to be asked for at its launch."""
@@ -105,7 +101,7 @@ def thread_bounds(
     result, unsaid = [], {}
     for b, block in enumerate(replays.template.blocks):
         kernel, notes = kernel_of(replays.template, b), dict(block.annotations)
-        for key, make in ((LOW, at_least), (HIGH, at_most)):
+        for key, make in ((THREADS_LOW, at_least), (THREADS_HIGH, at_most)):
             if kernel is None or key not in notes:
                 continue
             name = key.removeprefix("meta_schedule.")
@@ -127,7 +123,7 @@ def _pipelines(found: SymbolicProgram) -> list[Constraint]:
     program = found.template
     result = []
     for index, loop in enumerate(program.loops):
-        stages = dict(loop.annotations).get("software_pipeline_stage", ())
+        stages = dict(loop.annotations).get(PIPELINE_STAGE, ())
         extent = found.extents[index]
         if extent is None or not stages or len(children(program, index)) != len(stages):
             continue
@@ -141,7 +137,7 @@ def canonical_constraints(replays: Replays) -> list[Constraint]:
     """A requested vector length that TVM would silently replace by 1 is the config with 1."""
     found, result = replays.found, []
     for b, block in enumerate(found.template.blocks):
-        lanes = replays.annotation(b, FETCH)
+        lanes = replays.annotation(b, COOPERATIVE_FETCH)
         total = found.extents[block.loops[-1]] if block.loops else None
         if lanes is None or not lanes.columns:
             continue

@@ -11,13 +11,13 @@ from dataclasses import replace
 from mschedx.compat import PERFORMED_AHEAD
 
 from ...algebra.expression import Expression, constant, if_one, indicator, multiply
+from ...annotation_keys import AUTO_TENSORIZE, COOPERATIVE_FETCH, WARP_EXECUTION
 from ...statements import BufferAccess, LoopLevel, Statement
 from ..fit.replays import Replays
-from ..mirror.kernels import WARP_EXECUTION, kernel_of
-from ..mirror.postprocs import FETCH
+from ..mirror.kernels import kernel_of
 from ..model import AccessInfo, KernelInfo, VectorInfo
 from ..read.program import Block, Program
-from ..read.tensorized import AUTO_TENSORIZE, described_operations
+from ..read.tensorized import described_operations
 from .nests import Levels, Nest, Nests
 
 _YES = constant(1)
@@ -159,7 +159,7 @@ class _Composer:
         tensorized = AUTO_TENSORIZE in notes and self.program.blocks[b].name not in (
             self.left_as_loops
         )
-        if self.on_gpu and FETCH in notes:
+        if self.on_gpu and COOPERATIVE_FETCH in notes:
             known = info.serial is not None and info.vector is not None
             return self.nests.fetched(b, len(own.loops), info) if known else self.nests.unknown(b)
         if info.in_vector:

@@ -18,9 +18,9 @@ import numpy as np
 
 from ...algebra.constraints import Constraint, at_least, multiple_of
 from ...algebra.expression import IntArray, add, column, monomial, multiply, where_at_most
+from ...errors import DYNAMIC_LOOP
 from ...trace.materialize import useful_threads
 from ..read.probe import (
-    DYNAMIC,
     Probes,
     extreme_configs,
     nothing_replays,
@@ -107,7 +107,7 @@ def constant_loops(
     evidence = _Evidence(design)
     if seen is not None:
         evidence.accepted += list(seen.configs)
-        evidence.refused += [config for config, reason in seen.refused if reason == DYNAMIC]
+        evidence.refused += [config for config, reason in seen.refused if reason == DYNAMIC_LOOP]
     if not evidence.refused:
         some = seen or replayed_or_not(design, design.default_config()[None])
         if some.programs and not divides(some.programs[0], really=True):
@@ -149,7 +149,7 @@ class _Evidence:
         """Replay configs [n, D]; how many were accepted and refused."""
         reasons = refusals(self.design, configs)
         accepted = [config for config, reason in zip(configs, reasons) if not reason]
-        refused = [config for config, reason in zip(configs, reasons) if reason == DYNAMIC]
+        refused = [config for config, reason in zip(configs, reasons) if reason == DYNAMIC_LOOP]
         self.accepted += accepted
         self.refused += refused
         self.reasons += filter(None, reasons)
@@ -238,7 +238,7 @@ def _excluding(
         for constraint in design.constraints:
             drawn = drawn[constraint.holds(drawn)]
         reasons = refusals(design, drawn[:_TRIALS])
-        if len(reasons) >= _EVIDENCE and all(reason == DYNAMIC for reason in reasons):
+        if len(reasons) >= _EVIDENCE and all(reason == DYNAMIC_LOOP for reason in reasons):
             yield _unlike(columns, row.tolist())
 
 
@@ -249,11 +249,11 @@ def _unlike(columns: Sequence[int], row: Sequence[int]) -> Constraint:
         other = where_at_most(value, column(c), 0, 1)
         distances.append(where_at_most(column(c), value, other, 1))
     tile = "x".join(map(str, row))
-    return at_least(add(*distances), 1, f"{DYNAMIC}: TVM finds no constant extents for {tile}")
+    return at_least(add(*distances), 1, f"{DYNAMIC_LOOP}: TVM finds no constant extents for {tile}")
 
 
 def _candidates(tiles: Sequence[tuple[int, ...]]) -> list[Constraint]:
-    origin = f"{DYNAMIC}: a read with a stride covers as much at every place of this tile"
+    origin = f"{DYNAMIC_LOOP}: a read with a stride covers as much at every place of this tile"
     inner = [
         monomial(1, dict.fromkeys(tile[start:], 1))
         for tile in tiles

@@ -10,11 +10,8 @@ Held by ``test_asynchronous_copies_are_those_of_the_lowered_pipelines`` and
 from __future__ import annotations
 
 from ...algebra.expression import Expression, constant, minimum, multiply
+from ...annotation_keys import ASYNC_COPIES, PIPELINE_DEPTH, VECTOR_COPY
 from ..fit.replays import Replays
-
-VECTORS = "mschedx.vectors"
-ASYNC = "mschedx.async"
-STAGES = "mschedx.stages"
 
 
 def asynchronous(replays: Replays, block: int) -> Expression | None:
@@ -23,11 +20,13 @@ def asynchronous(replays: Replays, block: int) -> Expression | None:
     None where that is no expression of the decisions.
     """
     own = replays.template.blocks[block]
-    if VECTORS not in dict(own.annotations):
+    if VECTOR_COPY not in dict(own.annotations):
         return constant(0)
     for depth, loop in enumerate(own.loops):
-        if ASYNC in dict(replays.template.loops[loop].annotations):
-            asked, ahead = (_noted(replays, block, depth, key) for key in (ASYNC, STAGES))
+        if ASYNC_COPIES in dict(replays.template.loops[loop].annotations):
+            asked, ahead = (
+                _noted(replays, block, depth, key) for key in (ASYNC_COPIES, PIPELINE_DEPTH)
+            )
             if asked is None or ahead is None:
                 return None
             return multiply(asked, minimum(ahead, 1))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...algebra.expression import Expression, constant, multiply
+from ...annotation_keys import WARP_EXECUTION
 from ..fit.symbolic import SymbolicProgram
 from ..model import AllocationInfo, KernelInfo
 from ..read.program import Program
@@ -16,7 +17,6 @@ from .memory import is_shared
 from .shared_memory import SharedMemory, shared_memory
 
 _NONE = constant(0)
-WARP_EXECUTION = "warp_execution"
 
 
 def outermost_loops(program: Program) -> list[int]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...algebra.expression import Expression, add, constant, floor_div, maximum, multiply
+from ...annotation_keys import DIM_ALIGN, PIPELINE_STAGE
 from ..fit.replays import Replays
 from ..fit.symbolic import SymbolicProgram
 from ..read.program import Block, Buffer, Program
@@ -149,7 +150,7 @@ def alignment(replays: Replays, buffer: str) -> dict[int, tuple[int, Expression 
 
 def _alignments(block: Block) -> Sequence[tuple[int, int, int, int]]:
     """(write, dimension, factor, offset) of every alignment that a block asks for."""
-    return dict(block.annotations).get("buffer_dim_align", ())
+    return dict(block.annotations).get(DIM_ALIGN, ())
 
 
 def copies(found: SymbolicProgram, program: Program, buffer: str) -> int:
@@ -159,7 +160,7 @@ def copies(found: SymbolicProgram, program: Program, buffer: str) -> int:
     if not uses or depth == 0:
         return 1
     loop = program.blocks[uses[0][0]].loops[depth - 1]
-    stages = dict(program.loops[loop].annotations).get("software_pipeline_stage", ())
+    stages = dict(program.loops[loop].annotations).get(PIPELINE_STAGE, ())
     if not stages:
         return 1
     order = children(program, loop)

@@ -10,13 +10,11 @@ Held by ``test_exactness.py::test_lowered_programs`` and ``test_tensor_core``.
 from __future__ import annotations
 
 from ...algebra.expression import Expression, ceil_div, constant, multiply, where_divides
+from ...annotation_keys import COOPERATIVE_FETCH, UNROLL_EXPLICIT, UNROLL_IMPLICIT
 from ..fit.replays import Replays
 from ..model import VectorInfo
 from ..read.program import Block, Program, dtype_bytes
 from .kernels import kernel_of
-from .unrolling import UNROLL_EXPLICIT, UNROLL_IMPLICIT
-
-FETCH = "meta_schedule.cooperative_fetch"
 
 FETCH_BYTES = 4
 """Widest elements that a cooperative fetch makes vectors of."""
@@ -34,7 +32,7 @@ def fetch(replays: Replays, block: int, threads: Expression) -> VectorInfo | Non
     The requested lanes are used when they divide the fused loop, otherwise one lane is.
     """
     own = replays.template.blocks[block]
-    lanes = replays.annotation(block, FETCH)
+    lanes = replays.annotation(block, COOPERATIVE_FETCH)
     if lanes is None or not own.loops:
         return None
     total = replays.found.extents[own.loops[-1]]

@@ -30,9 +30,9 @@ from ...algebra.expression import (
     multiply,
     where_at_most,
 )
+from ...annotation_keys import AUTO_TENSORIZE
 from ..model import AllocationInfo
 from ..read.program import Program
-from ..read.tensorized import AUTO_TENSORIZE
 from .memory import users
 
 _REACH = 16

@@ -19,12 +19,6 @@ from ...algebra.expression import Expression, multiply
 from ...algebra.expression import add as plus
 from ..fit.symbolic import SymbolicProgram
 
-UNROLL_EXPLICIT = "meta_schedule.unroll_explicit"
-"""The root's annotation that holds the limit, in steps."""
-
-UNROLL_IMPLICIT = "meta_schedule.unroll_implicit"
-"""The same where LLVM or CUDA's compiler is to unroll."""
-
 
 def cross_thread_steps(found: SymbolicProgram, block: int) -> Expression | None:
     """Steps of a reduction across threads; None if the block is none, or its extents unknown."""

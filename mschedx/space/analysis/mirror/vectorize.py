@@ -24,12 +24,11 @@ from ...algebra.expression import (
     multiply,
     where_at_most,
 )
+from ...annotation_keys import PARALLEL, VECTORIZE
 from ..fit.replays import Replays
 from ..fit.symbolic import Component, SymbolicProgram
 from ..model import VectorInfo
 from .memory import children
-
-PARALLEL, VECTORIZE = "meta_schedule.parallel", "meta_schedule.vectorize"
 
 _YES, _NO = constant(1), constant(0)
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...postprocs.loops_for_llvm import LEFT_TO_LLVM
+from ...annotation_keys import LEFT_TO_LLVM
 from .affine import Affine, NotAffine, parse, substituted
 from .operations import operations
 from .program import KINDS, ROOT, Access, Annotations, Block, Buffer, Loop, Program, Value

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ...annotation_keys import PIPELINE_ASYNC_STAGES, UNROLL_LIMIT, VECTOR_COPY
 from .extract import entry, extract, nth
 from .program import Program
 
@@ -71,8 +72,8 @@ def _unroll(program: Program, block: int) -> int:
     """The unrolling limit annotated on the outermost loop that has one."""
     for loop in program.blocks[block].loops:
         notes = dict(program.loops[loop].annotations)
-        if "pragma_auto_unroll_max_step" in notes:
-            return int(notes["pragma_auto_unroll_max_step"])
+        if UNROLL_LIMIT in notes:
+            return int(notes[UNROLL_LIMIT])
     return 0
 
 
@@ -80,8 +81,8 @@ def _is_asynchronous(program: Program, block: int) -> int:
     """Whether it copies vectors in a pipeline that awaits its copies by groups."""
     own = program.blocks[block]
     pipelines = (dict(program.loops[loop].annotations) for loop in own.loops)
-    vectors = "mschedx.vectors" in dict(own.annotations)
-    return int(vectors and any("software_pipeline_async_stages" in p for p in pipelines))
+    vectors = VECTOR_COPY in dict(own.annotations)
+    return int(vectors and any(PIPELINE_ASYNC_STAGES in p for p in pipelines))
 
 
 def _threads(program: Program, block: int) -> dict[str, int]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...algebra.expression import IntArray
-from ...errors import InvalidSchedule, UnsupportedTrace
+from ...errors import DYNAMIC_LOOP, InvalidSchedule, UnsupportedTrace
 from ...trace.materialize import in_threads, useful_threads
 from .extract import DynamicExtent, entry, extract, has_constant_loops
 from .program import Program
@@ -23,9 +23,6 @@ from .quotients import divides
 
 if TYPE_CHECKING:
     from ...trace.design import Design
-
-DYNAMIC = "DisallowDynamicLoop"
-"""The postproc that refuses loops of varying extent, and the reason here."""
 
 _PATIENCE = 8
 """How many times the wanted number of configs is tried before settling for fewer."""
@@ -202,7 +199,7 @@ def refusals(design: Design, configs: IntArray) -> tuple[str, ...]:
             mod = design.replayed_mod(config)
         except InvalidSchedule as failure:
             return failure.reason
-        return "" if has_constant_loops(entry(mod)) else DYNAMIC
+        return "" if has_constant_loops(entry(mod)) else DYNAMIC_LOOP
 
     return tuple(in_threads(refusal, list(configs), useful_threads()))
 
@@ -291,4 +288,4 @@ def _read(outcome: Any) -> tuple[Program, Any] | str:
     try:
         return extract(entry(outcome)), outcome
     except DynamicExtent:
-        return DYNAMIC
+        return DYNAMIC_LOOP

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tvm import tirx
 from tvm.s_tir import TensorIntrin
 
+from ...annotation_keys import AUTO_TENSORIZE
 from ...errors import InvalidSchedule
 from ...trace.instructions import replay
 from .extract import extract
@@ -21,9 +22,6 @@ from .program import Block, Program
 
 if TYPE_CHECKING:
     from ...trace.design import Design
-
-AUTO_TENSORIZE = "meta_schedule.auto_tensorize"
-"""Annotation of a block that a postproc shall tensorise; its value is the intrinsic."""
 
 
 def tensorized(design: Design) -> dict[str, str]:

@@ -13,8 +13,9 @@ from mschedx import compat, measure
 from mschedx.hardware import host_target
 from mschedx.space import sketches
 from mschedx.space.analysis.exactness import check
+from mschedx.space.annotation_keys import LEFT_TO_LLVM
 from mschedx.space.design_spaces import generate
-from mschedx.space.postprocs.loops_for_llvm import LEFT_TO_LLVM, LoopsForLLVM
+from mschedx.space.postprocs.loops_for_llvm import LoopsForLLVM
 
 UNIFORM = {
     "a constant": lambda x, i: tirx.const(2.0, x.dtype),

@@ -7,8 +7,8 @@ from tvm import te, tirx, topi
 from tvm.s_tir import Schedule
 from tvm.target import Target
 
+from mschedx.space.rules.blocks import root_blocks
 from mschedx.space.rules.joined_rows import join_rows
-from mschedx.space.rules.stages import root_blocks
 
 TARGET = Target({"kind": "llvm", "mcpu": "haswell", "num-cores": 2})
 

@@ -14,7 +14,8 @@ from tvm.target import Target
 from mschedx import workloads
 from mschedx.hardware import Hardware
 from mschedx.space.opening import sketches
-from mschedx.space.rules.keep_functions import KeepFunctions
+from mschedx.space.rules.guards import Guarded
+from mschedx.space.rules.keep_functions import keeps_functions
 from mschedx.space.target import for_target
 
 TARGET = Target({"kind": "llvm", "mcpu": "haswell", "num-cores": 2})
@@ -108,7 +109,8 @@ def test_an_epilogue_that_tvm_does_not_inline_is_left_to_its_rule():
     """Y reads rows that S never wrote, so that compute_inline refuses."""
     mod = tvm.IRModule({"main": half.with_attr("global_symbol", "main")})
     _, _, inline, *_ = ScheduleRule.create("llvm")
-    rule = KeepFunctions(inline, Hardware.from_target(TARGET))
+    keeps = keeps_functions(Hardware.from_target(TARGET))
+    rule = Guarded(inline, "AutoInline", keeps=keeps)
     sch = Schedule(mod)
     (left,) = rule.apply(sch, sch.get_sblock("S"))
     tvm.ir.assert_structural_equal(left.mod, mod)

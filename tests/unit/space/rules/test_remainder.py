@@ -11,7 +11,7 @@ from unoptimised import unoptimised
 
 from mschedx.measure import verify
 from mschedx.space import sketches
-from mschedx.space.rules.remainder import accumulates_in_place
+from mschedx.space.rules.blocks import accumulates_in_place
 
 TARGET = Target({"kind": "llvm", "mcpu": "cascadelake", "num-cores": 2})
 

@@ -9,8 +9,8 @@ import pytest
 from analysed import designs
 
 from mschedx.space.analysis.derive import varying_loops
-from mschedx.space.analysis.read.probe import DYNAMIC, Probes, random_configs, refusals
-from mschedx.space.errors import UnsupportedTrace
+from mschedx.space.analysis.read.probe import Probes, random_configs, refusals
+from mschedx.space.errors import DYNAMIC_LOOP, UnsupportedTrace
 
 ROWS = np.array([(a, b, 16 // a // b) for a in (1, 2, 4) for b in (1, 2, 4)], dtype=np.int64)
 
@@ -32,11 +32,11 @@ def replaying(monkeypatch, refuses):
     """Let replays be refused where ``refuses`` says so of a config."""
 
     def refusals(design, configs):
-        return tuple(DYNAMIC if refuses(config) else "" for config in configs)
+        return tuple(DYNAMIC_LOOP if refuses(config) else "" for config in configs)
 
     def replayed(design, configs):
         bad = np.array([refuses(config) for config in configs], dtype=bool)
-        refused = tuple((config, DYNAMIC) for config in configs[bad])
+        refused = tuple((config, DYNAMIC_LOOP) for config in configs[bad])
         return Probes(configs[~bad], ("program",) * int((~bad).sum()), refused)
 
     monkeypatch.setattr(varying_loops, "refusals", refusals)

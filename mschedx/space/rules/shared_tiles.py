@@ -16,11 +16,10 @@ from tvm.tirx import BufferStore, IntImm, Var
 from mschedx.intrinsics.cuda import CudaIntrinsic
 from mschedx.intrinsics.cuda_copy import async_copy
 
-from .async_copies import VECTORS
+from ..annotation_keys import COOPERATIVE_FETCH, DIM_ALIGN, PITCH, VECTOR_COPY
 
 _VECTOR_BYTES = 16
 """The widest access of a thread."""
-_FETCH = "meta_schedule.cooperative_fetch"
 
 
 def result_scope(intrinsic: CudaIntrinsic) -> str:
@@ -141,7 +140,7 @@ def vectors(sch: Any, copy: Any, run: int, dtype: str, along_last: bool) -> Copy
     sch.vectorize(vector)
     block = sch.blockize(vector)
     if moves:
-        sch.annotate(block, VECTORS, width)
+        sch.annotate(block, VECTOR_COPY, width)
     return Copy(block, (1,), along_last, asynchronous=moves)
 
 
@@ -158,7 +157,7 @@ def share(sch: Any, copy: Copy) -> None:
     sch.fuse(*(row, column) if copy.along_last else _exchanged(sch, row, column))
     # TVM's postproc reads a random variable only, even where there is nothing to choose.
     chances = [1 / len(copy.lanes)] * len(copy.lanes)
-    sch.annotate(copy.block, _FETCH, sch.sample_categorical(list(copy.lanes), chances))
+    sch.annotate(copy.block, COOPERATIVE_FETCH, sch.sample_categorical(list(copy.lanes), chances))
 
 
 def _exchanged(sch: Any, row: Any, column: Any) -> tuple[Any, Any]:
@@ -219,10 +218,10 @@ def pad_rows(sch: Any, copy: Any, dtype: str, width: int) -> None:
     """
     pad = width * 8 // DataType(dtype).bits
     chosen = sch.sample_categorical([0, pad], [0.5, 0.5])
-    sch.annotate(copy, "mschedx.pitch", chosen)
+    sch.annotate(copy, PITCH, chosen)
     row = len(sch.get(copy).writes[0].region) - 2
     # What `storage_align` annotates; it takes no decision, and `annotate` checks for flat lists.
-    _ffi_api.ScheduleAnnotate(sch, copy, "buffer_dim_align", [[0, row, 2 * pad, chosen]])
+    _ffi_api.ScheduleAnnotate(sch, copy, DIM_ALIGN, [[0, row, 2 * pad, chosen]])
 
 
 @dataclass(slots=True)
