@@ -1,5 +1,7 @@
 """Felix's parts on real design spaces and in whole runs; facts of felix.md section 9."""
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -185,3 +187,28 @@ def test_fact_6_exact_limits_are_accepted(bound, limit):
     for width in (1.0, 0.05):
         x = torch.tensor(at_limit, dtype=torch.float64)
         assert (region.penalty(x, width) == 0).all()
+
+
+@pytest.mark.performance
+def test_fact_8_features_in_batches_take_a_hundredth_of_a_replay_and_tvms_extractor():
+    """CPU time of this process, for the machine may be busy with others."""
+    sketch = sketches(workloads.make("gemm", (512, 512, 512)), target())[0]
+    configs = sketch.sample(2048, np.random.default_rng(0))
+    features = FelixFeatures.of(sketch)
+    features(configs[:2])
+    begin = time.process_time()
+    features(configs)
+    each = (time.process_time() - begin) / len(configs)
+    context = ms.TuneContext(sketch.design.mod, target=sketch.design.target, num_threads=1)
+
+    def extracted(count):
+        made = [one for one in sketch.schedules(configs[:count], 1) if isinstance(one, Schedule)]
+        arguments = [ms.arg_info.ArgInfo.from_entry_func(one.mod, True) for one in made]
+        candidates = [ms.MeasureCandidate(*pair) for pair in zip(made, arguments)]
+        PerStoreFeature().extract_from(context, candidates)
+        return len(made)
+
+    extracted(1)  # loads intrinsics
+    begin = time.process_time()
+    count = extracted(32)
+    assert (time.process_time() - begin) / count > 100 * each

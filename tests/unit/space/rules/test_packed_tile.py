@@ -27,6 +27,10 @@ def relu(value):
     return te.max(value, 0.0)
 
 
+def relu6(value):
+    return te.min(te.max(value, 0.0), 6.0)
+
+
 def gelu(value):
     return value * (0.5 + te.erf(value * 0.5**0.5) * 0.5)
 
@@ -44,6 +48,15 @@ def gemm(m, n, k, transposed=False, epilogue=None):
     return te.create_prim_func([a, b, bias, d])
 
 
+def gemm_with_residual(m, n, k):
+    shapes = {"A": (m, k), "B": (k, n), "X": (m, n)}
+    a, b, x = (te.placeholder(shape, name=name) for name, shape in shapes.items())
+    r = te.reduce_axis((0, k), name="k")
+    c = te.compute((m, n), lambda i, j: te.sum(a[i, r] * b[r, j], axis=r), name="C")
+    d = te.compute((m, n), lambda i, j: relu(c[i, j] + x[i, j]), name="D")
+    return te.create_prim_func([a, b, x, d])
+
+
 def workload(name, *args):
     return te.create_prim_func(list(getattr(te_workload, name)(*args)))
 
@@ -55,6 +68,8 @@ FUNCTIONS = {
     "gemm-transposed": gemm(40, 48, 24, transposed=True),
     "gemm-epilogue": gemm(32, 48, 24, epilogue=relu),
     "gemm-prime-epilogue": gemm(31, 43, 16, epilogue=relu),
+    "gemm-relu6": gemm(32, 48, 24, epilogue=relu6),
+    "gemm-residual": gemm_with_residual(32, 48, 24),
     "gemm-gelu": gemm(32, 48, 24, epilogue=gelu),
     "gemm-prime-gelu": gemm(31, 43, 16, epilogue=gelu),
     "gemm-prime-rows-gelu": gemm(31, 48, 16, epilogue=gelu),
@@ -127,6 +142,17 @@ def test_structure_says_parallel_unroll_and_vectorise_itself():
             unrolled,
             vectorised,
         ]
+
+
+@pytest.mark.parametrize("name", ["gemm-epilogue", "gemm-relu6", "gemm-residual", "gemm-gelu"])
+def test_an_epilogue_is_computed_on_the_tiles_that_it_reads(name):
+    for sch in scheduled(FUNCTIONS[name]):
+        blocks = sch.get_child_blocks(sch.get_sblock("root"))
+        outermost = {
+            sch.get(block).name_hint.split("_")[0]: sch.get(sch.get_loops(block)[0])
+            for block in blocks
+        }
+        assert outermost["D"].same_as(outermost["C"])
 
 
 def test_a_function_in_the_epilogue_is_a_call_for_the_whole_vector():
