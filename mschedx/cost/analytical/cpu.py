@@ -17,6 +17,7 @@ import numpy as np
 from .caches import compacted_strides, crowding, held, lines, traffic
 from .costs import Costs, StatementCost
 from .cpu_core import core_time
+from .cpu_tile import tile_of
 from .machine import CpuMachine
 from .view import FloatArray, ProgramAt, StatementView
 
@@ -66,9 +67,12 @@ def _cost(view: StatementView, machine: CpuMachine) -> StatementCost:
         "serial": core.serial,
     }
     terms = {name: rounds * cycles / machine.hz for name, cycles in per_round.items()}
-    terms |= _transfers(view, machine, outside, rounds)
-    parts = [rounds * core.cycles / machine.hz, *(terms[n] for n in ("L2", "L3", "DRAM", "TLB"))]
-    seconds = sum(part**OVERLAP for part in parts) ** (1 / OVERLAP)
+    transfers = _transfers(view, machine, outside, rounds)
+    evicted = rounds * _evicted(view, machine, outside) / machine.hz
+    parts = [rounds * core.cycles / machine.hz, *transfers.values()]
+    # A tile waits for lines that it has just lost, whatever else it does.
+    seconds = sum(part**OVERLAP for part in parts) ** (1 / OVERLAP) + evicted
+    terms |= {**transfers, "L2": transfers["L2"] + evicted}
     return StatementCost(view.statement.name, view.statement.kernel, seconds, terms)
 
 
@@ -89,19 +93,18 @@ def _transfers(
         everything = np.minimum(np.maximum(access.bytes[0], PAGE_BYTES), touched[0] * rounds)
         pages.append(np.concatenate([everything[None], touched]))
     trips = np.concatenate([rounds[None], view.trips[outside:]])
-    held_in_sets = _held_in_sets(view, machine, outside)
     cold = sum((f[0] for f in footprints), np.zeros(len(rounds)))
     found = {}
-    for name, size, rate, wait, most in (
-        ("L2", machine.l1_bytes, machine.l2_bytes_per_cycle, machine.run_cycles[0], held_in_sets),
-        ("L3", machine.l2_bytes, machine.l3_bytes_per_cycle, machine.run_cycles[1], 1.0),
-        ("DRAM", machine.l3_bytes, machine.dram_bytes_per_cycle, machine.run_cycles[2], 1.0),
+    for name, size, rate, wait in (
+        ("L2", machine.l1_bytes, machine.l2_bytes_per_cycle, machine.run_cycles[0]),
+        ("L3", machine.l2_bytes, machine.l3_bytes_per_cycle, machine.run_cycles[1]),
+        ("DRAM", machine.l3_bytes, machine.dram_bytes_per_cycle, machine.run_cycles[2]),
     ):
         costs = [f * (1 / rate + s * wait) for f, s in zip(footprints, starts)]
         first = sum((c[0] for c in costs), np.zeros(len(rounds)))
         # A kernel that is called again finds in a cache what fits there.
         kept = first / (1 + (cold / size) ** 4)
-        moved = traffic(footprints, costs, trips, size, most)
+        moved = traffic(footprints, costs, trips, size)
         found[name] = np.maximum(moved - kept, 0.0) / machine.hz
     translated = [p / PAGE_BYTES for p in pages]
     misses = traffic(pages, translated, trips, machine.tlb_pages * PAGE_BYTES)
@@ -109,21 +112,44 @@ def _transfers(
     return found
 
 
-def _held_in_sets(view: StatementView, machine: CpuMachine, outside: int) -> FloatArray:
-    """The share of lines that the first cache's sets have room for, by level as in `_transfers`.
+def _evicted(view: StatementView, machine: CpuMachine, outside: int) -> FloatArray:
+    """Cycles of a chunk in which tiles wait for lines that others of their set have driven out.
 
-    A way of it is a page, as where a line is looked up while its address is still translated.
+    Of the lines that a tile reads and the next one reads again, such as rows of an operand of which
+    a tile takes an element each. A way of the first cache is a page, as where a line is looked up
+    while its address is still translated.
     """
     ways = machine.l1_bytes / PAGE_BYTES
-    kept = np.ones((len(view.extents) - outside + 1, view.extents.shape[1]))
+    tile = tile_of(
+        view, machine.lanes(max((a.access.element_bytes for a in view.accesses), default=4))
+    )
     inside = np.where(np.arange(len(view.extents))[:, None] < outside, 1.0, view.extents)
+    sums = {a.access.buffer for a in view.writes} if view.statement.is_reduction else set()
+    tiles = np.where(tile.unrolled[outside:] > 0, 1.0, view.trips[outside:]).prod(axis=0)
+    # Of the loop that steps from tile to tile; a tile in no loop has no next one.
+    stepping = (tile.unrolled == 0) & (view.extents > 1)
+    last = len(stepping) - 1 - np.argmax(stepping[::-1], axis=0)
+    follows = stepping.any(axis=0)
+    cycles = np.zeros(view.extents.shape[1])
     for access in view.reads:
+        if access.access.buffer in sums:
+            continue
         strides = access.strides
         # A buffer of the chunk's own is compacted to what is used of it.
         own = access.allocated_bytes <= _COMPACT * access.bytes[outside]
         if own.any():
             strides = np.where(own, compacted_strides(access, inside), strides)
         as_laid_out = replace(access, strides=strides)
-        crowded = crowding(as_laid_out, view.extents, machine.line_bytes, PAGE_BYTES)[outside:]
-        kept = kept * held(crowded, ways)
-    return np.concatenate([kept[:1], kept])
+        crowded = crowding(as_laid_out, view.extents, machine.line_bytes, PAGE_BYTES)
+        lost = 1 - held(tile.of(crowded), ways)
+        if not lost.any():
+            continue
+        touched = lines(access, view.extents, machine.line_bytes) / machine.line_bytes
+        here = tile.of(touched)
+        along = np.take_along_axis(touched, last[None], axis=0)[0]
+        steps = np.take_along_axis(view.extents, last[None], axis=0)[0]
+        again = np.clip(1 - along / np.maximum(steps * here, 1.0), 0.0, 1.0) * follows
+        # Every step of a tile reads its lines, too.
+        reads = here * (tile.steps - 1 + again)
+        cycles = cycles + lost * reads * machine.evicted_cycles * tiles
+    return cycles
