@@ -173,21 +173,29 @@ def _judge(model: Any, target: Target, space: Any) -> CostModel | None:
     return ConsensusModel(model) if isinstance(model, (str, Path)) else model_behind(model)
 
 
-def ranking_model(cost_model: Any) -> tuple[CostModel | None, tuple[str, ...]]:
+def ranking_model(
+    cost_model: Any, tasks: Sequence[Task]
+) -> tuple[CostModel | None, tuple[str, ...]]:
     """The model that ranks for a cost model of a tuner, None for the default; and notes on it.
 
     Parameters
     ----------
     cost_model
-        As ``ms.tune_tir`` takes it, or None. TVM's own say nothing before they have learnt.
+        As ``ms.tune_tir`` takes it, or None. TVM's own say nothing before they have learnt, nor do
+        others that have seen no trial and no weights.
+    tasks : sequence of Task
+        What is to be ranked.
     """
     if cost_model is None or (isinstance(cost_model, str) and cost_model == "none"):
         return None, ()
+    name = cost_model if isinstance(cost_model, str) else type(cost_model).__name__
     try:
-        return model_behind(cost_model), ()
+        model = model_behind(cost_model)
     except TypeError:
-        name = cost_model if isinstance(cost_model, str) else type(cost_model).__name__
-        return None, (f'ranked by PSA: the cost model "{name}" says nothing before it has learnt',)
+        model = None
+    if model is not None and all(model.ready(task) for task in tasks):
+        return model, ()
+    return None, (f'ranked by PSA: the cost model "{name}" says nothing before it has learnt',)
 
 
 def opened(mod: IRModule, target: Target, space: Any = None) -> list[Sketch]:

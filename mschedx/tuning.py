@@ -236,8 +236,9 @@ def _ranked(
     """
     from mschedx.ranking import NothingToRank, rank, ranking_model
     from mschedx.search.as_it_is import unscheduled_candidate
+    from mschedx.space.task import Task
 
-    model, notes = ranking_model(cost_model)
+    model, notes = ranking_model(cost_model, [Task.of(mod, target)])
     try:
         with said_already():
             (best,) = rank(mod, target, 1, model=model, space=space, seed=seed)

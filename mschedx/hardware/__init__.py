@@ -307,8 +307,8 @@ def stand_in(target: Target) -> str:
         return ""
     like = _GENERIC_CPU
     return (
-        f"the CPU {mcpu} is in no table of mschedx's and not this machine's: predictions take "
-        f"figures of a generic one ({like.l1d // KIB} KiB of L1, {like.l2 // KIB} KiB of L2, "
+        f"the CPU {mcpu} is in no table of mschedx's and not this machine's: what PSA predicts "
+        f"takes figures of a generic one ({like.l1d // KIB} KiB of L1, {like.l2 // KIB} KiB of L2, "
         f"{like.l3 // MIB} MiB of L3, {like.fma_ports} multiply-add a cycle). For its own pass "
         "mschedx.cost.PSA(mschedx.calibrate()) on that machine, or PSA(mschedx.Hardware(...))"
     )
@@ -320,14 +320,15 @@ def _gpu_stand_in(target: Target) -> str:
     family = [gpu.name for gpu in GPUS.values() if gpu.arch == arch.removesuffix("a")]
     if not family:
         return (
-            f"no GPU of {arch} is in mschedx's table: predictions take the rates of {used.name}. "
+            f"no GPU of {arch} is in mschedx's table: what PSA predicts takes the rates of "
+            f"{used.name}. "
             "For its own pass mschedx.cost.PSA(mschedx.Hardware.from_target(target).with_rates("
             "peak_flops=..., dram_bytes_per_s=...)), or PSA(mschedx.Hardware(...))"
         )
     tags = [tag for tag, name in _TAGS.items() if name in family]
     named = f"name the GPU by its tag ({', '.join(tags)}), or " if tags else ""
     return (
-        f"{arch} is of several GPUs: predictions take the rates of {used.name}. For its own "
+        f"{arch} is of several GPUs: what PSA predicts takes the rates of {used.name}. For its own "
         f"{named}pass mschedx.cost.PSA(mschedx.Hardware.from_device(...))"
         f" ({', '.join(family)}) or PSA(mschedx.Hardware(...))"
     )

@@ -107,7 +107,8 @@ def _model(job: Job) -> tuple[CostModel | None, tuple[str, ...]]:
 
     if job.trials_per_task:
         return None, ()
-    return ranking_model(job.parts.cost_model)
+    tasks = [one.task for one in job.tasks.tunable]
+    return ranking_model(job.parts.cost_model, tasks)
 
 
 def _ranked(job: Job, missing: list[NetworkTask], model: CostModel | None) -> list[Choice]:

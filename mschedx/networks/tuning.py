@@ -142,7 +142,8 @@ def tune_model(
     prepack = resolved.kind.name == "llvm" if prepack is None else prepack
     with without_collections():
         imported = import_network(model, example_inputs, fix_shapes=fix_shapes)
-        fused = _fused(imported.mod, resolved, prepack=prepack, exact=exact)
+        own_space = parts.space is None
+        fused = _fused(imported.mod, resolved, prepack=prepack, exact=exact, own_space=own_space)
         tasks = tasks_of(fused, resolved)
     job = Job(
         # Most weights have been laid out anew: those of the import need not stay beside them.
@@ -184,8 +185,10 @@ def _start_processes(trials_per_task: int, parts: Parts) -> None:
         start_workers()
 
 
-def _fused(mod: IRModule, target: Target, *, prepack: bool, exact: bool) -> IRModule:
-    """Rewrite an imported network for a target and fuse it.
+def _fused(
+    mod: IRModule, target: Target, *, prepack: bool, exact: bool, own_space: bool
+) -> IRModule:
+    """Rewrite an imported network for a target and fuse it, for mschedx's space or another.
 
     Raises
     ------
@@ -194,7 +197,13 @@ def _fused(mod: IRModule, target: Target, *, prepack: bool, exact: bool) -> IRMo
     """
     on_cpu = target.kind.name == "llvm"
     try:
-        simple = simplify(mod, channels_last=on_cpu, winograd=on_cpu and not exact, exact=exact)
+        simple = simplify(
+            mod,
+            channels_last=on_cpu,
+            winograd=on_cpu and not exact,
+            chunked=on_cpu and own_space,
+            exact=exact,
+        )
         return fuse(simple, target, prepack=prepack)
     except (RuntimeError, TypeError, ValueError) as error:  # TVM's, of many kinds
         raise NetworkError(f"TVM cannot compile this network: {reason_of(error)}") from error

@@ -20,7 +20,9 @@ def assert_sketches_agree(function, target, configs, tolerance=1e-4):
     rng = np.random.default_rng(0)
     inputs = drawn(mod, rng)
     expected = run_once(mod, target, inputs)[-1]
-    for sketch in sketches(mod, target):
+    found = sketches(mod, target)
+    assert found
+    for sketch in found:
         for config in np.unique(sketch.sample(configs, rng), axis=0):
-            found = run_once(sketch.schedule(config).mod, target, inputs)[-1]
-            np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
+            output = run_once(sketch.schedule(config).mod, target, inputs)[-1]
+            np.testing.assert_allclose(output, expected, rtol=tolerance, atol=tolerance)

@@ -16,7 +16,7 @@ from tvm.target import Target
 import mschedx.inputs
 import mschedx.winner
 from mschedx.compat import only_intrinsics
-from mschedx.cost import PSA, FelixMLP, HeronXGB
+from mschedx.cost import PAM, PSA, FelixMLP, HeronXGB
 from mschedx.cost.heron_xgb import HeronXGBModel
 from mschedx.inputs import normalize_mod, normalize_target
 from mschedx.measure.verification import VerifyResult
@@ -66,6 +66,16 @@ def test_with_no_trials_the_fastest_record_of_the_work_dir_is_taken(tmp_path):
     assert ranked.measured == 0
     assert ranked.failures == {"timeout": 2}
     assert any('"random" says nothing before it has learnt' in note for note in ranked.notes)
+
+
+@pytest.mark.parametrize("model", [HeronXGB, PAM], ids=["HeronXGB", "PAM"])
+def test_a_model_that_has_learnt_nothing_ranks_nothing(model, tmp_path):
+    ranked = tune(
+        gemm(), trials=0, cost_model=model(), work_dir=tmp_path, target=HASWELL, progress=False
+    )
+    assert ranked.predicted
+    expected = f'"{model.__name__}" says nothing before it has learnt'
+    assert any(expected in note for note in ranked.notes)
 
 
 def test_what_was_disqualified_is_said_where_it_leaves_nothing_but_to_rank(tmp_path, monkeypatch):

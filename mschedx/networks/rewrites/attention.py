@@ -130,7 +130,7 @@ class _SplitAttention(Rewriter):
         (batch, heads, queries, size), keys = _known(query), _known(key)[3]
         alike = _known(key) == (batch, heads, size, keys)
         alike = alike and _known(value) == (batch, heads, keys, size)
-        if not alike or keys % _LANES or size % _LANES:
+        if not alike or queries == 1 or keys % _LANES or size % _LANES:
             return None
         if len(masks) > 1:
             masks = [self.emit(relax.op.add(*masks))]

@@ -37,6 +37,7 @@ def simplify(
     *,
     channels_last: bool = False,
     winograd: bool = False,
+    chunked: bool = False,
     exact: bool = False,
 ) -> tvm.IRModule:
     """Rewrite "main" for inference; the result computes the same, rounding apart.
@@ -46,10 +47,11 @@ def simplify(
     mod : IRModule
         One Relax function "main" of operators, its weights constants.
     channels_last : bool
-        Turn convolutions to channels last, as the tiles of CPUs are written best, and write
-        attention as one function, for which CPUs have a rule.
+        Turn convolutions to channels last, as the tiles of CPUs are written best.
     winograd : bool
         Write 3 × 3 convolutions by their transforms where that pays; needs channels last.
+    chunked : bool
+        Write attention as one function, for which mschedx's space for CPUs has a rule.
     exact : bool
         Leave powers of floats that products would round more often as they are.
     """
@@ -60,7 +62,7 @@ def simplify(
     casts = (merge_casts,) if is_half(mod) else ()
     phases = partial(split_phases, channels_last=channels_last)
     first = (fold_constants, *casts, powers, fold_scales, phases)
-    attention = partial(split_attention, chunked=channels_last)
+    attention = partial(split_attention, chunked=chunked)
     for rewrite in (*first, *turned, attention, sink_reshapes, *casts):
         mod = rewrite(mod)
     return mod

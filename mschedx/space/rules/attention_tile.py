@@ -57,19 +57,25 @@ def find_attention(sch: Any, block: Any, hw: Hardware) -> Attention | None:
     """Read a function whose last product is ``block``; None where it is something else.
 
     Both products read their second operand along its rows, in whole vectors; the first has one
-    axis of queries of its own, and all that lies between goes along it.
+    axis of queries of its own, and all that lies between goes along it. Something between them
+    takes all scores of a query together: where nothing does (a network of two layers), the products
+    are better tiled each for itself. So they are where a second operand has no room in a core's
+    cache, or products are of other types than float32.
     """
     body = sch.get(block)
     roles = match_contraction(body)
     stages = stages_of(sch) if roles is not None else None
     if stages is None or len(stages) < 3:
         return None
-    place = next(n for n, stage in enumerate(stages) if sch.get(stage.block).same_as(body))
+    places = [n for n, stage in enumerate(stages) if sch.get(stage.block).same_as(body)]
+    if not places:
+        return None
+    (place,) = places
     scores, mixed = stages[0], stages[place]
     finish = stages[-1] if stages[-1] is not mixed else None
     others = [n for n, stage in enumerate(stages) if stage not in (scores, mixed, finish)]
     between = [stages[n] for n in others]
-    if not between or mixed is scores:
+    if mixed is scores or not any(stage.reductions for stage in between):
         return None
     if finish is not None and not _in_place(sch, finish, mixed):
         return None
@@ -109,7 +115,11 @@ def _product(sch: Any, stage: Stage, hw: Hardware) -> tuple[Contraction, int, in
     roles = match_contraction(sch.get(stage.block), hw.vector_bytes, vector=column)
     if column is None or roles is None or len(roles.reductions) != 1:
         return None
+    dtypes = {roles.dtype, roles.panel.dtype, roles.broadcast.dtype}
     rows = [axis for axis in roles.rows if roles.extents[axis] > 1]
+    terms = roles.extents[roles.reductions[0]]
+    if dtypes != {"float32"} or 4 * terms * roles.extents[roles.vector] > hw.l2_bytes:
+        return None
     along = roles.panel.plain[-1] == column
     length = vector_length(roles.extents[roles.vector], hw.lanes(roles.dtype))
     return (roles, length, rows[0]) if len(rows) == 1 and along and length is not None else None
@@ -197,10 +207,10 @@ def _write_vectors(sch: Any, rows: Any, vectors: Any, lane: Any) -> None:
 
 def tiled_attention(sch: Schedule, block: Any, hw: Hardware) -> Schedule | None:
     """Return the design space of :class:`AttentionTile` for a block; None where it has none."""
-    made = sch.copy()
-    found = None if is_tiled(sch) else find_attention(made, block, hw)
+    found = None if is_tiled(sch) else find_attention(sch, block, hw)
     if found is None:
         return None
+    made = sch.copy()
     try:
         tile_attention(made, found, hw)
     except ScheduleError:

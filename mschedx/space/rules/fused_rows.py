@@ -159,9 +159,9 @@ def _fuse_vectors(
     sch.parallel(chunk)
     for loop in lane:
         vectorise(sch, anchor, loop)
-    if not lane:
-        call_function(sch, anchor, inside)
     for stage in reversed(producers):
         sch.compute_at(stage.block, chunk, preserve_unit_loops=True)
+    if not lane:
+        call_function(sch, anchor, inside)
     for stage in producers:
         vectorise_inside(sch, stage.block, own_loops(sch, stage.block), lanes)

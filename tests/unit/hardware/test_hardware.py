@@ -203,10 +203,13 @@ def test_nothing_is_said_of_this_machine(monkeypatch):
 
 def test_whose_rates_a_gpu_gets_is_said():
     unknown = hardware.stand_in(Target({"kind": "cuda", "arch": "sm_120"}))
-    assert "no GPU of sm_120 is in mschedx's table: predictions take the rates of a100" in unknown
+    assert (
+        "no GPU of sm_120 is in mschedx's table: what PSA predicts takes the rates of a100"
+        in unknown
+    )
     assert "Hardware.from_target(target).with_rates(" in unknown
     several = hardware.stand_in(Target({"kind": "cuda", "arch": "sm_90a"}))
-    assert "sm_90a is of several GPUs: predictions take the rates of h100" in several
+    assert "sm_90a is of several GPUs: what PSA predicts takes the rates of h100" in several
     assert "by its tag (nvidia/nvidia-h100), or pass" in several
     assert "Hardware.from_device(...)) (h100, h200)" in several
     untagged = hardware.stand_in(Target({"kind": "cuda", "arch": "sm_37"}))

@@ -121,7 +121,7 @@ def test_a_tensor_from_elsewhere_is_not_transposed_for_a_sum():
     assert found == ["permute_dims", "conv2d", "permute_dims", "add"]
 
 
-@pytest.mark.parametrize("channels", [4, 12])
+@pytest.mark.parametrize("channels", [4, 11])
 def test_too_few_channels_for_a_vector_stay_first(channels):
     assert turned(nn.Conv2d(3, channels, 3, bias=False), torch.randn(1, 3, 5, 5)) == ["conv2d"]
 
@@ -140,3 +140,8 @@ def test_nearly_whole_vectors_of_channels_are_filled_with_zeros(channels):
     names = turned(nn.Sequential(*layers), torch.randn(1, 4, 6, 5))
     assert names.count("strided_slice") == 1
     assert names.count("permute_dims") == 2
+
+
+def test_groups_are_not_filled():
+    layer = nn.Conv2d(4, 12, 3, groups=2, bias=False)
+    assert turned(layer, torch.randn(1, 4, 6, 5)) == ["conv2d"]

@@ -18,8 +18,8 @@ from tiny_networks import TARGET, quick, two
 from tvm.ir.utils import derived_object
 from tvm.s_tir import meta_schedule as ms
 
-from mschedx import ranking, tune_model
-from mschedx.cost import PSA
+from mschedx import GradientDescent, ranking, tune_model
+from mschedx.cost import PSA, FelixMLP
 from mschedx.measure.failures import MachineTrouble
 from mschedx.networks import Origin, choices, running
 from mschedx.networks import conclude as conclude_module
@@ -117,6 +117,13 @@ def test_no_trials_rank_every_task(network):
     assert 0 < result.latency_s < 1
     assert result.verified
     assert "all 2 tasks have their best ranked config" in result.notes[-1]
+
+
+def test_no_trials_rank_every_task_whatever_model_was_to_learn(network):
+    parts = quick(space=None, strategy=GradientDescent(), cost_model=FelixMLP())
+    result = tune_model(*network, trials_per_task=0, verify=False, **parts)
+    assert {choice.origin for choice in result.tasks} == {Origin.RANKED}
+    assert any('"FelixMLP" says nothing before it has learnt' in note for note in result.notes)
 
 
 def test_a_task_that_never_ran_is_ranked_and_named(network, tmp_path):

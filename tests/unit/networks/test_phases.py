@@ -3,13 +3,15 @@
 import numpy as np
 import pytest
 import torch
+from agreement import assert_sketches_agree
 from tiny_networks import relax_outputs
 from torch import nn
 from tvm import relax
 
+from mschedx.hardware import host_target
 from mschedx.networks.importing import import_network
 from mschedx.networks.rewrites.graph import op_name
-from mschedx.networks.rewrites.phases import PhasedAxis
+from mschedx.networks.rewrites.phases import PhasedAxis, phased_convolution
 from mschedx.networks.rewrites.pipeline import simplify
 
 
@@ -106,3 +108,16 @@ def test_phases_of_an_axis_are_those_of_the_definition():
                             assert 0 <= read < margin
                             assert read - axis.left == place_of - tap
     assert seen > 30
+
+
+@pytest.mark.parametrize(
+    ("outputs", "axes"),
+    [
+        (16, [PhasedAxis.of(3, 6, 4, 2, 1), PhasedAxis.of(5, 10, 4, 2, 1)]),
+        (32, [PhasedAxis.of(4, 8, 3, 2, 1), PhasedAxis.of(4, 4, 3, 1, 1)]),
+        (16, [PhasedAxis.of(7, 14, 2, 2, 0)]),
+    ],
+    ids=["square taps", "two strides", "no margin"],
+)
+def test_its_schedules_compute_the_same(outputs, axes):
+    assert_sketches_agree(phased_convolution(2, 3, outputs, axes), host_target(), 3)
