@@ -5,7 +5,8 @@
 - Drafts: programs a second that PSA scores, in one process and in as many as there are cores, of
   the sketch of a workload that has the most of them.
 - A round: CPU and wall seconds of drafting and verifying one batch of `DraftVerify` after 64
-  trials, with drafts made afresh, and in the round after it, which takes those again.
+  trials and two rounds, with drafts made afresh, and in the round after it, which takes those
+  again.
 - Whole calls, in new processes, imports and all: ``mschedx rank`` from the shell to the printed
   list, and ``mschedx.tune(trials=0)`` to a compiled kernel.
 
@@ -85,12 +86,13 @@ def rounds(name: str) -> list[tuple[float, float]]:
     scorer.learn(history)
     search = DraftThenVerify(PSAModel(), DraftVerifyConfig())
     found = []
-    for _ in range(2):
+    for _ in range(2 * search.config.refresh):
         cpu, wall = time.process_time(), time.perf_counter()
         chosen = search.propose(BATCH, space, history, scorer, rng).take(np.arange(BATCH))
         found.append((time.process_time() - cpu, time.perf_counter() - wall))
         history.add(chosen, 1e-4 * (1.0 + rng.random(len(chosen))))
-    return found
+    # The first ones analyse the programs, too.
+    return found[-search.config.refresh :]
 
 
 def called(command: list[str]) -> float:

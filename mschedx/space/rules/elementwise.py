@@ -15,6 +15,9 @@ from .blocks import constant_extent, has_while
 def vectorise(sch: Any, block: Any, lane: Any) -> None:
     """Make the innermost loop of a block one vector, by a vector function where the block has one.
 
+    The last thing that is done to a block: what makes what it reads is moved before, since no
+    primitive moves a block once one that reads it is an intrinsic.
+
     Rewrite
     -------
     ``for v < 16: e[i, v] = exp(x[i, v] - m[i])``  →  ``vectorise v: ...``, and where the whole
