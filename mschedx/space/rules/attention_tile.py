@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,36 +22,45 @@ from .typical import sample_tile
 
 
 @dataclass(frozen=True, slots=True)
+class Product:
+    """One of the two products.
+
+    Attributes
+    ----------
+    stage : Stage
+    roles : Contraction
+        Its vector axis is the last one of what it writes.
+    row : int
+        The axis of queries.
+    lanes : int
+        Elements of a vector.
+    """
+
+    stage: Stage
+    roles: Contraction
+    row: int
+    lanes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Attention:
     """A function that is scores, a softmax of them, and a product with it.
 
     Attributes
     ----------
-    scores, mixed : Stage
-        The products, first and last.
+    scores, mixed : Product
+        First and last.
     finish : Stage or None
         What is made of the last product, element by element: its division by sums.
-    between : tuple of Stage
-        What is made of the scores, row by row.
-    rows : tuple of frozenset of int
-        Dimensions of what each of these writes that say which row it is.
-    keys, columns : Contraction
-        Roles of the axes of `scores` and of `mixed`.
-    row : (int, int)
-        The axis of queries, of `scores` and of `mixed`.
-    lanes : (int, int)
-        Elements of a vector along keys and along columns.
+    between : tuple of (Stage, frozenset of int)
+        What is made of the scores, row by row, and the dimensions of what each of these writes that
+        say which row it is.
     """
 
-    scores: Stage
-    mixed: Stage
+    scores: Product
+    mixed: Product
     finish: Stage | None
-    between: tuple[Stage, ...]
-    rows: tuple[frozenset[int], ...]
-    keys: Contraction
-    columns: Contraction
-    row: tuple[int, int]
-    lanes: tuple[int, int]
+    between: tuple[tuple[Stage, frozenset[int]], ...]
 
 
 def find_attention(sch: Any, block: Any, hw: Hardware) -> Attention | None:
@@ -63,44 +73,53 @@ def find_attention(sch: Any, block: Any, hw: Hardware) -> Attention | None:
     cache, or products are of other types than float32.
     """
     body = sch.get(block)
-    roles = match_contraction(body)
-    stages = stages_of(sch) if roles is not None else None
-    if stages is None or len(stages) < 3:
+    stages = stages_of(sch) if match_contraction(body) is not None else None
+    places = [n for n, one in enumerate(stages or ()) if sch.get(one.block).same_as(body)]
+    if stages is None or len(places) != 1:
         return None
-    places = [n for n, stage in enumerate(stages) if sch.get(stage.block).same_as(body)]
-    if not places:
-        return None
-    (place,) = places
-    scores, mixed = stages[0], stages[place]
-    finish = stages[-1] if stages[-1] is not mixed else None
-    others = [n for n, stage in enumerate(stages) if stage not in (scores, mixed, finish)]
-    between = [stages[n] for n in others]
-    if mixed is scores or not any(stage.reductions for stage in between):
-        return None
-    if finish is not None and not _in_place(sch, finish, mixed):
-        return None
+    first, last = stages[0], stages[places[0]]
+    finish = None if stages[-1] is last else stages[-1]
+    between = [n for n, one in enumerate(stages) if one not in (first, last, finish)]
     rows = common_rows(stages)
-    found = [_product(sch, stage, hw) for stage in (scores, mixed)]
-    if rows is None or found[0] is None or found[1] is None:
+    scores, mixed = _product(sch, first, hw), _product(sch, last, hw)
+    if rows is None or scores is None or mixed is None or first is last:
         return None
-    (keys, first, query), (columns, second, output) = found[0], found[1]
-    read = sch.get(mixed.block).reads[columns.broadcast.index].source
-    if not any(read.same_as(stage.writes[0]) for stage in between):
+    if (scores.row, mixed.row) not in zip(rows[0], rows[places[0]]):
         return None
-    if (query, output) not in zip(rows[0], rows[place]):
+    if finish is not None and not _in_place(sch, finish, last):
         return None
-    # Nothing between the products is one itself, and nothing of it is a result.
-    inner = [stage.writes[0] for stage in (scores, *between, *([mixed] if finish else []))]
-    if any(is_parameter(sch, buffer) for buffer in inner):
+    if not _is_softmax(sch, [stages[n] for n in between], mixed):
         return None
-    if any(match_contraction(sch.get(stage.block)) for stage in between):
+    inner = [first, *(stages[n] for n in between), *([last] if finish else [])]
+    if any(is_parameter(sch, one.writes[0]) for one in inner):
         return None
-    row, lanes = (query, output), (first, second)
-    dims = tuple(
-        frozenset(d for d, axis in enumerate(stage.output) if axis is None or axis in own)
-        for stage, own in zip(between, (rows[n] for n in others))
+    return Attention(
+        scores, mixed, finish, tuple((stages[n], _row_dims(stages[n], rows[n])) for n in between)
     )
-    return Attention(scores, mixed, finish, tuple(between), dims, keys, columns, row, lanes)
+
+
+def _product(sch: Any, stage: Stage, hw: Hardware) -> Product | None:
+    """A stage as a product that can be read in place."""
+    column = stage.output[-1]
+    roles = match_contraction(sch.get(stage.block), hw.vector_bytes, vector=column)
+    if column is None or roles is None or len(roles.reductions) != 1:
+        return None
+    dtypes = {roles.dtype, roles.panel.dtype, roles.broadcast.dtype}
+    rows = [axis for axis in roles.rows if roles.extents[axis] > 1]
+    elements = roles.extents[roles.reductions[0]] * roles.extents[column]
+    lanes = vector_length(roles.extents[column], hw.lanes(roles.dtype))
+    fits = dtypes == {"float32"} and 4 * elements <= hw.l2_bytes
+    if not fits or len(rows) != 1 or roles.panel.plain[-1] != column or lanes is None:
+        return None
+    return Product(stage, roles, rows[0], lanes)
+
+
+def _is_softmax(sch: Any, between: Sequence[Stage], mixed: Product) -> bool:
+    """Whether stages take scores together, are no products, and one is what the last one reads."""
+    read = sch.get(mixed.stage.block).reads[mixed.roles.broadcast.index].source
+    made = any(read.same_as(one.writes[0]) for one in between)
+    together = any(one.reductions for one in between)
+    return made and together and not any(match_contraction(sch.get(one.block)) for one in between)
 
 
 def _in_place(sch: Any, finish: Stage, mixed: Stage) -> bool:
@@ -109,62 +128,55 @@ def _in_place(sch: Any, finish: Stage, mixed: Stage) -> bool:
     return same and reads_in_place(sch, finish.block, mixed.writes[0])
 
 
-def _product(sch: Any, stage: Stage, hw: Hardware) -> tuple[Contraction, int, int] | None:
-    """A product that can be read in place: its roles, the length of its vectors, and its row."""
-    column = stage.output[-1]
-    roles = match_contraction(sch.get(stage.block), hw.vector_bytes, vector=column)
-    if column is None or roles is None or len(roles.reductions) != 1:
-        return None
-    dtypes = {roles.dtype, roles.panel.dtype, roles.broadcast.dtype}
-    rows = [axis for axis in roles.rows if roles.extents[axis] > 1]
-    terms = roles.extents[roles.reductions[0]]
-    if dtypes != {"float32"} or 4 * terms * roles.extents[roles.vector] > hw.l2_bytes:
-        return None
-    along = roles.panel.plain[-1] == column
-    length = vector_length(roles.extents[roles.vector], hw.lanes(roles.dtype))
-    return (roles, length, rows[0]) if len(rows) == 1 and along and length is not None else None
+def _row_dims(stage: Stage, rows: Sequence[int]) -> frozenset[int]:
+    return frozenset(d for d, axis in enumerate(stage.output) if axis is None or axis in rows)
 
 
 def tile_attention(sch: Any, found: Attention, hw: Hardware) -> None:
     """Bring the blocks of attention into the order that :class:`AttentionTile` documents."""
     blocks = [
         (block, length, dims)
-        for stage, dims in zip(found.between, found.rows)
+        for stage, dims in found.between
         for block, length in in_lanes(sch, stage, hw.lanes(stage.dtype))
     ]
-    scores = sch.cache_write(found.scores.block, 0, "global")
+    mixed, most = found.mixed, hw.vector_registers // 8
+    scores = sch.cache_write(found.scores.stage.block, 0, "global")
     result = (
-        sch.cache_write(found.mixed.block, 0, "global")
+        sch.cache_write(mixed.stage.block, 0, "global")
         if found.finish is None
         else found.finish.block
     )
-    most = hw.vector_registers // 8
 
-    loops = dict(zip(found.mixed.output, sch.get_loops(result)))
-    row, column = loops.pop(found.row[1]), loops.pop(found.columns.vector)
+    loops = _by_axis(mixed.stage, sch.get_loops(result))
+    row, column = loops.pop(mixed.row), loops.pop(mixed.roles.vector)
     factors = sample_tile(sch, row, 3, hw.vector_registers - 2)
     chunks, some, rows = sch.split(row, factors)
-    outer, vectors, lane = _split_vectors(sch, column, found.lanes[1], most)
+    outer, vectors, lane = _split_vectors(sch, column, mixed.lanes, most)
     sch.reorder(*loops.values(), chunks, some, outer, rows, vectors, lane)
     chunk = sch.fuse(*loops.values(), chunks)
     sch.parallel(chunk)
-    _tile_product(sch, found.mixed, found.columns, found.row[1], found.lanes[1], outer)
+    _tile_product(sch, mixed, outer)
     _write_vectors(sch, rows, vectors, lane)
 
     for block, *_ in reversed(blocks):
         sch.compute_at(block, chunk, preserve_unit_loops=True)
     sch.compute_at(scores, chunk, preserve_unit_loops=True)
-    own = dict(zip(found.scores.output, own_loops(sch, scores).values()))
-    row, column = own.pop(found.row[0]), own.pop(found.keys.vector)
+    own = _by_axis(found.scores.stage, list(own_loops(sch, scores).values()))
+    row, column = own.pop(found.scores.row), own.pop(found.scores.roles.vector)
     # As many rows as the second product takes.
     some, rows = sch.split(row, [None, factors[2]])
-    outer, vectors, lane = _split_vectors(sch, column, found.lanes[0], most)
+    outer, vectors, lane = _split_vectors(sch, column, found.scores.lanes, most)
     sch.reorder(*own.values(), outer, some, rows, vectors, lane)
-    _tile_product(sch, found.scores, found.keys, found.row[0], found.lanes[0], some)
+    _tile_product(sch, found.scores, some)
     _write_vectors(sch, rows, vectors, lane)
-    # No primitive moves a block once one that reads it is an intrinsic.
     for block, length, dims in blocks:
         _vectorise_rows(sch, block, dims, length)
+
+
+def _by_axis(stage: Stage, loops: Sequence[Any]) -> dict[int, Any]:
+    """Loops over what a stage writes by its axes; below 0 those of dimensions without one."""
+    axes = [-1 - d if axis is None else axis for d, axis in enumerate(stage.output)]
+    return dict(zip(axes, loops, strict=True))
 
 
 def _vectorise_rows(sch: Any, block: Any, dims: frozenset[int], lanes: int) -> None:
@@ -184,18 +196,17 @@ def _split_vectors(sch: Any, loop: Any, lanes: int, most: int) -> tuple[Any, Any
     return outer, vectors, lane
 
 
-def _tile_product(
-    sch: Any, stage: Stage, roles: Contraction, axis: int, lanes: int, loop: Any
-) -> None:
+def _tile_product(sch: Any, product: Product, loop: Any) -> None:
     """Compute a register tile of a product inside ``loop``, as a sum of outer products."""
-    sch.compute_at(stage.block, loop, preserve_unit_loops=True)
-    loops = own_loops(sch, stage.block)
-    row, column = loops.pop(axis), loops.pop(roles.vector)
+    block, roles = product.stage.block, product.roles
+    sch.compute_at(block, loop, preserve_unit_loops=True)
+    loops = own_loops(sch, block)
+    row, column = loops.pop(product.row), loops.pop(roles.vector)
     terms = loops.pop(roles.reductions[0])
-    vectors, lane = sch.split(column, [None, lanes])
+    vectors, lane = sch.split(column, [None, product.lanes])
     sch.reorder(*loops.values(), terms, row, vectors, lane)
     _write_vectors(sch, row, vectors, lane)
-    sch.decompose_reduction(stage.block, terms)
+    sch.decompose_reduction(block, terms)
 
 
 def _write_vectors(sch: Any, rows: Any, vectors: Any, lane: Any) -> None:
