@@ -6,7 +6,7 @@ decision, ``1 / (1 + (footprint / size)^4)``: the result does not jump where a f
 cache's size.
 
 The first cache finds a line by its place within a page, so that of rows that are whole pages apart
-it keeps no more than it has ways, however small they are (:func:`crowding`).
+it keeps little more than it has ways, however small they are (:func:`crowding`, :func:`held`).
 """
 
 from __future__ import annotations
@@ -136,7 +136,6 @@ def traffic(
     costs: list[FloatArray],
     trips: FloatArray,
     cache_bytes: float,
-    kept: FloatArray | float = 1.0,
 ) -> FloatArray:
     """What fetching into a cache costs in all, [n].
 
@@ -149,15 +148,13 @@ def traffic(
     trips : float64 array [L, n]
         How often each loop runs its body.
     cache_bytes : float
-    kept : float64 array [L + 1, n] or float
-        What share of them is kept at every level, at most, though all would fit.
     """
     levels = len(trips) + 1
     n = trips.shape[1]
     if not footprints:
         return np.zeros(n)
     together = sum(footprints, np.zeros_like(footprints[0]))
-    fits = kept / (1 + (together / cache_bytes) ** _SHARPNESS)
+    fits = 1 / (1 + (together / cache_bytes) ** _SHARPNESS)
     total, outside, before = np.zeros(n), np.ones(n), np.zeros(n)
     for level in range(levels):
         # What does not fit even one instance is fetched all the same.

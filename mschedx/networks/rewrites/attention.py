@@ -16,12 +16,10 @@ from tvm import relax, te, topi
 from tvm.relax.expr_functor import mutator
 
 from ..contractions import product, stored, sums_in
-from .graph import Rewriter, op_name, rewrite_main, shape_of
+from .graph import OPAQUE, Rewriter, op_name, rewrite_main, shape_of
 
 _LANES = 8
 """Keys and columns are a multiple of it in one function: half a vector of 512 bits."""
-
-_OPAQUE = 8  # kOpaque of TVM's OpPatternKind: nothing is fused with it
 
 
 def split_attention(mod: tvm.IRModule, *, chunked: bool = False) -> tvm.IRModule:
@@ -81,7 +79,7 @@ def attention_function(
         output, lambda n, i, h, c: mixed[n, i, h, c] / total[n, h, i], "result"
     )
     func = te.create_prim_func([*inputs, result], index_dtype_override="int64")
-    return func.with_attr("op_pattern", _OPAQUE)
+    return func.with_attr("op_pattern", OPAQUE)
 
 
 @mutator

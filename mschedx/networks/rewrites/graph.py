@@ -12,6 +12,10 @@ from tvm import relax
 from tvm.ir import Op
 from tvm.relax.expr_functor import PyExprMutator
 
+FUSABLE, OPAQUE = 4, 8
+"""kOutEWiseFusable and kOpaque of TVM's OpPatternKind: what follows a function is fused with it, as
+with a convolution, or nothing is."""
+
 UNARY = {
     f"relax.{name}"
     for name in (

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from tvm import te, tirx
 
-_FUSABLE = 4  # kOutEWiseFusable of TVM's OpPatternKind: what a convolution is, too
+from .graph import FUSABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ def phased_convolution(batch: int, inputs: int, outputs: int, axes: Sequence[Pha
     shape = (batch, *(extent for a in axes for extent in (a.places, a.stride)), outputs)
     found: Any = te.compute(shape, sum_of, "phases")
     func = te.create_prim_func([image, kernels, found], index_dtype_override="int64")
-    return func.with_attr("op_pattern", _FUSABLE)
+    return func.with_attr("op_pattern", FUSABLE)
 
 
 def _padded(image: Any, axes: Sequence[PhasedAxis]) -> Any:

@@ -30,7 +30,16 @@ import tvm
 from tvm import relax, te, tirx
 from tvm.relax.expr_functor import mutator
 
-from .graph import Rewriter, constant, constant_of, op_name, reshaped, rewrite_main, shape_of
+from .graph import (
+    FUSABLE,
+    Rewriter,
+    constant,
+    constant_of,
+    op_name,
+    reshaped,
+    rewrite_main,
+    shape_of,
+)
 
 _POINTS = {2: (0.0, 1.0, -1.0), 4: (0.0, 0.75, -0.75, 1.5, -1.5)}
 """Where polynomials are evaluated, beside infinity, by pixels of a tile's edge."""
@@ -42,7 +51,6 @@ ERROR = {2: 1e-6, 4: 5e-6}
 # takes longer than using it (233 GFLOP/s and 20 GB/s of a Zen 4 meet at 24).
 _FEWEST_TILES = 32
 _FEWEST_CHANNELS = 64
-_FUSABLE = 4  # kOutEWiseFusable of TVM's OpPatternKind: what a convolution is, too
 
 
 def use_winograd(mod: tvm.IRModule) -> tvm.IRModule:
@@ -181,7 +189,7 @@ class _UseWinograd(Rewriter):
         apart = (*extents[:5], shape[3])
         joined = self.emit(reshaped(products, apart))
         # What follows is fused with it, as with a convolution.
-        leaving = transform_output(apart, tile).with_attr("op_pattern", _FUSABLE)
+        leaving = transform_output(apart, tile).with_attr("op_pattern", FUSABLE)
         return reshaped(self.call_tir(leaving, "winograd_output", joined), shape)
 
 
