@@ -217,10 +217,8 @@ def _are_given(plan: Plan, parts: Parts) -> bool:
     return plan.parts.space is not None or restricted
 
 
-def filled(
-    given: Parts, target: Target, runner: Callable[[], Any], strategy: Callable[[], Strategy]
-) -> Parts:
-    """Make what is not given: what is our own differs by call for runner and strategy only.
+def filled(given: Parts, target: Target, runner: Callable[[], Any]) -> Parts:
+    """Make what is not given: what is our own differs by call for the runner only.
 
     Builder and runner are made first, since their workers start apart.
     """
@@ -228,7 +226,7 @@ def filled(
         builder=_own_builder() if given.builder is None else given.builder,
         runner=runner() if given.runner is None else given.runner,
         space=_own_space(target) if given.space is None else given.space,
-        strategy=strategy() if given.strategy is None else given.strategy,
+        strategy=_own_strategy() if given.strategy is None else given.strategy,
         cost_model=_own_cost_model() if given.cost_model is None else given.cost_model,
     )
 
@@ -252,9 +250,9 @@ def _own_space(target: Target) -> Any:
 
 
 def _own_strategy() -> Strategy:
-    from mschedx.search import ConstrainedEvolution
+    from mschedx.search import DraftVerify
 
-    return ConstrainedEvolution()
+    return DraftVerify()
 
 
 def _own_cost_model() -> Any:
@@ -266,7 +264,7 @@ def _own_cost_model() -> Any:
 def _parts(plan: Plan) -> Parts:
     """What the plan's session searches and measures with."""
     runner = partial(_own_runner, plan.target)
-    return _restricted(plan, filled(plan.parts, plan.target, runner, _own_strategy))
+    return _restricted(plan, filled(plan.parts, plan.target, runner))
 
 
 def _restricted(plan: Plan, parts: Parts) -> Parts:

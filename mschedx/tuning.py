@@ -81,7 +81,8 @@ def tune(
         several threads and are not repeatable). What follows depends on measured latencies, and is
         the same as far as these are.
     space, strategy, cost_model, builder, runner : optional
-        Whatever ``ms.tune_tir`` takes, names included; mschedx's own when None. ``space`` may be a
+        Whatever ``ms.tune_tir`` takes, names included; when None mschedx's own,
+        `mschedx.DraftVerify` and `mschedx.cost.HeronXGB` among them. ``space`` may be a
         `mschedx.space.Sketch` or a list of them, for instance ``sketch.fix(unroll=16)``.
     progress : bool | Progress
         Show a live display (plain lines when not on a terminal), or a display of one's own.

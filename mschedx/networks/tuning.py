@@ -45,8 +45,6 @@ if TYPE_CHECKING:
     from tvm import IRModule
     from tvm.target import Target
 
-    from mschedx.search.strategy import Strategy
-
 
 def tune_model(
     model: Any,
@@ -248,7 +246,7 @@ def _measured(job: Job, work_dir: WorkDir, display: NetworkProgress) -> Outcome:
 
 def _parts(job: Job, database: ms.database.JSONDatabase) -> SharedParts:
     """What the job's tasks are searched and measured with."""
-    parts = filled(job.parts, job.target, partial(_own_runner, job), _own_strategy)
+    parts = filled(job.parts, job.target, partial(_own_runner, job))
     return SharedParts(
         space=parts.space,
         strategy=parts.strategy,
@@ -257,12 +255,6 @@ def _parts(job: Job, database: ms.database.JSONDatabase) -> SharedParts:
         runner=made(ms.Runner, parts.runner),
         database=database,
     )
-
-
-def _own_strategy() -> Strategy:
-    from mschedx.search import DraftVerify
-
-    return DraftVerify()
 
 
 def _own_runner(job: Job) -> Any:

@@ -37,10 +37,6 @@ def _tvm(strategy: str, cost_model: str) -> Parts:
     }
 
 
-def _ours() -> dict[str, Any]:
-    return {}
-
-
 def _direct() -> dict[str, Any]:
     from mschedx.hardware import host_target
     from mschedx.space import for_target
@@ -69,6 +65,8 @@ def _tvm_on_our_space() -> dict[str, Any]:
     return {"strategy": "evolutionary", "cost_model": "xgb"}
 
 
+_HERON = find_parts("heron", "heron-xgb")
+_DEFAULT = find_parts("pruner", "heron-xgb")
 _PRUNER = find_parts("pruner")
 _MOA = find_parts("pruner", "moa")
 _DRAFT_ONLY = find_parts("heron", "psa")
@@ -80,7 +78,8 @@ _GENETIC = find_parts("genetic")
 TUNERS = {
     tuner.name: tuner
     for tuner in (
-        Tuner("heron", "ConstrainedEvolution + HeronXGB on mschedx's space", _ours),
+        Tuner("heron", "ConstrainedEvolution + HeronXGB on mschedx's space", _HERON),
+        Tuner("default", "DraftVerify + HeronXGB on mschedx's space, as mschedx.tune", _DEFAULT),
         Tuner("heron-direct", "heron with no convolution as a product with its patches", _direct),
         Tuner("heron-random-keys", "heron with keys drawn at random (its ablation)", _random_keys),
         Tuner("pruner", "DraftVerify + PSA and PAM on mschedx's space", _PRUNER),
@@ -102,7 +101,8 @@ TUNERS = {
         *(
             Tuner(f"{name}-tvm-space", f"{name} on TVM's own space", _on_tvm_space(parts))
             for name, parts in (
-                ("heron", _ours),
+                ("heron", _HERON),
+                ("default", _DEFAULT),
                 ("pruner", _PRUNER),
                 ("moa", _MOA),
                 ("draft-only", _DRAFT_ONLY),
