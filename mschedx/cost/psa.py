@@ -79,10 +79,12 @@ class _Correction:
 class PSAModel:
     """The analyzer as a `CostModel`, also `Annealable`. Parameters as of `PSA`."""
 
-    def __init__(self, hardware: Hardware | None = None, form: str = "improved") -> None:
+    def __init__(
+        self, hardware: Hardware | None = None, form: str = "improved", *, cold: bool = False
+    ) -> None:
         if form not in FORMS:
             raise ValueError(f"expected form to be one of {', '.join(FORMS)}, got {form!r}")
-        self.hardware, self.form = hardware, form
+        self.hardware, self.form, self.cold = hardware, form, cold
         self._programs: weakref.WeakKeyDictionary[Sketch, ProgramView] = weakref.WeakKeyDictionary()
         self._loaded: dict[str, _Correction] = {}
         self._learnt: dict[str, _Correction] = {}
@@ -191,7 +193,7 @@ class PSAModel:
                 )
             return _published(program, hardware)
         if hardware.kind == "cpu":
-            return cpu_costs(program, CpuMachine.of(hardware))
+            return cpu_costs(program, CpuMachine.of(hardware), cold=self.cold)
         return cuda_costs(program, hardware)
 
     def unknown(self, sketch: Sketch) -> dict[str, str]:
@@ -252,12 +254,18 @@ class PSA(TVMCostModel):
     form : str
         "improved", or "published" for the paper's formulas with their weaknesses (elements instead
         of bytes, no caches, no occupancy; for GPUs only).
+    cold : bool
+        Predict for a CPU whose caches hold none of the program's inputs when it is called, as for
+        an operator of a network with many weights (``MeasureConfig(flush_cache=True)`` measures
+        so). Of no effect on GPUs.
     """
 
     model: PSAModel
 
-    def __init__(self, hardware: Hardware | None = None, form: str = "improved") -> None:
-        super().__init__(PSAModel(hardware, form))
+    def __init__(
+        self, hardware: Hardware | None = None, form: str = "improved", *, cold: bool = False
+    ) -> None:
+        super().__init__(PSAModel(hardware, form, cold=cold))
 
 
 def _positive(seconds: FloatArray) -> FloatArray:

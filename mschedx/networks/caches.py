@@ -9,26 +9,20 @@ import tvm
 from tvm import DataType, relax
 
 from mschedx.hardware import Hardware
-from mschedx.measure import MeasureConfig
 
 from .rewrites.graph import shape_of
 
 
-def timing(mod: tvm.IRModule, cache_bytes: int) -> MeasureConfig:
-    """How to time the tasks of a network.
+def weights_are_cold(mod: tvm.IRModule, hardware: Hardware) -> bool:
+    """Whether weights leave the caches of a CPU between two calls of a network's operator.
 
-    Where the weights of "main" are more than the last cache holds, those of each task come from
-    memory in every run, and its other arguments but the first are dropped from the caches with
-    them. BERT-base ran in 115 instead of 123 ms for that, ResNet-50 in 33.2 instead of 33.6;
-    MobileNet-v2, whose weights stay, in 4.3 instead of 4.1 (16 trials a task, Zen 4 with 32 MiB).
-
-    Parameters
-    ----------
-    mod : IRModule
-    cache_bytes : int
-        Of the last level.
+    So they do where those of "main" are more than the last cache holds. Tasks are timed then with
+    weights that come from memory in every run, and all other arguments but the first dropped from
+    the caches with them. BERT-base ran in 115 instead of 123 ms for that, ResNet-50 in 33.2 instead
+    of 33.6; MobileNet-v2, whose weights stay, in 4.3 instead of 4.1 (16 trials a task, Zen 4 with
+    32 MiB). They are drafted and ranked so, too (``PSA(cold=True)``).
     """
-    return MeasureConfig(flush_cache=weight_bytes(mod) > cache_bytes)
+    return weight_bytes(mod) > max(hardware.l2_bytes, hardware.l3_bytes)
 
 
 def rotation_bytes(mod: tvm.IRModule, hardware: Hardware) -> int:

@@ -124,17 +124,19 @@ def ranked_choices(
     space: Any = None,
     model: Any = None,
     seed: int = 0,
+    cold: bool = False,
     prepared: bool = False,
 ) -> list[Choice]:
     """The best ranked config of each task, with no measurement.
 
     With the default space and model, as many processes rank as there are cores; `prepared` ones
-    where `start_ranking` was called.
+    where `start_ranking` was called. The default model in the default space is PSA, of weights
+    that come from memory where these are ``cold``.
     """
     if space is None and model is None and len(tasks) > 1:
-        found = _ranked_apart(tasks, target, seed, _initializer() if prepared else None)
+        found = _ranked_apart(tasks, target, seed, cold, _initializer() if prepared else None)
     else:
-        found = [_ranked(task.mod, target, space, model, seed) for task in tasks]
+        found = [_ranked(task.mod, target, space, model, seed, cold) for task in tasks]
     return [_choice(task, answer, why) for task, answer in zip(tasks, found)]
 
 
@@ -146,13 +148,16 @@ def _choice(task: NetworkTask, answer: tuple[Any, float] | str, why: str) -> Cho
 
 
 def _ranked(
-    mod: tvm.IRModule, target: Target, space: Any, model: Any, seed: int
+    mod: tvm.IRModule, target: Target, space: Any, model: Any, seed: int, cold: bool
 ) -> tuple[tvm.IRModule, float] | str:
     """The scheduled module and its predicted seconds; a text where there is no valid config."""
+    from mschedx.cost.psa import PSAModel
     from mschedx.cost.stand_ins import said_already
     from mschedx.ranking import rank
     from mschedx.space.errors import UnsupportedTrace
 
+    if space is None and model is None:
+        model = PSAModel(cold=cold)
     try:
         with said_already():  # by the network, once
             (best,) = rank(mod, target, 1, model=model, space=space, seed=seed)
@@ -162,7 +167,7 @@ def _ranked(
 
 
 def _ranked_apart(
-    tasks: Sequence[NetworkTask], target: Target, seed: int, initializer: bytes | None
+    tasks: Sequence[NetworkTask], target: Target, seed: int, cold: bool, initializer: bytes | None
 ) -> list[tuple[tvm.IRModule, float] | str]:
     from mschedx import compat
 
@@ -176,7 +181,8 @@ def _ranked_apart(
     text = to_json_graph_str(target)
     # The largest first, so that no core is left with one at the end.
     jobs = [
-        lambda mod=task.mod: Job(_rank_job, (to_json_graph_str(mod), text, seed)) for task in tasks
+        lambda mod=task.mod: Job(_rank_job, (to_json_graph_str(mod), text, seed, cold))
+        for task in tasks
     ]
     found: list[tuple[tvm.IRModule, float] | str] = []
     for outcome in carry_out(config, jobs, kind="build", timeout_s=300.0):
@@ -185,11 +191,11 @@ def _ranked_apart(
     return found
 
 
-def _rank_job(mod: str, target: str, seed: int) -> tuple[str, float] | str:
+def _rank_job(mod: str, target: str, seed: int, cold: bool) -> tuple[str, float] | str:
     """In a worker process: rank one function; modules travel as TVM's JSON."""
     with without_collections():
         resolved = cast("Target", from_json_graph_str(target))
-        answer = _ranked(_module(mod), resolved, None, None, seed)
+        answer = _ranked(_module(mod), resolved, None, None, seed, cold)
         return answer if isinstance(answer, str) else (to_json_graph_str(answer[0]), answer[1])
 
 

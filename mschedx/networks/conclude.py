@@ -121,6 +121,7 @@ def _ranked(job: Job, missing: list[NetworkTask], model: CostModel | None) -> li
         space=job.parts.space,
         model=model,
         seed=job.seed,
+        cold=job.cold,
         prepared=not job.trials_per_task,
     )
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
+from mschedx.hardware import Hardware
 from mschedx.recorder import Parts
 
+from .caches import weights_are_cold
 from .importing import Imported
 from .tasks import Tasks
 
@@ -46,3 +49,10 @@ class Job:
     prepack: bool
     verify: bool
     parts: Parts
+
+    @cached_property
+    def cold(self) -> bool:
+        """Whether a task's weights come from memory at every call."""
+        if self.target.kind.name != "llvm":
+            return False
+        return weights_are_cold(self.fused, Hardware.from_target(self.target))

@@ -14,7 +14,7 @@ from tvm.s_tir import meta_schedule as ms
 from mschedx import compat
 from mschedx.collector import without_collections
 from mschedx.cost.stand_ins import notes_on_stand_in, said_already
-from mschedx.hardware import Hardware, kernel_cores
+from mschedx.hardware import kernel_cores
 from mschedx.inputs import (
     check_seconds,
     check_seed,
@@ -28,7 +28,6 @@ from mschedx.record.work_dir import WorkDir, open_work_dir
 from mschedx.recorder import Outcome, Parts
 from mschedx.session import asks_for_records, filled, intrinsics_for, made
 
-from .caches import timing
 from .choices import start_ranking
 from .conclude import conclude
 from .errors import NetworkError, reason_of
@@ -246,7 +245,10 @@ def _measured(job: Job, work_dir: WorkDir, display: NetworkProgress) -> Outcome:
 
 def _parts(job: Job, database: ms.database.JSONDatabase) -> SharedParts:
     """What the job's tasks are searched and measured with."""
-    parts = filled(job.parts, job.target, partial(_own_runner, job))
+    given = job.parts
+    if given.strategy is None:
+        given = replace(given, strategy=_own_strategy(cold=job.cold))
+    parts = filled(given, job.target, partial(_own_runner, job))
     return SharedParts(
         space=parts.space,
         strategy=parts.strategy,
@@ -257,11 +259,15 @@ def _parts(job: Job, database: ms.database.JSONDatabase) -> SharedParts:
     )
 
 
-def _own_runner(job: Job) -> Any:
-    from mschedx.measure import LocalRunner
+def _own_strategy(*, cold: bool) -> Any:
+    from mschedx.cost import PSA
+    from mschedx.search import DraftVerify
 
-    if job.target.kind.name != "llvm":
-        return LocalRunner()
-    hardware = Hardware.from_target(job.target)
-    config = timing(job.fused, max(hardware.l2_bytes, hardware.l3_bytes))
+    return DraftVerify(PSA(cold=cold))
+
+
+def _own_runner(job: Job) -> Any:
+    from mschedx.measure import LocalRunner, MeasureConfig
+
+    config = MeasureConfig(flush_cache=job.cold)
     return LocalRunner(config=config, cores=kernel_cores(job.target))

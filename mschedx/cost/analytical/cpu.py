@@ -5,6 +5,9 @@ the fullest core decides. Within a chunk, a statement takes the cycles of its co
 its data from each cache, whichever is longer, smoothly::
 
     t = (t_core^p + t_L2^p + t_L3^p + t_DRAM^p)^(1/p)
+
+What has left the caches since the last call, as the weights of a network do, comes from memory
+first: a core computes with a panel of them when it has it, so that this time is added.
 """
 
 from __future__ import annotations
@@ -33,9 +36,18 @@ TERMS = ("arithmetic", "loads", "stores", "chain", "issue", "serial", "L2", "L3"
 """What a statement may wait for."""
 
 
-def cpu_costs(program: ProgramAt, machine: CpuMachine) -> Costs:
-    """Predict what the statements of a program cost at n configs."""
-    statements = tuple(_cost(view, machine) for view in program.statements)
+def cpu_costs(program: ProgramAt, machine: CpuMachine, *, cold: bool = False) -> Costs:
+    """Predict what the statements of a program cost at n configs.
+
+    Parameters
+    ----------
+    program : ProgramAt
+    machine : CpuMachine
+    cold : bool
+        Whether no cache holds anything when the program is called; else what it touches is in the
+        smallest that holds it all.
+    """
+    statements = tuple(_cost(view, machine, cold) for view in program.statements)
     return Costs(statements, _forks(program.statements, machine, program.count))
 
 
@@ -50,7 +62,7 @@ def _forks(views: Sequence[StatementView], machine: CpuMachine, n: int) -> Float
     return sum(regions.values(), np.zeros(n)) * machine.fork_s
 
 
-def _cost(view: StatementView, machine: CpuMachine) -> StatementCost:
+def _cost(view: StatementView, machine: CpuMachine, cold: bool) -> StatementCost:
     parallel = view.kinds("parallel")
     outside = parallel[-1] + 1 if parallel else 0
     chunks = view.extents[parallel].prod(axis=0) if parallel else np.ones(len(view.lanes))
@@ -67,17 +79,19 @@ def _cost(view: StatementView, machine: CpuMachine) -> StatementCost:
         "serial": core.serial,
     }
     terms = {name: rounds * cycles / machine.hz for name, cycles in per_round.items()}
-    transfers = _transfers(view, machine, outside, rounds)
+    transfers = _transfers(view, machine, outside, rounds, cold)
+    fetched = transfers["DRAM"] if cold else np.zeros_like(rounds)
     evicted = rounds * _evicted(view, machine, outside) / machine.hz
-    parts = [rounds * core.cycles / machine.hz, *transfers.values()]
+    overlapped = [one for name, one in transfers.items() if not (cold and name == "DRAM")]
+    parts = [rounds * core.cycles / machine.hz, *overlapped]
     # A tile waits for lines that it has just lost, whatever else it does.
-    seconds = sum(part**OVERLAP for part in parts) ** (1 / OVERLAP) + evicted
+    seconds = sum(part**OVERLAP for part in parts) ** (1 / OVERLAP) + evicted + fetched
     terms |= {**transfers, "L2": transfers["L2"] + evicted}
     return StatementCost(view.statement.name, view.statement.kernel, seconds, terms)
 
 
 def _transfers(
-    view: StatementView, machine: CpuMachine, outside: int, rounds: FloatArray
+    view: StatementView, machine: CpuMachine, outside: int, rounds: FloatArray, cold: bool
 ) -> dict[str, FloatArray]:
     """Seconds of moving data into each cache of the fullest core."""
     footprints, starts, pages = [], [], []
@@ -93,7 +107,7 @@ def _transfers(
         everything = np.minimum(np.maximum(access.bytes[0], PAGE_BYTES), touched[0] * rounds)
         pages.append(np.concatenate([everything[None], touched]))
     trips = np.concatenate([rounds[None], view.trips[outside:]])
-    cold = sum((f[0] for f in footprints), np.zeros(len(rounds)))
+    in_all = sum((f[0] for f in footprints), np.zeros(len(rounds)))
     found = {}
     for name, size, rate, wait in (
         ("L2", machine.l1_bytes, machine.l2_bytes_per_cycle, machine.run_cycles[0]),
@@ -103,7 +117,7 @@ def _transfers(
         costs = [f * (1 / rate + s * wait) for f, s in zip(footprints, starts)]
         first = sum((c[0] for c in costs), np.zeros(len(rounds)))
         # A kernel that is called again finds in a cache what fits there.
-        kept = first / (1 + (cold / size) ** 4)
+        kept = 0.0 if cold and name == "DRAM" else first / (1 + (in_all / size) ** 4)
         moved = traffic(footprints, costs, trips, size)
         found[name] = np.maximum(moved - kept, 0.0) / machine.hz
     translated = [p / PAGE_BYTES for p in pages]

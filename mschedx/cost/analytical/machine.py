@@ -3,14 +3,14 @@
 Sizes and widths come from `Hardware`. The others are typical of cores since 2020; those that no
 vendor states (what a spill, a jump, an odd vector costs) were fitted, one at a time, on 22 tasks of
 shapes that no benchmark of ours uses, measured on a Zen 4, that of odd vectors on 63 in TVM's own
-space.
+space. Cores with two units of full width are a Zen 5's (docs/benchmarks/psa.md).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -37,7 +37,7 @@ class CpuMachine:
         Cycles per second.
     vector_bytes, vector_registers, fma_ports : int
     fma_latency : float
-        Cycles until a multiply-add's result can be added to again.
+        Cycles until a multiply-add's result can be added to again, while others are under way.
     loads_per_cycle, wide_loads_per_cycle, stores_per_cycle : float
         Broadcasts and scalars; whole vectors; stores of whole vectors.
     gather_cycles : float
@@ -73,7 +73,8 @@ class CpuMachine:
         Pages whose addresses the first translation buffer holds, and cycles for another one.
     line_bytes : int
     fork_s : float
-        Starting and joining the threads of one parallel loop, seconds.
+        Starting and joining the threads of one parallel loop, seconds: 2.1e-6 on two cores that
+        share an L3, several times as long where they do not.
     """
 
     cores: int
@@ -105,7 +106,7 @@ class CpuMachine:
     tlb_pages: float = 64.0
     tlb_cycles: float = 4.0
     line_bytes: int = 64
-    fork_s: float = 8e-6
+    fork_s: float = 4e-6
 
     @classmethod
     def of(cls, hardware: Hardware) -> CpuMachine:
@@ -129,7 +130,7 @@ class CpuMachine:
         l3 = hardware.l3_bytes / math.ceil(hardware.cores / sharing)
         # A core with one full-width unit also loads and stores one full vector at a time.
         wide = float(hardware.fma_ports)
-        return cls(
+        made = cls(
             cores=hardware.cores,
             hz=hz,
             vector_bytes=hardware.vector_bytes,
@@ -144,6 +145,17 @@ class CpuMachine:
             dram_bytes_per_cycle=memory / hz / hardware.cores,
             line_bytes=hardware.line_bytes,
         )
+        return made._with_two_units() if hardware.fma_ports == 2 else made
+
+    def _with_two_units(self) -> CpuMachine:
+        """What differs in a core that starts two multiply-adds of full width a cycle.
+
+        Register tiles of a product on a Zen 5, of 240 GFLOP/s at most: 8 sums 205 (4.7 cycles for
+        four of arithmetic, as the scheduler does not keep up with a latency of four), 12 and more
+        238 to 243; one vector wide and 8, 12, 16, 24 high 207, 216, 221, 223, since a broadcast
+        takes the place of a load of a vector.
+        """
+        return replace(self, fma_latency=4.6, loads_per_cycle=2.0, l2_bytes_per_cycle=48.0)
 
     def lanes(self, element_bytes: int) -> float:
         """Elements of a vector register."""

@@ -13,6 +13,7 @@ from tvm.s_tir import Schedule, ScheduleError
 from tvm.s_tir.meta_schedule.schedule_rule import PyScheduleRule
 
 from mschedx.hardware import Hardware
+from mschedx.intrinsics.x86_transpose import Transpose
 
 from . import padding
 from . import register_tile as tile
@@ -77,9 +78,18 @@ def _packings(
     """How to read the panel operand; never in place where every vector would be gathered."""
     if is_free(sch, block, contraction.panel):
         return (Packing.AHEAD,)
-    copied = producer_of(sch, block, contraction.panel.index) is not None
-    gathers = not copied and tile.transpose_of(contraction, limits.lanes) is not None
+    gathers = _transpose_of(sch, block, contraction, limits) is not None
     return (Packing.BY_PANEL,) if gathers else (Packing.IN_PLACE, Packing.BY_PANEL)
+
+
+def _transpose_of(
+    sch: Any, block: Any, contraction: Contraction, limits: tile.TileLimits
+) -> Transpose | None:
+    """How panels are transposed in registers, unless what makes the operand computes something."""
+    producer = producer_of(sch, block, contraction.panel.index)
+    if producer is not None and not is_copy(sch.get(producer)):
+        return None
+    return tile.transpose_of(contraction, limits.lanes)
 
 
 def _whether_to_cache(sch: Any, block: Any, contraction: Contraction) -> tuple[bool, ...]:
@@ -107,9 +117,13 @@ def _tile(
     cache_broadcast: bool,
 ) -> Schedule:
     operand = contraction.panel
-    copied = producer_of(sch, block, operand.index) is not None
-    transpose = None if copied else tile.transpose_of(contraction, limits.lanes)
-    panel = tile.copy_of(sch, block, operand, packing is not Packing.IN_PLACE)
+    transpose = _transpose_of(sch, block, contraction, limits)
+    if transpose is None or packing is Packing.AHEAD:
+        padded, panel = None, tile.copy_of(sch, block, operand, packing is not Packing.IN_PLACE)
+    else:
+        # Rows are padded as they lie: each shuffle reads whole ones.
+        padded = producer_of(sch, block, operand.index)
+        panel = tile.cached(sch, block, operand)
     cached = tile.copy_of(sch, block, contraction.broadcast, cache_broadcast)
     dim = operand.dim_of(contraction.vector)
     if packing is Packing.AHEAD and dim is not None:
@@ -122,9 +136,11 @@ def _tile(
     attach_write_back(sch, write_back, contraction, limits, loops)
     if packing is Packing.AHEAD:
         pack_ahead(sch, panel)
+    elif transpose is not None:
+        tile.place_transposed(sch, panel, padded, loops.panel, transpose)
     else:
         where = loops.panel if packing is Packing.BY_PANEL else None
-        tile.place_copy(sch, panel, where, limits.lanes, transpose)
+        tile.place_copy(sch, panel, where, limits.lanes)
     whole = contraction.broadcast.dims[-1] <= set(contraction.reductions)
     lanes = limits.lanes if whole or not cache_broadcast else 1
     tile.place_copy(sch, cached, loops.parallel if cache_broadcast else None, lanes)
@@ -176,7 +192,8 @@ class PackedTile(PyScheduleRule):
     The rule gives one design space for each way to read: panel operand read in place or packed per
     panel, broadcast operand read in place or cached per chunk. Tile factors are sampled.
     Panels of operands that lie the other way round (``B[j, k]``, weights ``[O, I, H, W]``) are
-    always packed, by transposing copies in registers. Weights whose layout is free are packed
+    always packed, by transposing copies in registers, from rows that are padded first where lanes
+    do not divide them. Weights whose layout is free are packed
     ahead, ``B'[J/16, K, 16]``, and by nothing else (:mod:`.free_layouts`).
 
     Rewrite

@@ -148,16 +148,17 @@ def shared_reduction(contraction: Contraction) -> int | None:
 def copy_of(sch: Any, block: Any, operand: Operand, wanted: bool) -> Any | None:
     """The block that copies an operand: one that is there already (padding), or a new cache."""
     existing = producer_of(sch, block, operand.index)
-    if existing is not None or not wanted:
-        return existing
+    return existing if existing is not None or not wanted else cached(sch, block, operand)
+
+
+def cached(sch: Any, block: Any, operand: Operand) -> Any:
+    """A new block that copies an operand."""
     # An operand that others read too (x of two projections) is copied for this block alone.
     shared = count_readers(sch, sch.get(block).reads[operand.index].source) > 1
     return sch.cache_read(block, operand.index, "global", [block] if shared else None)
 
 
-def place_copy(
-    sch: Any, copy: Any | None, loop: Any | None, lanes: int, transpose: Transpose | None = None
-) -> None:
+def place_copy(sch: Any, copy: Any | None, loop: Any | None, lanes: int) -> None:
     """Compute a copy inside ``loop``, or in parallel at the root when there is none.
 
     ``lanes`` is 1 for a copy whose rows are as long as a config makes them: whether vectors divide
@@ -173,10 +174,16 @@ def place_copy(
             parallelise_copy(sch, copy, lanes)
         return
     sch.compute_at(copy, loop, preserve_unit_loops=True)
-    if transpose is not None:
-        _transpose_blocks(sch, copy, transpose)
-    else:
-        vectorise_innermost(sch, copy, lanes)
+    vectorise_innermost(sch, copy, lanes)
+
+
+def place_transposed(
+    sch: Any, copy: Any, padded: Any | None, loop: Any, transpose: Transpose
+) -> None:
+    """Compute a transposing copy inside ``loop``, and before it what pads its rows, if anything."""
+    sch.compute_at(copy, loop, preserve_unit_loops=True)
+    place_copy(sch, padded, loop, transpose.lanes)
+    _transpose_blocks(sch, copy, transpose)
 
 
 def transpose_of(contraction: Contraction, lanes: int) -> Transpose | None:

@@ -48,6 +48,47 @@ def opened(name):
     return sketches(workloads.make(op, shape, dtype), target, space)[0]
 
 
+def tiles(sketch, rows, vectors):
+    """The config of a product of few rows whose register tile is so high and wide."""
+    return next(
+        config
+        for config in sketch.sample(4000, np.random.default_rng(0))
+        if dict(zip(sketch.names, config))["C.i0.2"] == rows
+        and dict(zip(sketch.names, config))["C.i1_0.2"] == vectors
+    )
+
+
+def test_of_as_many_sums_a_wide_tile_is_faster_than_one_vector_with_two_units():
+    zen5 = tvm.target.Target({"kind": "llvm", "mcpu": "znver5", "num-cores": 2})
+    sketch = sketches(workloads.make("gemm", (96, 768, 768)), zen5)[0]
+    wide, high = (
+        PSAModel().costs(sketch, tiles(sketch, *tile)[None]).statements
+        for tile in ((8, 2), (16, 1))
+    )
+    update = [next(one for one in found if one.name == "C_update") for found in (wide, high)]
+    loads = [float(one.terms["loads"][0]) for one in update]
+    arithmetic = [float(one.terms["arithmetic"][0]) for one in update]
+    # 10 and 17 loads of two a cycle, for 16 multiply-adds of two a cycle.
+    assert loads[0] / arithmetic[0] == pytest.approx(10 / 16, rel=0.01)
+    assert loads[1] / arithmetic[1] == pytest.approx(17 / 16, rel=0.01)
+
+
+def test_cold_weights_are_read_by_one_core_each_rather_than_by_both():
+    sketch = sketches(workloads.make("gemm", (128, 768, 768)), CPU)[1]  # rows are read in place
+    configs = sketch.sample(4000, np.random.default_rng(0))
+    column = {name: configs[:, i] for i, name in enumerate(sketch.names)}
+    alike = (column["C.i0.2"] == 8) & (column["C.i1_0.2"] == 3)
+    by_rows = configs[alike & (column["C.i0.0"] == 2) & (column["C.i1_0.0"] == 1)][0]
+    by_columns = configs[alike & (column["C.i0.0"] == 1) & (column["C.i1_0.0"] == 2)][0]
+    warm, cold = (
+        PSAModel(cold=cold).latency_s(None, sketch, np.stack([by_rows, by_columns]))
+        for cold in (False, True)
+    )
+    weights = 4 * 768 * 768
+    assert (cold - warm >= 0.5 * weights / 12e9).all(), "12 GB/s where nothing is known"
+    assert cold[0] - cold[1] > warm[0] - warm[1] + 0.4 * weights / 12e9
+
+
 @pytest.mark.parametrize("name", list(CASES))
 def test_every_config_gets_a_latency_and_a_cause(name):
     sketch = opened(name)

@@ -5,7 +5,7 @@ from tiny_networks import two
 from tvm import relax
 
 from mschedx.hardware import Hardware, host_target
-from mschedx.networks.caches import rotation_bytes, timing, weight_bytes
+from mschedx.networks.caches import rotation_bytes, weight_bytes, weights_are_cold
 from mschedx.networks.importing import import_network
 
 
@@ -24,12 +24,13 @@ def test_weights_of_few_bits_count_as_such():
     assert weight_bytes(builder.get()) == 4
 
 
-def test_tasks_are_timed_cold_where_their_weights_are():
+def test_weights_that_no_cache_holds_are_cold():
     model, inputs = two()
     mod = import_network(model, inputs).mod
     size = weight_bytes(mod)
-    assert not timing(mod, size).flush_cache
-    assert timing(mod, size - 1).flush_cache
+    here = replace(Hardware.from_target(host_target()), l2_bytes=size // 2)
+    assert not weights_are_cold(mod, replace(here, l3_bytes=size))
+    assert weights_are_cold(mod, replace(here, l3_bytes=size - 1))
 
 
 def test_what_passes_through_the_caches_is_the_weights_between_two_bounds():

@@ -389,7 +389,7 @@ def test_a_task_that_ranking_refuses_without_a_text_says_so(monkeypatch):
         raise ValueError
 
     monkeypatch.setattr(ranking, "rank", refuse)
-    assert choices._ranked(tvm.IRModule(), TARGET, None, None, 0) == "ValueError()"
+    assert choices._ranked(tvm.IRModule(), TARGET, None, None, 0, False) == "ValueError()"
 
 
 class Quotients(torch.nn.Module):

@@ -50,3 +50,9 @@ def test_a_dot_product_of_bytes_is_one_instruction_with_vnni_and_on_arm():
     cycles = {name: one.intrinsic_cycles(name, products) for name in names}
     assert len(set(cycles.values())) == 1
     assert one.intrinsic_cycles("dot_4x4_i8i8s32_neon", products) == 3 * cycles[names[0]]
+
+
+def test_a_second_unit_wants_more_sums_and_leaves_no_load_to_spare():
+    one, two = machine(2), machine(2, fma_ports=2)
+    assert one.loads_per_cycle > two.loads_per_cycle == two.wide_loads_per_cycle == 2.0
+    assert two.fma_latency > one.fma_latency == 4.0

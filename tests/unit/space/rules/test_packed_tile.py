@@ -66,6 +66,8 @@ FUNCTIONS = {
     "gemm-tall": gemm(96, 8, 24),
     "gemm-prime": gemm(37, 53, 29),
     "gemm-transposed": gemm(40, 48, 24, transposed=True),
+    "gemm-prime-transposed": gemm(37, 53, 40, transposed=True),
+    "gemm-prime-transposed-epilogue": gemm(31, 43, 29, transposed=True, epilogue=relu),
     "gemm-epilogue": gemm(32, 48, 24, epilogue=relu),
     "gemm-prime-epilogue": gemm(31, 43, 16, epilogue=relu),
     "gemm-relu6": gemm(32, 48, 24, epilogue=relu6),
@@ -90,6 +92,9 @@ FUNCTIONS = {
 # patches can be a matrix.
 SPACES = {
     "gemm-transposed": 2,
+    "gemm-prime-transposed": 2,
+    "gemm-prime-epilogue": 2,  # vectors along the rows of A
+    "gemm-prime-gelu": 2,
     "conv2d-nchw": 3,
     "conv2d-nchw-bias-bn-relu": 5,
     "conv2d-1x1": 1,
@@ -177,6 +182,15 @@ def test_padded_shapes_tile_in_whole_vectors():
     for sch in scheduled(gemm(37, 53, 29)):
         block = sch.get(sch.get_sblock("C_update"))
         assert [int(iv.dom.extent) for iv in block.iter_vars] == [40, 56, 29]
+
+
+def test_rows_that_lie_the_other_way_round_are_padded_as_they_lie_and_shuffled():
+    spaces = scheduled(FUNCTIONS["gemm-prime-transposed"])
+    for sch in spaces:
+        text = sch.mod.script()
+        assert "mschedx_transpose_8x8" in text
+        assert "B_pad[v0, v1] = T.if_then_else(v0 < 53, B[v0, v1], T.float32(0.0))" in text
+    assert len(spaces) == 2
 
 
 def test_blocks_that_are_no_contraction_are_left_alone():
