@@ -157,10 +157,11 @@ def _fuse_vectors(
     sch.reorder(*outer, chunks, *rest, inside, *lane)
     chunk = sch.fuse(*outer, chunks)
     sch.parallel(chunk)
-    for loop in lane:
-        vectorise(sch, anchor, loop)
+    # Before the anchor may become a call: TVM moves nothing to a reader that is one.
     for stage in reversed(producers):
         sch.compute_at(stage.block, chunk, preserve_unit_loops=True)
+    for loop in lane:
+        vectorise(sch, anchor, loop)
     if not lane:
         call_function(sch, anchor, inside)
     for stage in producers:

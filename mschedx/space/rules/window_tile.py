@@ -128,13 +128,13 @@ def tile_window(
     sch.parallel(chunk)
     for loop in parts.tile:
         sch.unroll(loop)
-    for lane in parts.lane:
-        vectorise(sch, anchor, lane)
     inside = stages[place:] if last.reductions else stages[place:-1]
     for stage in reversed(inside):
         sch.compute_at(stage.block, parts.middle[-1], preserve_unit_loops=True)
     for stage in reversed(before):
         sch.compute_at(stage.block, parts.rows or chunk, preserve_unit_loops=True)
+    for lane in parts.lane:
+        vectorise(sch, anchor, lane)
     for stage in before:
         vectorise_inside(sch, stage.block, own_loops(sch, stage.block), hw.lanes(stage.dtype))
     own = _column(stages[place:])
