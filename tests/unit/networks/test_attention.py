@@ -74,3 +74,28 @@ def test_other_attention_is_its_products(queries, keys, size, dtype):
     names = rewritten(Attention(), *(normal(1, 2, n, size, dtype=dtype) for n in shapes))
     assert names.count("matmul") == 2
     assert "call_tir" not in names
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+@pytest.mark.parametrize(
+    ("groups", "keys", "biased"), [(2, 16, False), (1, 16, False), (3, 16, True), (2, 7, True)]
+)
+def test_heads_of_relax_may_share_keys(groups, keys, biased, chunked):
+    """Relax takes keys of fewer heads, as in grouped queries, for as many neighbours each."""
+    heads, size, queries = 6, 8, 5
+    shapes = [(2, queries, heads, size), (2, keys, groups, size), (2, keys, groups, size)]
+    shapes += [(2, heads, queries, keys)] if biased else []
+    builder = relax.BlockBuilder()
+    inputs = [relax.Var(f"x{i}", relax.TensorType(one, "float32")) for i, one in enumerate(shapes)]
+    with builder.function("main", inputs):
+        with builder.dataflow():
+            found = builder.emit_output(builder.emit(relax.op.nn.attention(*inputs)))
+        builder.emit_func_output(found)
+    arrays = [normal(*one) for one in shapes]
+    q, k, v = (one.transpose(1, 2) for one in arrays[:3])
+    mask = arrays[3] if biased else None
+    expected = nn.functional.scaled_dot_product_attention(q, k, v, mask, enable_gqa=True)
+
+    after = simplify(builder.get(), channels_last=True, chunked=chunked)
+    (output,) = relax_outputs(after, [one.numpy() for one in arrays])
+    np.testing.assert_allclose(output, expected.transpose(1, 2).numpy(), rtol=2e-5, atol=2e-5)
