@@ -161,8 +161,7 @@ class Sketch:
         """Return this sketch without configs of which it is known that they do not compile.
 
         Those of tensorised blocks on a CPU, in TVM's own space: ``VectorizeLoop`` refuses more than
-        half of them. Only the analysis knows, which whoever scores configs needs anyway; a search
-        that only samples does without. Others are returned as they are.
+        half of them. Only the analysis knows. Others are returned as they are.
         """
         if self._given is not None or not (self._on_cpu and self._trace_kinds & _HOLD_BLOCKS):
             return self

@@ -169,8 +169,8 @@ def test_a_vector_loop_around_tensorised_blocks_is_what_does_not_compile():
     )
 
 
-def test_what_is_scored_is_sampled_from_what_compiles():
-    """Where configs are scored, the sketch is analysed anyway; in either order of asking."""
+def test_what_is_searched_is_sampled_from_what_compiles():
+    """By a search that only samples, too; in either order of asking."""
     target = tvm.target.Target({"kind": "llvm", "mcpu": "znver4", "num-cores": 2})
     mod = tvm.IRModule({"main": workloads.make("gemm", (64, 64, 32), "int8")})
     known, *_ = sketches(mod, target, "post-order-apply")
@@ -179,7 +179,7 @@ def test_what_is_scored_is_sampled_from_what_compiles():
         sketch, *_ = sketches(mod, target, "post-order-apply")
         if early:
             sketch.sample(1, np.random.default_rng(0))
-        found = searched(sketch, scored=True)
+        found = searched(sketch)
         assert found.is_analysed
         assert found.count() == known.count() == sketch.compilable().count()
         assert known.is_valid(found.sample(200, np.random.default_rng(0))).all()
@@ -191,7 +191,7 @@ def test_nothing_is_analysed_for_programs_without_tensorised_blocks():
     target = tvm.target.Target({"kind": "llvm", "mcpu": "znver4", "num-cores": 2})
     mod = tvm.IRModule({"main": workloads.make("gemm", (64, 64, 32), "float32")})
     for sketch in sketches(mod, target, "post-order-apply"):
-        assert searched(sketch, scored=True) is sketch
+        assert searched(sketch) is sketch
         assert not sketch.is_analysed
 
 
