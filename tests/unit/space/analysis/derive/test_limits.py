@@ -19,7 +19,7 @@ from mschedx.search.opening import searched
 from mschedx.space import Sketch, sketches
 from mschedx.space.analysis import analyse
 from mschedx.space.analysis.mirror import kernels
-from mschedx.space.errors import InvalidSchedule
+from mschedx.space.errors import EmptySpace, InvalidSchedule
 
 
 def is_valid(design, config) -> bool:
@@ -185,6 +185,20 @@ def test_what_is_searched_is_sampled_from_what_compiles():
         assert known.is_valid(found.sample(200, np.random.default_rng(0))).all()
     ranked = opened(mod, target, "post-order-apply")
     assert all(any("VectorizeLoop" in c.origin for c in one.constraints) for one in ranked)
+
+
+def test_what_llvm_refuses_altogether_is_not_searched():
+    """TVM's VNNI instruction fits transposed weights, and no program with it compiles."""
+    target = tvm.target.Target({"kind": "llvm", "mcpu": "cascadelake", "num-cores": 2})
+    mod = tvm.IRModule({"main": workloads.make("gemm_nt", (64, 64, 32), "int8")})
+    for sketch in sketches(mod, target, "post-order-apply"):
+        for config in draws(sketch.design, 3):
+            with pytest.raises(tvm.error.InternalError):
+                tvm.compile(sketch.schedule(config).mod, target)
+        with pytest.raises(EmptySpace, match="LLVM refuses dot_16x4_vnni"):
+            searched(sketch)
+    with pytest.raises(ValueError, match="LLVM refuses dot_16x4_vnni"):
+        opened(mod, target, "post-order-apply")
 
 
 def test_nothing_is_analysed_for_programs_without_tensorised_blocks():
