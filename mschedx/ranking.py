@@ -21,7 +21,7 @@ from mschedx.search.moves import neighbours
 from mschedx.search.points import Points, SketchSet
 from mschedx.search.pool import Scored, gather
 from mschedx.search.scoring import ArrayScorer
-from mschedx.space.errors import EmptySpace, UnsupportedTrace
+from mschedx.space.errors import EmptySpace, InvalidSchedule, UnsupportedTrace
 
 if TYPE_CHECKING:
     from tvm import IRModule, tirx
@@ -214,7 +214,7 @@ def opened(mod: IRModule, target: Target, space: Any = None) -> list[Sketch]:
             narrowed = sketch.compilable().narrowed(preferences=True)
             narrowed.sample(1, np.random.default_rng(0))
             found.append(narrowed)
-        except (EmptySpace, UnsupportedTrace) as error:
+        except (EmptySpace, InvalidSchedule, UnsupportedTrace) as error:
             reasons.append(str(error))
     if not found:
         raise ValueError(f"no design space of this function has a valid config: {reasons}")
@@ -274,8 +274,6 @@ def _distinct(
         When none of the first makes one.
     """
     import tvm_ffi
-
-    from mschedx.space.errors import InvalidSchedule
 
     found: list[Ranked] = []
     programs: set[int] = set()

@@ -268,11 +268,15 @@ def _parts(plan: Plan) -> Parts:
 
 
 def _restricted(plan: Plan, parts: Parts) -> Parts:
-    """Tell the search of the sketches that the space consists of, and of what to start from."""
+    """Tell the search of the sketches that the space consists of, and of what to start from.
+
+    There is one task, and the caller is told why there is nothing to search.
+    """
     from mschedx.search.strategy import Strategy
     from mschedx.space.design_spaces import generator_of
     from mschedx.space.opening import given_sketches, sketches
 
+    parts = alone(parts)
     given = given_sketches(parts.space)
     if given is None and not plan.start:
         return parts
@@ -285,6 +289,17 @@ def _restricted(plan: Plan, parts: Parts) -> Parts:
     strategy = parts.strategy.restricted(own, plan.start)
     space = generator_of([one.design.trace for one in own]) if own else parts.space
     return replace(parts, strategy=strategy, space=space)
+
+
+def alone(parts: Parts) -> Parts:
+    """The parts for a caller to whom what they raise for one task is told, and ends no other."""
+    from mschedx.search.strategy import Strategy
+    from mschedx.space.or_as_it_is import raising
+
+    strategy = parts.strategy
+    if isinstance(strategy, Strategy):
+        strategy = strategy.alone()
+    return replace(parts, strategy=strategy, space=raising(parts.space))
 
 
 def _resumed_seed(seed: int, done: int) -> int:

@@ -20,7 +20,7 @@ from mschedx.latency import latency_s
 from mschedx.record.dataset import DatasetFile, DatasetTask, TaskTrials
 from mschedx.record.work_dir import target_json, versions
 from mschedx.space.errors import InvalidSchedule
-from mschedx.workloads import Workload
+from mschedx.workloads import Workload, find
 
 if TYPE_CHECKING:
     from tvm.s_tir import Schedule
@@ -79,9 +79,13 @@ def collect(
     file = DatasetFile(path)
     builder = measure.LocalBuilder()
     runner = measure.LocalRunner(cores=kernel_cores(target), initializer=undisturbed)
+    notes: list[str] = []
     for workload in workloads:
         sketches = open_workload(workload, target, space)
         known = file.declare(declared(workload, target, space, sketches))
+        for note in file.notes[len(notes) :]:
+            say(f"{path}: {note}")
+        notes = list(file.notes)
         rng = np.random.default_rng([seed, len(known)])
         failed: set[tuple[int, bytes]] = set()  # no schedule comes of these
         while len(known) < trials:
@@ -134,7 +138,7 @@ def declared(
     task = Task.of(sketches[0].design.mod, target)
     return DatasetTask(
         f"{task.key}/{space or 'mschedx'}",
-        (workload.op, tuple(workload.shape), workload.dtype),
+        (workload.op, find(workload.op).complete(tuple(workload.shape)), workload.dtype),
         target_json(target),
         space,
         this_machine(),

@@ -20,7 +20,7 @@ from mschedx.networks.linking import require_writable
 from mschedx.record.dataset import TaskTrials, read_datasets
 from mschedx.record.lines import write_atomic
 from mschedx.space.task import Task
-from mschedx.workloads import Workload
+from mschedx.workloads import Workload, find
 
 from .collect import open_workload
 from .pretrain_metrics import Ranking, card_metrics, evaluate
@@ -255,7 +255,9 @@ def open_task(trials: TaskTrials) -> OpenedTask:
     from tvm.target import Target
 
     declared = trials.task
-    op, sizes, dtype = declared.operator
+    op, given, dtype = declared.operator
+    # With defaults or without them it is one workload, which `split` keeps together.
+    sizes = find(op).complete(given)
     name = f"{op} {'x'.join(map(str, sizes))} {dtype}"
     target = Target(declared.target)
     sketches = open_workload(Workload(name, op, sizes, dtype), target, declared.space)

@@ -6,9 +6,9 @@
 
 from __future__ import annotations
 
+import logging
 import weakref
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,6 +21,8 @@ from mschedx.space.task import Task
 
 from .base import CostModel, FloatArray, Measured, checked_model
 from .traced_trials import TracedTrials
+
+logger = logging.getLogger("tvm.s_tir.meta_schedule.mschedx.cost")
 
 
 class Driver(Protocol):
@@ -95,8 +97,23 @@ class Conversation:
 
 
 def _space_of(context: Any) -> Callable[[], Resolver]:
-    """Opens the space that candidates of a context are of."""
-    return partial(Resolver.of_space, context.mod, context.target, context.space_generator)
+    """Opens the space that candidates of a context are of; no sketch where that fails.
+
+    TVM asks for the scores of all tasks of a run, and what is raised for one ends it.
+    """
+
+    def opened() -> Resolver:
+        try:
+            return Resolver.of_space(
+                context.mod, context.target, context.space_generator, context.task_name
+            )
+        except Exception as error:  # a function that the analysis does not understand, whatever why
+            lines = str(error).strip().splitlines() or [repr(error)]
+            text = "task %s: its space cannot be opened, so its programs have no sketches: %s"
+            logger.warning(text, context.task_name, lines[0])
+            return Resolver([])
+
+    return opened
 
 
 _LEAST = 1e-30

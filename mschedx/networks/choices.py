@@ -154,7 +154,6 @@ def _ranked(
     from mschedx.cost.psa import PSAModel
     from mschedx.cost.stand_ins import said_already
     from mschedx.ranking import rank
-    from mschedx.space.errors import UnsupportedTrace
 
     if space is None and model is None:
         model = PSAModel(cold=cold)
@@ -162,8 +161,9 @@ def _ranked(
         with said_already():  # by the network, once
             (best,) = rank(mod, target, 1, model=model, space=space, seed=seed)
         return best.mod, best.latency_s
-    except (ValueError, UnsupportedTrace) as error:
-        return first_line(error)
+    except Exception as error:  # whatever it is, the other tasks are ranked
+        line = first_line(error)
+        return line if isinstance(error, ValueError) else f"{type(error).__name__}: {line}"
 
 
 def _ranked_apart(

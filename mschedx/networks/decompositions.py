@@ -59,6 +59,8 @@ def _of_single_operators() -> dict[Any, Callable[..., Any]]:
         aten.clamp.Tensor: _clamp_tensor,
         aten.cumprod.default: partial(_cumulated, aten.cumprod.default),
         aten.cumsum.default: partial(_cumulated, aten.cumsum.default),
+        aten._embedding_bag.default: _embedding_bag,
+        aten._embedding_bag_forward_only.default: _embedding_bag,
         aten.elu.default: _elu,
         aten.exp2.default: _exp2,
         aten.full_like.default: _full_like,
@@ -146,6 +148,58 @@ def _elu(x: torch.Tensor, alpha: Any = 1, scale: Any = 1, input_scale: Any = 1) 
     if scale == 1 and input_scale == 1:
         return NotImplemented
     return scale * torch.where(x > 0, x, alpha * (torch.exp(input_scale * x) - 1))
+
+
+_SUM, _MEAN = 0, 1
+"""Of the ways in which torch takes the rows of a bag together; the third is the largest."""
+
+
+def _embedding_bag(
+    weight: torch.Tensor,
+    indices: torch.Tensor,
+    offsets: torch.Tensor,
+    scale_grad_by_freq: bool = False,
+    mode: int = _SUM,
+    sparse: bool = False,
+    per_sample_weights: torch.Tensor | None = None,
+    include_last_offset: bool = False,
+    padding_idx: int = -1,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Rows of a table by bags, which begin at ``offsets``; a product with what each bag holds.
+
+    An empty bag is zeros. Where a bag begins is a value, so that every row is asked whether it is
+    in every bag.
+
+    Returns
+    -------
+    tensors
+        The bags [B, size], and how many rows each has in the third place. What torch has in the
+        second and fourth place is for gradients; here it is zeros.
+    """
+    import torch
+
+    del scale_grad_by_freq, sparse  # of the gradient
+    count, bags = indices.shape[0], offsets.shape[0] - include_last_offset
+    places = torch.arange(count, dtype=offsets.dtype, device=offsets.device)
+    starts = offsets[:bags]
+    last = offsets[bags:] if include_last_offset else offsets.new_full((1,), count)
+    ends = torch.cat([starts[1:], last])
+    inside = (places >= starts[:, None]) & (places < ends[:, None])
+    if padding_idx >= 0:
+        inside = inside & (indices != padding_idx)
+    rows = torch.nn.functional.embedding(indices, weight)
+    sizes = inside.sum(1)
+    if mode in (_SUM, _MEAN):
+        shares = inside.to(weight.dtype)
+        if per_sample_weights is not None:
+            shares = shares * per_sample_weights
+        found = torch.mm(shares, rows)
+        if mode == _MEAN:
+            found = found / sizes.clamp(min=1)[:, None].to(weight.dtype)
+    else:
+        kept = torch.where(inside[:, :, None], rows, torch.finfo(weight.dtype).min)
+        found = torch.where(sizes[:, None] > 0, torch.amax(kept, 1), 0.0)
+    return found, offsets.new_zeros(count), sizes.to(offsets.dtype), offsets.new_zeros(bags)
 
 
 def _min_dim(x: torch.Tensor, dim: int, keepdim: bool = False) -> Any:

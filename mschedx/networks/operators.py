@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from tvm import relax, tirx
+from tvm.ir import PrimType
 
 from .contractions import CONTRACTIONS
 from .rewrites.graph import constant, constant_of
 
 
-def _reduced(operator: Callable[..., Any]) -> Callable[[Any, Any], Any]:
+def _reduced(reduce: Callable[..., Any]) -> Callable[[Any, Any], Any]:
     """A reduction over ``(x, axes, keepdim)``, in the dtype that torch says."""
 
     def convert(node: Any, importer: Any) -> Any:
@@ -25,7 +27,7 @@ def _reduced(operator: Callable[..., Any]) -> Callable[[Any, Any], Any]:
         if x.ty.dtype != dtype:
             x = importer.block_builder.emit(relax.op.astype(x, dtype))
         return importer.block_builder.emit(
-            operator(x, None if axes == [] else axes, keepdims=keepdim)
+            reduce(x, None if axes == [] else axes, keepdims=keepdim)
         )
 
     return convert
@@ -34,6 +36,32 @@ def _reduced(operator: Callable[..., Any]) -> Callable[[Any, Any], Any]:
 def _shape(x: Any) -> list[Any]:
     """Extents as numbers, but for symbolic ones."""
     return [int(one) if isinstance(one, tirx.IntImm) else one for one in x.ty.shape]
+
+
+def _with_sizes(of_tensors: Callable[..., Any], of_numbers: Callable[..., Any]) -> Any:
+    """An operator of two tensors, of which one may be a size that varies: ``x * x.shape[0]``."""
+
+    def convert(node: Any, importer: Any) -> Any:
+        operands = importer.retrieve_args(node)[:2]
+        emit = importer.block_builder.emit
+        sized = _sized(operands, emit)
+        if sized == operands:
+            return importer._binary_op(of_tensors, of_numbers)(node)
+        return emit(of_tensors(*sized))
+
+    return convert
+
+
+def _sized(operands: list[Any], emit: Callable[[Any], Any]) -> list[Any]:
+    """Two operands, a size that varies as a tensor in the dtype of the other."""
+    types = [type(getattr(one, "ty", None)) for one in operands]
+    if set(types) != {relax.TensorType, PrimType}:
+        return operands
+    place = types.index(PrimType)
+    size = emit(relax.op.shape_to_tensor(relax.ShapeExpr([operands[place]])))
+    found = list(operands)
+    found[place] = emit(relax.op.astype(size, str(operands[1 - place].ty.dtype)))
+    return found
 
 
 def _divided(node: Any, importer: Any) -> Any:
@@ -235,8 +263,12 @@ CONVERTERS: Mapping[str, Callable[[Any, Any], Any]] = MappingProxyType(
         "amin.default": _reduced(relax.op.min),
         "prod.default": _reduced(relax.op.prod),
         "prod.dim_int": _reduced(relax.op.prod),
+        "add.Tensor": _with_sizes(relax.op.add, operator.add),
+        "div.Tensor": _with_sizes(relax.op.divide, operator.truediv),
         "div.Tensor_mode": _divided,
         "full.default": _filled,
+        "mul.Tensor": _with_sizes(relax.op.multiply, operator.mul),
+        "sub.Tensor": _with_sizes(relax.op.subtract, operator.sub),
         "index.Tensor": _indexed,
         "grid_sampler_2d.default": _sampled,
         "scaled_dot_product_attention.default": _attended,

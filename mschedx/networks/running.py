@@ -10,6 +10,7 @@ from typing import Any
 from tvm.s_tir import meta_schedule as ms
 from tvm.target import Target
 
+from mschedx.measure.failures import machine_trouble
 from mschedx.record.rounds import Round
 from mschedx.record.trials import Trial
 from mschedx.recorder import Parts, foretells
@@ -102,10 +103,10 @@ class RunningTask:
             context.search_strategy.pre_tuning(
                 most, per_round, spaces, parts.database, parts.cost_model
             )
-        except ValueError as error:
-            if "nothing to search" not in str(error):
+        except Exception as error:  # whatever it is, the other tasks are tuned
+            if machine_trouble(error) is not None:
                 raise
-            return str(error).splitlines()[0]
+            return _reason(error)
         self._context = context
         return None
 
@@ -149,6 +150,12 @@ class RunningTask:
     def _end(self, why: str) -> None:
         self.why_ended = why
         self.standing = replace(self.standing, ended=True)
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what says that there is nothing to search; of all else the class, too."""
+    line = (str(error).strip().splitlines() or [repr(error)])[0]
+    return line if "nothing to search" in line else f"{type(error).__name__}: {line}"
 
 
 def _best_s(trials: Sequence[Trial]) -> float:

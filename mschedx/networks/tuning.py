@@ -26,7 +26,7 @@ from mschedx.measure import start as start_workers
 from mschedx.record.database import open_database
 from mschedx.record.work_dir import WorkDir, open_work_dir
 from mschedx.recorder import Outcome, Parts
-from mschedx.session import asks_for_records, filled, intrinsics_for, made
+from mschedx.session import alone, asks_for_records, filled, intrinsics_for, made
 
 from .choices import start_ranking
 from .conclude import conclude
@@ -202,7 +202,7 @@ def _fused(
             exact=exact,
         )
         return fuse(simple, target, prepack=prepack)
-    except (RuntimeError, TypeError, ValueError) as error:  # TVM's, of many kinds
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:  # TVM's, of many kinds
         raise NetworkError(f"TVM cannot compile this network: {reason_of(error)}") from error
 
 
@@ -248,7 +248,7 @@ def _parts(job: Job, database: ms.database.JSONDatabase) -> SharedParts:
     given = job.parts
     if given.strategy is None:
         given = replace(given, strategy=_own_strategy(cold=job.cold))
-    parts = filled(given, job.target, partial(_own_runner, job))
+    parts = alone(filled(given, job.target, partial(_own_runner, job)))
     return SharedParts(
         space=parts.space,
         strategy=parts.strategy,

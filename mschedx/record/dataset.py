@@ -10,6 +10,7 @@ so that its sketches can be opened again, and the machine and versions the laten
 
 A field has the same type in every line, so that ``pyarrow.json.read_json`` gives a file as a table
 (``pip install 'mschedx[arrow]'``). In format 1, which is still read, the operator was an array.
+Before anything is added to a file of format 1 it is brought to format 2, and kept beside as it was.
 
 Each line is written at once and ends in a newline; a file that was cut loses its last line only.
 Reading changes nothing: what is broken is set aside, and the next line begins on one of its own.
@@ -19,7 +20,9 @@ Floats are written so that they read back the same.
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -47,7 +50,8 @@ class DatasetTask:
     key : str
         Stable across processes.
     operator : tuple of (str, tuple of int, str)
-        Name, sizes and dtype, as `mschedx.workloads.make` takes them.
+        Name, sizes and dtype, as `mschedx.workloads.make` takes them. `mschedx dataset` writes all
+        sizes, those too that are at their defaults.
     target : dict
         Plain JSON of the target.
     space : str or None
@@ -94,7 +98,7 @@ class TaskTrials:
 
 
 class DatasetFile:
-    """A data set that grows; what is in it already is read first, and nothing of it is changed.
+    """A data set that grows; what is in it already is read first, and none of it is lost.
 
     A file may hold a task several times, from several machines, as when files were put together:
     trials belong to the declaration of their task that stands before them.
@@ -112,7 +116,7 @@ class DatasetFile:
     parts : list of TaskTrials
         All declarations, those of other machines too.
     notes : list of str
-        Lines that were set aside, and why.
+        Lines that were set aside, and why; where a file of format 1 is kept as it was.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -124,6 +128,7 @@ class DatasetFile:
         self.tasks: dict[str, TaskTrials] = {}
         self.parts: list[TaskTrials] = []
         self.notes: list[str] = []
+        self._is_first = False
         self._size = self.path.stat().st_size if self.path.exists() else 0
         for line in read_lines(self.path):
             try:
@@ -173,6 +178,10 @@ class DatasetFile:
         self._lock = _lock_of(self.path)
         if self.path.stat().st_size != self._size:
             self._read()
+        if self._is_first:
+            kept = _bring_up(self.path)
+            self._is_first = False
+            self.notes.append(f"it was of format 1 and is of format 2 now; as it was: {kept}")
 
     def _add(self, task: DatasetTask) -> TaskTrials:
         self.parts.append(TaskTrials(task))
@@ -202,6 +211,7 @@ class DatasetFile:
             self.tasks.pop(line["key"], None)
             raise ValueError(f"format {line['format']}, expected {FORMAT} or 1")
         operator = line["operator"]
+        self._is_first |= line["format"] == 1
         if line["format"] == FORMAT:
             operator = operator["name"], operator["sizes"], operator["dtype"]
         name, sizes, dtype = operator
@@ -224,6 +234,42 @@ class DatasetFile:
                 f"line {number}: task {task.key} again, with another {differing}: kept apart"
             )
         self._add(task)
+
+
+def _bring_up(path: Path) -> Path:
+    """Write a file of format 1 anew in format 2; return what the old one is kept as.
+
+    In its place, not by another file: the lock is on this one.
+    """
+    kept = path.with_name(f"{path.name}.format1")
+    if kept.exists():
+        raise ValueError(
+            f"{path} is of format 1, and {kept} is there already: put the whole one of both in its "
+            "place, and the other one away"
+        )
+    shutil.copyfile(path, kept)
+    text = "".join(_in_format_2(line) + "\n" for line in read_lines(path))
+    with path.open("r+b") as file:
+        file.write(text.encode())
+        file.truncate()
+    return kept
+
+
+def _in_format_2(line: Line) -> str:
+    """A line of any format in format 2; one that cannot be read as it is."""
+    content = line.content
+    first = isinstance(content, dict) and (content.get("kind"), content.get("format")) == (
+        "task",
+        1,
+    )
+    if not first:
+        return line.text
+    try:
+        name, sizes, dtype = content["operator"]
+    except (KeyError, TypeError, ValueError):
+        return line.text
+    operator = {"name": name, "sizes": sizes, "dtype": dtype}
+    return json.dumps({**content, "format": FORMAT, "operator": operator})
 
 
 class _Lock:
@@ -308,9 +354,18 @@ def _plain(task: DatasetTask) -> dict[str, Any]:
 
 
 def _differing(a: DatasetTask, b: DatasetTask) -> list[str]:
-    """In what two declarations of a task differ. What one machine does not say is no difference."""
-    found = [name for name in ("operator", "decisions") if getattr(a, name) != getattr(b, name)]
+    """In what two declarations of a task differ. What one machine does not say is no difference.
+
+    Nor are last sizes that one leaves out: they are their defaults, since the key is the same.
+    """
+    found = [] if _alike(a.operator, b.operator) else ["operator"]
+    found += [] if a.decisions == b.decisions else ["decisions"]
     both = a.machine.keys() & b.machine.keys()
     if any(a.machine[name] != b.machine[name] for name in both):
         found.append("machine")
     return found
+
+
+def _alike(a: tuple[str, tuple[int, ...], str], b: tuple[str, tuple[int, ...], str]) -> bool:
+    named = min(len(a[1]), len(b[1]))
+    return (a[0], a[1][:named], a[2]) == (b[0], b[1][:named], b[2])

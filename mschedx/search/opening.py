@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mschedx.space.errors import EmptySpace, UnsupportedTrace
+from mschedx.space.errors import EmptySpace, InvalidSchedule, UnsupportedTrace
 from mschedx.space.trace.splitting import refused_somewhere
 
 from .base import logger
@@ -42,7 +42,7 @@ class GrowingSet(SketchSet):
         Draws the order; left alone where no design space has two sketches.
     narrowed : callable, optional
         Makes of a sketch the one that is sampled from; raises what says that there is none
-        (`EmptySpace`, `UnsupportedTrace`).
+        (`EmptySpace`, `InvalidSchedule`, `UnsupportedTrace`).
 
     Attributes
     ----------
@@ -110,7 +110,7 @@ class GrowingSet(SketchSet):
     def _open(self, sketch: int) -> bool:
         try:
             self.open(sketch, self._narrowed(self.sketches[sketch]))
-        except (EmptySpace, UnsupportedTrace) as error:
+        except (EmptySpace, InvalidSchedule, UnsupportedTrace) as error:
             before = self.barren
             self.refused[sketch] = str(error)
             for family in self.barren.keys() - before.keys():
@@ -120,16 +120,17 @@ class GrowingSet(SketchSet):
         return True
 
 
-def searched(sketch: Sketch, scored: bool = False) -> Sketch:
+def searched(sketch: Sketch) -> Sketch:
     """The part of a sketch that is searched; the errors of `Sketch.sample` where there is none.
 
-    So it is where postprocs refuse some of its configs, and nothing says which. Where all points
-    are ``scored``, and the sketch is analysed for that, what does not compile is left out too.
+    So it is where postprocs refuse some of its configs, and nothing says which. What does not
+    compile is left out, though a search that only samples has the sketch analysed for nothing else:
+    that takes as long as a trial, and of bytes in TVM's space every second one would be lost.
     """
     refused = refused_somewhere(sketch.design)
     if refused is not None:
         raise EmptySpace(f"some configs are refused, and nothing says which: {refused}")
-    found = (sketch.compilable() if scored else sketch).narrowed(preferences=True)
+    found = sketch.compilable().narrowed(preferences=True)
     found.sample(1, np.random.default_rng(0))
     return found
 

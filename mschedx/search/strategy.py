@@ -22,7 +22,7 @@ from tvm.s_tir.meta_schedule.search_strategy.search_strategy import _PySearchStr
 
 from mschedx.cost.adapter import Conversation, conversation_behind, is_ready
 from mschedx.latency import latency_s
-from mschedx.space.errors import EmptySpace, UnsupportedTrace
+from mschedx.space.errors import EmptySpace, InvalidSchedule, UnsupportedTrace
 from mschedx.space.task import Task
 from mschedx.space.trace.instructions import searched_part
 
@@ -61,6 +61,8 @@ class Strategy(_PySearchStrategy):
         Whether the search scores points of its own before anything is measured.
     given : Given, optional
         What the user knows of the task, see `restricted`.
+    alone : bool
+        See `alone`.
 
     Attributes
     ----------
@@ -83,14 +85,17 @@ class Strategy(_PySearchStrategy):
         pool: int = 1,
         drafts: bool = False,
         given: Given | None = None,
+        alone: bool = False,
     ) -> None:
         for name, value in (("batch", batch), ("pool", pool)):
             if value is not None and value < 1:
                 raise ValueError(f"expected {name} >= 1, got {value}")
         self.batch, self.given = batch, Given() if given is None else given
-        self._with = partial(Strategy, make_search, batch=batch, pool=pool, drafts=drafts)
+        self._with = partial(
+            Strategy, make_search, batch=batch, pool=pool, drafts=drafts, alone=alone
+        )
         # TVM keeps these callbacks: were they methods of this object, it would keep itself alive.
-        rounds = _Rounds(make_search, batch, pool, drafts, self.given)
+        rounds = _Rounds(make_search, batch, pool, drafts, self.given, alone)
         super().__init__(
             rounds.initialize,
             rounds.pre_tuning,
@@ -120,6 +125,15 @@ class Strategy(_PySearchStrategy):
         given = Given(tuple(sketches) or before.sketches, tuple(start) or before.start)
         return self._with(given=given)
 
+    def alone(self) -> Strategy:
+        """Return this search for a caller that deals with what is raised for one task.
+
+        What a strategy raises for one task of TVM's ends the run of all. A task that cannot be
+        searched is therefore measured as it is, with a warning that names it and the reason; by
+        what this returns the reason is raised, as ``ValueError`` where there is nothing to search.
+        """
+        return self._with(given=self.given, alone=True)
+
 
 @dataclass(frozen=True)
 class Given:
@@ -128,14 +142,14 @@ class Given:
     sketches: tuple[Sketch, ...] = ()
     start: tuple[Schedule | Trace, ...] = ()
 
-    def spaces(self, task: Task, scored: bool = False) -> SketchSet | None:
+    def spaces(self, task: Task) -> SketchSet | None:
         """The sketches of a task as they are `searched`, or None if none is given."""
         own = [sketch for sketch in self.sketches if sketch.task.key == task.key]
         kept, reasons = [], []
         for sketch in own:
             try:
-                kept.append(searched(sketch, scored))
-            except (EmptySpace, UnsupportedTrace) as error:
+                kept.append(searched(sketch))
+            except (EmptySpace, InvalidSchedule, UnsupportedTrace) as error:
                 reasons.append(str(error))
         if own and not kept:
             raise ValueError(
@@ -170,11 +184,12 @@ class _Rounds:
         pool: int,
         drafts: bool,
         given: Given,
+        alone: bool,
     ) -> None:
         self._make_search, self._round, self._pool = make_search, batch, pool
-        self._drafts, self._given = drafts, given
+        self._drafts, self._given, self._alone = drafts, given, alone
         self._running: TaskSearch | None = None
-        self._as_it_is = False
+        self._unsearched = self._as_it_is = False
         self._conversation: Conversation | None = None
 
     def initialize(self, context: Any) -> None:
@@ -197,16 +212,18 @@ class _Rounds:
         ):
             if value < 1:
                 raise ValueError(f"task {self._name}: expected {name} >= 1, got {value}")
+        self._running, self._unsearched, self._as_it_is = None, False, False
         rng = np.random.default_rng(self._seed)
         task = Task.of(self._mod, self._target, self._name)
         batch = min(self._round or round_size(max_trials), num_trials_per_iter)
-        scored = self._drafts or is_ready(cost_model, task)
-        space = self._given.spaces(task, scored)
+        space = self._given.spaces(task)
         if space is None:
-            space = self._open(design_spaces, task, rng, scored, max_trials > batch)
+            scored = self._drafts or is_ready(cost_model, task)
+            space = self._opened(design_spaces, task, rng, scored and max_trials > batch)
+        if space is None:
+            return
         history, programs = recall(database, self._mod, self._target, space, _program_hash)
         materialize = Materializer(space, _program_hash)
-        self._as_it_is = False
         scorer = self._scorer(cost_model, space, materialize)
         self._running = TaskSearch(
             space,
@@ -224,14 +241,15 @@ class _Rounds:
             self._conversation.begin(space.task, space.sketches, driver=self._running)
 
     def generate_measure_candidates(self) -> list[MeasureCandidate] | None:
-        task = self._task()
         if self._as_it_is:
             return None
-        batch = task.next_batch()
-        if batch is not None:
-            return [_measurable(candidate) for candidate in batch]
-        if not task.nothing_found:
-            return None
+        if not self._unsearched:
+            task = self._task()
+            batch = task.next_batch()
+            if batch is not None:
+                return [_measurable(candidate) for candidate in batch]
+            if not task.nothing_found:
+                return None
         self._as_it_is = True
         return [unscheduled_candidate(self._mod)]
 
@@ -257,18 +275,30 @@ class _Rounds:
             raise RuntimeError("expected pre_tuning before the first round and after post_tuning")
         return self._running
 
+    def _opened(self, *how: Any) -> SketchSet | None:
+        """As `_open`; None where there is nothing to search, which ends no other task."""
+        try:
+            return self._open(*how)
+        except Exception as error:  # a function that the analysis does not understand, whatever why
+            if self._alone:
+                raise
+            lines = str(error).strip().splitlines() or [repr(error)]
+            text = "task %s is measured as it is, for it cannot be searched: %s"
+            logger.warning(text, self._name, lines[0])
+            self._unsearched = True
+            return None
+
     def _open(
         self,
         design_spaces: Sequence[Any],
         task: Task,
         rng: np.random.Generator,
-        scored: bool,
-        more_rounds: bool,
+        few: bool,
     ) -> SketchSet:
         """Open a sketch of every design space, but for those empty or not understood.
 
-        Or of one design space, where points of many sketches are ``scored`` before there is a trial
-        and more rounds follow.
+        Or of one design space of many, where ``few`` are enough: points are scored before there is
+        a trial, and more rounds follow.
         """
         from mschedx.space.opening import sketches_from
 
@@ -278,7 +308,7 @@ class _Rounds:
         for index, schedule in enumerate(design_spaces):
             try:
                 found = sketches_from([schedule], self._mod, self._target, self._postprocs)
-            except (EmptySpace, UnsupportedTrace) as error:
+            except (EmptySpace, InvalidSchedule, UnsupportedTrace) as error:
                 refused[index] = str(error)
                 logger.warning("task %s, design space %d: %s", self._name, index, error)
                 continue
@@ -286,9 +316,8 @@ class _Rounds:
             families += [index] * len(found)
         space = None
         if sketches:
-            space = GrowingSet(sketches, families, task, rng, partial(searched, scored=scored))
-            few = scored and more_rounds and len(sketches) > MOST_ANALYSED
-            space.begin(rng if few else None)
+            space = GrowingSet(sketches, families, task, rng)
+            space.begin(rng if few and len(sketches) > MOST_ANALYSED else None)
             refused |= space.barren
         if space is None or not space.opened:
             reasons = [f"design space {index}: {why}" for index, why in sorted(refused.items())]

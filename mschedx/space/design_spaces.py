@@ -15,12 +15,13 @@ from tvm.s_tir.stmt import SBlock
 from mschedx import compat
 
 from .errors import UnsupportedTrace
+from .or_as_it_is import OrAsItIs, raising
 from .postprocs.together import with_ours
 from .trace.materialize import Postprocs
 
 
 def generate(
-    mod: Any, target: tvm.target.Target, space: Any = None
+    mod: Any, target: tvm.target.Target, space: Any = None, name: str = "main"
 ) -> tuple[list[Schedule], tvm.IRModule, Postprocs | None]:
     """Generate the design spaces of ``mod``.
 
@@ -30,6 +31,8 @@ def generate(
     target : tvm.target.Target
     space : optional
         As :func:`mschedx.space.sketches` takes it.
+    name : str
+        Of the task, for the log.
 
     Returns
     -------
@@ -45,18 +48,23 @@ def generate(
         return list(space), _as_module(mod), None
     kinds = None
     if space is None:
-        from .target import for_target
+        from .target import rules_for
 
         kinds = compat.own_space_kinds(target)
         with compat.only_intrinsics(target, kinds):
-            space = for_target(target)
+            space = rules_for(target)
     elif isinstance(space, ms.SpaceGenerator):
         # A generator remembers the context it was last initialised with.
-        space = space.clone()
+        space = raising(space).clone()
     require_distinct_names(_as_module(mod), space)
     with compat.only_intrinsics(target, kinds):
         context = ms.TuneContext(
-            mod, target=target, space_generator=space, rand_state=1, num_threads=1
+            mod,
+            target=target,
+            space_generator=space,
+            task_name=name,
+            rand_state=1,
+            num_threads=1,
         )
     schedules = list(context.generate_design_space())
     if not schedules:
@@ -79,7 +87,7 @@ def require_distinct_names(mod: tvm.IRModule, space: Any = None) -> None:
     UnsupportedTrace
         Which name it is, in which function.
     """
-    if not isinstance(space, str | ms.space_generator.PostOrderApply | None):
+    if not isinstance(space, str | ms.space_generator.PostOrderApply | OrAsItIs | None):
         return
     for variable, function in mod.functions_items():
         if not isinstance(function, tvm.tirx.PrimFunc):

@@ -1,4 +1,4 @@
-"""Programs that are right and that TVM compiles to something else.
+"""Programs that are right and that TVM compiles to something else, or not at all.
 
 A quotient or a remainder of a falling index: ``x[(7 - i) // 2]`` is flattened to
 ``x[i // -2 + 3]``, one less for every odd ``i``, and ``x[(15 - i) % 8]`` to ``x[i % -8 * -1]``,
@@ -14,6 +14,10 @@ from tvm import tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.stmt import SBlockRealize
 from tvm.tirx import IntImm
+
+REFUSED_INTRINSICS = frozenset({"dot_16x4_vnni"})
+"""Intrinsics of TVM 0.27 that its LLVM does not take: this one hands integers of 32 bits to an
+instruction of bytes. `mschedx.intrinsics` has one that it takes, under another name."""
 
 _RISES, _FALLS = frozenset({1}), -1
 

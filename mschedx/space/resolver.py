@@ -75,19 +75,23 @@ class Resolver:
             self._found.setdefault((design.signature, tuple(locations.values())), number)
 
     @classmethod
-    def of_space(cls, mod: tvm.IRModule, target: tvm.target.Target, space: Any = None) -> Resolver:
+    def of_space(
+        cls, mod: tvm.IRModule, target: tvm.target.Target, space: Any = None, name: str = "main"
+    ) -> Resolver:
         """Open up the design spaces of a module, leaving out those that cannot be.
 
         Parameters
         ----------
         mod, target, space
             As :func:`mschedx.space.sketches` takes them.
+        name : str
+            Of the task, for the log.
         """
         given = given_sketches(space)
         if given is not None:
             return cls(opened_sketches(mod, target, given))
         try:
-            schedules, mod, postprocs = generate(mod, target, space)
+            schedules, mod, postprocs = generate(mod, target, space, name)
         except UnsupportedTrace:
             return cls([])
 

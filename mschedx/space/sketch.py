@@ -24,7 +24,8 @@ from .algebra.constraints import Constraint, equal
 from .algebra.expression import Expression, column
 from .algebra.tape import Tape
 from .describe import loop_nests
-from .errors import InvalidSchedule
+from .errors import EmptySpace, InvalidSchedule
+from .miscompiled import REFUSED_INTRINSICS
 from .sampling.nearest import nearest
 from .sampling.sampler import Sampler
 from .statements import Statement
@@ -161,13 +162,22 @@ class Sketch:
         """Return this sketch without configs of which it is known that they do not compile.
 
         Those of tensorised blocks on a CPU, in TVM's own space: ``VectorizeLoop`` refuses more than
-        half of them. Only the analysis knows, which whoever scores configs needs anyway; a search
-        that only samples does without. Others are returned as they are.
+        half of them. Only the analysis knows. Others are returned as they are.
+
+        Raises
+        ------
+        EmptySpace
+            Where none does: LLVM refuses the instruction that all are made of.
         """
         if self._given is not None or not (self._on_cpu and self._trace_kinds & _HOLD_BLOCKS):
             return self
         # Found as for sampling, so that the analysis adds to the constraints and changes none.
         _ = self._constant_loops
+        refused = sorted({one.intrinsic for one in self.statements} & REFUSED_INTRINSICS)
+        if refused:
+            raise EmptySpace(
+                f"LLVM refuses {refused[0]}, which performs the blocks of every config"
+            )
         return Sketch(self.design, self.analysis, self._extra)
 
     def narrowed(self, *, canonical: bool = True, preferences: bool = False) -> Sketch:

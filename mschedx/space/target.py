@@ -7,12 +7,13 @@ from typing import Any
 from tvm.s_tir.meta_schedule.mutator import Mutator
 from tvm.s_tir.meta_schedule.postproc import Postproc
 from tvm.s_tir.meta_schedule.schedule_rule import ScheduleRule
-from tvm.s_tir.meta_schedule.space_generator import PostOrderApply, SpaceGenerator
+from tvm.s_tir.meta_schedule.space_generator import PostOrderApply
 from tvm.target import Target
 
 from mschedx import compat
 from mschedx.hardware import Hardware
 
+from .or_as_it_is import OrAsItIs
 from .postprocs.together import with_ours
 from .rules.async_copies import cuda_postprocs
 from .rules.attention_tile import AttentionTile
@@ -30,11 +31,12 @@ from .rules.keep_functions import keeps_functions
 from .rules.packed_tile import PackedTile
 from .rules.remainder import Remainder
 from .rules.tensor_core_tile import TensorCoreTile
+from .rules.unknown_rules import UnknownRules
 
 
 def for_target(
     target: Target | dict[str, Any] | str, *, tf32: bool = False, im2col: bool = True
-) -> SpaceGenerator:
+) -> OrAsItIs:
     """Compose the rules for a target into a space generator.
 
     On ``llvm`` contractions get packed panels and register tiles, around a dot-product
@@ -63,13 +65,22 @@ def for_target(
     Returns
     -------
     SpaceGenerator
-        To pass as ``space=`` to ``ms.tune_tir``, ``tune_relax`` or :func:`mschedx.tune`.
+        To pass as ``space=`` to ``ms.tune_tir``, ``tune_relax`` or :func:`mschedx.tune`. A function
+        of which its rules make nothing stays as it is, with a warning (:class:`OrAsItIs`), so that
+        the other tasks of a run are tuned.
 
     Raises
     ------
     ValueError
         For a kind of target that is neither llvm nor cuda.
     """
+    return OrAsItIs(rules_for(target, tf32=tf32, im2col=im2col))
+
+
+def rules_for(
+    target: Target | dict[str, Any] | str, *, tf32: bool = False, im2col: bool = True
+) -> PostOrderApply:
+    """The generator behind :func:`for_target`, which raises where a function has no space."""
     target = target if isinstance(target, Target) else Target(target)
     kind = target.kind.name
     if kind in ("llvm", "cuda"):
@@ -106,6 +117,7 @@ def _llvm_rules(target: Target, im2col: bool) -> list[Any]:
         Remainder(hardware),
     )
     return [
+        UnknownRules(),
         custom,
         _guarded(scalars),
         Guarded(_guarded(inline), "AutoInline", keeps=keeps_functions(hardware)),
@@ -142,4 +154,4 @@ def _llvm_postprocs() -> list[Postproc]:
 def _cuda_rules(target: Target, tf32: bool) -> list[Any]:
     custom, *rest = ScheduleRule.create("cuda")
     tensor_cores = Guarded(TensorCoreTile(target, tf32=tf32), "TensorCoreTile")
-    return [custom, tensor_cores, *(_guarded(rule, not_bound) for rule in rest)]
+    return [UnknownRules(), custom, tensor_cores, *(_guarded(rule, not_bound) for rule in rest)]

@@ -438,8 +438,8 @@ def test_no_trials_are_refused(trials):
         tuned.pre_tuning(max_trials=4, num_trials_per_iter=0)
 
 
-def test_a_space_without_designs_is_refused():
-    tuned = context(ConstrainedEvolution())
+def test_a_space_without_designs_is_refused_where_there_is_one_task():
+    tuned = context(ConstrainedEvolution().alone())
     with pytest.raises(ValueError, match=r"task main: nothing to search .*no design space"):
         tuned.pre_tuning(max_trials=4, num_trials_per_iter=4, design_spaces=[])
 

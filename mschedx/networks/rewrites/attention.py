@@ -25,8 +25,9 @@ _LANES = 8
 def split_attention(mod: tvm.IRModule, *, chunked: bool = False) -> tvm.IRModule:
     """Write ``attention(q, k, v)`` of "main", [N, length, heads, size] each, as its products.
 
-    The scale goes into the query, which is smaller than the scores; of half precision, whose scores
-    are float32 until their softmax is, into the scores. Attention in windows stays.
+    Keys and values may have fewer heads, each for as many neighbouring ones of the queries. The
+    scale goes into the query, which is smaller than the scores; of half precision, whose scores are
+    float32 until their softmax is, into the scores. Attention in windows stays.
 
     Parameters
     ----------
@@ -95,8 +96,8 @@ class _SplitAttention(Rewriter):
         shapes = [shape for arg in call.args if (shape := shape_of(arg)) is not None]
         if call.attrs.window_size is not None or len(shapes) < len(call.args):
             return call
-        heads_first = [self._heads_first(arg) for arg in call.args[:3]]
-        query, key, value = heads_first
+        query, *others = (self._heads_first(arg) for arg in call.args[:3])
+        key, value = (self._of_heads(shapes[0][2], one) for one in others)
         dtype, size = str(query.ty.dtype), shapes[0][-1]
         summed = sums_in(dtype)
         given = call.attrs.scale
@@ -142,6 +143,13 @@ class _SplitAttention(Rewriter):
         if op_name(before) == "relax.permute_dims" and _axes(before) == [0, 2, 1, 3]:
             return before.args[0]
         return self.emit(relax.op.permute_dims(expr, [0, 2, 1, 3]))
+
+    def _of_heads(self, heads: int, expr: Any) -> Any:
+        """Keys or values [N, groups, length, size], each for the heads next to each other."""
+        groups = _known(expr)[1]
+        if groups == heads:
+            return expr
+        return self.emit(relax.op.repeat(expr, heads // groups, axis=1))
 
 
 def _known(expr: Any) -> tuple[int, ...]:

@@ -75,11 +75,17 @@ def _choose(
 ) -> tuple[X86Intrinsic, list[int]] | None:
     """The preferred intrinsic that fits, and the multiples to pad to for it; None where none does.
 
-    Of those with its lanes (s8 × s8 over more or fewer words), the first that costs at most an
-    eighth more work than the least padded.
+    Padding to whole vectors is faster than vectors of half the length (docs/findings.md), unless
+    there is no more than such a one. Of those with its lanes (s8 × s8 over more or fewer words),
+    the first that costs at most an eighth more work than the least padded.
     """
+    extent = contraction.extents[contraction.vector]
+
+    def emptiness(intrinsic: X86Intrinsic) -> int:
+        return intrinsic.lanes if intrinsic.lanes >= 2 * extent else 0
+
     fits = []
-    for intrinsic in candidates:
+    for intrinsic in sorted(candidates, key=emptiness):
         factors = _padding(contraction, axis, intrinsic, replace(limits, lanes=intrinsic.lanes))
         if factors is not None and (not fits or intrinsic.lanes == fits[0][0].lanes):
             fits.append((intrinsic, factors))

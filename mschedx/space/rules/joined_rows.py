@@ -30,10 +30,13 @@ def join_rows(sch: Any, block: Any, loops: dict[int, Any], lanes: int) -> dict[i
     Returns
     -------
     dict of int to LoopRV
-        The loops left, the fused one under the last axis; all as they were where nothing is gained.
+        The loops left, the fused one under the last axis that has several points; all as they were
+        where nothing is gained.
     """
     run = [axis for axis in _run(sch.get(block)) if axis in loops]
     extents = [constant_extent(sch.get(loops[axis]).extent) or 0 for axis in run]
+    while len(run) > 1 and extents[-1] == 1:  # `Stage.last` passes over these, too
+        del run[-1], extents[-1]
     if not run or vector_length(extents[-1], lanes) is not None:
         return loops
     for first in range(len(run) - 2, -1, -1):

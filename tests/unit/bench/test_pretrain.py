@@ -1,6 +1,7 @@
 """Training on data sets: from files to a model that ranks tasks it has not seen."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,7 +19,7 @@ from mschedx.cost.base import PRETRAINED_ACCURACY
 from mschedx.cost.learned.features import ProgramFeatures
 from mschedx.cost.learned.pam import PAMModel
 from mschedx.cost.learned.weights import Card, write
-from mschedx.record.dataset import DatasetFile, DatasetTask, read_datasets
+from mschedx.record.dataset import DatasetFile, DatasetTask, TaskTrials, read_datasets
 from mschedx.space.task import Task
 from mschedx.workloads import Workload
 
@@ -224,6 +225,19 @@ def test_no_config_is_measured_twice(tmp_path, monkeypatch):
     for rows in known.configs:
         assert len(np.unique(rows, axis=0)) == len(rows)
     assert said.count("small: no config is left that was not measured") == 2
+
+
+def test_defaults_that_are_written_out_make_no_other_workload(tmp_path):
+    sizes = (1, 4, 8, 8, 16, 3)
+    tasks = []
+    for shape in (sizes, (*sizes, 1, 0), (*sizes, 1, 0, 1, 1)):
+        workload = Workload("named by the user", "conv2d", shape)
+        tasks.append(declared(workload, TARGET, TVM, open_workload(workload, TARGET, TVM)))
+    assert tasks[0].operator == ("conv2d", (*sizes, 1, 0, 1, 1), "float32")
+    assert tasks[1] == tasks[2] == tasks[0]
+    early = replace(tasks[0], operator=("conv2d", sizes, "float32"))
+    opened = [open_task(TaskTrials(task)) for task in (early, tasks[0])]
+    assert opened[0].workload == opened[1].workload
 
 
 def test_a_gpu_that_is_not_here_spoils_no_data_set(tmp_path, monkeypatch):

@@ -447,3 +447,75 @@ def test_a_recurrent_network_in_inference_mode_draws_nothing():
         output, state = layer(ROWS[None])
     for one, other in zip(found, (output, *state)):
         np.testing.assert_allclose(one, other.numpy(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.int64])
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x / x.shape[0],
+        lambda x: x / 2,
+        lambda x: x.sum(0) / (x.shape[1] * x.shape[2]),
+        lambda x: x.shape[1] / (x + 100),
+        lambda x: x * x.shape[1] + x.shape[2] - x,
+    ],
+)
+def test_sizes_are_numbers_beside_tensors(function, dtype):
+    x = (IMAGE * 8).to(dtype)
+    (found,), (expected,) = imported(function, x)
+    assert str(found.dtype) == str(expected.dtype).removeprefix("torch.")
+    rtol = 1e-3 if dtype == torch.float16 else 1e-6
+    np.testing.assert_allclose(found, expected.numpy(), rtol=rtol, atol=rtol)
+
+
+class Averaged(torch.nn.Module):
+    def forward(self, x):
+        return x.sum(0) / x.shape[0] + x.shape[0] * x.mean(0)
+
+
+def test_sizes_that_vary_are_numbers_beside_tensors():
+    rows = torch.export.Dim("rows", min=2, max=9)
+    network = read_network(Averaged().eval(), (MATRIX,), {"x": {0: rows}})
+    size = str(network.mod["main"].params[0].ty.shape[0])
+    x = torch.linspace(-3, 3, 7 * 5).reshape(7, 5)
+    (found,) = relax_outputs(network.fixed({size: 7}).mod, [x.numpy()])
+    np.testing.assert_allclose(found, Averaged()(x).numpy(), rtol=1e-5, atol=1e-6)
+
+
+TABLE = torch.linspace(-3, 3, 10 * 8).reshape(10, 8).sin()
+BAGS = torch.tensor([[1, 2, 9], [4, 4, 0], [5, 3, 2], [7, 7, 7]])
+FLAT, STARTS = BAGS.reshape(-1), torch.tensor([0, 0, 5, 11])
+
+
+def bag(*args, **more):
+    return torch.nn.functional.embedding_bag(*args, **more)
+
+
+@pytest.mark.parametrize("mode", ["sum", "mean", "max"])
+@pytest.mark.parametrize(
+    ("function", "tensors"),
+    [
+        (lambda mode: lambda i, w: bag(i, w, mode=mode), (BAGS, TABLE)),
+        (lambda mode: lambda i, w: bag(i, w, mode=mode, padding_idx=7), (BAGS, TABLE)),
+        (lambda mode: lambda i, w, s: bag(i, w, s, mode=mode), (FLAT, TABLE, STARTS)),
+        (
+            lambda mode: lambda i, w, s: bag(i, w, s, mode=mode, include_last_offset=True),
+            (FLAT, TABLE, torch.tensor([0, 0, 5, 12])),
+        ),
+        (lambda mode: lambda i, w: bag(i, w, mode=mode), (BAGS.int(), TABLE.half())),
+    ],
+    ids=["rows", "padding", "offsets with an empty bag", "the last offset", "half precision"],
+)
+def test_rows_of_a_table_are_taken_together(function, tensors, mode):
+    (found,), (expected,) = imported(function(mode), *tensors)
+    rtol = 2e-3 if expected.dtype == torch.float16 else 1e-5
+    assert str(found.dtype) == str(expected.dtype).removeprefix("torch.")
+    np.testing.assert_allclose(found, expected.numpy(), rtol=rtol, atol=rtol)
+
+
+def test_rows_of_a_table_have_weights():
+    shares = torch.linspace(0, 1, 12).reshape(4, 3)
+    (found,), (expected,) = imported(
+        lambda i, w, s: bag(i, w, mode="sum", per_sample_weights=s), BAGS, TABLE, shares
+    )
+    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-5, atol=1e-6)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -69,17 +70,50 @@ FIRST = (
 )
 
 
-def test_the_first_format_is_read_and_goes_on(path):
+def test_the_first_format_is_read_and_goes_on_in_the_second(path):
     path.parent.mkdir()
-    path.write_text(FIRST)
+    path.write_text(FIRST + "cut sh")
     file = DatasetFile(path)
-    assert not file.notes
+    assert [note.split(" was set")[0] for note in file.notes] == ["line 3"]
+    assert path.read_text() == FIRST + "cut sh", "reading changes nothing"
     assert len(file.declare(TASK)) == 2, "the same task"
+    kept = path.with_name("set.jsonl.format1")
+    assert kept.read_text() == FIRST + "cut sh"
+    assert str(kept) in file.notes[-1]
+    assert "format 2 now" in file.notes[-1]
     file.append("k", 0, CONFIGS, SECONDS)
-    assert path.read_text().startswith(FIRST)
+    lines = [json.loads(line) for line in path.read_text().splitlines() if line != "cut sh"]
+    assert [line.get("format") for line in lines] == [2, None, None]
+    assert lines[0]["operator"] == {"name": "mean", "sizes": [8, 8], "dtype": "float32"}
+    DatasetFile(path).append("k", 0, CONFIGS[:0], SECONDS[:0])
+    assert kept.read_text() == FIRST + "cut sh", "it is brought up once"
     (known,) = DatasetFile(path).tasks.values()
     assert known.task == TASK
     np.testing.assert_array_equal(known.latency_s[0], [1e-6, np.inf, 1e-6, 2e-6])
+
+
+def test_what_was_kept_of_the_first_format_is_not_written_over(path):
+    """It may be the whole one, where writing the other was cut short."""
+    path.parent.mkdir()
+    path.write_text(FIRST)
+    path.with_name("set.jsonl.format1").write_text("whole")
+    with pytest.raises(ValueError, match=r"format1 is there already"):
+        DatasetFile(path).declare(TASK)
+    assert path.read_text() == FIRST
+    assert path.with_name("set.jsonl.format1").read_text() == "whole"
+
+
+def test_sizes_at_their_defaults_may_be_left_out(path):
+    """The key is of the function, which is the same."""
+    file = DatasetFile(path)
+    long = replace(TASK, operator=("conv2d", (1, 8, 8, 8, 8, 3, 1, 0), "float32"))
+    short = replace(TASK, operator=("conv2d", (1, 8, 8, 8, 8, 3), "float32"))
+    file.declare(long)
+    file.append("k", 0, CONFIGS, SECONDS)
+    assert len(file.declare(short)) == 2
+    assert len(DatasetFile(path).parts) == 1
+    with pytest.raises(ValueError, match="another operator"):
+        file.declare(replace(TASK, operator=("conv2d", (1, 8, 8, 8, 8, 5), "float32")))
 
 
 def test_a_format_that_is_yet_to_come_is_set_aside(path):

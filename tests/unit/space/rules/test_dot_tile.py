@@ -73,6 +73,7 @@ FUNCTIONS = {
     "u8s8-transposed": gemm(24, 32, 16, transposed=True),
     "u8s8-odd": gemm(13, 37, 11),
     "u8s8-narrow": gemm(32, 12, 20),
+    "u8s8-eight": gemm(32, 8, 20),
     "u8s8-narrow-transposed": gemm(48, 40, 16, transposed=True),
     "s8s8": gemm(24, 32, 32, a_dtype="int8"),
     "s8s8-words": gemm(24, 32, 72, a_dtype="int8"),
@@ -189,3 +190,15 @@ def k_of(sch):
     """Terms of the dot-product instruction that a schedule uses."""
     (found,) = set(re.findall(r"mschedx_dot_16x(\d+)_", str(sch.trace)))
     return int(found)
+
+
+@pytest.mark.parametrize(
+    ("columns", "lanes", "padded"), [(4, 8, 8), (8, 8, 8), (12, 16, 16), (24, 16, 32), (40, 16, 48)]
+)
+def test_vectors_are_padded_rather_than_halved_but_for_half_a_vector(columns, lanes, padded):
+    found = spaces_of(gemm(32, columns, 64))
+    assert found
+    for sch in found:
+        assert set(re.findall(r"mschedx_dot_(\d+)x4_u8s8s32", str(sch.trace))) == {str(lanes)}
+        vectors = sch.get(sch.get_sblock("C_update_o")).iter_vars[1]
+        assert int(vectors.dom.extent) * lanes == padded

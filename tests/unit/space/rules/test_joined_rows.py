@@ -1,5 +1,7 @@
 """Rows that are one run of memory: which are joined, and that the result is right."""
 
+import logging
+
 import pytest
 import tvm
 from agreement import assert_sketches_agree
@@ -54,6 +56,8 @@ FUNCTIONS = {
     "along-columns": (along_columns((2, 3, 4, 6)), 6),
     "margin": (margin(), 6),
     "part-of-rows": (part_of_rows(), 6),
+    "points-behind": (scaled((2, 3, 4, 6, 1, 1)), 24),
+    "one-vector-and-points": (scaled((2, 16, 1, 1)), 16),
     "nothing-divides": (scaled((2, 3, 5, 7)), 7),
 }
 
@@ -64,7 +68,7 @@ def test_rows_are_joined_where_vectors_gain(name):
     sch = Schedule(tvm.IRModule({"main": function}))
     (block,) = root_blocks(sch)
     loops = dict(enumerate(sch.get_loops(block)))
-    last = max(loops)
+    last = max(axis for axis, loop in loops.items() if int(sch.get(loop).extent) > 1)
     joined = join_rows(sch, block, loops, lanes=8)
     assert int(sch.get(joined[last]).extent) == length
 
@@ -72,3 +76,13 @@ def test_rows_are_joined_where_vectors_gain(name):
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_every_sketch_computes_the_same(name):
     assert_sketches_agree(FUNCTIONS[name][0], TARGET, configs=4, tolerance=1e-5)
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_pooling_of_whole_images_fits(size, caplog):
+    """Its results lie behind each other in channels, with points of rows and columns behind."""
+    x = array(1, 12, 8, 8)
+    function = te.create_prim_func([x, topi.nn.adaptive_pool(x, (size, size), "avg")])
+    with caplog.at_level(logging.WARNING, "tvm.s_tir.meta_schedule.mschedx.space"):
+        assert_sketches_agree(function, TARGET, configs=4, tolerance=1e-5)
+    assert "does not fit" not in caplog.text

@@ -19,7 +19,7 @@ from mschedx.search.opening import searched
 from mschedx.space import Sketch, sketches
 from mschedx.space.analysis import analyse
 from mschedx.space.analysis.mirror import kernels
-from mschedx.space.errors import InvalidSchedule
+from mschedx.space.errors import EmptySpace, InvalidSchedule
 
 
 def is_valid(design, config) -> bool:
@@ -169,8 +169,8 @@ def test_a_vector_loop_around_tensorised_blocks_is_what_does_not_compile():
     )
 
 
-def test_what_is_scored_is_sampled_from_what_compiles():
-    """Where configs are scored, the sketch is analysed anyway; in either order of asking."""
+def test_what_is_searched_is_sampled_from_what_compiles():
+    """By a search that only samples, too; in either order of asking."""
     target = tvm.target.Target({"kind": "llvm", "mcpu": "znver4", "num-cores": 2})
     mod = tvm.IRModule({"main": workloads.make("gemm", (64, 64, 32), "int8")})
     known, *_ = sketches(mod, target, "post-order-apply")
@@ -179,7 +179,7 @@ def test_what_is_scored_is_sampled_from_what_compiles():
         sketch, *_ = sketches(mod, target, "post-order-apply")
         if early:
             sketch.sample(1, np.random.default_rng(0))
-        found = searched(sketch, scored=True)
+        found = searched(sketch)
         assert found.is_analysed
         assert found.count() == known.count() == sketch.compilable().count()
         assert known.is_valid(found.sample(200, np.random.default_rng(0))).all()
@@ -187,11 +187,25 @@ def test_what_is_scored_is_sampled_from_what_compiles():
     assert all(any("VectorizeLoop" in c.origin for c in one.constraints) for one in ranked)
 
 
+def test_what_llvm_refuses_altogether_is_not_searched():
+    """TVM's VNNI instruction fits transposed weights, and no program with it compiles."""
+    target = tvm.target.Target({"kind": "llvm", "mcpu": "cascadelake", "num-cores": 2})
+    mod = tvm.IRModule({"main": workloads.make("gemm_nt", (64, 64, 32), "int8")})
+    for sketch in sketches(mod, target, "post-order-apply"):
+        for config in draws(sketch.design, 3):
+            with pytest.raises(tvm.error.InternalError):
+                tvm.compile(sketch.schedule(config).mod, target)
+        with pytest.raises(EmptySpace, match="LLVM refuses dot_16x4_vnni"):
+            searched(sketch)
+    with pytest.raises(ValueError, match="LLVM refuses dot_16x4_vnni"):
+        opened(mod, target, "post-order-apply")
+
+
 def test_nothing_is_analysed_for_programs_without_tensorised_blocks():
     target = tvm.target.Target({"kind": "llvm", "mcpu": "znver4", "num-cores": 2})
     mod = tvm.IRModule({"main": workloads.make("gemm", (64, 64, 32), "float32")})
     for sketch in sketches(mod, target, "post-order-apply"):
-        assert searched(sketch, scored=True) is sketch
+        assert searched(sketch) is sketch
         assert not sketch.is_analysed
 
 

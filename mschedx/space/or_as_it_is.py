@@ -1,0 +1,91 @@
+"""A space generator whose failures cost one task, not a run of many."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import tvm
+from tvm.s_tir import Schedule
+from tvm.s_tir import meta_schedule as ms
+from tvm.s_tir.meta_schedule.space_generator.space_generator import _PySpaceGenerator
+
+from .trace.instructions import touch
+
+logger = logging.getLogger("tvm.s_tir.meta_schedule.mschedx.space")
+
+
+class OrAsItIs(_PySpaceGenerator):
+    """Another generator's design spaces; where it makes none, the function as it is.
+
+    TVM generates the spaces of all tasks before it measures any, and what is raised for one of them
+    ends the run: a network would not be tuned because rules look blocks up by name and a function
+    of it has two of one name. Such a task gets one design space without a decision, and a warning
+    that names it and the reason.
+
+    Parameters
+    ----------
+    inner : ms.SpaceGenerator
+        Its rules, postprocs and mutators are this one's.
+
+    Attributes
+    ----------
+    inner : ms.SpaceGenerator
+        Of this object as it was made; what TVM hands on has no such attribute.
+    """
+
+    __slots__ = ("__dict__", "__weakref__")
+
+    def __init__(self, inner: ms.SpaceGenerator) -> None:
+        self.inner = inner
+        # TVM keeps these callbacks: were they methods of this object, it would keep itself alive.
+        spaces = _Spaces(inner)
+        super().__init__(
+            inner.sch_rules or [],
+            inner.postprocs or [],
+            inner.mutator_probs or {},
+            spaces.initialize,
+            spaces.generate,
+            lambda: OrAsItIs(inner.clone()),
+        )
+
+
+def raising(space: Any) -> Any:
+    """The generator whose errors an `OrAsItIs` keeps from a run; anything else as it is.
+
+    For callers that tune one task, or that take what is raised for one task themselves.
+    """
+    return space.inner if isinstance(space, OrAsItIs) else space
+
+
+class _Spaces:
+    """What TVM calls of an `OrAsItIs`."""
+
+    def __init__(self, inner: ms.SpaceGenerator) -> None:
+        self._inner, self._task = inner, "main"
+
+    def initialize(self, context: Any) -> None:
+        self._inner._initialize_with_tune_context(context)
+        self._task = str(context.task_name)
+
+    def generate(self, mod: tvm.IRModule) -> list[Schedule]:
+        try:
+            found = list(self._inner.generate_design_space(mod))
+            reason = "" if found else "no rule left a design space"
+        except Exception as error:  # of TVM's checks as of any rule, and they share no class
+            lines = str(error).strip().splitlines() or [repr(error)]
+            found, reason = [], f"{type(error).__name__}: {lines[-1]}"
+        if found:
+            return found
+        logger.warning(
+            "task %s: the rules make no design space, so the function stays as it is: %s",
+            self._task,
+            reason,
+        )
+        return [_as_it_is(mod)]
+
+
+def _as_it_is(mod: tvm.IRModule) -> Schedule:
+    schedule = Schedule(mod)
+    touch(schedule)
+    return schedule
