@@ -201,7 +201,18 @@ def moments(n, c, h, w):
     return te.create_prim_func([x, y])
 
 
+def perceptron(n, k):
+    """One row times a matrix, a bias, and a function of all of it."""
+    shapes = {"X": (1, k), "W": (k, n), "b": (n,)}
+    x, w, b = (te.placeholder(shape, "float32", name) for name, shape in shapes.items())
+    r = te.reduce_axis((0, k), "r")
+    y = te.compute((1, n), lambda i, j: te.sum(x[i, r] * w[r, j], axis=r), name="product")
+    z = te.compute((1, n), lambda i, j: te.tanh(y[i, j] + b[j]), name="tanh")
+    return te.create_prim_func([x, w, b, z])
+
+
 FUNCTIONS = {
+    "perceptron": perceptron(48, 40),
     "moments": moments(2, 3, 7, 8),
     "moments-of-rows": moments(2, 3, 4, 10),
     "softmax": workloads.make("softmax", (12, 48)),

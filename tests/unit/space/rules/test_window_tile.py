@@ -49,7 +49,11 @@ def pool_along(axes, shape, kernel):
     return te.create_prim_func([x, te.compute(out, element, name="sums")])
 
 
-def prepared(channels, size):
+def relu6(value):
+    return te.min(value, tirx.const(6.0, "float32"))
+
+
+def prepared(channels, size, behind=relu6):
     """What is computed before the padding, and behind the window."""
     x = image(1, size, size, channels)
     f = te.placeholder((3, 3, channels), "float32", "F")
@@ -61,7 +65,7 @@ def prepared(channels, size):
         lambda n, i, j, c: te.sum(p[n, i + a, j + b, c] * f[a, b, c], axis=[a, b]),
         name="filter",
     )
-    z = te.compute(y.shape, lambda *i: te.min(y[i], tirx.const(6.0, "float32")), name="behind")
+    z = te.compute(y.shape, lambda *i: behind(y[i]), name="behind")
     return te.create_prim_func([x, f, z])
 
 
@@ -93,6 +97,7 @@ WINDOWS = {
     "one-dimension": pool_along(1, (3, 5, 18), 3),
     "three-dimensions": pool_along(3, (2, 6, 7, 10), 2),
     "prepared": prepared(16, 6),
+    "a-function-behind": prepared(16, 6, te.sigmoid),
     "multiplied": multiplied(3, 2, 8),
     "trailing": trailing(6, 24),
 }
