@@ -35,7 +35,8 @@ def fuse_rows(sch: Any, stages: Sequence[Stage], rows: Sequence[list[int]], hw: 
         for i, r: sum[i] += e[i, r]                        sum (partial sums); out, vectorised
         for i, j: out[i, j] = e[i, j] / sum[i]
 
-    where they run across it (mean over rows, softmax over channels), a chunk is some vectors of
+    (rows that no vectors divide are filled up, :func:`~.ragged_rows.fill_rows`); where they run
+    across it (mean over rows, softmax over channels), a chunk is some vectors of
     the contiguous axis, and its sums stay in registers::
 
         for j, r: s[j] += x[r, j]       →   parallel j0: s[:] = 0;
@@ -116,7 +117,7 @@ def _parts(sch: Any, stage: Stage, lanes: int) -> list[tuple[Any, int, tuple[Any
 def in_lanes(sch: Any, stage: Stage, lanes: int) -> list[tuple[Any, int]]:
     """The stage's block, or those that reduce its contiguous axis in lanes; lengths of vectors."""
     run = stage.contiguous_reductions()
-    # TVM's rfactor drops the guard of a split that leaves a rest, so lanes must divide the run.
+    # Computed elsewhere, what rfactor makes has no guard for a rest: lanes must divide the run.
     lanes_of_run = longest_divisor(stage.length(run), lanes)
     if lanes_of_run < _FEWEST_LANES:
         return [(stage.block, lanes)]

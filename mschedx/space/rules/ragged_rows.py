@@ -13,6 +13,8 @@ from tvm.tirx.analysis import undefined_vars
 from .blocks import constant_extent
 from .stages import Stage
 
+_BYTES = ("int8", "uint8")
+
 
 def fill_rows(sch: Any, stage: Stage, lanes: int) -> tuple[Any, ...] | None:
     """Copy the contiguous axis of a reduction, which no vectors divide, into whole vectors.
@@ -37,12 +39,15 @@ def fill_rows(sch: Any, stage: Stage, lanes: int) -> tuple[Any, ...] | None:
     -------
     tuple of SBlockRV or None
         The blocks that make the copies, in order, for :func:`feed`; None, and nothing done, where
-        the axis is no longer than a vector, or the reduction none that can be filled up.
+        the axis is no longer than a vector, or the reduction none that is worth filling up.
     """
     run = stage.contiguous_reductions()
-    neutral = _neutral(sch.get(stage.block))
-    # A shorter row would be read as one vector while its parts are still on their way to memory.
-    if stage.length(run) <= lanes or neutral is None:
+    body: Any = sch.get(stage.block)
+    neutral = _neutral(body)
+    # A shorter row would be read as one vector while its parts are still on their way to memory,
+    # and of bytes LLVM makes vectors by itself, which are better.
+    short = stage.length(run) <= lanes or stage.dtype in _BYTES
+    if short or neutral is None or not _combines(body):
         return None
     # Of a run over several axes TVM does not see that what vectors read is in a row.
     if len(run) == 1 and _is_plain(sch, stage):
@@ -116,17 +121,24 @@ def _neutral(block: Any) -> list[Any] | None:
     return values if constants and len(values) == len(block.writes) else None
 
 
+def _combines(block: Any) -> bool:
+    """Whether ``rfactor`` knows how the terms are taken together, results side by side as sums."""
+    if len(block.writes) > 1:
+        return True
+    value = getattr(block.body, "value", None)
+    own = getattr(value, "a", None)
+    known = isinstance(value, (tirx.Add, tirx.Mul, tirx.Max, tirx.Min))
+    return known and isinstance(own, TensorLoad) and own.source.same_as(block.body.buffer)
+
+
 def _is_plain(sch: Any, stage: Stage) -> bool:
     """Whether a term is an element of one buffer, of which all is read in order."""
-    store = sch.get(stage.block).body
-    if len(stage.reads) != 1 or not isinstance(store, tirx.BufferStore):
+    if len(stage.reads) != 1 or len(stage.writes) != 1:
         return False
     (read,) = stage.reads
-    loads = [getattr(store.value, side, None) for side in ("a", "b")]
-    sources = [load.source for load in loads if isinstance(load, TensorLoad)]
-    if len(sources) < 2 or not sources[0].same_as(store.buffer):
-        return False
+    term = sch.get(stage.block).body.value.b
     extents = [None if axis is None else stage.extents[axis] for axis in read.plain]
     whole = extents == [constant_extent(size) for size in read.buffer.shape]
     once = len(set(read.plain)) == len(read.plain) and read.plain[-1] in stage.reductions
-    return sources[1].same_as(read.buffer) and whole and once
+    element = isinstance(term, TensorLoad) and term.source.same_as(read.buffer)
+    return element and whole and once
