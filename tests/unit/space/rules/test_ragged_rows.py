@@ -195,6 +195,8 @@ def test_the_statements_of_such_rows_are_vectors(name):
         assert sums
         for one in [*copies, *sums]:
             assert (tile_of(one, 16).lanes == 16).all(), one.statement.name
+        if name == "softmax":  # LLVM makes vectors of a function that is called for one element
+            assert (tile_of(statements["exp_o"], 16).lanes == 197).all()
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
