@@ -77,7 +77,7 @@ def _fuse_scalars(
     sch: Any, stages: Sequence[Stage], rows: Sequence[list[int]], hw: Hardware
 ) -> None:
     """A chunk is one row of every stage."""
-    parts = [part for stage in stages for part in _parts(sch, stage, hw.lanes(stage.dtype))]
+    parts = [part for stage in stages for part in _parts(sch, stage, hw)]
     *producers, (anchor, lanes, _) = parts
     loops = sch.get_loops(anchor)
     row_loops = [loops[axis] for axis in rows[-1]]
@@ -103,11 +103,12 @@ def _fuse_scalars(
         vectorise_inside(sch, anchor, inside, lanes)
 
 
-def _parts(sch: Any, stage: Stage, lanes: int) -> list[tuple[Any, int, tuple[Any, ...]]]:
+def _parts(sch: Any, stage: Stage, hw: Hardware) -> list[tuple[Any, int, tuple[Any, ...]]]:
     """As :func:`in_lanes`, each with the blocks that fill up a row for it where vectors do not."""
+    lanes = hw.lanes(stage.dtype)
     length = stage.length(stage.contiguous_reductions())
     whole = vector_length(length, lanes) == longest_divisor(length, lanes)
-    feeders = None if whole else fill_rows(sch, stage, lanes)
+    feeders = None if whole else fill_rows(sch, stage, hw)
     if feeders is None:
         return [(block, length, ()) for block, length in in_lanes(sch, stage, lanes)]
     (first, _), *rest = partial_sums(sch, stage.block, lanes, MOST_PARTIAL_SUMS)

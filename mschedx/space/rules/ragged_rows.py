@@ -10,13 +10,19 @@ from tvm.ir import TensorLoad
 from tvm.tirx import FloatImm, IntImm, IterVar
 from tvm.tirx.analysis import undefined_vars
 
+from mschedx.hardware import Hardware
+
 from .blocks import constant_extent
 from .stages import Stage
 
 _BYTES = ("int8", "uint8")
+_MASKED_BYTES = 64
+_SHORT_ROW = 16
+_SHORT_ROW_OF_TERMS = 48
+"""Rows up to which LLVM does better with all steps unrolled, without the masks of AVX-512."""
 
 
-def fill_rows(sch: Any, stage: Stage, lanes: int) -> tuple[Any, ...] | None:
+def fill_rows(sch: Any, stage: Stage, hw: Hardware) -> tuple[Any, ...] | None:
     """Copy the contiguous axis of a reduction, which no vectors divide, into whole vectors.
 
     Rewrite
@@ -32,8 +38,8 @@ def fill_rows(sch: Any, stage: Stage, lanes: int) -> tuple[Any, ...] | None:
 
     Parameters
     ----------
-    lanes : int
-        Of a vector register.
+    hw : Hardware
+        Its registers say how many lanes, and from what length on it pays.
 
     Returns
     -------
@@ -41,18 +47,20 @@ def fill_rows(sch: Any, stage: Stage, lanes: int) -> tuple[Any, ...] | None:
         The blocks that make the copies, in order, for :func:`feed`; None, and nothing done, where
         the axis is no longer than a vector, or the reduction none that is worth filling up.
     """
+    lanes = hw.lanes(stage.dtype)
     run = stage.contiguous_reductions()
     body: Any = sch.get(stage.block)
     neutral = _neutral(body)
     # A shorter row would be read as one vector while its parts are still on their way to memory,
     # and of bytes LLVM makes vectors by itself, which are better.
-    short = stage.length(run) <= lanes or stage.dtype in _BYTES
+    length, masks = stage.length(run), hw.vector_bytes >= _MASKED_BYTES
+    short = length <= (lanes if masks else max(lanes, _SHORT_ROW)) or stage.dtype in _BYTES
     if short or neutral is None or not _combines(body):
         return None
     # Of a run over several axes TVM does not see that what vectors read is in a row.
     if len(run) == 1 and _is_plain(sch, stage):
         return (_filled_copy(sch, stage.block, 0, neutral[0], lanes),)
-    if len(run) < len(stage.reductions):
+    if len(run) < len(stage.reductions) or (length <= _SHORT_ROW_OF_TERMS and not masks):
         return None  # terms of several rows would be taken together first
     return _filled_terms(sch, stage, neutral, lanes)
 
