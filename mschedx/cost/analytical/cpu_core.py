@@ -47,6 +47,9 @@ SCALAR_CALL = 18.0
 COMPILER_PEELS = 160.0
 """Bodies up to which LLVM unrolls a whole loop around a tile, as those of a window."""
 
+_INLINED_CALL = 20.0
+"""Cycles of a function of ours for a vector; for one element, as many."""
+
 _KEPT = 0.5
 """What a value costs that is kept for the next step and has no register, of an accumulator's."""
 
@@ -210,7 +213,7 @@ def _zeros(view: StatementView) -> FloatArray:
 def _vectors(access: AccessView, view: StatementView, tile: Tile, lanes: float) -> FloatArray:
     """Registers' worth of what a tile touches of an access."""
     elements = tile.of(access.elements)
-    if view.statement.intrinsic:
+    if view.statement.intrinsic and not view.is_inlined:
         # Whole vectors, or one broadcast of what is less than a vector.
         per_vector = np.minimum(access.elements[-1], 4 * lanes / access.access.element_bytes)
         return np.maximum(elements / per_vector, 1.0)
@@ -228,7 +231,7 @@ def _loads(
     vectors = _vectors(access, view, tile, lanes)
     stride = tile.stride(access)
     wide = tile.is_vector & (stride == 1)
-    if view.statement.intrinsic:
+    if view.statement.intrinsic and not view.is_inlined:
         wide = access.elements[-1] * access.access.element_bytes >= 4 * lanes
     gathered = tile.is_vector & (stride > 1)
     per_load = np.where(wide, 1 / machine.wide_loads_per_cycle, 1 / machine.loads_per_cycle)
@@ -243,7 +246,7 @@ def _loads(
 def _operations(view: StatementView, machine: CpuMachine, vector: NDArray[np.bool_]) -> FloatArray:
     """Cycles of the arithmetic of one body."""
     counts = dict(view.statement.operations)
-    if view.statement.intrinsic:
+    if view.statement.intrinsic and not view.is_inlined:
         cycles = machine.intrinsic_cycles(view.statement.intrinsic, counts)
         return np.full(len(view.lanes), cycles)
     # A product and a sum are one instruction.
@@ -253,6 +256,8 @@ def _operations(view: StatementView, machine: CpuMachine, vector: NDArray[np.boo
         cycles = CYCLES.get(kind, 0.0 if kind.startswith("int.") else 1.0)
         if kind in INSTRUCTIONS:
             cycles = np.full(len(vector), cycles)
+        elif kind.startswith("call.") and view.is_inlined:
+            cycles = np.full(len(vector), _INLINED_CALL)
         elif kind.startswith("call."):
             cycles = np.where(vector, cycles * machine.lanes(4) * 1.2, SCALAR_CALL)
         total = total + count * cycles

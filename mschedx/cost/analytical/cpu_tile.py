@@ -127,7 +127,7 @@ def loops_in_lanes(
     n = len(view.lanes)
     found, outer = np.zeros_like(by_tvm), np.zeros_like(by_tvm)
     free = (view.extents[view.kinds("vectorized")] <= 1).all(axis=0)
-    free &= not view.statement.intrinsic
+    free &= not view.statement.intrinsic or view.is_inlined
     # Of what is inside: no loop is in lanes; TVM, or one of the two, has unrolled all.
     scalar, all_by_tvm, all_unrolled = (np.ones(n, dtype=np.bool_) for _ in range(3))
     for position in reversed(range(len(view.extents))):

@@ -89,6 +89,12 @@ class StatementView:
         """How often the statement runs, a call of an intrinsic being one: [n]."""
         return self.trips.prod(axis=0)
 
+    @cached_property
+    def is_inlined(self) -> bool:
+        """Whether an intrinsic performs it one element a call: LLVM sees a loop over elements."""
+        single = all((access.elements[-1] == 1).all() for access in self.accesses)
+        return bool(self.statement.intrinsic) and single
+
     def kinds(self, *kinds: str) -> list[int]:
         """Positions of the loops of these kinds."""
         return [i for i, loop in enumerate(self.statement.loops) if loop.kind in kinds]

@@ -11,6 +11,7 @@ from .blocks import moves_by_one, own_loops
 from .elementwise import call_function, vectorise
 from .inner_loops import longest_divisor, partial_sums, vectorise_inside
 from .joined_rows import join_rows
+from .ragged_rows import feed, fill_rows
 from .register_tile import vector_length
 from .stages import Stage, windowed_axes
 from .typical import sample_tile
@@ -34,7 +35,8 @@ def fuse_rows(sch: Any, stages: Sequence[Stage], rows: Sequence[list[int]], hw: 
         for i, r: sum[i] += e[i, r]                        sum (partial sums); out, vectorised
         for i, j: out[i, j] = e[i, j] / sum[i]
 
-    where they run across it (mean over rows, softmax over channels), a chunk is some vectors of
+    (rows that no vectors divide are filled up, :func:`~.ragged_rows.fill_rows`); where they run
+    across it (mean over rows, softmax over channels), a chunk is some vectors of
     the contiguous axis, and its sums stay in registers::
 
         for j, r: s[j] += x[r, j]       →   parallel j0: s[:] = 0;
@@ -75,10 +77,8 @@ def _fuse_scalars(
     sch: Any, stages: Sequence[Stage], rows: Sequence[list[int]], hw: Hardware
 ) -> None:
     """A chunk is one row of every stage."""
-    blocks: list[tuple[Any, int]] = []
-    for stage in stages:
-        blocks += in_lanes(sch, stage, hw.lanes(stage.dtype))
-    *producers, (anchor, lanes) = blocks
+    parts = [part for stage in stages for part in _parts(sch, stage, hw)]
+    *producers, (anchor, lanes, _) = parts
     loops = sch.get_loops(anchor)
     row_loops = [loops[axis] for axis in rows[-1]]
     rest = [loop for axis, loop in enumerate(loops) if axis not in rows[-1]]
@@ -86,10 +86,13 @@ def _fuse_scalars(
     chunk = sch.fuse(*row_loops) if row_loops else sch.add_unit_loop(anchor)
     sch.parallel(chunk)
     # Unit loops are kept: a structure that depended on an extent being 1 would be two sketches.
-    for block, _ in reversed(producers):
-        sch.compute_at(block, chunk, preserve_unit_loops=True)
-    for block, length in producers:
+    for block, _, feeders in reversed(producers):
+        for one in (block, *reversed(feeders)):
+            sch.compute_at(one, chunk, preserve_unit_loops=True)
+    for block, length, feeders in producers:
         vectorise_inside(sch, block, own_loops(sch, block), length)
+        if feeders:
+            feed(sch, feeders, block)
     if lanes == 1 and rest:
         sch.decompose_reduction(anchor, rest[0])
     else:
@@ -100,10 +103,22 @@ def _fuse_scalars(
         vectorise_inside(sch, anchor, inside, lanes)
 
 
+def _parts(sch: Any, stage: Stage, hw: Hardware) -> list[tuple[Any, int, tuple[Any, ...]]]:
+    """As :func:`in_lanes`, each with the blocks that fill up a row for it where vectors do not."""
+    lanes = hw.lanes(stage.dtype)
+    length = stage.length(stage.contiguous_reductions())
+    whole = vector_length(length, lanes) == longest_divisor(length, lanes)
+    feeders = None if whole else fill_rows(sch, stage, hw)
+    if feeders is None:
+        return [(block, length, ()) for block, length in in_lanes(sch, stage, lanes)]
+    (first, _), *rest = partial_sums(sch, stage.block, lanes, MOST_PARTIAL_SUMS)
+    return [(first, lanes, feeders), *((block, length, ()) for block, length in rest)]
+
+
 def in_lanes(sch: Any, stage: Stage, lanes: int) -> list[tuple[Any, int]]:
     """The stage's block, or those that reduce its contiguous axis in lanes; lengths of vectors."""
     run = stage.contiguous_reductions()
-    # TVM's rfactor drops the guard of a split that leaves a rest, so lanes must divide the run.
+    # Computed elsewhere, what rfactor makes has no guard for a rest: lanes must divide the run.
     lanes_of_run = longest_divisor(stage.length(run), lanes)
     if lanes_of_run < _FEWEST_LANES:
         return [(stage.block, lanes)]

@@ -7,7 +7,7 @@ module reads those results off one schedule, with the passes TVM itself runs.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,7 +93,8 @@ def _threads(program: Program, block: int) -> dict[str, int]:
 def allocations(func: Any) -> dict[str, tuple[int, ...]]:
     """Lower as far as the compaction of buffers and return their shapes by name.
 
-    Names are made unique in program order, as those of the scheduled program are.
+    Of buffers with one name, lowering may move one behind another; which is which is told by the
+    order in which blocks touch them, and they are called as in the scheduled program.
 
     Parameters
     ----------
@@ -113,21 +114,52 @@ def allocations(func: Any) -> dict[str, tuple[int, ...]]:
     ]
     mod = tvm.IRModule({"main": func.with_attr("global_symbol", "main")})
     lowered = tvm.transform.Sequential(passes)(mod)["main"]
+    allocated: list[Any] = []
+    touched: list[Any] = []
+    _gather(lowered.body, allocated, touched)
+    named = _by_name(touched, lambda buffer: buffer.name)
+    as_scheduled = _by_name(
+        (one.buffer for block in extract(func).blocks if block.leaf for one in block.accesses),
+        lambda name: name.split("#")[0],
+    )
     found: dict[str, tuple[int, ...]] = {}
     met = Counter[str]()
-    stack = [lowered.body]
+    for buffer in allocated:
+        met[buffer.name] += 1
+        name = nth(buffer.name, met[buffer.name])
+        order, names = named.get(buffer.name, []), as_scheduled.get(buffer.name, [])
+        places = [place for place, one in enumerate(order) if one.same_as(buffer)]
+        if places and len(order) == len(names):
+            name = names[places[0]]
+        found[name] = tuple(map(int, buffer.shape))
+    return found
+
+
+def _by_name(found: Iterable[Any], name: Callable[[Any], str]) -> dict[str, list[Any]]:
+    """What is found, each once, in order, by name."""
+    distinct: dict[str, dict[int, Any]] = {}
+    for one in found:
+        distinct.setdefault(name(one), {}).setdefault(hash(one), one)
+    return {name: list(ones.values()) for name, ones in distinct.items()}
+
+
+def _gather(root: Any, allocated: list[Any], touched: list[Any]) -> None:
+    """The buffers that a program allocates, and those that its innermost blocks touch, in order."""
+    stack = [root]
+    innermost: Any = None
     while stack:
         node = stack.pop()
         kind = type(node).__name__
         if kind == "SeqStmt":
             stack.extend(reversed(node.seq))
         elif kind == "SBlockRealize":
-            for buffer in node.block.alloc_buffers:
-                met[buffer.name] += 1
-                found[nth(buffer.name, met[buffer.name])] = tuple(map(int, buffer.shape))
+            allocated.extend(node.block.alloc_buffers)
             stack.append(node.block.body)
+            innermost = node.block
         elif kind == "IfThenElse":
             stack += [part for part in (node.then_case, node.else_case) if part is not None]
         elif hasattr(node, "body"):
             stack.append(node.body)
-    return found
+        elif innermost is not None:
+            touched += [region.source for region in (*innermost.reads, *innermost.writes)]
+            innermost = None
