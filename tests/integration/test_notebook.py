@@ -5,12 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 NOTEBOOK = Path(__file__).parents[2] / "examples" / "network.ipynb"
 
 
-@pytest.mark.slow
 def test_every_cell_runs(tmp_path):
     cells = json.loads(NOTEBOOK.read_text())["cells"]
     code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
