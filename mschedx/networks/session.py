@@ -24,6 +24,7 @@ from mschedx.record.rounds import Appended, Round
 from mschedx.record.trials import Journal, Trial
 from mschedx.record.work_dir import WorkDir
 from mschedx.recorder import Outcome
+from mschedx.search.as_it_is import are_unscheduled
 from mschedx.session import remember
 
 from .budget import Budget, Standing, next_tasks
@@ -241,12 +242,11 @@ class _Records:
             )
         elapsed = (like.elapsed_s or 0.0) + time.perf_counter() - session.begin
         scores = one.forecast(done.candidates)
-        unscheduled = one.why_ended is not None and one.standing.ended
         found = replace(
             like,
             record=self._earlier + len(self._database),
             elapsed_s=elapsed,
-            unscheduled=unscheduled,
+            unscheduled=are_unscheduled(done.candidates),
         )
         trials = done.trials(found, scores)
         self._journal.trials(trials)
