@@ -57,6 +57,9 @@ class TuneResult:
     predicted : bool
         Whether ``latency_s`` is a prediction and the winner the best ranked config: nothing was
         measured (``trials=0``).
+    why_unscheduled : str
+        Why the winner is the function as it is, which is among the notes too; empty where it is
+        not.
     notes : tuple[str, ...]
         What else there is to say: repaired files, disqualified records, why a search ended early.
     """
@@ -75,6 +78,7 @@ class TuneResult:
     timed_out: bool = False
     verified: bool = False
     predicted: bool = False
+    why_unscheduled: str = ""
     notes: tuple[str, ...] = field(default=())
 
     @property

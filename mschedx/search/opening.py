@@ -129,6 +129,11 @@ def searched(sketch: Sketch, scored: bool = False) -> Sketch:
     refused = refused_somewhere(sketch.design)
     if refused is not None:
         raise EmptySpace(f"some configs are refused, and nothing says which: {refused}")
+    return sampled_part(sketch, scored)
+
+
+def sampled_part(sketch: Sketch, scored: bool = False) -> Sketch:
+    """`searched` of a sketch of which nothing is refused, as `mschedx.space.sketches` gives it."""
     found = (sketch.compilable() if scored else sketch).narrowed(preferences=True)
     found.sample(1, np.random.default_rng(0))
     return found
