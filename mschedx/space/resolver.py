@@ -48,9 +48,20 @@ class Resolved:
     unknown: frozenset[str] = frozenset()
 
     def of(self, sketch: int) -> tuple[IntArray, IntArray]:
-        """Return positions [m] and configs [m, D] of the traces of one sketch, at least one."""
+        """Return positions [m] and configs [m, D] of the traces of one sketch.
+
+        Raises
+        ------
+        ValueError
+            When no trace is of this sketch: D is not known then.
+        """
         positions = np.flatnonzero(self.sketch == sketch)
         found = [config for i in positions if (config := self.configs[i]) is not None]
+        if not found:
+            raise ValueError(
+                f"expected a sketch that some trace is of, got {sketch}; those are "
+                f"{np.unique(self.sketch[self.sketch >= 0]).tolist()}"
+            )
         return positions, np.stack(found)
 
 
@@ -75,7 +86,12 @@ class Resolver:
             self._found.setdefault((design.signature, tuple(locations.values())), number)
 
     @classmethod
-    def of_space(cls, mod: tvm.IRModule, target: tvm.target.Target, space: Any = None) -> Resolver:
+    def of_space(
+        cls,
+        mod: tvm.IRModule,
+        target: tvm.target.Target | dict[str, Any] | str,
+        space: Any = None,
+    ) -> Resolver:
         """Open up the design spaces of a module, leaving out those that cannot be.
 
         Parameters
@@ -83,6 +99,7 @@ class Resolver:
         mod, target, space
             As :func:`mschedx.space.sketches` takes them.
         """
+        target = target if isinstance(target, tvm.target.Target) else tvm.target.Target(target)
         given = given_sketches(space)
         if given is not None:
             return cls(opened_sketches(mod, target, given))
