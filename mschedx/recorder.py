@@ -293,7 +293,7 @@ class Recorder:
         """Count and show a round once it is on the disk."""
         if not done.candidates:
             return
-        first = self._round[0].record or 0
+        first = self._round[0].record
         self._journal.written(first, self._records.check(len(done.candidates)))
         count = self._next.index + len(self._round)
         self._next = replace(self._round[-1], index=count, round=self._next.round + 1)

@@ -126,10 +126,7 @@ class TuneResult:
         else:
             records = read_run(self.work_dir, self.history[0].workload).records
         decisions = {line: decision_values(content[0]) for line, content in records.items()}
-        rows = [
-            asdict(t) | decisions.get(-1 if t.record is None else t.record, {})
-            for t in self.history
-        ]
+        rows = [asdict(t) | decisions.get(t.record, {}) for t in self.history]
         try:
             import pandas  # pyright: ignore[reportMissingImports]  # optional
         except ImportError:

@@ -151,13 +151,12 @@ def _ranked(
     """The scheduled module and its predicted seconds; a text where there is no valid config."""
     from mschedx.cost.stand_ins import said_already
     from mschedx.ranking import rank
-    from mschedx.space.errors import UnsupportedTrace
 
     try:
         with said_already():  # by the network, once
             (best,) = rank(mod, target, 1, model=model, space=space, seed=seed)
         return best.mod, best.latency_s
-    except (ValueError, UnsupportedTrace) as error:
+    except ValueError as error:
         return first_line(error)
 
 

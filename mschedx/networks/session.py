@@ -212,6 +212,7 @@ class _Records:
             self._next[task.key] = Trial(
                 index=len(known),
                 workload=number,
+                record=len(contents.records),
                 session=0 if run is None else len(run.sessions),
                 round=0,
                 elapsed_s=max((t.elapsed_s or 0.0 for t in known), default=0.0),
@@ -257,7 +258,7 @@ class _Records:
                 candidate.sch.trace, workload, seconds, session.target, candidate.args_info
             )
             self._database.commit_tuning_record(record)
-        self._journal.written(found.record or 0, self._records.check(len(trials)))
+        self._journal.written(found.record, self._records.check(len(trials)))
         self._next[key] = replace(like, index=like.index + len(trials), round=like.round + 1)
         self.measured += len(trials)
         return trials
