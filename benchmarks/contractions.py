@@ -118,8 +118,7 @@ def avx2(trials: int, seeds: int) -> None:
     from tvm.target import Target
 
     from mschedx import tune
-    from mschedx.bench.fair import bound, time_all
-    from mschedx.bench.vendor import inputs
+    from mschedx.bench.beside import compared
     from mschedx.hardware import host_cores
     from mschedx.hardware.peak import peak_kernel
     from mschedx.inputs import normalize_mod
@@ -130,14 +129,14 @@ def avx2(trials: int, seeds: int) -> None:
     for workload in AVX2:
         func = workload.func()
         runs = [tune(func, target, trials=trials, seed=s, progress=False) for s in range(seeds)]
-        out = list(func.params)[-1]
-        arrays = [*inputs(workload), np.zeros([int(n) for n in out.shape], "float32")]
-        built = [tvm.compile(r.schedule.mod, target)["main"] for r in runs]
-        kernels = {f"{seed}": bound(kernel, arrays) for seed, kernel in enumerate(built)}
-        timings = time_all({**kernels, "peak": peak.call()}, {})
+        kernels = {
+            f"{seed}": tvm.compile(run.schedule.mod, target)["main"]
+            for seed, run in enumerate(runs)
+        }
+        found = compared(workload, kernels, peak=peak)
         flops = estimate_flops(normalize_mod(func))
-        rate = flops / statistics.median(timings[name].min_s for name in kernels) / 1e9
-        roof = peak.flops / timings["peak"].min_s / 1e9
+        rate = flops / statistics.median(found.seconds.values()) / 1e9
+        roof = (found.peak_flops or 0.0) / 1e9
         print(
             f"{workload.name:16} {rate:6.1f} of {roof:.1f} GFLOP/s, {rate / roof:.1%}", flush=True
         )

@@ -81,7 +81,8 @@ def collected(folder: Path, shared_kib: int) -> Iterator[Trial]:
         resolver = Resolver.of_space(mod, target, for_target(target))
         records = JSONDatabase(work_dir=str(run)).get_all_tuning_records()
         resolved = resolver.resolve([record.trace for record in records])
-        for number, sketch in enumerate(resolver.sketches):
+        for number in np.unique(resolved.sketch[resolved.sketch >= 0]).tolist():
+            sketch = resolver.sketches[number]
             for row, config in zip(*resolved.of(number), strict=True):
                 seconds = latency_of(records[row].run_secs)
                 if not math.isfinite(seconds):

@@ -191,6 +191,9 @@ def main() -> None:
         if args.output:
             with open(args.output, "a") as file:
                 file.write(json.dumps(row) + "\n")
+    if not ratios:
+        print("no operator ran in both: there is nothing to compare")
+        return
     print(f"TVM's latency over mschedx's, geometric mean of {len(ratios)}: ", end="")
     print(f"{np.exp(np.mean(np.log(ratios))):.2f}, least {min(ratios):.2f}")
 

@@ -19,14 +19,17 @@ import argparse
 import json
 import logging
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import tvm
 import tvm_ffi
-from resuming import options_of, resumed
+from resuming import Row, options_of, resumed
 from scipy.stats import spearmanr
+from tvm.s_tir import Schedule
 from tvm.s_tir import meta_schedule as ms
+from tvm.target import Target
 
 import mschedx
 from mschedx import measure
@@ -84,7 +87,7 @@ JUDGED = (
 )
 
 
-def judged(workload: Workload, space: str | None, arguments: argparse.Namespace) -> dict:
+def judged(workload: Workload, space: str | None, arguments: argparse.Namespace) -> Row:
     """Measure one workload."""
     target = mschedx.hardware.host_target()
     mod = tvm.IRModule({"main": workload.func()})
@@ -128,9 +131,14 @@ def _plain(seconds: np.ndarray) -> list[float | None]:
     return [s if np.isfinite(s) else None for s in seconds.tolist()]
 
 
-def _in_turn(finalists: dict, target, builder, runner) -> dict:
+def _in_turn(
+    finalists: Mapping[str, Sequence[Schedule]],
+    target: Target,
+    builder: ms.Builder,
+    runner: ms.Runner,
+) -> dict[str, np.ndarray]:
     """Latencies of programs by where they come from: the least of several rounds of all of them."""
-    schedules: dict[int, object] = {}
+    schedules: dict[int, Schedule] = {}
     hashes: dict[str, list[int]] = {}
     for name, made in finalists.items():
         hashes[name] = [int(tvm_ffi.structural_hash(schedule.mod)) for schedule in made]
@@ -142,7 +150,14 @@ def _in_turn(finalists: dict, target, builder, runner) -> dict:
     return {name: np.array([latency[h] for h in own]) for name, own in hashes.items()}
 
 
-def _searched(mod, target, space, trials, builder, runner) -> dict[str, list]:
+def _searched(
+    mod: tvm.IRModule,
+    target: Target,
+    space: str | None,
+    trials: int,
+    builder: ms.Builder,
+    runner: ms.Runner,
+) -> dict[str, list[Schedule]]:
     """The fastest programs that each search finds, by its name."""
     if not trials:
         return {}
@@ -168,13 +183,13 @@ def _searched(mod, target, space, trials, builder, runner) -> dict[str, list]:
     return found
 
 
-def _replayed(record: ms.database.TuningRecord) -> tvm.s_tir.Schedule:
-    schedule = tvm.s_tir.Schedule(record.workload.mod)
+def _replayed(record: ms.database.TuningRecord) -> Schedule:
+    schedule = Schedule(record.workload.mod)
     record.trace.apply_to_schedule(schedule, remove_postproc=False)
     return schedule
 
 
-def at_k(row: dict, k: int, ranking: str = "ranked_s") -> tuple[float, float]:
+def at_k(row: Row, k: int, ranking: str = "ranked_s") -> tuple[float, float]:
     """Best-of-k of the ranked, and expected of a random order."""
     ranked = np.array([np.inf if s is None else s for s in row[ranking]])
     random = np.sort([np.inf if s is None else s for s in row["random_s"]])
@@ -189,7 +204,8 @@ def at_k(row: dict, k: int, ranking: str = "ranked_s") -> tuple[float, float]:
     return float(row["best_s"] / ranked[:k].min()), expected
 
 
-def line(row: dict) -> str:
+def line(row: Row) -> str:
+    """A workload's row, as text."""
     rankings = [name for name in RANKINGS if name in row]
     parts = [" ".join(f"{at_k(row, k, name)[0]:.2f}" for k in KS) for name in rankings]
     return (
@@ -198,7 +214,8 @@ def line(row: dict) -> str:
     )
 
 
-def summary(rows: list[dict]) -> None:
+def summary(rows: list[Row]) -> None:
+    """Print every row, then what they come to by space and ranking."""
     print("\n".join(map(line, rows)))
     for space in sorted({row["space"] for row in rows}):
         own = [row for row in rows if row["space"] == space]

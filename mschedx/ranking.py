@@ -18,6 +18,7 @@ from mschedx.cost.psa import PSAModel
 from mschedx.inputs import check_seed, check_trials, normalize_mod, normalize_target
 from mschedx.search.build_effort import BuildEffort
 from mschedx.search.moves import neighbours
+from mschedx.search.opening import sampled_part
 from mschedx.search.points import Points, SketchSet
 from mschedx.search.pool import Scored, gather
 from mschedx.search.scoring import ArrayScorer
@@ -51,7 +52,7 @@ SHARE = 0.05
 
 
 class NothingToRank(ValueError):
-    """No config becomes a program; the message counts why."""
+    """No config becomes a program, of our own space or of those tried; says why."""
 
 
 @dataclass(frozen=True)
@@ -203,21 +204,32 @@ def opened(mod: IRModule, target: Target, space: Any = None) -> list[Sketch]:
 
     Raises
     ------
+    NothingToRank
+        When our own space has none, with the reasons.
     ValueError
-        When there is none, with the reasons.
+        When a space that was asked for has none.
     """
+    try:
+        return _with_configs(mod, target, space)
+    except (EmptySpace, InvalidSchedule, UnsupportedTrace) as error:
+        if space is not None:
+            raise
+        raise NothingToRank(str(error)) from error
+
+
+def _with_configs(mod: IRModule, target: Target, space: Any) -> list[Sketch]:
     from mschedx.space import sketches
 
     found, reasons = [], []
     for sketch in sketches(mod, target, space):
         try:
-            narrowed = sketch.compilable().narrowed(preferences=True)
-            narrowed.sample(1, np.random.default_rng(0))
-            found.append(narrowed)
+            found.append(sampled_part(sketch))
         except (EmptySpace, InvalidSchedule, UnsupportedTrace) as error:
             reasons.append(str(error))
     if not found:
-        raise ValueError(f"no design space of this function has a valid config: {reasons}")
+        raise EmptySpace(
+            f"no design space of this function has a valid config: {'; '.join(reasons)}"
+        )
     return found
 
 

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from tvm.s_tir import meta_schedule as ms
 
+from mschedx.cost.adapter import conversation_behind, is_ready
 from mschedx.record.rounds import Appended, Round, after_round
 from mschedx.record.trials import Journal, Trial
-from mschedx.search.as_it_is import is_unscheduled
+from mschedx.search.as_it_is import are_unscheduled
+from mschedx.space.task import Task
 from mschedx.unscheduled import commit, measure_unscheduled
 
 if TYPE_CHECKING:
@@ -150,19 +152,32 @@ def foretells(cost_model: Any) -> bool:
     return not isinstance(cost_model, (str, ms.cost_model.RandomModel, ms.cost_model.XGBModel))
 
 
-class _Forecast:
-    """Ask the cost model for its scores of a round before it learns how the round went."""
+def forecast(
+    cost_model: Any, context: Any, candidates: Sequence[Any], *, has_learnt: bool
+) -> list[float]:
+    """Ask a cost model for its scores of a round, before it learns how the round went.
 
-    def __init__(self) -> None:
-        self._rounds = 0
+    Parameters
+    ----------
+    cost_model : CostModel
+        TVM's, or one of ours as TVM takes it.
+    context : TuneContext
+        Of the task.
+    candidates : sequence of MeasureCandidate
+    has_learnt : bool
+        Whether the model has been told of an earlier round: of one that is not ours nothing else
+        says whether it knows anything.
 
-    def __call__(self, done: Round) -> list[float]:
-        self._rounds += 1
-        if self._rounds == 1:  # before the first round it has seen nothing
-            return []
-        context = done.scheduler.tasks_[done.task].ctx
-        scores = done.scheduler.cost_model_.predict(context, list(done.candidates))
-        return [float(score) for score in scores]
+    Returns
+    -------
+    list of float
+        Empty where the model has nothing to say yet, and where the function is measured as it is.
+    """
+    if conversation_behind(cost_model) is not None:
+        has_learnt = is_ready(cost_model, Task.of(context.mod, context.target, context.task_name))
+    if not has_learnt or are_unscheduled(candidates):
+        return []
+    return [float(score) for score in cost_model.predict(context, list(candidates))]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,7 +232,7 @@ class Recorder:
         self._unread, self._next = earlier.unread, earlier.common
         self._earlier_s = earlier.common.elapsed_s or 0.0
         self._plateau = Plateau(earlier.trials)
-        self._forecast = _Forecast() if foretells(plan.parts.cost_model) else None
+        self._foretells = foretells(plan.parts.cost_model)
         self._round: list[Trial] = []
 
     @property
@@ -258,22 +273,27 @@ class Recorder:
         if not done.candidates:  # TVM's replay of traces, where postprocs refuse all of a batch
             return
         elapsed = self._earlier_s + time.perf_counter() - self._plan.begin
-        searched = done.scheduler is not None
-        scores = self._forecast(done) if self._forecast is not None and searched else []
         like = replace(
             self._next,
             record=self._unread + len(self.database),
             elapsed_s=elapsed,
-            unscheduled=all(is_unscheduled(c.sch.trace) for c in done.candidates),
+            unscheduled=are_unscheduled(done.candidates),
         )
-        self._round = done.trials(like, scores)
+        self._round = done.trials(like, self._scores(done))
         self._journal.trials(self._round)
+
+    def _scores(self, done: Round) -> list[float]:
+        """What the cost model expects of a round; none where it is not asked."""
+        if done.scheduler is None or not self._foretells:
+            return []
+        context, model = done.scheduler.tasks_[done.task].ctx, done.scheduler.cost_model_
+        return forecast(model, context, done.candidates, has_learnt=bool(self._round))
 
     def _after_records(self, done: Round) -> None:
         """Count and show a round once it is on the disk."""
         if not done.candidates:
             return
-        first = self._round[0].record or 0
+        first = self._round[0].record
         self._journal.written(first, self._records.check(len(done.candidates)))
         count = self._next.index + len(self._round)
         self._next = replace(self._round[-1], index=count, round=self._next.round + 1)

@@ -138,6 +138,7 @@ def _begin(
     common = Trial(
         index=len(done),
         workload=before.workload if before is not None else len(work_dir.contents.workloads),
+        record=len(work_dir.contents.records),
         session=len(before.sessions) if before is not None else 0,
         round=0,
         unscheduled=bool(done) and all(t.unscheduled for t in done),

@@ -57,6 +57,9 @@ class TuneResult:
     predicted : bool
         Whether ``latency_s`` is a prediction and the winner the best ranked config: nothing was
         measured (``trials=0``).
+    why_unscheduled : str
+        Why the winner is the function as it is, which is among the notes too; empty where it is
+        not.
     notes : tuple[str, ...]
         What else there is to say: repaired files, disqualified records, why a search ended early.
     """
@@ -75,6 +78,7 @@ class TuneResult:
     timed_out: bool = False
     verified: bool = False
     predicted: bool = False
+    why_unscheduled: str = ""
     notes: tuple[str, ...] = field(default=())
 
     @property
@@ -122,10 +126,7 @@ class TuneResult:
         else:
             records = read_run(self.work_dir, self.history[0].workload).records
         decisions = {line: decision_values(content[0]) for line, content in records.items()}
-        rows = [
-            asdict(t) | decisions.get(-1 if t.record is None else t.record, {})
-            for t in self.history
-        ]
+        rows = [asdict(t) | decisions.get(t.record, {}) for t in self.history]
         try:
             import pandas  # pyright: ignore[reportMissingImports]  # optional
         except ImportError:

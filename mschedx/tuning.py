@@ -7,7 +7,6 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,13 +127,6 @@ def tune(
     # Absolute, so that what is returned reads its records wherever the process goes.
     folder = Path(tempfile.mkdtemp(prefix="mschedx-") if work_dir is None else work_dir).absolute()
     display = make_progress(progress, estimate_flops(module))
-    ranked = partial(_ranked, module, resolved, folder, space, cost_model, seed, display, begin)
-    if trials == 0 and not (folder / RECORDS).exists():
-        return ranked()
-    if runner is None and trials:
-        require_device(resolved)
-    if trials and (builder is None or runner is None):
-        start_workers()
     plan = Plan(
         mod=module,
         target=resolved,
@@ -154,10 +146,16 @@ def tune(
             runner=runner,
         ),
     )
+    if trials == 0 and not (folder / RECORDS).exists():
+        return _ranked(plan, folder, display)
+    if runner is None and trials:
+        require_device(resolved)
+    if trials and (builder is None or runner is None):
+        start_workers()
     found = _searched(plan, folder, display, verify=verify)
     if trials or found.schedule is not None or found.interrupted:
         return found
-    best = ranked()
+    best = _ranked(plan, folder, display)
     return replace(best, history=found.history, notes=(*found.notes, *best.notes))
 
 
@@ -221,35 +219,32 @@ def _traced(given: Any, place: int) -> Schedule | Trace:
     )
 
 
-def _ranked(
-    mod: IRModule,
-    target: Target,
-    folder: Path,
-    space: Any,
-    cost_model: Any,
-    seed: int,
-    display: Progress,
-    begin: float,
-) -> TuneResult:
+def _ranked(plan: Plan, folder: Path, display: Progress) -> TuneResult:
     """The best ranked config as a result; says that nothing was measured.
 
     Where no config becomes a program, the function as it is.
     """
     from mschedx.ranking import NothingToRank, rank, ranking_model
-    from mschedx.search.as_it_is import unscheduled_candidate
+    from mschedx.search.as_it_is import is_unscheduled, unscheduled_candidate
     from mschedx.space.task import Task
 
+    mod, target, cost_model = plan.mod, plan.target, plan.parts.cost_model
     model, notes = ranking_model(cost_model, [Task.of(mod, target)])
+    why_unscheduled = ""
     try:
         with said_already():
-            (best,) = rank(mod, target, 1, model=model, space=space, seed=seed)
+            (best,) = rank(mod, target, 1, model=model, space=plan.parts.space, seed=plan.seed)
         schedule, latency_s = best.schedule(), best.latency_s
         predicted = f"ranked, not measured: {latency_s * 1e6:.4g} us is a prediction"
         notes = (predicted, *notes_on_stand_in(target, cost_model), *notes)
+        if schedule.trace is not None and is_unscheduled(schedule.trace):
+            why_unscheduled = "the function stays as it is: nothing in its space looks faster"
+            notes = (*notes, why_unscheduled)
         reasons = tuple(str(reason) for reason in best.reasons)
     except NothingToRank as error:
         schedule, latency_s, reasons = unscheduled_candidate(mod).sch, math.inf, ()
-        notes = (*notes, f"nothing could be ranked, so the function stays as it is: {error}")
+        why_unscheduled = f"nothing could be ranked, so the function stays as it is: {error}"
+        notes = (*notes, why_unscheduled)
     for note in notes:
         display.note(note)
     return TuneResult(
@@ -262,8 +257,9 @@ def _ranked(
         history=(),
         flops=estimate_flops(mod),
         measured=0,
-        wall_s=time.perf_counter() - begin,
+        wall_s=time.perf_counter() - plan.begin,
         predicted=True,
+        why_unscheduled=why_unscheduled,
         notes=(*notes, *reasons),
     )
 
@@ -293,6 +289,9 @@ def _result(
         notes.append("the winner's output was not compared: interrupted")
     if notes:  # records that turned out wrong have failed now
         run = recorded(work_dir, plan.mod)
+    why_unscheduled = _why_unscheduled(winner, run, outcome)
+    if why_unscheduled and why_unscheduled != outcome.ended:
+        notes.append(why_unscheduled)
     if not plan.trials and winner:
         notes.append("nothing was measured: the fastest record of the work_dir")
     ahead = packed_ahead(winner.schedule.mod) if winner else ()
@@ -317,8 +316,22 @@ def _result(
         interrupted=outcome.interrupted,
         timed_out=outcome.timed_out,
         verified=winner.verified if winner else False,
+        why_unscheduled=why_unscheduled,
         notes=(*before, *([outcome.ended] if outcome.ended else []), *notes),
     )
+
+
+def _why_unscheduled(winner: Winner | None, run: Run | None, outcome: Outcome) -> str:
+    """Why the winner is the function as it is; empty where it is not."""
+    if winner is None or run is None or not winner.trial.unscheduled:
+        return ""
+    scheduled = sum(not trial.unscheduled for trial in run.trials)
+    if scheduled:
+        return (
+            f"the function stays as it is: none of {scheduled} scheduled programs that were "
+            "measured is faster"
+        )
+    return outcome.ended or "nothing could be searched, so the function stays as it is"
 
 
 def estimate_flops(mod: IRModule) -> float:

@@ -56,9 +56,7 @@ def choose_winner(
     notes: list[str] = []
     passed_over: list[Winner] = []
     ranked = sorted(
-        (t.latency_s, t.index, t.record, t)
-        for t in run.trials
-        if t.latency_s is not None and t.record is not None
+        (t.latency_s, t.index, t.record, t) for t in run.trials if t.latency_s is not None
     )
     for latency_s, index, line, trial in ranked:
         record = read_record(run.records[line], workload)

@@ -68,8 +68,6 @@ def explain(
         known = f"from 0 to {len(run.trials) - 1}" if run.trials else "of a workload that has some"
         raise ValueError(f"{work_dir}: expected a trial {known}, got {trial}")
     chosen = run.trials[trial]
-    if chosen.record is None:
-        raise ValueError(f"{work_dir}: trial {trial} has no record, only its failure is known")
     from tvm.s_tir.meta_schedule.database import Workload
 
     assert run.module is not None, "a run with records has a workload"

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
 from typing import Any
 
-import numpy as np
-
-from mschedx.measure.timing import numpy_dtype
 from mschedx.report.progress import describe_failures, format_seconds
 from mschedx.tune_result import TuneResult
 from mschedx.workloads import Workload
 
-from .fair import Timer, bound, time_all, timed
+from .beside import Compared, compared
 from .torch_process import TorchProcess
-from .vendor import inputs, numpy_call
 
 
 def print_summary(workload: Workload, result: TuneResult, *, compare: bool = True) -> None:
@@ -54,52 +49,37 @@ def _runs_here(result: TuneResult) -> bool:
 def _table(workload: Workload, result: TuneResult) -> Any:
     from rich.table import Table
 
-    rates = compare_rates(workload, result)
+    found = compare_rates(workload, result)
     unit = "GOP/s" if workload.dtype == "int8" else "GFLOP/s"
     title = f"{workload.op} {'×'.join(map(str, workload.shape))} {workload.dtype}"
     table = Table(title=title, title_justify="left")
     table.add_column("")
     for name in ("latency", unit, "of peak"):
         table.add_column(name, justify="right")
-    peak = rates.pop("peak", None)
-    for name, seconds in rates.items():
-        rate = result.flops / seconds / 1e9
+    peak = found.peak_flops
+    for name, seconds in found.seconds.items():
+        rate = result.flops / seconds
         share = f"{rate / peak:.0%}" if peak else "-"
         style = "bold" if name == "mschedx" else ""
-        table.add_row(name, format_seconds(seconds), f"{rate:.1f}", share, style=style)
+        table.add_row(name, format_seconds(seconds), f"{rate / 1e9:.1f}", share, style=style)
     if peak:
-        table.add_row("peak, measured", "", f"{peak:.1f}", "100%", style="dim")
+        table.add_row("peak, measured", "", f"{peak / 1e9:.1f}", "100%", style="dim")
     return table
 
 
-def compare_rates(workload: Workload, result: TuneResult) -> dict[str, float]:
-    """Seconds of the unscheduled program, the winner, NumPy and torch; "peak" in GFLOP/s.
-
-    All are timed in turn in this process, on all cores; the fastest group of each counts.
-    """
+def compare_rates(workload: Workload, result: TuneResult) -> Compared:
+    """Time the unscheduled program, the winner, NumPy and torch; the peak too for float32."""
     import tvm
 
-    arrays = inputs(workload)
-    out = list(workload.func().params)[-1]
-    zeros = np.zeros([int(d) for d in out.shape], numpy_dtype(str(out.dtype)))
     name = str(result.mod["main"].attrs["global_symbol"])
     kernels = {
-        "unscheduled": bound(tvm.compile(result.mod, target=result.target)[name], [*arrays, zeros]),
-        "mschedx": bound(result.compile()[name].function, [*arrays, zeros]),
+        "unscheduled": tvm.compile(result.mod, target=result.target)[name],
+        "mschedx": result.compile()[name].function,
     }
-    others: dict[str, Timer | None] = {}
     peak = None
     if workload.dtype == "float32":
         from mschedx.hardware.peak import peak_kernel
 
         peak = peak_kernel(result.target, steps=100_000)
-        kernels["peak"] = peak.call()
     with TorchProcess() as torch:
-        in_numpy = numpy_call(workload, arrays)
-        others["NumPy"] = in_numpy and partial(timed, in_numpy)
-        others["torch"] = torch.timer(workload)
-        timings = time_all(kernels, {name: timer for name, timer in others.items() if timer})
-    rates = {key: timing.min_s for key, timing in timings.items()}
-    if peak is not None:
-        rates["peak"] = peak.flops / rates["peak"] / 1e9
-    return rates
+        return compared(workload, kernels, peak=peak, torch=torch)

@@ -99,7 +99,7 @@ def tune(args: argparse.Namespace) -> int:
 
     print_summary(workload, result, compare=not args.no_compare)
     if result.unscheduled:
-        complain(result.notes[-1])
+        complain(result.why_unscheduled)
         return NOTHING_FOUND
     return INTERRUPTED if result.interrupted else 0
 

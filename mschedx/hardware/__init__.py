@@ -44,7 +44,10 @@ class Hardware:
     vector_registers : int
         CPU: architectural vector registers. GPU: 32-bit registers a thread may hold (255).
     fma_ports : int
-        Full-width vector FMAs that one core starts per cycle.
+        CPU: full-width vector FMAs that one core starts per cycle.
+    fma_per_cycle : int
+        GPU: fp32 multiply-adds that a multiprocessor does per cycle; with the peak they tell the
+        clock. CPU: 0.
     l1d_bytes, l2_bytes, l3_bytes : int
         CPU: L1 of one core and its share of the L2, all L3 that the cores have together (0 = none).
         GPU: L1/shared of an SM, L2, 0.
@@ -69,6 +72,7 @@ class Hardware:
     vector_bytes: int = 16
     vector_registers: int = 16
     fma_ports: int = 1
+    fma_per_cycle: int = 0
     l1d_bytes: int = 32 * KIB
     l2_bytes: int = 512 * KIB
     l3_bytes: int = 0
@@ -88,7 +92,11 @@ class Hardware:
 
     @staticmethod
     def from_target(target: Target | dict[str, Any] | str) -> Hardware:
-        """Read a target; every field but the rates is filled.
+        """Read a target.
+
+        Of a GPU every field is filled that has a meaning for one, rates included: limits from the
+        target, where it says them, all else from the table (see `stand_in`). Of a CPU rates are
+        None, ``arch`` is empty, and what only GPUs have is 0.
 
         Raises
         ------
@@ -140,8 +148,12 @@ class Hardware:
         return max(1, self.vector_bytes * 8 // int(bits.group() if bits else 32))
 
     def with_rates(self, *, peak_flops: float, dram_bytes_per_s: float | None = None) -> Hardware:
-        """Give a copy with measured rates."""
-        return replace(self, peak_flops=peak_flops, dram_bytes_per_s=dram_bytes_per_s)
+        """Give a copy with the device's own rates."""
+        found = replace(self, peak_flops=peak_flops, dram_bytes_per_s=dram_bytes_per_s)
+        if self.kind != "cuda":
+            return found
+        # Those of a device that stood in belong to its peak.
+        return replace(found, fma_per_cycle=_fma_per_cycle(self.arch))
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +201,14 @@ _GENERIC_CPU = _CpuModel(32 * KIB, 512 * KIB, 8 * MIB, 1)
 # the CUDA C++ Programming Guide.
 _BLOCKS_PER_SM = {"sm_37": 16, "sm_75": 16, "sm_86": 16, "sm_87": 16, "sm_89": 24}
 
+# fp32 multiply-adds of a multiprocessor per cycle, 128 where none are given: "Throughput of Native
+# Arithmetic Instructions" of the same guide.
+_FMA_PER_CYCLE = {"sm_37": 192, "sm_60": 64, "sm_70": 64, "sm_72": 64, "sm_75": 64, "sm_80": 64}
+
+
+def _fma_per_cycle(arch: str) -> int:
+    return _FMA_PER_CYCLE.get(arch, 128)
+
 
 def _nvidia(
     name: str,
@@ -206,6 +226,7 @@ def _nvidia(
         name=name,
         cores=sm,
         vector_registers=255,
+        fma_per_cycle=_fma_per_cycle(arch),
         l1d_bytes=shared_kib * KIB,
         l2_bytes=int(l2_mib * MIB),
         line_bytes=128,

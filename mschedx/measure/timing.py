@@ -24,6 +24,9 @@ _NUMPY_DTYPES = frozenset(
     + ["float16", "float32", "float64"]
 )
 
+SMALL_FLOATS = ("bfloat16", "float8")
+"""How the names of floats begin that NumPy has by ml_dtypes alone."""
+
 ArgsInfo = tuple[tuple[str, str, tuple[int, ...]], ...]
 
 
@@ -209,7 +212,7 @@ def numpy_dtype(dtype: str) -> np.dtype:
     """
     if dtype == "bool":
         return np.dtype(np.bool_)
-    if dtype.startswith(("bfloat16", "float8")):
+    if dtype.startswith(SMALL_FLOATS):
         import ml_dtypes
 
         small = getattr(ml_dtypes, dtype, None)

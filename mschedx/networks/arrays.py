@@ -7,21 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mschedx.kernel import is_torch
+from mschedx.measure.timing import SMALL_FLOATS, numpy_dtype
 
 if TYPE_CHECKING:
     import torch
 
 _OF_ONE_SIZE = {1: "uint8", 2: "int16"}
-
-
-def numpy_dtype(dtype: str) -> np.dtype[Any]:
-    """NumPy's dtype of this name, of ml_dtypes where NumPy has none."""
-    try:
-        return np.dtype(dtype)
-    except TypeError:
-        import ml_dtypes
-
-        return np.dtype(getattr(ml_dtypes, dtype))
 
 
 def array_of(tensor: Any) -> np.ndarray:
@@ -33,9 +24,10 @@ def array_of(tensor: Any) -> np.ndarray:
     import torch
 
     plain = tensor.detach().cpu()
-    dtype = numpy_dtype(str(plain.dtype).removeprefix("torch."))
-    if dtype.isbuiltin == 1:
+    name = str(plain.dtype).removeprefix("torch.")
+    if not name.startswith(SMALL_FLOATS):
         return plain.numpy(force=True)
+    dtype = numpy_dtype(name)
     return plain.view(getattr(torch, _OF_ONE_SIZE[dtype.itemsize])).numpy().view(dtype)
 
 

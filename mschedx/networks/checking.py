@@ -17,9 +17,10 @@ from tvm.target import Target
 
 from mschedx import compat
 from mschedx.measure.reference import precision, quick
+from mschedx.measure.timing import numpy_dtype
 from mschedx.measure.tolerance import Difference, compare
 
-from .arrays import numpy_dtype, tensor_of
+from .arrays import tensor_of
 from .assembly import compiled
 from .choices import Choice, Origin
 from .errors import first_line

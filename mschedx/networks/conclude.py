@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mschedx.cost.base import CostModel
 
 _INTERRUPTED = "interrupted before a candidate of it ran"
+_NOT_RANKED = "interrupted before it was ranked"
 
 
 def conclude(
@@ -91,7 +92,8 @@ def _choices(
         else:
             chosen[task.key] = choice
     if outcome.interrupted:
-        rest = [unscheduled_choice(task, _INTERRUPTED) for task in missing]
+        why = _INTERRUPTED if job.trials_per_task else _NOT_RANKED
+        rest = [unscheduled_choice(task, why) for task in missing]
     else:
         model, about = _model(job)
         notes += about

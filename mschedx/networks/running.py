@@ -13,7 +13,7 @@ from tvm.target import Target
 from mschedx.measure.failures import machine_trouble
 from mschedx.record.rounds import Round
 from mschedx.record.trials import Trial
-from mschedx.recorder import Parts, foretells
+from mschedx.recorder import Parts, forecast, foretells
 from mschedx.unscheduled import unscheduled_candidate
 
 from .budget import Standing
@@ -57,7 +57,7 @@ class RunningTask:
         self.standing = Standing(task.weight, task.flops, len(self.trials), best, best)
         self.why_ended: str | None = None
         self._context: ms.TuneContext | None = None
-        self._rounds = 0
+        self._earlier = len(self.trials)
 
     @property
     def best_s(self) -> float:
@@ -116,11 +116,12 @@ class RunningTask:
         return [] if self.trials else [unscheduled_candidate(self.task.mod)]
 
     def forecast(self, candidates: Sequence[Any]) -> list[float]:
-        """Scores of a batch before it is measured; none in the first round, or without a model."""
+        """Scores of a batch before it is measured; none where the model has nothing to say yet."""
         model = self._parts.cost_model
-        if model is None or not foretells(model) or self._context is None or self._rounds == 0:
+        if model is None or not foretells(model) or self._context is None:
             return []
-        return [float(score) for score in model.predict(self._context, list(candidates))]
+        has_learnt = len(self.trials) > self._earlier
+        return forecast(model, self._context, candidates, has_learnt=has_learnt)
 
     def take_in(self, done: Round, trials: Sequence[Trial]) -> None:
         """Tell the search and the model how a round went, and count it."""
@@ -132,7 +133,6 @@ class RunningTask:
             if model is not None:
                 model.update(self._context, candidates, ran)
         self.trials += trials
-        self._rounds += 1
         self.standing = replace(
             self.standing,
             trials=len(self.trials),

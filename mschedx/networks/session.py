@@ -24,6 +24,7 @@ from mschedx.record.rounds import Appended, Round
 from mschedx.record.trials import Journal, Trial
 from mschedx.record.work_dir import WorkDir
 from mschedx.recorder import Outcome
+from mschedx.search.as_it_is import are_unscheduled
 from mschedx.session import remember
 
 from .budget import Budget, Standing, next_tasks
@@ -107,12 +108,12 @@ def run_session(
     budget = Budget(session.trials_per_task, len(running))
     progress.start(running, budget.planned([one.standing for one in running]))
     builds = ThreadPoolExecutor(1, "mschedx-builds")
+    waves = _Waves(session, parts, budget, records, builds, progress, outcome)
     try:
         with quiet_logging(), numpy_seed(session.seed), interruptible(outcome.interrupt):
             while wave := next_tasks([one.standing for one in running], budget, _WAVE):
                 left = budget.left([one.standing for one in running])
-                chosen = [running[i] for i in wave]
-                _wave(chosen, left, session, parts, budget, records, builds, progress, outcome)
+                waves.measure([running[i] for i in wave], left)
                 _end_if_interrupted(outcome)
                 spent = time.perf_counter() - session.begin
                 if session.timeout_s is not None and spent >= session.timeout_s:
@@ -133,40 +134,50 @@ def run_session(
     return running, outcome
 
 
-def _wave(
-    wave: Sequence[RunningTask],
-    left: int,
-    session: Session,
-    parts: SharedParts,
-    budget: Budget,
-    records: _Records,
-    builds: ThreadPoolExecutor,
-    progress: NetworkProgress,
-    outcome: Outcome,
-) -> None:
-    """Search and build a batch of each task, then run them one after the other."""
-    batches: list[tuple[RunningTask, list[Any], Future[list[Any]]]] = []
-    for one in wave:
-        if left <= 0 and not budget.is_starved(one.standing):
-            break
-        _end_if_interrupted(outcome)
-        progress.searching(one)
-        candidates = one.propose(budget.most - one.standing.trials, min(_ROUND, budget.floor))
-        if not candidates:
-            continue
-        left -= len(candidates)
-        built = builds.submit(_build, candidates, session.target, parts.builder)
-        batches.append((one, candidates, built))
-    ready = [(one, candidates, future.result()) for one, candidates, future in batches]
-    for one, candidates, built in ready:
-        _end_if_interrupted(outcome)
-        progress.running(one)
-        arguments = [candidate.args_info for candidate in candidates]
-        ran = run_all(built, arguments, session.target, parts.runner)
-        done = Round(None, 0, candidates, built, ran)
-        trials = records.write(one, done)
-        one.take_in(done, trials)
-        progress.update(one, trials)
+@dataclass(frozen=True)
+class _Waves:
+    """What the waves of a session have in common."""
+
+    session: Session
+    parts: SharedParts
+    budget: Budget
+    records: _Records
+    builds: ThreadPoolExecutor
+    progress: NetworkProgress
+    outcome: Outcome
+
+    def measure(self, wave: Sequence[RunningTask], left: int) -> None:
+        """Search and build a batch of each task, then run them one after the other.
+
+        Parameters
+        ----------
+        wave : sequence of RunningTask
+        left : int
+            Trials of the budget.
+        """
+        batches: list[tuple[RunningTask, list[Any], Future[list[Any]]]] = []
+        target, budget = self.session.target, self.budget
+        for one in wave:
+            if left <= 0 and not budget.is_starved(one.standing):
+                break
+            _end_if_interrupted(self.outcome)
+            self.progress.searching(one)
+            candidates = one.propose(budget.most - one.standing.trials, min(_ROUND, budget.floor))
+            if not candidates:
+                continue
+            left -= len(candidates)
+            built = self.builds.submit(_build, candidates, target, self.parts.builder)
+            batches.append((one, candidates, built))
+        ready = [(one, candidates, future.result()) for one, candidates, future in batches]
+        for one, candidates, built in ready:
+            _end_if_interrupted(self.outcome)
+            self.progress.running(one)
+            arguments = [candidate.args_info for candidate in candidates]
+            ran = run_all(built, arguments, target, self.parts.runner)
+            done = Round(None, 0, candidates, built, ran)
+            trials = self.records.write(one, done)
+            one.take_in(done, trials)
+            self.progress.update(one, trials)
 
 
 def _end_if_interrupted(outcome: Outcome) -> None:
@@ -211,6 +222,7 @@ class _Records:
             self._next[task.key] = Trial(
                 index=len(known),
                 workload=number,
+                record=len(contents.records),
                 session=0 if run is None else len(run.sessions),
                 round=0,
                 elapsed_s=max((t.elapsed_s or 0.0 for t in known), default=0.0),
@@ -241,12 +253,11 @@ class _Records:
             )
         elapsed = (like.elapsed_s or 0.0) + time.perf_counter() - session.begin
         scores = one.forecast(done.candidates)
-        unscheduled = one.why_ended is not None and one.standing.ended
         found = replace(
             like,
             record=self._earlier + len(self._database),
             elapsed_s=elapsed,
-            unscheduled=unscheduled,
+            unscheduled=are_unscheduled(done.candidates),
         )
         trials = done.trials(found, scores)
         self._journal.trials(trials)
@@ -257,7 +268,7 @@ class _Records:
                 candidate.sch.trace, workload, seconds, session.target, candidate.args_info
             )
             self._database.commit_tuning_record(record)
-        self._journal.written(found.record or 0, self._records.check(len(trials)))
+        self._journal.written(found.record, self._records.check(len(trials)))
         self._next[key] = replace(like, index=like.index + len(trials), round=like.round + 1)
         self.measured += len(trials)
         return trials

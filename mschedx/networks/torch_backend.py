@@ -29,7 +29,7 @@ from .errors import NetworkError, UnsupportedOperators, reason_of
 from .torch_parts import Called, Frozen, about_parts, assemble, cut, to_tune
 from .torch_views import COMPUTES, SharedMemory, computing, views_apart
 from .tuning import tune_model
-from .watching import Watch, places_of
+from .watching import Watch
 
 _KNOWN = (
     *("cost_model", "exact", "progress", "runner", "seed", "space", "strategy", "target"),
@@ -48,7 +48,8 @@ class Options:
     work_dir : path, optional
         One folder for all graphs, which are tuned in turn; a new one for each when None.
     max_artefacts : int
-        Combinations of shapes and weights to compile, for each graph.
+        Combinations of shapes and weights to compile, for each graph; weights that are gone or
+        were written to do not count.
     tuning : dict
         Other arguments of `tune_model`: cost_model, exact, progress, runner, seed, space,
         strategy, target, timeout_s.
@@ -135,6 +136,22 @@ def _is_static(node: torch.fx.Node) -> bool:
     return "_dynamo_static_input_type" in (node.meta.get("tensor_dict") or {})
 
 
+@dataclass(frozen=True)
+class _Made:
+    """What was made with one set of weights.
+
+    Attributes
+    ----------
+    watch : Watch
+        Of the weights.
+    artefacts : dict
+        By the kinds of inputs; None where none could be made.
+    """
+
+    watch: Watch
+    artefacts: dict[tuple[Any, ...], Callable[..., Any] | None] = field(default_factory=dict)
+
+
 class _Dispatch:
     """One captured graph: an artefact for each combination of shapes and weights.
 
@@ -157,8 +174,8 @@ class _Dispatch:
     ) -> None:
         self._why_not = why_not
         self._graph, self._fixed, self._options = graph, fixed, options
-        self._artefacts: dict[Any, Callable[..., Any] | None] = {}
-        self._watches: dict[Any, Watch] = {}  # of the weights that artefacts were made with
+        self._made: dict[tuple[int, ...], _Made] = {}  # by the ids of weights that are alive
+        self._was_full = False
         self._lock = threading.Lock()
         self._warned: set[str] = set()
 
@@ -175,33 +192,50 @@ class _Dispatch:
             return self._graph(*args)
         weights = [arg for arg, fixed in zip(args, self._fixed) if fixed]
         inputs = [arg for arg, fixed in zip(args, self._fixed) if not fixed]
-        places = places_of(weights)
-        watch = self._watches.get(places) or Watch(weights)
-        writes = watch.writes()
-        key = places, writes, tuple(_kind(value) for value in inputs)
         with self._lock:
-            # Weights that were written to never come to be again what they were.
-            for known in [one for one in self._artefacts if one[0] == places and one[1] != writes]:
-                del self._artefacts[known]
-            if key not in self._artefacts:
-                self._artefacts[key] = self._made(args, inputs)
-                self._watches[places] = watch
-            artefact = self._artefacts[key]
+            artefact = self._artefact(args, weights, inputs)
         if artefact is None:
             return self._graph(*args)
         return artefact(*(value for value in inputs if isinstance(value, torch.Tensor)))
 
-    def _made(self, args: Sequence[Any], inputs: Sequence[Any]) -> Callable[..., Any] | None:
-        """Tune and compile for these inputs; None, and a warning, where that is not possible."""
-        count = sum(artefact is not None for artefact in self._artefacts.values())
-        if count >= self._options.max_artefacts:
+    def _artefact(
+        self, args: Sequence[Any], weights: Sequence[torch.Tensor], inputs: Sequence[Any]
+    ) -> Callable[..., Any] | None:
+        """What was made for such inputs with these weights, or is made now; None without one."""
+        ids, kinds = tuple(map(id, weights)), tuple(map(_kind, inputs))
+        made = self._made.get(ids)
+        if made is not None and made.watch.has_changed(weights):
+            del self._made[ids]  # they never come to be again what they were
+            made = None
+        if made is not None and kinds in made.artefacts:
+            return made.artefacts[kinds]
+        if not self._has_room():
+            return None
+        known = self._made
+        # The callback may come at any time, in any thread: one step, and no lock.
+        made = made or _Made(Watch(weights, lambda: known.pop(ids, None)))
+        artefact = made.artefacts[kinds] = self._make(args, inputs)
+        known[ids] = made
+        return artefact
+
+    def _has_room(self) -> bool:
+        """Whether one more artefact is allowed; a warning where none is."""
+        made = [one for of in list(self._made.values()) for one in of.artefacts.values()]
+        count = sum(artefact is not None for artefact in made)
+        if count < self._options.max_artefacts:
+            return True
+        if not self._was_full:
+            self._was_full = True
             self._leave(
                 "a graph",
                 self._graph,
                 f"it has {count} artefacts, one for each combination of shapes and weights, and "
                 "max_artefacts allows no more",
             )
-            return None
+        return False
+
+    def _make(self, args: Sequence[Any], inputs: Sequence[Any]) -> Callable[..., Any] | None:
+        """Tune and compile for these inputs; None, and a warning, where that is not possible."""
         tensors = tuple(value for value in inputs if isinstance(value, torch.Tensor))
         frozen = Frozen(self._graph, self._fixed, args).eval()
         return self._or_torch("a graph", self._whole_or_parts, frozen, tensors)

@@ -23,6 +23,7 @@ from mschedx.inputs import (
     require_device,
 )
 from mschedx.measure import start as start_workers
+from mschedx.process_state import interruptible
 from mschedx.record.database import open_database
 from mschedx.record.work_dir import WorkDir, open_work_dir
 from mschedx.recorder import Outcome, Parts
@@ -170,8 +171,28 @@ def _carried_out(job: Job, folder: Path, display: NetworkProgress) -> NetworkRes
             display.note(note)
         _note_network(job, opened)
         outcome = _measured(job, opened, display)
-        found = conclude(job, opened, outcome, display)
+        found = _concluded(job, opened, outcome, display)
         return replace(found, notes=(*said, *found.notes)) if said else found
+
+
+def _concluded(
+    job: Job, work_dir: WorkDir, outcome: Outcome, display: NetworkProgress
+) -> NetworkResult:
+    """What `conclude` gives; after Ctrl-C meanwhile, what it gives of an interrupted session."""
+    if outcome.interrupted:
+        return conclude(job, work_dir, outcome, display)
+    try:
+        with interruptible(outcome.interrupt):
+            return conclude(job, work_dir, outcome, display)
+    except KeyboardInterrupt:
+        outcome.interrupt()
+    except Exception:  # of which some libraries make another error
+        if not outcome.interrupted:
+            raise
+    note = "interrupted after measuring: the network's output was not compared"
+    display.note(note)
+    found = conclude(job, work_dir, outcome, display)
+    return replace(found, notes=(*found.notes, note))
 
 
 def _start_processes(trials_per_task: int, parts: Parts) -> None:

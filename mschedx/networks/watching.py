@@ -8,6 +8,7 @@ writes that leave those bytes as they are go unnoticed, as do all of them on oth
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,42 +16,51 @@ if TYPE_CHECKING:
     import torch
 
 _PIECE = 16
-"""Bytes of each tensor that `Watch.writes` looks at."""
+"""Bytes of each tensor that `Watch` looks at."""
 _SPREAD = 1024
 """Elements of each tensor, evenly spread, that `watch` looks at."""
 
 
-def places_of(tensors: Sequence[torch.Tensor]) -> tuple[Any, ...]:
-    """Which tensors these are, and where they lie; while they live, no others are the same."""
-    try:
-        addresses = tuple([one.data_ptr() for one in tensors])
-    except RuntimeError:  # a sparse one has no address
-        addresses = tuple([_address(one) for one in tensors])
-    return tuple(map(id, tensors)), addresses
-
-
 class Watch:
-    """Tells of some tensors whether they have been written to, in microseconds for hundreds.
+    """Tells of some tensors whether they have changed, in microseconds for hundreds.
+
+    It keeps none of them alive, but their memory: whoever holds a watch drops it when they go.
 
     Parameters
     ----------
     tensors : sequence of tensor
-        Which are kept alive. A tensor that comes to lie elsewhere (`places_of`) needs another
-        watch.
+    when_gone : callable, optional
+        Called as soon as one of them is no more, in whatever thread that happens. Not called once
+        the watch itself is dropped.
     """
 
-    def __init__(self, tensors: Sequence[torch.Tensor]) -> None:
-        self._tensors = list(tensors)
-        self._counted = [one for one in self._tensors if not one.is_inference()]
-        here = [one for one in self._tensors if _is_readable(one)]
-        self._pieces = [_middle(one) for one in here]
+    def __init__(
+        self, tensors: Sequence[torch.Tensor], when_gone: Callable[[], object] | None = None
+    ) -> None:
+        self._pieces = [_middle(one) for one in tensors if _is_readable(one)]
+        self._before = self._state(tensors)
+        self._alive = [weakref.ref(one, _calling(when_gone)) for one in tensors]
 
-    def writes(self) -> tuple[Any, ...]:
-        """What differs after a write: torch's counts, and some bytes from the middle of each."""
+    def has_changed(self, tensors: Sequence[torch.Tensor]) -> bool:
+        """Tell whether the tensors, the very ones it was made with, were written to or moved."""
+        return self._state(tensors) != self._before
+
+    def _state(self, tensors: Sequence[torch.Tensor]) -> tuple[Any, ...]:
+        """Where they lie, torch's counts, and some bytes from the middle of each."""
         import torch
 
-        counts = tuple([one._version for one in self._counted])
-        return counts, torch.cat(self._pieces).numpy().tobytes() if self._pieces else b""
+        try:
+            addresses = [one.data_ptr() for one in tensors]
+        except RuntimeError:  # a sparse one has no address
+            addresses = [_address(one) for one in tensors]
+        counts = [one._version for one in tensors if not one.is_inference()]
+        pieces = torch.cat(self._pieces).numpy().tobytes() if self._pieces else b""
+        return addresses, counts, pieces
+
+
+def _calling(function: Callable[[], object] | None) -> Callable[[object], object] | None:
+    """The callback of a weak reference, which is handed the reference."""
+    return None if function is None else lambda _: function()
 
 
 def watch(read: Callable[[], Mapping[str, torch.Tensor]]) -> Callable[[], list[str]]:

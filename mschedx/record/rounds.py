@@ -60,7 +60,7 @@ class Round:
                 replace(
                     like,
                     index=like.index + offset,
-                    record=None if like.record is None else like.record + offset,
+                    record=like.record + offset,
                     latency_s=latency if math.isfinite(latency) else None,
                     reason=reason(str(error)) if error else None,
                     error=str(error)[:_LONGEST_ERROR] if error else None,

@@ -40,8 +40,8 @@ class Trial:
         Place among the trials of its workload, from 0.
     workload : int
         Line of the workload in ``database_workload.json``.
-    record : int | None
-        Line in ``database_tuning_record.json``; None if it was lost.
+    record : int
+        Line in ``database_tuning_record.json``, from 0.
     round : int
         Batch of measurements within the session, from 0; -1 when not known.
     latency_s : float | None
@@ -60,7 +60,7 @@ class Trial:
 
     index: int
     workload: int = 0
-    record: int | None = None
+    record: int
     round: int = -1
     latency_s: float | None = None
     reason: str | None = None

@@ -95,9 +95,9 @@ def analyse_run(path: str | Path, workload: int | None = None, *, calibrate: boo
     if not run.trials:
         raise ValueError(f"{run.path} has no trials yet")
     records = run.records
-    ran = [t for t in run.trials if t.latency_s is not None and t.record is not None]
+    ran = [t for t in run.trials if t.latency_s is not None]
     best = run.best
-    shown = records[best.record if best and best.record is not None else min(records)]
+    shown = records[best.record if best else min(records)]
     target = shown[2]
     module = _module(run)
     scheduled, trace = _scheduled(module, shown) if best else ("", [])
@@ -108,8 +108,7 @@ def analyse_run(path: str | Path, workload: int | None = None, *, calibrate: boo
         bytes_moved=float(sum(_bytes(argument) for argument in shown[3])),
         stages=group_stages(run.stages),
         importance=importances(
-            [records[t.record][0] for t in ran if t.record is not None],
-            [t.latency_s or math.inf for t in ran],
+            [records[t.record][0] for t in ran], [t.latency_s or math.inf for t in ran]
         ),
         hardware=_hardware(target, calibrate),
         arguments=[f"{dtype} {'×'.join(map(str, shape))}" for _, dtype, shape in shown[3]],

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from mschedx.record.trials import Trial, best_so_far
+from mschedx.ranks import rank_correlation
+from mschedx.record.trials import Trial, best_so_far, count_failures
 
 from .analysis import Report
 from .charts import BLUE, GREY, ORANGE, RED, Bars, Chart, Figure, padded
@@ -101,14 +102,10 @@ def time_spent(report: Report) -> Figure | None:
 
 def failures(trials: tuple[Trial, ...]) -> Figure:
     """Failed trials by reason, most frequent first."""
-    counts: dict[str, int] = {}
-    for trial in trials:
-        if trial.reason is not None:
-            counts[trial.reason] = counts.get(trial.reason, 0) + 1
+    counts = count_failures(trials)
     if not counts:
         return Figure("failures", "Failures", "None.", None)
-    ordered = sorted(counts.items(), key=lambda item: -item[1])
-    rows = [(why, float(n), f"{n} ({n / len(trials):.0%})") for why, n in ordered]
+    rows = [(why, float(n), f"{n} ({n / len(trials):.0%})") for why, n in counts.items()]
     text = f"{sum(counts.values())} of {len(trials)} trials failed."
     return Figure("failures", "Failures", text, Bars(rows, "Failed trials by reason", RED))
 
@@ -131,21 +128,11 @@ def prediction(trials: tuple[Trial, ...]) -> Figure | None:
     )
     chart.points(scores, latencies, BLUE, [f"trial {t.index}" for t in known], radius=3)
     rho = rank_correlation(scores, [-x for x in latencies])
-    text = (
-        f"Rank correlation {rho:.2f} over {len(known)} trials (1 = right order). These are the "
-        "trials that the model itself chose, so their spread is small."
-    )
+    found = f"Rank correlation {rho:.2f} over {len(known)} trials (1 = right order)."
+    if math.isnan(rho):
+        found = f"All {len(known)} trials have one score, or one latency: nothing can be ranked."
+    text = f"{found} These are the trials that the model itself chose, so their spread is small."
     return Figure("prediction", "Predicted and measured", text, chart)
-
-
-def rank_correlation(left: list[float], right: list[float]) -> float:
-    """Spearman's rho; 0 where one side is constant."""
-    from scipy.stats import rankdata
-
-    a, b = rankdata(left), rankdata(right)
-    a, b = a - a.mean(), b - b.mean()
-    norm = math.sqrt(float((a * a).sum() * (b * b).sum()))
-    return float((a * b).sum()) / norm if norm else 0.0
 
 
 def importance(report: Report) -> Figure | None:

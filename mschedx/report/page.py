@@ -38,8 +38,7 @@ def _failed(report: Report) -> str:
     run = report.run
     if run.best is not None:
         return ""
-    counts = sorted(run.failures().items(), key=lambda item: -item[1])
-    reasons = ", ".join(f"{count} × {why}" for why, count in counts)
+    reasons = ", ".join(f"{count} × {why}" for why, count in run.failures().items())
     text = f"None of {len(run.trials)} trials gave a latency: {reasons or 'no reason recorded'}."
     return section("No kernel was found", text, _examples(run.trials), failed=True)
 

@@ -33,7 +33,7 @@ def trials_section(report: Report) -> str:
 
 def _row(trial: Trial, report: Report) -> Sequence[str]:
     seconds = trial.latency_s
-    decisions = report.decisions.get(trial.record) if trial.record is not None else None
+    decisions = report.decisions.get(trial.record)
     return (
         str(trial.index),
         str(trial.round) if trial.round >= 0 else "",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from tvm.s_tir import Schedule
 from tvm.s_tir import meta_schedule as ms
@@ -27,3 +28,8 @@ def is_unscheduled(trace: Trace) -> bool:
         inst.kind.name == "EnterPostproc" or inst.kind.name.startswith("Get")
         for inst in trace.insts
     )
+
+
+def are_unscheduled(candidates: Sequence[Any]) -> bool:
+    """Tell whether a round's candidates are the function as it is, and nothing else."""
+    return all(is_unscheduled(candidate.sch.trace) for candidate in candidates)

@@ -21,7 +21,7 @@ class History:
         Seconds, > 0; ``inf`` for a trial that failed to build or run.
     tried : set of bytes
         Keys (`Points.codes`) of points that are measured, being measured, known not to
-        materialise, or known to give a program that another point gives too.
+        materialise, known to give a program that another point gives too, or held back.
     """
 
     points: Points

@@ -130,6 +130,11 @@ def searched(sketch: Sketch) -> Sketch:
     refused = refused_somewhere(sketch.design)
     if refused is not None:
         raise EmptySpace(f"some configs are refused, and nothing says which: {refused}")
+    return sampled_part(sketch)
+
+
+def sampled_part(sketch: Sketch) -> Sketch:
+    """`searched` of a sketch of which nothing is refused, as `mschedx.space.sketches` gives it."""
     found = sketch.compilable().narrowed(preferences=True)
     found.sample(1, np.random.default_rng(0))
     return found

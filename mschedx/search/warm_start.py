@@ -71,13 +71,13 @@ def _from_files(database: Any, mod: Any, target: Any, space: SketchSet) -> Known
         return None
     wanted = target_json(target)
     trials = [one for one in trials if target_json(json.dumps(one.content[2])) == wanted]
-    programs = {one.program for one in trials if one.program is not None}
-    if any(one.program is None for one in trials):
+    programs = [program for one in trials if (program := one.program) is not None]
+    if len(programs) < len(trials):
         return None
     resolved = space.resolver.resolve_records([one.content[0] for one in trials])
     points, positions = _points_of(resolved, space)
     seconds = [latency_of(trials[i].content[1]) for i in positions]
-    return points, np.array(seconds), programs, 0
+    return points, np.array(seconds), set(programs), 0
 
 
 def _from_tvm(

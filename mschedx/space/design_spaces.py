@@ -45,6 +45,8 @@ def generate(
     if isinstance(space, Schedule):
         space = [space]
     if isinstance(space, (list, tuple)):
+        if not space:
+            raise UnsupportedTrace("expected design spaces to open, got an empty list as space=")
         return list(space), _as_module(mod), None
     kinds = None
     if space is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 import tvm
 from tvm.s_tir import Schedule
@@ -24,7 +25,7 @@ _MOST_SKETCHES = 48
 
 def sketches(
     mod: tvm.IRModule,
-    target: tvm.target.Target,
+    target: tvm.target.Target | dict[str, Any] | str,
     space: object = None,
 ) -> list[Sketch]:
     """Open up every design space of ``mod`` on ``target``, leaving out those that cannot be.
@@ -32,7 +33,7 @@ def sketches(
     Parameters
     ----------
     mod : tvm.IRModule or PrimFunc
-    target : tvm.target.Target
+    target : tvm.target.Target, dict or tag
     space : optional
         Our space for the target when None; otherwise an ``ms.SpaceGenerator``, its name such as
         ``"post-order-apply"``, a schedule function, or a list of traced schedules. A sketch or a
@@ -43,17 +44,27 @@ def sketches(
     ValueError
         For sketches of another workload or target.
     EmptySpace, InvalidSchedule, UnsupportedTrace
-        When no design space can be opened; the first one's reason.
+        When no design space can be opened, or postprocs refuse some of each; the first one's
+        reason.
     TypeError
         For a list of sketches and other things.
     """
+    target = target if isinstance(target, tvm.target.Target) else tvm.target.Target(target)
     given = given_sketches(space)
     if given is not None:
         mod = mod if isinstance(mod, tvm.IRModule) else tvm.IRModule({"main": mod})
         return _of_task(given, Task.of(mod, target))
     schedules, mod, postprocs = generate(mod, target, space)
-    found = sketches_from(schedules, mod, target, postprocs)
-    return [sketch for sketch in found if refused_somewhere(sketch.design) is None]
+    found, refused = [], []
+    for sketch in sketches_from(schedules, mod, target, postprocs):
+        error = refused_somewhere(sketch.design)
+        if error is None:
+            found.append(sketch)
+        else:
+            refused.append(error)
+    if refused and not found:
+        raise refused[0]
+    return found
 
 
 def given_sketches(space: object) -> list[Sketch] | None:

@@ -48,9 +48,20 @@ class Resolved:
     unknown: frozenset[str] = frozenset()
 
     def of(self, sketch: int) -> tuple[IntArray, IntArray]:
-        """Return positions [m] and configs [m, D] of the traces of one sketch, at least one."""
+        """Return positions [m] and configs [m, D] of the traces of one sketch.
+
+        Raises
+        ------
+        ValueError
+            When no trace is of this sketch: D is not known then.
+        """
         positions = np.flatnonzero(self.sketch == sketch)
         found = [config for i in positions if (config := self.configs[i]) is not None]
+        if not found:
+            raise ValueError(
+                f"expected a sketch that some trace is of, got {sketch}; those are "
+                f"{np.unique(self.sketch[self.sketch >= 0]).tolist()}"
+            )
         return positions, np.stack(found)
 
 
@@ -76,7 +87,11 @@ class Resolver:
 
     @classmethod
     def of_space(
-        cls, mod: tvm.IRModule, target: tvm.target.Target, space: Any = None, name: str = "main"
+        cls,
+        mod: tvm.IRModule,
+        target: tvm.target.Target | dict[str, Any] | str,
+        space: Any = None,
+        name: str = "main",
     ) -> Resolver:
         """Open up the design spaces of a module, leaving out those that cannot be.
 
@@ -87,6 +102,7 @@ class Resolver:
         name : str
             Of the task, for the log.
         """
+        target = target if isinstance(target, tvm.target.Target) else tvm.target.Target(target)
         given = given_sketches(space)
         if given is not None:
             return cls(opened_sketches(mod, target, given))

@@ -21,6 +21,9 @@ from .algebra.expression import Expression, constant, multiply
 FLOPS = ("float.add", "float.mul", "float.div", "float.compare")
 """Kinds of operations that count as floating-point arithmetic."""
 
+WHILE = "while"
+"""What counts the loops inside a block of which only a run knows how often they iterate."""
+
 
 @dataclass(frozen=True, slots=True)
 class LoopLevel:
@@ -97,7 +100,8 @@ class Statement:
         Reads, then writes.
     operations : mapping of str to int
         Scalar operations of one instance by kind: "float.add", "int.mul", "select", "cast",
-        "call.exp", …; those of an intrinsic are read off its description.
+        "call.exp", …, loops inside the block counted; `WHILE` where it has some whose iterations
+        nobody knows. Those of an intrinsic are read off its description.
     intrinsic : str
         The tensor intrinsic that performs an instance, "" for none.
     lanes : Expression or None
@@ -158,6 +162,8 @@ class Statement:
         for loop in self.loops:
             if loop.extent is None:
                 return f"the extent of {loop.name}"
+        if WHILE in self.operations:
+            return "how often its while loop runs"
         if self.lanes is None:
             return "lanes"
         if every_level and self.unroll is None:

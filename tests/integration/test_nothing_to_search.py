@@ -38,6 +38,18 @@ def scheduled():
     return sch.mod["main"].with_attr("global_symbol", "main")
 
 
+@T.prim_func(s_tir=True)
+def triangular(a: T.Buffer((16, 16), "float32"), c: T.Buffer((16, 16), "float32")):
+    """Sums along rows up to the diagonal: loops of varying extent."""
+    T.func_attr({"global_symbol": "main"})
+    for i in range(16):
+        for j in range(i + 1):
+            with T.sblock("C"):
+                vi = T.axis.spatial(16, i)
+                vj = T.axis.spatial(16, j)
+                c[vi, vj] = a[vi, vj] * T.float32(2)
+
+
 FUNCTIONS = {
     "no initialisation": (accumulates, "nothing could be searched"),
     "scheduled already": (scheduled(), "scheduled already"),
@@ -66,3 +78,24 @@ def test_one_way_for_both_flows(name, tmp_path):
     again = mschedx.tune(function, target, trials=4, work_dir=tmp_path / "ours", progress=False)
     assert (again.measured, again.latency_s) == (0, result.latency_s)
     assert tvm_ffi.structural_equal(again.schedule.mod, result.schedule.mod)
+
+
+@pytest.mark.parametrize(
+    ("function", "why"),
+    [
+        (accumulates, "the function stays as it is: nothing in its space looks faster"),
+        (scheduled(), "the function stays as it is: nothing in its space looks faster"),
+        (triangular, "nothing could be ranked, so the function stays as it is: "),
+    ],
+)
+def test_with_no_trials_it_stays_as_it_is(function, why, tmp_path):
+    result = mschedx.tune(function, trials=0, work_dir=tmp_path, progress=False)
+    assert result.unscheduled
+    assert result.why_unscheduled.startswith(why)
+    assert result.why_unscheduled in result.notes
+    assert result.compile() is not None
+
+
+def test_with_no_trials_a_space_of_ones_own_that_is_unusable_is_an_error():
+    with pytest.raises(ValueError, match=r"replays|extent|constant"):
+        mschedx.tune(triangular, trials=0, space="post-order-apply", progress=False)

@@ -72,6 +72,20 @@ class Runner(ms.runner.PyRunner):
         return Future((latency or 0) * 1e-3, error)
 
 
+@derived_object
+class Refuses(ms.postproc.PyPostproc):
+    """Lets no program through."""
+
+    def _initialize_with_tune_context(self, context):
+        pass
+
+    def apply(self, sch):
+        return False
+
+    def clone(self):
+        return Refuses()
+
+
 def quick(runner, **more):
     """Arguments of ``tune`` that take milliseconds a round."""
     return {

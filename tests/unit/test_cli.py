@@ -7,8 +7,10 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from stand_ins import Runner, gemm, quick
+from stand_ins import Refuses, Runner, gemm, quick
+from tvm.s_tir import meta_schedule as ms
 
+import mschedx
 from mschedx import cli
 from mschedx.compat import IncompatibleVersion
 from mschedx.measure.failures import MachineTrouble
@@ -60,6 +62,24 @@ def test_tune_ends_with_the_winner_and_its_files(instant, tmp_path, capsys):
     assert (folder / "scheduled.py").exists()
     assert cli.main([*args, "--work-dir", str(tmp_path)]) == 0
     assert "4 trials, 0 measured now" in capsys.readouterr().out
+
+
+def test_tune_says_why_the_function_stays_as_it_is(monkeypatch, tmp_path, capsys):
+    """Also where the work_dir holds its trial already."""
+    space = ms.space_generator.ScheduleFn(
+        lambda sch: [sch.copy()], postprocs=[Refuses()], mutator_probs={}
+    )
+    parts = {"space": space, "strategy": mschedx.ConstrainedEvolution()}
+    real = tune_module.tune
+
+    def tune(func, target, **options):
+        return real(func, **{**options, **quick(Runner(), **parts)})
+
+    monkeypatch.setattr(tune_module, "tune", tune)
+    args = ["tune", "gemm", "--shape", "8,8,8", "--trials", "1", "--no-compare"]
+    for _ in range(2):
+        assert cli.main([*args, "--work-dir", str(tmp_path)]) == 1
+        assert "so the function stays as it is" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

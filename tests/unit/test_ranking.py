@@ -12,10 +12,11 @@ import mschedx
 from mschedx import workloads
 from mschedx.cost import PSA
 from mschedx.cost.psa import PSAModel
-from mschedx.ranking import best_of
+from mschedx.ranking import NothingToRank, best_of
 from mschedx.search.build_effort import BuildEffort
 from mschedx.search.points import SketchSet
 from mschedx.space import sketches
+from mschedx.space.errors import EmptySpace
 
 TARGET = {"kind": "llvm", "mcpu": "znver4", "num-cores": 2}
 GEMM = ("gemm", (64, 64, 64))
@@ -158,3 +159,17 @@ def test_the_command_gives_the_reason_of_every_statement_that_matters(capsys):
         _, reasons, config = line.split("; ")
         assert reasons == ", ".join(map(str, one.main_reasons()))
         assert config.count(" = ") == len(one.decisions())
+
+
+def test_nothing_to_rank_in_our_own_space_is_told_from_a_space_that_is_unusable(monkeypatch):
+    def refused(sketch, scored):
+        raise EmptySpace("no config is left")
+
+    monkeypatch.setattr(mschedx.ranking, "sampled_part", refused)
+    with pytest.raises(NothingToRank, match="no config is left"):
+        mschedx.rank(workloads.make(*GEMM), TARGET, 1)
+    with pytest.raises(EmptySpace, match="no config is left"):
+        mschedx.rank(workloads.make(*GEMM), TARGET, 1, space="post-order-apply")
+    result = mschedx.tune(workloads.make(*GEMM), TARGET, trials=0, progress=False)
+    assert result.unscheduled
+    assert "no config is left" in result.why_unscheduled

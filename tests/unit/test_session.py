@@ -5,29 +5,16 @@ import math
 import signal
 
 import pytest
-from stand_ins import Builder, Runner, gemm, quick
+from stand_ins import Builder, Refuses, Runner, gemm, quick
 from tvm.ir.utils import derived_object
 from tvm.s_tir import meta_schedule as ms
 
 import mschedx
 import mschedx.session
 import mschedx.tuning
+from mschedx.cost import PSA, HeronXGB
 from mschedx.report.progress import PlainProgress
 from mschedx.tuning import tune
-
-
-@derived_object
-class Refuses(ms.postproc.PyPostproc):
-    """Lets no program through."""
-
-    def _initialize_with_tune_context(self, context):
-        pass
-
-    def apply(self, sch):
-        return False
-
-    def clone(self):
-        return Refuses()
 
 
 def space(*factors, postprocs=()):
@@ -87,6 +74,35 @@ def test_what_cannot_be_searched_stays_as_it_is_and_says_why(tmp_path):
     again = tune(gemm(), trials=8, work_dir=tmp_path, **how)
     assert (again.measured, again.unscheduled) == (0, True)
     assert again.notes[0].replace("7 trials", "8 trials") == note
+
+
+def test_why_the_function_stays_as_it_is_is_said_whoever_measured_it(tmp_path):
+    """Where its strategy proposes it as the last trial, and where the work_dir has it already."""
+    for measured in (1, 0):
+        _, how = options(Runner([5]), space(2, postprocs=[Refuses()]))
+        result = tune(gemm(), trials=1, work_dir=tmp_path, **how)
+        assert (result.measured, result.unscheduled) == (measured, True)
+        assert result.notes == (result.why_unscheduled,)
+        assert result.why_unscheduled == "nothing could be searched, so the function stays as it is"
+    result = tune(gemm(), trials=7, work_dir=tmp_path, **options(Runner([9] * 9), space(2))[1])
+    assert result.unscheduled
+    assert result.why_unscheduled in result.notes
+    assert "none of 6 scheduled programs that were measured is faster" in result.why_unscheduled
+    result = tune(gemm(), trials=9, work_dir=tmp_path, **options(Runner([1] * 9), space(3))[1])
+    assert (result.unscheduled, result.why_unscheduled) == (False, "")
+
+
+def test_what_a_model_expects_of_a_first_round_is_journaled_where_it_is_ready(tmp_path):
+    """PSA is before anything is measured, HeronXGB is not."""
+    for model, foretold in ((PSA(), 8), (HeronXGB(), 4)):
+        how = quick(Runner(), space=None, strategy=mschedx.ConstrainedEvolution())
+        how |= {"cost_model": model}
+        work_dir = tmp_path / type(model).__name__
+        trials = tune(gemm(), trials=8, work_dir=work_dir, **how).history
+        assert len(trials) == 8
+        assert [trial.predicted is not None for trial in trials] == [
+            place >= 8 - foretold for place in range(8)
+        ]
 
 
 @pytest.mark.parametrize("strategy", ["evolutionary", None])

@@ -11,11 +11,8 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from mschedx.record.lines import append_lines, read_lines, write_atomic
 from mschedx.record.lock import locked
@@ -193,30 +190,15 @@ def _time(workload: Workload, runs: dict[str, Path], torch: TorchProcess) -> dic
     from mschedx.inputs import normalize_mod
     from mschedx.tuning import estimate_flops
 
-    from ..fair import bound, time_all, timed
-    from ..vendor import inputs, numpy_call
+    from ..beside import compared
 
-    func, target = workload.func(), host_target()
-    mod = normalize_mod(func)
-    kernels = {name: _compile(mod, target, path) for name, path in runs.items()}
-    arrays = inputs(workload)
-    out = list(func.params)[-1]
-    tensors = [*arrays, np.zeros([int(d) for d in out.shape], str(out.dtype))]
+    target, mod = host_target(), normalize_mod(workload.func())
+    found = {name: _compile(mod, target, path) for name, path in runs.items()}
+    kernels = {name: kernel for name, kernel in found.items() if kernel is not None}
     peak = peak_kernel(target, steps=50_000)
-    in_numpy = numpy_call(workload, arrays)
-    others = {"NumPy": in_numpy and partial(timed, in_numpy), "torch": torch.timer(workload)}
-    timings = time_all(
-        {
-            **{name: bound(kernel, tensors) for name, kernel in kernels.items() if kernel},
-            "peak": peak.call(),
-        },
-        {name: timer for name, timer in others.items() if timer},
-        rounds=7,
-    )
-    seconds = {name: timing.min_s for name, timing in timings.items()}
-    seconds["peak"] = peak.flops / seconds["peak"]
-    seconds["flops"] = estimate_flops(mod)
-    return seconds
+    timed = compared(workload, kernels, peak=peak, torch=torch)
+    assert timed.peak_flops is not None
+    return {**timed.seconds, "peak": timed.peak_flops, "flops": estimate_flops(mod)}
 
 
 def _compile(mod: Any, target: Any, path: Path) -> Any:

@@ -73,8 +73,8 @@ class Device:
         self.hardware = hardware
         assert hardware.peak_flops is not None
         assert hardware.dram_bytes_per_s is not None
-        # 128 or 64 multiply-adds a cycle and multiprocessor; the clock follows from the peak.
-        self.fma_per_cycle = 64.0 if hardware.arch in ("sm_70", "sm_75", "sm_80") else 128.0
+        # The clock follows from the peak.
+        self.fma_per_cycle = float(hardware.fma_per_cycle or 128)
         self.hz = hardware.peak_flops / (2 * self.fma_per_cycle * hardware.cores)
         self.tensor_flops = hardware.peak_tensor_flops or hardware.peak_flops
         self.dram = hardware.dram_bytes_per_s

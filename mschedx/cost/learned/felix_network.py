@@ -164,6 +164,8 @@ class _Layers(nn.Module):
         bound = 1 / math.sqrt(a)
         weight = torch.rand((members, a, b), generator=generator) * 2 - 1
         bias = torch.rand((members, 1, b), generator=generator) * 2 - 1
+        # Of variance 1/a, so that a layer hands on numbers as large as it is given; torch's own
+        # have a third of that.
         self.weight = nn.Parameter(weight * bound * math.sqrt(3))
         self.bias = nn.Parameter(bias * bound)
 

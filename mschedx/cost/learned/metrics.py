@@ -20,6 +20,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from mschedx import ranks
+
 FloatArray = NDArray[np.float64]
 Ranked = tuple[FloatArray, FloatArray]
 """Latencies [n] and scores [n] of one task."""
@@ -42,10 +44,7 @@ def rank_correlation(latency_s: FloatArray, scores: FloatArray) -> float:
     nan when all latencies, or all scores, are equal.
     """
     latency_s, scores = _checked(latency_s, scores)
-    a, b = _places(-latency_s), _places(scores)
-    a, b = a - a.mean(), b - b.mean()
-    spread = math.sqrt(float((a**2).sum() * (b**2).sum()))
-    return float((a * b).sum()) / spread if spread > 0 else math.nan
+    return ranks.rank_correlation(-latency_s, scores)
 
 
 def top_k_mean(tasks: Sequence[Ranked], k: int) -> float:
@@ -117,11 +116,6 @@ def _of_first(latency_s: FloatArray, scores: FloatArray, count: int, k: int = 1)
 def _ran(tasks: Sequence[Ranked]) -> list[Ranked]:
     checked = [_checked(*task) for task in tasks]
     return [task for task in checked if np.isfinite(task[0]).any()]
-
-
-def _places(values: FloatArray) -> FloatArray:
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
 
 
 def _checked(latency_s: FloatArray, scores: FloatArray) -> Ranked:

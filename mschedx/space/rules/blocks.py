@@ -253,15 +253,15 @@ def _step(load: Any, var: Any) -> int | None:
     offset: Any = 0
     for index, extent in zip(reversed(load.indices), reversed(load.source.shape)):
         size = constant_extent(extent)
-        if stride is None and _coefficient(index, var) != 0:
+        if stride is None and coefficient(index, var) != 0:
             return None
         offset = offset + index * (stride or 0)
         stride = None if stride is None or size is None else stride * size
     # ``k // 28 * 28 + k % 28`` is k: rows that follow each other are one.
-    return _coefficient(Analyzer().simplify(offset), var)
+    return coefficient(Analyzer().simplify(offset), var)
 
 
-def _coefficient(index: Any, var: Any) -> int | None:
+def coefficient(index: Any, var: Any) -> int | None:
     """The factor of ``var`` in an index; None when the index is not linear in it."""
     found = detect_linear_equation(index, [var])
     return constant_extent(found[0]) if found else None

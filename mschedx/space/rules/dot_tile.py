@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
 from typing import Any
@@ -18,9 +18,30 @@ from mschedx.intrinsics.x86 import X86Intrinsic, intrinsics_for
 
 from . import padding
 from . import register_tile as tile
-from .contraction import Contraction, Operand, find_contraction
+from .contraction import Contraction, find_contraction
 from .free_layouts import is_free, mark_ahead
 from .write_back import add_write_back, attach_write_back
+
+
+@dataclass(frozen=True, slots=True)
+class DotTiling:
+    """A contraction with the instruction that it is tiled around.
+
+    Attributes
+    ----------
+    contraction : Contraction
+        Padded to what the instruction divides.
+    axis : int
+        The reduction that the instruction performs steps of.
+    intrinsic : X86Intrinsic
+    limits : TileLimits
+        With the instruction's lanes.
+    """
+
+    contraction: Contraction
+    axis: int
+    intrinsic: X86Intrinsic
+    limits: tile.TileLimits
 
 
 def dot_tiles(sch: Any, block: Any, target: Target) -> list[Schedule]:
@@ -35,13 +56,13 @@ def dot_tiles(sch: Any, block: Any, target: Target) -> list[Schedule]:
     if chosen is None:
         return []
     intrinsic, factors = chosen
-    limits = replace(limits, lanes=intrinsic.lanes)
     if max(factors) > 1:
         sch = padding.pad(sch.copy(), block, factors)
         contraction = contraction.padded(factors)
+    tiling = DotTiling(contraction, axis, intrinsic, replace(limits, lanes=intrinsic.lanes))
     places = (False,) if is_free(sch, block, contraction.panel) else (False, True)
     return [
-        _tile(sch.copy(), block, contraction, axis, intrinsic, limits, pack_at_panel, cache)
+        _tile(sch.copy(), block, tiling, pack_at_panel, cache)
         for pack_at_panel, cache in product(places, (False, True))
     ]
 
@@ -112,15 +133,10 @@ def _padding(
 
 
 def _tile(
-    sch: Any,
-    block: Any,
-    contraction: Contraction,
-    axis: int,
-    intrinsic: X86Intrinsic,
-    limits: tile.TileLimits,
-    pack_at_panel: bool,
-    cache_broadcast: bool,
+    sch: Any, block: Any, tiling: DotTiling, pack_at_panel: bool, cache_broadcast: bool
 ) -> Schedule:
+    contraction, axis = tiling.contraction, tiling.axis
+    intrinsic, limits = tiling.intrinsic, tiling.limits
     broadcast = contraction.broadcast
     contiguous = broadcast.plain[-1] == axis
     free = is_free(sch, block, contraction.panel)
@@ -129,16 +145,14 @@ def _tile(
     if cached is not None and not contiguous:
         dim = broadcast.dim_of(axis)
         tile.permute_last(sch, block, ("read", broadcast.index), len(broadcast.dims), dim)
-    _interleave(sch, block, contraction, axis, intrinsic)
+    _interleave(sch, block, tiling)
     write_back = add_write_back(sch, block, contraction)
     lengths = [intrinsic.steps, intrinsic.word] if intrinsic.steps > 1 else [intrinsic.word]
     loops = tile.split_and_reorder(sch, block, contraction, limits, dot=(axis, lengths))
     attach_write_back(sch, write_back, contraction, limits, loops)
     if pack_at_panel:
         sch.compute_at(panel, loops.panel, preserve_unit_loops=True)
-    _order_packing(
-        sch, panel, contraction.panel, contraction.vector, axis, intrinsic, pack_at_panel
-    )
+    _order_packing(sch, panel, tiling, pack_at_panel)
     if free:
         mark_ahead(sch, panel)
     tile.place_copy(sch, cached, loops.parallel if cache_broadcast else None, limits.lanes)
@@ -148,16 +162,14 @@ def _tile(
     return sch
 
 
-def _interleave(
-    sch: Any, block: Any, contraction: Contraction, axis: int, intrinsic: X86Intrinsic
-) -> None:
+def _interleave(sch: Any, block: Any, tiling: DotTiling) -> None:
     """Lay the packed panel out as [batch, N/lanes, ..., K/word, lanes, word]."""
-    operand = contraction.panel
+    contraction, operand = tiling.contraction, tiling.contraction.panel
     vector: Any = operand.dim_of(contraction.vector)
-    reduction: Any = operand.dim_of(axis)
+    reduction: Any = operand.dim_of(tiling.axis)
     batch = [d for d, a in enumerate(operand.plain) if a in contraction.batch]
     others = [d for d in range(len(operand.dims)) if d not in (vector, reduction, *batch)]
-    lanes, word = intrinsic.lanes, intrinsic.word
+    lanes, word = tiling.intrinsic.lanes, tiling.intrinsic.word
 
     def layout(*index: Any) -> list[Any]:
         v, r = index[vector], index[reduction]
@@ -167,24 +179,17 @@ def _interleave(
     sch.transform_layout(block, ("read", operand.index), layout)
 
 
-def _order_packing(
-    sch: Any,
-    copy: Any,
-    operand: Operand,
-    vector_axis: int,
-    axis: int,
-    intrinsic: X86Intrinsic,
-    inside: bool,
-) -> None:
+def _order_packing(sch: Any, copy: Any, tiling: DotTiling, inside: bool) -> None:
     """Order the packing loops so that LLVM turns them into interleaving shuffles.
 
     Vectorising them in TIR would gather byte by byte, measured eight times slower.
     """
+    operand = tiling.contraction.panel
     rank = len(operand.dims)
     loops = sch.get_loops(copy)[-rank:]
-    vector, reduction = operand.dim_of(vector_axis), operand.dim_of(axis)
-    vectors, lanes = sch.split(loops[vector], [None, intrinsic.lanes])
-    words, word = sch.split(loops[reduction], [None, intrinsic.word])
+    vector, reduction = operand.dim_of(tiling.contraction.vector), operand.dim_of(tiling.axis)
+    vectors, lanes = sch.split(loops[vector], [None, tiling.intrinsic.lanes])
+    words, word = sch.split(loops[reduction], [None, tiling.intrinsic.word])
     others = [loop for d, loop in enumerate(loops) if d not in (vector, reduction)]
     sch.reorder(*others, words, vectors, lanes, word)
     sch.unroll(word)

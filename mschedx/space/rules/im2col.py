@@ -9,8 +9,9 @@ from typing import Any
 
 from tvm.tirx import IndexMap
 
+from .blocks import coefficient, is_parameter, reads_in_place
 from .contraction import Contraction, match_contraction
-from .epilogue import as_one_block, is_parameter, reads_in_place
+from .epilogue import as_one_block
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +92,8 @@ def patch_matrix(
         reader = consumers[0]
     positions = {axis: place for place, axis in enumerate(contraction.output_plain)}
     dims = range(len(contraction.output_plain))
-    fuse = _fuse(dims, [positions[a] for a in rest], [positions[a] for a in pixels],
-                 [extents[a] for a in contraction.output_plain])  # fmt: skip
+    first, places = ([positions[axis] for axis in axes] for axes in (rest, pixels))
+    fuse = _fuse(dims, first, places, [extents[axis] for axis in contraction.output_plain])
     sch.transform_block_layout(reader, _index_map(sch, reader, fuse, len(dims)))
     made = match_contraction(sch.get(block), vector_bytes, vector=len(rest))
     if made is None:
@@ -122,14 +123,14 @@ def _pixels(contraction: Contraction) -> tuple[Any, tuple[int, ...]] | None:
 
 
 def _step(block: Any, image: Any, axis: int) -> int:
-    """Pixels between neighbouring windows along an output axis of the image; 0: they vary."""
-    from tvm.sym import detect_linear_equation
+    """Pixels between neighbouring windows along an output axis of the image; 0: they vary.
 
+    Where the axis moves two dimensions at once (``X[h + r, h + s]``), no row holds the windows.
+    """
     var = block.iter_vars[axis].var
-    (dim,) = (d for d, used in enumerate(image.dims) if axis in used)
-    start = block.reads[image.index].region[dim].min
-    found = detect_linear_equation(start, [var])
-    return int(found[0]) if found else 0
+    region = block.reads[image.index].region
+    steps = [coefficient(region[d].min, var) for d, used in enumerate(image.dims) if axis in used]
+    return (steps[0] or 0) if len(steps) == 1 else 0
 
 
 def _axes_of(block: Any, region: Any) -> list[int]:

@@ -76,7 +76,7 @@ class Stage:
         for axes, plain in zip(reversed(access.dims), reversed(access.plain)):
             long = [axis for axis in axes if self.extents[axis] > 1]
             if long:
-                return plain if plain is not None else None
+                return plain
         return None
 
     def contiguous_reductions(self) -> list[int]:

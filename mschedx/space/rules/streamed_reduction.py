@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from tvm import DataType
+
 from mschedx.hardware import Hardware
 
 from .blocks import moves_by_one, own_loops
@@ -14,6 +16,16 @@ from .typical import sample_tile
 
 MOST_STREAMS = 16
 """Rows read side by side: what prefetchers follow at once."""
+
+# The next three are chosen by hand, not by a sweep.
+TERMS_A_CORE = 16
+"""Least terms of a sum, for each core, of which parts are worth another pass over their results."""
+
+RESULTS_A_CORE = 8
+"""Sums along rows, for each core, from which on cores share the rows evenly enough."""
+
+L2_SHARE = 1 / 8
+"""Of a second-level cache, for what should lie in the first: the rest is of the rows to come."""
 
 
 def split_reduction(sch: Any, stage: Stage) -> tuple[Stage, Stage]:
@@ -115,9 +127,11 @@ def worth_splitting(stage: Stage, hw: Hardware) -> bool:
     if not stage.reductions or len(stage.writes) > 1:
         return False
     results, terms = stage.length(stage.spatial), stage.length(stage.reductions)
-    if terms < 16 * hw.cores:
+    if terms < TERMS_A_CORE * hw.cores:
         return False
     if stage.along_reduction:
-        return results < 8 * hw.cores
-    # A part's results stay in the first-level cache beside the rows that stream through.
-    return results * 8 <= hw.l1d_bytes + hw.l2_bytes // 8
+        return results < RESULTS_A_CORE * hw.cores
+    # A part's results stay in the first-level cache beside the row that streams through.
+    dtypes = [stage.dtype] if stage.stream is None else [stage.dtype, stage.stream.buffer.dtype]
+    each = sum(DataType(str(dtype)).bits // 8 for dtype in dtypes)
+    return results * each <= hw.l1d_bytes + hw.l2_bytes * L2_SHARE

@@ -77,7 +77,7 @@ class Sampler:
             raise ValueError(f"no table decides column {owners.index(-1)}")
         self._tables = [(tuple(table.columns), table.rows) for table in tables]
         self._constraints = list(constraints)
-        self._n_columns = self.n_columns = n_columns
+        self.n_columns = n_columns
         self._graph = Graph(owners, constraints)
         self._drawn = self._kept = 0
 
@@ -173,8 +173,8 @@ class Sampler:
             For another shape; values that are no whole numbers are only not valid.
         """
         given = np.asarray(configs)
-        if given.ndim != 2 or given.shape[1] != self._n_columns:
-            raise ValueError(f"expected configs [n, {self._n_columns}], got {given.shape}")
+        if given.ndim != 2 or given.shape[1] != self.n_columns:
+            raise ValueError(f"expected configs [n, {self.n_columns}], got {given.shape}")
         valid = np.ones(len(given), dtype=bool)
         if given.dtype.kind == "f":  # what is no whole number is no config
             valid = (given == np.rint(given)).all(axis=1) & np.isfinite(given).all(axis=1)
@@ -209,9 +209,9 @@ class Sampler:
             For other shapes, or a parent with values that no row of a table has.
         """
         parents, keys = np.asarray(parents, dtype=np.int64), np.asarray(keys, dtype=bool)
-        if parents.ndim != 3 or keys.shape != (len(parents), self._n_columns):
+        if parents.ndim != 3 or keys.shape != (len(parents), self.n_columns):
             raise ValueError(
-                f"expected parents [m, P, {self._n_columns}] and keys [m, {self._n_columns}], "
+                f"expected parents [m, P, {self.n_columns}] and keys [m, {self.n_columns}], "
                 f"got {parents.shape} and {keys.shape}"
             )
         rows = sum(len(rows) for _, rows in self._tables)
@@ -251,7 +251,7 @@ class Sampler:
             For a child that may take no row of some table.
         """
         nothing = np.iinfo(np.int64).min
-        configs = np.full((len(allowed[0]), self._n_columns), nothing, dtype=np.int64)
+        configs = np.full((len(allowed[0]), self.n_columns), nothing, dtype=np.int64)
         self._fill(configs, allowed, rng)
         return configs, (configs != nothing).all(axis=1)
 
@@ -274,7 +274,7 @@ class Sampler:
         self, masks: list[BoolArray], which: IntArray, rng: np.random.Generator
     ) -> IntArray:
         """Draw rows that each child of ``which`` [n] allows, ignoring the constraints."""
-        configs = np.empty((len(which), self._n_columns), dtype=np.int64)
+        configs = np.empty((len(which), self.n_columns), dtype=np.int64)
         for (columns, rows), mask in zip(self._tables, masks):
             # Allowed rows of all children in one list; child i's begin at ends[i] - sizes[i].
             sizes = mask.sum(axis=1)
@@ -346,7 +346,7 @@ class Sampler:
 
     def _refuse_empty(self) -> None:
         if self._total == 0:
-            raise EmptySpace(explain(self._tables, self._constraints, self._n_columns))
+            raise EmptySpace(explain(self._tables, self._constraints, self.n_columns))
 
     @property
     def _rate(self) -> float:
@@ -381,7 +381,7 @@ class Sampler:
         n: int,
         tables: Sequence[tuple[tuple[int, ...], IntArray]] | None = None,
     ) -> IntArray:
-        configs = np.empty((n, self._n_columns), dtype=np.int64)
+        configs = np.empty((n, self.n_columns), dtype=np.int64)
         for number, (columns, rows) in enumerate(self._tables if tables is None else tables):
             configs[:, columns] = rows[picks[number]]
         return configs

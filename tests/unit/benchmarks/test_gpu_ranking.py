@@ -1,17 +1,48 @@
 """PSA against what an H200 measured: figures of docs/benchmarks/gpus.md, with room for changes."""
 
+import math
+
 import gpu_ranking
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
+from tvm.s_tir.meta_schedule.database import JSONDatabase, TuningRecord
 
 from mschedx.cost.psa import PSAModel
 from mschedx.hardware import Hardware
+from mschedx.space import Resolver
 
 
 @pytest.fixture(scope="module")
 def found():
     return gpu_ranking.opened("f16_1024", 48)
+
+
+def test_trials_are_collected_where_some_sketches_have_none(found, tmp_path, monkeypatch):
+    """Of two sketches one trial that ran and one that failed, both of the second."""
+    assert len(found) >= 2
+    monkeypatch.setattr(gpu_ranking.Resolver, "of_space", lambda *_: Resolver(found[:2]))
+    sketch = found[1]
+    configs = sketch.sample(2, np.random.default_rng(0))
+    folder = tmp_path / "f16_1024-heron"
+    folder.mkdir()
+    database = JSONDatabase(work_dir=str(folder))
+    workload = database.commit_workload(sketch.design.mod)
+    target = gpu_ranking.device_target(48)
+    for config, seconds in zip(configs, (3e-5, 1e10)):
+        trace = sketch.schedule(config).trace
+        database.commit_tuning_record(TuningRecord(trace, workload, [seconds], target))
+    (trial,) = gpu_ranking.collected(tmp_path, 48)
+    assert trial == {
+        "workload": "f16_1024",
+        "shared_kib": 48,
+        "tuner": "heron",
+        "sketch": 1,
+        "decisions": dict(zip(sketch.names, configs[0].tolist())),
+        "latency_us": 30.0,
+    }
+    (seconds,) = gpu_ranking.predictions(PSAModel(Hardware.from_device("h200")), found, [trial])
+    assert math.isfinite(seconds)
 
 
 @pytest.mark.parametrize("tuner", ["heron", "pruner"])

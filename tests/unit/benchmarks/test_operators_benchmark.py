@@ -31,6 +31,13 @@ def test_a_space_without_a_winner_has_no_ratio():
     assert math.isnan(float(text.split()[3]))
 
 
+def test_operators_of_which_none_ran_in_both_have_no_mean(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["operators.py", "--only", "depthwise_14"])
+    monkeypatch.setattr(operators, "compared", lambda name, trials: {**ROW, "mschedx_us": 10.0})
+    operators.main()
+    assert "no operator ran in both" in capsys.readouterr().out
+
+
 def test_unknown_names_are_refused(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["operators.py", "--only", "depthwise_14,softmix"])
     with pytest.raises(SystemExit) as ended:

@@ -186,6 +186,29 @@ def test_occupancy_is_bounded_by_threads_registers_and_shared_memory():
         assert occupancy(32 * one, 32 * one, 0 * one, device.limits)[0] == held, name
 
 
+def test_a_gpu_in_no_table_is_predicted_as_the_one_that_stands_in():
+    """Its clock too, which follows from the stand-in's peak and multiply-adds a cycle."""
+    sketch, known = opened("tensor cores"), Hardware.from_device("a100")
+    configs = sketch.sample(8, np.random.default_rng(0))
+    unknown = Hardware.from_target({"kind": "cuda", "arch": "sm_120"})
+    assert unknown == replace(known, arch="sm_120")
+    np.testing.assert_array_equal(
+        PSAModel(unknown).latency_s(None, sketch, configs),
+        PSAModel(known).latency_s(None, sketch, configs),
+    )
+    own = unknown.with_rates(peak_flops=1e14, dram_bytes_per_s=1e12)
+    assert (unknown.fma_per_cycle, own.fma_per_cycle) == (64, 128)
+
+
+@pytest.mark.parametrize(
+    ("name", "boost_mhz"),
+    [("k80", 875), ("v100", 1530), ("t4", 1590), ("a100", 1410), ("rtx4090", 2520)],
+)
+def test_the_clock_of_a_gpu_follows_from_its_peak(name, boost_mhz):
+    """Boost clocks of the vendor's sheets; the K80's peak is of a lower one, under load."""
+    assert Device(Hardware.from_device(name)).hz == pytest.approx(boost_mhz * 1e6, rel=0.07)
+
+
 def test_devices_without_rates_are_named():
 
     sketch = opened("tensor cores")

@@ -6,7 +6,8 @@ import pytest
 import torch
 import tvm
 
-from mschedx.networks.arrays import array_of, numpy_dtype, tensor_of
+from mschedx.measure.timing import numpy_dtype
+from mschedx.networks.arrays import array_of, tensor_of
 
 DTYPES = ["bool", "int8", "int64", "float16", "float32", "bfloat16", "float8_e4m3fn", "float8_e5m2"]
 
@@ -24,6 +25,10 @@ def test_there_and_back(dtype, shape):
     if shape == (3, 2):
         np.testing.assert_array_equal(array.astype(np.int64), [[0, 0], [1, 1], [0, 0]])
         assert torch.equal(back.float(), tensor.float())
+
+
+def test_complex_numbers_which_only_the_framework_has():
+    assert array_of(torch.ones(2, dtype=torch.complex64)).dtype == np.complex64
 
 
 def test_parameters_and_tensors_of_others():

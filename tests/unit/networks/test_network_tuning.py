@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import torch
 import tvm
-from stand_ins import Future, Runner
+from stand_ins import Future, Refuses, Runner
 from tiny_networks import TARGET, quick, two
 from tvm.ir.utils import derived_object
 from tvm.s_tir import meta_schedule as ms
 
-from mschedx import GradientDescent, ranking, tune_model
+from mschedx import ConstrainedEvolution, GradientDescent, ranking, tune_model
 from mschedx.cost import PSA, FelixMLP
 from mschedx.measure.failures import MachineTrouble
 from mschedx.networks import Origin, choices, running
@@ -204,6 +204,67 @@ def test_ctrl_c_leaves_tasks_unscheduled_that_were_not_measured(network, tmp_pat
     assert fixed == "odd is no task and stays as it is: it is empty"
     assert unscheduled.endswith("unscheduled: interrupted before a candidate of it ran")
     assert all(choice.task.name in unscheduled for choice in missing)
+
+
+def interrupted_once(function):
+    """A function whose first call meets Ctrl-C."""
+    calls = []
+
+    def call(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == 1:
+            signal.raise_signal(signal.SIGINT)
+        return function(*args, **kwargs)
+
+    return call
+
+
+@pytest.mark.parametrize("step", ["tuned_choice", "compiled", "check_output"])
+def test_ctrl_c_after_measuring_keeps_what_was_measured(network, tmp_path, monkeypatch, step):
+    """Ranking, compiling and comparing a network may take minutes."""
+    monkeypatch.setattr(conclude_module, step, interrupted_once(getattr(conclude_module, step)))
+    result = tune_model(*network, trials_per_task=2, work_dir=tmp_path, **quick())
+    assert result.interrupted
+    assert not result.verified
+    assert {choice.origin for choice in result.tasks} == {Origin.TUNED}
+    assert result.measured == sum(choice.trials for choice in result.tasks)
+    assert result.notes == ("interrupted after measuring: the network's output was not compared",)
+    assert "executable" not in vars(result), "compiled once it is asked for"
+    compiled = result.compile()(*network[1])
+    np.testing.assert_allclose(compiled, network[0](*network[1]).detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_ctrl_c_while_nothing_but_ranking_is_done_leaves_tasks_unscheduled(network, monkeypatch):
+    ranked = conclude_module.ranked_choices
+    monkeypatch.setattr(conclude_module, "ranked_choices", interrupted_once(ranked))
+    result = tune_model(*network, trials_per_task=0, **quick(space=None, cost_model=None))
+    assert result.interrupted
+    assert {choice.origin for choice in result.tasks} == {Origin.UNSCHEDULED}
+    assert any("unscheduled: interrupted before it was ranked" in note for note in result.notes)
+
+
+def test_a_function_that_its_strategy_proposes_as_it_is_stays_unscheduled(network, tmp_path):
+    """No config becomes a program, so there is nothing else to measure."""
+
+    def refused(sch):
+        return [sch.copy()]
+
+    space = ms.space_generator.ScheduleFn(refused, postprocs=[Refuses()], mutator_probs={})
+    parts = quick(space=space, strategy=ConstrainedEvolution())
+    result = tune_model(*network, trials_per_task=2, work_dir=tmp_path, **parts)
+    assert {choice.origin for choice in result.tasks} == {Origin.UNSCHEDULED}
+    for number in range(len(result.tasks)):
+        assert [trial.unscheduled for trial in read_run(tmp_path, number).trials] == [True]
+
+
+def test_what_a_model_expects_of_a_first_round_is_journaled_where_it_is_ready(network, tmp_path):
+    """PSA is ready before anything is measured."""
+    parts = quick(space=None, strategy=ConstrainedEvolution(), cost_model=PSA())
+    tune_model(*network, trials_per_task=2, work_dir=tmp_path, **parts)
+    for number in (0, 1):
+        trials = read_run(tmp_path, number).trials
+        assert trials
+        assert all(trial.predicted is not None for trial in trials)
 
 
 def test_time_ends_it_between_waves(network):

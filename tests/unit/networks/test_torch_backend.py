@@ -1,12 +1,15 @@
+import gc
 import inspect
 import re
 import threading
 import time
 import warnings
+import weakref
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from tiny_networks import quick, two
@@ -310,6 +313,103 @@ def test_changes_that_torch_does_not_count_make_a_new_artefact(invented, change)
     uncounted(model)
     same(compiled, model, *inputs)
     assert len(invented) == 3
+
+
+class Weights:
+    """Weights in memory that tells whether somebody still holds it."""
+
+    def __init__(self, value):
+        array = np.full((8, 4), value, "float32")
+        self.parameter = torch.nn.Parameter(torch.from_numpy(array))
+        self.memory = weakref.ref(array)
+
+
+def product(options):
+    """A graph of one product as the backend gets it, weights beside inputs."""
+    graph = torch.fx.symbolic_trace(lambda x, weight: (x @ weight,))
+    return backend(graph, [torch.rand(3, 8), Weights(0).parameter], options=options)
+
+
+def called(function, weights):
+    x = torch.rand(3, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(function(x, weights.parameter)[0], x @ weights.parameter)
+
+
+def each(function, weights):
+    while weights:
+        called(function, weights.pop(0))
+
+
+def test_weights_that_are_replaced_are_let_go_with_their_artefacts(invented):
+    """They could not be called again, and would count."""
+    function = product({**OPTIONS, "max_artefacts": 1})
+    memories = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        for value in range(3):
+            weights = Weights(value)
+            called(function, weights)
+            memories.append(weights.memory)
+            del weights
+            gc.collect()
+            assert [memory() for memory in memories] == [None] * len(memories)
+    assert len(invented) == 3
+
+
+def fail(*_, **__):
+    raise ValueError("not this one")
+
+
+@pytest.mark.parametrize(("tune", "says"), [(None, "allows no more"), (fail, "not this one")])
+def test_weights_without_an_artefact_are_let_go(monkeypatch, tune, says):
+    if tune is not None:
+        monkeypatch.setattr(torch_backend, "tune_model", tune)
+    function, kept, weights = product({**OPTIONS, "max_artefacts": 1}), Weights(1), Weights(2)
+    with pytest.warns(UserWarning, match=says):
+        each(function, [kept, weights])
+    memory = weights.memory
+    del weights
+    gc.collect()
+    assert memory() is None
+
+
+def test_weights_that_are_moved_make_room(invented):
+    function, weights = product({**OPTIONS, "max_artefacts": 1}), Weights(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        for value in range(3):
+            weights.parameter.data = torch.full((8, 4), float(value))
+            called(function, weights)
+    assert len(invented) == 3
+    assert weights.memory() is None
+
+
+def test_the_bound_is_lifted_when_weights_go(invented):
+    function, first, second = product({**OPTIONS, "max_artefacts": 1}), Weights(1), Weights(2)
+    called(function, first)
+    with pytest.warns(UserWarning, match="max_artefacts allows no more"):
+        called(function, second)
+    assert len(invented) == 1
+    del first
+    gc.collect()
+    called(function, second)
+    assert len(invented) == 2
+
+
+def test_what_cannot_be_tuned_is_tried_once(monkeypatch):
+    tried = []
+
+    def refuse(*_, **__):
+        tried.append(True)
+        raise ValueError("not this one")
+
+    monkeypatch.setattr(torch_backend, "tune_model", refuse)
+    function, weights = product(OPTIONS), Weights(1)
+    with pytest.warns(UserWarning, match="not this one"):
+        called(function, weights)
+    called(function, weights)
+    assert tried == [True]
 
 
 def test_weights_of_inference_mode(invented):

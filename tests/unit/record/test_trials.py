@@ -70,11 +70,11 @@ def test_no_database_says_what_was_expected(tmp_path):
 
 
 def test_running_minimum_starts_at_infinity():
-    trials = [Trial(index=i, latency_s=s) for i, s in enumerate([None, 3.0, 4.0, 1.0])]
+    trials = [Trial(index=i, record=i, latency_s=s) for i, s in enumerate([None, 3.0, 4.0, 1.0])]
     assert best_so_far(trials) == [math.inf, 3.0, 3.0, 1.0]
 
 
 def test_failures_are_counted_most_frequent_first():
     reasons = ["build", "crash", None, "crash", "timeout"]
-    trials = [Trial(index=i, reason=r) for i, r in enumerate(reasons)]
+    trials = [Trial(index=i, record=i, reason=r) for i, r in enumerate(reasons)]
     assert list(count_failures(trials).items()) == [("crash", 2), ("build", 1), ("timeout", 1)]

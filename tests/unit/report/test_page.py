@@ -11,7 +11,7 @@ from mschedx import cli
 from mschedx.hardware import Hardware
 from mschedx.record.trials import Run, Trial
 from mschedx.report.analysis import Report, analyse_run, group_stages
-from mschedx.report.figures import rank_correlation
+from mschedx.report.figures import prediction
 from mschedx.report.page import build_page
 from mschedx.report.trials_table import config_text
 from mschedx.tuning import tune
@@ -157,7 +157,11 @@ def test_what_no_stage_claims_is_the_search():
     assert group_stages({}) == {}
 
 
-def test_rank_correlation():
-    assert rank_correlation([1, 2, 3], [10, 20, 30]) == pytest.approx(1)
-    assert rank_correlation([1, 2, 3], [3, 2, 1]) == pytest.approx(-1)
-    assert rank_correlation([1, 1, 1], [3, 2, 1]) == 0
+def test_of_scores_that_are_all_alike_no_correlation_is_told():
+    trials = tuple(
+        Trial(index=i, record=i, latency_s=1e-3 * (i + 1), predicted=1.0) for i in range(6)
+    )
+    text = prediction(trials).text
+    assert text.startswith("All 6 trials have one score, or one latency: nothing can be ranked.")
+    varied = [replace(trial, predicted=-float(trial.index)) for trial in trials]
+    assert prediction(tuple(varied)).text.startswith("Rank correlation 1.00 over 6 trials")

@@ -15,6 +15,10 @@ from mschedx.report.progress import (
 )
 
 
+def one(place, **found):
+    return Trial(index=place, record=place, **found)
+
+
 class TestNotebook:
     """One display that is replaced, and only in a notebook."""
 
@@ -23,7 +27,7 @@ class TestNotebook:
         shown = NotebookProgress(1e9, lambda content, **options: drawn.append((content, options)))
         with shown:
             shown.start(4, [])
-            shown.update([Trial(index=0, latency_s=1e-3), Trial(index=1, reason="timeout")])
+            shown.update([one(0, latency_s=1e-3), one(1, reason="timeout")])
             shown.note("a <note>")
         assert [options["update"] for _, options in drawn] == [False, True, True]
         assert len({options["display_id"] for _, options in drawn}) == 1

@@ -1,6 +1,7 @@
 """Functions whose spaces cannot be made, and what their users read."""
 
 import pytest
+from dummy import gemm
 from spaces import LLVM
 from tvm.s_tir import Schedule
 from tvm.s_tir import meta_schedule as ms
@@ -8,7 +9,8 @@ from tvm.script import tirx as T
 
 import mschedx
 from mschedx import compat
-from mschedx.space import UnsupportedTrace, sketches
+from mschedx.space import UnsupportedTrace, opening, sketches
+from mschedx.space.errors import InvalidSchedule
 
 with compat.fast_script():
 
@@ -29,6 +31,24 @@ with compat.fast_script():
 def test_blocks_of_one_name_are_refused_where_rules_make_the_space(space):
     with pytest.raises(UnsupportedTrace, match=r'in "main".*; 2 .* "t": rename all but one'):
         sketches(two_of_a_name, LLVM, space)
+
+
+def test_no_design_spaces_are_refused():
+    with pytest.raises(UnsupportedTrace, match="got an empty list as space="):
+        sketches(gemm(), LLVM, [])
+
+
+def test_design_spaces_that_are_all_refused_somewhere_say_why(monkeypatch):
+    """Some sketches may be: the others are left. None is: there is nothing to take the first of."""
+    every = sketches(gemm(), LLVM)
+    assert len(every) > 1
+    error = InvalidSchedule("VerifySomething", "says so")
+    refused = iter([error] + [None] * len(every))
+    monkeypatch.setattr(opening, "refused_somewhere", lambda design: next(refused))
+    assert len(sketches(gemm(), LLVM)) == len(every) - 1
+    monkeypatch.setattr(opening, "refused_somewhere", lambda design: error)
+    with pytest.raises(InvalidSchedule, match="VerifySomething: says so"):
+        sketches(gemm(), LLVM)
 
 
 def test_tuning_says_so_before_it_starts(tmp_path):

@@ -2,7 +2,8 @@ import json
 
 import numpy as np
 import pytest
-from dummy import gemm, softmax, target
+import tvm
+from dummy import TARGET, gemm, softmax, target
 from spaces import design_spaces, matmul
 from tvm.s_tir import meta_schedule as ms
 
@@ -42,6 +43,23 @@ def test_every_trace_leads_to_its_sketch_and_config_and_back(found):
     positions, configs = resolved.of(1)
     assert positions.tolist() == [3, 4, 5]
     assert np.array_equal(configs, [config for s, config, _ in wanted if s == 1])
+
+
+def test_a_sketch_that_no_trace_is_of_is_refused(found):
+    resolved = Resolver(found).resolve([found[1].schedule(found[1].design.default_config()).trace])
+    assert resolved.sketch.tolist() == [1]
+    with pytest.raises(ValueError, match=r"expected a sketch that some trace is of, got 0.*\[1\]"):
+        resolved.of(0)
+
+
+@pytest.mark.parametrize("form", [TARGET, "nvidia/nvidia-a100"])
+def test_a_target_may_be_a_dict_or_a_tag(form):
+    whole = tvm.target.Target(form)
+    for space in (None, "post-order-apply"):
+        keys = [sketch.key for sketch in sketches(gemm(), form, space)]
+        assert keys == [sketch.key for sketch in sketches(gemm(), whole, space)]
+        found = Resolver.of_space(gemm(), form, space).sketches
+        assert [sketch.key for sketch in found] == keys
 
 
 def test_traces_as_files_keep_them_lead_to_the_same(found):

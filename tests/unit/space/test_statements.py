@@ -7,8 +7,11 @@ from functools import cache
 import numpy as np
 import pytest
 import tvm
+from tvm.script import tirx as T
 
 from mschedx import workloads
+from mschedx.cost.learned.columns import statement_columns
+from mschedx.cost.psa import NOT_UNDERSTOOD_S, PSAModel
 from mschedx.space import sketches
 from mschedx.space.algebra.tape import Tape
 from mschedx.space.analysis.exactness import check
@@ -168,3 +171,46 @@ def test_nothing_is_left_out_where_all_loops_run():
     (sketch, *_) = sketches(workloads.make("gemm", (64, 48, 96)), CPU)
     main = next(one for one in sketch.statements if one.is_reduction and not one.is_init)
     assert without_unit_loops(main) is main
+
+
+@T.prim_func(s_tir=True)
+def row_sums(a: T.Buffer((64, 256), "float32"), c: T.Buffer((64,), "float32")):
+    T.func_attr({"global_symbol": "main"})
+    for i in range(64):
+        with T.sblock("C"):
+            vi = T.axis.spatial(64, i)
+            T.reads(a[vi, 0:256])
+            T.writes(c[vi])
+            c[vi] = T.float32(0)
+            for k in range(256):
+                c[vi] = c[vi] + a[vi, k]
+
+
+@T.prim_func(s_tir=True)
+def halvings(a: T.Buffer((64,), "int32"), c: T.Buffer((64,), "int32")):
+    T.func_attr({"global_symbol": "main"})
+    for i in range(64):
+        with T.sblock("C"):
+            vi = T.axis.spatial(64, i)
+            T.reads(a[vi])
+            T.writes(c[vi])
+            c[vi] = a[vi]
+            while c[vi] > 1:
+                c[vi] = c[vi] // 2
+
+
+def test_loops_inside_a_block_are_no_copy():
+    for sketch in sketches(row_sums, CPU):
+        (statement,) = sketch.statements
+        assert statement.operations["float.add"] == 256
+        assert statement_columns(statement)["copies"] == 0
+        assert statement.missing() is None
+
+
+def test_a_loop_that_only_a_run_counts_is_reported():
+    sketch = sketches(halvings, CPU)[0]
+    (statement,) = sketch.statements
+    assert statement.missing() == "how often its while loop runs"
+    model, configs = PSAModel(), sketch.sample(4, np.random.default_rng(0))
+    assert model.unknown(sketch) == {statement.name: statement.missing()}
+    assert (1 / model.score(sketch.task, [(sketch, configs)])[0] >= NOT_UNDERSTOOD_S).all()

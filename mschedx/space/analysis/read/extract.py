@@ -132,7 +132,7 @@ class _Walker:
         self.blocks.append(None)  # type: ignore[arg-type]  # keeps pre-order; filled in below
         name = self.unique("block", block.name_hint)
         outer, self.parent_block = self.parent_block, index
-        loops_before, blocks_before = len(self.loops), len(self.blocks)
+        blocks_before = len(self.blocks)
         self.statement(block.body)
         self.parent_block = outer
         leaf = len(self.blocks) == blocks_before
@@ -143,7 +143,7 @@ class _Walker:
             bindings=tuple(bindings),
             accesses=tuple(accesses),
             annotations=_annotations(block.annotations),
-            operations=operations(block.body) if leaf and len(self.loops) == loops_before else (),
+            operations=operations(block.body) if leaf else (),
             leaf=leaf,
             predicated=not _is_true(realize.predicate),
             parent=outer,

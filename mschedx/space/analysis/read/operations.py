@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from ...statements import WHILE
+
 _CHILDREN = {
     "Cast": ("value",),
     "Not": ("a",),
@@ -18,27 +20,31 @@ _CHILDREN = {
     "Evaluate": ("value",),
     "IfThenElse": ("condition", "then_case", "else_case"),
     "For": ("body",),
+    "While": ("condition", "body"),
     "AttrStmt": ("body",),
 }
 
 
-def _nodes(stmt: Any) -> Iterator[tuple[str, Any]]:
-    """Visit the computation of a block body: values, not index arithmetic."""
-    stack = [stmt]
+def _nodes(stmt: Any) -> Iterator[tuple[str, Any, int]]:
+    """Visit the computation of a block body, with how often: values, not index arithmetic."""
+    stack = [(stmt, 1)]
     while stack:
-        node = stack.pop()
+        node, times = stack.pop()
         if node is None:
             continue
         kind = type(node).__name__
-        yield kind, node
+        yield kind, node, times
+        if kind == "For":
+            times *= int(node.extent.value)
         if kind == "SeqStmt":
-            stack.extend(node.seq)
+            children = node.seq
         elif kind == "Call":
-            stack.extend(node.args)
-        elif kind in _CHILDREN:
-            stack.extend(getattr(node, name) for name in _CHILDREN[kind])
+            children = node.args
         elif kind in _ARITHMETIC:
-            stack.extend((node.a, node.b))
+            children = (node.a, node.b)
+        else:
+            children = [getattr(node, name) for name in _CHILDREN.get(kind, ())]
+        stack.extend((child, times) for child in children)
 
 
 _ARITHMETIC = {
@@ -68,17 +74,26 @@ _ARITHMETIC = {
 
 
 def operations(body: Any) -> tuple[tuple[str, int], ...]:
-    """Count the scalar operations of one execution of a block body."""
+    """Count the scalar operations of one execution of a block body.
+
+    Parameters
+    ----------
+    body : tvm.tirx.Stmt
+        Its loops have constant extents. What is inside a ``while`` counts once, and the loop itself
+        as `WHILE`.
+    """
     counts: Counter = Counter()
-    for kind, node in _nodes(body):
+    for kind, node, times in _nodes(body):
         if kind in _ARITHMETIC:
             number = "float" if "float" in str(node.a.ty) else "int"
-            counts[f"{number}.{_ARITHMETIC[kind]}"] += 1
+            counts[f"{number}.{_ARITHMETIC[kind]}"] += times
         elif kind == "Select":
-            counts["select"] += 1
+            counts["select"] += times
         elif kind == "Cast":
-            counts["cast"] += 1
+            counts["cast"] += times
+        elif kind == "While":
+            counts[WHILE] += times
         elif kind == "Call":
             name = str(getattr(node.op, "name", "call")).rsplit(".", 1)[-1]
-            counts["select" if name == "if_then_else" else f"call.{name}"] += 1
+            counts["select" if name == "if_then_else" else f"call.{name}"] += times
     return tuple(sorted(counts.items()))

@@ -15,7 +15,8 @@ from mschedx import workloads
 from mschedx.hardware import Hardware
 from mschedx.space.opening import sketches
 from mschedx.space.rules.fused_stages import fused_spaces
-from mschedx.space.rules.stages import common_rows, stages_of, windowed_axes
+from mschedx.space.rules.stages import common_rows, stage_of, stages_of, windowed_axes
+from mschedx.space.rules.streamed_reduction import worth_splitting
 
 TARGET = Target({"kind": "llvm", "mcpu": "haswell", "num-cores": 2})
 HARDWARE = Hardware.from_target(TARGET)
@@ -398,3 +399,15 @@ def test_a_loop_that_ends_by_a_condition_is_no_vector(function):
         for config in np.unique(sketch.sample(3, rng), axis=0):
             found = run(sketch.schedule(config).mod, inputs)[-1]
             np.testing.assert_allclose(found, np.sqrt(squares), rtol=1e-2, atol=1e-1)
+
+
+@pytest.mark.parametrize(
+    ("columns", "dtype", "splits"),
+    [(6000, "float32", True), (9000, "float32", False), (6000, "float64", False)],
+)
+def test_sums_are_shared_where_the_results_stay_in_the_first_cache(columns, dtype, splits):
+    """64 KiB of first-level cache and what is taken of the second, for sums and a row."""
+    sch = Schedule(tvm.IRModule({"main": reduced((4096, columns), [0], dtype=dtype)}))
+    stage = stage_of(sch, sch.get_sblock("reduced"))
+    assert HARDWARE.l1d_bytes + HARDWARE.l2_bytes // 8 == 1 << 16
+    assert worth_splitting(stage, HARDWARE) == splits

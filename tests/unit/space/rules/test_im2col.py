@@ -72,6 +72,19 @@ def test_what_has_no_window_or_steps_or_ends_in_channels_gets_no_patches():
         assert len(direct) == len(offered) > 0
 
 
+def test_windows_along_a_diagonal_keep_their_other_designs():
+    """Of ``X[c, h + r, h + s]`` no row holds the windows: there is no matrix of patches."""
+    x, w = te.placeholder((4, 18, 18), name="X"), te.placeholder((16, 4, 3, 3), name="W")
+    c, r, s = (te.reduce_axis((0, n), "crs"[i]) for i, n in enumerate((4, 3, 3)))
+    diagonal = te.compute(
+        (16, 16), lambda o, h: te.sum(x[c, h + r, h + s] * w[o, c, r, s], [c, r, s]), name="C"
+    )
+    sch = Schedule(module([x, w, diagonal]))
+    block = sch.get_sblock("C")
+    direct = packed_tiles(sch, block, HARDWARE, im2col=False)
+    assert len(packed_tiles(sch, block, HARDWARE)) == len(direct) > 0
+
+
 def test_patches_are_gathered_by_panels_in_each_task():
     _, designs = spaces(*CONVOLUTIONS["whole vectors"], im2col=True)
     design = designs[-1]
