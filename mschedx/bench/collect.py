@@ -95,7 +95,10 @@ def collect(
                 say(f"{workload.name}: no config is left that was not measured")
                 break
             for index, configs in drawn.items():
-                _measure(file, known, index, sketches[index], configs, failed, builder, runner)
+                made, seconds = _measured(sketches[index], configs, builder, runner)
+                failed |= {(index, config.tobytes()) for config in configs[~made]}
+                if made.any():
+                    file.append(known.task.key, index, configs[made], seconds)
         say(f"{workload.name}: {len(known)} trials, best {known.best_s * 1e3:.4g} ms")
     return file
 
@@ -179,24 +182,16 @@ def _untried(
     return {}
 
 
-def _measure(
-    file: DatasetFile,
-    known: TaskTrials,
-    index: int,
-    sketch: Sketch,
-    configs: IntArray,
-    failed: set[tuple[int, bytes]],
-    builder: Any,
-    runner: Any,
-) -> None:
-    """Measure configs of a sketch; those that no schedule comes of are noted in ``failed``."""
+def _measured(
+    sketch: Sketch, configs: IntArray, builder: Any, runner: Any
+) -> tuple[NDArray[np.bool_], FloatArray]:
+    """Which configs [n] become schedules, bool [n], and the seconds [m] that these take."""
     schedules = sketch.schedules(configs)
+    programs = [one for one in schedules if not isinstance(one, InvalidSchedule)]
     made = np.array([not isinstance(one, InvalidSchedule) for one in schedules], dtype=bool)
-    failed |= {(index, config.tobytes()) for config in configs[~made]}
-    if made.any():
-        programs = [one for one in schedules if not isinstance(one, InvalidSchedule)]
-        seconds = measure_schedules(programs, sketch.design.target, builder, runner)
-        file.append(known.task.key, index, configs[made], seconds)
+    if not programs:
+        return made, np.empty(0)
+    return made, measure_schedules(programs, sketch.design.target, builder, runner)
 
 
 def measure_schedules(

@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,11 @@ def _is_static(node: torch.fx.Node) -> bool:
     return "_dynamo_static_input_type" in (node.meta.get("tensor_dict") or {})
 
 
-@dataclass(frozen=True)
+_SHORT_LIVED = 8
+"""Sets of weights in a row that may serve one call each before torch runs a graph for good."""
+
+
+@dataclass(slots=True)
 class _Made:
     """What was made with one set of weights.
 
@@ -146,10 +151,29 @@ class _Made:
         Of the weights.
     artefacts : dict
         By the kinds of inputs; None where none could be made.
+    calls : int
+        That had an artefact.
     """
 
     watch: Watch
     artefacts: dict[tuple[Any, ...], Callable[..., Any] | None] = field(default_factory=dict)
+    calls: int = 0
+
+
+def _forget(
+    known: dict[tuple[int, ...], _Made], ids: tuple[int, ...], short_lived: list[tuple[int, ...]]
+) -> None:
+    """Let go what was made with weights that are gone; at any time, in any thread: without a lock.
+
+    It notes whether they served a single call, and clears such notes where they served more.
+    """
+    made = known.pop(ids, None)
+    if made is None or not any(made.artefacts.values()):
+        return
+    if made.calls > 1:
+        short_lived.clear()
+    else:
+        short_lived.append(ids)
 
 
 class _Dispatch:
@@ -175,6 +199,7 @@ class _Dispatch:
         self._why_not = why_not
         self._graph, self._fixed, self._options = graph, fixed, options
         self._made: dict[tuple[int, ...], _Made] = {}  # by the ids of weights that are alive
+        self._short_lived: list[tuple[int, ...]] = []  # since the last set that served more calls
         self._was_full = False
         self._lock = threading.Lock()
         self._warned: set[str] = set()
@@ -205,18 +230,31 @@ class _Dispatch:
         ids, kinds = tuple(map(id, weights)), tuple(map(_kind, inputs))
         made = self._made.get(ids)
         if made is not None and made.watch.has_changed(weights):
-            del self._made[ids]  # they never come to be again what they were
+            _forget(self._made, ids, self._short_lived)  # they never are again what they were
             made = None
         if made is not None and kinds in made.artefacts:
+            made.calls += 1
             return made.artefacts[kinds]
-        if not self._has_room():
+        if self._weights_pass() or not self._has_room():
             return None
-        known = self._made
-        # The callback may come at any time, in any thread: one step, and no lock.
-        made = made or _Made(Watch(weights, lambda: known.pop(ids, None)))
+        gone = partial(_forget, self._made, ids, self._short_lived)
+        made = made or _Made(Watch(weights, gone))
         artefact = made.artefacts[kinds] = self._make(args, inputs)
-        known[ids] = made
+        made.calls += 1
+        self._made[ids] = made
         return artefact
+
+    def _weights_pass(self) -> bool:
+        """Whether weights come and go with the calls, so that tuning for them is lost."""
+        if len(self._short_lived) < _SHORT_LIVED:
+            return False
+        self._leave(
+            "a graph",
+            self._graph,
+            f"its last {_SHORT_LIVED} sets of weights served one call each, and an artefact is "
+            "made for one set",
+        )
+        return True
 
     def _has_room(self) -> bool:
         """Whether one more artefact is allowed; a warning where none is."""

@@ -14,6 +14,8 @@ import pytest
 import sketch_exactness
 from resuming import options_of, resumed
 
+from mschedx.space import Resolved
+
 
 def test_rows_of_other_options_are_refused(tmp_path):
     path = tmp_path / "rows.jsonl"
@@ -58,7 +60,7 @@ def test_what_several_machines_measured_is_held_out_together():
 def test_failed_records_are_no_trials(tmp_path, monkeypatch):
     (tmp_path / "f16_1024-heron").mkdir()
     records = [SimpleNamespace(trace=None, run_secs=seconds) for seconds in ([1e10], [3e-5, 2e-5])]
-    found = SimpleNamespace(of=lambda number: ([0, 1], np.array([[1], [2]])))
+    found = Resolved(np.array([0, 0]), (np.array([1]), np.array([2])))
     resolver = SimpleNamespace(
         sketches=[SimpleNamespace(names=("a",))], resolve=lambda traces: found
     )

@@ -357,6 +357,17 @@ def test_weights_that_are_replaced_are_let_go_with_their_artefacts(invented):
     assert len(invented) == 3
 
 
+def test_weights_that_serve_one_call_each_are_not_tuned_for_for_ever(invented):
+    function = product({**OPTIONS, "max_artefacts": 2})
+    for value in range(20):  # two calls each
+        weights = Weights(value)
+        called(function, weights)
+        called(function, weights)
+    with pytest.warns(UserWarning, match="its last 8 sets of weights served one call each"):
+        each(function, [Weights(value) for value in range(20)])
+    assert len(invented) == 20 + 8
+
+
 def fail(*_, **__):
     raise ValueError("not this one")
 
