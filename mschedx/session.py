@@ -218,8 +218,10 @@ def _are_given(plan: Plan, parts: Parts) -> bool:
     return plan.parts.space is not None or restricted
 
 
-def filled(given: Parts, target: Target, runner: Callable[[], Any]) -> Parts:
-    """Make what is not given: what is our own differs by call for the runner only.
+def filled(
+    given: Parts, target: Target, runner: Callable[[], Any], strategy: Callable[[], Any]
+) -> Parts:
+    """Make what is not given: what is our own differs by call for runner and strategy only.
 
     Builder and runner are made first, since their workers start apart.
     """
@@ -227,7 +229,7 @@ def filled(given: Parts, target: Target, runner: Callable[[], Any]) -> Parts:
         builder=_own_builder() if given.builder is None else given.builder,
         runner=runner() if given.runner is None else given.runner,
         space=_own_space(target) if given.space is None else given.space,
-        strategy=_own_strategy() if given.strategy is None else given.strategy,
+        strategy=strategy() if given.strategy is None else given.strategy,
         cost_model=_own_cost_model() if given.cost_model is None else given.cost_model,
     )
 
@@ -265,7 +267,7 @@ def _own_cost_model() -> Any:
 def _parts(plan: Plan) -> Parts:
     """What the plan's session searches and measures with."""
     runner = partial(_own_runner, plan.target)
-    return _restricted(plan, filled(plan.parts, plan.target, runner))
+    return _restricted(plan, filled(plan.parts, plan.target, runner, _own_strategy))
 
 
 def _restricted(plan: Plan, parts: Parts) -> Parts:

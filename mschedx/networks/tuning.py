@@ -280,11 +280,11 @@ def _parts(job: Job, database: ms.database.JSONDatabase) -> SharedParts:
     )
 
 
-def _own_strategy(*, cold: bool) -> Any:
+def _own_strategy(job: Job) -> Any:
     from mschedx.cost import PSA
     from mschedx.search import DraftVerify
 
-    return DraftVerify(PSA(cold=cold))
+    return DraftVerify(PSA(cold=job.cold))
 
 
 def _own_runner(job: Job) -> Any:

@@ -162,7 +162,7 @@ def test_the_command_gives_the_reason_of_every_statement_that_matters(capsys):
 
 
 def test_nothing_to_rank_in_our_own_space_is_told_from_a_space_that_is_unusable(monkeypatch):
-    def refused(sketch, scored):
+    def refused(sketch):
         raise EmptySpace("no config is left")
 
     monkeypatch.setattr(mschedx.ranking, "sampled_part", refused)
