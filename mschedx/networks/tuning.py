@@ -266,10 +266,8 @@ def _measured(job: Job, work_dir: WorkDir, display: NetworkProgress) -> Outcome:
 
 def _parts(job: Job, database: ms.database.JSONDatabase) -> SharedParts:
     """What the job's tasks are searched and measured with."""
-    given = job.parts
-    if given.strategy is None:
-        given = replace(given, strategy=_own_strategy(cold=job.cold))
-    parts = alone(filled(given, job.target, partial(_own_runner, job)))
+    runner, strategy = partial(_own_runner, job), partial(_own_strategy, job)
+    parts = alone(filled(job.parts, job.target, runner, strategy))
     return SharedParts(
         space=parts.space,
         strategy=parts.strategy,
