@@ -16,7 +16,11 @@ from .blocks import constant_extent
 from .stages import Stage
 
 _BYTES = ("int8", "uint8")
+"""Rows of these become vectors by LLVM alone, whatever their length."""
+
 _MASKED_BYTES = 64
+"""Vector registers of this length have masks, by which a vector's end is not loaded."""
+
 _SHORT_ROW = 16
 _SHORT_ROW_OF_TERMS = 48
 """Rows up to which LLVM does better with all steps unrolled, without the masks of AVX-512."""
