@@ -8,29 +8,15 @@ import tvm
 from spaces import LLVM
 from stand_ins import Builder, Runner, gemm
 from tvm.s_tir import meta_schedule as ms
-from tvm.script import tirx as T
+from two_of_a_name import two_of_a_name
 
 import mschedx
-from mschedx import compat
 from mschedx.cost import HeronXGB
 from mschedx.networks import running
 from mschedx.search import ConstrainedEvolution
 from mschedx.space.opening import sketches_from
 
-with compat.fast_script():
-
-    @T.prim_func(s_tir=True)
-    def two_of_a_name(a: T.Buffer((8,), "float32"), b: T.Buffer((8,), "float32")):
-        T.func_attr({"global_symbol": "twice"})
-        t = T.sblock_alloc_buffer((8,))
-        for i in range(8):
-            with T.sblock("t"):
-                vi = T.axis.spatial(8, i)
-                t[vi] = a[vi] + T.float32(1)
-        for i in range(8):
-            with T.sblock("t"):
-                vi = T.axis.spatial(8, i)
-                b[vi] = t[vi] * t[vi]
+TWICE = two_of_a_name.with_attr("global_symbol", "twice")
 
 
 @pytest.fixture
@@ -67,7 +53,7 @@ def tuned(functions, tmp_path, **parts):
     return counts
 
 
-BOTH = {"main": gemm().with_attr("global_symbol", "main"), "twice": two_of_a_name}
+BOTH = {"main": gemm().with_attr("global_symbol", "main"), "twice": TWICE}
 
 
 @pytest.mark.parametrize("strategy", ["ours", "evolutionary", "replay-trace"])
@@ -137,7 +123,7 @@ def one_of_a_name():
 
 def test_one_function_alone_is_refused_with_the_reason():
     with pytest.raises(mschedx.space.UnsupportedTrace, match="rename all but one"):
-        mschedx.rank(two_of_a_name, LLVM, space=mschedx.space.for_target(LLVM))
+        mschedx.rank(TWICE, LLVM, space=mschedx.space.for_target(LLVM))
     context = ms.TuneContext(
         gemm(), target=LLVM, space_generator=ms.space_generator.ScheduleFn(nothing_for_two),
         search_strategy=ConstrainedEvolution().alone(),
@@ -150,7 +136,7 @@ def test_a_copy_of_the_space_is_one_too():
     """TVM clones what it is given, and the rules of each copy serve one task."""
     space = mschedx.space.for_target(LLVM)
     assert len(space.clone().sch_rules) == len(space.inner.sch_rules) > 0
-    context = ms.TuneContext(two_of_a_name, target=LLVM, space_generator=space, task_name="t")
+    context = ms.TuneContext(TWICE, target=LLVM, space_generator=space, task_name="t")
     (schedule,) = context.clone().generate_design_space()
     assert [inst.kind.name for inst in schedule.trace.insts] == ["GetSBlock"]
     tvm.ir.assert_structural_equal(schedule.mod, context.mod)

@@ -5,26 +5,11 @@ from dummy import gemm
 from spaces import LLVM
 from tvm.s_tir import Schedule
 from tvm.s_tir import meta_schedule as ms
-from tvm.script import tirx as T
+from two_of_a_name import two_of_a_name
 
 import mschedx
-from mschedx import compat
 from mschedx.space import UnsupportedTrace, opening, sketches
 from mschedx.space.errors import InvalidSchedule
-
-with compat.fast_script():
-
-    @T.prim_func(s_tir=True)
-    def two_of_a_name(a: T.Buffer((8,), "float32"), b: T.Buffer((8,), "float32")):
-        t = T.sblock_alloc_buffer((8,))
-        for i in range(8):
-            with T.sblock("t"):
-                vi = T.axis.spatial(8, i)
-                t[vi] = a[vi] + T.float32(1)
-        for i in range(8):
-            with T.sblock("t"):
-                vi = T.axis.spatial(8, i)
-                b[vi] = t[vi] * t[vi]
 
 
 @pytest.mark.parametrize("space", [None, "post-order-apply"])
