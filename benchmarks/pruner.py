@@ -9,8 +9,10 @@ With ``--model`` the order by PSA and that model together is measured beside it.
 ranked and the fastest of all others are measured once more, in turn, and the fastest of these is
 the best known: a machine may be slower for minutes, and a ratio of figures of different minutes
 says nothing. Best-of-k is the best known over the fastest of the first k ranked; a random order
-gives the expectation over the random configs. Spearman's coefficient is between prediction and
-latency on the random configs. The runner goes before other processes where that is allowed.
+gives the expectation over the random configs, and the function as it is written, which is what
+``tvm.compile`` makes of it, is the default that needs no choice at all. Spearman's coefficient is
+between prediction and latency on the random configs. The runner goes before other processes where
+that is allowed.
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ from mschedx.workloads import Workload
 
 KS = (1, 2, 4, 8, 16)
 RANKINGS = {"ranked_s": "PSA", "with_model_s": "PSA and the model"}
+AS_WRITTEN = "as_written_s"
 FINALISTS, ROUNDS = 8, 3
 """Of the random configs and of each search, measured in the end; how often all of them are."""
 
@@ -114,13 +117,14 @@ def judged(workload: Workload, space: str | None, arguments: argparse.Namespace)
         rng = np.random.default_rng(arguments.seed)
         ranked = best_of(sketches, max(KS), ConsensusModel(arguments.model), rng)
         finalists["with_model_s"] = [one.schedule() for one in ranked]
+    finalists[AS_WRITTEN] = [Schedule(mod)]
     measured = _in_turn(finalists, target, builder, runner)
     ran = np.isfinite(random)
     return {
         "workload": workload.name,
         "space": space or "mschedx",
         "best_s": min(ours.min(initial=np.inf) for ours in measured.values()),
-        **{name: _plain(measured[name]) for name in RANKINGS if name in measured},
+        **{name: _plain(measured[name]) for name in (*RANKINGS, AS_WRITTEN) if name in measured},
         "random_s": _plain(random),
         "finalists_s": {name: float(ours.min(initial=np.inf)) for name, ours in measured.items()},
         "spearman": float(spearmanr(expected[ran], random[ran])[0]),
@@ -233,6 +237,9 @@ def summary(rows: list[Row]) -> None:
                     f"    k = {k:2}: geometric mean {mean:.3f}, 10th percentile "
                     f"{np.percentile(both[:, 0], 10):.3f}; a random order {chance:.3f}"
                 )
+        written = [row["best_s"] / row[AS_WRITTEN][0] for row in own if AS_WRITTEN in row]
+        if written:
+            print(f"  as written: geometric mean {np.exp(np.log(written).mean()):.4f}")
 
 
 def main() -> None:
