@@ -201,6 +201,12 @@ def _add_compare(subcommands: Subcommands) -> None:
     compare.add_argument("--seeds", type=int, default=3, help="how many (default 3)")
     compare.add_argument("--first-seed", type=int, default=0, help="first of the seeds (default 0)")
     compare.add_argument("--trials", type=int, default=64, help="of each run (default 64)")
+    compare.add_argument(
+        "--reference-trials",
+        type=int,
+        default=None,
+        help="of the reference's, if another number: what others are held to",
+    )
     compare.add_argument("--timeout", type=float, default=None, help="seconds a run, for all")
     compare.add_argument("--png", action="store_true", help="the charts as files beside the page")
     compare.add_argument(

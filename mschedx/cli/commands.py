@@ -191,6 +191,8 @@ def compare(args: argparse.Namespace) -> int:
         raise ValueError(
             f"expected seeds and trials of at least 1, got {args.seeds}, {args.trials}"
         )
+    if args.reference_trials is not None and args.reference_trials < 1:
+        raise ValueError(f"expected reference trials of at least 1, got {args.reference_trials}")
 
     from mschedx.bench.compare import harness, present
     from mschedx.bench.suite import find_workloads
@@ -209,6 +211,7 @@ def compare(args: argparse.Namespace) -> int:
         args.warm,
         args.first_seed,
         args.reference,
+        args.reference_trials,
     )
 
     results = harness.run_comparison(comparison, _say)

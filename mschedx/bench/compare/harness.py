@@ -43,6 +43,9 @@ class Comparison:
         The seeds are this and the ones after it: a long comparison can be run in pieces.
     reference : str | None
         Name of the tuner that ratios are over; the last one when None.
+    reference_trials : int | None
+        Trials of that tuner, if not as many as of the others: how soon others are as good as what
+        it finds in a longer run.
     """
 
     workloads: Sequence[Workload]
@@ -54,6 +57,7 @@ class Comparison:
     warm: bool = False
     first_seed: int = 0
     reference: str | None = None
+    reference_trials: int | None = None
 
     def __post_init__(self) -> None:
         if self.over not in self.names:
@@ -80,8 +84,10 @@ class Comparison:
         for seed in range(self.first_seed, self.first_seed + self.seeds):
             for place, workload in enumerate(self.workloads):
                 for turn in range(len(self.tuners)):
-                    tuner = self.tuners[(turn + place + seed) % len(self.tuners)]
-                    yield Cell(workload, tuner.name, seed, self.trials, self.timeout_s, self.warm)
+                    name = self.names[(turn + place + seed) % len(self.tuners)]
+                    trials = self.reference_trials if name == self.over else None
+                    budget = (trials or self.trials, self.timeout_s)
+                    yield Cell(workload, name, seed, *budget, self.warm)
 
 
 def run_comparison(

@@ -55,6 +55,19 @@ def test_a_comparison_in_pieces_has_the_cells_of_the_whole(tmp_path):
     assert keys == [cell.key for cell in comparison(tmp_path).cells()]
 
 
+def test_the_reference_may_have_another_number_of_trials(tmp_path):
+    made = comparison(tmp_path, reference_trials=8)
+    assert {(c.tuner, c.trials) for c in made.cells()} == {("heron", 3), ("tvm", 8)}
+    held = comparison(tmp_path, reference_trials=8, reference="heron")
+    assert {(c.tuner, c.trials) for c in held.cells()} == {("heron", 8), ("tvm", 3)}
+
+
+@pytest.mark.parametrize("option", ["--trials", "--reference-trials"])
+def test_no_trials_are_refused(option, tmp_path, capsys):
+    assert cli.main(["compare", option, "0", "--out", str(tmp_path)]) == 2
+    assert "at least 1" in capsys.readouterr().err
+
+
 def test_results_are_kept_and_a_second_call_runs_only_what_is_missing(tmp_path, monkeypatch):
     ran = []
 
