@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 import torch
+import tvm
 from tiny_networks import quick, relax_outputs
 from torch import nn
 from tvm import relax
@@ -89,6 +90,40 @@ def matmuls(mod):
     return found
 
 
+@pytest.mark.parametrize(
+    ("shape", "kernel", "padding", "tile"),
+    [
+        ((1, 64, 3, 16, 16), 3, 1, 4),
+        ((2, 64, 4, 10, 14), (2, 3, 3), (0, 1, 1), 2),
+        ((1, 64, 3, 14, 14), (3, 3, 3), (2, 0, 0), 4),
+        ((1, 64, 4, 16, 16), (1, 3, 3), (0, 1, 1), 4),
+        ((1, 64, 4, 16, 16), (1, 3, 3), (1, 1, 1), 4),
+    ],
+    ids=["F4", "batch", "more frames than before", "single frames", "frames of zeros"],
+)
+def test_a_convolution_of_frames_is_right_within_its_bound(shape, kernel, padding, tile):
+    made = nn.Conv3d(64, 72, kernel, padding=padding, bias=False)
+    with torch.no_grad():
+        made.weight.copy_(normal(*made.weight.shape, seed=1))
+    mod, error = rewritten(made, normal(*shape))
+    assert "conv3d" not in operators(mod)
+    assert transformed_sets(mod) == (tile + 2) ** 2
+    assert error < ERROR[tile]
+
+
+def transformed_sets(mod):
+    """How many sets of weights lie between the transforms of the only convolution."""
+    found = []
+
+    def visit(expr):
+        if isinstance(expr, tvm.ir.GenericConst) and len(expr.ty.shape) >= 3:
+            found.append(int(expr.ty.shape[0]))
+
+    relax.analysis.post_order_visit(mod["main"], visit)
+    (sets,) = found
+    return sets
+
+
 def test_the_points_of_the_large_tile_keep_its_error_near_the_direct_forms():
     image = normal(1, 256, 24, 24)
     _, direct = rewritten(convolution(256), image, winograd=False)
@@ -118,10 +153,13 @@ def test_weights_are_transformed_in_double():
         ((4, 8, 8, 512), 512, 2),
         ((1, 56, 56, 32), 64, None),
         ((1, 56, 56, 64), 32, None),
+        ((1, 8, 16, 16, 256), 256, 4),
+        ((1, 4, 14, 14, 256), 256, 2),
+        ((1, 2, 7, 7, 512), 512, None),
     ],
 )
 def test_where_it_pays(output, channels, tile):
-    assert tile_of(output, (3, 3, channels, output[3])) == tile
+    assert tile_of(output, (3, 3, channels, output[-1])) == tile
 
 
 @pytest.mark.parametrize(
@@ -133,12 +171,19 @@ def test_where_it_pays(output, channels, tile):
         nn.Conv2d(64, 64, (3, 1), bias=False),
         nn.Conv2d(64, 64, 5, padding=2, bias=False),
         convolution(outputs=36),
+        nn.Conv3d(64, 64, 3, (2, 1, 1), bias=False),
+        nn.Conv3d(64, 64, 3, dilation=(2, 1, 1), bias=False),
+        nn.Conv3d(64, 64, (3, 1, 1), bias=False),
     ],
-    ids=["stride", "dilation", "groups", "not square", "5 x 5", "channels first"],
+    ids=[
+        *("stride", "dilation", "groups", "not square", "5 x 5", "channels first"),
+        *("every other frame", "frames apart", "frames alone"),
+    ],
 )
 def test_other_convolutions_stay(layer):
-    mod, error = rewritten(layer, normal(1, 64, 24, 24))
-    assert operators(mod).count("conv2d") == 1
+    frames = (5,) if isinstance(layer, nn.Conv3d) else ()
+    mod, error = rewritten(layer, normal(1, 64, *frames, 24, 24))
+    assert operators(mod).count(f"conv{2 + len(frames)}d") == 1
     assert error < 3e-6
 
 
