@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from tvm import tirx
+from tvm.s_tir import Schedule, ScheduleError
 
 from .blocks import constant_extent, is_at, is_parameter, reads_in_place, root_blocks
 
@@ -36,6 +37,18 @@ def as_one_block(sch: Any, block: Any) -> None:
     """Inline an epilogue into its last block."""
     for early in epilogue_of(sch, block)[:-1]:
         sch.compute_inline(early)
+
+
+def with_one_block(sch: Schedule, block: Any) -> Schedule:
+    """A schedule whose epilogue is one block: a copy, or itself where it is, or TVM refuses."""
+    if len(epilogue_of(sch, block)) < 2:
+        return sch
+    try:
+        made = sch.copy()
+        as_one_block(made, block)
+    except ScheduleError:
+        return sch
+    return made
 
 
 def _is_elementwise(sch: Any, block: Any, blocks: list[Any]) -> bool:

@@ -19,7 +19,7 @@ from . import padding
 from . import register_tile as tile
 from .blocks import is_copy, producer_of
 from .contraction import Contraction, find_contraction, match_contraction
-from .epilogue import as_one_block, epilogue_of
+from .epilogue import with_one_block
 from .free_layouts import is_free, pack_ahead, panels_of_vectors
 from .groups import copies_input, split_groups
 from .im2col import patch_matrix
@@ -172,14 +172,7 @@ def _tile_patches(
 
 def _for_other_rules(sch: Schedule, block: Any) -> Schedule:
     """The schedule for the rules that follow: none of them tiles an epilogue of several blocks."""
-    if not match_contraction(sch.get(block)) or len(epilogue_of(sch, block)) < 2:
-        return sch
-    try:
-        made = sch.copy()
-        as_one_block(made, block)
-    except ScheduleError:
-        return sch
-    return made
+    return with_one_block(sch, block) if match_contraction(sch.get(block)) else sch
 
 
 @derived_object

@@ -29,6 +29,7 @@ from . import einsum, shared_tiles
 from .blocks import root_block
 from .contraction import find_contraction
 from .einsum import MatrixProduct, Reindexed
+from .epilogue import with_one_block
 from .shared_tiles import Copy, Fragment
 from .typical import sample_tile
 
@@ -313,6 +314,10 @@ class TensorCoreTile(PyScheduleRule):
         pass
 
     def apply(self, sch: Schedule, block: Any) -> list[Schedule]:
+        if find_contraction(sch, block) is None:
+            return [sch]
+        # Tiles, those of TVM's rules too, end in no more than one block that reads their result.
+        sch = with_one_block(sch, block)
         try:
             return tensor_core_tiles(sch, block, self.target, tf32=self.tf32) or [sch]
         except ScheduleError:

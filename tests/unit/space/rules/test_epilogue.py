@@ -116,6 +116,48 @@ def test_tiles_compute_functions_in_vectors(func, target, functions):
     assert tiled
 
 
+def clipped_sum(dtype, m=24, n=32, k=20):
+    """A product scaled, with a bias and what another layer gave added, cut off at 0 and 6."""
+    a, b = te.placeholder((m, k), dtype, "A"), te.placeholder((k, n), dtype, "B")
+    bias, other = (
+        te.placeholder((n,), "float32", "bias"),
+        te.placeholder((m, n), "float32", "other"),
+    )
+    wide = "int32" if dtype == "int8" else dtype
+    r = te.reduce_axis((0, k), "r")
+    c = te.compute(
+        (m, n), lambda i, j: te.sum(a[i, r].astype(wide) * b[r, j].astype(wide), r), name="C"
+    )
+    scale = 1 / 4096 if dtype == "int8" else 1.0
+    z = te.compute((m, n), lambda i, j: c[i, j].astype("float32") * scale + bias[j], name="Z")
+    added = each(lambda x, y: x + y, z, other, name="sum")
+    clipped = each(lambda x: te.min(te.max(x, 0.0), 6.0), added, name="Y")
+    return te.create_prim_func([a, b, bias, other, clipped])
+
+
+@pytest.mark.parametrize(("dtype", "target"), [("float32", AVX2), ("int8", VNNI)])
+def test_tiles_end_in_a_sum_with_another_layer_and_a_relu6(dtype, target):
+    func = clipped_sum(dtype)
+    mod, inputs = tvm.IRModule({"main": func}), arrays(func)
+    tvm.compile(mod, target=target)["main"](*inputs)
+    expected = inputs[-1].numpy().copy()
+    assert (expected == 0).any()
+    assert ((expected > 0) & (expected < 6)).any()
+    for sketch in sketches(mod, target):
+        sch = sketch.schedule(sketch.sample(1, np.random.default_rng(0))[0])
+        assert not {"C", "Z", "sum"} & blocks_at_root(sch), "written once, by the tile's block"
+        tvm.compile(sch.mod, target=target)["main"](*inputs)
+        np.testing.assert_allclose(inputs[-1].numpy(), expected, rtol=1e-5, atol=1e-5)
+
+
+def blocks_at_root(sch):
+    """Blocks that share no loop with another."""
+    children = sch.get_child_blocks(sch.get_sblock("root"))
+    outermost = [str(sch.get(sch.get_loops(block)[0])) for block in children]
+    names = [sch.get(block).name_hint for block in children]
+    return {name for name, loop in zip(names, outermost) if outermost.count(loop) == 1}
+
+
 @pytest.mark.parametrize(
     "func", [convolution(silu, "NCHW"), product(silu, m=1), product(silu, n=7),
      product(silu, m=62)],
