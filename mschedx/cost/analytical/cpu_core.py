@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from .cpu_tile import Tile, tile_of
 from .gathers import NEAR
+from .loop_around import LoopAround
 from .machine import CpuMachine
 from .outer_vectors import AVX512_BYTES
 from .vector_lengths import full_vectors
@@ -93,11 +94,12 @@ def core_time(view: StatementView, machine: CpuMachine, outside: int) -> CoreTim
     tiles = instances / np.where(whole > 0, whole, 1.0)  # an empty loop has none
     loads, stores, spilled = _moved(view, tile, lanes, machine)
     operations = _operations(view, machine, tile.is_vector) * tile.bodies
+    uops = operations * machine.fma_ports + loads * machine.loads_per_cycle + stores
     chain = _zeros(view)
     if statement.is_reduction:
-        # Accumulators that the next tile does not go on with do not make it wait.
-        chain = machine.fma_latency * tile.steps * np.where(tile.runs > 1, 1.0, 0.3)
-    uops = operations * machine.fma_ports + loads * machine.loads_per_cycle + stores
+        # Tiles of other accumulators do not wait for each other, as far as the core looks ahead.
+        alone = np.minimum(uops / machine.window, 1.0)
+        chain = machine.fma_latency * tile.steps * np.where(tile.runs > 1, 1.0, alone)
     # A body that the front end does not hold decoded enters at half the rate, gradually.
     crowded = 1 + 1 / (1 + (machine.op_cache / np.maximum(uops, 1)) ** 4)
     rolled = _rolled_iterations(view, tile, outside, lanes)
@@ -130,13 +132,21 @@ def _moved(
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Load cycles and stores of a tile, and the accumulators that find no register."""
     own = {a.access.buffer for a in view.writes}
-    loads, held = _zeros(view), _zeros(view)
+    written = sum((_vectors(a, view, tile, lanes) for a in view.writes), _zeros(view))
+    around = LoopAround.of(view, tile, lanes)
+    loads, held, once, kept = (_zeros(view) for _ in range(4))
     for access in view.reads:
         if access.access.buffer in own and view.statement.is_reduction:
             continue  # the accumulator itself
         cost, registers = _loads(access, view, tile, lanes, machine)
-        loads, held = loads + cost, np.maximum(held, registers)
-    written = sum((_vectors(a, view, tile, lanes) for a in view.writes), _zeros(view))
+        still = around.keeps(access)
+        loads, held = (
+            loads + np.where(still, 0, cost),
+            np.maximum(held, np.where(still, 0, registers)),
+        )
+        once = once + np.where(still, cost, 0)
+        kept = kept + np.where(still, _vectors(access, view, tile, lanes), 0)
+    loads = loads + once * around.share(kept, machine.vector_registers - written - held - 1)
     scattered = np.maximum.reduce([tile.stride(a) for a in view.writes]) > 1
     scattered &= tile.is_vector & ((tile.lane_loops * tile.unrolled).sum(axis=0) == 0)
     # Loaded lane by lane, and stored so.

@@ -56,6 +56,9 @@ class CpuMachine:
     odd_vector : float
         How many times longer a vector takes that is longer than a register, no power of two, and
         accumulated in memory.
+    window : float
+        Operations ahead of the oldest that is not done, among which the core finds work: what the
+        reorder buffer holds, 320 in a Zen 4, 448 in a Zen 5.
     narrow_vector : float
         What a vector of half a register's length or less costs, in full ones: half where a core
         has one unit of full width, which is two of half.
@@ -95,6 +98,7 @@ class CpuMachine:
     spill_cycles: float = 4.0
     evicted_cycles: float = 7.0
     odd_vector: float = 4.0
+    window: float = 320.0
     narrow_vector: float = 1.0
     run_cycles: tuple[float, float, float] = (2.0, 10.0, 40.0)
     l1_bytes: float
@@ -153,9 +157,11 @@ class CpuMachine:
         Register tiles of a product on a Zen 5, of 240 GFLOP/s at most: 8 sums 205 (4.7 cycles for
         four of arithmetic, as the scheduler does not keep up with a latency of four), 12 and more
         238 to 243; one vector wide and 8, 12, 16, 24 high 207, 216, 221, 223, since a broadcast
-        takes the place of a load of a vector.
+        takes the place of a load of a vector. A lane that is loaded by itself and put into its
+        vector takes a cycle, where two loads start in one.
         """
-        return replace(self, fma_latency=4.6, loads_per_cycle=2.0, l2_bytes_per_cycle=48.0)
+        rates = {"fma_latency": 4.6, "loads_per_cycle": 2.0, "l2_bytes_per_cycle": 48.0}
+        return replace(self, gather_cycles=1.0, window=448.0, **rates)
 
     def lanes(self, element_bytes: int) -> float:
         """Elements of a vector register."""

@@ -40,9 +40,9 @@ def test_a_window_unrolled_around_many_sums_spills():
     assert spilt > 1.5 * outside
 
 
-def predicted_us(op, shape, dtype, sketch, **decisions):
+def predicted_us(op, shape, dtype, sketch, target=CPU, **decisions):
     """Microseconds of a config in TVM's space; decisions that are not named are 1."""
-    opened = sketches(workloads.make(op, shape, dtype), CPU, TVM)[sketch]
+    opened = sketches(workloads.make(op, shape, dtype), target, TVM)[sketch]
     block = opened.names[0].split(".")[0]
     named = {f"{block}.{n.replace('_', '.')}": value for n, value in decisions.items()}
     config = np.array([[named.get(n, decisions.get(n, 1)) for n in opened.names]])
@@ -77,6 +77,17 @@ def test_a_loop_around_a_long_unrolled_body_is_vectorised_by_the_compiler():
     assert left < 30
     assert unrolled <= 1.05 * left, "36 bodies fit either limit"
     assert predicted_us("depthwise_conv2d", shape, "float32", 3, **decisions, unroll=0) > 2 * left
+
+
+def test_what_the_loop_around_a_tile_does_not_move_is_loaded_once():
+    """1000³: 4.5 ms measured on a Zen 5; ten elements of A serve 200 columns, in chains of five."""
+    zen5 = tvm.target.Target({"kind": "llvm", "mcpu": "znver5", "num-cores": 2})
+    tiles = dict(i0_0=4, i0_2=125, i0_3=2, i1_0=5, i1_2=200, k_0=200, k_1=5)
+    found = [
+        predicted_us("gemm", (1000, 1000, 1000), "float32", s, target=zen5, **tiles, unroll=0)
+        for s in range(2)
+    ]
+    assert all(4_000 < us < 8_500 for us in found)
 
 
 def test_an_empty_function_costs_something_and_divides_by_nothing():
