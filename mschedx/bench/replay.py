@@ -229,7 +229,7 @@ def load_landscape(path: str | Path, workload: int | None = None, space: Any = N
     Raises
     ------
     ValueError
-        If none of the records is a config of that space.
+        If there are no records, or none of the workload, or none of them is a config of that space.
     """
     from tvm.target import Target
 
