@@ -201,12 +201,15 @@ def _around(
     program: Program, unknown: UnsupportedOperators, target: Any, tuning: dict[str, Any]
 ) -> PartsResult:
     """Cut, tune the parts, and compare the whole."""
-    from .torch_parts import about_parts, cut, own_weights, to_tune
+    from .torch_parts import READS_NUMBERS, about_parts, cut, own_weights, to_tune
 
     tensors = program.tensors
     parts = cut(program.of_tensors().module(), tensors, unknown.operators)
     own_weights(parts, parts.for_torch)
-    results, notes = _tuned(program.name, to_tune(parts, tensors), target, tuning)
+    modules = to_tune(parts, tensors)
+    left = [name for name in parts.for_tvm if name not in modules]
+    results, notes = _tuned(program.name, modules, target, tuning)
+    notes = [*(f"{name} is left to torch: {READS_NUMBERS}" for name in left), *notes]
     tuned = [name for name, result in results.items() if not result.wrong]
     own_weights(parts, [name for name in parts.for_tvm if name not in tuned])
     if not results:

@@ -20,6 +20,10 @@ from torch.fx.passes.split_module import split_module
 from .translation import call_text, decomposed, is_random, quiet_export
 
 
+READS_NUMBERS = "it reads numbers, which may be others at the next call"
+"""Why a part for TVM is none to tune."""
+
+
 @dataclass(frozen=True)
 class Parts:
     """A graph as a sequence of parts.
@@ -82,7 +86,7 @@ def to_tune(
 ) -> dict[str, tuple[Frozen, tuple[torch.Tensor, ...]]]:
     """Give every part for TVM as a module, its weights buffers of it, and what it is called with.
 
-    A part that reads numbers is left out: they may be others at the next call.
+    Those that read numbers are left out (`READS_NUMBERS`).
 
     Parameters
     ----------

@@ -330,6 +330,23 @@ def test_parts_keep_their_weights_and_say_that_they_have_changed():
     torch.testing.assert_close(fast(x)[1:], tuple(expected[1:]))
 
 
+def test_parts_that_read_numbers_are_named():
+    class Scaled(torch.nn.Module):
+        """The sum is a number, which is read behind the second operator that TVM lacks."""
+
+        def forward(self, x):
+            y = torch.special.i0(x.relu())
+            number = y.sum().item()
+            return (torch.special.i0(y.tanh()) * number).tanh()
+
+    model, x = Scaled().eval(), torch.rand(3, 4)
+    found = tune_parts(model, (x,), **untuned())
+    assert list(found.results) == ["part_0"]
+    (note,) = [note for note in found.notes if "reads numbers" in note]
+    assert note == "part_4 is left to torch: it reads numbers, which may be others at the next call"
+    torch.testing.assert_close(found.compile()(2 * x), model(2 * x))
+
+
 def test_outputs_of_parts_may_be_written_to():
     model, x = Weighted().eval(), torch.linspace(-1, 1, 48).view(3, 16)
     fast, given = tune_parts(model, (x,), **untuned()).compile(), x.clone()
