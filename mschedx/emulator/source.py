@@ -161,8 +161,8 @@ def _statements(statement: Any) -> Iterator[Any]:
     if not isinstance(statement, _RUN_ONCE):
         raise UnsupportedSource(
             "expected a host that launches kernels one after the other, got a "
-            f"{type(statement).__name__} around or between them: {str(statement).splitlines()[-1]}; "
-            "bind all loops to blocks and threads"
+            f"{type(statement).__name__} around or between them; bind all loops to blocks and "
+            "threads"
         )
     yield statement
     if hasattr(statement, "body"):

@@ -19,7 +19,6 @@ from torch.fx.passes.split_module import split_module
 
 from .translation import call_text, decomposed, is_random, quiet_export
 
-
 READS_NUMBERS = "it reads numbers, which may be others at the next call"
 """Why a part for TVM is none to tune."""
 
