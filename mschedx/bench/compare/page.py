@@ -50,7 +50,7 @@ def build_page(
         _curves(curve_figures(results, tuners)),
         _table(tables.curve_table(results, tuners, reference, moments)),
         _table(tables.wall_table(results, tuners, reference)),
-        *(figure_section(speedup_figure(final, t, reference)) for t in tuners if t != reference),
+        *map(figure_section, _bars(final, tuners, reference)),
         _table(tables.speedup_table(final, tuners, reference)),
         _table(tables.reach_table(results, tuners, reference)),
         _table(tables.goal_table(results, tuners, reference)),
@@ -64,8 +64,12 @@ def figures(
     results: Sequence[CellResult], final: tables.Final, tuners: Sequence[str], reference: str
 ) -> list[Figure]:
     """All charts of the page."""
-    bars = [speedup_figure(final, tuner, reference) for tuner in tuners if tuner != reference]
-    return [*curve_figures(results, tuners), *bars]
+    return [*curve_figures(results, tuners), *_bars(final, tuners, reference)]
+
+
+def _bars(final: tables.Final, tuners: Sequence[str], reference: str) -> list[Figure]:
+    others = [tuner for tuner in tuners if tuner != reference]
+    return [speedup_figure(final, tuner, reference, tuners) for tuner in others]
 
 
 def _curves(found: Sequence[Figure]) -> str:
