@@ -324,7 +324,7 @@ def test_parts_keep_their_weights_and_say_that_they_have_changed():
     assert len(said) == 1
     for _ in range(2):
         outputs = fast(x.clone())
-        for one, right in zip(outputs, expected):
+        for one, right in zip(outputs, expected, strict=True):
             torch.testing.assert_close(one, right, atol=1e-4, rtol=1e-4)
             one += 1  # changes neither x nor what the next call reads
     torch.testing.assert_close(fast(x)[1:], tuple(expected[1:]))
