@@ -263,7 +263,8 @@ def test_page_and_tables_come_from_the_folder_alone(tmp_path, timed, capsys):
 
 def test_a_tuner_has_one_color_in_all_figures(tmp_path, timed):
     made, results, final = run(tmp_path, tuners=find_tuners("tvm,random,heron"))
-    curve, *_, random, heron = figures(results, final, made.names, "tvm")
+    compared = tables.ComparisonResult(results, final, made.names, "tvm")
+    curve, *_, random, heron = figures(compared)
     assert (random.name, heron.name) == ("speedup-random", "speedup-heron")
     colors = dict(curve.chart.keys)
     assert len(set(colors.values())) == 3
