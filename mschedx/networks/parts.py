@@ -28,7 +28,7 @@ from .tuning import tune_model
 
 if TYPE_CHECKING:
     from .exported import Program
-    from .torch_parts import Parts
+    from .torch_parts import CutGraph
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -59,7 +59,7 @@ class PartsResult:
     wrong: str = ""
     max_error: float = math.nan
     tolerance: float = math.nan
-    parts: Parts = field(repr=False)
+    parts: CutGraph = field(repr=False)
     signature: Signature = field(repr=False)
     changed: Callable[[], list[str]] = field(repr=False, default=list)
 

@@ -142,7 +142,7 @@ class LiveNetworkProgress(NetworkProgress):
             table.add_column(name, justify="left" if name in ("", "task") else "right")
         shares = {one.task.key: one.task.weight * one.best_s for one in self.tasks}
         known = sum(s for s in shares.values() if math.isfinite(s))
-        order = sorted(self.tasks, key=lambda one: -shares[one.task.key])
+        order = sorted(self.tasks, key=lambda one: -_finite(shares[one.task.key]))
         for one in order[: self._ROWS]:
             share = shares[one.task.key]
             rate = one.task.flops / one.best_s / 1e9
@@ -166,3 +166,7 @@ def make_network_progress(progress: bool | NetworkProgress) -> NetworkProgress:
         return NetworkProgress()
     terminal = sys.stderr is not None and sys.stderr.isatty()
     return LiveNetworkProgress() if terminal else PlainNetworkProgress()
+
+
+def _finite(share: float) -> float:
+    return share if math.isfinite(share) else math.inf
