@@ -65,7 +65,14 @@ def compare(group: str, trials: int, seeds: int, path: Path) -> None:
     from mschedx.bench.compare.tuners import find_tuners
 
     tuners = find_tuners("heron,tvm")
-    comparison = Comparison(GROUPS[group], tuners, seeds, trials, path / group, warm=True)
+    comparison = Comparison(
+        workloads=GROUPS[group],
+        tuners=tuners,
+        seeds=seeds,
+        trials=trials,
+        path=path / group,
+        warm=True,
+    )
     console = Console(width=100)
     run_comparison(comparison, console.print)
     final = time_winners(comparison, console.print)

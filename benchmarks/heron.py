@@ -49,8 +49,8 @@ def main() -> None:
     if args.reference not in names:
         parser.error(f"--reference {args.reference} is not among --tuners {args.tuners}")
     comparison = Comparison(
-        find_workloads(args.workloads), tuners, args.seeds, args.trials, args.out,
-        warm=not args.cold, reference=args.reference,
+        workloads=find_workloads(args.workloads), tuners=tuners, seeds=args.seeds,
+        trials=args.trials, path=args.out, warm=not args.cold, reference=args.reference,
     )  # fmt: skip
 
     def say(text: str) -> None:
@@ -64,9 +64,8 @@ def main() -> None:
     out.print(tables.speedup_table(final, names, args.reference))
     out.print(tables.curve_table(results, names, args.reference, moments))
     out.print(tables.stage_table(results, names))
-    for path in write_comparison(
-        results, final, names, args.reference, args.out / "report.html", png=args.png
-    ):
+    compared = tables.ComparisonResult(results, final, names, args.reference)
+    for path in write_comparison(compared, args.out / "report.html", png=args.png):
         print(path)
 
 

@@ -24,7 +24,7 @@ PEAK = "peak"
 
 
 @dataclass(frozen=True)
-class Compared:
+class BesideVendor:
     """What one call of each takes.
 
     Attributes
@@ -46,7 +46,7 @@ def compared(
     *,
     peak: PeakKernel | None = None,
     torch: TorchProcess | None = None,
-) -> Compared:
+) -> BesideVendor:
     """Time compiled kernels of a workload in turn, on the same inputs and on all cores.
 
     Parameters
@@ -70,4 +70,4 @@ def compared(
         others = {"NumPy": in_numpy and partial(timed, in_numpy), "torch": torch.timer(workload)}
     timings = time_all(calls, {name: timer for name, timer in others.items() if timer})
     seconds = {name: timing.min_s for name, timing in timings.items()}
-    return Compared(seconds, None if peak is None else peak.flops / seconds.pop(PEAK))
+    return BesideVendor(seconds, None if peak is None else peak.flops / seconds.pop(PEAK))

@@ -61,7 +61,7 @@ def explain(
     Raises
     ------
     ValueError
-        When there is no such trial, or its trace is not one of the space.
+        When there is no such workload or trial, or its trace is not one of the space.
     """
     run = read_run(Path(work_dir), workload)
     if not 0 <= trial < len(run.trials):

@@ -84,6 +84,8 @@ def _as_named(name: str) -> str:
 _PRUNER = _search("DraftVerify", "pam")
 _FELIX = _search("GradientDescent", "felix")
 
+TVM_STRATEGIES = ("evolutionary", "replay-trace", "replay-func")
+
 STRATEGIES: dict[str, NamedStrategy] = {
     "heron": _search("ConstrainedEvolution"),
     "pruner": _PRUNER,
@@ -92,12 +94,9 @@ STRATEGIES: dict[str, NamedStrategy] = {
     "gradient": _FELIX,
     "genetic": _search("RepairedGenetic"),
     "random": _search("ConstrainedRandom"),
-    **{
-        name: NamedStrategy(partial(_as_named, name))
-        for name in ("evolutionary", "replay-trace", "replay-func")
-    },
+    **{name: NamedStrategy(partial(_as_named, name)) for name in TVM_STRATEGIES},
 }
-"""The last ones are TVM's."""
+"""Ours and TVM's; `bench.replay` has ours from here."""
 
 MODELS: dict[str, NamedModel] = {
     "heron-xgb": _model("HeronXGB"),

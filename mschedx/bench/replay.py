@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mschedx.bench.named import find_named
+from mschedx.bench.named_parts import STRATEGIES, TVM_STRATEGIES, NamedStrategy, find_model
 from mschedx.search.base import Candidate, Search, TaskSearch
 from mschedx.search.history import History
 from mschedx.search.points import Points, SketchSet
@@ -114,39 +116,41 @@ class Contender:
 
 
 def contenders() -> dict[str, Contender]:
-    """The searches that can be replayed, by name."""
-    from mschedx.cost import HeronXGB
-    from mschedx.search import (
-        Descent,
-        DescentConfig,
-        DraftThenVerify,
-        DraftVerifyConfig,
-        EvolutionConfig,
-        GeneticConfig,
-        Keys,
-    )
+    """The searches that can be replayed, by name: all of `STRATEGIES` but TVM's, and ablations."""
+    from mschedx.search import Descent, DescentConfig, EvolutionConfig, Keys
     from mschedx.search.constrained_evolution import Evolution
-    from mschedx.search.constrained_random import RandomSearch
-    from mschedx.search.draft_verify import draft_model
-    from mschedx.search.repaired_genetic import Genetic
 
-    found = (
-        Contender("heron", lambda: Evolution(EvolutionConfig()), lambda: HeronXGB().model),
+    ablations = (
         Contender(
             "heron-random-keys",
             lambda: Evolution(EvolutionConfig(keys=Keys.RANDOM)),
-            lambda: HeronXGB().model,
+            partial(_model, "heron-xgb"),
         ),
+        Contender("felix-undrafted", lambda: Descent(DescentConfig()), partial(_model, "felix")),
         Contender(
-            "pruner", lambda: DraftThenVerify(draft_model(), DraftVerifyConfig()), _pam_model
+            "felix-evolution", lambda: Evolution(EvolutionConfig()), partial(_model, "felix")
         ),
-        Contender("felix", lambda: Descent(DescentConfig(), draft_model()), _felix_model),
-        Contender("felix-undrafted", lambda: Descent(DescentConfig()), _felix_model),
-        Contender("felix-evolution", lambda: Evolution(EvolutionConfig()), _felix_model),
-        Contender("genetic", lambda: Genetic(GeneticConfig()), lambda: HeronXGB().model),
-        Contender("random", RandomSearch),
     )
-    return {contender.name: contender for contender in found}
+    ours = [
+        Contender(name, partial(_search, strategy), _beside(name, strategy))
+        for name, strategy in STRATEGIES.items()
+        if name not in TVM_STRATEGIES
+    ]
+    return {contender.name: contender for contender in (*ours, *ablations)}
+
+
+def _search(strategy: NamedStrategy) -> Search:
+    # A strategy of its own: what drafts learns, too.
+    return strategy.make().make_search()
+
+
+def _beside(name: str, strategy: NamedStrategy) -> Callable[[], Any] | None:
+    """What makes the model that a search learns with by default; None if it asks none."""
+    return None if name == "random" else partial(_model, strategy.beside or "heron-xgb")
+
+
+def _model(name: str) -> Any:
+    return find_model(name)().model
 
 
 def find_contender(name: str, known: Mapping[str, Contender]) -> Contender:
@@ -165,18 +169,6 @@ def _own(name: str, function: Callable[..., Any]) -> Contender:
             f"{type(found).__name__}"
         )
     return replace(found, name=name)
-
-
-def _felix_model() -> Any:
-    from mschedx.cost import FelixMLP
-
-    return FelixMLP().model
-
-
-def _pam_model() -> Any:
-    from mschedx.cost import PAM
-
-    return PAM().model
 
 
 def replay_search(
@@ -229,7 +221,7 @@ def load_landscape(path: str | Path, workload: int | None = None, space: Any = N
     Raises
     ------
     ValueError
-        If none of the records is a config of that space.
+        If there are no records, or none of the workload, or none of them is a config of that space.
     """
     from tvm.target import Target
 

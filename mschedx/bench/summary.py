@@ -9,7 +9,7 @@ from mschedx.report.progress import describe_failures, format_seconds
 from mschedx.tune_result import TuneResult
 from mschedx.workloads import Workload
 
-from .beside import Compared, compared
+from .beside import BesideVendor, compared
 from .torch_process import TorchProcess
 
 
@@ -67,7 +67,7 @@ def _table(workload: Workload, result: TuneResult) -> Any:
     return table
 
 
-def compare_rates(workload: Workload, result: TuneResult) -> Compared:
+def compare_rates(workload: Workload, result: TuneResult) -> BesideVendor:
     """Time the unscheduled program, the winner, NumPy and torch; the peak too for float32."""
     import tvm
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -162,8 +163,8 @@ def _report_comparison(args: argparse.Namespace, output: Path) -> int:
     reference = args.reference or found.reference
     if reference not in found.tuners:
         raise ValueError(f"--reference {reference} is not among {', '.join(found.tuners)}")
-    parts = (found.results, found.final, found.tuners, reference)
-    for path in present.write_comparison(*parts, output, png=args.png):
+    compared = replace(found, reference=reference)
+    for path in present.write_comparison(compared, output, png=args.png):
         print(path)
     return 0
 
@@ -195,6 +196,7 @@ def compare(args: argparse.Namespace) -> int:
         raise ValueError(f"expected reference trials of at least 1, got {args.reference_trials}")
 
     from mschedx.bench.compare import harness, present
+    from mschedx.bench.compare.tables import ComparisonResult
     from mschedx.bench.suite import find_workloads
     from mschedx.inputs import check_seconds, check_seed
 
@@ -202,25 +204,25 @@ def compare(args: argparse.Namespace) -> int:
     check_seconds("--timeout", args.timeout)
 
     comparison = harness.Comparison(
-        find_workloads(args.workloads),
-        tuners,
-        args.seeds,
-        args.trials,
-        args.out,
-        args.timeout,
-        args.warm,
-        args.first_seed,
-        args.reference,
-        args.reference_trials,
+        workloads=find_workloads(args.workloads),
+        tuners=tuners,
+        seeds=args.seeds,
+        trials=args.trials,
+        path=args.out,
+        timeout_s=args.timeout,
+        warm=args.warm,
+        first_seed=args.first_seed,
+        reference=args.reference,
+        reference_trials=args.reference_trials,
     )
 
     results = harness.run_comparison(comparison, _say)
     final = harness.time_winners(comparison, _say)
     console = present.console()
-    parts = (results, final, comparison.names, comparison.over)
-    for table in present.all_tables(*parts):
+    compared = ComparisonResult(results, final, comparison.names, comparison.over)
+    for table in present.all_tables(compared):
         console.print(table)
-    for path in present.write_comparison(*parts, args.out / "report.html", png=args.png):
+    for path in present.write_comparison(compared, args.out / "report.html", png=args.png):
         print(path)
     return 0
 

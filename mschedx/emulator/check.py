@@ -104,8 +104,10 @@ def check(
         As :func:`mschedx.emulator.execute` does.
     """
     library = build(generate(mod, target), folder)
-    execution = run(library, expected.before, options)
-    library.path.unlink()
+    try:
+        execution = run(library, expected.before, options)
+    finally:
+        library.path.unlink()
     if not execution.finished:
         return Checked("given up", execution)
     wrong = _difference(execution.arrays, expected)

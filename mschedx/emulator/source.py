@@ -9,10 +9,24 @@ from typing import Any
 import tvm
 from tvm.target import Target
 
+from .translate import UnsupportedSource
+
 _AXES = ("x", "y", "z")
 _DYNAMIC_SHARED = "tirx.use_dyn_shared_memory"
 MOST_THREADS = 1024
 """Of a block, on every GPU; the machine has places for as many."""
+
+
+_RUN_ONCE = (
+    tvm.tirx.AllocBuffer,
+    tvm.tirx.AssertStmt,
+    tvm.tirx.AttrStmt,
+    tvm.tirx.Bind,
+    tvm.tirx.DeclBuffer,
+    tvm.tirx.Evaluate,
+    tvm.tirx.LetStmt,
+)
+"""What may stand beside launches: none of it repeats them, skips them or computes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +98,8 @@ def generate(mod: tvm.IRModule, target: Target) -> Program:
     ValueError
         If the target is another, the module has several functions, or a launch depends on shapes
         that are not constants.
+    UnsupportedSource
+        If the host does more than launch kernels one after the other.
     """
     if target.kind.name != "cuda":
         raise ValueError(f'expected a target of kind "cuda", got "{target.kind.name}"')
@@ -137,10 +153,17 @@ def _launches(host: tvm.tirx.PrimFunc) -> tuple[tuple[Array, ...], tuple[Launch,
 
 
 def _statements(statement: Any) -> Iterator[Any]:
+    """The statements of a host that each run once, in order."""
     if isinstance(statement, tvm.tirx.SeqStmt):
         for one in statement.seq:
             yield from _statements(one)
         return
+    if not isinstance(statement, _RUN_ONCE):
+        raise UnsupportedSource(
+            "expected a host that launches kernels one after the other, got a "
+            f"{type(statement).__name__} around or between them; bind all loops to blocks and "
+            "threads"
+        )
     yield statement
     if hasattr(statement, "body"):
         yield from _statements(statement.body)

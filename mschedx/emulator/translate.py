@@ -31,7 +31,7 @@ _KERNEL = re.compile(r"__global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s+)?(\w
 
 
 class UnsupportedSource(ValueError):
-    """CUDA that the emulator does not know; the message names the line and what to add."""
+    """A program that the emulator does not know; the message names the line and what to do."""
 
 
 def translate(source: str) -> str:

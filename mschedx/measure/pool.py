@@ -52,7 +52,7 @@ class Pool:
         return self._zygote.ready
 
     def pids(self) -> list[int]:
-        """Process ids of the workers (once they have started)."""
+        """Process ids of the workers (once they have started); for tests."""
         for worker in self._workers:
             worker.wait_ready()
         return [worker.pid for worker in self._workers if worker.pid is not None]

@@ -90,15 +90,7 @@ def _tune_buckets(
         raise ValueError("--bucket goes with neither --fix-shapes nor --profile: leave one out")
     if args.unsupported == "torch":
         raise ValueError("--bucket does not go with --unsupported torch: leave one out")
-    buckets: dict[str, tuple[int, ...]] = {}
-    for text in args.bucket:
-        name, _, sizes = text.rpartition("=")
-        try:
-            buckets[name] = tuple(int(size) for size in sizes.split(","))
-        except ValueError:
-            raise ValueError(
-                f"expected --bucket as INPUT[AXIS]=SIZES ('x[0]=1,8,32'), got {text!r}"
-            ) from None
+    buckets = _buckets(args.bucket)
     if args.export is not None:
         require_writable(args.export)
     model, inputs = network_of(args.model, args.input)
@@ -113,6 +105,24 @@ def _tune_buckets(
             if not left_out(f"{path}", wrong=one.wrong):
                 print(one.export(path))
     return result
+
+
+def _buckets(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Sizes by the name of their dimension, from ``INPUT[AXIS]=SIZES``."""
+    buckets: dict[str, tuple[int, ...]] = {}
+    for text in texts:
+        name, _, sizes = text.rpartition("=")
+        try:
+            found = tuple(int(size) for size in sizes.split(","))
+        except ValueError:
+            raise ValueError(
+                f"expected --bucket as INPUT[AXIS]=SIZES ('x[0]=1,8,32'), got {text!r}"
+            ) from None
+        if name in buckets:
+            both = ",".join(map(str, (*buckets[name], *found)))
+            raise ValueError(f"--bucket {name} is given twice: write --bucket '{name}={both}'")
+        buckets[name] = found
+    return buckets
 
 
 def _tune_parts(

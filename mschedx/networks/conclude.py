@@ -13,7 +13,7 @@ from mschedx.recorder import Outcome
 from .assembly import compiled
 from .checking import Check, check_output, reference_of
 from .choices import Choice, Origin, ranked_choices, tuned_choice, unscheduled_choice
-from .job import Job
+from .job import NetworkJob
 from .progress import NetworkProgress
 from .result import NetworkResult
 from .tasks import NetworkTask
@@ -26,7 +26,7 @@ _NOT_RANKED = "interrupted before it was ranked"
 
 
 def conclude(
-    job: Job, work_dir: WorkDir, outcome: Outcome, display: NetworkProgress
+    job: NetworkJob, work_dir: WorkDir, outcome: Outcome, display: NetworkProgress
 ) -> NetworkResult:
     """Choose, compile and check; where the output is wrong, choose again among checked records.
 
@@ -77,7 +77,7 @@ def conclude(
 
 
 def _choices(
-    job: Job, work_dir: WorkDir, outcome: Outcome, *, verify: bool
+    job: NetworkJob, work_dir: WorkDir, outcome: Outcome, *, verify: bool
 ) -> tuple[list[Choice], list[str]]:
     """A program for every task, and a line on each that is not tuned."""
     chosen: dict[str, Choice] = {}
@@ -103,7 +103,7 @@ def _choices(
     return choices, notes + _about_untuned(choices, job)
 
 
-def _model(job: Job) -> tuple[CostModel | None, tuple[str, ...]]:
+def _model(job: NetworkJob) -> tuple[CostModel | None, tuple[str, ...]]:
     """What ranks: the user's model where nothing is measured; with what there is to say of it."""
     from mschedx.ranking import ranking_model
 
@@ -113,7 +113,7 @@ def _model(job: Job) -> tuple[CostModel | None, tuple[str, ...]]:
     return ranking_model(job.parts.cost_model, tasks)
 
 
-def _ranked(job: Job, missing: list[NetworkTask], model: CostModel | None) -> list[Choice]:
+def _ranked(job: NetworkJob, missing: list[NetworkTask], model: CostModel | None) -> list[Choice]:
     """The best ranked program of each task."""
     why = "no record of it ran" if job.trials_per_task else "nothing was measured"
     return ranked_choices(
@@ -128,7 +128,7 @@ def _ranked(job: Job, missing: list[NetworkTask], model: CostModel | None) -> li
     )
 
 
-def _about_untuned(choices: list[Choice], job: Job) -> list[str]:
+def _about_untuned(choices: list[Choice], job: NetworkJob) -> list[str]:
     notes = [f"{name} is no task and stays as it is: {why}" for name, why in job.tasks.fixed]
     ranked = [one for one in choices if one.origin is Origin.RANKED]
     if ranked and len(ranked) == len(choices):

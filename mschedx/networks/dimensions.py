@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import tvm
-import tvm_ffi
 from tvm import relax
 
 from .errors import NetworkError
-from .importing import symbolic_dimensions
+from .importing import symbolic_dimensions, symbols_of
 
 _NAME = re.compile(r"(\w+)\[(\d+)\]")
 
@@ -159,7 +158,7 @@ def dimensions_of(mod: tvm.IRModule, buckets: Mapping[str, tuple[int, ...]]) -> 
             taken[symbol] = name
         places = tuple((one.place, one.axis) for one in there if str(one.extent) in symbols)
         found.append(Dimension(name, symbols, places, sizes))
-    rest = [str(one) for one in there if not set(_symbols(one.extent)) <= set(taken)]
+    rest = [str(one) for one in there if not set(symbols_of(one.extent)) <= set(taken)]
     if rest:
         raise NetworkError(
             f"expected sizes for all dynamic dimensions, got none for {', '.join(rest)}; they are "
@@ -214,17 +213,11 @@ def _flat(returned: Any) -> list[Any]:
 
 def _valued(extent: tvm.tirx.PrimExpr, sizes: Mapping[str, int]) -> int:
     analyzer = tvm.sym.Analyzer()
-    for name, symbol in _symbols(extent).items():
+    for name, symbol in symbols_of(extent).items():
         analyzer.bind(symbol, tvm.tirx.IntImm("int64", sizes[name]))
     value = analyzer.simplify(extent)
     assert isinstance(value, tvm.tirx.IntImm), value
     return int(value)
-
-
-def _symbols(extent: tvm.tirx.PrimExpr) -> dict[str, tvm.tirx.Var]:
-    found: list[tvm.tirx.Var] = []
-    tvm_ffi.structural_walk(extent, (tvm.tirx.Var, found.append))
-    return {str(one.name): one for one in found}
 
 
 def _listed(sizes: Sequence[int]) -> str:

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     import torch
 
 
+_BY_PLACE = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
 def call_exported(
     model: Any,
     args: tuple[Any, ...],
@@ -52,24 +55,39 @@ def _exported_dynamic(
     model: Any, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic: Mapping[str, Any]
 ) -> Any:
     import torch
+    from torch.utils import _pytree as pytree
 
-    names = inspect.signature(model.forward).bind(*args, **kwargs).arguments
-    unknown = sorted(set(dynamic) - set(names))
+    bound = inspect.signature(model.forward).bind(*args, **kwargs)
+    kinds = {name: parameter.kind for name, parameter in bound.signature.parameters.items()}
+    values = bound.arguments
+    for name in values:
+        if kinds[name] is inspect.Parameter.VAR_KEYWORD:
+            raise NetworkError(
+                f"expected inputs that the network's forward names, got {', '.join(values[name])} "
+                f"within **{name}, with which torch exports no sizes of any value: give forward "
+                "parameters of these names"
+            )
+    unknown = sorted(set(dynamic) - set(values))
     if unknown:
         raise NetworkError(
-            f"expected inputs of the network among {', '.join(names)}, got {', '.join(unknown)}"
+            f"expected inputs of the network among {', '.join(values)}, got {', '.join(unknown)}"
         )
     for name, axes in dynamic.items():
-        rank = names[name].dim() if isinstance(names[name], torch.Tensor) else 0
+        rank = values[name].dim() if isinstance(values[name], torch.Tensor) else 0
         if max(axes) >= rank:
             what = f"a tensor of {rank} axes" if rank else "no tensor by itself"
             raise NetworkError(
                 f"expected {name}[{max(axes)}] to be a size of a tensor, {name} is {what}"
             )
-    shapes = {name: dict(dynamic[name]) if name in dynamic else None for name in names}
-    values = {name: widened(value, shapes[name] or {}) for name, value in names.items()}
-    args = tuple(values[name] for name in list(names)[: len(args)])
-    kwargs = {name: values[name] for name in kwargs}
+    wide = {name: widened(values[name], axes) for name, axes in dynamic.items()}
+    by_place = [name for name, kind in kinds.items() if kind in _BY_PLACE]
+    places = [*by_place, *[""] * len(args)]  # what `*args` holds has no name of its own
+    args = tuple(wide.get(name, arg) for name, arg in zip(places, args))
+    kwargs = {name: wide.get(name, value) for name, value in kwargs.items()}
+    shapes = {
+        name: dict(dynamic[name]) if name in dynamic else pytree.tree_map(lambda _: None, value)
+        for name, value in values.items()
+    }
     try:
         return torch.export.export(model, args, kwargs, dynamic_shapes=shapes)
     except (RuntimeError, ValueError) as error:

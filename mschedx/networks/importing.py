@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import tvm
+import tvm_ffi
 from tvm import relax
 
 from mschedx.kernel import Parameter
@@ -213,7 +214,7 @@ def sizes_of_examples(mod: tvm.IRModule, tensors: list[Any], fix: bool) -> dict[
     DynamicShape
         If a parameter of "main" has a symbolic dimension and `fix` is False.
     NetworkError
-        If the example inputs do not say how large it is.
+        If the example inputs do not say how large it is, or it is no extent by itself.
     """
     found: dict[str, int | None] = {}
     dimensions = symbolic_dimensions(mod)
@@ -227,8 +228,19 @@ def sizes_of_examples(mod: tvm.IRModule, tensors: list[Any], fix: bool) -> dict[
     said = [f"{dimension} = {dimension.extent}" for dimension in dimensions]
     if dimensions and not fix:
         raise DynamicShape(said)
+    derived = [
+        text
+        for text, dimension in zip(said, dimensions)
+        if not set(symbols_of(dimension.extent)) <= set(found)
+    ]
+    if derived:
+        raise NetworkError(
+            "fix_shapes=True reads sizes that are dimensions of an input by themselves, and "
+            f"{', '.join(derived)} follows from one that is none: export the network with constant "
+            "shapes instead"
+        )
     missing = [name for name, size in found.items() if size is None]
-    if missing or (dimensions and not found):
+    if missing:
         raise NetworkError(
             f"fix_shapes=True needs example_inputs that say how large {', '.join(missing)} is; "
             f"the dynamic dimensions are {', '.join(said)}"
@@ -257,6 +269,13 @@ def symbolic_dimensions(mod: tvm.IRModule) -> list[SymbolicDimension]:
         for axis, extent in enumerate(_extents(parameter))
         if not isinstance(extent, tvm.tirx.IntImm)
     ]
+
+
+def symbols_of(extent: tvm.tirx.PrimExpr) -> dict[str, tvm.tirx.Var]:
+    """Find the symbols that an extent is made of, by name."""
+    found: list[tvm.tirx.Var] = []
+    tvm_ffi.structural_walk(extent, (tvm.tirx.Var, found.append))
+    return {str(one.name): one for one in found}
 
 
 def parameters(func: relax.Function) -> tuple[Parameter, ...]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class NetworkJob:
     """What one call is asked for, and what was imported for it.
 
     Parameters

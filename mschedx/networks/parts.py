@@ -28,7 +28,7 @@ from .tuning import tune_model
 
 if TYPE_CHECKING:
     from .exported import Program
-    from .torch_parts import Parts
+    from .torch_parts import CutGraph
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -59,7 +59,7 @@ class PartsResult:
     wrong: str = ""
     max_error: float = math.nan
     tolerance: float = math.nan
-    parts: Parts = field(repr=False)
+    parts: CutGraph = field(repr=False)
     signature: Signature = field(repr=False)
     changed: Callable[[], list[str]] = field(repr=False, default=list)
 
@@ -201,12 +201,15 @@ def _around(
     program: Program, unknown: UnsupportedOperators, target: Any, tuning: dict[str, Any]
 ) -> PartsResult:
     """Cut, tune the parts, and compare the whole."""
-    from .torch_parts import about_parts, cut, own_weights, to_tune
+    from .torch_parts import READS_NUMBERS, about_parts, cut, own_weights, to_tune
 
     tensors = program.tensors
     parts = cut(program.of_tensors().module(), tensors, unknown.operators)
     own_weights(parts, parts.for_torch)
-    results, notes = _tuned(program.name, to_tune(parts, tensors), target, tuning)
+    modules = to_tune(parts, tensors)
+    left = [name for name in parts.for_tvm if name not in modules]
+    results, notes = _tuned(program.name, modules, target, tuning)
+    notes = [*(f"{name} is left to torch: {READS_NUMBERS}" for name in left), *notes]
     tuned = [name for name, result in results.items() if not result.wrong]
     own_weights(parts, [name for name in parts.for_tvm if name not in tuned])
     if not results:

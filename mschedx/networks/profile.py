@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -131,7 +130,9 @@ def _line(
     return f"{name:48} {calls:>5} {times} {rate:>8}  {origin}".rstrip()
 
 
-def profile_network(result: NetworkResult, args: Sequence[Any], runs: int) -> Profile:
+def profile_network(
+    result: NetworkResult, args: tuple[Any, ...], kwargs: dict[str, Any], runs: int
+) -> Profile:
     """Run a compiled network with a clock around every call; see `NetworkResult.profile`."""
     from .checking import random_arrays
 
@@ -139,8 +140,8 @@ def profile_network(result: NetworkResult, args: Sequence[Any], runs: int) -> Pr
         raise ValueError(f"expected runs of at least 1, got {runs}")
     device = device_from_target(result.target)
     network = result.compile()
-    if args:
-        given = network.signature.tensors(tuple(args), {})
+    if args or kwargs:
+        given = network.signature.tensors(args, kwargs)
     else:
         given = random_arrays(result.signature, np.random.default_rng(0))
     tensors = [

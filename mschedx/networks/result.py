@@ -166,19 +166,19 @@ class NetworkResult:
         link(self.executable, place)
         return place
 
-    def profile(self, *args: object, runs: int = 10) -> Profile:
+    def profile(self, *args: object, runs: int = 10, **kwargs: object) -> Profile:
         """Measure every operator of the compiled network in its place.
 
         Parameters
         ----------
-        args
-            Inputs of the network; random ones when there are none.
+        args, kwargs
+            As the network is called; random inputs when there are none.
         runs : int
             Runs of the network, of which each operator's median is taken.
         """
         from .profile import profile_network
 
-        return profile_network(self, args, runs)
+        return profile_network(self, args, kwargs, runs)
 
 
 def warn_of_changes(changed: Sequence[str], again: str) -> None:

@@ -27,7 +27,7 @@ from mschedx.inputs import normalize_target
 from mschedx.measure.failures import MachineTrouble
 
 from .errors import NetworkError, UnsupportedOperators, reason_of
-from .torch_parts import Called, Frozen, about_parts, assemble, cut, to_tune
+from .torch_parts import READS_NUMBERS, Called, Frozen, about_parts, assemble, cut, to_tune
 from .torch_views import COMPUTES, SharedMemory, computing, views_apart
 from .tuning import tune_model
 from .watching import Watch
@@ -334,9 +334,13 @@ class _Dispatch:
             The one given, where no part is tuned.
         """
         parts = cut(module, tensors, error.operators)
+        modules = to_tune(parts, tensors)
+        for name in parts.for_tvm:
+            if name not in modules:
+                self._leave("a part", parts.whole.get_submodule(name), READS_NUMBERS)
         made = {
             name: self._or_torch("a part", self._tuned, part, given)
-            for name, (part, given) in to_tune(parts, tensors).items()
+            for name, (part, given) in modules.items()
         }
         tuned = {name: function for name, function in made.items() if function is not None}
         if not tuned:
@@ -345,7 +349,8 @@ class _Dispatch:
         self._warn(about_parts(error.operators, len(tuned)))
         return whole
 
-    def _leave(self, what: str, graph: torch.fx.GraphModule, why: Exception | str) -> None:
+    def _leave(self, what: str, graph: torch.nn.Module, why: Exception | str) -> None:
+        assert isinstance(graph, torch.fx.GraphModule)
         if isinstance(why, Exception):
             why = reason_of(why)  # the rest advises this backend
         calls = [node for node in graph.graph.nodes if node.op.startswith("call")]

@@ -19,9 +19,12 @@ from torch.fx.passes.split_module import split_module
 
 from .translation import call_text, decomposed, is_random, quiet_export
 
+READS_NUMBERS = "it reads numbers, which may be others at the next call"
+"""Why a part for TVM is none to tune."""
+
 
 @dataclass(frozen=True)
-class Parts:
+class CutGraph:
     """A graph as a sequence of parts.
 
     Attributes
@@ -37,7 +40,9 @@ class Parts:
     for_torch: tuple[str, ...]
 
 
-def cut(module: torch.nn.Module, inputs: Sequence[torch.Tensor], unknown: Collection[str]) -> Parts:
+def cut(
+    module: torch.nn.Module, inputs: Sequence[torch.Tensor], unknown: Collection[str]
+) -> CutGraph:
     """Cut a module where operators are unknown to TVM.
 
     Parameters
@@ -57,7 +62,7 @@ def cut(module: torch.nn.Module, inputs: Sequence[torch.Tensor], unknown: Collec
     whole = split_module(graph, module, lambda node: levels.get(node, 0))
     names = _renamed(whole)
     ours = {name: int(name.removeprefix("part_")) % 2 == 0 for name in names}
-    return Parts(
+    return CutGraph(
         whole,
         tuple(name for name in names if ours[name]),
         tuple(name for name in names if not ours[name]),
@@ -78,15 +83,15 @@ def _renamed(whole: torch.fx.GraphModule) -> list[str]:
 
 
 def to_tune(
-    parts: Parts, inputs: Sequence[torch.Tensor]
+    parts: CutGraph, inputs: Sequence[torch.Tensor]
 ) -> dict[str, tuple[Frozen, tuple[torch.Tensor, ...]]]:
     """Give every part for TVM as a module, its weights buffers of it, and what it is called with.
 
-    A part that reads numbers is left out: they may be others at the next call.
+    Those that read numbers are left out (`READS_NUMBERS`).
 
     Parameters
     ----------
-    parts : Parts
+    parts : CutGraph
     inputs : sequence of tensor
         What the whole is called with.
 
@@ -117,7 +122,7 @@ def to_tune(
     return found
 
 
-def draws(parts: Parts) -> list[str]:
+def draws(parts: CutGraph) -> list[str]:
     """Names of the operators that draw random numbers, one for each call."""
     modules = map(parts.whole.get_submodule, parts.for_torch)
     graphs = [module.graph for module in modules if isinstance(module, torch.fx.GraphModule)]
@@ -126,13 +131,13 @@ def draws(parts: Parts) -> list[str]:
 
 
 def assemble(
-    parts: Parts, functions: Mapping[str, Callable[..., Any]]
+    parts: CutGraph, functions: Mapping[str, Callable[..., Any]]
 ) -> Callable[..., tuple[Any, ...]]:
     """Put functions in the place of some parts; `parts` stay as they are.
 
     Parameters
     ----------
-    parts : Parts
+    parts : CutGraph
     functions : mapping of str to callable
         Names of parts to functions of what they are called with but for weights, as `to_tune` gives
         it.
@@ -160,12 +165,12 @@ def assemble(
     return torch.fx.GraphModule(root, graph)
 
 
-def own_weights(parts: Parts, left: Collection[str]) -> None:
+def own_weights(parts: CutGraph, left: Collection[str]) -> None:
     """Copy the weights that torch goes on reading, as TVM's importer copies all others.
 
     Parameters
     ----------
-    parts : Parts
+    parts : CutGraph
         Whose weights are replaced.
     left : collection of str
         Names of the parts that torch runs.

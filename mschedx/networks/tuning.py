@@ -33,7 +33,7 @@ from .choices import start_ranking
 from .conclude import conclude
 from .errors import NetworkError, reason_of
 from .importing import import_network
-from .job import Job
+from .job import NetworkJob
 from .progress import NetworkProgress, make_network_progress
 from .result import NetworkResult
 from .rewrites.pipeline import fuse, simplify
@@ -143,7 +143,7 @@ def tune_model(
         own_space = parts.space is None
         fused = _fused(imported.mod, resolved, prepack=prepack, exact=exact, own_space=own_space)
         tasks = tasks_of(fused, resolved)
-    job = Job(
+    job = NetworkJob(
         # Most weights have been laid out anew: those of the import need not stay beside them.
         imported=replace(imported, mod=fused),
         fused=fused,
@@ -162,7 +162,7 @@ def tune_model(
     return _carried_out(job, folder, make_network_progress(progress))
 
 
-def _carried_out(job: Job, folder: Path, display: NetworkProgress) -> NetworkResult:
+def _carried_out(job: NetworkJob, folder: Path, display: NetworkProgress) -> NetworkResult:
     """Measure what the folder lacks, and choose for every task."""
     intrinsics = intrinsics_for(folder, job.target, job.parts.space)
     with intrinsics, open_work_dir(folder, job.target) as opened, display, said_already():
@@ -176,7 +176,7 @@ def _carried_out(job: Job, folder: Path, display: NetworkProgress) -> NetworkRes
 
 
 def _concluded(
-    job: Job, work_dir: WorkDir, outcome: Outcome, display: NetworkProgress
+    job: NetworkJob, work_dir: WorkDir, outcome: Outcome, display: NetworkProgress
 ) -> NetworkResult:
     """What `conclude` gives; after Ctrl-C meanwhile, what it gives of an interrupted session."""
     if outcome.interrupted:
@@ -227,7 +227,7 @@ def _fused(
         raise NetworkError(f"TVM cannot compile this network: {reason_of(error)}") from error
 
 
-def _note_network(job: Job, work_dir: WorkDir) -> None:
+def _note_network(job: NetworkJob, work_dir: WorkDir) -> None:
     """Keep in the manifest how often the network calls each workload, for reports."""
     calls = {
         str(ms.database.Workload(task.mod).as_json()[0]): task.weight for task in job.tasks.tunable
@@ -236,7 +236,7 @@ def _note_network(job: Job, work_dir: WorkDir) -> None:
     work_dir.write_manifest(networks={**known, job.imported.name: calls})
 
 
-def _measured(job: Job, work_dir: WorkDir, display: NetworkProgress) -> Outcome:
+def _measured(job: NetworkJob, work_dir: WorkDir, display: NetworkProgress) -> Outcome:
     """Measure what is missing."""
     if not job.trials_per_task or not job.tasks.tunable:
         return Outcome()
@@ -264,7 +264,7 @@ def _measured(job: Job, work_dir: WorkDir, display: NetworkProgress) -> Outcome:
     return outcome
 
 
-def _parts(job: Job, database: ms.database.JSONDatabase) -> SharedParts:
+def _parts(job: NetworkJob, database: ms.database.JSONDatabase) -> SharedParts:
     """What the job's tasks are searched and measured with."""
     runner, strategy = partial(_own_runner, job), partial(_own_strategy, job)
     parts = alone(filled(job.parts, job.target, runner, strategy))
@@ -278,14 +278,14 @@ def _parts(job: Job, database: ms.database.JSONDatabase) -> SharedParts:
     )
 
 
-def _own_strategy(job: Job) -> Any:
+def _own_strategy(job: NetworkJob) -> Any:
     from mschedx.cost import PSA
     from mschedx.search import DraftVerify
 
     return DraftVerify(PSA(cold=job.cold))
 
 
-def _own_runner(job: Job) -> Any:
+def _own_runner(job: NetworkJob) -> Any:
     from mschedx.measure import LocalRunner, MeasureConfig
 
     config = MeasureConfig(flush_cache=job.cold)

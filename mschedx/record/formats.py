@@ -104,7 +104,6 @@ class TVMReader:
 
     def __init__(self) -> None:
         self._known: dict[str, str | None] = {}
-
         self._workloads: dict[str, Any] = {}
         self._arguments: dict[str, list[Any]] = {}
         self._intrinsics: set[str] = set()

@@ -161,13 +161,22 @@ def read_run(path: str | Path, workload: int | None = None) -> Run:
     ------
     FileNotFoundError
         If there is no database in the folder.
+    ValueError
+        If only other workloads have records.
     """
     directory = Path(path)
     if not (directory / RECORDS).exists() and not (directory / TRIALS).exists():
         raise FileNotFoundError(
             f"expected a work_dir with {RECORDS} (what a tuning run writes), got {str(directory)!r}"
         )
-    return run_of(directory, read_contents(directory), workload)
+    contents = read_contents(directory)
+    used = sorted({record[0] for record in contents.records})
+    if workload is not None and used and workload not in used:
+        raise ValueError(
+            f"{directory}: expected the number of a workload with trials "
+            f"({', '.join(map(str, used))}), got {workload}"
+        )
+    return run_of(directory, contents, workload)
 
 
 def run_of(directory: Path, contents: Contents, workload: int | None = None) -> Run:
@@ -193,7 +202,7 @@ def run_of(directory: Path, contents: Contents, workload: int | None = None) -> 
     for line in of_kind("end"):
         for stage, seconds in line["stages"].items():
             stages[stage] = stages.get(stage, 0.0) + seconds
-    there = workload < len(contents.workloads)
+    there = 0 <= workload < len(contents.workloads)
     return Run(
         path=directory,
         manifest=read_manifest(directory),

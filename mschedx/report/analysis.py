@@ -89,7 +89,7 @@ def analyse_run(path: str | Path, workload: int | None = None, *, calibrate: boo
     FileNotFoundError
         If there is no database in the folder.
     ValueError
-        If there are no trials in it.
+        If there are no trials in it, or none of this workload.
     """
     run = read_run(path, workload)
     if not run.trials:

@@ -155,11 +155,12 @@ class LiveProgress(Progress):
     def start(self, total: int, done: Sequence[Trial]) -> None:
         super().start(total, done)
         self._task = self._bar.add_task("", total=total, completed=self.done, **self._fields())
-        self._bar.start()
+        with contextlib.suppress(OSError):  # the terminal has gone; the run goes on
+            self._bar.start()
 
     def update(self, trials: Sequence[Trial]) -> None:
         super().update(trials)
-        with contextlib.suppress(OSError):  # the terminal has gone; the run goes on
+        with contextlib.suppress(OSError):
             self._bar.update(self._task, completed=self.done, **self._fields())
 
     def exhausted(self, why: str) -> None:
@@ -264,12 +265,12 @@ def describe_failures(failures: dict[str, int]) -> str:
 
 
 def format_seconds(seconds: float) -> str:
-    """Give a duration three significant digits and a unit that suits."""
-    if math.isinf(seconds):
+    """Give a duration three significant digits and a unit that suits; "-" if it is not known."""
+    if not math.isfinite(seconds):
         return "-"
     for factor, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "us")):
         if seconds >= 0.9995 * factor:  # what three digits round up to it
-            return f"{seconds / factor:.3g} {unit}" if seconds < 1e3 else f"{seconds:.0f} s"
+            return f"{seconds / factor:.3g} {unit}" if seconds < 999.5 else f"{seconds:.0f} s"
     return f"{seconds * 1e9:.3g} ns"
 
 

@@ -66,6 +66,7 @@ class Strategy(_PySearchStrategy):
 
     Attributes
     ----------
+    make_search : callable
     batch : int or None
     given : Given
 
@@ -90,6 +91,7 @@ class Strategy(_PySearchStrategy):
         for name, value in (("batch", batch), ("pool", pool)):
             if value is not None and value < 1:
                 raise ValueError(f"expected {name} >= 1, got {value}")
+        self.make_search = make_search
         self.batch, self.given = batch, Given() if given is None else given
         self._with = partial(
             Strategy, make_search, batch=batch, pool=pool, drafts=drafts, alone=alone

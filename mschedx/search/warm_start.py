@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,27 @@ from mschedx.space.resolver import Resolved
 from .history import History
 from .points import FloatArray, IntArray, Points, SketchSet
 
-Known = tuple[Points, FloatArray, set[int], int]
-"""Points, their latencies, hashes of programs, and how many records could not be read."""
-
 logger = logging.getLogger("tvm.s_tir.meta_schedule.mschedx.search")
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What records tell.
+
+    Attributes
+    ----------
+    points : Points [n]
+    latency_s : float64 array [n]
+    programs : set of int
+        Structural hashes of all programs.
+    unreadable : int
+        Records that do not replay.
+    """
+
+    points: Points
+    latency_s: FloatArray
+    programs: set[int]
+    unreadable: int = 0
 
 
 def recall(
@@ -52,19 +70,20 @@ def recall(
     if database is None or not database.has_workload(mod):
         return history, programs
     found = _from_files(database, mod, target, space)
-    points, latency_s, recorded, unreadable = found or _from_tvm(
-        database, mod, target, space, program_hash
-    )
-    history.add(points, latency_s)
-    programs |= recorded
-    if unreadable:
-        logger.warning("%d records of this workload do not replay and are left alone", unreadable)
+    if found is None:
+        found = _from_tvm(database, mod, target, space, program_hash)
+    history.add(found.points, found.latency_s)
+    programs |= found.programs
+    if found.unreadable:
+        logger.warning(
+            "%d records of this workload do not replay and are left alone", found.unreadable
+        )
     if programs:
         logger.info("%d programs measured before, %d in this space", len(programs), len(history))
     return history, programs
 
 
-def _from_files(database: Any, mod: Any, target: Any, space: SketchSet) -> Known | None:
+def _from_files(database: Any, mod: Any, target: Any, space: SketchSet) -> _Known | None:
     """What the files of a work_dir tell without TVM; None where they do not tell all."""
     trials = recorded_trials(database, mod)
     if trials is None:
@@ -77,12 +96,12 @@ def _from_files(database: Any, mod: Any, target: Any, space: SketchSet) -> Known
     resolved = space.resolver.resolve_records([one.content[0] for one in trials])
     points, positions = _points_of(resolved, space)
     seconds = [latency_of(trials[i].content[1]) for i in positions]
-    return points, np.array(seconds), set(programs), 0
+    return _Known(points, np.array(seconds), set(programs))
 
 
 def _from_tvm(
     database: Any, mod: Any, target: Any, space: SketchSet, program_hash: Callable[[Any], int]
-) -> Known:
+) -> _Known:
     """What any database of TVM tells; records are replayed for their programs."""
     records = _records(database, mod, target)
     resolved = space.resolver.resolve([record.trace for record in records])
@@ -90,7 +109,7 @@ def _from_tvm(
     seconds = [latency_of(records[i].run_secs) for i in positions]
     known = [_program(record, program_hash) for record in records]
     programs = {program for program in known if program is not None}
-    return points, np.array(seconds), programs, known.count(None)
+    return _Known(points, np.array(seconds), programs, known.count(None))
 
 
 def _program(record: Any, program_hash: Callable[[Any], int]) -> int | None:

@@ -103,6 +103,18 @@ def test_bad_requests_end_with_one_line(args, says, capsys):
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize("number", ["-1", "99"])
+@pytest.mark.parametrize("command", [["report"], ["replay"], ["explain"]])
+def test_a_workload_that_is_not_there_is_refused_by_all_that_read_a_folder(
+    command, number, tmp_path, capsys
+):
+    tune_module.tune(gemm(), trials=4, work_dir=tmp_path, **quick(Runner()))
+    trial = ["0"] if command == ["explain"] else []
+    assert cli.main([*command, str(tmp_path), *trial, "--workload", number]) == 2
+    said = capsys.readouterr().err
+    assert f"expected the number of a workload with trials (0), got {number}" in said
+
+
 def test_bad_numbers_are_refused_by_the_parser(capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(["tune", "gemm", "--shape", "a,b"])

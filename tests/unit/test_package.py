@@ -1,5 +1,10 @@
+import ast
+import re
 import subprocess
 import sys
+import tomllib
+from itertools import chain
+from pathlib import Path
 
 import pytest
 
@@ -33,3 +38,22 @@ def test_an_unknown_name_is_no_attribute():
     with pytest.raises(AttributeError, match="no attribute 'tuna'"):
         _ = mschedx.tuna
     assert "tune" in dir(mschedx)
+
+
+def test_all_that_is_imported_is_declared():
+    """But for what only those have who ask for it: a notebook, a table of pandas."""
+    package = Path(mschedx.__file__).parent
+    project = tomllib.loads((package.parent / "pyproject.toml").read_text())["project"]
+    required = chain(project["dependencies"], *project["optional-dependencies"].values())
+    names = {re.split(r"[=<>\[ ]", one)[0].removeprefix("apache-") for one in required}
+    declared = {name.replace("-", "_") for name in names}
+    imported = {name.split(".")[0] for file in package.rglob("*.py") for name in _imports(file)}
+    assert imported - sys.stdlib_module_names - declared == {"mschedx", "IPython", "pandas"}
+
+
+def _imports(file):
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (one.name for one in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield node.module

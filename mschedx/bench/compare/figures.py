@@ -42,7 +42,8 @@ def _curves(results: Sequence[CellResult], workload: str, tuners: Sequence[str])
         width=560,
         height=330,
     )
-    for tuner, color in zip(tuners, _colors(tuners)):
+    for tuner in tuners:
+        color = _color(tuner, tuners)
         runs = 1e3 * curves[tuner]
         if not runs.size:
             continue
@@ -56,8 +57,8 @@ def _curves(results: Sequence[CellResult], workload: str, tuners: Sequence[str])
     return Figure(f"curve-{workload}", workload, "", chart)
 
 
-def speedup_figure(final: Final, tuner: str, reference: str) -> Figure:
-    """Speed-up of one tuner over the reference on every workload, largest first."""
+def speedup_figure(final: Final, tuner: str, reference: str, tuners: Sequence[str]) -> Figure:
+    """Speed-up of one of the tuners over the reference on every workload, largest first."""
     own, base = final_latencies(final, tuner), final_latencies(final, reference)
     ratios = {
         w: float(np.median(base[w]) / np.median(own[w]))
@@ -70,9 +71,10 @@ def speedup_figure(final: Final, tuner: str, reference: str) -> Figure:
         f"{tuner} against {reference}",
         f"{reference}'s latency divided by {tuner}'s, medians over the seeds, winners timed in "
         "turn. Above 1, it is faster.",
-        Bars(rows, f"Speed-up of {tuner} over {reference}", _colors([tuner])[0]),
+        Bars(rows, f"Speed-up of {tuner} over {reference}", _color(tuner, tuners)),
     )
 
 
-def _colors(tuners: Sequence[str]) -> list[str]:
-    return [PALETTE[i % len(PALETTE)] for i in range(len(tuners))]
+def _color(tuner: str, tuners: Sequence[str]) -> str:
+    """One for each tuner, the same in every figure."""
+    return PALETTE[tuners.index(tuner) % len(PALETTE)]

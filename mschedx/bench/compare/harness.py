@@ -28,7 +28,7 @@ FINAL = "final.jsonl"
 ASKED = "comparison.json"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """What is compared, and where results go. The same folder resumes.
 

@@ -14,23 +14,13 @@ from mschedx.report.svg import draw
 from . import tables
 from .cell import CellResult
 from .figures import curve_figures, speedup_figure
+from .tables import ComparisonResult
 
 
-def build_page(
-    results: Sequence[CellResult], final: tables.Final, tuners: Sequence[str], reference: str
-) -> str:
-    """Give the page's text.
-
-    Parameters
-    ----------
-    results : Sequence[CellResult]
-    final : dict
-        What :func:`mschedx.bench.compare.harness.time_winners` gave.
-    tuners : Sequence[str]
-        Names, in the order of the legend.
-    reference : str
-        The tuner that ratios are over.
-    """
+def build_page(compared: ComparisonResult) -> str:
+    """Give the page's text."""
+    results, final = compared.results, compared.final
+    tuners, reference = compared.tuners, compared.reference
     seeds = len({result.seed for result in results})
     trials = max((result.trials for result in results), default=0)
     workloads = len({result.workload for result in results})
@@ -50,7 +40,7 @@ def build_page(
         _curves(curve_figures(results, tuners)),
         _table(tables.curve_table(results, tuners, reference, moments)),
         _table(tables.wall_table(results, tuners, reference)),
-        *(figure_section(speedup_figure(final, t, reference)) for t in tuners if t != reference),
+        *map(figure_section, _bars(compared)),
         _table(tables.speedup_table(final, tuners, reference)),
         _table(tables.reach_table(results, tuners, reference)),
         _table(tables.goal_table(results, tuners, reference)),
@@ -60,12 +50,15 @@ def build_page(
     return document("Tuners compared", under, tiles(shown) + "".join(parts))
 
 
-def figures(
-    results: Sequence[CellResult], final: tables.Final, tuners: Sequence[str], reference: str
-) -> list[Figure]:
+def figures(compared: ComparisonResult) -> list[Figure]:
     """All charts of the page."""
-    bars = [speedup_figure(final, tuner, reference) for tuner in tuners if tuner != reference]
-    return [*curve_figures(results, tuners), *bars]
+    return [*curve_figures(compared.results, compared.tuners), *_bars(compared)]
+
+
+def _bars(compared: ComparisonResult) -> list[Figure]:
+    final, tuners, reference = compared.final, compared.tuners, compared.reference
+    others = [tuner for tuner in tuners if tuner != reference]
+    return [speedup_figure(final, tuner, reference, tuners) for tuner in others]
 
 
 def _curves(found: Sequence[Figure]) -> str:

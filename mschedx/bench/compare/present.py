@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from mschedx.record.lines import parse, read_lines, write_atomic
 from . import tables
 from .cell import CellResult
 from .harness import ASKED, FINAL, read_results
+from .tables import ComparisonResult
 
 
 def console() -> Any:
@@ -22,10 +22,10 @@ def console() -> Any:
     return Console(width=None if sys.stdout.isatty() else 160)
 
 
-def all_tables(
-    results: Sequence[CellResult], final: tables.Final, tuners: Sequence[str], reference: str
-) -> list[Any]:
+def all_tables(compared: ComparisonResult) -> list[Any]:
     """Every table of a comparison, most important first."""
+    results, final = compared.results, compared.final
+    tuners, reference = compared.tuners, compared.reference
     moments = tables.moments(max((result.trials for result in results), default=1))
     return [
         tables.rate_table(final, tuners),
@@ -38,49 +38,20 @@ def all_tables(
     ]
 
 
-def write_comparison(
-    results: Sequence[CellResult],
-    final: tables.Final,
-    tuners: Sequence[str],
-    reference: str,
-    path: Path,
-    *,
-    png: bool = False,
-) -> list[Path]:
+def write_comparison(compared: ComparisonResult, path: Path, *, png: bool = False) -> list[Path]:
     """Write the page of a comparison, and its charts beside it as PNGs; gives the paths."""
     from mschedx.report.png import write_pngs
 
     from .page import build_page, figures
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, build_page(results, final, tuners, reference))
+    write_atomic(path, build_page(compared))
     if not png:
         return [path]
-    found = figures(results, final, tuners, reference)
-    return [path, *write_pngs(found, path.parent, path.stem)]
+    return [path, *write_pngs(figures(compared), path.parent, path.stem)]
 
 
-@dataclass(frozen=True, slots=True)
-class Compared:
-    """What the last call of a comparison left in its folder.
-
-    Attributes
-    ----------
-    results : list of CellResult
-        In the order in which they were asked for.
-    final : dict
-        Timed winners, those of the results alone.
-    tuners : list of str
-    reference : str
-    """
-
-    results: list[CellResult]
-    final: tables.Final
-    tuners: list[str]
-    reference: str
-
-
-def read_comparison(path: Path) -> Compared:
+def read_comparison(path: Path) -> ComparisonResult:
     """Read the folder of a comparison.
 
     Without a ``comparison.json`` these are the runs of as many trials as the last one, and the
@@ -102,7 +73,7 @@ def read_comparison(path: Path) -> Compared:
         results = [result for result in found.values() if result.trials == trials]
         final = {workload: line["seconds"] for workload, line in timed.items()}
         tuners = list(dict.fromkeys(result.tuner for result in results))
-        return Compared(results, final, tuners, tuners[-1])
+        return ComparisonResult(results, final, tuners, tuners[-1])
     results = [found[key] for key in asked["cells"] if key in found]
     if not results:
         raise ValueError(f"{path} has no results yet of what was compared last")
@@ -112,7 +83,7 @@ def read_comparison(path: Path) -> Compared:
         if workload in timed
     }
     kept = {workload: seconds for workload, seconds in final.items() if seconds}
-    return Compared(results, kept, asked["tuners"], asked["reference"])
+    return ComparisonResult(results, kept, asked["tuners"], asked["reference"])
 
 
 def _of_runs(line: dict[str, Any], results: Sequence[CellResult]) -> dict[str, float]:

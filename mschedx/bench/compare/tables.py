@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,29 @@ from .statistics import Interval, best_curve, first_reach, geomean_speedup, reac
 
 _SHARES = (0.9, 0.95, 0.99, 1.0)
 Final = dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonResult:
+    """What a comparison found, as tables and figures show it.
+
+    Attributes
+    ----------
+    results : list of CellResult
+        In the order in which they were asked for.
+    final : dict
+        Winners of these results, timed in turn
+        (:func:`mschedx.bench.compare.harness.time_winners`).
+    tuners : list of str
+        Names, in the order of the legend.
+    reference : str
+        The tuner that ratios are over.
+    """
+
+    results: list[CellResult]
+    final: Final
+    tuners: list[str]
+    reference: str
 
 
 def final_latencies(final: Final, tuner: str) -> dict[str, np.ndarray]:

@@ -118,16 +118,6 @@ class RankingModel(ABC, Generic[Config]):
         found = [self._scores(self.network, sketch, configs) for sketch, configs in asked]
         return np.concatenate([*found, np.empty(0)])
 
-    def score_programs(self, programs: ProgramArrays) -> FloatArray:
-        """Score programs [n] that are read already, as `score` does; once trained or loaded."""
-        if self.network is None:
-            raise ValueError(
-                f"expected a {self.card.model} that is trained or loaded, got a new one"
-            )
-        pieces = np.split(np.arange(len(programs)), range(_PIECE, len(programs), _PIECE))
-        found = [self._logits(self.network, programs.take(piece)) for piece in pieces]
-        return positive(self._checked(np.concatenate(found)))
-
     def examples_of(self, tasks: Sequence[tuple[Task, Sequence[Measured]]]) -> Examples:
         """Read measured trials of tasks as this model sees them."""
         return Examples([

@@ -14,15 +14,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from .expression import (
-    Expression,
-    IntArray,
-    add,
-    constant,
-    floor_div,
-    minimum,
-    multiply,
-)
+from .expression import Expression, IntArray, constant
 
 
 class Relation(StrEnum):
@@ -71,22 +63,6 @@ class Constraint:
     def is_impossible(self) -> bool:
         """Whether it hangs on no decision, and does not hold."""
         return not self.columns and not self.holds(np.zeros((1, 0), dtype=np.int64))[0]
-
-    @property
-    def slack(self) -> Expression:
-        """How much room is left: >= 0 where the constraint holds, < 0 where it does not.
-
-        An expression, so that it evaluates exactly, between bounds and relaxed like any other.
-        """
-        room = add(self.right, multiply(-1, self.left))
-        if self.relation is Relation.AT_MOST:
-            return room
-        if self.relation is Relation.AT_LEAST:
-            return multiply(-1, room)
-        if self.relation is Relation.EQUAL:
-            return minimum(room, multiply(-1, room))
-        # What is missing down to the next multiple.
-        return add(multiply(self.right, floor_div(self.left, self.right)), multiply(-1, self.left))
 
     @property
     def columns(self) -> frozenset[int]:

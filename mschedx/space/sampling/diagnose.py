@@ -31,34 +31,68 @@ def explain(tables: Tables, constraints: Sequence[Constraint], n_columns: int) -
     for number, (columns, _) in enumerate(tables):
         for column in columns:
             owners[column] = number
-    culprits = _irreducible(tables, constraints, owners)
+    culprits, all_needed = _irreducible(tables, _excluding(tables, constraints, owners), owners)
     lines = [f"  {c}\n    alone: {_reach(c, tables, owners)}" for c in culprits]
     if len(culprits) == 1:
         return "no config is valid: this constraint excludes every one\n" + lines[0]
+    fewer = (
+        "no fewer of them do"
+        if all_needed
+        else "whether fewer of them do cannot be told: there are too many combinations to try"
+    )
     return (
         f"no config is valid: these {len(culprits)} constraints exclude every one together, "
-        "and no fewer of them do\n" + "\n".join(lines)
+        f"and {fewer}\n" + "\n".join(lines)
     )
+
+
+def _excluding(
+    tables: Tables, constraints: Sequence[Constraint], owners: list[int]
+) -> Sequence[Constraint]:
+    """Constraints on tables that nothing else ties together, if they alone exclude everything."""
+    groups: list[tuple[frozenset[int], list[Constraint]]] = []
+    for constraint, condition in zip(constraints, Graph(owners, constraints).conditions):
+        tied = [group for group in groups if group[0] & condition.tables]
+        members = [*(one for _, some in tied for one in some), constraint]
+        groups = [group for group in groups if not group[0] & condition.tables]
+        groups.append((condition.tables.union(*(known for known, _ in tied)), members))
+    alone = (members for _, members in groups if _is_empty(tables, members, owners))
+    return next(alone, constraints)
 
 
 def _irreducible(
     tables: Tables, constraints: Sequence[Constraint], owners: list[int]
-) -> list[Constraint]:
-    """Leave out constraints as long as the rest still excludes everything."""
-    kept = list(constraints)
-    for constraint in constraints:
-        rest = [other for other in kept if other is not constraint]
-        if _empty(tables, rest, owners):
-            kept = rest
-    return kept
+) -> tuple[list[Constraint], bool]:
+    """Leave out constraints as long as the rest still excludes everything.
+
+    Returns
+    -------
+    kept : list of Constraint
+    all_needed : bool
+        Whether without any one of them there are configs: False where that takes too many states.
+    """
+    kept, open_ones = list(constraints), list(constraints)
+    while True:
+        before, unknown = len(kept), []
+        for constraint in open_ones:
+            rest = [other for other in kept if other is not constraint]
+            empty = _is_empty(tables, rest, owners)
+            if empty:
+                kept = rest
+            elif empty is None:
+                unknown.append(constraint)
+        if not unknown or len(kept) == before:
+            return kept, not unknown
+        open_ones = unknown  # with fewer constraints there may be fewer states
 
 
-def _empty(tables: Tables, constraints: Sequence[Constraint], owners: list[int]) -> bool:
+def _is_empty(tables: Tables, constraints: Sequence[Constraint], owners: list[int]) -> bool | None:
+    """Whether constraints exclude every config; None where a join would have too many states."""
     graph = Graph(owners, constraints)
     try:
         relations, _ = Joiner(graph, range(len(constraints)), tables).run()
     except TooManyStates:
-        return False
+        return None
     return any(not len(relation) for relation in relations)
 
 

@@ -8,6 +8,7 @@ from stand_ins import Runner, gemm, quick
 import mschedx.space
 from mschedx import cli
 from mschedx.bench.compare.tuners import find_tuners
+from mschedx.bench.named_parts import STRATEGIES, TVM_STRATEGIES
 from mschedx.bench.replay import (
     Contender,
     Landscape,
@@ -17,6 +18,7 @@ from mschedx.bench.replay import (
     replay_search,
 )
 from mschedx.cost import FelixConfig, FelixMLP
+from mschedx.cost.learned.pam import PAMModel
 from mschedx.inputs import normalize_mod
 from mschedx.record.contents import RECORDS, TRIALS
 from mschedx.search import Descent, DescentConfig
@@ -72,6 +74,19 @@ def test_same_seed_same_run(bowl):
     ]
     assert runs[0].tolist() == runs[1].tolist() != runs[2].tolist()
     assert len(runs[0]) == 24
+
+
+def test_every_strategy_of_ours_can_be_replayed_by_its_name():
+    known = contenders()
+    assert set(STRATEGIES) - set(known) == set(TVM_STRATEGIES)
+    for name in set(STRATEGIES) & set(known):
+        first, second = known[name].search(), known[name].search()
+        assert type(first) is type(second)
+        assert first is not second
+        assert getattr(first, "_model", None) is not getattr(second, "_model", 0), "of its own"
+    assert type(known["gradient"].search()) is type(known["felix"].search()) is Descent
+    assert type(known["draft-verify"].model()) is type(known["pruner"].model()) is PAMModel
+    assert known["random"].model is None
 
 
 def test_learning_searches_beat_random_over_twenty_seeds(bowl):

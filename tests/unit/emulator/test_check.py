@@ -1,5 +1,7 @@
 """Arguments that a schedule is checked on."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tvm
@@ -84,3 +86,8 @@ def test_a_right_schedule_of_rows_of_a_table_has_no_fault(tmp_path):
     (schedule,) = sketch.schedules(sketch.sample(1, rng))
     checked = check(schedule.mod, A100, expected, tmp_path)
     assert checked.ok, (checked.wrong, checked.execution.faults)
+    assert list(tmp_path.glob("*.so")) == []
+    other = replace(expected, before=expected.before[:2])
+    with pytest.raises(ValueError, match="expected 3 arrays, got 2"):
+        check(schedule.mod, A100, other, tmp_path)
+    assert list(tmp_path.glob("*.so")) == []

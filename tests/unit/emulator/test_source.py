@@ -7,8 +7,9 @@ from tvm import te
 from tvm.s_tir import Schedule
 from tvm.target import Target
 
-from mschedx.emulator import execute
+from mschedx.emulator import execute, source
 from mschedx.emulator.source import generate
+from mschedx.emulator.translate import UnsupportedSource
 
 A100 = Target("nvidia/nvidia-a100")
 
@@ -81,6 +82,39 @@ def test_dynamic_shapes():
     sch.bind(thread, "threadIdx.x")
     with pytest.raises(ValueError, match="expected a constant for the shape of A, got n"):
         generate(sch.mod, A100)
+
+
+def test_a_loop_around_a_launch():
+    a = te.placeholder((4, 40), "float32", "A")
+    sch = Schedule(te.create_prim_func([a, te.compute((4, 40), lambda j, i: a[j, i] + 1, "B")]))
+    block, thread = sch.split(sch.get_loops(sch.get_sblock("B"))[1], [None, 8])
+    sch.bind(block, "blockIdx.x")
+    sch.bind(thread, "threadIdx.x")
+    with pytest.raises(UnsupportedSource, match="one after the other, got a For around"):
+        generate(sch.mod, A100)
+
+
+@pytest.mark.parametrize("kind", ["For", "IfThenElse"])
+def test_launches_that_do_not_run_once_are_not_taken_for_such_that_do(kind, monkeypatch):
+    """Also where nothing in them depends on how often they run."""
+    split = source._AfterSplit.run_after_pass
+
+    def around(self, mod, info):
+        split(self, mod, info)
+        if info.name == "tirx.SplitHostDevice":
+            mod = tvm.IRModule(mod.functions)
+            host = next(v for v, f in mod.functions_items() if "tirx.is_entry_func" in f.attrs)
+            body, j = mod[host].body, tvm.tirx.Var("j", "int32")
+            if kind == "For":
+                body = tvm.tirx.For(j, 0, 4, tvm.tirx.ForKind.SERIAL, body)
+            else:
+                body = tvm.tirx.IfThenElse(tvm.tirx.IntImm("bool", 0), body, None)
+            mod[host] = mod[host].with_body(body)
+            self.module = mod
+
+    monkeypatch.setattr(source._AfterSplit, "run_after_pass", around)
+    with pytest.raises(UnsupportedSource, match=f"got a {kind} around"):
+        generate(two_stages(), A100)
 
 
 @pytest.mark.parametrize(

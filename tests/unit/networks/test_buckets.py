@@ -265,6 +265,25 @@ def test_arguments_that_are_no_tensors_do_not_fix_the_sizes():
         mschedx.tune_model(program)
 
 
+class Added(torch.nn.Module):
+    """Any number of arguments, by place and by name, and a pair."""
+
+    def forward(self, x, pair=None, *more, **named):
+        first, second = pair or (0, 0)
+        return x * named.get("scale", 1) + sum(more) + first * second
+
+
+def test_arguments_without_a_name_of_their_own_are_called_as_the_network_is():
+    x, row = torch.randn(3, 8), torch.randn(8)
+    example = (torch.randn(2, 8), (row, row), row, row)
+    found = tune_buckets(Added().eval(), example, {"x[0]": (2, 4)}, **untuned())
+    torch.testing.assert_close(found.compile()(x, *example[1:]), x + 2 * row + row * row)
+
+    example = {"x": torch.randn(2, 8), "scale": torch.randn(8)}
+    with pytest.raises(NetworkError, match=r"got scale within \*\*named"):
+        tune_buckets(Added().eval(), example, {"x[0]": (2, 4)})
+
+
 def test_an_example_of_one_row_does_not_fix_the_rows():
     model, _ = two()
     found = tune_buckets(model, torch.randn(1, 8), {"x[0]": (1, 2)}, **untuned())

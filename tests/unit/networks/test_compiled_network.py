@@ -141,6 +141,19 @@ def test_a_profile_has_every_task_and_the_whole(tuned):
         result.profile(x, runs=0)
 
 
+class Scaled(torch.nn.Module):
+    def forward(self, x, *, scale):
+        return torch.softmax(x * scale, -1)
+
+
+def test_a_profile_is_called_as_the_network_is():
+    inputs = {"x": torch.rand(4, 16), "scale": torch.rand(16)}
+    result = tune_model(Scaled().eval(), inputs, trials_per_task=0, progress=False)
+    assert result.profile(**inputs, runs=2).operators
+    with pytest.raises(TypeError, match="the network takes"):
+        result.profile(inputs["x"], runs=2)
+
+
 def test_changed_weights_are_said(tmp_path):
     model, inputs = two(seed=3)
     result = tune_model(

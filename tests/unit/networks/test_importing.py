@@ -185,6 +185,15 @@ def test_dynamic_dimensions_are_named_and_can_be_fixed():
     assert found.signature.inputs[0].shape == (5, 8)
 
 
+def test_sizes_that_only_follow_from_others_cannot_be_fixed():
+    rows = relax.TensorType([tvm.tirx.Var("n", "int64") * 2, 8], "float32")
+    x = relax.Var("x", rows)
+    function = relax.Function([x], x, rows)
+    mod = tvm.IRModule({"main": function.with_attr("global_symbol", "main")})
+    with pytest.raises(NetworkError, match=r"x\[0\] = n \* .*2.* follows from one that is none"):
+        import_network(mod, torch.rand(6, 8), fix_shapes=True)
+
+
 def test_a_relax_module_needs_no_examples():
     model, inputs = two()
     mod = import_network(model, inputs).mod

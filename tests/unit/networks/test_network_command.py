@@ -166,6 +166,10 @@ def test_several_sizes_are_tuned_and_exported(factory, tmp_path, capsys):
         (["--bucket", "input[0]=2,x"], "INPUT[AXIS]=SIZES"),
         (["--bucket", "input[0]=2", "--profile"], "--profile"),
         (["--bucket", "rows=2"], "input[axis]"),
+        (
+            ["--bucket", "input[0]=1", "--bucket", "input[0]=8,32"],
+            "input[0] is given twice: write --bucket 'input[0]=1,8,32'",
+        ),
         (["--bucket", "input[0]=2", "--unsupported", "torch"], "--unsupported torch"),
         (["--unsupported", "torch", "--profile"], "--profile"),
         (["--unsupported", "torch", "--export", "net.so"], "--export"),

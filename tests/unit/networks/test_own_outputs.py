@@ -53,10 +53,10 @@ def test_a_write_to_an_output_changes_nothing_else(aliased, place):
     outputs = leaves(network(given))
     assert len(outputs) == len(expected) == 8
     outputs[place] += 1
-    for number, (one, right) in enumerate(zip(outputs, expected)):
+    for number, (one, right) in enumerate(zip(outputs, expected, strict=True)):
         torch.testing.assert_close(one, right + (number == place))
     assert torch.equal(given, x)
-    for one, right in zip(leaves(network(x)), expected):
+    for one, right in zip(leaves(network(x)), expected, strict=True):
         torch.testing.assert_close(one, right)
 
 
@@ -68,7 +68,7 @@ def test_the_same_holds_for_an_exported_library(aliased, tmp_path):
     for output in machine["main"](given):
         output.copyfrom(output.numpy() + 1)
     np.testing.assert_array_equal(given.numpy(), x.numpy())
-    for one, right in zip(machine["main"](given), expected):
+    for one, right in zip(machine["main"](given), expected, strict=True):
         np.testing.assert_allclose(one.numpy(), right.numpy(), atol=1e-6)
 
 
@@ -111,7 +111,7 @@ def test_tuples_within_tuples_keep_their_structure():
     first, (second, third), fourth = machine["main"](given)
     found = [first, second, third, fourth]
     assert len({one.data_ptr() for one in (given, *found)}) == 5
-    for one, right in zip(found, (x, x + 1, x, x + 1)):
+    for one, right in zip(found, (x, x + 1, x, x + 1), strict=True):
         np.testing.assert_array_equal(one.numpy(), right)
 
 

@@ -324,10 +324,27 @@ def test_parts_keep_their_weights_and_say_that_they_have_changed():
     assert len(said) == 1
     for _ in range(2):
         outputs = fast(x.clone())
-        for one, right in zip(outputs, expected):
+        for one, right in zip(outputs, expected, strict=True):
             torch.testing.assert_close(one, right, atol=1e-4, rtol=1e-4)
             one += 1  # changes neither x nor what the next call reads
     torch.testing.assert_close(fast(x)[1:], tuple(expected[1:]))
+
+
+def test_parts_that_read_numbers_are_named():
+    class Scaled(torch.nn.Module):
+        """The sum is a number, which is read behind the second operator that TVM lacks."""
+
+        def forward(self, x):
+            y = torch.special.i0(x.relu())
+            number = y.sum().item()
+            return (torch.special.i0(y.tanh()) * number).tanh()
+
+    model, x = Scaled().eval(), torch.rand(3, 4)
+    found = tune_parts(model, (x,), **untuned())
+    assert list(found.results) == ["part_0"]
+    (note,) = [note for note in found.notes if "reads numbers" in note]
+    assert note == "part_4 is left to torch: it reads numbers, which may be others at the next call"
+    torch.testing.assert_close(found.compile()(2 * x), model(2 * x))
 
 
 def test_outputs_of_parts_may_be_written_to():

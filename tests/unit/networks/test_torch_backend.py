@@ -182,6 +182,24 @@ def test_a_part_whose_output_is_wrong_is_torchs():
     assert any("is tuned, in 1 part" in text for text in texts)
 
 
+def test_a_part_that_reads_numbers_is_torchs_and_named():
+    class Scaled(torch.nn.Module):
+        def forward(self, x):
+            y = torch.special.i0(x.relu())
+            number = y.sum().item()
+            return (torch.special.i0(y.tanh()) * number).tanh()
+
+    model = Scaled().eval()
+    compiled = torch.compile(model, backend=backend, options=OPTIONS)
+    with (
+        torch._dynamo.config.patch(capture_scalar_outputs=True),
+        pytest.warns(UserWarning, match="is tuned, in 1 part") as said,
+    ):
+        same(compiled, model, torch.rand(3, 4))
+    texts = [str(one.message) for one in said]
+    assert any(re.search("part of 2 operators .* torch: it reads numbers", one) for one in texts)
+
+
 @pytest.mark.parametrize("step", ["cut", "to_tune", "assemble"])
 def test_a_graph_that_cannot_be_cut_is_torchs(monkeypatch, step):
     def fail(*_):

@@ -32,6 +32,25 @@ def test_workloads_are_kept_apart_and_the_larger_is_the_default(tmp_path):
     assert [t.latency_s for t in read_run(tmp_path, 0).trials] == [9.0]
 
 
+@pytest.mark.parametrize("number", [-1, 1, 99])
+def test_a_workload_without_trials_is_refused_with_the_numbers_of_those_that_have_some(
+    tmp_path, number
+):
+    write(tmp_path, record(0, [9.0]), record(2, [1.0]))
+    with (tmp_path / WORKLOADS).open("a") as file:
+        file.write('["3","z"]\n')
+    with pytest.raises(ValueError, match=rf"trials \(0, 2\), got {number}$"):
+        read_run(tmp_path, number)
+
+
+def test_a_folder_without_records_has_no_trials_of_any_workload(tmp_path):
+    write(tmp_path)
+    for number in (None, 0, 1, -1):
+        run = read_run(tmp_path, number)
+        assert run.trials == ()
+    assert run.module is None
+
+
 def test_journal_adds_what_the_database_lacks(tmp_path):
     write(tmp_path, record(0, [1e-3]), record(0, [1e10]), record(0, [5e-4]))
     journal = Journal(tmp_path)

@@ -1,12 +1,15 @@
 """Displays of a run in a notebook."""
 
+import io
 import sys
 from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 
 from mschedx.record.trials import Trial
 from mschedx.report.progress import (
+    LiveProgress,
     NotebookProgress,
     Progress,
     format_seconds,
@@ -55,9 +58,25 @@ class TestNotebook:
         (9.994e-4, "999 us"),
         (0.99951, "1 s"),
         (1.5, "1.5 s"),
+        (999.4, "999 s"),
+        (999.6, "1000 s"),
+        (1234.5, "1234 s"),
         (2e-7, "200 ns"),
         (float("inf"), "-"),
+        (float("nan"), "-"),
     ],
 )
 def test_durations_have_three_digits_and_the_unit_that_suits(seconds, text):
     assert format_seconds(seconds) == text
+
+
+def test_a_terminal_that_has_gone_does_not_end_the_run():
+    """From the first line on."""
+    with open("/dev/full", "wb", buffering=0) as full:
+        file = io.TextIOWrapper(full, write_through=True)
+        with LiveProgress(1.0, Console(file=file, force_terminal=True)) as shown:
+            shown.start(4, [])
+            shown.update([one(0, latency_s=1e-3)])
+            shown.note("a note")
+            shown.exhausted("no more")
+        assert shown.done == shown.total == 1

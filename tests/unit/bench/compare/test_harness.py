@@ -9,6 +9,7 @@ from mschedx import cli
 from mschedx.bench.compare import cell, harness, tables
 from mschedx.bench.compare.cell import CellResult
 from mschedx.bench.compare.host import HostError
+from mschedx.bench.compare.page import figures
 from mschedx.bench.compare.present import read_comparison
 from mschedx.bench.compare.tuners import find_tuners
 from mschedx.bench.suite import find_workloads
@@ -258,6 +259,16 @@ def test_page_and_tables_come_from_the_folder_alone(tmp_path, timed, capsys):
     assert page.count("<svg") == 3, "a curve for each workload, bars for heron"
     assert "2.00×" in page
     assert "curve-softmax" not in capsys.readouterr().out, "PNGs only on request"
+
+
+def test_a_tuner_has_one_color_in_all_figures(tmp_path, timed):
+    made, results, final = run(tmp_path, tuners=find_tuners("tvm,random,heron"))
+    compared = tables.ComparisonResult(results, final, made.names, "tvm")
+    curve, *_, random, heron = figures(compared)
+    assert (random.name, heron.name) == ("speedup-random", "speedup-heron")
+    colors = dict(curve.chart.keys)
+    assert len(set(colors.values())) == 3
+    assert (random.chart.color, heron.chart.color) == (colors["random"], colors["heron"])
 
 
 def test_a_report_shows_what_the_last_call_compared(tmp_path, timed, monkeypatch):
