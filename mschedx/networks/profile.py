@@ -11,7 +11,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import tvm_ffi
@@ -26,11 +26,8 @@ from mschedx.report.progress import format_seconds
 from .caches import rotation_bytes
 from .choices import Choice, Origin
 from .machines import machine_of
+from .result import NetworkResult, compiled
 from .rewrites.pipeline import PACKED
-
-if TYPE_CHECKING:
-    from .result import NetworkResult
-
 
 _ENDS = ("", PACKED)
 """What a task's functions may end with in the compiled network."""
@@ -138,7 +135,7 @@ def profile_network(result: NetworkResult, args: Sequence[Any], runs: int) -> Pr
     if runs < 1:
         raise ValueError(f"expected runs of at least 1, got {runs}")
     device = device_from_target(result.target)
-    network = result.compile()
+    network = compiled(result)
     if args:
         given = network.signature.tensors(tuple(args), {})
     else:
