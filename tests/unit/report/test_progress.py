@@ -6,13 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from mschedx.record.trials import Trial
-from mschedx.report.progress import (
-    NotebookProgress,
-    Progress,
-    format_seconds,
-    in_notebook,
-    make_progress,
-)
+from mschedx.report.displays import in_notebook
+from mschedx.report.progress import NotebookProgress, Progress, format_seconds, make_progress
 
 
 def one(place, **found):
