@@ -11,6 +11,7 @@ Zhao et al., "Felix: Optimizing Tensor Programs with Gradient Descent", ASPLOS 2
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -105,6 +106,8 @@ class FelixMLPModel:
     ) -> float:
         """Train new networks on trials of many tasks, before any tuning.
 
+        Where that fails or is interrupted, the model is what it was.
+
         Parameters
         ----------
         tasks : sequence of (Task, sequence of Measured)
@@ -123,7 +126,8 @@ class FelixMLPModel:
         Raises
         ------
         ValueError
-            When nothing ran of any task, or their targets are of several kinds.
+            When nothing ran of any task, their targets are of several kinds, or the loss is not
+            finite.
         """
         card = replace(self.card, target_kind=None)
         for task, _ in tasks:
@@ -136,19 +140,20 @@ class FelixMLPModel:
         epochs = self.config.epochs if epochs is None else epochs
         if epochs < 1:
             raise ValueError(f"expected epochs >= 1, got {epochs}")
-        self.network = self._new(parts)
-        self._loaded = True
+        network = self._new(parts)
         count = sum(len(part.labels) for part in parts)
-        trained_on = {"tasks": len({part.task for part in parts}), "programs": count}
-        self.card = replace(card, trained_on=trained_on)
-        return fit(
-            self.network,
+        error = fit(
+            network,
             parts,
             self.config,
             self._generator,
             rate=self.config.learning_rate,
             steps=steps or max(self.config.steps, math.ceil(epochs * count / self.config.batch)),
         )
+        trained_on = {"tasks": len({part.task for part in parts}), "programs": count}
+        self.network, self._loaded = network, True
+        self.card = replace(card, trained_on=trained_on)
+        return error
 
     def save(self, path: str) -> None:
         """Write the weights with their card, without the programs they were learnt from."""
@@ -209,13 +214,17 @@ class FelixMLPModel:
         """Train on what has been measured of a task since it was last trained on."""
         if key not in self._pending:
             return
-        del self._pending[key]
         parts = self._thinned(key)
-        config, steps = self.config, self.config.later_steps
+        config = self.config
+        # A copy learns: training that is cut short leaves the weights, and the trials pending.
         if self.network is None:
-            self.network, steps = self._new(parts), config.steps
+            network, steps = self._new(parts), config.steps
+        else:
+            network, steps = copy.deepcopy(self.network), config.later_steps
         rate = config.fine_tuning_rate if self._loaded else config.learning_rate
-        fit(self.network, parts, config, self._generator, rate=rate, steps=steps)
+        fit(network, parts, config, self._generator, rate=rate, steps=steps)
+        self.network = network
+        del self._pending[key]
 
     def _new(self, parts: Sequence[Programs]) -> Ensemble:
         config = self.config

@@ -85,17 +85,18 @@ class MoAModel(PAMModel):
         if not self._replay.note(task.key, measured):
             return
         self.updates += 1
-        examples = self._replay.examples()
-        if self.updates % self.every == 0 and len(examples) >= 2:
+        if self.updates % self.every == 0:
             self._refit(task.key)
 
     def _refit(self, task: str) -> None:
+        examples = self._replay.examples()
+        if len(examples) < 2:
+            return
         if self.slow is None:
             raise ValueError(
                 "expected MoA with pretrained weights to adapt, got none: pass "
                 "pretrained=<file written by PAM.save or `mschedx train`>"
             )
-        examples = self._replay.examples()
         trained = copy.deepcopy(self.slow)
         trained.scale_to(examples)
         # A full course each time: the copy starts from φ, not from the last copy.

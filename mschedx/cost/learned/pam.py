@@ -7,6 +7,7 @@ Qiao et al., "Pruner", ASPLOS 2025, section 5; github qiaolian9/Pruner.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -23,7 +24,7 @@ from ..base import FloatArray, IntArray, Measured
 from .examples import Batch, Examples
 from .features import ACCESS_NAMES, STATEMENT_NAMES, ProgramFeatures
 from .network import NetworkForm, ScaledNetwork, make_network
-from .ranking_model import RankingModel
+from .ranking_model import RankingModel, RankingNetwork
 from .replay import Replay
 from .shipped import weights_path
 from .train import TrainConfig, bounded_threads
@@ -132,17 +133,20 @@ class PAMModel(RankingModel[PAMConfig]):
         """Train on what has been measured of a task since it was last trained on."""
         if key not in self._pending:
             return
-        self._pending.remove(key)
         examples = self._replay.examples()
-        if len(examples) < 2:
-            return
-        online = {"tasks": len(examples.tasks), "programs": len(examples)}
-        self.card = replace(self.card, trained_on={**self.card.trained_on, "online": online})
-        examples = self._thinned(examples, key)
+        if len(examples) >= 2:
+            # A copy learns: training that is cut short leaves the weights, and the trials pending.
+            self.network = self._taught(self._thinned(examples, key))
+            online = {"tasks": len(examples.tasks), "programs": len(examples)}
+            self.card = replace(self.card, trained_on={**self.card.trained_on, "online": online})
+        self._pending.remove(key)
+
+    def _taught(self, examples: Examples) -> RankingNetwork:
         if self.network is None or self.config.published:
-            self.network, _ = self._new(examples)
-        else:
-            self._fit(self.network, examples, warm=True)
+            return self._new(examples)[0]
+        network = copy.deepcopy(self.network)
+        self._fit(network, examples, warm=True)
+        return network
 
     def _thinned(self, examples: Examples, task: str) -> Examples:
         return examples.thinned(task, self.config.replay, self._generator)

@@ -251,6 +251,39 @@ def test_it_passes_over_a_data_set_as_often_as_asked_however_large_it_is(
         FelixMLPModel(config).pretrain([(opened()[0].task, trials(8))], epochs=0)
 
 
+def test_training_that_is_cut_short_leaves_the_model_as_it_was(monkeypatch):
+    task, questions = opened()[0].task, asked()
+    model = FelixMLPModel(SMALL)
+    model.pretrain([(task, trials(8))], steps=2)
+    scores, card = model.score(task, questions), model.card
+    with monkeypatch.context() as patched:
+        patched.setattr(felix_mlp, "fit", spoilt)
+        with pytest.raises(KeyboardInterrupt):
+            model.pretrain([(task, trials(20))])
+        assert model.card == card
+        assert np.array_equal(model.score(task, questions), scores)
+        model.learn(task, trials(20))
+        for _ in range(2):  # what was measured is still to be learnt
+            with pytest.raises(KeyboardInterrupt):
+                model.score(task, questions)
+        new = FelixMLPModel(SMALL)
+        with pytest.raises(KeyboardInterrupt):
+            new.pretrain([(task, trials(20))])
+        assert not new.ready(task)
+        assert new.network is None
+    after = model.score(task, questions)
+    assert np.isfinite(after).all()
+    assert not np.array_equal(after, scores)
+
+
+def spoilt(network, *_, **__):
+    """Training that Ctrl-C ends half-way."""
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.fill_(torch.nan)
+    raise KeyboardInterrupt
+
+
 def test_pretrained_networks_know_their_skill_and_new_ones_have_none(tmp_path):
     task, path = opened()[0].task, str(tmp_path / "felix")
     model = FelixMLPModel(SMALL)

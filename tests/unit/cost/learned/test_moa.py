@@ -94,6 +94,21 @@ def test_what_adapted_can_be_used_as_a_pam(pretrained, sketch, tmp_path):
     assert np.array_equal(again.score(TASK, asked), model.model.score(TASK, asked))
 
 
+def test_programs_are_gathered_for_refits_alone(pretrained, sketch, monkeypatch):
+    """There are more of them every round."""
+    published, path = pretrained
+    model = MoA(path, MoAConfig(published=published, train=TRAIN)).model
+    gathered, examples = [], model._replay.examples
+
+    def counted():
+        gathered.append(model.updates)
+        return examples()
+
+    monkeypatch.setattr(model._replay, "examples", counted)
+    list(rounds(model, sketch, 9))
+    assert gathered == [4, 8]
+
+
 def test_a_round_without_news_is_no_update(pretrained, sketch):
     published, path = pretrained
     model = MoA(path, MoAConfig(published=published, train=TRAIN)).model
