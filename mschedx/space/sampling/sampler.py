@@ -36,7 +36,7 @@ _AT_ONCE = 1 << 17
 _JUDGED_DRAWS = 1 << 22
 """Draws after which it is judged whether as many more as are needed are worth it."""
 _MOST_DRAWS = 1 << 26
-"""Draws that one sample may need: about a minute."""
+"""Draws that one sample may need: ten seconds to half a minute."""
 _TRIES = (4, 16, 64)
 _MASK_ELEMENTS = 1 << 24
 
