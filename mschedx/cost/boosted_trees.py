@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from mschedx.ranges import require_counts, require_no_negative, require_shares
+
 from .training_rows import FloatArray, Table, aligned
 
 
@@ -69,14 +71,9 @@ class TreeConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "label", Label(self.label))
-        for name in ("rounds", "depth", "threads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"expected TreeConfig.{name} >= 1, got {getattr(self, name)}")
-        for name in ("gamma", "l2", "min_child_weight", "failure_margin"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"expected TreeConfig.{name} >= 0, got {getattr(self, name)}")
-        if not 0 < self.eta <= 1:
-            raise ValueError(f"expected TreeConfig.eta in (0, 1], got {self.eta}")
+        require_counts(self, "rounds", "depth", "threads")
+        require_no_negative(self, "gamma", "l2", "min_child_weight", "failure_margin")
+        require_shares(self, "eta", zero=False)
 
 
 def labels(latency_s: FloatArray, config: TreeConfig) -> FloatArray:

@@ -138,7 +138,10 @@ class HeronXGBModel:
                     key: {sketch: number for number, sketch in enumerate(sketches)}
                     for key, sketches in header["sketches"].items()
                 }
-        except (KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        except (
+            *(KeyError, TypeError, AttributeError, ValueError),  # of a header that is another
+            *(EOFError, zipfile.BadZipFile),
+        ) as error:
             raise ValueError(
                 f"{path}: expected a file written by HeronXGB.save: {error}"
             ) from error

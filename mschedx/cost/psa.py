@@ -229,11 +229,13 @@ class PSAModel:
                 raise ValueError(f"the form is {content['form']!r}, this one's is {self.form!r}")
             loaded = {
                 key: _Correction(
-                    float(one["bias"]), np.array(one["centre"]), np.array(one["weights"])
+                    float(one["bias"]),
+                    np.array(one["centre"], dtype=np.float64),
+                    np.array(one["weights"], dtype=np.float64),
                 )
                 for key, one in content["tasks"].items()
             }
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
             raise ValueError(
                 f"{path}: expected a file written by PSA.save, format {_FORMAT}: {error}"
             ) from error

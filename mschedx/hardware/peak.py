@@ -137,7 +137,7 @@ def _remembered() -> dict[str, tuple[float, float]]:
     try:
         content = json.loads(remembered_in().read_text())
         found = {str(key): (float(a), float(b)) for key, (a, b) in content.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError, OverflowError):
         return {}
     return {key: rates for key, rates in found.items() if min(rates) > 0}
 

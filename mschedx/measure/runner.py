@@ -111,8 +111,9 @@ class LocalRunner(PyRunner):
 class _RunBatch:
     """The candidates of one round: their cutoff is the best among them so far.
 
-    Slow ones that come before there is a best are judged at the end, and only then timed in full if
-    they deserve it; those that this takes too long for keep the latency of their first runs.
+    Slow ones that come before there is a best are judged at the end, by it and by the fastest of
+    their own first runs. Those that may still be the best are then timed in full; what this takes
+    too long for keeps the latency of its first runs.
 
     Candidates of other rounds do not count: equal argument types do not make the same workload.
     """
@@ -141,12 +142,7 @@ class _RunBatch:
         """Time the candidates in their order."""
         try:
             self._time(range(len(self._inputs)))
-            early = sorted(self._unjudged)
-            self._unjudged.clear()
-            for index in early:
-                if not self._deserves_more(index):
-                    self._ended[index].set()
-            self._time([index for index in early if not self._ended[index].is_set()], math.inf)
+            self._time(self._judge())
         except BaseException as error:
             self._failure = error
             if threading.current_thread() is threading.main_thread():
@@ -155,32 +151,31 @@ class _RunBatch:
             for event in self._ended:
                 event.set()
 
-    def _time(self, indices: Sequence[int], best_s: float | None = None) -> None:
+    def _time(self, indices: Sequence[int]) -> None:
         if not indices:
             return
         carry_out(
             self._pool_config,
-            [self._job(index, best_s) for index in indices],
+            [self._job(index) for index in indices],
             kind="run",
             timeout_s=self._timeout_s,
             done=lambda position, outcome: self._done(indices[position], outcome),
         )
 
-    def _job(self, index: int, best_s: float | None) -> Callable[[], Job]:
+    def _job(self, index: int) -> Callable[[], Job]:
         path, device, info = self._inputs[index]
 
         def job() -> Job:
-            best = self._best_s if best_s is None else best_s
-            if best is None:
+            if self._best_s is None:
                 self._unjudged.add(index)
-            return Job(work.run_candidate, (path, device, info, self._config, best))
+            return Job(work.run_candidate, (path, device, info, self._config, self._best_s))
 
         return job
 
     def _done(self, index: int, outcome: JobOutcome) -> None:
         before = self.outcomes[index]
-        if before is not None and failures.reason(outcome.error) == "timeout":
-            outcome = before  # it ran in its time: what takes longer is to time it in full
+        if before is not None and _says_less(outcome, before):
+            outcome = before
         self.outcomes[index] = outcome
         if outcome.error is None and not outcome.value.cut:
             latency = outcome.value.latency_s
@@ -190,11 +185,23 @@ class _RunBatch:
         self._unjudged.discard(index)
         self._ended[index].set()
 
-    def _deserves_more(self, index: int) -> bool:
-        outcome, cutoff = self.outcomes[index], self._config.slow_cutoff
-        if outcome is None or cutoff is None:
-            return False
-        return self._best_s is None or outcome.value.latency_s <= cutoff * self._best_s
+    def _judge(self) -> list[int]:
+        """Those put by that may be the best, the fastest first; the others have ended."""
+        first_s = {index: self._first_s(index) for index in self._unjudged}
+        self._unjudged.clear()
+        cutoff = self._config.slow_cutoff
+        if not first_s or cutoff is None:
+            return []
+        fastest_s = min(first_s.values())
+        self._best_s = fastest_s if self._best_s is None else min(fastest_s, self._best_s)
+        worth = [index for index, seen_s in first_s.items() if seen_s <= cutoff * self._best_s]
+        for index in first_s.keys() - worth:
+            self._ended[index].set()
+        return sorted(worth, key=first_s.__getitem__)
+
+    def _first_s(self, index: int) -> float:
+        outcome = self.outcomes[index]
+        return math.inf if outcome is None else outcome.value.latency_s
 
     def done(self, index: int) -> bool:
         """Whether there is a result."""
@@ -209,6 +216,16 @@ class _RunBatch:
         if outcome.error is not None:
             return RunnerResult(None, outcome.error)
         return RunnerResult([outcome.value.latency_s], None)
+
+
+def _says_less(outcome: JobOutcome, before: JobOutcome) -> bool:
+    """Whether timing in full has found no more than the first runs: it took too long, or was cut.
+
+    It had run in its time before: what takes longer is to time it in full.
+    """
+    if outcome.error is not None:
+        return failures.reason(outcome.error) == "timeout"
+    return outcome.value.cut and outcome.value.latency_s > before.value.latency_s
 
 
 @derived_object

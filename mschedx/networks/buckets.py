@@ -26,7 +26,14 @@ from .dimensions import Dimension, Shapes, dimensions_of, named_dimensions, pars
 from .exported import is_module
 from .importing import Network, read_network
 from .machines import flat, machine_of
-from .result import NetworkResult, said_of_output
+from .result import (
+    NetworkResult,
+    compiled,
+    refuse_wrong,
+    said_of_output,
+    warn_of_changes,
+    warn_of_wrong,
+)
 from .rewrites.pipeline import fuse
 from .tuning import tune_model
 
@@ -94,8 +101,11 @@ class BucketsResult:
 
     def compile(self, cores: int | None = None) -> CompiledBuckets:
         """Give the network as a function of inputs of all these sizes; see `NetworkResult`."""
-        compiled = {sizes: result.compile(cores) for sizes, result in self.results.items()}
-        return CompiledBuckets(compiled, self.buckets, self.pads)
+        warn_of_wrong(self.wrong)
+        # All sizes have the weights of one import.
+        warn_of_changes(next(iter(self.results.values())).changed(), "tune_buckets")
+        functions = {sizes: compiled(result, cores) for sizes, result in self.results.items()}
+        return CompiledBuckets(functions, self.buckets, self.pads)
 
     def export(self, folder: str | Path) -> dict[tuple[int, ...], Path]:
         """Write a shared library for each size, ``x0=8.so``; whoever loads them chooses.
@@ -104,9 +114,12 @@ class BucketsResult:
 
         Raises
         ------
+        NetworkError
+            Where the output for a size is wrong; nothing is written then. `results` has the others.
         OSError, MachineTrouble
             If one cannot be written.
         """
+        refuse_wrong(self.wrong)
         return {
             sizes: result.export(Path(folder) / f"{self.buckets.name(sizes)}.so")
             for sizes, result in self.results.items()
@@ -232,6 +245,9 @@ def _check_padding(
         for size in tried
     )
     result = found.results[bucket]
+    if result.wrong:
+        said = f"the output for {found.buckets.name(bucket)} is wrong by itself: {result.wrong}"
+        return Check(True, True, result.max_error, result.tolerance, said)
     shapes = found.buckets.inputs(found.buckets.by_symbol(smaller))
     inputs = tuple(
         Parameter(one.name, one.dtype, shape, written=False)
@@ -246,7 +262,7 @@ def _check_padding(
 
     def padded() -> list[Any]:
         pads = {one.name: True for one in dimensions}
-        return CompiledBuckets({bucket: result.compile()}, found.buckets, pads).outputs(arrays)
+        return CompiledBuckets({bucket: compiled(result)}, found.buckets, pads).outputs(arrays)
 
     return compared(padded, reference, [choice.task for choice in result.tasks], result.target)
 

@@ -21,7 +21,8 @@ class CompiledNetwork:
     """A network as a function of torch or TVM tensors, or NumPy arrays.
 
     Tensors that are contiguous and begin on 64 bytes are used where they lie, others are copied.
-    Outputs are of the first input's kind, and new with every call.
+    Outputs are of the first input's kind, and new with every call. Where a call has no tensors they
+    are torch's, of a network of torch, and else TVM's.
 
     TVM's virtual machine keeps the state of a call, and its pools of threads belong to the thread
     that calls. So every calling thread gets a machine of its own, which shares the weights; where
@@ -66,8 +67,9 @@ class CompiledNetwork:
         """Run the network on the tensors of a call; its outputs as a flat list."""
         pairs = zip(tensors, self.signature.inputs)
         outputs = self._run([self.prepared(tensor, parameter) for tensor, parameter in pairs])
-        kind = tensors[0] if tensors else None
-        return [_like(kind, output) for output in outputs]
+        as_arrays = bool(tensors) and isinstance(tensors[0], np.ndarray)
+        as_torch = is_torch(tensors[0]) if tensors else self.signature.of_torch
+        return [_given(output, as_arrays, as_torch) for output in outputs]
 
     def prepared(self, tensor: Any, parameter: Parameter) -> Tensor:
         """Give an input as a tensor that kernels may read; a copy where it cannot be used as is."""
@@ -100,11 +102,11 @@ class CompiledNetwork:
         return flat(machine["main"](*tensors))
 
 
-def _like(given: Any, output: Tensor) -> Any:
+def _given(output: Tensor, as_arrays: bool, as_torch: bool) -> Any:
     """An output as what the caller works with."""
-    if isinstance(given, np.ndarray):
+    if as_arrays:
         return output.numpy()
-    if is_torch(given):
+    if as_torch:
         import torch
 
         return torch.from_dlpack(output)

@@ -255,7 +255,7 @@ def _signature(exported: Any, example_inputs: Any) -> tuple[list[Any], Signature
         return pytree.tree_unflatten(_with_constants(outputs, returned), out_spec)
 
     tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
-    return tensors, Signature((), flatten, unflatten, constants, returned=returned)
+    return tensors, Signature((), flatten, unflatten, constants, returned=returned, of_torch=True)
 
 
 def _reference(exported: Any, signature: Signature) -> Callable[[list[Any]], list[Any]]:

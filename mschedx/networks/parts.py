@@ -22,7 +22,7 @@ from .compiled_parts import CompiledParts
 from .deadline import Deadline
 from .errors import DynamicShape, NetworkError, UnsupportedOperators, reason_of
 from .importing import import_network, sizes_of_examples
-from .result import NetworkResult, said_of_output, warn_of_changes
+from .result import NetworkResult, compiled, said_of_output, warn_of_changes, warn_of_wrong
 from .signature import Signature
 from .tuning import tune_model
 
@@ -103,12 +103,18 @@ class PartsResult:
         ----------
         cores : int, optional
             That kernels use; all of this process when None. Torch has its own number.
+
+        Warns
+        -----
+        UserWarning
+            As `NetworkResult.compile`.
         """
         from .torch_parts import assemble
 
+        warn_of_wrong(self.wrong)
         warn_of_changes(self.changed(), "tune_parts")
-        compiled = {name: result.compile(cores) for name, result in self._right().items()}
-        return CompiledParts(assemble(self.parts, compiled), self.signature)
+        functions = {name: compiled(result, cores) for name, result in self._right().items()}
+        return CompiledParts(assemble(self.parts, functions), self.signature)
 
     def _right(self) -> dict[str, NetworkResult]:
         """The tuned parts that are not left to torch."""

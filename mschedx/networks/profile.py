@@ -10,7 +10,7 @@ from __future__ import annotations
 import statistics
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import tvm_ffi
@@ -25,11 +25,8 @@ from mschedx.report.progress import format_seconds
 from .caches import rotation_bytes
 from .choices import Choice, Origin
 from .machines import machine_of
+from .result import NetworkResult, compiled
 from .rewrites.pipeline import PACKED
-
-if TYPE_CHECKING:
-    from .result import NetworkResult
-
 
 _ENDS = ("", PACKED)
 """What a task's functions may end with in the compiled network."""
@@ -139,7 +136,7 @@ def profile_network(
     if runs < 1:
         raise ValueError(f"expected runs of at least 1, got {runs}")
     device = device_from_target(result.target)
-    network = result.compile()
+    network = compiled(result)
     if args or kwargs:
         given = network.signature.tensors(args, kwargs)
     else:

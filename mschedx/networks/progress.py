@@ -4,39 +4,40 @@ from __future__ import annotations
 
 import contextlib
 import math
-import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from html import escape
 from typing import IO, Any
 
 from mschedx.record.trials import Trial
-from mschedx.report.progress import LineWriter, format_left, format_seconds
+from mschedx.report.displays import (
+    LineWriter,
+    NotebookCell,
+    SessionProgress,
+    bar,
+    choose_display,
+)
+from mschedx.report.progress import format_left, format_seconds
 
 from .running import RunningTask
 
+COLUMNS = ("", "task", "calls", "trials", "best", "GFLOP/s", "of network")
+"""Of the tables; the first one marks the task that is at work."""
+_TEXTS = COLUMNS[:2]
+_ROWS = 20
 
-class NetworkProgress:
+
+class NetworkProgress(SessionProgress):
     """Told of a session as it goes; shows nothing. The displays build on what it keeps."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.tasks: Sequence[RunningTask] = ()
-        self.total = self.done = self._first = 0
         self.current: RunningTask | None = None
-        self._begin = time.perf_counter()
-
-    def __enter__(self) -> NetworkProgress:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.stop()
 
     def start(self, tasks: Sequence[RunningTask], total: int) -> None:
         """Begin a session of so many trials in all, earlier ones included."""
-        self.tasks, self.total = tasks, total
-        self.done = self._first = sum(len(one.trials) for one in tasks)
-        self._begin = time.perf_counter()
-        if self.done:
-            self.note(f"{self.done} of {total} trials are in the work_dir already")
+        self.tasks = tasks
+        self._begin_with(total, sum(len(one.trials) for one in tasks))
 
     def searching(self, one: RunningTask) -> None:
         """A task's next candidates are being searched."""
@@ -51,24 +52,10 @@ class NetworkProgress:
         self.current = one
         self.done += len(trials)
 
-    def note(self, text: str) -> None:
-        """Say something that is neither progress nor an error."""
-
-    def stop(self) -> None:
-        """End the display; may be called twice."""
-
     @property
     def latency_s(self) -> float:
         """Sum over the tasks of calls times best latency; inf until each has one."""
         return sum((one.task.weight * one.best_s for one in self.tasks), 0.0)
-
-    def seconds_left(self) -> float | None:
-        """Guess from the rate of this session; None before its first round."""
-        measured = self.done - self._first
-        if measured == 0:
-            return None
-        spent = time.perf_counter() - self._begin
-        return spent / measured * max(0, self.total - self.done)
 
     def summary(self) -> str:
         """One line on where the session stands."""
@@ -77,6 +64,25 @@ class NetworkProgress:
             f"network {format_seconds(self.latency_s)}" if not missing else f"{missing} tasks to go"
         )
         return f"{self.done}/{self.total} trials, {estimate}, {format_left(self.seconds_left())}"
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """What tables show, by `COLUMNS`, of the tasks that take most of the network's time."""
+        shares = {one.task.key: one.task.weight * one.best_s for one in self.tasks}
+        known = sum(s for s in shares.values() if math.isfinite(s))
+        found = []
+        for one in sorted(self.tasks, key=lambda one: -shares[one.task.key])[:_ROWS]:
+            share, rate = shares[one.task.key], one.task.flops / one.best_s / 1e9
+            row = (
+                ">" if one is self.current else "",
+                one.task.name[:48],
+                str(one.task.weight),
+                str(len(one.trials)),
+                format_seconds(one.best_s),
+                f"{rate:.0f}" if math.isfinite(one.best_s) else "-",
+                f"{share / known:.0%}" if math.isfinite(share) and known else "-",
+            )
+            found.append(row)
+        return found
 
 
 class PlainNetworkProgress(NetworkProgress):
@@ -97,8 +103,6 @@ class PlainNetworkProgress(NetworkProgress):
 
 class LiveNetworkProgress(NetworkProgress):
     """The tasks that take most of the network's time as a table, redrawn in place."""
-
-    _ROWS = 20
 
     def __init__(self, console: Any = None) -> None:
         super().__init__()
@@ -138,24 +142,45 @@ class LiveNetworkProgress(NetworkProgress):
         from rich.table import Table
 
         table = Table(caption=self.summary())
-        for name in ("", "task", "calls", "trials", "best", "GFLOP/s", "of network"):
-            table.add_column(name, justify="left" if name in ("", "task") else "right")
-        shares = {one.task.key: one.task.weight * one.best_s for one in self.tasks}
-        known = sum(s for s in shares.values() if math.isfinite(s))
-        order = sorted(self.tasks, key=lambda one: -_finite(shares[one.task.key]))
-        for one in order[: self._ROWS]:
-            share = shares[one.task.key]
-            rate = one.task.flops / one.best_s / 1e9
-            table.add_row(
-                ">" if one is self.current else "",
-                one.task.name[:48],
-                str(one.task.weight),
-                str(len(one.trials)),
-                format_seconds(one.best_s),
-                f"{rate:.0f}" if math.isfinite(one.best_s) else "-",
-                f"{share / known:.0%}" if math.isfinite(share) and known else "-",
-            )
+        for name in COLUMNS:
+            table.add_column(name, justify="left" if name in _TEXTS else "right")
+        for row in self.rows():
+            table.add_row(*row)
         return table
+
+
+class NotebookNetworkProgress(NetworkProgress):
+    """The same table in a notebook's cell, notes below it."""
+
+    def __init__(self, display: Callable[..., Any] | None = None) -> None:
+        super().__init__()
+        self._cell = NotebookCell(display)
+
+    def start(self, tasks: Sequence[RunningTask], total: int) -> None:
+        super().start(tasks, total)
+        self._draw()
+
+    def searching(self, one: RunningTask) -> None:
+        super().searching(one)
+        self._draw()
+
+    def update(self, one: RunningTask, trials: Sequence[Trial]) -> None:
+        super().update(one, trials)
+        self._draw()
+
+    def note(self, text: str) -> None:
+        self._cell.note(text)
+        self._draw()
+
+    def _draw(self) -> None:
+        if not self.tasks:
+            self._cell.show("", "")
+            return
+        lines = ["".join(f"<th>{escape(name)}</th>" for name in COLUMNS)]
+        lines += ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in self.rows()]
+        table = "".join(f"<tr>{line}</tr>" for line in lines)
+        said = self.summary()
+        self._cell.show(f"{bar(self)} {escape(said)}<table>{table}</table>", said)
 
 
 def make_network_progress(progress: bool | NetworkProgress) -> NetworkProgress:
@@ -164,9 +189,6 @@ def make_network_progress(progress: bool | NetworkProgress) -> NetworkProgress:
         return progress
     if not progress:
         return NetworkProgress()
-    terminal = sys.stderr is not None and sys.stderr.isatty()
-    return LiveNetworkProgress() if terminal else PlainNetworkProgress()
-
-
-def _finite(share: float) -> float:
-    return share if math.isfinite(share) else math.inf
+    return choose_display(
+        notebook=NotebookNetworkProgress, terminal=LiveNetworkProgress, plain=PlainNetworkProgress
+    )

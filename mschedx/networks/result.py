@@ -19,6 +19,7 @@ from mschedx.report.result_text import result_text
 
 from .choices import Choice, Origin
 from .compiled import CompiledNetwork
+from .errors import NetworkError
 from .linking import library_path, link
 from .signature import Signature
 
@@ -131,10 +132,16 @@ class NetworkResult:
             That kernels use; all of this process when None. TVM has one pool of threads for each
             thread that calls: with fewer cores for one network, it has fewer for all that are
             called there.
+
+        Warns
+        -----
+        UserWarning
+            Where the output is wrong, so that the function is there to look into it alone, and
+            where weights have changed.
         """
+        warn_of_wrong(self.wrong)
         warn_of_changes(self.changed(), "tune_model")
-        device = device_from_target(self.target)
-        return CompiledNetwork(self.executable, self.signature, device, cores)
+        return compiled(self, cores)
 
     def export(self, path: str | Path) -> Path:
         """Write the network as one shared library that needs TVM alone.
@@ -154,6 +161,8 @@ class NetworkResult:
 
         Raises
         ------
+        NetworkError
+            Where the output is wrong.
         ValueError
             For a path with another ending.
         OSError
@@ -161,6 +170,7 @@ class NetworkResult:
         MachineTrouble
             Without a compiler to link with, or where it finds no room.
         """
+        refuse_wrong(self.wrong)
         place = library_path(path)
         place.parent.mkdir(parents=True, exist_ok=True)
         link(self.executable, place)
@@ -179,6 +189,43 @@ class NetworkResult:
         from .profile import profile_network
 
         return profile_network(self, args, kwargs, runs)
+
+
+def compiled(result: NetworkResult, cores: int | None = None) -> CompiledNetwork:
+    """A result as a function, as `NetworkResult.compile` gives it; nothing is said about it."""
+    device = device_from_target(result.target)
+    return CompiledNetwork(result.executable, result.signature, device, cores)
+
+
+def refuse_wrong(wrong: str) -> None:
+    """Refuse to write what computes something else than the network.
+
+    Parameters
+    ----------
+    wrong : str
+        As of `NetworkResult`.
+
+    Raises
+    ------
+    NetworkError
+        Where it says anything.
+    """
+    if wrong:
+        raise NetworkError(
+            f"expected a network whose output is right, got one that is wrong: {wrong}. Tune it "
+            "again with exact=True or in an empty work_dir; to look into it, compile() gives the "
+            "function, and executable.export_library(path) of a NetworkResult writes it"
+        )
+
+
+def warn_of_wrong(wrong: str) -> None:
+    """Warn the caller of ``compile`` where an output is wrong, as `refuse_wrong` refuses it."""
+    if wrong:
+        warnings.warn(
+            f"the output of this network is wrong: {wrong}. The function is there to look into it; "
+            "tune it again with exact=True or in an empty work_dir",
+            stacklevel=3,
+        )
 
 
 def warn_of_changes(changed: Sequence[str], again: str) -> None:

@@ -31,6 +31,8 @@ class Signature:
         inputs, in the order of `inputs`. None for floats, and where there was no example.
     returned : mapping of int to object
         Leaves of what the call returns that are no tensors; `unflatten` puts them back.
+    of_torch : bool
+        Whether the network is one of torch, so that outputs of a call without tensors are torch's.
     """
 
     inputs: tuple[Parameter, ...]
@@ -39,6 +41,7 @@ class Signature:
     constants: dict[int, Any] = field(default_factory=dict)
     examples: tuple[np.ndarray | None, ...] = ()
     returned: dict[int, Any] = field(default_factory=dict)
+    of_torch: bool = False
 
     def tensors(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         """Pick the tensors out of a call's arguments.
@@ -70,9 +73,11 @@ class Signature:
 
 
 def _is_same(given: Any, value: Any) -> bool:
-    """Whether an argument is what it was; an array in place of a number is not."""
+    """Whether an argument is what it was, of the same type: 1, 1.0 and True give other dtypes."""
+    if type(given) is not type(value):
+        return False
     if isinstance(value, float) and math.isnan(value):
-        return isinstance(given, float) and math.isnan(given)
+        return math.isnan(given)
     try:
         return bool(given == value)
     except (ValueError, TypeError, RuntimeError):  # of arrays, whose elements are compared

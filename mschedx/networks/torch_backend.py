@@ -298,7 +298,9 @@ class _Dispatch:
         self, module: Frozen, tensors: tuple[torch.Tensor, ...]
     ) -> Callable[..., Any]:
         """Tune a graph, or what is around its unknown operators where it has some."""
-        _require_here(tensors, self._options.tuning.get("target"))
+        # Where nothing is given, outputs are expected where the weights are.
+        places = tensors or tuple(module.buffers())
+        _require_here(places, self._options.tuning.get("target"))
         try:
             return self._tuned(module, tensors)
         except UnsupportedOperators as error:
@@ -388,7 +390,7 @@ def _level_of_caller() -> int:
 
 
 def _require_here(tensors: Sequence[torch.Tensor], target: Any) -> None:
-    """Refuse inputs that do not lie where an artefact for a target would run.
+    """Refuse tensors that do not lie where an artefact for a target would run.
 
     Raises
     ------

@@ -26,6 +26,7 @@ import shutil
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +134,7 @@ class DatasetFile:
         for line in read_lines(self.path):
             try:
                 self._take(line)
-            except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+            except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
                 self.notes.append(f"line {line.number + 1} was set aside: {error!r}")
 
     def declare(self, task: DatasetTask) -> TaskTrials:
@@ -195,17 +196,20 @@ class DatasetFile:
         if line["kind"] == "task":
             self._take_task(line, found.number + 1)
             return
-        trials = self.tasks[line["task"]]
-        names = trials.task.decisions[line["sketch"]]
-        # A sketch without decisions has rows of no columns, which no -1 can count.
-        rows = line["configs"]
-        configs = np.array(rows, dtype=np.int64).reshape(len(rows), len(names))
-        seconds = [math.inf if s is None else float(s) for s in line["latency_s"]]
-        if len(seconds) != len(configs) or not all(s > 0 for s in seconds):
-            raise ValueError(f"{len(configs)} configs with the latencies {seconds[:3]}…")
-        trials.add(line["sketch"], configs, np.array(seconds))
+        trials, sketch = self.tasks[line["task"]], line["sketch"]
+        decisions = trials.task.decisions
+        if type(sketch) is not int or not 0 <= sketch < len(decisions):
+            raise ValueError(f"sketch {sketch!r} of {len(decisions)}")
+        configs = _configs(line["configs"], len(decisions[sketch]))
+        seconds = [_seconds(s) for s in line["latency_s"]]
+        if len(seconds) != len(configs):
+            raise ValueError(f"{len(configs)} configs with {len(seconds)} latencies")
+        trials.add(sketch, configs, np.array(seconds))
 
     def _take_task(self, line: dict[str, Any], number: int) -> None:
+        for name, kind in _DECLARED.items():
+            if not isinstance(line[name], kind):
+                raise ValueError(f"{name} is {line[name]!r}, expected {kind.__name__}")
         if line["format"] not in (1, FORMAT):
             # What follows of this task has nowhere to go, rather than to another declaration.
             self.tasks.pop(line["key"], None)
@@ -234,6 +238,27 @@ class DatasetFile:
                 f"line {number}: task {task.key} again, with another {differing}: kept apart"
             )
         self._add(task)
+
+
+_DECLARED: dict[str, type] = {"key": str, "target": dict, "machine": dict, "decisions": list}
+
+
+def _configs(rows: list[list[int]], columns: int) -> IntArray:
+    """Rows of integers as configs; what is no such row is another config than it would become."""
+    odd = set(map(type, chain.from_iterable(rows))) - {int}
+    if odd:
+        raise ValueError(f"configs of {', '.join(sorted(kind.__name__ for kind in odd))}")
+    # A sketch without decisions has rows of no columns, which no -1 can count.
+    return np.array(rows, dtype=np.int64).reshape(len(rows), columns)
+
+
+def _seconds(latency_s: float | None) -> float:
+    """A latency as it is kept: finite and above 0, or infinite for a trial that failed."""
+    if latency_s is None:
+        return math.inf
+    if type(latency_s) not in (int, float) or not 0 < float(latency_s) < math.inf:
+        raise ValueError(f"a latency of {latency_s!r} seconds")
+    return float(latency_s)
 
 
 def _bring_up(path: Path) -> Path:

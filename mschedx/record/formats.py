@@ -26,6 +26,8 @@ _ENTRIES: dict[str, dict[str, tuple[type, ...]]] = {
     "workload": {"workload": (int,), "content": (list,)},
     "written": {"workload": (int,), "record": (int,), "digest": (int,), "seconds": (list,)},
 }
+_TILES = ("SamplePerfectTile", "SamplePartitionedTile")
+"""Instructions that return as many factors as their first attribute says."""
 _OPTIONAL: dict[str, tuple[type, ...]] = {
     "workload": (int,),
     "round": (int,),
@@ -59,8 +61,8 @@ def record_fault(content: Any, workloads: int) -> str | None:
         return "its trace is not [instructions, decisions]"
     if not all(map(_is_instruction, trace[0])):
         return "an instruction is not [kind, inputs, attributes, outputs]"
-    if not all(_is_list(x, 2) and _is_int(x[0]) and 0 <= x[0] < len(trace[0]) for x in trace[1]):
-        return "a decision is not [instruction, value]"
+    if not all(_is_decision(one, trace[0]) for one in trace[1]):
+        return "a decision is not [instruction, what it may return]"
     if not isinstance(seconds, list) or not all(map(_is_number, seconds)):
         return "its seconds are not a list of numbers"
     if not isinstance(target, dict) or not isinstance(target.get("kind"), str):
@@ -180,17 +182,39 @@ def _is_list(value: Any, length: int) -> bool:
 
 
 def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    """Whether it is an integer that a machine has: what TVM writes, hashes included."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return whole and -(1 << 63) <= value < 1 << 64
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return _is_int(value) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _is_one_of(value: Any, types: tuple[type, ...]) -> bool:
     if isinstance(value, bool):
         return bool in types
-    return isinstance(value, types) and (not isinstance(value, float) or math.isfinite(value))
+    return isinstance(value, types) and (not isinstance(value, int | float) or _is_number(value))
+
+
+def _is_decision(decision: Any, instructions: list[Any]) -> bool:
+    """Whether it is the place of an instruction that samples, and what that may return.
+
+    Of anything else TVM raises, or ends the process, when it opens the database.
+    """
+    if not (_is_list(decision, 2) and _is_int(decision[0])):
+        return False
+    place, value = decision
+    if not 0 <= place < len(instructions):
+        return False
+    kind, _, attributes, _ = instructions[place]
+    first = attributes[0] if attributes else None
+    if kind in _TILES:
+        whole = isinstance(value, list) and len(value) == first
+        return whole and all(_is_int(part) and part > 0 for part in value)
+    if kind == "SampleCategorical":
+        return isinstance(first, list) and _is_int(value) and 0 <= value < len(first)
+    return kind.startswith("Sample") and _is_int(value)
 
 
 def _is_instruction(value: Any) -> bool:

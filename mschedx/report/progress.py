@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import math
-import sys
-import time
 from collections.abc import Callable, Sequence
 from html import escape
 from typing import IO, Any
 
 from mschedx.record.trials import Trial
 
+from .displays import LineWriter, NotebookCell, SessionProgress, bar, choose_display
 
-class Progress:
+
+class Progress(SessionProgress):
     """Told of a run as it goes; shows nothing. The displays build on what it keeps.
 
     Use as a context manager; ``start`` once, then ``update`` after each round.
@@ -25,88 +25,39 @@ class Progress:
     """
 
     def __init__(self, flops: float) -> None:
+        super().__init__()
         self.flops = flops
-        self.total = 0
-        self.done = 0
         self.rounds = 0
         self.best_s = math.inf
         self.failures: dict[str, int] = {}
-        self._begin = time.perf_counter()
-        self._first_done = 0
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.stop()
 
     def start(self, total: int, done: Sequence[Trial]) -> None:
         """Begin a run of `total` trials of which `done` were measured earlier."""
-        self.total = total
-        self._count(done)
-        self._first_done = self.done
-        self._begin = time.perf_counter()
-        if done:
-            known = f"{len(done)} of {total}" if total else str(len(done))
-            self.note(f"{known} trials are in the work_dir already")
+        self._take(done)
+        self._begin_with(total, len(done))
 
     def update(self, trials: Sequence[Trial]) -> None:
         """Take in the trials of a round."""
         self.rounds += 1
-        self._count(trials)
+        self.done += len(trials)
+        self._take(trials)
 
     def exhausted(self, why: str) -> None:
         """Say why there will be no more trials than there are."""
         self.total = self.done
         self.note(why)
 
-    def note(self, text: str) -> None:
-        """Say something that is neither progress nor an error."""
-
-    def stop(self) -> None:
-        """End the display; may be called twice."""
-
     @property
     def gflops(self) -> float:
         """Best rate so far, GFLOP/s; 0 if none ran."""
         return self.flops / self.best_s / 1e9
 
-    def seconds_left(self) -> float | None:
-        """Guess from the rate of this session; None before the first round."""
-        measured = self.done - self._first_done
-        if measured == 0:
-            return None
-        spent = time.perf_counter() - self._begin
-        return spent / measured * max(0, self.total - self.done)
-
-    def _count(self, trials: Sequence[Trial]) -> None:
-        self.done += len(trials)
+    def _take(self, trials: Sequence[Trial]) -> None:
         for trial in trials:
             if trial.latency_s is not None:
                 self.best_s = min(self.best_s, trial.latency_s)
             if trial.reason is not None:
                 self.failures[trial.reason] = self.failures.get(trial.reason, 0) + 1
-
-
-class LineWriter:
-    """Prints lines as long as somebody reads them.
-
-    Parameters
-    ----------
-    file : IO[str], optional
-        Standard error when None.
-    """
-
-    def __init__(self, file: IO[str] | None = None) -> None:
-        self._file: IO[str] | None = file or sys.stderr
-
-    def __call__(self, text: str) -> None:
-        if self._file is None:
-            return
-        try:
-            print(text, file=self._file, flush=True)
-        except OSError:  # whoever read it has gone; the run goes on
-            self._file = None
 
 
 class PlainProgress(Progress):
@@ -190,8 +141,7 @@ class NotebookProgress(Progress):
 
     def __init__(self, flops: float, display: Callable[..., Any] | None = None) -> None:
         super().__init__(flops)
-        self._display = _display() if display is None else display
-        self._shown, self._notes = False, list[str]()
+        self._cell = NotebookCell(display)
 
     def start(self, total: int, done: Sequence[Trial]) -> None:
         super().start(total, done)
@@ -206,7 +156,7 @@ class NotebookProgress(Progress):
         self._draw()
 
     def note(self, text: str) -> None:
-        self._notes.append(text)
+        self._cell.note(text)
         self._draw()
 
     def _draw(self) -> None:
@@ -214,24 +164,7 @@ class NotebookProgress(Progress):
             f"{self.done}/{self.total} trials, {describe_best(self)}"
             f"{describe_failures(self.failures)}, {format_left(self.seconds_left())}"
         )
-        bar = f'<progress value="{self.done}" max="{max(self.total, 1)}"></progress>'
-        notes = "".join(f"<div><small>{escape(note)}</small></div>" for note in self._notes)
-        content = {"text/html": f"{bar} {escape(said)}{notes}", "text/plain": said}
-        self._display(content, raw=True, display_id=f"mschedx-{id(self)}", update=self._shown)
-        self._shown = True
-
-
-def _display() -> Callable[..., Any]:
-    from IPython.display import display  # pyright: ignore[reportMissingImports]
-
-    return display
-
-
-def in_notebook() -> bool:
-    """Whether cells of a notebook show what is displayed."""
-    shell = sys.modules.get("IPython")
-    found = None if shell is None else shell.get_ipython()
-    return found is not None and hasattr(found, "kernel")
+        self._cell.show(f"{bar(self)} {escape(said)}", said)
 
 
 def make_progress(progress: bool | Progress, flops: float) -> Progress:
@@ -240,12 +173,10 @@ def make_progress(progress: bool | Progress, flops: float) -> Progress:
         return progress
     if not progress:
         return Progress(flops)
-    if in_notebook():
-        return NotebookProgress(flops)
-    return (
-        LiveProgress(flops)
-        if sys.stderr is not None and sys.stderr.isatty()
-        else PlainProgress(flops)
+    return choose_display(
+        notebook=lambda: NotebookProgress(flops),
+        terminal=lambda: LiveProgress(flops),
+        plain=lambda: PlainProgress(flops),
     )
 
 

@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from mschedx.ranges import require_shares
+
 from .moves import key_columns
 from .points import BoolArray, FloatArray, IntArray, Points, SketchSet
 from .population import PopulationConfig, PopulationSearch
@@ -57,7 +59,7 @@ class EvolutionConfig(PopulationConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "keys", Keys(self.keys))
-        self._check_share("key_ratio")
+        require_shares(self, "key_ratio")
 
 
 @dataclass(frozen=True)

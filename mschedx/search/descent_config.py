@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from mschedx.ranges import require_counts, require_positive, require_shares
+
 if TYPE_CHECKING:
     from .descent import Annealing
 
@@ -113,40 +115,14 @@ class DescentConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "fallback", Fallback(self.fallback))
-        for name in (
-            "n_seeds",
-            "n_sketches",
-            "n_steps",
-            "later_steps",
-            "draft_every",
-            "samples",
-            "choices",
-            "nearby",
-            "batch",
-            "pool",
-        ):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"expected DescentConfig.{name} >= 1, got {value}")
-        for name, least in (("threads", 1), ("climbs", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(
-                    f"expected DescentConfig.{name} >= {least}, got {getattr(self, name)}"
-                )
-        for name in ("learning_rate", "last_rate", "penalty", "reach", "niche_share"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"expected DescentConfig.{name} > 0, got {getattr(self, name)}")
-        for name in ("width", "last_width"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ValueError(
-                    f"expected DescentConfig.{name} in (0, 1], got {getattr(self, name)}"
-                )
+        require_counts(self, "n_seeds", "n_sketches", "n_steps", "later_steps", "draft_every")
+        require_counts(self, "samples", "choices", "nearby", "pool", "threads")
+        require_counts(self, "batch", optional=True)
+        require_counts(self, "climbs", least=0)
+        require_positive(self, "learning_rate", "last_rate", "penalty", "reach")
+        require_shares(self, "width", "last_width", "niche_share", zero=False)
         shares = ("measured_share", "draft_share", "random_share")
-        for name in (*shares, "near_share", "niche_share", "epsilon"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(
-                    f"expected DescentConfig.{name} in [0, 1], got {getattr(self, name)}"
-                )
+        require_shares(self, *shares, "near_share", "epsilon")
         if sum(getattr(self, name) for name in shares) > 1:
             raise ValueError(
                 f"expected DescentConfig.{' + '.join(shares)} <= 1, got "

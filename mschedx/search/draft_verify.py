@@ -24,6 +24,7 @@ import numpy as np
 from mschedx.cost import PSA
 from mschedx.cost.adapter import model_behind
 from mschedx.cost.base import CostModel
+from mschedx.ranges import require_counts, require_shares
 
 from .base import logger
 from .blend import Blend, BlendedScorer
@@ -109,22 +110,11 @@ class DraftVerifyConfig:
     blend: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("population", "drafts", "refresh", "parents", "batch", "least_trials", "pool"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"expected DraftVerifyConfig.{name} >= 1, got {value}")
-        for name in ("draft_generations", "verify_generations"):
-            if getattr(self, name) < 0:
-                raise ValueError(
-                    f"expected DraftVerifyConfig.{name} >= 0, got {getattr(self, name)}"
-                )
-        for name in ("elite_share", "mutation", "epsilon", "niche_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(
-                    f"expected DraftVerifyConfig.{name} in [0, 1], got {getattr(self, name)}"
-                )
-        if self.niche_share == 0:
-            raise ValueError("expected DraftVerifyConfig.niche_share > 0, got 0")
+        require_counts(self, "population", "drafts", "refresh", "parents", "least_trials", "pool")
+        require_counts(self, "batch", optional=True)
+        require_counts(self, "draft_generations", "verify_generations", least=0)
+        require_shares(self, "elite_share", "mutation", "epsilon")
+        require_shares(self, "niche_share", zero=False)
 
     @classmethod
     def as_published(cls) -> DraftVerifyConfig:

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from mschedx.space.task import Task
 
 
+_DRAWN_AT_ONCE = 1024
+"""About as many configs as a round of a search draws from one sketch."""
+
+
 class GrowingSet(SketchSet):
     """A task's sketches, of which more and more are open.
 
@@ -136,7 +140,8 @@ def searched(sketch: Sketch) -> Sketch:
 def sampled_part(sketch: Sketch) -> Sketch:
     """`searched` of a sketch of which nothing is refused, as `mschedx.space.sketches` gives it."""
     found = sketch.compilable().narrowed(preferences=True)
-    found.sample(1, np.random.default_rng(0))
+    # What can hardly be drawn from is refused here, before a search relies on it.
+    found.sample(_DRAWN_AT_ONCE if found.sampler.rejected else 1, np.random.default_rng(0))
     return found
 
 

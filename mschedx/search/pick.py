@@ -10,6 +10,8 @@ from typing import Protocol
 
 import numpy as np
 
+from mschedx.ranges import require_shares
+
 from .points import FloatArray, IntArray
 
 
@@ -57,7 +59,7 @@ class GreedyThenRoulette:
     share: float
 
     def __post_init__(self) -> None:
-        _check_share("GreedyThenRoulette.share", self.share)
+        require_shares(self, "share")
 
     def __call__(self, scores: FloatArray, count: int, rng: np.random.Generator) -> IntArray:
         order = Greedy()(scores, count, rng)
@@ -83,7 +85,7 @@ class EpsilonGreedy:
     epsilon: float
 
     def __post_init__(self) -> None:
-        _check_share("EpsilonGreedy.epsilon", self.epsilon)
+        require_shares(self, "epsilon")
 
     def __call__(self, scores: FloatArray, count: int, rng: np.random.Generator) -> IntArray:
         order = Greedy()(scores, count, rng)
@@ -109,8 +111,3 @@ def roulette(weights: FloatArray, count: int, rng: np.random.Generator, distinct
         # The worst has no share of the wheel; a trickle lets it fill up a full draw.
         share = share + 1e-9 * share.max()
     return rng.choice(len(weights), size=count, replace=not distinct, p=share / share.sum())
-
-
-def _check_share(name: str, value: float) -> None:
-    if not 0 <= value <= 1:
-        raise ValueError(f"expected {name} in [0, 1], got {value}")

@@ -12,6 +12,8 @@ from typing import Protocol
 
 import numpy as np
 
+from mschedx.ranges import require_counts, require_shares
+
 from .history import History
 from .moves import couples, neighbours
 from .pick import GreedyThenRoulette, Pick
@@ -62,20 +64,10 @@ class PopulationConfig:
     pool: int = 256
 
     def __post_init__(self) -> None:
-        for name in ("population", "parents", "elites", "batch", "pool"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"expected {type(self).__name__}.{name} >= 1, got {value}")
-        for name in ("generations", "history", "neighbours"):
-            value = getattr(self, name)
-            if value < 0:
-                raise ValueError(f"expected {type(self).__name__}.{name} >= 0, got {value}")
-        self._check_share("greedy_share")
-
-    def _check_share(self, name: str) -> None:
-        value = getattr(self, name)
-        if not 0 <= value <= 1:
-            raise ValueError(f"expected {type(self).__name__}.{name} in [0, 1], got {value}")
+        require_counts(self, "population", "parents", "elites", "pool")
+        require_counts(self, "batch", optional=True)
+        require_counts(self, "generations", "history", "neighbours", least=0)
+        require_shares(self, "greedy_share")
 
     def affordable(self, capacity: int | None) -> tuple[int, int]:
         """Population and generations that fit what a scorer can score in a round."""

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from mschedx.ranges import require_shares
+
 from .moves import uniform_crossover
 from .mutation import random_values
 from .points import FloatArray, Points, SketchSet
@@ -41,7 +43,7 @@ class GeneticConfig(PopulationConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_share("mutation")
+        require_shares(self, "mutation")
 
 
 @dataclass(frozen=True)

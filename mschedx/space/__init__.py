@@ -2,7 +2,7 @@ from mschedx import compat
 
 from .algebra.constraints import Constraint, Relation
 from .algebra.expression import Expression
-from .errors import EmptySpace, InvalidSchedule, UnsupportedTrace
+from .errors import EmptySpace, InvalidSchedule, SparseSpace, UnsupportedTrace
 from .opening import sketches, sketches_from
 from .resolver import Resolved, Resolver
 from .sampling.sampler import Sampler
@@ -24,6 +24,7 @@ __all__ = [
     "Resolver",
     "Sampler",
     "Sketch",
+    "SparseSpace",
     "Table",
     "Task",
     "UnsupportedTrace",

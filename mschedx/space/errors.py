@@ -30,5 +30,9 @@ class EmptySpace(ValueError):
     """No config satisfies all constraints; the message names the ones that exclude everything."""
 
 
+class SparseSpace(EmptySpace):
+    """Valid configs are too few among those drawn to be found: to a search, as good as none."""
+
+
 class UnsupportedTrace(ValueError):
     """A traced design space that cannot be opened up into integer decisions."""

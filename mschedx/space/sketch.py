@@ -275,6 +275,8 @@ class Sketch:
         ------
         EmptySpace
             When nothing is valid; says which constraints exclude everything, and by how much.
+        SparseSpace
+            When ``n`` of them would take too many draws.
         """
         return self.sampler.sample(n, rng)
 

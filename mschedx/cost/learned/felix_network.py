@@ -27,6 +27,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from mschedx.ranges import require_counts, require_no_negative, require_positive
+
 from .adam import Adam
 from .train import bounded_threads
 
@@ -90,16 +92,10 @@ class FelixConfig:
     threads: int = 1
 
     def __post_init__(self) -> None:
-        at_least_one = ("members", "width", "batch", "steps", "later_steps", "epochs", "replay")
-        for name in (*at_least_one, "threads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"expected FelixConfig.{name} >= 1, got {getattr(self, name)}")
-        for name in ("learning_rate", "fine_tuning_rate", "clip"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"expected FelixConfig.{name} > 0, got {getattr(self, name)}")
-        for name in ("pessimism", "weight_decay", "failure_margin"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"expected FelixConfig.{name} >= 0, got {getattr(self, name)}")
+        require_counts(self, "members", "width", "batch", "steps", "later_steps", "epochs")
+        require_counts(self, "replay", "threads")
+        require_positive(self, "learning_rate", "fine_tuning_rate", "clip")
+        require_no_negative(self, "pessimism", "weight_decay", "failure_margin")
 
 
 class Ensemble(nn.Module):

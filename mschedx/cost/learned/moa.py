@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from mschedx.ranges import require_counts, require_shares
+
 from ..adapter import TVMCostModel
 from ..base import Measured
 from .pam import PAMConfig, PAMModel
@@ -51,10 +53,8 @@ class MoAConfig(PAMConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.momentum < 1:
-            raise ValueError(f"expected MoAConfig.momentum in [0, 1), got {self.momentum}")
-        if self.every < 1:
-            raise ValueError(f"expected MoAConfig.every >= 1, got {self.every}")
+        require_shares(self, "momentum", one=False)
+        require_counts(self, "every")
 
 
 class MoAModel(PAMModel):

@@ -10,7 +10,6 @@ n : programs; S, R : their statements and accesses; F, G : columns of these; E :
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 
 from ..base import PRETRAINED_ACCURACY
 from .features import ACCESS_NAMES, STATEMENT_NAMES, ProgramArrays
-from .shipped import FORMAT
+from .shipped import ACCURACY, FORMAT, card_of
 
 Array = NDArray[np.float32]
 
@@ -90,9 +89,9 @@ class NumpyNetwork:
         """
         try:
             with safe_open(str(path), framework="np") as file:
-                card = json.loads((file.metadata() or {})["card"])
+                card = card_of(file.metadata())
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, KeyError, OSError, json.JSONDecodeError) as error:
+        except (SafetensorError, OSError, ValueError) as error:
             raise ValueError(f"{path}: expected weights that PAM.save wrote: {error!r}") from error
         columns = {"statements": list(STATEMENT_NAMES), "accesses": list(ACCESS_NAMES)}
         expected = {"model": "PAM", "format": FORMAT, "published": False, "columns": columns}
@@ -103,7 +102,7 @@ class NumpyNetwork:
                 f"{path}: expected a PAM of the improved form, of format {FORMAT} and with the "
                 f"columns of this version, got {found}; train it again (`mschedx train`)"
             )
-        accuracy = card.get("metrics", {}).get("pairwise accuracy", PRETRAINED_ACCURACY)
+        accuracy = card.get("metrics", {}).get(ACCURACY, PRETRAINED_ACCURACY)
         try:
             return cls(tensors, card.get("target_kind"), accuracy)
         except ValueError as error:

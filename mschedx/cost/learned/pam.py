@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from mschedx.ranges import require_counts
+
 from ..adapter import TVMCostModel
 from ..base import FloatArray, IntArray, Measured
 from .examples import Batch, Examples
@@ -56,8 +58,7 @@ class PAMConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
-        if self.replay < 2:
-            raise ValueError(f"expected PAMConfig.replay >= 2, got {self.replay}")
+        require_counts(self, "replay", least=2)
         if self.published:
             epochs = self.train.epochs
             waits = max(1, math.floor(self.train.patience * epochs + 1e-9))

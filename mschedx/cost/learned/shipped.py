@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 FORMAT = 1
 """Of a file of weights with its card, see `weights`."""
+
+ACCURACY = "pairwise accuracy"
+"""The metric of a card that says how far to trust it."""
 
 _FOLDER = Path(__file__).with_name("weights")
 
@@ -33,3 +39,32 @@ def weights_path(name: str | Path) -> Path:
             f"a model that comes with the package ({known}), got {str(name)!r}"
         )
     return path
+
+
+_TABLES = ("columns", "trained_on", "metrics")
+
+
+def card_of(metadata: Mapping[str, str] | None) -> dict[str, Any]:
+    """Read the card in the header of a file of weights.
+
+    Raises
+    ------
+    ValueError
+        Where there is none, or one that is no card.
+    """
+    try:
+        card = json.loads((metadata or {}).get("card", "null"))
+    except RecursionError:
+        raise ValueError("expected a card in its header, got endless nesting") from None
+    if not isinstance(card, dict):
+        raise ValueError(f"expected a card in its header, got {type(card).__name__}")
+    for name in _TABLES:
+        if not isinstance(card.get(name, {}), dict):
+            raise ValueError(f"expected {name} of its card as an object, got {card[name]!r}")
+    for branch, names in card.get("columns", {}).items():
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError(f"expected the names of its {branch}, got {str(names)[:40]}")
+    accuracy = card.get("metrics", {}).get(ACCURACY, 0.5)
+    if type(accuracy) not in (int, float) or not 0 <= accuracy <= 1:
+        raise ValueError(f"expected its {ACCURACY} from 0 to 1, got {accuracy!r}")
+    return card

@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from mschedx.ranges import require_counts, require_no_negative, require_positive, require_shares
+
 from .examples import Batch, Examples
 from .metrics import pairwise_accuracy
 
@@ -71,16 +73,11 @@ class TrainConfig:
     threads: int = 1
 
     def __post_init__(self) -> None:
-        for name, least in (("batch", 2), ("epochs", 1), ("warm_epochs", 1), ("threads", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(
-                    f"expected TrainConfig.{name} >= {least}, got {getattr(self, name)}"
-                )
-        for name in ("learning_rate", "clip", "patience"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"expected TrainConfig.{name} > 0, got {getattr(self, name)}")
-        if not 0 <= self.smoothing < 1:
-            raise ValueError(f"expected TrainConfig.smoothing in [0, 1), got {self.smoothing}")
+        require_counts(self, "batch", least=2)
+        require_counts(self, "epochs", "warm_epochs", "threads")
+        require_positive(self, "learning_rate", "clip", "patience")
+        require_no_negative(self, "weight_decay")
+        require_shares(self, "smoothing", one=False)
 
 
 @dataclass

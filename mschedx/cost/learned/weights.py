@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ..base import PRETRAINED_ACCURACY
-from .shipped import FORMAT
+from .shipped import ACCURACY, FORMAT, card_of
 
 if TYPE_CHECKING:
     from mschedx.space.task import Task
@@ -61,7 +61,7 @@ class Card:
 
     def skill(self) -> float:
         """Pairwise accuracy on tasks that the weights have not seen, as far as that is known."""
-        return self.metrics.get("pairwise accuracy", PRETRAINED_ACCURACY)
+        return self.metrics.get(ACCURACY, PRETRAINED_ACCURACY)
 
     def used_for(self, task: Task) -> Card:
         """Return the card of weights that a task is scored with or learnt from.
@@ -112,9 +112,9 @@ def read(path: str | Path, expected: Card) -> tuple[dict[str, torch.Tensor], Car
         raise FileNotFoundError(f"{path}: expected a file written by {expected.model}.save")
     try:
         with safe_open(str(path), framework="pt") as file:
-            card = Card(**json.loads((file.metadata() or {})["card"]))
+            card = Card(**card_of(file.metadata()))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
+    except (SafetensorError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path}: expected a file written by {expected.model}.save: {error!r}"
         ) from error

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..algebra.constraints import Constraint
-from ..errors import EmptySpace
+from ..errors import EmptySpace, SparseSpace
 from .counted_states import CountedStates
 from .diagnose import explain
 from .join import Joiner, JoinOrder, TooManyStates
@@ -32,7 +32,11 @@ BoolArray = NDArray[np.bool_]
 COUNTABLE = 1 << 21
 """Most configs that are looked at one by one to count those a rejected constraint leaves."""
 
-_MOST_DRAWS = 1 << 22
+_AT_ONCE = 1 << 17
+_JUDGED_DRAWS = 1 << 22
+"""Draws after which it is judged whether as many more as are needed are worth it."""
+_MOST_DRAWS = 1 << 26
+"""Draws that one sample may need: ten seconds to half a minute."""
 _TRIES = (4, 16, 64)
 _MASK_ELEMENTS = 1 << 24
 
@@ -147,6 +151,8 @@ class Sampler:
         ------
         EmptySpace
             When nothing is valid; says which constraints exclude everything, and by how much.
+        SparseSpace
+            When rejection leaves so few that ``n`` would take more than 2**26 draws.
         """
         self._refuse_empty()
         if not self.rejected:
@@ -154,14 +160,12 @@ class Sampler:
         found: list[IntArray] = []
         missing, tried = n, 0
         while missing > 0:
-            size = min(int(missing / max(self._rate, 1e-3) * 1.1) + 64, 1 << 17)
+            size = min(int(missing / max(self._rate, 1e-3) * 1.1) + 64, _AT_ONCE)
             configs = self._accepted(size, rng)[:missing]
             found.append(configs)
             missing -= len(configs)
             tried += size
-            if tried > _MOST_DRAWS and missing == n:
-                names = "\n".join(f"  {constraint}" for constraint in self.rejected)
-                raise EmptySpace(f"none of {tried} draws satisfies\n{names}")
+            self._refuse_rare(n, n - missing, tried)
         return np.concatenate(found) if found else self._draw(0, rng)
 
     def is_valid(self, configs: IntArray) -> BoolArray:
@@ -347,6 +351,19 @@ class Sampler:
     def _refuse_empty(self) -> None:
         if self._total == 0:
             raise EmptySpace(explain(self._tables, self._constraints, self.n_columns))
+
+    def _refuse_rare(self, wanted: int, found: int, tried: int) -> None:
+        """Give up a sample that draws of this kind will not complete in time."""
+        if tried <= _JUDGED_DRAWS or tried * (wanted - found) <= _MOST_DRAWS * found:
+            return
+        names = "\n".join(f"  {constraint}" for constraint in self.rejected)
+        if not found:
+            raise EmptySpace(f"none of {tried} draws satisfies\n{names}")
+        raise SparseSpace(
+            f"expected constraints under which {wanted} configs can be drawn, got {found} in "
+            f"{tried} draws; the constraints that draws have to meet by chance are\n{names}\n"
+            "widen or replace these, or draw fewer configs"
+        )
 
     @property
     def _rate(self) -> float:

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from toy import ToySketch, latency
@@ -90,6 +92,22 @@ def test_a_foreign_file_is_refused(tmp_path):
         HeronXGB().load(str(path))
     with pytest.raises(FileNotFoundError):
         HeronXGB().load(str(tmp_path / "missing.bin"))
+
+
+@pytest.mark.parametrize(
+    "change", [{"tasks": []}, {"sketches": None}, {"format": 99}, {"tasks": {"t": 5}}]
+)
+def test_a_file_with_another_header_is_refused(tmp_path, change):
+    path, model = tmp_path / "model", HeronXGBModel()
+    model.learn(T, [measured(ToySketch())])
+    model.save(str(path))
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    header = {**json.loads(str(arrays["header"])), **change}
+    with path.open("wb") as file:
+        np.savez(file, **{**arrays, "header": np.array(json.dumps(header))})
+    with pytest.raises(ValueError, match=r"model: expected a file written by HeronXGB\.save"):
+        HeronXGB().load(str(path))
 
 
 def test_a_loaded_model_is_ready_and_tells_the_sketches_apart_as_before(tmp_path):

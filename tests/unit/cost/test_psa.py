@@ -150,9 +150,25 @@ def test_corrections_are_saved_without_pickle(tmp_path):
         loaded.latency_s(sketch.task, sketch, configs),
         model.latency_s(sketch.task, sketch, configs),
     )
-    (tmp_path / "other.json").write_text('{"model": "PAM", "format": 1, "tasks": {}}')
-    with pytest.raises(ValueError, match=r"PSA\.save"):
-        loaded.load(str(tmp_path / "other.json"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": "PAM"},
+        {"tasks": []},
+        {"tasks": {"k": None}},
+        {"tasks": {"k": {"bias": 10**400, "centre": [], "weights": []}}},
+        {"tasks": {"k": {"bias": 0.1, "centre": ["a"], "weights": []}}},
+        {"tasks": {"k": {"bias": 0.1, "centre": [], "weights": {}}}},
+    ],
+)
+def test_files_that_are_no_corrections_are_refused(tmp_path, change):
+    path = tmp_path / "psa.json"
+    PSAModel().save(str(path))
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(ValueError, match=r"psa\.json: expected a file written by PSA\.save"):
+        PSAModel().load(str(path))
 
 
 def test_a_cache_fetches_what_fits_once_and_the_rest_again():

@@ -67,7 +67,8 @@ class TestRemembered:
         assert peak.calibrate() == again
 
     @pytest.mark.parametrize(
-        "content", ["", "[1]", '{"a": 1}', '{"a": ["x", 2]}', '{"a": [-1, 2]}']
+        "content",
+        ["", "[1]", '{"a": 1}', '{"a": ["x", 2]}', '{"a": [-1, 2]}', f'{{"a": [{10**400}, 2]}}'],
     )
     def test_a_file_that_is_not_ours_is_measured_over(self, content):
         path = peak.remembered_in()

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ import torch
 import tvm
 from tiny_networks import TARGET, quick, two
 
-from mschedx import compat, tune_model
+from mschedx import compat, tune_buckets, tune_model
+from mschedx.networks import NetworkError, conclude
+from mschedx.networks.checking import Check
 
 LOADS = """
 import sys
@@ -40,6 +43,26 @@ def test_outputs_are_of_the_kind_of_the_inputs(tuned, kind):
     assert isinstance(output, type(given))
     found = output.numpy() if kind != "numpy" else output
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+class Table(torch.nn.Module):
+    """A network of its weights alone, as torch captures one behind a break of its graph."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("table", torch.arange(6.0).reshape(2, 3))
+
+    def forward(self):
+        return self.table * 2 + 1
+
+
+def test_outputs_of_a_network_of_torch_without_inputs_are_torchs():
+    model = Table().eval()
+    network = tune_model(model, (), trials_per_task=0, progress=False, target=TARGET).compile()
+    first = network()
+    torch.testing.assert_close(first, model())
+    first.zero_()
+    torch.testing.assert_close(network(), model())
 
 
 def test_outputs_of_two_calls_are_apart(tuned):
@@ -191,3 +214,46 @@ def test_an_output_that_is_none_comes_back(tmp_path):
     machine = tvm.relax.VirtualMachine(tvm.runtime.load_module(str(path)), tvm.cpu())
     (output,) = machine["main"](tvm.runtime.tensor(x.numpy()))
     np.testing.assert_allclose(output.numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture
+def wrong(monkeypatch):
+    """Each check finds the output of a network wrong."""
+    check = Check(True, True, 1.0, 0.1, "output 0: 3 of 4 values differ")
+    monkeypatch.setattr(conclude, "check_output", lambda *_: check)
+
+
+@pytest.mark.usefixtures("wrong")
+def test_a_network_whose_output_is_wrong_is_not_exported_and_compiled_with_a_warning(tmp_path):
+    model, inputs = two()
+    result = tune_model(model, inputs, trials_per_task=0, progress=False, target=TARGET)
+    with pytest.warns(UserWarning, match=r"is wrong: .*3 of 4 values differ") as said:
+        network = result.compile()
+    assert said[0].filename == __file__
+    assert network(*inputs).shape == (3, 4)
+    library = tmp_path / "network.so"
+    with pytest.raises(NetworkError, match=r"3 of 4 values differ.*exact=True"):
+        result.export(library)
+    assert not library.exists()
+    result.executable.export_library(str(library))
+    assert library.exists()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert result.profile(runs=1).operators
+
+
+@pytest.mark.usefixtures("wrong")
+def test_sizes_whose_output_is_wrong_are_not_exported_nor_padded(tmp_path):
+    model, inputs = two()
+    found = tune_buckets(
+        model, inputs, {"x[0]": (1, 3)}, trials_per_task=0, progress=False, target=TARGET
+    )
+    assert found.pads == {"x[0]": False}
+    assert "x0=3 is wrong by itself: output 0" in found.notes[0]
+    with pytest.warns(UserWarning, match=r"x0=1: output 0.*; x0=3: output 0") as said:
+        network = found.compile()
+    assert [one.filename for one in said] == [__file__]
+    assert network(*inputs).shape == (3, 4)
+    with pytest.raises(NetworkError, match="x0=1: output 0"):
+        found.export(tmp_path / "libraries")
+    assert not (tmp_path / "libraries").exists()

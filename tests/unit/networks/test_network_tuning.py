@@ -5,9 +5,11 @@ import io
 import json
 import re
 import signal
+import sys
 import time
 from collections import Counter
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -30,7 +32,9 @@ from mschedx.networks.importing import import_network
 from mschedx.networks.progress import (
     LiveNetworkProgress,
     NetworkProgress,
+    NotebookNetworkProgress,
     PlainNetworkProgress,
+    make_network_progress,
 )
 from mschedx.record.contents import RECORDS, TRIALS
 from mschedx.record.lines import read_lines
@@ -443,6 +447,26 @@ def test_the_live_table_shows_every_task_and_the_network(network):
     assert all(choice.task.name in shown for choice in result.tasks)
     assert "of network" in shown
     assert "4/4 trials" in shown
+
+
+def test_a_notebook_shows_the_same_table_in_one_display(network, monkeypatch):
+    drawn = []
+    shell = SimpleNamespace(kernel=object())
+    display = SimpleNamespace(display=lambda content, **options: drawn.append((content, options)))
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    chosen = make_network_progress(True)
+    assert isinstance(chosen, NotebookNetworkProgress)
+    chosen.note("a <note>")
+    result = tune_model(*network, trials_per_task=2, **quick(progress=chosen))
+    assert [options["update"] for _, options in drawn] == [False] + [True] * (len(drawn) - 1)
+    assert len({options["display_id"] for _, options in drawn}) == 1
+    last = drawn[-1][0]
+    assert last["text/plain"].startswith("4/4 trials, network ")
+    assert '<progress value="4" max="4">' in last["text/html"]
+    assert all(f"<td>{choice.task.name}</td>" in last["text/html"] for choice in result.tasks)
+    assert "a &lt;note&gt;" in last["text/html"]
+    assert not isinstance(make_network_progress(False), NotebookNetworkProgress)
 
 
 def test_a_task_that_ranking_refuses_without_a_text_says_so(monkeypatch):

@@ -117,6 +117,8 @@ def test_an_output_that_is_not_torchs_is_said(network, monkeypatch):
     assert not found.verified
     assert found.wrong == "off"
     assert any("not torch's" in note for note in found.notes)
+    with pytest.warns(UserWarning, match="the output of this network is wrong: off"):
+        found.compile()
 
 
 def test_nothing_is_compared_where_that_is_not_wanted(network):

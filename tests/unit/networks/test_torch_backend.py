@@ -94,6 +94,32 @@ def test_a_graph_break_makes_two_graphs(invented):
     assert len(invented) == 2
 
 
+class Table(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("table", torch.arange(6.0).reshape(2, 3))
+
+    def forward(self):
+        return self.table * 2 + 1
+
+
+def test_a_graph_of_weights_alone_gives_tensors_of_torch(invented):
+    model = Table().eval()
+    compiled = torch.compile(model, backend=backend, options=OPTIONS)
+    same(compiled, model)
+    with torch.no_grad():
+        compiled().zero_()
+    same(compiled, model)
+    assert invented == [[]]
+
+
+def test_weights_elsewhere_than_the_target_are_torchs_where_nothing_is_given(invented):
+    options = {**OPTIONS, "target": {"kind": "cuda", "arch": "sm_80"}}
+    with pytest.warns(UserWarning, match=r"on cuda:0.* got a tensor on cpu"):
+        same(torch.compile(Table().eval(), backend=backend, options=options), Table())
+    assert invented == []
+
+
 def test_what_cannot_be_tuned_is_left_to_torch(invented):
     def singular(x):
         return torch.linalg.svd(x)[1]

@@ -74,6 +74,12 @@ ODD = [
     (RECORDS, '[7, [[[], []], [0.5], {"kind": "llvm"}, []]]'),
     (RECORDS, '[true, [[[], []], [0.5], {"kind": "llvm"}, []]]'),
     (RECORDS, '[0, [[[], []], [0.5], {"kind": "llvm"}, [["TENSOR", "float32", "wide"]]]]'),
+    (TRIALS, f'{{"kind": "trial", "index": 0, "record": 0, "latency_s": {10**400}}}'),
+    (TRIALS, f'{{"kind": "trial", "index": 0, "record": {10**30}}}'),
+    (TRIALS, f'{{"kind": "end", "stages": {{"Total": {10**400}}}}}'),
+    (RECORDS, f'[0, [[[], []], [{10**400}], {{"kind": "llvm"}}, []]]'),
+    (RECORDS, f'[{10**30}, [[[], []], [0.5], {{"kind": "llvm"}}, []]]'),
+    (RECORDS, f'[0, [[[], []], [1], {{"kind": "llvm"}}, [["TENSOR", "int8", [{10**30}]]]]]'),
     (RECORDS, "[" * 5000),
     (RECORDS, "\xff"),
 ]
@@ -89,6 +95,28 @@ def test_a_line_that_cannot_be_used_is_set_aside(tuned, base, name, line):
     assert any(name in note for note in result.notes)
     assert (tuned / name).read_bytes() == base[name]
     assert (tuned / f"{name}.bak").read_bytes() == data
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        *(("SamplePerfectTile", value) for value in (None, 5, "4", [4], [[4], 4], {"a": 4})),
+        *(("SamplePerfectTile", [*factors, 4]) for factors in ([10**30], [1.5], [True], [0], [-4])),
+        *(("SampleCategorical", value) for value in (None, [1], 99, -1, 1.0, True, 10**30)),
+        ("GetSBlock", 3),
+    ],
+)
+def test_a_decision_that_its_instruction_does_not_take_is_set_aside(tuned, base, kind, value):
+    """TVM raises for it, or ends the process, when the database is opened."""
+    content = json.loads(lines(tuned / RECORDS)[0])
+    instructions, decisions = content[1][0]
+    place = next(i for i, instruction in enumerate(instructions) if instruction[0] == kind)
+    decisions[:] = [one for one in decisions if one[0] != place] + [[place, value]]
+    (tuned / RECORDS).write_bytes(base[RECORDS] + json.dumps(content).encode() + b"\n")
+    with pytest.warns(WorkDirWarning, match=r"a decision is not \[instruction, what it may return"):
+        result = retune(tuned)
+    assert result.measured == 0
+    assert (tuned / RECORDS).read_bytes() == base[RECORDS]
 
 
 @pytest.mark.parametrize("name", [WORKLOADS, RECORDS, TRIALS])

@@ -124,6 +124,52 @@ def test_a_format_that_is_yet_to_come_is_set_aside(path):
     assert "format 3, expected 2 or 1" in file.notes[0]
 
 
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"configs": [[10**30], [2]]}, "OverflowError"),
+        ({"configs": [[1.5], [2]]}, "configs of float"),
+        ({"configs": [[1], [2.0]]}, "configs of float"),
+        ({"configs": [[True], [2]]}, "configs of bool"),
+        ({"configs": [["1"], ["2"]]}, "configs of str"),
+        ({"configs": [[None], [2]]}, "configs of NoneType"),
+        ({"configs": [1, 2]}, "TypeError"),
+        ({"configs": [[1, 2]]}, "cannot reshape"),
+        ({"configs": [[1]]}, "1 configs with 2 latencies"),
+        ({"sketch": -1}, "sketch -1 of 1"),
+        ({"sketch": 1}, "sketch 1 of 1"),
+        ({"sketch": False}, "sketch False of 1"),
+        ({"latency_s": [10**400, 1e-6]}, "OverflowError"),
+        ({"latency_s": [-1.0, 1e-6]}, "a latency of -1.0 seconds"),
+        ({"latency_s": ["1e-6", 1e-6]}, "a latency of '1e-6' seconds"),
+        ({"latency_s": [True, 1e-6]}, "a latency of True seconds"),
+        ({"task": ["k"]}, "TypeError"),
+        ({"kind": "task", "format": 2, "key": ["k"]}, "key is"),
+        ({"kind": "task", "format": 2, "key": "k", "target": {}, "machine": None}, "machine is"),
+    ],
+)
+def test_one_broken_line_costs_itself_alone(path, changes, says):
+    """Files are cut and merged by scripts; the lines around it are read as they are."""
+    path.parent.mkdir()
+    whole = {"kind": "trials", "task": "k", "sketch": 0, "configs": [[1], [2]]}
+    whole["latency_s"] = [1e-6, None]
+    path.write_text(FIRST + json.dumps({**whole, **changes}) + "\n" + json.dumps(whole) + "\n")
+    file = DatasetFile(path)
+    assert len(file.notes) == 1
+    assert file.notes[0].startswith("line 3 was set aside: ")
+    assert says in file.notes[0]
+    np.testing.assert_array_equal(file.tasks["k"].configs[0], [[1], [2], [1], [2]])
+    np.testing.assert_array_equal(file.tasks["k"].latency_s[0], [1e-6, np.inf] * 2)
+
+
+def test_a_latency_beyond_all_floats_is_no_failed_trial(path):
+    path.parent.mkdir()
+    path.write_text(FIRST + FIRST.splitlines()[1].replace("1e-06", "1e400") + "\n")
+    file = DatasetFile(path)
+    assert "a latency of inf seconds" in file.notes[0]
+    assert len(file.tasks["k"]) == 2
+
+
 @pytest.fixture
 def filled(path):
     """Two tasks, one with a sketch that decides nothing and a trial that failed."""

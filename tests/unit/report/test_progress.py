@@ -8,12 +8,12 @@ import pytest
 from rich.console import Console
 
 from mschedx.record.trials import Trial
+from mschedx.report.displays import in_notebook
 from mschedx.report.progress import (
     LiveProgress,
     NotebookProgress,
     Progress,
     format_seconds,
-    in_notebook,
     make_progress,
 )
 

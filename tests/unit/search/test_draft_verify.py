@@ -316,7 +316,7 @@ def test_the_same_generator_gives_the_same_proposals():
         ({"drafts": 0}, "drafts >= 1, got 0"),
         ({"draft_generations": -1}, "draft_generations >= 0"),
         ({"epsilon": 1.5}, "epsilon in"),
-        ({"niche_share": 0}, "niche_share > 0"),
+        ({"niche_share": 0}, r"niche_share in \(0, 1\]"),
         ({"least_trials": 0}, "least_trials >= 1"),
     ],
 )

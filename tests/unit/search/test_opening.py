@@ -8,10 +8,11 @@ from toy import ToySketch, latency
 
 from mschedx.search.base import Materializer, TaskSearch
 from mschedx.search.constrained_random import RandomSearch
-from mschedx.search.opening import GrowingSet
+from mschedx.search.opening import GrowingSet, sampled_part
 from mschedx.search.points import Points
 from mschedx.search.scoring import NoScorer
-from mschedx.space.errors import EmptySpace, UnsupportedTrace
+from mschedx.space.errors import EmptySpace, SparseSpace, UnsupportedTrace
+from mschedx.space.sampling import join
 
 FAMILIES = [0, 0, 0, 1, 1]
 
@@ -215,3 +216,21 @@ def test_a_search_gets_to_every_sketch(broken):
     while batch := search.next_batch():
         search.tell(latency(np.array([candidate.schedule.mod for candidate in batch])))
     assert sorted(asked) == [0, 1, 2, 3, 4]
+
+
+def test_a_sketch_that_can_hardly_be_drawn_from_is_refused_before_it_is_searched(monkeypatch):
+    """One config is found soon; as many as a round draws are not."""
+    monkeypatch.setattr(join, "MAX_PAIRS", 1)
+    for name, value in (("_AT_ONCE", 100), ("_JUDGED_DRAWS", 200), ("_MOST_DRAWS", 400)):
+        monkeypatch.setattr(f"mschedx.space.sampling.sampler.{name}", value)
+    sketch = ToySketch()
+    sketch.compilable = lambda: sketch
+    sketch.narrowed = lambda preferences: sketch
+    assert sketch.sampler.rejected
+    assert len(sketch.sample(1, np.random.default_rng(0))) == 1
+    space, _ = growing(sketches=[sketch, *(ToySketch() for _ in FAMILIES[1:])])
+    space._narrowed = sampled_part
+    with pytest.raises(SparseSpace, match="1024 configs"):
+        sampled_part(sketch)
+    space.ensure_open([0])
+    assert "1024 configs" in space.refused[0]

@@ -87,6 +87,33 @@ def test_what_pytorchs_reader_refuses_is_refused(trained, tmp_path):
         PAMModel().load(missing)
 
 
+CARDS = [
+    ([1], "got list"),
+    (None, "got NoneType"),
+    ({"metrics": None}, "expected metrics of its card as an object, got None"),
+    ({"metrics": [0.7]}, "expected metrics of its card"),
+    ({"metrics": {"pairwise accuracy": "good"}}, "pairwise accuracy from 0 to 1, got 'good'"),
+    ({"metrics": {"pairwise accuracy": 7}}, "pairwise accuracy from 0 to 1, got 7"),
+    ({"columns": None}, "expected columns of its card"),
+    ({"columns": {"statements": 5}}, "expected the names of its statements, got 5"),
+    ({"trained_on": 5}, "expected trained_on of its card"),
+]
+
+
+@pytest.mark.parametrize(("changes", "says"), CARDS)
+def test_a_card_that_is_none_is_refused_with_and_without_pytorch(trained, tmp_path, changes, says):
+    _, path = trained
+    with safe_open(str(path), framework="np") as file:
+        card = json.loads(file.metadata()["card"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    about = {**card, **changes} if isinstance(changes, dict) else changes
+    odd = tmp_path / "odd"
+    save_file(tensors, str(odd), metadata={"card": json.dumps(about)})
+    for load in (NumpyNetwork.load, PAMModel().load):
+        with pytest.raises(ValueError, match=f"odd: .*{says}"):
+            load(odd)
+
+
 def test_a_gate_that_is_shut_overflows_nothing(trained):
     with np.errstate(over="raise"):
         gates = _sigmoid(np.array([-1e4, -89, 0, 89, 1e4], np.float32))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import time
 
 import numpy as np
@@ -34,7 +35,7 @@ from mschedx.space.algebra.expression import (
     constant,
     monomial,
 )
-from mschedx.space.errors import EmptySpace
+from mschedx.space.errors import EmptySpace, SparseSpace
 from mschedx.space.sampling import join
 from mschedx.space.sampling.counted_states import Leaf, make_pairs
 from mschedx.space.trace.factors import factorizations
@@ -471,3 +472,30 @@ def test_an_empty_space_has_no_acceptance(monkeypatch):
     assert sampler.count() == 0
     with pytest.raises(EmptySpace, match="many"):
         _ = sampler.acceptance
+
+
+@pytest.fixture
+def rare(monkeypatch):
+    """A sampler that rejects, of which 16,000 draws are worth a sample, judged after 1000."""
+    monkeypatch.setattr(join, "MAX_PAIRS", 200)
+    for name, value in (("_AT_ONCE", 500), ("_JUDGED_DRAWS", 1000), ("_MOST_DRAWS", 16_000)):
+        monkeypatch.setattr(f"mschedx.space.sampling.sampler.{name}", value)
+    return sums_space().sampler()
+
+
+def test_a_sample_that_would_take_too_many_draws_is_refused(rare):
+    share = rare.acceptance
+    wanted = int(32_000 * share)
+    with pytest.raises(SparseSpace, match=rf"{wanted} configs can be drawn, got \d+ in") as refused:
+        rare.sample(wanted, np.random.default_rng(0))
+    found, tried = map(int, re.findall(r"got (\d+) in (\d+) draws", str(refused.value))[0])
+    assert tried <= 2000
+    assert found / tried == pytest.approx(share, rel=0.3)
+    assert all(str(constraint) in str(refused.value) for constraint in rare.rejected)
+
+
+def test_a_sample_that_takes_many_draws_and_not_too_many_is_drawn(rare):
+    wanted = int(8000 * rare.acceptance)
+    drawn = rare.sample(wanted, np.random.default_rng(0))
+    assert len(drawn) == wanted
+    assert rare.is_valid(drawn).all()
