@@ -224,7 +224,7 @@ def compare_searches(tasks: Sequence[Recorded], seeds: int) -> None:
 
 
 def searched(task: Recorded, seed: int) -> dict[str, float] | None:
-    """Mean predicted score of the best 64 points that each search finds; None of a smaller space."""
+    """Mean predicted score of the best 64 points of each search; None where a space has fewer."""
     rng = np.random.default_rng(seed)
     half = rng.permutation(len(task.points))[: len(task.points) // 2]
     model = FelixMLPModel(FelixConfig(), seed)
