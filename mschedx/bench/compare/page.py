@@ -22,11 +22,13 @@ def build_page(compared: ComparisonResult) -> str:
     results, final = compared.results, compared.final
     tuners, reference = compared.tuners, compared.reference
     seeds = len({result.seed for result in results})
-    trials = max((result.trials for result in results), default=0)
+    trials = tables.shared_trials(results)
+    most = max((result.trials for result in results), default=trials)
+    longer = f" ({most} of {escape(reference)})" if most > trials else ""
     workloads = len({result.workload for result in results})
     under = (
-        f"{workloads} workloads × {len(tuners)} tuners × {seeds} seeds, {trials} trials each; "
-        f"ratios are over {escape(reference)}"
+        f"{workloads} workloads × {len(tuners)} tuners × {seeds} seeds, "
+        f"{trials} trials each{longer}; ratios are over {escape(reference)}"
     )
     speedups = tables.speedups(final, tuners, reference)
     shown = [

@@ -26,7 +26,7 @@ def all_tables(compared: ComparisonResult) -> list[Any]:
     """Every table of a comparison, most important first."""
     results, final = compared.results, compared.final
     tuners, reference = compared.tuners, compared.reference
-    moments = tables.moments(max((result.trials for result in results), default=1))
+    moments = tables.moments(tables.shared_trials(results))
     return [
         tables.rate_table(final, tuners),
         tables.speedup_table(final, tuners, reference),

@@ -107,6 +107,11 @@ def latency_table(final: Final, tuners: Sequence[str]) -> Any:
     return table
 
 
+def shared_trials(results: Sequence[CellResult]) -> int:
+    """Trials that all runs were given: the reference may have had more (`Comparison`)."""
+    return min((result.trials for result in results), default=1)
+
+
 def moments(trials: int) -> list[int]:
     """Numbers of trials at which curves are compared: a quarter, half, and all."""
     return sorted({max(1, trials // 4), max(1, trials // 2), trials})

@@ -10,7 +10,7 @@ from mschedx.bench.compare import cell, harness, tables
 from mschedx.bench.compare.cell import CellResult
 from mschedx.bench.compare.host import HostError
 from mschedx.bench.compare.page import figures
-from mschedx.bench.compare.present import read_comparison
+from mschedx.bench.compare.present import all_tables, read_comparison
 from mschedx.bench.compare.tuners import find_tuners
 from mschedx.bench.suite import find_workloads
 from mschedx.record.errors import WorkDirError
@@ -61,6 +61,14 @@ def test_the_reference_may_have_another_number_of_trials(tmp_path):
     assert {(c.tuner, c.trials) for c in made.cells()} == {("heron", 3), ("tvm", 8)}
     held = comparison(tmp_path, reference_trials=8, reference="heron")
     assert {(c.tuner, c.trials) for c in held.cells()} == {("heron", 8), ("tvm", 3)}
+
+
+def test_runs_are_compared_at_trials_that_all_of_them_had(tmp_path, timed):
+    _, results, _ = run(tmp_path, reference_trials=8)
+    assert {result.trials for result in results} == {3, 8}
+    assert tables.shared_trials(results) == 3
+    titles = [str(column.header) for column in all_tables(read_comparison(tmp_path))[2].columns]
+    assert titles == ["tuner", "1 trials", "3 trials"]
 
 
 @pytest.mark.parametrize("option", ["--trials", "--reference-trials"])
