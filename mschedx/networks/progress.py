@@ -101,7 +101,22 @@ class PlainNetworkProgress(NetworkProgress):
         self._print(f"note: {text}")
 
 
-class LiveNetworkProgress(NetworkProgress):
+class _Redrawn(NetworkProgress):
+    """A display that is drawn anew with everything that happens; a subclass says how."""
+
+    def searching(self, one: RunningTask) -> None:
+        super().searching(one)
+        self._draw()
+
+    def update(self, one: RunningTask, trials: Sequence[Trial]) -> None:
+        super().update(one, trials)
+        self._draw()
+
+    def _draw(self) -> None:
+        raise NotImplementedError
+
+
+class LiveNetworkProgress(_Redrawn):
     """The tasks that take most of the network's time as a table, redrawn in place."""
 
     def __init__(self, console: Any = None) -> None:
@@ -117,14 +132,6 @@ class LiveNetworkProgress(NetworkProgress):
         with contextlib.suppress(OSError):  # the terminal has gone; the run goes on
             self._live.start()
             self._draw()
-
-    def searching(self, one: RunningTask) -> None:
-        super().searching(one)
-        self._draw()
-
-    def update(self, one: RunningTask, trials: Sequence[Trial]) -> None:
-        super().update(one, trials)
-        self._draw()
 
     def note(self, text: str) -> None:
         with contextlib.suppress(OSError):
@@ -149,7 +156,7 @@ class LiveNetworkProgress(NetworkProgress):
         return table
 
 
-class NotebookNetworkProgress(NetworkProgress):
+class NotebookNetworkProgress(_Redrawn):
     """The same table in a notebook's cell, notes below it."""
 
     def __init__(self, display: Callable[..., Any] | None = None) -> None:
@@ -158,14 +165,6 @@ class NotebookNetworkProgress(NetworkProgress):
 
     def start(self, tasks: Sequence[RunningTask], total: int) -> None:
         super().start(tasks, total)
-        self._draw()
-
-    def searching(self, one: RunningTask) -> None:
-        super().searching(one)
-        self._draw()
-
-    def update(self, one: RunningTask, trials: Sequence[Trial]) -> None:
-        super().update(one, trials)
         self._draw()
 
     def note(self, text: str) -> None:

@@ -17,6 +17,17 @@ class Two(torch.nn.Module):
         return self.second(self.first(x).relu())
 
 
+class Table(torch.nn.Module):
+    """A network of its weights alone, as torch captures one behind a break of its graph."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("table", torch.arange(6.0).reshape(2, 3))
+
+    def forward(self):
+        return self.table * 2 + 1
+
+
 def two(width=8, seed=0):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import tvm
-from tiny_networks import TARGET, quick, two
+from tiny_networks import TARGET, Table, quick, two
 
 from mschedx import compat, tune_buckets, tune_model
 from mschedx.networks import NetworkError, conclude
@@ -43,17 +43,6 @@ def test_outputs_are_of_the_kind_of_the_inputs(tuned, kind):
     assert isinstance(output, type(given))
     found = output.numpy() if kind != "numpy" else output
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
-
-
-class Table(torch.nn.Module):
-    """A network of its weights alone, as torch captures one behind a break of its graph."""
-
-    def __init__(self):
-        super().__init__()
-        self.register_buffer("table", torch.arange(6.0).reshape(2, 3))
-
-    def forward(self):
-        return self.table * 2 + 1
 
 
 def test_outputs_of_a_network_of_torch_without_inputs_are_torchs():

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from tiny_networks import quick, two
+from tiny_networks import Table, quick, two
 
 from mschedx.measure.failures import MachineTrouble
 from mschedx.networks import checking, torch_backend
@@ -92,15 +92,6 @@ def test_a_graph_break_makes_two_graphs(invented):
     model = Broken().eval()
     same(torch.compile(model, backend=backend, options=OPTIONS), model, torch.rand(3, 8))
     assert len(invented) == 2
-
-
-class Table(torch.nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.register_buffer("table", torch.arange(6.0).reshape(2, 3))
-
-    def forward(self):
-        return self.table * 2 + 1
 
 
 def test_a_graph_of_weights_alone_gives_tensors_of_torch(invented):

@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 import tvm
+from epilogues import clipped_sum, each, gelu_tanh, mish, product, silu
 from tvm import te
 from tvm.s_tir import Schedule
 from tvm.s_tir.meta_schedule.arg_info import ArgInfo
@@ -16,44 +17,6 @@ from mschedx.space.rules.epilogue import as_one_block, epilogue_of
 
 AVX2 = Target({"kind": "llvm", "mcpu": "haswell", "num-cores": 2})
 VNNI = Target({"kind": "llvm", "mcpu": "cascadelake", "num-cores": 2})
-
-
-def each(function, *inputs, name):
-    """One block that applies a function to the elements of arrays of one shape."""
-    return te.compute(inputs[0].shape, lambda *at: function(*(x[at] for x in inputs)), name=name)
-
-
-def silu(z):
-    s = each(te.sigmoid, z, name="S")
-    return each(lambda x, y: x * y, z, s, name="Y")
-
-
-def gelu_tanh(z):
-    cubic = each(lambda x: 0.7978845608 * x * (1 + 0.044715 * x * x), z, name="cubic")
-    tanh = each(te.tanh, cubic, name="tanh")
-    return each(lambda x, y: 0.5 * x * (1 + y), z, tanh, name="Y")
-
-
-def mish(z):
-    e = each(te.exp, z, name="E")
-    more = each(lambda x: x + 1.0, e, name="more")
-    plus = each(te.log, more, name="L")
-    tanh = each(te.tanh, plus, name="tanh")
-    return each(lambda x, y: x * y, z, tanh, name="Y")
-
-
-def product(epilogue, m=24, n=32, k=20, dtype="float32"):
-    """A product with a bias and an epilogue, and the buffers in front of the result."""
-    a, b = te.placeholder((m, k), dtype, "A"), te.placeholder((k, n), dtype, "B")
-    bias = te.placeholder((n,), "float32", "bias")
-    wide = "int32" if dtype == "int8" else dtype
-    r = te.reduce_axis((0, k), "r")
-    c = te.compute(
-        (m, n), lambda i, j: te.sum(a[i, r].astype(wide) * b[r, j].astype(wide), r), name="C"
-    )
-    scale = 1 / 4096 if dtype == "int8" else 1.0
-    z = te.compute((m, n), lambda i, j: c[i, j].astype("float32") * scale + bias[j], name="Z")
-    return te.create_prim_func([a, b, bias, epilogue(z)])
 
 
 def convolution(epilogue, layout):
@@ -116,28 +79,9 @@ def test_tiles_compute_functions_in_vectors(func, target, functions):
     assert tiled
 
 
-def clipped_sum(dtype, m=24, n=32, k=20):
-    """A product scaled, with a bias and what another layer gave added, cut off at 0 and 6."""
-    a, b = te.placeholder((m, k), dtype, "A"), te.placeholder((k, n), dtype, "B")
-    bias, other = (
-        te.placeholder((n,), "float32", "bias"),
-        te.placeholder((m, n), "float32", "other"),
-    )
-    wide = "int32" if dtype == "int8" else dtype
-    r = te.reduce_axis((0, k), "r")
-    c = te.compute(
-        (m, n), lambda i, j: te.sum(a[i, r].astype(wide) * b[r, j].astype(wide), r), name="C"
-    )
-    scale = 1 / 4096 if dtype == "int8" else 1.0
-    z = te.compute((m, n), lambda i, j: c[i, j].astype("float32") * scale + bias[j], name="Z")
-    added = each(lambda x, y: x + y, z, other, name="sum")
-    clipped = each(lambda x: te.min(te.max(x, 0.0), 6.0), added, name="Y")
-    return te.create_prim_func([a, b, bias, other, clipped])
-
-
 @pytest.mark.parametrize(("dtype", "target"), [("float32", AVX2), ("int8", VNNI)])
 def test_tiles_end_in_a_sum_with_another_layer_and_a_relu6(dtype, target):
-    func = clipped_sum(dtype)
+    func = product(clipped_sum, dtype=dtype, others=1)
     mod, inputs = tvm.IRModule({"main": func}), arrays(func)
     tvm.compile(mod, target=target)["main"](*inputs)
     expected = inputs[-1].numpy().copy()
