@@ -8,7 +8,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-
 # Where it is set, every process compiles TVM and torch anew, for six seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo check lint types test performance clean
+.PHONY: demo check lint types test slow performance gpu clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -28,6 +28,14 @@ check: lint types test
 # Two processes, a file to each at a time: TVM starts slowly, and half of the time tests wait.
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not gpu and not slow and not performance"
+
+# Every network of the catalogue, and runs that are killed: before a release.
+slow: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m "slow and not gpu"
+
+# On an NVIDIA GPU, sm_80 or newer.
+gpu: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m gpu
 
 # On an idle machine.
 performance: $(VENV)/.installed-test

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from mschedx.ranks import rank_correlation
 
@@ -17,7 +18,6 @@ def test_orders_that_agree_and_that_do_not():
 
 
 def test_ties_share_their_places_as_scipys_do():
-    stats = pytest.importorskip("scipy.stats")
     rng = np.random.default_rng(0)
     one, other = rng.integers(1, 9, 40), rng.integers(0, 5, 40)
     wanted = stats.spearmanr(one, other).statistic

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from pyarrow.json import read_json
 
 from mschedx.record.dataset import DatasetFile, DatasetTask
 from mschedx.record.lock import try_lock
@@ -216,9 +217,7 @@ def test_every_field_has_one_type(filled):
 
 
 def test_pyarrow_reads_a_data_set_as_a_table(filled):
-    reason = "170 MB that nothing else here needs: pip install 'mschedx[arrow]'"
-    reader = pytest.importorskip("pyarrow.json", reason=reason)
-    table = reader.read_json(str(filled))
+    table = read_json(str(filled))
     assert table.num_rows == 5
     operators = [one for one in table["operator"].to_pylist() if one is not None]
     assert operators == [

@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from mschedx.cost.learned.metrics import (
     best_k,
@@ -24,7 +25,6 @@ def test_pairs():
 
 
 def test_rank_correlation_is_that_of_scipy():
-    stats = pytest.importorskip("scipy.stats")
     rng = np.random.default_rng(0)
     latency_s, scores = rng.integers(1, 9, 40).astype(float), rng.integers(0, 5, 40).astype(float)
     wanted = stats.spearmanr(-latency_s, scores).statistic
