@@ -127,9 +127,9 @@ def rank(
         How many to return; fewer where the space has no more.
     model : CostModel, TVMCostModel, str or path, optional
         Anything that is ready without a measurement. The name of a model that comes with the
-        package, or a file that ``mschedx train`` wrote: the best by PSA are ordered by both
-        (`mschedx.cost.Consensus`). ``"psa"``: by PSA alone. None: what ranks best, PSA in our
-        spaces, both of PSA and ``"cpu"`` in ``space="post-order-apply"`` of CPUs
+        package, or a file that ``mschedx train`` wrote: the first by PSA and the first by both
+        (`mschedx.cost.Consensus`) in turn. ``"psa"``: by PSA alone. None: what ranks best, PSA in
+        our spaces, both of PSA and ``"cpu"`` in ``space="post-order-apply"`` of CPUs
         (docs/benchmarks/ranking.md).
     space : optional
         As `mschedx.space.sketches` takes it.
@@ -241,7 +241,10 @@ def best_of(
 ) -> list[Ranked]:
     """Draw configs, move the best ones a little a few times, and keep the best of all.
 
-    Those that LLVM would be busy with for long come behind all others, whatever is predicted.
+    Where a trained network gives a second opinion, the first by PSA and the first by both come in
+    turn: whoever tries a few of them has what either is right about. Both lead on processors that
+    the network was trained on, PSA on others. Those that LLVM would be busy with for long come
+    behind all others, whatever is predicted.
     """
     psa = model if isinstance(model, PSAModel) else PSAModel()
     judge = psa if model is None else model
@@ -261,22 +264,25 @@ def best_of(
         moved = Points.concatenate([neighbours(space, parents, rng) for _ in range(4)])
         fresh = moved.distinct(pool.points.codes())
         pool = pool.merged(Scored.by(scorer, fresh))
-    effort = BuildEffort(space)
-    pool = _ordered(pool, effort)
-    if second is not None:
-        best = pool.take(np.arange(min(max(VERIFIED, 2 * limit), len(pool)))).points
-        pool = _ordered(Scored.by(ArrayScorer(second, space), best), effort)
-    return _distinct(pool, space, limit, psa, space.task)
+    great = BuildEffort(space).is_great(pool.points)
+    points = pool.take(~great).best(len(pool)).points
+    if second is not None and len(points):
+        asked = points.take(np.arange(min(max(VERIFIED, 2 * limit), len(points))))
+        both = Scored.by(ArrayScorer(second, space), asked).best(len(asked)).points
+        lead = second.knows(space.task)
+        points = _in_turn(both, points) if lead else _in_turn(points, both)
+    last = pool.take(great).best(len(pool)).points
+    return _distinct(Points.concatenate([points, last]), space, limit, psa, space.task)
 
 
-def _ordered(pool: Scored, effort: BuildEffort) -> Scored:
-    """The best first, then the best of those that take long to compile."""
-    best = pool.best(len(pool))
-    return best.take(np.argsort(effort.is_great(best.points), kind="stable"))
+def _in_turn(one: Points, other: Points) -> Points:
+    """The first of one, the first of the other, the second of one, and so on; equal ones once."""
+    places = np.concatenate([2 * np.arange(len(one)), 2 * np.arange(len(other)) + 1])
+    return Points.concatenate([one, other]).take(np.argsort(places)).distinct()
 
 
 def _distinct(
-    pool: Scored, space: SketchSet, limit: int, psa: PSAModel, task: Task
+    points: Points, space: SketchSet, limit: int, psa: PSAModel, task: Task
 ) -> list[Ranked]:
     """Explain the first points that make different programs, as far as materialising tells.
 
@@ -290,10 +296,10 @@ def _distinct(
     found: list[Ranked] = []
     programs: set[int] = set()
     refused: Counter[str] = Counter()
-    for position in range(len(pool)):
+    for position in range(len(points)):
         if len(found) == limit or (not found and refused.total() == MOST_REFUSED):
             break
-        ranked = _explained(pool.points, position, space, psa, task)
+        ranked = _explained(points, position, space, psa, task)
         try:
             program = int(tvm_ffi.structural_hash(ranked.mod))
         except InvalidSchedule as error:

@@ -165,14 +165,16 @@ def _metrics_from(tests: Sequence[OpenedTask], accuracy: float | None) -> str:
 
 
 def _origin(paths: Sequence[str | Path], read: Sequence[TaskTrials]) -> dict[str, Any]:
-    """Where the trials are from: files, machines with their versions, and tasks by space."""
+    """Where trials are from: files, machines and versions, processors, tasks by space."""
     machines: list[dict[str, Any]] = []
     for one in read:
         if one.task.machine not in machines:
             machines.append(one.task.machine)
+    processors = {str(one.task.target["mcpu"]) for one in read if "mcpu" in one.task.target}
     return {
         "files": [Path(path).name for path in paths],
         "machines": machines,
+        "processors": sorted(processors),
         "spaces": dict(Counter(one.task.space or "mschedx" for one in read)),
     }
 

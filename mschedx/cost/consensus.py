@@ -8,7 +8,8 @@ evidence adds up to, wherever the logits lie: in a space where all programs are 
 another they may all be near −16, and a network's scores, ``ln(1 + e^logit)``, all near 0.
 
 In TVM's space the sum ranks more pairs rightly than either; in mschedx's it does on tasks of more
-than three configs (docs/benchmarks/ranking.md).
+than three configs (docs/benchmarks/ranking.md). That is so on the processor whose programs the
+network has seen; on another one the analyzer, which has that one's figures, is the better guide.
 """
 
 from __future__ import annotations
@@ -56,6 +57,11 @@ class ConsensusModel:
                 f"trained, got one for {kind}: pass weights that were trained for it"
             )
         return True
+
+    def knows(self, task: Task) -> bool:
+        """Whether the network was trained on the task's processor, as far as its card says."""
+        seen = self.network.processors
+        return not seen or task.target is None or task.target.attrs.get("mcpu") in seen
 
     def skill(self) -> float:
         """Pairwise accuracy before anything is measured, taken to be that of the better of both."""

@@ -11,10 +11,11 @@ import tvm
 import mschedx
 from mschedx import workloads
 from mschedx.cost import PSA
+from mschedx.cost.consensus import ConsensusModel
 from mschedx.cost.psa import PSAModel
 from mschedx.ranking import NothingToRank, best_of
 from mschedx.search.build_effort import BuildEffort
-from mschedx.search.points import SketchSet
+from mschedx.search.points import Points, SketchSet
 from mschedx.space import sketches
 from mschedx.space.errors import EmptySpace
 
@@ -100,6 +101,32 @@ def test_a_second_opinion_is_asked_by_itself_where_it_helps():
     assert decisions("post-order-apply", None) == both
     assert decisions(None, None) == decisions(None, "psa")
     assert decisions("post-order-apply", PSAModel()) == alone
+
+
+@pytest.mark.parametrize("mcpu", ["znver4", "skylake-avx512"])
+def test_two_opinions_take_turns_and_the_one_that_knows_the_processor_begins(mcpu):
+    """The shipped network was trained on a Zen 4: elsewhere PSA is first."""
+    target = tvm.target.Target({"kind": "llvm", "mcpu": mcpu, "num-cores": 2})
+    found = sketches(workloads.make("gemm", (96, 64, 128)), target, "post-order-apply")
+    space, both, alone = SketchSet(found), ConsensusModel("cpu"), PSAModel()
+    ranked = best_of(found, 12, both, np.random.default_rng(0))
+    asked = [(one.sketch, one.config[None]) for one in ranked]
+    by_both, by_psa = (
+        np.concatenate([model.score(space.task, [one]) for one in asked]) for model in (both, alone)
+    )
+    assert both.knows(space.task) == (mcpu == "znver4")
+    first, other = (by_both, by_psa) if both.knows(space.task) else (by_psa, by_both)
+    assert first.argmax() == 0
+    assert other.argmax() in (0, 1)
+
+
+def test_of_two_orders_equal_points_come_once():
+    def points(*values):
+        return Points(np.zeros(len(values), np.int64), np.array(values, np.int64)[:, None])
+
+    found = mschedx.ranking._in_turn(points(3, 1, 2), points(1, 3, 5, 2, 4))
+    assert found.configs[:, 0].tolist() == [3, 1, 5, 2, 4]
+    assert len(mschedx.ranking._in_turn(points(), points(7))) == 1
 
 
 class LikesEffort(PSAModel):

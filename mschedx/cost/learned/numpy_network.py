@@ -10,8 +10,9 @@ n : programs; S, R : their statements and accesses; F, G : columns of these; E :
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +46,12 @@ _TENSORS = {
 _PIECE = 1024
 
 
+def _processors(card: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a card says of the processors; ones that it does not name are not known."""
+    named = card.get("trained_on", {}).get("processors", ())
+    return tuple(map(str, named)) if isinstance(named, list) else ()
+
+
 class NumpyNetwork:
     """A trained network that scores; nothing here learns.
 
@@ -56,6 +63,8 @@ class NumpyNetwork:
         What it was trained for; not known when None.
     accuracy : float
         Its pairwise accuracy, as far as that is known.
+    processors : iterable of str
+        ``mcpu`` of the targets that it was trained on; none when they are not known.
 
     Raises
     ------
@@ -68,6 +77,7 @@ class NumpyNetwork:
         tensors: Mapping[str, Array],
         target_kind: str | None = None,
         accuracy: float = PRETRAINED_ACCURACY,
+        processors: Iterable[str] = (),
     ) -> None:
         missing = sorted(_TENSORS - tensors.keys())
         if missing:
@@ -76,6 +86,7 @@ class NumpyNetwork:
                 f"{', '.join(missing[:3])}"
             )
         self._tensors, self.target_kind, self.accuracy = dict(tensors), target_kind, accuracy
+        self.processors = frozenset(processors)
 
     @classmethod
     def load(cls, path: str | Path) -> NumpyNetwork:
@@ -104,7 +115,7 @@ class NumpyNetwork:
             )
         accuracy = card.get("metrics", {}).get(ACCURACY, PRETRAINED_ACCURACY)
         try:
-            return cls(tensors, card.get("target_kind"), accuracy)
+            return cls(tensors, card.get("target_kind"), accuracy, _processors(card))
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
 

@@ -39,7 +39,8 @@ class Card:
         What each input is, by branch.
     trained_on : dict
         How many tasks and programs; of the data sets, the files, the machines with their versions,
-        and how many tasks in which space. What was not recorded says so.
+        the processors (``mcpu`` of the targets), and how many tasks in which space. What was not
+        recorded says so.
     metrics : dict of str to float
         On tasks that were held out or are from elsewhere.
     metrics_from : str
