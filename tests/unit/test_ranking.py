@@ -125,7 +125,7 @@ def test_of_two_orders_equal_points_come_once():
         return Points(np.zeros(len(values), np.int64), np.array(values, np.int64)[:, None])
 
     found = mschedx.ranking._in_turn(points(3, 1, 2), points(1, 3, 5, 2, 4))
-    assert found.configs[:, 0].tolist() == [3, 1, 5, 2, 4]
+    assert found.configs[:, 0].tolist() == [3, 1, 2, 5, 4]
     assert len(mschedx.ranking._in_turn(points(), points(7))) == 1
 
 
