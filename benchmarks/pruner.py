@@ -1,11 +1,12 @@
 """Ranking with no measurement: how good the first k configs are that PSA ranks.
 
     python benchmarks/pruner.py --output best_of_k.jsonl [--space post-order-apply] [--model cpu]
+    python benchmarks/pruner.py --output others.jsonl --workloads gemm:96,640,320,mean:512,384
     python benchmarks/pruner.py --summary best_of_k.jsonl
 
 None of the shapes had a part in making PSA or in training a model. For each, random valid configs
 are measured, the first 16 that `mschedx.rank` gives, and what Heron's and Pruner's searches try.
-With ``--model`` the order by PSA and that model together is measured beside it. In the end what was
+With ``--model`` the order by PSA and that model in turn is measured beside it. In the end what was
 ranked and the fastest of all others are measured once more, in turn, and the fastest of these is
 the best known: a machine may be slower for minutes, and a ratio of figures of different minutes
 says nothing. Best-of-k is the best known over the fastest of the first k ranked; a random order
@@ -36,6 +37,7 @@ from tvm.target import Target
 import mschedx
 from mschedx import measure
 from mschedx.bench.collect import measure_schedules, undisturbed
+from mschedx.bench.suite import find_workloads
 from mschedx.cost.consensus import ConsensusModel
 from mschedx.cost.psa import PSAModel
 from mschedx.latency import latency_of
@@ -251,13 +253,17 @@ def main() -> None:
     options.add_argument("--random", type=int, default=96)
     options.add_argument("--trials", type=int, default=64, help="of each search")
     options.add_argument("--seed", type=int, default=0)
+    options.add_argument(
+        "--workloads", help="others than the judged shapes, as `mschedx compare` takes them"
+    )
     arguments = options.parse_args()
     chosen = options_of(arguments, "random", "trials", "seed", "model")
     rows = [json.loads(t) for f in arguments.summary for t in f.read_text().splitlines()]
     rows += resumed(arguments.output, chosen)
     if arguments.output:
         done = {(row["workload"], row["space"]) for row in rows}
-        for workload in JUDGED:
+        asked = find_workloads(arguments.workloads) if arguments.workloads else JUDGED
+        for workload in asked:
             if (workload.name, arguments.space or "mschedx") in done:
                 continue
             rows.append({**judged(workload, arguments.space, arguments), "options": chosen})
