@@ -28,7 +28,6 @@ ALLOWED = {
     "report": ("record", "ranks", "hardware"),
     "winner": ("record",),
     "process_state": (),
-    "streams": (),
     "unscheduled": ("record", "search"),
     "recorder": ("unscheduled", "report"),
     "session": ("search", "recorder", "process_state"),
@@ -38,7 +37,7 @@ ALLOWED = {
     "models": (),
     "networks": ("tuning", "models"),
     "bench": ("networks", "workloads"),
-    "cli": ("bench", "networks", "streams"),
+    "cli": ("bench", "networks"),
     "__main__": ("cli",),
     "__init__": ("networks", "workloads"),
 }
