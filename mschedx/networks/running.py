@@ -11,9 +11,10 @@ from tvm.s_tir import meta_schedule as ms
 from tvm.target import Target
 
 from mschedx.measure.failures import machine_trouble
+from mschedx.plan import Parts
 from mschedx.record.rounds import Round
 from mschedx.record.trials import Trial
-from mschedx.recorder import Parts, forecast, foretells
+from mschedx.recorder import forecast, foretells
 from mschedx.unscheduled import unscheduled_candidate
 
 from .budget import Standing

@@ -13,8 +13,8 @@ from mschedx import cli
 from mschedx.cli import tune_model
 from mschedx.networks import conclude
 from mschedx.networks.checking import Check
+from mschedx.plan import name_of
 from mschedx.record.contents import TRIALS
-from mschedx.recorder import name_of
 
 
 @pytest.fixture
