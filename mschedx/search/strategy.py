@@ -28,8 +28,8 @@ from mschedx.space.trace.instructions import searched_part
 
 from .as_it_is import unscheduled_candidate
 from .base import Candidate, Materializer, Search, TaskSearch, logger
+from .growing import GrowingSet, searched
 from .niches import MOST_ANALYSED
-from .opening import GrowingSet, searched
 from .points import Points, SketchSet
 from .scoring import ArrayScorer, CandidateScorer, NoScorer, Scorer, measured_by_sketch
 from .warm_start import recall
