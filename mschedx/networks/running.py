@@ -15,7 +15,7 @@ from mschedx.plan import Parts
 from mschedx.record.rounds import Round
 from mschedx.record.trials import Trial
 from mschedx.recorder import forecast, foretells
-from mschedx.unscheduled import unscheduled_candidate
+from mschedx.search.as_it_is import unscheduled_candidate
 
 from .budget import Standing
 from .tasks import NetworkTask
