@@ -97,7 +97,9 @@ class Strategy(_PySearchStrategy):
             Strategy, make_search, batch=batch, pool=pool, drafts=drafts, alone=alone
         )
         # TVM keeps these callbacks: were they methods of this object, it would keep itself alive.
-        rounds = _Rounds(make_search, batch, pool, drafts, self.given, alone)
+        rounds = _Rounds(
+            make_search, batch=batch, pool=pool, drafts=drafts, given=self.given, alone=alone
+        )
         super().__init__(
             rounds.initialize,
             rounds.pre_tuning,
@@ -182,6 +184,7 @@ class _Rounds:
     def __init__(
         self,
         make_search: Callable[[], Search],
+        *,
         batch: int | None,
         pool: int,
         drafts: bool,
