@@ -32,7 +32,6 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=64)
     parser.add_argument("--out", type=Path, default=Path("heron"), help="resumes if it exists")
     parser.add_argument("--png", action="store_true", help="the charts as files beside the page")
-    parser.add_argument("--cold", action="store_true", help="a new process for every run")
     args = parser.parse_args()
 
     from mschedx.bench.compare import tables
@@ -50,7 +49,7 @@ def main() -> None:
         parser.error(f"--reference {args.reference} is not among --tuners {args.tuners}")
     comparison = Comparison(
         workloads=find_workloads(args.workloads), tuners=tuners, seeds=args.seeds,
-        trials=args.trials, path=args.out, warm=not args.cold, reference=args.reference,
+        trials=args.trials, path=args.out, warm=True, reference=args.reference,
     )  # fmt: skip
 
     def say(text: str) -> None:

@@ -1,4 +1,4 @@
-"""The package in numbers: sizes of modules, long functions, open types, imports between rooms.
+"""The package in numbers: sizes of modules, long or wide functions, open types, imports of rooms.
 
     python benchmarks/house.py                   # the working tree
     python benchmarks/house.py --rev HEAD~100    # a revision, read from git
@@ -26,6 +26,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "mschedx"
 LONG = 60
 """Lines above which a function no longer fits a screen."""
+MANY = 6
+"""Parameters above which a call says no longer what is what, unless it names them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,19 @@ def long_functions(module: Module, longest: int = LONG) -> Iterator[tuple[str, i
             yield f"{module.name}.{node.name}", lines
 
 
+def wide_functions(module: Module, most: int = MANY) -> Iterator[tuple[str, int]]:
+    """Functions with more than ``most`` parameters that may go unnamed, with how many.
+
+    That of a method's object is not counted.
+    """
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            names = [one.arg for one in (*node.args.posonlyargs, *node.args.args)]
+            count = len(names) - (names[:1] in (["self"], ["cls"]))
+            if count > most:
+                yield f"{module.name}.{node.name}", count
+
+
 def imported(module: Module, known: Iterable[str]) -> Iterator[str]:
     """Names among ``known`` of the modules that a module imports, wherever in it."""
     known = set(known)
@@ -155,6 +170,9 @@ def summary(modules: list[Module]) -> dict[str, str]:
         f"functions longer than {LONG} lines": str(
             sum(1 for module in modules for _ in long_functions(module))
         ),
+        f"functions of more than {MANY} unnamed parameters": str(
+            sum(1 for module in modules for _ in wide_functions(module))
+        ),
         "open types (`Any`)": str(sum(map(open_types, modules))),
         "open types per 1000 lines": f"{1000 * sum(map(open_types, modules)) / sum(lines):.1f}",
         "rooms": str(len(graph)),
@@ -192,6 +210,8 @@ def main() -> None:
     print(f"in a cycle: {', '.join(cycle) or 'none'}")
     longest = sorted((pair for m in modules for pair in long_functions(m)), key=lambda p: -p[1])
     print(f"longer than {LONG} lines:", *(f"\n  {lines:4} {name}" for name, lines in longest))
+    widest = sorted((pair for m in modules for pair in wide_functions(m)), key=lambda p: -p[1])
+    print(f"more than {MANY} parameters:", *(f"\n  {count:4} {name}" for name, count in widest))
 
 
 if __name__ == "__main__":

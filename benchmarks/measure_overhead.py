@@ -15,7 +15,6 @@ evaluator settings and with settings as short as ours.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -30,6 +29,7 @@ from mschedx import compat
 os.environ.update(compat.cores_environment(compat.available_cores()))
 
 LONG_S = 600.0
+SIZE = 512
 
 
 def main() -> None:
@@ -38,24 +38,20 @@ def main() -> None:
         first_candidate(options, ours=options.first == "ours")
         return
     print(
-        f"{options.candidates} random candidates of a {options.size}^3 fp32 GEMM "
+        f"{options.candidates} random candidates of a {SIZE}^3 fp32 GEMM "
         f"({options.space} space), "
         f"{compat.available_cores()} cores, mcpu {options.mcpu}, load {os.getloadavg()[0]:.1f}"
     )
     compare_pairs(options)
-    if not options.no_start:
-        compare_starts(options)
+    compare_starts(options)
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--candidates", type=int, default=64)
-    parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--space", choices=["tvm", "mschedx"], default="tvm")
     parser.add_argument("--mcpu", default="znver4")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--json", help="also write the figures to this file")
-    parser.add_argument("--no-start", action="store_true", help="leave out the start-up times")
     parser.add_argument("--first", choices=["ours", "stock"], help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -65,10 +61,9 @@ def random_candidates(options: argparse.Namespace, count: int) -> tuple[list[Any
     import tvm
     from tvm import te
 
-    n = options.size
-    a, b = (te.placeholder((n, n), name=name) for name in "AB")
-    k = te.reduce_axis((0, n), name="k")
-    c = te.compute((n, n), lambda i, j: te.sum(a[i, k] * b[k, j], axis=k), name="C")
+    a, b = (te.placeholder((SIZE, SIZE), name=name) for name in "AB")
+    k = te.reduce_axis((0, SIZE), name="k")
+    c = te.compute((SIZE, SIZE), lambda i, j: te.sum(a[i, k] * b[k, j], axis=k), name="C")
     target = tvm.target.Target(
         {"kind": "llvm", "mcpu": options.mcpu, "num-cores": compat.available_cores()}
     )
@@ -189,16 +184,10 @@ def compare_pairs(options: argparse.Namespace) -> None:
         print(f"{name:34s}{build_s:8.2f}{run_s:8.2f}{build_s + run_s:8.2f}")
     print("evaluators: ours", MeasureConfig(), *(f"| {n}: {c}" for n, c in settings.items()))
     ours_s = ours_build + ours_run
-    figures = {
-        "build_ratio": stock[0] / ours_build,
-        "run_ratio": stock[1] / ours_run,
-        "ratio": (stock[0] + stock[1]) / ours_s,
-        "ratio_short_evaluator": (stock[0] + short_s) / ours_s,
-    }
     print(
-        f"\nTVM's wall time over ours: {figures['ratio']:.1f}x (target 10x; build "
-        f"{figures['build_ratio']:.1f}x, run {figures['run_ratio']:.1f}x); with TVM's evaluator as "
-        f"short as ours {figures['ratio_short_evaluator']:.1f}x"
+        f"\nTVM's wall time over ours: {(stock[0] + stock[1]) / ours_s:.1f}x (target 10x; build "
+        f"{stock[0] / ours_build:.1f}x, run {stock[1] / ours_run:.1f}x); with TVM's evaluator as "
+        f"short as ours {(stock[0] + short_s) / ours_s:.1f}x"
     )
     print("latencies of the same candidates, median and 10-90 % range of the ratio:")
     agreement("ours over TVM's default", after[3], stock[3])
@@ -207,9 +196,6 @@ def compare_pairs(options: argparse.Namespace) -> None:
     agreement("TVM's short over TVM's default", short, stock[3])
     agreement("ours over ours in whole blocks", uncut, whole_blocks)
     agreement("ours over ours", after[3], before[3])
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump({"seconds": rows, **figures}, file, indent=1)
 
 
 def agreement(name: str, found: list[Any], expected: list[Any]) -> None:
@@ -229,7 +215,7 @@ def compare_starts(options: argparse.Namespace) -> None:
     print("\nfrom the start of python to the first measured candidate:")
     seconds: dict[str, list[float]] = {"ours": [], "stock": []}
     for kind in ("ours", "stock", "ours"):
-        command = [sys.executable, __file__, "--first", kind, "--size", str(options.size)]
+        command = [sys.executable, __file__, "--first", kind]
         command += ["--mcpu", options.mcpu, "--seed", str(options.seed)]
         start = time.perf_counter()
         with tempfile.TemporaryFile() as errors:

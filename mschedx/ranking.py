@@ -17,8 +17,8 @@ from mschedx.cost.consensus import ConsensusModel
 from mschedx.cost.psa import PSAModel
 from mschedx.inputs import check_seed, check_trials, normalize_mod, normalize_target
 from mschedx.search.build_effort import BuildEffort
+from mschedx.search.growing import sampled_part
 from mschedx.search.moves import neighbours
-from mschedx.search.opening import sampled_part
 from mschedx.search.points import Points, SketchSet
 from mschedx.search.pool import Scored, gather
 from mschedx.search.scoring import ArrayScorer

@@ -1,89 +1,26 @@
-"""A session as its rounds come in: what was asked for, how it goes, and who writes it down."""
+"""A session as its rounds come in: how it goes, and who writes it down."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tvm.s_tir import meta_schedule as ms
 
 from mschedx.cost.adapter import conversation_behind, is_ready
+from mschedx.plan import Plan
 from mschedx.record.rounds import Appended, Round, after_round
 from mschedx.record.trials import Journal, Trial
 from mschedx.search.as_it_is import are_unscheduled
 from mschedx.space.task import Task
-from mschedx.unscheduled import commit, measure_unscheduled
+from mschedx.unscheduled import commit_unscheduled, measure_unscheduled
 
 if TYPE_CHECKING:
-    from tvm import IRModule
-    from tvm.s_tir import Schedule, Trace
-    from tvm.target import Target
-
     from mschedx.record.work_dir import WorkDir
     from mschedx.report.progress import Progress
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parts:
-    """What a call searches and measures with, as ``ms.tune_tir`` takes it; None for our own."""
-
-    space: Any = None
-    strategy: Any = None
-    cost_model: Any = None
-    builder: Any = None
-    runner: Any = None
-
-    def names(self) -> dict[str, str | None]:
-        """What a journal says of each."""
-        return {one.name: name_of(getattr(self, one.name)) for one in fields(Parts)}
-
-
-def name_of(part: Any) -> str | None:
-    """The class of a part; what is a name already, or None, as it is."""
-    return part if part is None or isinstance(part, str) else type(part).__name__
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What one call of the tuner is asked for.
-
-    Attributes
-    ----------
-    mod : IRModule
-        The function, as it is.
-    target : Target
-    trials : int
-        That the work_dir is to hold in the end, those of earlier calls among them.
-    trials_per_round : int | None
-        At most; None for the strategy's own.
-    seed : int
-        As the caller gave it; that of a call which continues another is made of it.
-    timeout_s : float | None
-        Start no further round after this many seconds since `begin` (``time.perf_counter``).
-    patience : int | None
-        Start no further round once so many trials in a row have brought nothing faster.
-    on_round : callable | None
-        Called with the trials of each round once they are on the disk; true ends the run.
-    start : tuple of Schedule or Trace
-        What to measure first.
-    parts : Parts
-        As the caller gave them.
-    """
-
-    mod: IRModule
-    target: Target
-    trials: int
-    trials_per_round: int | None
-    seed: int
-    timeout_s: float | None
-    begin: float
-    patience: int | None = None
-    on_round: Callable[[tuple[Trial, ...]], Any] | None = None
-    start: tuple[Schedule | Trace, ...] = ()
-    parts: Parts = Parts()
 
 
 @dataclass(slots=True)
@@ -259,7 +196,7 @@ class Recorder:
         if not self._next.index:  # a strategy of TVM's, which does not propose it
             measured = measure_unscheduled(self._plan.mod, self._plan.target, builder, runner)
             self._before_records(measured)
-            commit(measured, self.database, self._plan.mod, self._plan.target)
+            commit_unscheduled(measured, self.database, self._plan.mod, self._plan.target)
             self._after_records(measured)
         error = next((trial.error for trial in self._round if trial.error), None)
         if error is not None:

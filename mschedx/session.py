@@ -16,13 +16,14 @@ from tvm.s_tir import meta_schedule as ms
 from mschedx import compat
 from mschedx.hardware import kernel_cores
 from mschedx.measure.failures import MachineTrouble, machine_trouble
+from mschedx.plan import Parts, Plan, name_of
 from mschedx.process_state import interruptible, numpy_seed, quiet_logging, search_log
 from mschedx.record.checks import workload_entry
 from mschedx.record.contents import RECORDS, Contents
 from mschedx.record.database import open_database
 from mschedx.record.rounds import Appended
 from mschedx.record.trials import Journal, Run, Trial, run_of, workload_number
-from mschedx.recorder import Earlier, Outcome, Parts, Plan, Recorder, name_of
+from mschedx.recorder import Earlier, Outcome, Recorder
 
 if TYPE_CHECKING:
     from tvm import IRModule

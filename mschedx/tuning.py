@@ -23,11 +23,12 @@ from mschedx.inputs import (
 )
 from mschedx.kernel import packed_ahead
 from mschedx.measure import start as start_workers
+from mschedx.plan import Parts, Plan
 from mschedx.process_state import interruptible
 from mschedx.record.contents import RECORDS
 from mschedx.record.trials import Run, Trial
 from mschedx.record.work_dir import WorkDir, open_work_dir
-from mschedx.recorder import Outcome, Parts, Plan
+from mschedx.recorder import Outcome
 from mschedx.report.progress import Progress, make_progress
 from mschedx.session import intrinsics_for, recorded, run_session
 from mschedx.space.design_spaces import require_distinct_names

@@ -24,7 +24,9 @@ def measure_unscheduled(mod: IRModule, target: Target, builder: Any, runner: Any
     return Round(None, 0, [candidate], built, ran)
 
 
-def commit(measured: Round, database: ms.Database, mod: IRModule, target: Target) -> None:
+def commit_unscheduled(
+    measured: Round, database: ms.Database, mod: IRModule, target: Target
+) -> None:
     """Add the record of such a round to a database."""
     (candidate,), (ran,) = measured.candidates, measured.ran
     workload = database.commit_workload(mod)

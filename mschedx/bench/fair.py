@@ -25,7 +25,7 @@ _SLOW_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Timing:
+class TurnTiming:
     """Seconds of one call: the median and the least of the rounds."""
 
     median_s: float
@@ -34,7 +34,7 @@ class Timing:
 
 def time_in_turn(
     timers: Mapping[str, Timer], *, rounds: int = 7, group_s: float = 0.03
-) -> dict[str, Timing]:
+) -> dict[str, TurnTiming]:
     """Time each contender `rounds` times, taking turns.
 
     Parameters
@@ -63,7 +63,7 @@ def time_in_turn(
             timers[name](1)
             seconds[name].append(timers[name](number))
     known = {name: [s for s in found if math.isfinite(s)] for name, found in seconds.items()}
-    return {name: Timing(statistics.median(s), min(s)) for name, s in known.items() if s}
+    return {name: TurnTiming(statistics.median(s), min(s)) for name, s in known.items() if s}
 
 
 def timed(call: Call, number: int) -> float:
@@ -76,7 +76,7 @@ def timed(call: Call, number: int) -> float:
 
 def time_all(
     kernels: Mapping[str, Call], others: Mapping[str, Timer], **options: Any
-) -> dict[str, Timing]:
+) -> dict[str, TurnTiming]:
     """Time TVM kernels and others together.
 
     Parameters

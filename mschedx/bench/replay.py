@@ -251,7 +251,7 @@ def load_landscape(path: str | Path, workload: int | None = None, space: Any = N
 
 def _has_configs(sketch: Sketch) -> bool:
     """Whether a sketch is one that a search would open."""
-    from mschedx.search.opening import searched
+    from mschedx.search.growing import searched
     from mschedx.space.errors import EmptySpace, UnsupportedTrace
 
     try:

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from mschedx.compat import IncompatibleVersion
-from mschedx.streams import abandon, about, complain, flush, open_streams
 
 from .arguments import make_parser
 from .ending import leave, noticed_interrupts
 from .status import BAD_REQUEST, INTERRUPTED, MACHINE
+from .streams import abandon, about, complain, flush, open_streams
 
 
 def command() -> NoReturn:

@@ -8,9 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mschedx.streams import complain
-
 from .status import INTERRUPTED, NOTHING_FOUND, WRONG
+from .streams import complain
 
 
 def _workload(args: argparse.Namespace) -> Any:
@@ -111,9 +110,9 @@ def tune_model(args: argparse.Namespace) -> int:
 
     parts = find_parts(args.strategy, args.cost_model)
 
-    from mschedx.networks.command import tune_from_command
+    from .tune_model import tune_from_command
 
-    result = tune_from_command(args, complain, parts())
+    result = tune_from_command(args, parts())
     if result.interrupted:
         return INTERRUPTED
     return WRONG if result.wrong else 0

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from mschedx.hardware import Hardware
-from mschedx.recorder import Parts
+from mschedx.plan import Parts
 
 from .caches import weights_are_cold
 from .importing import Imported

@@ -90,7 +90,7 @@ class Profile:
 
     def table(self) -> str:
         """As text, one operator a line."""
-        lines = [_line("operator", "calls", "alone", "rotated", "in place", "GFLOP/s", "from")]
+        lines = [_HEAD]
         for one in self.operators:
             choice = one.choice
             rate = choice.task.flops * choice.task.weight / max(one.in_place_s, 1e-12) / 1e9
@@ -98,24 +98,25 @@ class Profile:
             lines.append(
                 _line(
                     choice.task.name[:48],
-                    choice.task.weight,
-                    f"{about}{format_seconds(one.alone_s)}",
-                    format_seconds(one.rotated_s),
-                    format_seconds(one.in_place_s),
-                    f"{rate:.1f}",
-                    choice.origin.value,
+                    calls=choice.task.weight,
+                    alone=f"{about}{format_seconds(one.alone_s)}",
+                    rotated=format_seconds(one.rotated_s),
+                    in_place=format_seconds(one.in_place_s),
+                    rate=f"{rate:.1f}",
+                    origin=choice.origin.value,
                 )
             )
         for name, seconds in sorted(self.other_s.items(), key=lambda item: -item[1]):
             lines.append(_line(name[:48], in_place=format_seconds(seconds)))
         in_place = format_seconds(self.in_place_s + sum(self.other_s.values()))
         alone, rotated = format_seconds(self.alone_s), format_seconds(self.rotated_s)
-        lines.append(_line("sum", "", alone, rotated, in_place))
+        lines.append(_line("sum", alone=alone, rotated=rotated, in_place=in_place))
         return "\n".join([*lines, _line("whole", in_place=format_seconds(self.whole_s))])
 
 
 def _line(
     name: str,
+    *,
     calls: Any = "",
     alone: str = "",
     rotated: str = "",
@@ -125,6 +126,17 @@ def _line(
 ) -> str:
     times = f"{alone:>9} {rotated:>9} {in_place:>9}"
     return f"{name:48} {calls:>5} {times} {rate:>8}  {origin}".rstrip()
+
+
+_HEAD = _line(
+    "operator",
+    calls="calls",
+    alone="alone",
+    rotated="rotated",
+    in_place="in place",
+    rate="GFLOP/s",
+    origin="from",
+)
 
 
 def profile_network(

@@ -11,10 +11,11 @@ from tvm.s_tir import meta_schedule as ms
 from tvm.target import Target
 
 from mschedx.measure.failures import machine_trouble
+from mschedx.plan import Parts
 from mschedx.record.rounds import Round
 from mschedx.record.trials import Trial
-from mschedx.recorder import Parts, forecast, foretells
-from mschedx.unscheduled import unscheduled_candidate
+from mschedx.recorder import forecast, foretells
+from mschedx.search.as_it_is import unscheduled_candidate
 
 from .budget import Standing
 from .tasks import NetworkTask

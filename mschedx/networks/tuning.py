@@ -23,10 +23,11 @@ from mschedx.inputs import (
     require_device,
 )
 from mschedx.measure import start as start_workers
+from mschedx.plan import Parts
 from mschedx.process_state import interruptible
 from mschedx.record.database import open_database
 from mschedx.record.work_dir import WorkDir, open_work_dir
-from mschedx.recorder import Outcome, Parts
+from mschedx.recorder import Outcome
 from mschedx.session import alone, asks_for_records, filled, intrinsics_for, made
 
 from .choices import start_ranking

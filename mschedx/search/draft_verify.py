@@ -36,6 +36,7 @@ from .pick import EpsilonGreedy
 from .points import Points, SketchSet
 from .pool import Scored, gather
 from .population import evolve
+from .request import Request
 from .scoring import ArrayScorer, Scorer
 from .strategy import Strategy
 
@@ -175,10 +176,11 @@ class DraftThenVerify:
         if space.begun > self._begun:
             self._begun, self._due = space.begun, True
         samples = space.sample(config.population, rng)
-        drafts = self._current(space, samples, history, rng).untried(history.tried)
+        request = Request(count=count, space=space, history=history, scorer=scorer, rng=rng)
+        drafts = self._current(samples, request).untried(history.tried)
         verifier = self._verifier(space, history, scorer)
         if scorer.ready:
-            found = self._verified(drafts.points, samples, space, history, verifier, rng)
+            found = self._verified(drafts.points, samples, replace(request, scorer=verifier))
             found = found.untried(history.tried)
         else:
             found = self._spread(drafts, space, 2 * count)
@@ -191,30 +193,22 @@ class DraftThenVerify:
 
     # Drafting.
 
-    def _current(
-        self, space: SketchSet, samples: Points, history: History, rng: np.random.Generator
-    ) -> Scored:
+    def _current(self, samples: Points, request: Request) -> Scored:
         """The drafts that serve this round, made afresh when those before have served theirs."""
         if self._drafts is None or self._due:
             self._due = False
+            space, history = request.space, request.history
             scorer = ArrayScorer(self._model, space)
             if len(history):
                 # Before it learns, so that some of the trials are new to it.
                 self._judge(scorer, history, space)
             # Nothing, too: what another run of this strategy has measured is not this one's.
             scorer.learn(history)
-            self._drafts = self._drafted(space, samples, history, scorer, rng)
+            self._drafts = self._drafted(samples, replace(request, scorer=scorer))
         return self._drafts
 
-    def _drafted(
-        self,
-        space: SketchSet,
-        samples: Points,
-        history: History,
-        scorer: Scorer,
-        rng: np.random.Generator,
-    ) -> Scored:
-        config = self.config
+    def _drafted(self, samples: Points, request: Request) -> Scored:
+        config, space, scorer = self.config, request.space, request.scorer
         if not scorer.ready:
             logger.warning(
                 "task %s: %s has nothing to say before it is measured: no drafts for %d rounds",
@@ -224,19 +218,19 @@ class DraftThenVerify:
             )
         if not self._quota or not scorer.ready:
             return Scored(space.empty(), np.empty(0))
-        elites = history.best(self._elites) if config.seeded else space.empty()
+        elites = request.history.best(self._elites) if config.seeded else space.empty()
         seen, _ = evolve(
             Scored.by(scorer, gather(elites, samples)),
             space,
             scorer,
             Mutation(config.mutation),
-            rng,
+            request.rng,
             size=config.population,
             generations=config.draft_generations,
             parents=config.parents,
             elites=0,
         )
-        return self._spread(seen.untried(history.tried), space, self._quota)
+        return self._spread(seen.untried(request.history.tried), space, self._quota)
 
     def _spread(self, scored: Scored, space: SketchSet, count: int) -> Scored:
         """The best, some of every niche."""
@@ -279,18 +273,10 @@ class DraftThenVerify:
             draft.learn(history)
         return self._blend.scorer(draft, scorer)
 
-    def _verified(
-        self,
-        drafts: Points,
-        samples: Points,
-        space: SketchSet,
-        history: History,
-        scorer: Scorer,
-        rng: np.random.Generator,
-    ) -> Scored:
-        config = self.config
+    def _verified(self, drafts: Points, samples: Points, request: Request) -> Scored:
+        config, scorer = self.config, request.scorer
         size, generations = config.population, config.verify_generations
-        elites = history.best(self._elites)
+        elites = request.history.best(self._elites)
         start = gather(drafts, elites, samples)
         if scorer.capacity is not None:
             size = max(min(scorer.capacity, config.pool) // (generations + 1), 1)
@@ -300,10 +286,10 @@ class DraftThenVerify:
             start = start.take(np.arange(min(len(start), size)))
         seen, _ = evolve(
             Scored.by(scorer, start),
-            space,
+            request.space,
             scorer,
             Mutation(config.mutation),
-            rng,
+            request.rng,
             size=size,
             generations=generations,
             parents=config.parents,

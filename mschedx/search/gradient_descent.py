@@ -41,6 +41,7 @@ from .moves import neighbours
 from .niches import Niches, spread
 from .points import FloatArray, IntArray, Points, SketchSet
 from .pool import Scored, gather, sample_new, thinned
+from .request import Request
 from .scoring import WITH_GRADIENT, ArrayScorer, Scorer
 from .strategy import Strategy
 
@@ -91,10 +92,11 @@ class Descent:
         guide = self._guide(draft, history, scorer)
         if guide is None:
             return sample_new(count, space, history.tried, rng)
+        request = Request(count=count, space=space, history=history, scorer=guide, rng=rng)
         if guide.differentiable:
-            found, near = self._descended(count, space, history, guide, draft, rng)
+            found, near = self._descended(request, draft)
         else:
-            found, near = self._scored(space, history, guide, rng), set()
+            found, near = self._scored(request), set()
         by_chance = round(config.epsilon * count)
         found = found.untried(history.tried)
         best = found.best(len(found)).points
@@ -145,30 +147,22 @@ class Descent:
 
     # Without gradients.
 
-    def _scored(
-        self, space: SketchSet, history: History, scorer: Scorer, rng: np.random.Generator
-    ) -> Scored:
+    def _scored(self, request: Request) -> Scored:
         """Samples, and neighbours of the fastest, with their scores."""
-        elites = history.best(self.config.n_seeds)
+        space, scorer, rng = request.space, request.scorer, request.rng
+        elites = request.history.best(self.config.n_seeds)
         samples = space.sample(self.config.samples, rng)
-        pool = gather(samples, neighbours(space, elites, rng)).distinct(history.tried)
+        pool = gather(samples, neighbours(space, elites, rng)).distinct(request.history.tried)
         if scorer.capacity is not None:
             pool = thinned(pool, min(scorer.capacity, self.config.pool), rng)
         return Scored.by(scorer, pool)
 
     # With gradients.
 
-    def _descended(
-        self,
-        count: int,
-        space: SketchSet,
-        history: History,
-        scorer: Scorer,
-        draft: Scorer | None,
-        rng: np.random.Generator,
-    ) -> tuple[Scored, set[bytes]]:
+    def _descended(self, request: Request, draft: Scorer | None) -> tuple[Scored, set[bytes]]:
         """Everything that was scored on the way down, and which of it is near what was measured."""
-        config = self.config
+        config, space, history = self.config, request.space, request.history
+        scorer, rng = request.scorer, request.rng
         samples = Scored.by(scorer, space.sample(config.samples, rng).distinct())
         drafted = space.empty()
         if draft is not None and draft is not scorer:
@@ -184,11 +178,11 @@ class Descent:
         reach = np.where(from_measured, config.reach, np.inf)
         first = scorer is draft or not len(history)
         steps = config.n_steps if first else config.later_steps
-        passed, nearby = self._passed(seeds, reach, space, scorer, steps, rng)
+        passed, nearby = self._passed(seeds, reach, steps, request)
         nearby = gather(nearby, self._around(measured, space))
         fresh = gather(nearby, passed).distinct(seen.points.codes())
         seen = seen.merged(Scored.by(scorer, fresh))
-        best = self._by_niche(seen.untried(history.tried), count)
+        best = self._by_niche(seen.untried(history.tried), request.count)
         return seen.merged(self.climb(best, space, scorer)), set(nearby.codes())
 
     def _fastest(self, history: History, count: int) -> Points:
@@ -244,13 +238,7 @@ class Descent:
         return seeds.take(np.arange(min(config.n_seeds, len(seeds))))
 
     def _passed(
-        self,
-        seeds: Points,
-        reach: FloatArray,
-        space: SketchSet,
-        scorer: Scorer,
-        steps: int,
-        rng: np.random.Generator,
+        self, seeds: Points, reach: FloatArray, steps: int, request: Request
     ) -> tuple[Points, Points]:
         """Go down from seeds [n], all sketches at once; the valid configs on the way.
 
@@ -263,12 +251,13 @@ class Descent:
 
         from .descent import Group, descend
 
+        space, rng = request.space, request.rng
         free, near, groups, parts = [space.empty()], [space.empty()], [], []
         for s, positions, configs in space.groups(seeds):
             region = self._region(s, space)
             if region.movable.any():
                 own = reach[positions]
-                groups.append(Group(region, self._slope(scorer, s), configs, own))
+                groups.append(Group(region, self._slope(request.scorer, s), configs, own))
                 parts.append((s, region, np.tile(np.isfinite(own), steps)))
         if groups:
             with bounded_threads(self.config.threads):

@@ -28,7 +28,7 @@ MOST_ANALYSED = 8
 """Sketches of a task up to which what needs their statements is done for all of them.
 
 Statements come with the analysis of a sketch, tenths of a second each. Beyond, a niche is a sketch,
-and a search that scores before it measures begins with one sketch (`opening`).
+and a search that scores before it measures begins with one sketch (`growing`).
 """
 
 _STEP = 2.0

@@ -28,8 +28,8 @@ from mschedx.space.trace.instructions import searched_part
 
 from .as_it_is import unscheduled_candidate
 from .base import Candidate, Materializer, Search, TaskSearch, logger
+from .growing import GrowingSet, searched
 from .niches import MOST_ANALYSED
-from .opening import GrowingSet, searched
 from .points import Points, SketchSet
 from .scoring import ArrayScorer, CandidateScorer, NoScorer, Scorer, measured_by_sketch
 from .warm_start import recall
@@ -97,7 +97,9 @@ class Strategy(_PySearchStrategy):
             Strategy, make_search, batch=batch, pool=pool, drafts=drafts, alone=alone
         )
         # TVM keeps these callbacks: were they methods of this object, it would keep itself alive.
-        rounds = _Rounds(make_search, batch, pool, drafts, self.given, alone)
+        rounds = _Rounds(
+            make_search, batch=batch, pool=pool, drafts=drafts, given=self.given, alone=alone
+        )
         super().__init__(
             rounds.initialize,
             rounds.pre_tuning,
@@ -182,6 +184,7 @@ class _Rounds:
     def __init__(
         self,
         make_search: Callable[[], Search],
+        *,
         batch: int | None,
         pool: int,
         drafts: bool,

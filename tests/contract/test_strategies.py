@@ -42,7 +42,7 @@ from mschedx.search import (
     RepairedGenetic,
 )
 from mschedx.search.constrained_evolution import Evolution, EvolutionConfig
-from mschedx.search.opening import GrowingSet
+from mschedx.search.growing import GrowingSet
 from mschedx.search.strategy import Strategy
 from mschedx.space import sketches
 from mschedx.space.target import for_target

@@ -1,4 +1,4 @@
-"""Pages that repeat a figure repeat the one of the page where it was measured."""
+"""Pages repeat figures as they were measured, and name every script that measures."""
 
 import re
 from pathlib import Path
@@ -42,3 +42,13 @@ def test_networks_take_as_long_in_the_readme_as_where_they_were_measured(network
     rounded = [float(f"{float(ms):.3g}") for ms in [tuned, *others]]
     assert list(map(float, latencies)) == rounded
     assert seconds == f"{float(tuning.split()[0]):.0f} s"
+
+
+def test_every_benchmark_is_named_in_a_page():
+    """By its command: what no page tells of nobody runs."""
+    pages = "".join(page.read_text() for page in (ROOT / "docs").rglob("*.md"))
+    scripts = [
+        path for path in (ROOT / "benchmarks").glob("*.py") if "__main__" in path.read_text()
+    ]
+    assert scripts
+    assert [path.name for path in scripts if path.name not in pages] == []

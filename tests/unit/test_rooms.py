@@ -28,9 +28,9 @@ ALLOWED = {
     "report": ("record", "ranks", "hardware"),
     "winner": ("record",),
     "process_state": (),
-    "streams": (),
     "unscheduled": ("record", "search"),
-    "recorder": ("unscheduled", "report"),
+    "plan": ("record",),
+    "recorder": ("plan", "unscheduled", "report"),
     "session": ("search", "recorder", "process_state"),
     "ranking": ("search", "inputs"),
     "tune_result": ("report", "kernel", "search"),
@@ -38,7 +38,7 @@ ALLOWED = {
     "models": (),
     "networks": ("tuning", "models"),
     "bench": ("networks", "workloads"),
-    "cli": ("bench", "networks", "streams"),
+    "cli": ("bench", "networks"),
     "__main__": ("cli",),
     "__init__": ("networks", "workloads"),
 }
@@ -130,6 +130,21 @@ def test_the_page_names_every_module_of_the_top_and_of_networks():
     names = [name.replace(".", "/") for name in (*top, *networks)]
     missing = [name for name in names if f"`{name}`" not in page and f"`{name}/`" not in page]
     assert not missing
+
+
+def test_a_test_named_after_a_module_lies_where_the_module_does():
+    root = Path(__file__).parents[2]
+    unit, package = root / "tests" / "unit", root / "mschedx"
+    misplaced = []
+    for path in unit.rglob("test_*.py"):
+        folder, name = path.parent.relative_to(unit), path.stem.removeprefix("test_")
+        if folder == Path("benchmarks"):
+            continue
+        named = {found.parent.relative_to(package) for found in package.rglob(f"{name}.py")}
+        deeper = {other for other in named if folder in other.parents}
+        if not (package / folder).is_dir() or (deeper and folder not in named):
+            misplaced.append(f"{path.relative_to(root)}: expected in {sorted(map(str, deeper))}")
+    assert not misplaced
 
 
 def test_every_module_has_a_room():

@@ -82,14 +82,14 @@ class MoAModel(PAMModel):
 
     def learn(self, task: Task, measured: Sequence[Measured]) -> None:
         self._check_kind(task)
-        if not self._replay.note(task.key, measured):
+        if not self._programs.note(task.key, measured):
             return
         self.updates += 1
         if self.updates % self.every == 0:
             self._refit(task.key)
 
     def _refit(self, task: str) -> None:
-        examples = self._replay.examples()
+        examples = self._programs.examples()
         if len(examples) < 2:
             return
         if self.slow is None:

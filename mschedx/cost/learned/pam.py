@@ -23,9 +23,9 @@ from ..adapter import TVMCostModel
 from ..base import FloatArray, IntArray, Measured
 from .examples import Batch, Examples
 from .features import ACCESS_NAMES, STATEMENT_NAMES, ProgramFeatures
+from .measured_programs import MeasuredPrograms
 from .network import NetworkForm, ScaledNetwork, make_network
 from .ranking_model import RankingModel, RankingNetwork
-from .replay import Replay
 from .shipped import weights_path
 from .train import TrainConfig, bounded_threads
 
@@ -82,7 +82,7 @@ class PAMModel(RankingModel[PAMConfig]):
 
     def __init__(self, config: PAMConfig | None = None, seed: int = 0) -> None:
         super().__init__(config or PAMConfig(), seed)
-        self._replay = Replay(self.reader)
+        self._programs = MeasuredPrograms(self.reader)
         self._pending: list[str] = []
 
     def columns(self) -> dict[str, list[str]]:
@@ -96,11 +96,11 @@ class PAMModel(RankingModel[PAMConfig]):
 
     def ready(self, task: Task) -> bool:
         self._check_kind(task)
-        return self._pretrained or np.isfinite(self._replay.best_s(task.key))
+        return self._pretrained or np.isfinite(self._programs.best_s(task.key))
 
     def learn(self, task: Task, measured: Sequence[Measured]) -> None:
         self._check_kind(task)
-        if self._replay.note(task.key, measured) and task.key not in self._pending:
+        if self._programs.note(task.key, measured) and task.key not in self._pending:
             self._pending.append(task.key)
 
     def score(self, task: Task, asked: Sequence[tuple[Sketch, IntArray]]) -> FloatArray:
@@ -125,7 +125,7 @@ class PAMModel(RankingModel[PAMConfig]):
     def load(self, path: str | Path) -> None:
         """Read weights; what is measured from now on adds to them."""
         super().load(path)
-        self._replay, self._pending = Replay(self.reader), []
+        self._programs, self._pending = MeasuredPrograms(self.reader), []
 
     # Inside.
 
@@ -133,7 +133,7 @@ class PAMModel(RankingModel[PAMConfig]):
         """Train on what has been measured of a task since it was last trained on."""
         if key not in self._pending:
             return
-        examples = self._replay.examples()
+        examples = self._programs.examples()
         if len(examples) >= 2:
             # A copy learns: training that is cut short leaves the weights, and the trials pending.
             self.network = self._taught(self._thinned(examples, key))

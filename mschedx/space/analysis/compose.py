@@ -70,6 +70,16 @@ class Evidence:
     loops: tuple[Constraint, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Derived:
+    """What follows from the expressions of a structure, before anything is demanded of it."""
+
+    kernels: Sequence[KernelInfo]
+    vectors: Sequence[VectorInfo]
+    allocations: Sequence[AllocationInfo]
+    statements: Sequence[Statement]
+
+
 def compose(design: Design, evidence: Evidence, rng: np.random.Generator) -> Analysis:
     """Derive statements, allocations, kernels, quantities and constraints."""
     replays, found = evidence.replays, evidence.replays.found
@@ -90,10 +100,11 @@ def compose(design: Design, evidence: Evidence, rng: np.random.Generator) -> Ana
     composed = statements(
         replays, reached, kernels, by_block, tensorized(design), left, on_gpu=on_gpu
     )
-    constraints, canonical, preferences = _constraints(
-        design, evidence, limits, kernels, vectors, allocations, composed
+    derived = _Derived(
+        kernels=kernels, vectors=vectors, allocations=allocations, statements=composed
     )
-    quantities = _quantities(found, loops, reached, allocations, kernels, vectors, composed)
+    constraints, canonical, preferences = _constraints(design, evidence, limits, derived)
+    quantities = _quantities(found, loops, reached, derived)
     unresolved = {
         **found.problems,
         **_other_structures(evidence),
@@ -120,25 +131,23 @@ def _constraints(
     design: Design,
     evidence: Evidence,
     limits: Limits,
-    kernels: Sequence[KernelInfo],
-    vectors: Sequence[VectorInfo],
-    allocations: Sequence[AllocationInfo],
-    composed: Sequence[Statement],
+    derived: _Derived,
 ) -> tuple[list[Constraint], list[Constraint], list[Constraint]]:
     """What must hold, what makes one config of several equal ones, and what is advised."""
     replays, found = evidence.replays, evidence.replays.found
     constraints = list(evidence.loops)
     if not limits.on_gpu:
-        constraints += cpu_constraints(found, vectors)
+        constraints += cpu_constraints(found, derived.vectors)
         if design.target.kind.name != "llvm":  # a device that nothing is advised for
             return constraints, [], []
-        return constraints, [], cpu_preferences(composed, Hardware.from_target(design.target))
+        hardware = Hardware.from_target(design.target)
+        return constraints, [], cpu_preferences(derived.statements, hardware)
     name = str(design.target.attrs.get("arch", design.target.kind.name))
-    constraints += gpu_constraints(replays, kernels, limits, name)
-    constraints += vector_constraints(replays, vectors, kernels)
+    constraints += gpu_constraints(replays, derived.kernels, limits, name)
+    constraints += vector_constraints(replays, derived.vectors, derived.kernels)
     constraints += cross_thread_constraints(replays)
     canonical = list(canonical_constraints(replays))
-    return constraints, canonical, list(registers(allocations, THREAD_REGISTER_BYTES))
+    return constraints, canonical, list(registers(derived.allocations, THREAD_REGISTER_BYTES))
 
 
 def _other_structures(evidence: Evidence) -> dict[str, str]:
@@ -247,27 +256,24 @@ def _quantities(
     found: SymbolicProgram,
     loops: Sequence[LoopInfo],
     reached: Sequence[AccessInfo],
-    allocations: Sequence[AllocationInfo],
-    kernels: Sequence[KernelInfo],
-    vectors: Sequence[VectorInfo],
-    composed: Sequence[Statement],
+    derived: _Derived,
 ) -> dict[str, Expression]:
     """Name what was found."""
     named: dict[str, Expression | None] = {loop.name: loop.extent for loop in loops}
-    for kernel in kernels:
+    for kernel in derived.kernels:
         named |= {f"{kernel.name}/{tag}": extent for tag, extent in kernel.extents.items()}
         named[f"{kernel.name}/grid"] = kernel.grid
         named[f"{kernel.name}/threads"] = kernel.threads
         named[f"{kernel.name}/vthreads"] = kernel.vthreads
         named[f"{kernel.name}/shared_bytes"] = kernel.shared_bytes
-    for one in allocations:
+    for one in derived.allocations:
         named[f"{one.buffer}/alloc_bytes"] = one.bytes
         for d, extent in enumerate(one.shape):
             named[f"{one.buffer}/alloc[{d}]"] = extent
-    for info in vectors:
+    for info in derived.vectors:
         for part in ("vector", "parallel", "unroll", "serial", "asynchronous"):
             named[f"{info.block}/{part}"] = getattr(info, part)
-    named |= _instances(found, composed)
+    named |= _instances(found, derived.statements)
     for access in reached:
         named |= footprints(access, loops)
     return {name: e for name, e in named.items() if e is not None}

@@ -137,7 +137,8 @@ def match_contraction(
         (one, other) for one, other in (operands, operands[::-1]) if panel in (None, one.index)
     ]
     wanted = output if vector is None else (vector,)
-    return _assign_roles(block, pairs, output, tuple(sorted(reduction)), dtype, lanes, wanted)
+    reductions = tuple(sorted(reduction))
+    return _assign_roles(block, pairs, output, reductions, dtype=dtype, lanes=lanes, wanted=wanted)
 
 
 def find_contraction(
@@ -198,6 +199,7 @@ def _assign_roles(
     pairs: Sequence[tuple[Any, Any]],
     output: tuple[Any, ...],
     reductions: tuple[int, ...],
+    *,
     dtype: str,
     lanes: int,
     wanted: Sequence[int | None],

@@ -9,12 +9,12 @@ from mschedx.hardware import Hardware
 
 from .blocks import moves_by_one, own_loops
 from .elementwise import call_function, vectorise
-from .inner_loops import longest_divisor, partial_sums, vectorise_inside
+from .inner_loops import partial_sums, vectorise_inside
 from .joined_rows import join_rows
 from .ragged_rows import feed, fill_rows
 from .register_tile import vector_length
 from .stages import Stage, windowed_axes
-from .typical import sample_tile
+from .typical import largest_divisor, sample_tile
 from .window_tile import is_window, tile_window
 
 MOST_PARTIAL_SUMS = 8
@@ -107,7 +107,7 @@ def _parts(sch: Any, stage: Stage, hw: Hardware) -> list[tuple[Any, int, tuple[A
     """As :func:`in_lanes`, each with the blocks that fill up a row for it where vectors do not."""
     lanes = hw.lanes(stage.dtype)
     length = stage.length(stage.contiguous_reductions())
-    whole = vector_length(length, lanes) == longest_divisor(length, lanes)
+    whole = vector_length(length, lanes) == largest_divisor(length, lanes)
     feeders = None if whole else fill_rows(sch, stage, hw)
     if feeders is None:
         return [(block, length, ()) for block, length in in_lanes(sch, stage, lanes)]
@@ -119,7 +119,7 @@ def in_lanes(sch: Any, stage: Stage, lanes: int) -> list[tuple[Any, int]]:
     """The stage's block, or those that reduce its contiguous axis in lanes; lengths of vectors."""
     run = stage.contiguous_reductions()
     # Computed elsewhere, what rfactor makes has no guard for a rest: lanes must divide the run.
-    lanes_of_run = longest_divisor(stage.length(run), lanes)
+    lanes_of_run = largest_divisor(stage.length(run), lanes)
     if lanes_of_run < _FEWEST_LANES:
         return [(stage.block, lanes)]
     loops = sch.get_loops(stage.block)

@@ -35,11 +35,6 @@ def axes_of(sch: Any, block: Any) -> tuple[list[int], list[int], int | None]:
     return spatial, reduced, last
 
 
-def longest_divisor(extent: int, lanes: int) -> int:
-    """The most lanes, not above a register, that an axis falls into without a rest."""
-    return next(n for n in range(lanes, 0, -1) if extent % n == 0)
-
-
 def vectorise_inside(sch: Any, block: Any, loops: dict[int, Any], lanes: int) -> None:
     """Make the contiguous spatial axis of a block its innermost loop, in vectors.
 

@@ -8,6 +8,7 @@ from .blocks import is_parameter
 from .contraction import Contraction
 from .epilogue import epilogue_of
 from .register_tile import TileLimits, vector_length
+from .typical import divisor_between
 
 
 def can_pad(contraction: Contraction) -> bool:
@@ -38,8 +39,8 @@ def padding_factors(contraction: Contraction, limits: TileLimits) -> list[int] |
         factors[contraction.vector] = limits.lanes
     for axis in contraction.rows:
         extent = contraction.extents[axis]
-        tiles = any(extent % tile == 0 for tile in range(4, limits.row_unroll + 1))
-        if extent > limits.row_unroll and not tiles:
+        tile = divisor_between(extent, 4, limits.row_unroll)
+        if extent > limits.row_unroll and tile is None:
             factors[axis] = 8 if extent >= 64 else 4
     return factors if max(factors) > 1 else None
 

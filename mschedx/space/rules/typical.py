@@ -39,5 +39,15 @@ def sample_tile(sch: Any, loop: Any, parts: int, most: int = -1) -> Any:
 def typical_tile(extent: int, parts: int, most: int = -1) -> list[int]:
     """Factors of an extent: the innermost near its root or what is allowed, the rest outermost."""
     bound = isqrt(extent) if most < 0 else min(most, isqrt(extent))
-    inner = next(n for n in range(max(bound, 1), 0, -1) if extent % n == 0)
+    inner = largest_divisor(extent, max(bound, 1))
     return [extent // inner, *([1] * (parts - 2)), inner]
+
+
+def largest_divisor(extent: int, most: int) -> int:
+    """Find the largest divisor of an extent that is at most ``most``, which is positive."""
+    return divisor_between(extent, 1, most) or 1
+
+
+def divisor_between(extent: int, least: int, most: int) -> int | None:
+    """Find the largest divisor of an extent between two bounds, both included; None without one."""
+    return next((n for n in range(most, least - 1, -1) if extent % n == 0), None)

@@ -15,7 +15,7 @@ from .elementwise import vectorise
 from .inner_loops import vectorise_inside
 from .register_tile import vector_length
 from .stages import Stage, common_rows, windowed_axes
-from .typical import sample_tile
+from .typical import divisor_between, sample_tile
 
 LONGEST_WINDOW = 64
 """Points of a window that is unrolled: those of 7 × 7, and some more."""
@@ -73,8 +73,8 @@ def offers(sch: Any, stages: Sequence[Stage], hw: Hardware) -> list[Columns]:
         return found
     extent, lanes = last.extents[column], hw.lanes(last.dtype)
     if vector_length(extent, lanes) is None:
-        fitting = (n for n in range(2 * lanes, lanes // 2, -1) if extent % n == 0)
-        found += [Columns(lanes=n) for n in list(fitting)[:1]]
+        length = divisor_between(extent, lanes // 2 + 1, 2 * lanes)
+        found += [] if length is None else [Columns(lanes=length)]
     place = _place(stages)
     window, own = stages[place], _column(stages[place:])
     strides = own is not None and not moves_by_one(sch, window.block, own)

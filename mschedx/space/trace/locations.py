@@ -34,7 +34,7 @@ _FEW = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class LocationChoice:
     """A reachable combination of compute locations.
 
     Parameters
@@ -48,9 +48,9 @@ class Choice:
     codes: dict[int, int]
     constraints: tuple[Constraint, ...] = ()
 
-    def with_option(self, instruction: int, option: Option) -> Choice:
+    def with_option(self, instruction: int, option: Option) -> LocationChoice:
         """Choose one location more."""
-        return Choice(
+        return LocationChoice(
             {**self.codes, instruction: option.code},
             (*self.constraints, *option.conditions),
         )
@@ -62,7 +62,7 @@ def combinations(
     spots: list[Sampled],
     draw: Callable[[Sequence[Constraint]], Drawn],
     limit: int = MAX_COMBINATIONS,
-) -> tuple[list[Choice], bool]:
+) -> tuple[list[LocationChoice], bool]:
     """List combinations of compute locations that some config reaches.
 
     Parameters
@@ -81,12 +81,12 @@ def combinations(
 
     Returns
     -------
-    choices : list of Choice
+    choices : list of LocationChoice
     cut : bool
         Whether there are more.
     """
     tree = _Tree(mod, spots, draw)
-    return tree.extend(Choice({}), numbered(trace), limit), tree.cut
+    return tree.extend(LocationChoice({}), numbered(trace), limit), tree.cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,9 @@ class _Tree:
     known: dict[int, list[_Learnt]] = field(default_factory=dict)
     turns: dict[int, int] = field(default_factory=dict)
 
-    def extend(self, choice: Choice, insts: list[Numbered], budget: int) -> list[Choice]:
+    def extend(
+        self, choice: LocationChoice, insts: list[Numbered], budget: int
+    ) -> list[LocationChoice]:
         """Choose what is left to choose in at most ``budget`` ways.
 
         ``insts`` name the locations chosen so far.
@@ -131,7 +133,7 @@ class _Tree:
         spot = self.spots[depth]
         options, around = self.options_at(choice, insts)
         picked = self._pick(depth, options, budget)
-        found: list[Choice] = []
+        found: list[LocationChoice] = []
         for position, option in enumerate(picked):
             share = (budget - len(found)) // (len(picked) - position)
             settled = settle_one(insts, spot.instruction, option.code, around)
@@ -149,7 +151,9 @@ class _Tree:
         picks = {(start + i * len(options) // budget) % len(options) for i in range(budget)}
         return [options[i] for i in sorted(picks)]
 
-    def options_at(self, choice: Choice, insts: list[Numbered]) -> tuple[list[Option], Around]:
+    def options_at(
+        self, choice: LocationChoice, insts: list[Numbered]
+    ) -> tuple[list[Option], Around]:
         """Find the options, or see in few replays that those of other codes apply."""
         depth = len(choice.codes)
         learnt, spot = self.known.setdefault(depth, []), self.spots[depth]

@@ -28,7 +28,7 @@ from .instructions import (
     with_decisions,
 )
 from .location_offers import scales_an_index
-from .locations import MAX_COMBINATIONS, Choice, combinations
+from .locations import MAX_COMBINATIONS, LocationChoice, combinations
 from .materialize import Postprocs
 from .tables import Decision, DecisionKind, Table
 
@@ -91,7 +91,7 @@ def refused_somewhere(design: Design) -> InvalidSchedule | None:
     return None
 
 
-def _moved(whole: Design, choice: Choice, scales: bool) -> Design | None:
+def _moved(whole: Design, choice: LocationChoice, scales: bool) -> Design | None:
     """Move to other compute locations; None when no config reaches them, or none is accepted.
 
     What TVM's postprocs make of a location may hang on it alone (a block that is computed at a

@@ -53,13 +53,13 @@ def test_slow_contender_is_called_twice() -> None:
     calls: list[int] = []
     timings = fair.time_in_turn({"slow": lambda number: calls.append(number) or 2.0}, rounds=5)
     assert calls == [1, 1]
-    assert timings["slow"] == fair.Timing(2.0, 2.0)
+    assert timings["slow"] == fair.TurnTiming(2.0, 2.0)
 
 
 def test_a_slow_first_call_does_not_stand_for_all() -> None:
     seconds = iter([2.0])
     timings = fair.time_in_turn({"late": lambda number: next(seconds, 0.01)}, rounds=5)
-    assert timings["late"] == fair.Timing(0.01, 0.01)
+    assert timings["late"] == fair.TurnTiming(0.01, 0.01)
 
 
 def test_groups_last_long_enough_and_the_least_counts() -> None:
@@ -98,13 +98,13 @@ def test_a_process_of_torch_that_dies_costs_torch_s_time_alone() -> None:
         torch._pool.submit(os._exit, 1)
         assert timer(1) == math.inf
         timings = fair.time_in_turn({"torch": timer, "other": lambda number: 1e-3}, rounds=1)
-        assert timings == {"other": fair.Timing(1e-3, 1e-3)}
+        assert timings == {"other": fair.TurnTiming(1e-3, 1e-3)}
 
 
 def test_what_was_timed_before_a_contender_died_counts() -> None:
     seconds = iter([0.01, 0.01, 0.02, 0.01])
     timings = fair.time_in_turn({"late": lambda number: next(seconds, math.inf)}, rounds=3)
-    assert timings["late"] == fair.Timing(0.01, 0.01)
+    assert timings["late"] == fair.TurnTiming(0.01, 0.01)
 
 
 def test_bound_passes_tensors_of_the_arrays() -> None:

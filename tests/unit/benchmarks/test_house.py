@@ -13,6 +13,7 @@ from house import (
     room_graph,
     sizes,
     summary,
+    wide_functions,
     working_tree,
 )
 
@@ -60,6 +61,21 @@ def test_a_docstring_makes_no_function_long():
     module = Module.of("mschedx/a.py", text)
     assert list(long_functions(module, 1)) == [("mschedx.a.f", 2)]
     assert list(long_functions(module, 2)) == []
+
+
+def test_what_must_be_named_and_the_object_of_a_method_make_no_function_wide():
+    text = "def f(a, b, *, c): ...\nclass A:\n    def g(self, a, b, c=1): ...\n"
+    module = Module.of("mschedx/a.py", text)
+    assert list(wide_functions(module, 2)) == [("mschedx.a.g", 3)]
+    assert list(wide_functions(module, 1)) == [("mschedx.a.f", 2), ("mschedx.a.g", 3)]
+
+
+def test_only_what_follows_an_operator_has_many_parameters():
+    """Operators of workloads have their sizes, decompositions the parameters of torch's."""
+    wide = {name for module in working_tree() for name, _ in wide_functions(module)}
+    operators = ("mschedx.workloads.", "mschedx.networks.decompositions.")
+    assert wide
+    assert {name for name in wide if not name.startswith(operators)} == set()
 
 
 def test_sizes_are_lines(modules):

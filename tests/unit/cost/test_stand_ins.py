@@ -30,7 +30,7 @@ TVM = "post-order-apply"
 
 @pytest.fixture(autouse=True)
 def elsewhere(monkeypatch):
-    monkeypatch.setattr(hardware, "system_cpu", lambda: "znver4")
+    monkeypatch.setattr(hardware.host, "system_cpu", lambda: "znver4")
 
 
 @pytest.fixture(params=["cpu", "gpu"])

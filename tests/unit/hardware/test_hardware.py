@@ -4,7 +4,7 @@ import pytest
 from tvm.target import Target, codegen
 
 from mschedx import hardware
-from mschedx.hardware import KIB, MIB, Hardware, host_cores, host_target
+from mschedx.hardware import KIB, MIB, Hardware, host, host_cores, host_target, tables
 from mschedx.inputs import normalize_target
 
 
@@ -73,7 +73,7 @@ def test_host_target_is_ready_to_tune():
 
 
 def test_fewer_cores_than_the_machine_has_are_what_kernels_run_on(monkeypatch):
-    monkeypatch.setattr(hardware, "host_cores", lambda: 4)
+    monkeypatch.setattr(host, "host_cores", lambda: 4)
     asked = {"kind": "llvm", "mcpu": "haswell"}
     assert hardware.kernel_cores(Target({**asked, "num-cores": 1})) == 1
     assert hardware.kernel_cores(Target({**asked, "num-cores": 4})) is None
@@ -96,9 +96,9 @@ def test_a_cache_without_a_size_is_the_tables(tmp_path, monkeypatch):
         (place / "type").write_text("Data\n")
         if size is not None:
             (place / "size").write_text(size + "\n")
-    monkeypatch.setattr(hardware, "_CACHES", tmp_path)
-    known = hardware._GENERIC_CPU
-    found = hardware.host_caches.__wrapped__(known)
+    monkeypatch.setattr(host, "_CACHES", tmp_path)
+    known = tables.GENERIC_CPU
+    found = host.host_caches.__wrapped__(known)
     assert (found.l1d, found.l2, found.l3) == (known.l1d, 2 * MIB, known.l3)
 
 
@@ -119,8 +119,8 @@ def _caches(folder, monkeypatch, **shared):
         for name, text in (("level", level), ("type", "Unified"), ("size", size)):
             (place / name).write_text(text + "\n")
         (place / "shared_cpu_list").write_text(shared[f"l{level}"] + "\n")
-    monkeypatch.setattr(hardware, "_CACHES", folder)
-    monkeypatch.setattr(hardware, "host_caches", hardware.host_caches.__wrapped__)
+    monkeypatch.setattr(host, "_CACHES", folder)
+    monkeypatch.setattr(host, "host_caches", host.host_caches.__wrapped__)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_an_architecture_of_several_products_says_nothing_of_rates():
 
 @pytest.fixture
 def on_a_znver4(monkeypatch):
-    monkeypatch.setattr(hardware, "system_cpu", lambda: "znver4")
+    monkeypatch.setattr(host, "system_cpu", lambda: "znver4")
 
 
 def llvm(mcpu: str) -> Target:
@@ -195,7 +195,7 @@ def test_nothing_is_said_of_a_cpu_that_is_known_or_none_in_particular(mcpu):
 
 
 def test_nothing_is_said_of_this_machine(monkeypatch):
-    monkeypatch.setattr(hardware, "system_cpu", lambda: "tigerlake")
+    monkeypatch.setattr(host, "system_cpu", lambda: "tigerlake")
     assert hardware.stand_in(llvm("tigerlake")) == "", "the system tells its caches"
     assert hardware.stand_in(Target({"kind": "llvm", "num-cores": 2})) == "", "no mcpu"
     assert hardware.stand_in(Target("c")) == ""

@@ -98,13 +98,13 @@ def test_programs_are_gathered_for_refits_alone(pretrained, sketch, monkeypatch)
     """There are more of them every round."""
     published, path = pretrained
     model = MoA(path, MoAConfig(published=published, train=TRAIN)).model
-    gathered, examples = [], model._replay.examples
+    gathered, examples = [], model._programs.examples
 
     def counted():
         gathered.append(model.updates)
         return examples()
 
-    monkeypatch.setattr(model._replay, "examples", counted)
+    monkeypatch.setattr(model._programs, "examples", counted)
     list(rounds(model, sketch, 9))
     assert gathered == [4, 8]
 

@@ -307,10 +307,10 @@ def test_trials_of_sketches_with_one_key_are_all_remembered(space):
         TASK, [Measured(one, first, seconds(one, first)), Measured(other, later[:0], np.empty(0))]
     )
     assert model.ready(TASK)
-    assert len(model._replay.examples()) == 16
+    assert len(model._programs.examples()) == 16
     both = [Measured(s, c, seconds(s, c)) for s, c in ((one, first), (other, later))]
     model.learn(TASK, both)
-    examples = model._replay.examples()
+    examples = model._programs.examples()
     assert len(examples) == 24
     rows = ProgramFeatures.of(space[0])(np.concatenate([first, later])).statements
     np.testing.assert_array_equal(

@@ -9,7 +9,7 @@ from tvm import te
 from tvm.s_tir import Schedule
 from tvm.s_tir.meta_schedule.testing import te_workload
 
-from mschedx.search.opening import searched
+from mschedx.search.growing import searched
 from mschedx.space import sketches
 from mschedx.space.errors import EmptySpace
 from mschedx.space.opening import sketches_from

@@ -15,7 +15,7 @@ from tvm.s_tir.meta_schedule.testing import te_workload
 
 from mschedx import workloads
 from mschedx.ranking import opened
-from mschedx.search.opening import searched
+from mschedx.search.growing import searched
 from mschedx.space import Sketch, sketches
 from mschedx.space.analysis import analyse
 from mschedx.space.analysis.mirror import kernels

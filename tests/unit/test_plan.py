@@ -2,7 +2,7 @@
 
 import pytest
 
-from mschedx.recorder import Parts
+from mschedx.plan import Parts
 from mschedx.session import filled
 
 

@@ -22,7 +22,7 @@ class _Known:
     part: Part
 
 
-class Replay:
+class MeasuredPrograms:
     """Trials of many tasks, by task and sketch.
 
     Parameters

@@ -10,21 +10,22 @@ from stand_ins import Runner
 from tiny_networks import quick, two
 
 from mschedx import cli
-from mschedx.networks import command, conclude
+from mschedx.cli import tune_model
+from mschedx.networks import conclude
 from mschedx.networks.checking import Check
+from mschedx.plan import name_of
 from mschedx.record.contents import TRIALS
-from mschedx.recorder import name_of
 
 
 @pytest.fixture
 def invented(monkeypatch):
-    real = command.tune_model
+    real = tune_model.tune_model
 
     def tune(model, inputs, target, **options):
         assert target is None
         return real(model, inputs, **{**options, **quick()})
 
-    monkeypatch.setattr(command, "tune_model", tune)
+    monkeypatch.setattr(tune_model, "tune_model", tune)
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def test_exactness_is_asked_for_on_the_command_line(exact, factory, monkeypatch)
         asked.append(options["exact"])
         raise ValueError("enough")
 
-    monkeypatch.setattr(command, "tune_model", stop)
+    monkeypatch.setattr(tune_model, "tune_model", stop)
     assert cli.main(["tune-model", f"{factory}:both", *(["--exact"] if exact else [])]) == 2
     assert asked == [exact]
 
@@ -76,7 +77,7 @@ def test_what_searches_is_named_on_the_command_line(size, factory, monkeypatch):
         raise ValueError("enough")
 
     for name in ("tune_model", "tune_buckets", "tune_parts"):
-        monkeypatch.setattr(command, name, stop)
+        monkeypatch.setattr(tune_model, name, stop)
     args = ["tune-model", f"{factory}:both", *size]
     assert cli.main(args) == 2
     assert not {"strategy", "cost_model"} & set(asked), "those of tune_model"
@@ -89,9 +90,9 @@ def test_what_searches_is_named_on_the_command_line(size, factory, monkeypatch):
 
 
 def test_a_network_is_tuned_with_what_is_named(factory, monkeypatch, tmp_path):
-    real = command.tune_model
+    real = tune_model.tune_model
     own = {name: part for name, part in quick().items() if name in ("builder", "runner")}
-    monkeypatch.setattr(command, "tune_model", lambda *_, **how: real(*_, **{**how, **own}))
+    monkeypatch.setattr(tune_model, "tune_model", lambda *_, **how: real(*_, **{**how, **own}))
     args = ["tune-model", f"{factory}:both", "--trials-per-task", "2", "--quiet"]
     named = ["--strategy", "random", "--cost-model", "none", "--work-dir", str(tmp_path / "w")]
     assert cli.main([*args, *named]) == 0
@@ -130,7 +131,7 @@ def test_bad_names_are_told_apart(name, inputs, says, capsys):
 
 
 def test_inputs_have_the_dtype_that_is_asked_for():
-    _, (floats, tokens) = command.network_of("resnet.onnx", ["2,3", "1x4:int64"])
+    _, (floats, tokens) = tune_model.network_of("resnet.onnx", ["2,3", "1x4:int64"])
     assert (floats.dtype, tuple(floats.shape)) == (torch.float32, (2, 3))
     assert (tokens.dtype, tuple(tokens.shape)) == (torch.int64, (1, 4))
 
@@ -207,12 +208,12 @@ def wrong_output(monkeypatch):
 def test_a_wrong_output_is_said_and_not_exported(
     quiet_, wrong_output, factory, tmp_path, monkeypatch, capsys
 ):
-    real = command.tune_model
+    real = tune_model.tune_model
 
     def tune(model, inputs, target, **options):
         return real(model, inputs, **{**quick(), **options})
 
-    monkeypatch.setattr(command, "tune_model", tune)
+    monkeypatch.setattr(tune_model, "tune_model", tune)
     library = tmp_path / "net.so"
     library.write_text("good")
     args = ["tune-model", f"{factory}:both", "--trials-per-task", "1", "--export", str(library)]
@@ -254,13 +255,13 @@ def test_parts_with_a_wrong_output_end_with_a_status(factory, monkeypatch, capsy
 
 @pytest.mark.parametrize("more", [[], ["--profile"]])
 def test_what_was_interrupted_is_not_exported(more, factory, tmp_path, monkeypatch, capsys):
-    real, library = command.tune_model, tmp_path / "net.so"
+    real, library = tune_model.tune_model, tmp_path / "net.so"
     library.write_text("good")
 
     def tune(model, inputs, target, **options):
         return real(model, inputs, **{**options, **quick(Runner(interrupt_after=0))})
 
-    monkeypatch.setattr(command, "tune_model", tune)
+    monkeypatch.setattr(tune_model, "tune_model", tune)
     args = ["tune-model", f"{factory}:both", "--trials-per-task", "1", "--quiet"]
     assert cli.main([*args, "--export", str(library), *more]) == 130
     assert library.read_text() == "good"
@@ -270,12 +271,12 @@ def test_what_was_interrupted_is_not_exported(more, factory, tmp_path, monkeypat
 
 
 def test_sizes_that_were_interrupted_are_not_exported(factory, tmp_path, monkeypatch, capsys):
-    real, libraries = command.tune_buckets, tmp_path / "libraries"
+    real, libraries = tune_model.tune_buckets, tmp_path / "libraries"
 
     def tune(model, inputs, buckets, target, **options):
         return real(model, inputs, buckets, **{**options, **quick(Runner(interrupt_after=0))})
 
-    monkeypatch.setattr(command, "tune_buckets", tune)
+    monkeypatch.setattr(tune_model, "tune_buckets", tune)
     args = ["tune-model", f"{factory}:both", "--trials-per-task", "1", "--quiet"]
     assert cli.main([*args, "--bucket", "input[0]=2,4", "--export", str(libraries)]) == 130
     assert not libraries.exists()
@@ -301,8 +302,8 @@ def test_paths_are_looked_at_before_anything_is_tuned(
     def tuned(*_, **__):
         raise AssertionError("tuning takes hours")
 
-    monkeypatch.setattr(command, "tune_model", tuned)
-    monkeypatch.setattr(command, "tune_buckets", tuned)
+    monkeypatch.setattr(tune_model, "tune_model", tuned)
+    monkeypatch.setattr(tune_model, "tune_buckets", tuned)
     (tmp_path / "file").write_text("")
     args = ["tune-model", f"{factory}:both", "--export", str(tmp_path / path), *more]
     assert cli.main(args) == status
@@ -316,5 +317,5 @@ def test_a_file_may_import_what_lies_beside_it(tmp_path, monkeypatch):
         "import torch, beside_it\n"
         "def make():\n    return torch.nn.Linear(beside_it.width, 4), (torch.rand(3, 8),)\n"
     )
-    model, _ = command.network_of(f"{tmp_path / 'net.py'}:make", None)
+    model, _ = tune_model.network_of(f"{tmp_path / 'net.py'}:make", None)
     assert model.in_features == 8

@@ -14,8 +14,8 @@ import mschedx
 from mschedx import cli
 from mschedx.compat import IncompatibleVersion
 from mschedx.measure.failures import MachineTrouble
+from mschedx.plan import name_of
 from mschedx.record.errors import WorkDirError
-from mschedx.recorder import name_of
 from mschedx.report.progress import PlainProgress
 
 tune_module = importlib.import_module("mschedx.tuning")

@@ -8,7 +8,7 @@ from toy import ToySketch, latency
 
 from mschedx.search.base import Materializer, TaskSearch
 from mschedx.search.constrained_random import RandomSearch
-from mschedx.search.opening import GrowingSet, sampled_part
+from mschedx.search.growing import GrowingSet, sampled_part
 from mschedx.search.points import Points
 from mschedx.search.scoring import NoScorer
 from mschedx.space.errors import EmptySpace, SparseSpace, UnsupportedTrace

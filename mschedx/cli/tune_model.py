@@ -6,33 +6,32 @@ import argparse
 import importlib
 import runpy
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .buckets import BucketsResult, tune_buckets
-from .errors import NetworkError
-from .linking import library_path, require_writable
-from .parts import PartsResult, tune_parts
-from .result import NetworkResult, said_of_output
-from .tuning import tune_model
+from mschedx.networks.buckets import BucketsResult, tune_buckets
+from mschedx.networks.errors import NetworkError
+from mschedx.networks.linking import library_path, require_writable
+from mschedx.networks.parts import PartsResult, tune_parts
+from mschedx.networks.result import NetworkResult, said_of_output
+from mschedx.networks.tuning import tune_model
 
-Complain = Callable[[str], None]
+from .streams import complain
 
 
 def tune_from_command(
-    args: argparse.Namespace, complain: Complain, parts: Mapping[str, Any]
+    args: argparse.Namespace, parts: Mapping[str, Any]
 ) -> NetworkResult | BucketsResult | PartsResult:
     """Tune what the command line names, and print what was found.
 
-    What is wrong or was interrupted is not exported.
+    What is wrong or was interrupted is not exported. The error stream says what is left out, and
+    the notes where there is no progress.
 
     Parameters
     ----------
     args : Namespace
-    complain : callable
-        Takes a line for the error stream: what is left out, notes where there is no progress.
     parts : mapping of str
         The strategy and cost model, where they are not our own; see `tune_model`.
 
@@ -45,16 +44,16 @@ def tune_from_command(
     """
     options = {**_options(args), **parts}
     if args.bucket:
-        return _tune_buckets(args, complain, options)
+        return _tune_buckets(args, options)
     if args.unsupported == "torch":
-        return _tune_parts(args, complain, options)
+        return _tune_parts(args, options)
     if args.export is not None:
         require_writable(library_path(args.export).parent)
     model, inputs = network_of(args.model, args.input)
     result = tune_model(model, inputs, args.target, fix_shapes=args.fix_shapes, **options)
     print(describe(result))
-    _notes(args, result.notes, complain)
-    left_out = partial(_is_left_out, result, complain)
+    _notes(args, result.notes)
+    left_out = partial(_is_left_out, result)
     if args.profile and not left_out("the profile"):
         print(result.profile().table())
     if args.export is not None and not left_out(f"{args.export}", wrong=result.wrong):
@@ -62,15 +61,13 @@ def tune_from_command(
     return result
 
 
-def _notes(args: argparse.Namespace, notes: Sequence[str], complain: Complain) -> None:
+def _notes(args: argparse.Namespace, notes: Sequence[str]) -> None:
     """Say the notes of a run, which its progress has said already where there is one."""
     for note in notes if args.quiet else ():
         complain(f"note: {note}")
 
 
-def _is_left_out(
-    result: NetworkResult | BucketsResult, complain: Complain, what: str, *, wrong: str = ""
-) -> bool:
+def _is_left_out(result: NetworkResult | BucketsResult, what: str, *, wrong: str = "") -> bool:
     """Whether a result is not to be used further; says why."""
     if result.interrupted:
         complain(
@@ -82,9 +79,7 @@ def _is_left_out(
     return result.interrupted or bool(wrong)
 
 
-def _tune_buckets(
-    args: argparse.Namespace, complain: Complain, options: Mapping[str, Any]
-) -> BucketsResult:
+def _tune_buckets(args: argparse.Namespace, options: Mapping[str, Any]) -> BucketsResult:
     """Tune for several sizes."""
     if args.fix_shapes or args.profile:
         raise ValueError("--bucket goes with neither --fix-shapes nor --profile: leave one out")
@@ -97,8 +92,8 @@ def _tune_buckets(
     result = tune_buckets(model, inputs, buckets, args.target, **options)
     print(result)
     for sizes, one in result.results.items():
-        _notes(args, [f"{result.buckets.name(sizes)}: {note}" for note in one.notes], complain)
-    left_out = partial(_is_left_out, result, complain)
+        _notes(args, [f"{result.buckets.name(sizes)}: {note}" for note in one.notes])
+    left_out = partial(_is_left_out, result)
     if args.export is not None and not left_out(f"{args.export}"):
         for sizes, one in result.results.items():
             path = args.export / f"{result.buckets.name(sizes)}.so"
@@ -126,7 +121,7 @@ def _buckets(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
 
 
 def _tune_parts(
-    args: argparse.Namespace, complain: Complain, options: Mapping[str, Any]
+    args: argparse.Namespace, options: Mapping[str, Any]
 ) -> PartsResult | NetworkResult:
     """Tune around what is left to torch."""
     if args.export is not None or args.profile:
@@ -138,7 +133,7 @@ def _tune_parts(
     result = tune_parts(model, inputs, args.target, fix_shapes=args.fix_shapes, **options)
     if isinstance(result, NetworkResult):
         print(describe(result))
-        _notes(args, result.notes, complain)
+        _notes(args, result.notes)
     else:
         print(result)
     return result
