@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .points import FloatArray, IntArray, Points, SketchSet
+from .points import BoolArray, FloatArray, IntArray, Points, SketchSet
 from .scoring import Scorer
 
 _SMALL = 4096
@@ -46,7 +46,7 @@ class Scored:
         """Score points."""
         return cls(points, scorer.score(points))
 
-    def take(self, which: IntArray) -> Scored:
+    def take(self, which: IntArray | BoolArray) -> Scored:
         """Return those at these positions, or where this mask is true."""
         return Scored(self.points.take(which), self.scores[which])
 
