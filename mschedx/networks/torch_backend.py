@@ -15,7 +15,6 @@ import threading
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,61 +26,11 @@ from mschedx.inputs import normalize_target
 from mschedx.measure.failures import MachineTrouble
 
 from .errors import NetworkError, UnsupportedOperators, reason_of
+from .torch_artefacts import Artefacts
+from .torch_options import Options
 from .torch_parts import READS_NUMBERS, Called, Frozen, about_parts, assemble, cut, to_tune
 from .torch_views import COMPUTES, SharedMemory, computing, views_apart
 from .tuning import tune_model
-from .watching import Watch
-
-_KNOWN = (
-    *("cost_model", "exact", "progress", "runner", "seed", "space", "strategy", "target"),
-    "timeout_s",
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """What ``options={...}`` may hold.
-
-    Parameters
-    ----------
-    trials_per_task : int
-        0 measures nothing.
-    work_dir : path, optional
-        One folder for all graphs, which are tuned in turn; a new one for each when None.
-    max_artefacts : int
-        Combinations of shapes and weights to compile, for each graph; weights that are gone or
-        were written to do not count.
-    tuning : dict
-        Other arguments of `tune_model`: cost_model, exact, progress, runner, seed, space,
-        strategy, target, timeout_s.
-    """
-
-    trials_per_task: int = 16
-    work_dir: Any = None
-    max_artefacts: int = 8
-    tuning: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, given: dict[str, Any] | None) -> Options:
-        """Read the options.
-
-        Raises
-        ------
-        ValueError
-            For one that is not known.
-        """
-        rest = dict(given or {})
-        own = {name: rest.pop(name) for name in tuple(rest) if name in _OWN}
-        unknown = [name for name in rest if name not in _KNOWN]
-        if unknown:
-            raise ValueError(
-                f"expected options of the mschedx backend among {', '.join((*_OWN, *_KNOWN))}, "
-                f"got {', '.join(unknown)}"
-            )
-        return cls(**own, tuning=rest)
-
-
-_OWN = ("trials_per_task", "work_dir", "max_artefacts")
 
 
 def backend(
@@ -137,45 +86,6 @@ def _is_static(node: torch.fx.Node) -> bool:
     return "_dynamo_static_input_type" in (node.meta.get("tensor_dict") or {})
 
 
-_SHORT_LIVED = 8
-"""Sets of weights in a row that may serve one call each before torch runs a graph for good."""
-
-
-@dataclass(slots=True)
-class _Made:
-    """What was made with one set of weights.
-
-    Attributes
-    ----------
-    watch : Watch
-        Of the weights.
-    artefacts : dict
-        By the kinds of inputs; None where none could be made.
-    calls : int
-        That had an artefact.
-    """
-
-    watch: Watch
-    artefacts: dict[tuple[Any, ...], Callable[..., Any] | None] = field(default_factory=dict)
-    calls: int = 0
-
-
-def _forget(
-    known: dict[tuple[int, ...], _Made], ids: tuple[int, ...], short_lived: list[tuple[int, ...]]
-) -> None:
-    """Let go what was made with weights that are gone; at any time, in any thread: without a lock.
-
-    It notes whether they served a single call, and clears such notes where they served more.
-    """
-    made = known.pop(ids, None)
-    if made is None or not any(made.artefacts.values()):
-        return
-    if made.calls > 1:
-        short_lived.clear()
-    else:
-        short_lived.append(ids)
-
-
 class _Dispatch:
     """One captured graph: an artefact for each combination of shapes and weights.
 
@@ -198,10 +108,9 @@ class _Dispatch:
     ) -> None:
         self._why_not = why_not
         self._graph, self._fixed, self._options = graph, fixed, options
-        self._made: dict[tuple[int, ...], _Made] = {}  # by the ids of weights that are alive
-        self._short_lived: list[tuple[int, ...]] = []  # since the last set that served more calls
-        self._was_full = False
-        self._lock = threading.Lock()
+        self._artefacts = Artefacts(
+            options.max_artefacts, lambda why: self._leave("a graph", graph, why)
+        )
         self._warned: set[str] = set()
 
     def __call__(self, *args: Any) -> Any:
@@ -217,60 +126,10 @@ class _Dispatch:
             return self._graph(*args)
         weights = [arg for arg, fixed in zip(args, self._fixed) if fixed]
         inputs = [arg for arg, fixed in zip(args, self._fixed) if not fixed]
-        with self._lock:
-            artefact = self._artefact(args, weights, inputs)
+        artefact = self._artefacts.find(weights, inputs, partial(self._make, args, inputs))
         if artefact is None:
             return self._graph(*args)
         return artefact(*(value for value in inputs if isinstance(value, torch.Tensor)))
-
-    def _artefact(
-        self, args: Sequence[Any], weights: Sequence[torch.Tensor], inputs: Sequence[Any]
-    ) -> Callable[..., Any] | None:
-        """What was made for such inputs with these weights, or is made now; None without one."""
-        ids, kinds = tuple(map(id, weights)), tuple(map(_kind, inputs))
-        made = self._made.get(ids)
-        if made is not None and made.watch.has_changed(weights):
-            _forget(self._made, ids, self._short_lived)  # they never are again what they were
-            made = None
-        if made is not None and kinds in made.artefacts:
-            made.calls += 1
-            return made.artefacts[kinds]
-        if self._weights_pass() or not self._has_room():
-            return None
-        gone = partial(_forget, self._made, ids, self._short_lived)
-        made = made or _Made(Watch(weights, gone))
-        artefact = made.artefacts[kinds] = self._make(args, inputs)
-        made.calls += 1
-        self._made[ids] = made
-        return artefact
-
-    def _weights_pass(self) -> bool:
-        """Whether weights come and go with the calls, so that tuning for them is lost."""
-        if len(self._short_lived) < _SHORT_LIVED:
-            return False
-        self._leave(
-            "a graph",
-            self._graph,
-            f"its last {_SHORT_LIVED} sets of weights served one call each, and an artefact is "
-            "made for one set",
-        )
-        return True
-
-    def _has_room(self) -> bool:
-        """Whether one more artefact is allowed; a warning where none is."""
-        made = [one for of in list(self._made.values()) for one in of.artefacts.values()]
-        count = sum(artefact is not None for artefact in made)
-        if count < self._options.max_artefacts:
-            return True
-        if not self._was_full:
-            self._was_full = True
-            self._leave(
-                "a graph",
-                self._graph,
-                f"it has {count} artefacts, one for each combination of shapes and weights, and "
-                "max_artefacts allows no more",
-            )
-        return False
 
     def _make(self, args: Sequence[Any], inputs: Sequence[Any]) -> Callable[..., Any] | None:
         """Tune and compile for these inputs; None, and a warning, where that is not possible."""
@@ -412,10 +271,3 @@ def _needs_gradients(args: Sequence[Any]) -> bool:
     return torch.is_grad_enabled() and any(
         isinstance(arg, torch.Tensor) and arg.requires_grad for arg in args
     )
-
-
-def _kind(value: Any) -> Any:
-    """What an artefact depends on of an input."""
-    if isinstance(value, torch.Tensor):
-        return tuple(value.shape), value.dtype, value.device
-    return int(value) if isinstance(value, torch.SymInt) else value

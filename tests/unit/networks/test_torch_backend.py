@@ -282,7 +282,7 @@ def test_graphs_of_two_threads_take_turns_in_a_folder(monkeypatch, tmp_path):
         most.append(len(active))
         time.sleep(0.2)
         active.pop()
-        return SimpleNamespace(interrupted=False, wrong="", compile=lambda: model)
+        return SimpleNamespace(interrupted=False, wrong="", compile=lambda *_, **__: model)
 
     monkeypatch.setattr(torch_backend, "tune_model", tune)
     x, folders = torch.rand(3, 8), (tmp_path, tmp_path / "." / "deep" / "..")
@@ -300,6 +300,36 @@ def test_graphs_of_two_threads_take_turns_in_a_folder(monkeypatch, tmp_path):
     for thread in threads:
         thread.join()
     assert most == [1, 1]
+
+
+def test_a_ready_shape_answers_while_another_is_tuned(monkeypatch):
+    """And a second call of the shape that is tuned waits for the same artefact."""
+    begun, go_on, tuned = threading.Event(), threading.Event(), []
+
+    def tune(model, inputs, **_):
+        tuned.append(len(inputs[0]))
+        if len(inputs[0]) == 5:
+            begun.set()
+            assert go_on.wait(60)
+        return SimpleNamespace(interrupted=False, wrong="", compile=lambda *_, **__: model)
+
+    monkeypatch.setattr(torch_backend, "tune_model", tune)
+    graph = backend(torch.fx.symbolic_trace(torch.nn.ReLU()), [torch.rand(3, 8)], options=OPTIONS)
+    graph(torch.rand(3, 8))
+    slow = [threading.Thread(target=graph, args=(torch.rand(5, 8),)) for _ in range(2)]
+    ready = threading.Thread(target=graph, args=(torch.rand(3, 8),), daemon=True)
+    try:
+        for thread in slow:
+            thread.start()
+        assert begun.wait(60)
+        ready.start()
+        ready.join(10)
+        assert not ready.is_alive()
+    finally:
+        go_on.set()
+        for thread in slow:
+            thread.join()
+    assert tuned == [3, 5]
 
 
 def test_weights_that_change_make_a_new_artefact(invented):
