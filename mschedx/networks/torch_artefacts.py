@@ -2,12 +2,14 @@
 
 An artefact serves one combination of both. Weights are known by themselves and watched; with them
 goes what was made for them. A ready artefact is found in microseconds while another is made, for
-minutes perhaps; those who need that one, or one more, wait for their turn.
+minutes perhaps; those who need that one, or one more, wait for their turn. Where there can be none
+that is remembered, unless it may pass.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,6 +23,13 @@ Artefact = Callable[..., Any]
 
 _SHORT_LIVED = 8
 """Sets of weights in a row that may serve one call each before torch runs a graph for good."""
+
+_PAUSE_S = 60.0
+"""Seconds for which torch runs what has no artefact, after something that may pass."""
+
+
+class NotNow(Exception):
+    """There is no artefact at present, for a reason that may pass."""
 
 
 @dataclass(slots=True)
@@ -74,6 +83,7 @@ class Artefacts:
         self._made: dict[tuple[int, ...], _Made] = {}  # by the ids of weights that are alive
         self._short_lived: list[tuple[int, ...]] = []  # since the last set that served more calls
         self._was_full = False
+        self._paused_until = 0.0
         self._known = threading.Lock()  # held for microseconds
         self._turn = threading.Lock()  # held while one is made
 
@@ -90,7 +100,8 @@ class Artefacts:
         weights, inputs : sequence
             Of a call.
         make : callable
-            Gives the artefact, or None where there can be none, which is remembered.
+            Gives the artefact, or None where there can be none, which is remembered; raises
+            `NotNow` where there may be one later.
         """
         ids, kinds = tuple(map(id, weights)), tuple(map(_kind, inputs))
         with self._known:
@@ -105,7 +116,11 @@ class Artefacts:
             # Watched from before on: a write to a weight while it is laid out is seen.
             gone = partial(_forget, self._made, ids, self._short_lived)
             made = made or _Made(Watch(weights, gone))
-            artefact = make()
+            try:
+                artefact = make()
+            except NotNow:
+                self._paused_until = time.monotonic() + _PAUSE_S
+                return None
             with self._known:
                 made.artefacts[kinds] = artefact
                 self._made[ids] = made
@@ -122,6 +137,8 @@ class Artefacts:
     def _is_settled(self, made: _Made | None, kinds: tuple[Any, ...]) -> bool:
         """Whether nothing is to be made: it is there, or must not be."""
         if made is not None and kinds in made.artefacts:
+            return True
+        if time.monotonic() < self._paused_until:
             return True
         return self._weights_pass() or not self._has_room()
 

@@ -5,13 +5,18 @@ own freezing; a call with other weights, or with weights that were written to, m
 from the same records. There is one artefact for each combination of input shapes, up to a bound;
 beyond it, and for what cannot be tuned, torch runs the graph itself, and a warning says so. Around
 operators that TVM does not know the graph is cut into parts, of which torch runs theirs alone.
+
+Processes that are given one ``work_dir`` tune in turn: the others wait for the folder, and find
+what was measured in it.
 """
 
 from __future__ import annotations
 
 import inspect
+import math
 import os
 import threading
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -24,9 +29,11 @@ from tvm.runtime import device_from_target
 
 from mschedx.inputs import normalize_target
 from mschedx.measure.failures import MachineTrouble
+from mschedx.record.errors import WorkDirInUse
+from mschedx.record.lock import wait_until_free
 
 from .errors import NetworkError, UnsupportedOperators, reason_of
-from .torch_artefacts import Artefacts
+from .torch_artefacts import Artefacts, NotNow
 from .torch_options import Options
 from .torch_parts import READS_NUMBERS, Called, Frozen, about_parts, assemble, cut, to_tune
 from .torch_views import COMPUTES, SharedMemory, computing, views_apart
@@ -144,11 +151,20 @@ class _Dispatch:
         module: Frozen,
         tensors: tuple[torch.Tensor, ...],
     ) -> Callable[..., Any] | None:
-        """What `make` gives for a module and its inputs; None, and a warning, where it fails."""
+        """What `make` gives for a module and its inputs; None, and a warning, where it fails.
+
+        Raises
+        ------
+        NotNow
+            Where what failed may pass: a folder in use, a disk that is full.
+        """
         try:
             return make(module, tensors)
-        except MachineTrouble:
+        except (MachineTrouble, NotNow):
             raise
+        except (WorkDirInUse, OSError) as error:
+            self._leave(what, module.graph_module, error, "torch for now")
+            raise NotNow from error
         except Exception as error:  # of torch.export and of TVM's importer there are many kinds
             self._leave(what, module.graph_module, error)
             return None
@@ -169,20 +185,42 @@ class _Dispatch:
         return self._in_parts(module, tensors, unknown)
 
     def _tuned(self, module: torch.nn.Module, tensors: Sequence[torch.Tensor]) -> Any:
+        call = partial(
+            tune_model,
+            module,
+            tuple(tensors),
+            trials_per_task=self._options.trials_per_task,
+            work_dir=self._options.work_dir,
+            **{"progress": False, **self._options.tuning},
+        )
         with _turn_of(self._options.work_dir):
-            result = tune_model(
-                module,
-                tuple(tensors),
-                trials_per_task=self._options.trials_per_task,
-                work_dir=self._options.work_dir,
-                **{"progress": False, **self._options.tuning},
-            )
+            result = self._when_free(call)
         if result.interrupted:
             # Tasks that were not measured are unscheduled: nothing to go on with.
             raise KeyboardInterrupt(f"what was measured is in {result.work_dir}")
         if result.wrong:
             raise NetworkError(f"what was tuned does not compute what torch does: {result.wrong}")
         return result.compile()
+
+    def _when_free(self, call: Callable[[], Any]) -> Any:
+        """What a call gives once no other process tunes into its folder.
+
+        Raises
+        ------
+        WorkDirInUse
+            Where one still does after ``timeout_s``.
+        """
+        limit_s = self._options.tuning.get("timeout_s")
+        end = math.inf if limit_s is None else time.monotonic() + limit_s
+        while True:
+            try:
+                return call()
+            except WorkDirInUse as error:
+                folder, left = Path(self._options.work_dir), end - time.monotonic()
+                if left > 0:
+                    self._warn(f"a graph waits for {folder}, which is in use: {error}")
+                if not wait_until_free(folder, left):
+                    raise
 
     def _in_parts(
         self, module: Frozen, tensors: tuple[torch.Tensor, ...], error: UnsupportedOperators
@@ -210,13 +248,15 @@ class _Dispatch:
         self._warn(about_parts(error.operators, len(tuned)))
         return whole
 
-    def _leave(self, what: str, graph: torch.nn.Module, why: Exception | str) -> None:
+    def _leave(
+        self, what: str, graph: torch.nn.Module, why: Exception | str, to: str = "torch"
+    ) -> None:
         assert isinstance(graph, torch.fx.GraphModule)
         if isinstance(why, Exception):
             why = reason_of(why)  # the rest advises this backend
         calls = [node for node in graph.graph.nodes if node.op.startswith("call")]
         first = f" beginning with {calls[0].name}" if calls else ""
-        self._warn(f"{what} of {len(calls)} operators{first} is left to torch: {why}")
+        self._warn(f"{what} of {len(calls)} operators{first} is left to {to}: {why}")
 
     def _warn(self, text: str) -> None:
         if text not in self._warned:
@@ -225,7 +265,7 @@ class _Dispatch:
 
 
 _TURNS: dict[Path, threading.Lock] = {}
-"""Of folders: who finds one in use gives up, and graphs are captured in several threads."""
+"""Of folders: graphs are captured in several threads, which then need not look at locks."""
 
 
 def _turn_of(work_dir: Any) -> AbstractContextManager[Any]:

@@ -7,5 +7,9 @@ class WorkDirError(ValueError):
     """A work_dir that cannot be used as asked."""
 
 
+class WorkDirInUse(WorkDirError):
+    """A work_dir that another one writes into at present."""
+
+
 class WorkDirWarning(UserWarning):
     """Something in a work_dir was repaired or moved aside."""

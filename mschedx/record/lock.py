@@ -6,18 +6,22 @@ import contextlib
 import errno
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .errors import WorkDirError
+from .errors import WorkDirError, WorkDirInUse
 
 LOCK = "mschedx.lock"
 """Name of the lock of a folder."""
 
 _HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 """How the system says that another one holds a lock; whatever else it says is another trouble."""
+
+_LOOK_S = 0.2
+"""Seconds between two looks at a lock that is waited for."""
 
 
 @contextmanager
@@ -33,9 +37,10 @@ def locked(directory: Path, what: str, instead: str) -> Iterator[None]:
 
     Raises
     ------
+    WorkDirInUse
+        If there is another writer, in this process or in another one.
     WorkDirError
-        If there is another writer, in this process or in another one, or the file system has no
-        locks.
+        If the file system has no locks.
     """
     with open(directory / LOCK, "a+") as handle:
         try:
@@ -43,13 +48,38 @@ def locked(directory: Path, what: str, instead: str) -> Iterator[None]:
         except OSError as error:
             raise WorkDirError(f"{directory} cannot be {what}: {error.strerror}") from error
         if not taken:
-            raise WorkDirError(f"{directory} is being {what} by {_owner(handle)}; {instead}")
+            raise WorkDirInUse(f"{directory} is being {what} by {_owner(handle)}; {instead}")
         _sign(handle, f"process {os.getpid()}\n")
         try:
             yield
         finally:
             with contextlib.suppress(OSError):  # a share that is gone: the lock ends all the same
                 _sign(handle, "")
+
+
+def wait_until_free(directory: Path, limit_s: float) -> bool:
+    """Wait until nobody writes into a folder; False where somebody still does after `limit_s`.
+
+    Parameters
+    ----------
+    directory : Path
+    limit_s : float
+        Seconds; ``math.inf`` for no limit.
+
+    Raises
+    ------
+    OSError
+        If the file system has no locks, or the folder is gone.
+    """
+    end = time.monotonic() + limit_s
+    while True:
+        with open(directory / LOCK, "a+") as handle:
+            if try_lock(handle):
+                return True
+        left = end - time.monotonic()
+        if left <= 0:
+            return False
+        time.sleep(min(_LOOK_S, left))
 
 
 def _sign(handle: Any, text: str) -> None:
