@@ -181,7 +181,7 @@ def _fastest(kernel: PeakKernel, seconds: float) -> float:
             runs += 1
         return float(best)
 
-    return compat.on_cores(None, measure)
+    return compat.on_cores(compat.available_cores(), measure)
 
 
 def _fma_kernel(cores: int, lanes: int, chains: int, steps: int) -> Any:

@@ -34,7 +34,7 @@ class CompiledNetwork:
     signature : Signature
     device : Device
     cores : int, optional
-        That kernels use; all of this process when None.
+        That kernels use; when None what `mschedx.compat.use_cores` takes then.
     """
 
     def __init__(

@@ -27,6 +27,7 @@ from typing import Any
 import torch
 from tvm.runtime import device_from_target
 
+from mschedx import compat
 from mschedx.inputs import normalize_target
 from mschedx.measure.failures import MachineTrouble
 from mschedx.record.errors import WorkDirInUse
@@ -200,7 +201,13 @@ class _Dispatch:
             raise KeyboardInterrupt(f"what was measured is in {result.work_dir}")
         if result.wrong:
             raise NetworkError(f"what was tuned does not compute what torch does: {result.wrong}")
-        return result.compile()
+        return result.compile(self._cores())
+
+    def _cores(self) -> int:
+        """How many cores kernels use: as many as torch's, whose place they take."""
+        if self._options.cores is not None:
+            return self._options.cores
+        return min(torch.get_num_threads(), compat.available_cores())
 
     def _when_free(self, call: Callable[[], Any]) -> Any:
         """What a call gives once no other process tunes into its folder.

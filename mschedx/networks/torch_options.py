@@ -9,7 +9,7 @@ _KNOWN = (
     *("cost_model", "exact", "progress", "runner", "seed", "space", "strategy", "target"),
     "timeout_s",
 )
-_OWN = ("trials_per_task", "work_dir", "max_artefacts")
+_OWN = ("trials_per_task", "work_dir", "max_artefacts", "cores")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +27,9 @@ class Options:
     max_artefacts : int
         Combinations of shapes and weights to compile, for each graph; weights that are gone or
         were written to do not count.
+    cores : int, optional
+        That the kernels of artefacts use. As many as torch's own operators may when None:
+        ``torch.get_num_threads()`` when an artefact is made, and no more than this process has.
     tuning : dict
         Other arguments of `tune_model`: cost_model, exact, progress, runner, seed, space,
         strategy, target, timeout_s.
@@ -35,6 +38,7 @@ class Options:
     trials_per_task: int = 16
     work_dir: Any = None
     max_artefacts: int = 8
+    cores: int | None = None
     tuning: dict[str, Any] = field(default_factory=dict)
 
     @classmethod

@@ -271,6 +271,27 @@ def test_warnings_point_at_the_line_that_calls_the_network(monkeypatch, gradient
     assert (said[0].filename, said[0].lineno) == (__file__, line)
 
 
+@pytest.mark.parametrize(
+    ("torchs", "options", "cores"), [(1, {}, 1), (64, {}, 4), (1, {"cores": 3}, 3)]
+)
+def test_kernels_use_as_many_cores_as_torchs(monkeypatch, torchs, options, cores):
+    asked = []
+
+    def tune(model, *_, **__):
+        return SimpleNamespace(
+            interrupted=False, wrong="", compile=lambda given=None: asked.append(given) or model
+        )
+
+    monkeypatch.setattr(torch_backend, "tune_model", tune)
+    monkeypatch.setattr("mschedx.compat.available_cores", lambda: 4)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: torchs)
+    given = {**OPTIONS, **options}
+    backend(torch.fx.symbolic_trace(torch.nn.ReLU()), [torch.rand(3, 8)], options=given)(
+        torch.rand(3, 8)
+    )
+    assert asked == [cores]
+
+
 def test_artefacts_are_bounded(invented):
     model, _ = two()
     compiled = torch.compile(model, backend=backend, options={**OPTIONS, "max_artefacts": 1})
