@@ -232,10 +232,14 @@ def _dtype_of(array: Any) -> str:
 
 
 def is_torch(array: Any) -> bool:
-    """Whether it is a tensor of torch; torch is not imported to find out."""
-    return type(array).__module__.partition(".")[0] == "torch"
+    """Whether it is a tensor of torch, of whatever class; torch is not imported to find out."""
+    return any(c.__name__ == "Tensor" and c.__module__ == "torch" for c in type(array).__mro__)
 
 
 def _plain(array: Any) -> Any:
-    """Leave out what torch knows about gradients."""
-    return array.detach() if is_torch(array) else array
+    """Leave out what torch knows about gradients, and what a class of tensors does besides."""
+    if not is_torch(array):
+        return array
+    import torch
+
+    return array.detach().as_subclass(torch.Tensor)

@@ -45,6 +45,18 @@ def test_outputs_are_of_the_kind_of_the_inputs(tuned, kind):
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
+class Image(torch.Tensor):
+    """A class of tensors as torchvision's and MONAI's are, of another module than torch."""
+
+
+def test_outputs_for_tensors_of_a_class_of_their_own_are_torchs(tuned):
+    _, x, result, expected = tuned
+    for given in (x, x.t().contiguous().t(), x.clone().requires_grad_()):
+        output = result.compile()(given.as_subclass(Image))
+        assert type(output) is torch.Tensor
+        torch.testing.assert_close(output, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_outputs_of_a_network_of_torch_without_inputs_are_torchs():
     model = Table().eval()
     network = tune_model(model, (), trials_per_task=0, progress=False, target=TARGET).compile()
