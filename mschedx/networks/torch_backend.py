@@ -62,8 +62,8 @@ def backend(
 
     Raises
     ------
-    ValueError
-        For options that are not known.
+    ValueError, TypeError
+        For options that are not known, and values that no graph could be tuned with.
     """
     if mode not in (None, "default"):
         raise ValueError(f"the mschedx backend has options but no modes, got mode={mode!r}")
