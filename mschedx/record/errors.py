@@ -11,5 +11,9 @@ class WorkDirInUse(WorkDirError):
     """A work_dir that another one writes into at present."""
 
 
+class WorkDirNotWritable(WorkDirError):
+    """A work_dir into which this process cannot write, or not alone."""
+
+
 class WorkDirWarning(UserWarning):
     """Something in a work_dir was repaired or moved aside."""

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .errors import WorkDirError, WorkDirInUse
+from .errors import WorkDirInUse, WorkDirNotWritable
 
 LOCK = "mschedx.lock"
 """Name of the lock of a folder."""
@@ -39,14 +39,14 @@ def locked(directory: Path, what: str, instead: str) -> Iterator[None]:
     ------
     WorkDirInUse
         If there is another writer, in this process or in another one.
-    WorkDirError
+    WorkDirNotWritable
         If the file system has no locks.
     """
     with open(directory / LOCK, "a+") as handle:
         try:
             taken = try_lock(handle)
         except OSError as error:
-            raise WorkDirError(f"{directory} cannot be {what}: {error.strerror}") from error
+            raise WorkDirNotWritable(f"{directory} cannot be {what}: {error.strerror}") from error
         if not taken:
             raise WorkDirInUse(f"{directory} is being {what} by {_owner(handle)}; {instead}")
         _sign(handle, f"process {os.getpid()}\n")
