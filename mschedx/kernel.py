@@ -98,6 +98,9 @@ class Compiled(Executable):
 class Kernel:
     """A function that takes NumPy arrays, torch or TVM tensors, or any that DLPack knows.
 
+    TVM's pools of threads do not outlive a fork: in a process that was forked after a kernel ran,
+    call it in a new thread (`mschedx.compat.on_cores`), or it waits for ever.
+
     Attributes
     ----------
     function : tvm_ffi.Function

@@ -36,6 +36,31 @@ def available_cores() -> int:
     return cores if limit is None else max(1, min(cores, math.ceil(limit)))
 
 
+class _Pool(threading.local):
+    """What is known of the calling thread's pool of TVM's.
+
+    Attributes
+    ----------
+    begun : bool
+        Whether `use_cores` has started it.
+    lost : bool
+        Whether its threads are gone: a fork takes the calling thread along, and no others.
+    """
+
+    begun, lost = False, False
+
+
+_pool = _Pool()
+
+
+def _lose_pool() -> None:
+    _pool.lost = _pool.begun
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_lose_pool)
+
+
 class _Count:
     """What stands in ``TVM_NUM_THREADS``: a user's wish, or what `use_cores` wrote over it."""
 
@@ -116,8 +141,15 @@ def use_cores(cores: int | None = None) -> int:
     ------
     RuntimeError
         If this thread has already run a parallel kernel with fewer threads: TVM gives every
-        thread a pool at its first use, which cannot grow. :func:`on_cores` then helps.
+        thread a pool at its first use, which cannot grow. Also in a process that was forked by a
+        thread with a pool, which waits for ever for threads that were left behind.
+        :func:`on_cores` then helps.
     """
+    if _pool.lost:
+        raise RuntimeError(
+            "TVM's thread pool of this thread has no threads in this process, which was forked "
+            "after the pool was started. Run the work through mschedx.compat.on_cores()."
+        )
     if cores is None:
         cores = min(stated_cores() or available_cores(), available_cores())
     wanted = cores_environment(cores)
@@ -126,6 +158,7 @@ def use_cores(cores: int | None = None) -> int:
     import tvm.runtime  # noqa: F401
     import tvm_ffi
 
+    _pool.begun = True
     found = tvm_ffi.get_global_func("runtime.NumThreads")()
     if found > cores:  # a pool can shrink
         tvm_ffi.get_global_func("runtime.config_threadpool")(0, cores)

@@ -8,6 +8,7 @@ that is remembered, unless it may pass.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -84,6 +85,11 @@ class Artefacts:
         self._short_lived: list[tuple[int, ...]] = []  # since the last set that served more calls
         self._was_full = False
         self._paused_until = 0.0
+        self._begin()
+
+    def _begin(self) -> None:
+        """Hold nothing: in a forked process, what other threads held is never given back."""
+        self._process = os.getpid()
         self._known = threading.Lock()  # held for microseconds
         self._turn = threading.Lock()  # held while one is made
 
@@ -103,6 +109,8 @@ class Artefacts:
             Gives the artefact, or None where there can be none, which is remembered; raises
             `NotNow` where there may be one later.
         """
+        if self._process != os.getpid():
+            self._begin()
         ids, kinds = tuple(map(id, weights)), tuple(map(_kind, inputs))
         with self._known:
             made = self._of(ids, weights)
