@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mschedx.files import write_atomic
 from mschedx.version import VERSION
 
 from .contents import RECORDS, TRIALS, WORKLOADS, Contents, read_contents
@@ -31,7 +32,7 @@ from .errors import WorkDirError as WorkDirError
 from .errors import WorkDirNotWritable
 from .errors import WorkDirWarning as WorkDirWarning
 from .formats import TVMReader, workload_fault
-from .lines import Reader, parse, read_lines, write_atomic, write_lines
+from .lines import Reader, parse, read_lines, write_lines
 from .lock import locked
 
 MANIFEST = "mschedx_manifest.json"
