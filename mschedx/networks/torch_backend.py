@@ -225,7 +225,8 @@ class _Dispatch:
             except WorkDirInUse as error:
                 folder, left = Path(self._options.work_dir), end - time.monotonic()
                 if left > 0:
-                    self._warn(f"a graph waits for {folder}, which is in use: {error}")
+                    used = str(error).partition(";")[0]  # the rest says what else to do
+                    self._warn(f"a graph waits for its folder: {used}")
                 if not wait_until_free(folder, left):
                     raise
 

@@ -383,7 +383,7 @@ def test_a_process_waits_for_a_folder_that_another_tunes_into(held):
     )
     with process:
         said = ""
-        while "a graph waits for" not in said and (line := process.stderr.readline()):
+        while "a graph waits" not in said and (line := process.stderr.readline()):
             said += line
         release()
         said += process.stderr.read()
