@@ -98,6 +98,9 @@ class Compiled(Executable):
 class Kernel:
     """A function that takes NumPy arrays, torch or TVM tensors, or any that DLPack knows.
 
+    TVM's pools of threads do not outlive a fork: in a process that was forked after a kernel ran,
+    call it in a new thread (`mschedx.compat.on_cores`), or it waits for ever.
+
     Attributes
     ----------
     function : tvm_ffi.Function
@@ -232,10 +235,14 @@ def _dtype_of(array: Any) -> str:
 
 
 def is_torch(array: Any) -> bool:
-    """Whether it is a tensor of torch; torch is not imported to find out."""
-    return type(array).__module__.partition(".")[0] == "torch"
+    """Whether it is a tensor of torch, of whatever class; torch is not imported to find out."""
+    return any(c.__name__ == "Tensor" and c.__module__ == "torch" for c in type(array).__mro__)
 
 
 def _plain(array: Any) -> Any:
-    """Leave out what torch knows about gradients."""
-    return array.detach() if is_torch(array) else array
+    """Leave out what torch knows about gradients, and what a class of tensors does besides."""
+    if not is_torch(array):
+        return array
+    import torch
+
+    return array.detach().as_subclass(torch.Tensor)

@@ -27,10 +27,11 @@ def interruptible(note: Callable[[], None]) -> Iterator[None]:
     places the process dies of what is raised. While the bindings hand an error from Python to C++
     it is lost, and the error with it: C++ then reads one that is not there. And TVM writes its log
     from a destructor, which must not throw. So it is not raised there, but a moment later. Where
-    Ctrl-C is ignored, as in the background of a script, it stays so.
+    Ctrl-C is ignored, as in the background of a script, it stays so, and so does a handler that is
+    not Python's (None), as in R or a C++ program: it could not be put back.
     """
-    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    if ignored or threading.current_thread() is not threading.main_thread():
+    kept = signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, None)
+    if kept or threading.current_thread() is not threading.main_thread():
         yield
         return
     postponed: list[threading.Timer] = []

@@ -26,6 +26,7 @@ from mschedx.measure import start as start_workers
 from mschedx.plan import Parts, Plan
 from mschedx.process_state import interruptible
 from mschedx.record.contents import RECORDS
+from mschedx.record.reading import open_to_read
 from mschedx.record.trials import Run, Trial
 from mschedx.record.work_dir import WorkDir, open_work_dir
 from mschedx.recorder import Outcome
@@ -74,6 +75,7 @@ def tune(
         and return the fastest record of the work_dir or, where there is none, the best ranked
         config (`mschedx.rank`), its latency predicted. `strategy`, `start` and the parts that
         measure are of no use then, nor are cost models other than `mschedx.cost`'s, which is noted.
+        A work_dir that cannot be written, or that another process tunes into, is read as it is.
     work_dir : str | Path, optional
         Where records go and are found again; a new temporary folder when None.
     seed : int
@@ -163,7 +165,8 @@ def tune(
 def _searched(plan: Plan, folder: Path, display: Progress, *, verify: bool) -> TuneResult:
     """Measure what the folder lacks, and choose its winner."""
     intrinsics = intrinsics_for(folder, plan.target, plan.parts.space)
-    with intrinsics, open_work_dir(folder, plan.target) as opened, display:
+    opening = open_work_dir if plan.trials else open_to_read
+    with intrinsics, opening(folder, plan.target) as opened, display:
         scheduled = scheduled_already(plan.mod)
         said = notes_on_stand_in(plan.target, plan.parts.strategy, plan.parts.cost_model)
         notes = (*opened.notes, *(said if plan.trials else ()), *([scheduled] if scheduled else []))
@@ -172,7 +175,8 @@ def _searched(plan: Plan, folder: Path, display: Progress, *, verify: bool) -> T
         with said_already():
             outcome = run_session(plan, opened, display)
         with interruptible(outcome.interrupt):
-            return _result(plan, opened, outcome, display, notes, verify=verify)
+            found = _result(plan, opened, outcome, display, notes, verify=verify)
+        return replace(found, work_dir=folder)
 
 
 def _check_bounds(

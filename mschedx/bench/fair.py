@@ -88,7 +88,8 @@ def time_all(
     options
         Passed to :func:`time_in_turn`.
     """
-    with ThreadPoolExecutor(1, "mschedx-kernels", compat.use_cores) as thread:
+    cores = compat.available_cores()
+    with ThreadPoolExecutor(1, "mschedx-kernels", compat.use_cores, (cores,)) as thread:
 
         def in_thread(call: Call) -> Timer:
             return lambda number: thread.submit(timed, call, number).result()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import tempfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -16,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mschedx.cost.base import CostModel, Measured
+from mschedx.files import whole, write_atomic
 from mschedx.networks.linking import require_writable
 from mschedx.record.dataset import TaskTrials, read_datasets
-from mschedx.record.lines import write_atomic
 from mschedx.space.task import Task
 from mschedx.workloads import Workload, find
 
@@ -188,10 +187,8 @@ def _require_place(output: Path) -> None:
 def _save(model: Pretrained, output: Path) -> None:
     """Write weights and their card; what lay there stays until the new ones are whole."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".mschedx-", dir=output.parent) as beside:
-        whole = Path(beside) / output.name
-        model.save(str(whole))
-        os.replace(whole, output)
+    with whole(output) as beside:
+        model.save(str(beside))
     write_atomic(Path(f"{output}.json"), json.dumps(asdict(model.card), indent=1) + "\n")
 
 

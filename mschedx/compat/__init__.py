@@ -7,7 +7,7 @@ What is here and why (facts measured on apache-tvm 0.27.0.post1):
   :func:`fast_script`, :func:`load_tensor_intrinsics`, :func:`only_intrinsics`;
 - ``import tvm`` imports torch if it can, which triples its time: :func:`without_torch`;
 - TVM's thread pool starts too few threads, or binds them all to one core:
-  :func:`cores_environment`, :func:`use_cores`, :func:`on_cores`;
+  :func:`cores_environment`, :func:`use_cores`, :func:`on_cores`, :func:`stated_cores`;
 - LLVM's instruction scheduler takes seconds for a long unrolled block: :func:`bounded_scheduling`;
 - Ctrl-C in Python that TVM calls becomes a RuntimeError: :func:`pass_interrupts`.
 
@@ -22,7 +22,14 @@ from .intrinsics import intrinsic_kinds, load_tensor_intrinsics, only_intrinsics
 from .layouts import FREE_LAYOUTS, PERFORMED_AHEAD, free_layouts
 from .script import fast_script
 from .targets import bounded_scheduling, same_architecture
-from .threads import SETTLE_S, available_cores, cores_environment, on_cores, use_cores
+from .threads import (
+    SETTLE_S,
+    available_cores,
+    cores_environment,
+    on_cores,
+    stated_cores,
+    use_cores,
+)
 from .versions import TESTED_TVM, IncompatibleVersion, check_versions
 
 __all__ = [
@@ -44,6 +51,7 @@ __all__ = [
     "own_space_kinds",
     "pass_interrupts",
     "same_architecture",
+    "stated_cores",
     "use_cores",
     "without_torch",
 ]

@@ -15,6 +15,8 @@ from mschedx.cgroups import quota
 
 _T = TypeVar("_T")
 
+_COUNT, _BIND = "TVM_NUM_THREADS", "TVM_BIND_THREADS"
+
 SETTLE_S = 0.25
 """Pause before timing, for thread pools that ran before to stop spinning.
 
@@ -34,6 +36,66 @@ def available_cores() -> int:
     return cores if limit is None else max(1, min(cores, math.ceil(limit)))
 
 
+class _Pool(threading.local):
+    """What is known of the calling thread's pool of TVM's.
+
+    Attributes
+    ----------
+    begun : bool
+        Whether `use_cores` has started it.
+    lost : bool
+        Whether its threads are gone: a fork takes the calling thread along, and no others.
+    """
+
+    begun, lost = False, False
+
+
+_pool = _Pool()
+
+
+def _lose_pool() -> None:
+    _pool.lost = _pool.begun
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_lose_pool)
+
+
+class _Count:
+    """What stands in ``TVM_NUM_THREADS``: a user's wish, or what `use_cores` wrote over it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._ours: str | None = None
+        self._before: str | None = None
+
+    def stated(self) -> str | None:
+        """What the user, or who started this process, wrote there."""
+        with self._lock:
+            return self._stated()
+
+    def _stated(self) -> str | None:
+        found = os.environ.get(_COUNT)
+        return self._before if found is not None and found == self._ours else found
+
+    def write(self, count: str) -> None:
+        with self._lock:
+            self._before = self._stated()
+            self._ours = os.environ[_COUNT] = count
+
+
+_count = _Count()
+
+
+def stated_cores() -> int | None:
+    """Number of cores that the user states in ``TVM_NUM_THREADS``; None where that says nothing.
+
+    What :func:`use_cores` wrote there is not taken for it.
+    """
+    text = (_count.stated() or "").strip()
+    return int(text) or None if text.isdecimal() else None
+
+
 def cores_environment(cores: int) -> dict[str, str]:
     """Environment variables with which a new process really uses `cores` cores.
 
@@ -50,8 +112,8 @@ def cores_environment(cores: int) -> dict[str, str]:
         raise ValueError(f"cores must be an integer of at least 1, got {cores!r}")
     count = str(cores)
     return {
-        "TVM_NUM_THREADS": count,
-        "TVM_BIND_THREADS": "0",
+        _COUNT: count,
+        _BIND: "0",
         "OMP_NUM_THREADS": count,
         "OPENBLAS_NUM_THREADS": count,
         "MKL_NUM_THREADS": count,
@@ -67,26 +129,36 @@ def use_cores(cores: int | None = None) -> int:
     Parameters
     ----------
     cores : int, optional
-        At least 1; all that the process may use when None.
+        At least 1. When None as many as the user states in ``TVM_NUM_THREADS``, and all that the
+        process may use where that says nothing or more.
 
     Returns
     -------
     int
-        `cores`.
+        How many they are.
 
     Raises
     ------
     RuntimeError
         If this thread has already run a parallel kernel with fewer threads: TVM gives every
-        thread a pool at its first use, which cannot grow. :func:`on_cores` then helps.
+        thread a pool at its first use, which cannot grow. Also in a process that was forked by a
+        thread with a pool, which waits for ever for threads that were left behind.
+        :func:`on_cores` then helps.
     """
-    cores = available_cores() if cores is None else cores
+    if _pool.lost:
+        raise RuntimeError(
+            "TVM's thread pool of this thread has no threads in this process, which was forked "
+            "after the pool was started. Run the work through mschedx.compat.on_cores()."
+        )
+    if cores is None:
+        cores = min(stated_cores() or available_cores(), available_cores())
     wanted = cores_environment(cores)
-    os.environ["TVM_NUM_THREADS"] = wanted["TVM_NUM_THREADS"]
-    os.environ["TVM_BIND_THREADS"] = wanted["TVM_BIND_THREADS"]
+    _count.write(wanted[_COUNT])
+    os.environ[_BIND] = wanted[_BIND]
     import tvm.runtime  # noqa: F401
     import tvm_ffi
 
+    _pool.begun = True
     found = tvm_ffi.get_global_func("runtime.NumThreads")()
     if found > cores:  # a pool can shrink
         tvm_ffi.get_global_func("runtime.config_threadpool")(0, cores)
@@ -103,6 +175,7 @@ def use_cores(cores: int | None = None) -> int:
 def on_cores(cores: int | None, function: Callable[..., _T], *args: Any, **kwargs: Any) -> _T:
     """Call `function` in a new thread whose TVM kernels use `cores` cores, and return its result.
 
+    None for `cores` is what it is for :func:`use_cores`.
     Works whatever the calling thread has run before, since TVM's pools belong to threads.
     """
     result: list[_T] = []

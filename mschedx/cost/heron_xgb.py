@@ -15,9 +15,12 @@ import json
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from mschedx.files import whole
 
 from .adapter import TVMCostModel
 from .base import FloatArray, IntArray, Measured
@@ -118,7 +121,7 @@ class HeronXGBModel:
             arrays[f"features_{index}"] = table.features
             arrays[f"latency_s_{index}"] = table.latency_s
         # A file object keeps NumPy from appending ".npz" to the name that was asked for.
-        with open(path, "wb") as file:
+        with whole(Path(path)) as beside, beside.open("wb") as file:
             np.savez_compressed(file, header=np.array(json.dumps(header)), **arrays)
 
     def load(self, path: str) -> None:

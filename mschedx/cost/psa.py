@@ -15,10 +15,12 @@ import json
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mschedx.files import whole
 from mschedx.hardware import Hardware
 from mschedx.space.statements import without_unit_loops
 
@@ -209,8 +211,9 @@ class PSAModel:
             }
             for key, one in {**self._loaded, **self._learnt}.items()
         }
-        with open(path, "w") as file:
-            json.dump({"model": "PSA", "format": _FORMAT, "form": self.form, "tasks": tasks}, file)
+        content = {"model": "PSA", "format": _FORMAT, "form": self.form, "tasks": tasks}
+        with whole(Path(path)) as beside:
+            beside.write_text(json.dumps(content))
 
     def load(self, path: str) -> None:
         """Read corrections; each holds until there are enough trials of its task for a new one.

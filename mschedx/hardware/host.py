@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mschedx import compat
 
+from .cores import allowed_cores
 from .device import KIB, MIB
 from .tables import CpuModel
 
@@ -30,18 +31,21 @@ def host_cores() -> int:
     import psutil
 
     usable = compat.available_cores()
-    return max(1, min(usable, psutil.cpu_count(logical=False) or usable))
+    cores = allowed_cores() or psutil.cpu_count(logical=False) or usable
+    return max(1, min(usable, cores))
 
 
 def kernel_cores(target: Target) -> int | None:
-    """How many cores kernels of a CPU target are measured on; None for all of this process.
+    """How many threads kernels of a CPU target are measured with; None for all of this process.
 
-    Its ``num-cores`` where that is fewer than this machine has.
+    Its ``num-cores``, unless that is what the machine has, or more than this process may use.
     """
     if target.kind.name != "llvm":
         return None
     asked = int(target.attrs.get("num-cores", 0)) or None
-    return asked if asked is not None and asked < host_cores() else None
+    if asked is None or asked == host_cores() or asked >= compat.available_cores():
+        return None
+    return asked
 
 
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mschedx import compat
+from mschedx.files import write_atomic
 from mschedx.hardware import Hardware, host_target
 
 if TYPE_CHECKING:
@@ -147,9 +148,7 @@ def _remember(rates: dict[str, tuple[float, float]]) -> None:
     path = remembered_in()
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        new = path.with_suffix(f".{os.getpid()}")
-        new.write_text(json.dumps(rates, indent=1) + "\n")
-        new.replace(path)
+        write_atomic(path, json.dumps(rates, indent=1) + "\n")
 
 
 def cpu_model() -> str:
@@ -181,7 +180,7 @@ def _fastest(kernel: PeakKernel, seconds: float) -> float:
             runs += 1
         return float(best)
 
-    return compat.on_cores(None, measure)
+    return compat.on_cores(compat.available_cores(), measure)
 
 
 def _fma_kernel(cores: int, lanes: int, chains: int, steps: int) -> Any:

@@ -95,6 +95,11 @@ class Zygote:
     """
 
     def __init__(self, directory: str, initializers: list[bytes]):
+        if not sys.executable:
+            raise WorkerStartError(
+                "expected sys.executable to be the Python that worker processes are started with, "
+                f"got {sys.executable!r}: an embedded interpreter has to set it"
+            )
         self._numbers = itertools.count()
         self._living: set[int] = set()
         self._ended: dict[int, int] = {}
@@ -104,8 +109,10 @@ class Zygote:
         self.ready = False
         self.sock, theirs = socket.socketpair()
         self._errors = _memory_file()
+        # What is no text in sys.path, imports pass over, and its repr may be no expression.
+        path = [str(place) for place in sys.path if isinstance(place, str)]
         code = (
-            f"import sys; sys.path[:] = {sys.path!r}; "
+            f"import sys; sys.path[:] = {path!r}; "
             f"from mschedx.measure.zygote import main; main({theirs.fileno()}, {os.getpid()})"
         )
         with theirs:

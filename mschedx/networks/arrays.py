@@ -23,7 +23,7 @@ def array_of(tensor: Any) -> np.ndarray:
         return tensor.numpy()
     import torch
 
-    plain = tensor.detach().cpu()
+    plain = tensor.detach().as_subclass(torch.Tensor).cpu()
     name = str(plain.dtype).removeprefix("torch.")
     if not name.startswith(SMALL_FLOATS):
         return plain.numpy(force=True)

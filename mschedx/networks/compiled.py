@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -26,7 +27,8 @@ class CompiledNetwork:
 
     TVM's virtual machine keeps the state of a call, and its pools of threads belong to the thread
     that calls. So every calling thread gets a machine of its own, which shares the weights; where
-    its pool was started with fewer cores before, calls go through a thread that has them all.
+    its pool was started with fewer cores before, or was left behind by a fork, calls go through a
+    thread that has them all.
 
     Parameters
     ----------
@@ -34,7 +36,7 @@ class CompiledNetwork:
     signature : Signature
     device : Device
     cores : int, optional
-        That kernels use; all of this process when None.
+        That kernels use; when None what `mschedx.compat.use_cores` takes then.
     """
 
     def __init__(
@@ -46,10 +48,15 @@ class CompiledNetwork:
     ) -> None:
         self.executable, self.signature = executable, signature
         self._device, self._cores = device, cores
+        self._begin()
+        self._check = Kernel(None, "the network", signature.inputs, device)
+
+    def _begin(self) -> None:
+        """Know no thread: in a new process those of another one are gone."""
+        self._process = os.getpid()
         self._local = threading.local()
         self._lock = threading.Lock()
         self._apart: ThreadPoolExecutor | None = None
-        self._check = Kernel(None, "the network", signature.inputs, device)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the network.
@@ -80,13 +87,15 @@ class CompiledNetwork:
         if not hasattr(self._local, "machine"):
             try:
                 compat.use_cores(self._cores)
-            except RuntimeError:  # this thread has run kernels on fewer cores before
+            except RuntimeError:  # its pool has too few threads, or none after a fork
                 self._local.machine = None
             else:
                 self._local.machine = machine_of(self.executable, self._device)
         return self._local.machine
 
     def _run(self, tensors: list[Any]) -> list[Tensor]:
+        if self._process != os.getpid():
+            self._begin()
         machine = self.machine()
         if machine is not None:
             return flat(machine["main"](*tensors))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
-import os
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from mschedx.files import whole
 from mschedx.measure.failures import MachineTrouble, machine_trouble
 
 _SUFFIXES = (".so", ".dll", ".dylib")
@@ -64,17 +64,15 @@ def link(executable: Any, place: Path) -> None:
         Without a compiler to link with, or where it finds no room.
     """
     _require_linker()
-    with tempfile.TemporaryDirectory(prefix=".mschedx-", dir=place.parent) as beside:
-        whole = Path(beside) / place.name
+    with whole(place) as beside:
         try:
-            executable.export_library(str(whole))
+            executable.export_library(str(beside))
         except RuntimeError as error:  # what the linker said
             trouble = machine_trouble(error)
             if trouble is not None:
                 raise MachineTrouble(trouble) from error
             said = str(error).strip()
             raise OSError(f"{place} cannot be linked: {said[:600]}") from error
-        os.replace(whole, place)
 
 
 def _require_linker() -> None:

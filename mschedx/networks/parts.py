@@ -102,7 +102,7 @@ class PartsResult:
         Parameters
         ----------
         cores : int, optional
-            That kernels use; all of this process when None. Torch has its own number.
+            That kernels use, as for `NetworkResult.compile`. Torch has its own number.
 
         Warns
         -----

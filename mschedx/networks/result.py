@@ -129,9 +129,11 @@ class NetworkResult:
         Parameters
         ----------
         cores : int, optional
-            That kernels use; all of this process when None. TVM has one pool of threads for each
-            thread that calls: with fewer cores for one network, it has fewer for all that are
-            called there.
+            That kernels use. When None as many as ``TVM_NUM_THREADS`` states, and all of this
+            process where it states nothing; with other work or other processes beside, say how
+            many, for idle threads of TVM spin for 0.2 s after each call. TVM has one pool of
+            threads for each thread that calls: with fewer cores for one network, it has fewer for
+            all that are called there.
 
         Warns
         -----

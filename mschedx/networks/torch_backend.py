@@ -5,17 +5,21 @@ own freezing; a call with other weights, or with weights that were written to, m
 from the same records. There is one artefact for each combination of input shapes, up to a bound;
 beyond it, and for what cannot be tuned, torch runs the graph itself, and a warning says so. Around
 operators that TVM does not know the graph is cut into parts, of which torch runs theirs alone.
+
+Processes that are given one ``work_dir`` tune in turn: the others wait for the folder, and find
+what was measured in it.
 """
 
 from __future__ import annotations
 
 import inspect
+import math
 import os
 import threading
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,65 +27,18 @@ from typing import Any
 import torch
 from tvm.runtime import device_from_target
 
+from mschedx import compat
 from mschedx.inputs import normalize_target
 from mschedx.measure.failures import MachineTrouble
+from mschedx.record.errors import WorkDirInUse
+from mschedx.record.lock import wait_until_free
 
 from .errors import NetworkError, UnsupportedOperators, reason_of
+from .torch_artefacts import Artefacts, NotNow
+from .torch_options import Options
 from .torch_parts import READS_NUMBERS, Called, Frozen, about_parts, assemble, cut, to_tune
 from .torch_views import COMPUTES, SharedMemory, computing, views_apart
 from .tuning import tune_model
-from .watching import Watch
-
-_KNOWN = (
-    *("cost_model", "exact", "progress", "runner", "seed", "space", "strategy", "target"),
-    "timeout_s",
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """What ``options={...}`` may hold.
-
-    Parameters
-    ----------
-    trials_per_task : int
-        0 measures nothing.
-    work_dir : path, optional
-        One folder for all graphs, which are tuned in turn; a new one for each when None.
-    max_artefacts : int
-        Combinations of shapes and weights to compile, for each graph; weights that are gone or
-        were written to do not count.
-    tuning : dict
-        Other arguments of `tune_model`: cost_model, exact, progress, runner, seed, space,
-        strategy, target, timeout_s.
-    """
-
-    trials_per_task: int = 16
-    work_dir: Any = None
-    max_artefacts: int = 8
-    tuning: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, given: dict[str, Any] | None) -> Options:
-        """Read the options.
-
-        Raises
-        ------
-        ValueError
-            For one that is not known.
-        """
-        rest = dict(given or {})
-        own = {name: rest.pop(name) for name in tuple(rest) if name in _OWN}
-        unknown = [name for name in rest if name not in _KNOWN]
-        if unknown:
-            raise ValueError(
-                f"expected options of the mschedx backend among {', '.join((*_OWN, *_KNOWN))}, "
-                f"got {', '.join(unknown)}"
-            )
-        return cls(**own, tuning=rest)
-
-
-_OWN = ("trials_per_task", "work_dir", "max_artefacts")
 
 
 def backend(
@@ -105,8 +62,8 @@ def backend(
 
     Raises
     ------
-    ValueError
-        For options that are not known.
+    ValueError, TypeError
+        For options that are not known, and values that no graph could be tuned with.
     """
     if mode not in (None, "default"):
         raise ValueError(f"the mschedx backend has options but no modes, got mode={mode!r}")
@@ -137,45 +94,6 @@ def _is_static(node: torch.fx.Node) -> bool:
     return "_dynamo_static_input_type" in (node.meta.get("tensor_dict") or {})
 
 
-_SHORT_LIVED = 8
-"""Sets of weights in a row that may serve one call each before torch runs a graph for good."""
-
-
-@dataclass(slots=True)
-class _Made:
-    """What was made with one set of weights.
-
-    Attributes
-    ----------
-    watch : Watch
-        Of the weights.
-    artefacts : dict
-        By the kinds of inputs; None where none could be made.
-    calls : int
-        That had an artefact.
-    """
-
-    watch: Watch
-    artefacts: dict[tuple[Any, ...], Callable[..., Any] | None] = field(default_factory=dict)
-    calls: int = 0
-
-
-def _forget(
-    known: dict[tuple[int, ...], _Made], ids: tuple[int, ...], short_lived: list[tuple[int, ...]]
-) -> None:
-    """Let go what was made with weights that are gone; at any time, in any thread: without a lock.
-
-    It notes whether they served a single call, and clears such notes where they served more.
-    """
-    made = known.pop(ids, None)
-    if made is None or not any(made.artefacts.values()):
-        return
-    if made.calls > 1:
-        short_lived.clear()
-    else:
-        short_lived.append(ids)
-
-
 class _Dispatch:
     """One captured graph: an artefact for each combination of shapes and weights.
 
@@ -198,10 +116,9 @@ class _Dispatch:
     ) -> None:
         self._why_not = why_not
         self._graph, self._fixed, self._options = graph, fixed, options
-        self._made: dict[tuple[int, ...], _Made] = {}  # by the ids of weights that are alive
-        self._short_lived: list[tuple[int, ...]] = []  # since the last set that served more calls
-        self._was_full = False
-        self._lock = threading.Lock()
+        self._artefacts = Artefacts(
+            options.max_artefacts, lambda why: self._leave("a graph", graph, why)
+        )
         self._warned: set[str] = set()
 
     def __call__(self, *args: Any) -> Any:
@@ -217,60 +134,10 @@ class _Dispatch:
             return self._graph(*args)
         weights = [arg for arg, fixed in zip(args, self._fixed) if fixed]
         inputs = [arg for arg, fixed in zip(args, self._fixed) if not fixed]
-        with self._lock:
-            artefact = self._artefact(args, weights, inputs)
+        artefact = self._artefacts.find(weights, inputs, partial(self._make, args, inputs))
         if artefact is None:
             return self._graph(*args)
         return artefact(*(value for value in inputs if isinstance(value, torch.Tensor)))
-
-    def _artefact(
-        self, args: Sequence[Any], weights: Sequence[torch.Tensor], inputs: Sequence[Any]
-    ) -> Callable[..., Any] | None:
-        """What was made for such inputs with these weights, or is made now; None without one."""
-        ids, kinds = tuple(map(id, weights)), tuple(map(_kind, inputs))
-        made = self._made.get(ids)
-        if made is not None and made.watch.has_changed(weights):
-            _forget(self._made, ids, self._short_lived)  # they never are again what they were
-            made = None
-        if made is not None and kinds in made.artefacts:
-            made.calls += 1
-            return made.artefacts[kinds]
-        if self._weights_pass() or not self._has_room():
-            return None
-        gone = partial(_forget, self._made, ids, self._short_lived)
-        made = made or _Made(Watch(weights, gone))
-        artefact = made.artefacts[kinds] = self._make(args, inputs)
-        made.calls += 1
-        self._made[ids] = made
-        return artefact
-
-    def _weights_pass(self) -> bool:
-        """Whether weights come and go with the calls, so that tuning for them is lost."""
-        if len(self._short_lived) < _SHORT_LIVED:
-            return False
-        self._leave(
-            "a graph",
-            self._graph,
-            f"its last {_SHORT_LIVED} sets of weights served one call each, and an artefact is "
-            "made for one set",
-        )
-        return True
-
-    def _has_room(self) -> bool:
-        """Whether one more artefact is allowed; a warning where none is."""
-        made = [one for of in list(self._made.values()) for one in of.artefacts.values()]
-        count = sum(artefact is not None for artefact in made)
-        if count < self._options.max_artefacts:
-            return True
-        if not self._was_full:
-            self._was_full = True
-            self._leave(
-                "a graph",
-                self._graph,
-                f"it has {count} artefacts, one for each combination of shapes and weights, and "
-                "max_artefacts allows no more",
-            )
-        return False
 
     def _make(self, args: Sequence[Any], inputs: Sequence[Any]) -> Callable[..., Any] | None:
         """Tune and compile for these inputs; None, and a warning, where that is not possible."""
@@ -285,11 +152,20 @@ class _Dispatch:
         module: Frozen,
         tensors: tuple[torch.Tensor, ...],
     ) -> Callable[..., Any] | None:
-        """What `make` gives for a module and its inputs; None, and a warning, where it fails."""
+        """What `make` gives for a module and its inputs; None, and a warning, where it fails.
+
+        Raises
+        ------
+        NotNow
+            Where what failed may pass: a folder in use, a disk that is full.
+        """
         try:
             return make(module, tensors)
-        except MachineTrouble:
+        except (MachineTrouble, NotNow):
             raise
+        except (WorkDirInUse, OSError) as error:
+            self._leave(what, module.graph_module, error, "torch for now")
+            raise NotNow from error
         except Exception as error:  # of torch.export and of TVM's importer there are many kinds
             self._leave(what, module.graph_module, error)
             return None
@@ -310,20 +186,49 @@ class _Dispatch:
         return self._in_parts(module, tensors, unknown)
 
     def _tuned(self, module: torch.nn.Module, tensors: Sequence[torch.Tensor]) -> Any:
+        call = partial(
+            tune_model,
+            module,
+            tuple(tensors),
+            trials_per_task=self._options.trials_per_task,
+            work_dir=self._options.work_dir,
+            **{"progress": False, **self._options.tuning},
+        )
         with _turn_of(self._options.work_dir):
-            result = tune_model(
-                module,
-                tuple(tensors),
-                trials_per_task=self._options.trials_per_task,
-                work_dir=self._options.work_dir,
-                **{"progress": False, **self._options.tuning},
-            )
+            result = self._when_free(call)
         if result.interrupted:
             # Tasks that were not measured are unscheduled: nothing to go on with.
             raise KeyboardInterrupt(f"what was measured is in {result.work_dir}")
         if result.wrong:
             raise NetworkError(f"what was tuned does not compute what torch does: {result.wrong}")
-        return result.compile()
+        return result.compile(self._cores())
+
+    def _cores(self) -> int:
+        """How many cores kernels use: as many as torch's, whose place they take."""
+        if self._options.cores is not None:
+            return self._options.cores
+        return min(torch.get_num_threads(), compat.available_cores())
+
+    def _when_free(self, call: Callable[[], Any]) -> Any:
+        """What a call gives once no other process tunes into its folder.
+
+        Raises
+        ------
+        WorkDirInUse
+            Where one still does after ``timeout_s``.
+        """
+        limit_s = self._options.tuning.get("timeout_s")
+        end = math.inf if limit_s is None else time.monotonic() + limit_s
+        while True:
+            try:
+                return call()
+            except WorkDirInUse as error:
+                folder, left = Path(self._options.work_dir), end - time.monotonic()
+                if left > 0:
+                    used = str(error).partition(";")[0]  # the rest says what else to do
+                    self._warn(f"a graph waits for its folder: {used}")
+                if not wait_until_free(folder, left):
+                    raise
 
     def _in_parts(
         self, module: Frozen, tensors: tuple[torch.Tensor, ...], error: UnsupportedOperators
@@ -351,13 +256,15 @@ class _Dispatch:
         self._warn(about_parts(error.operators, len(tuned)))
         return whole
 
-    def _leave(self, what: str, graph: torch.nn.Module, why: Exception | str) -> None:
+    def _leave(
+        self, what: str, graph: torch.nn.Module, why: Exception | str, to: str = "torch"
+    ) -> None:
         assert isinstance(graph, torch.fx.GraphModule)
         if isinstance(why, Exception):
             why = reason_of(why)  # the rest advises this backend
         calls = [node for node in graph.graph.nodes if node.op.startswith("call")]
         first = f" beginning with {calls[0].name}" if calls else ""
-        self._warn(f"{what} of {len(calls)} operators{first} is left to torch: {why}")
+        self._warn(f"{what} of {len(calls)} operators{first} is left to {to}: {why}")
 
     def _warn(self, text: str) -> None:
         if text not in self._warned:
@@ -366,7 +273,7 @@ class _Dispatch:
 
 
 _TURNS: dict[Path, threading.Lock] = {}
-"""Of folders: who finds one in use gives up, and graphs are captured in several threads."""
+"""Of folders: graphs are captured in several threads, which then need not look at locks."""
 
 
 def _turn_of(work_dir: Any) -> AbstractContextManager[Any]:
@@ -412,10 +319,3 @@ def _needs_gradients(args: Sequence[Any]) -> bool:
     return torch.is_grad_enabled() and any(
         isinstance(arg, torch.Tensor) and arg.requires_grad for arg in args
     )
-
-
-def _kind(value: Any) -> Any:
-    """What an artefact depends on of an input."""
-    if isinstance(value, torch.Tensor):
-        return tuple(value.shape), value.dtype, value.device
-    return int(value) if isinstance(value, torch.SymInt) else value

@@ -26,6 +26,7 @@ from mschedx.measure import start as start_workers
 from mschedx.plan import Parts
 from mschedx.process_state import interruptible
 from mschedx.record.database import open_database
+from mschedx.record.reading import open_to_read
 from mschedx.record.work_dir import WorkDir, open_work_dir
 from mschedx.recorder import Outcome
 from mschedx.session import alone, asks_for_records, filled, intrinsics_for, made
@@ -87,7 +88,8 @@ def tune_model(
         other networks with the same tasks count, of a task at most four times as many. The last
         round may exceed it by 7 in all, and every task gets half as many, whatever others have. 0:
         measure nothing; a task gets its fastest record in the work_dir, or its best ranked config
-        where it has none.
+        where it has none. A work_dir that cannot be written, or that another process tunes into,
+        is read as it is then.
     work_dir : str | Path, optional
         Where records go and are found again; a new temporary folder when None.
     seed : int
@@ -166,14 +168,15 @@ def tune_model(
 def _carried_out(job: NetworkJob, folder: Path, display: NetworkProgress) -> NetworkResult:
     """Measure what the folder lacks, and choose for every task."""
     intrinsics = intrinsics_for(folder, job.target, job.parts.space)
-    with intrinsics, open_work_dir(folder, job.target) as opened, display, said_already():
+    opening = open_work_dir if job.trials_per_task else open_to_read
+    with intrinsics, opening(folder, job.target) as opened, display, said_already():
         said = notes_on_stand_in(job.target, job.parts.strategy, job.parts.cost_model)
         for note in (*opened.notes, *said):
             display.note(note)
         _note_network(job, opened)
         outcome = _measured(job, opened, display)
         found = _concluded(job, opened, outcome, display)
-        return replace(found, notes=(*said, *found.notes)) if said else found
+        return replace(found, work_dir=folder, notes=(*said, *found.notes))
 
 
 def _concluded(

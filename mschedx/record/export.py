@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mschedx import compat
+from mschedx.files import write_atomic
 
 from .intrinsics import intrinsics_of
-from .lines import write_atomic
 from .schedules import trace_of
 
 if TYPE_CHECKING:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mschedx.files import named, write_atomic
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -107,28 +109,3 @@ def _ends_whole(file: Any) -> bool:
 def write_lines(path: Path, texts: Iterable[str]) -> None:
     """Replace a file by lines of these texts, at once."""
     write_atomic(path, "".join(text + "\n" for text in texts))
-
-
-def write_atomic(path: Path, text: str) -> None:
-    """Replace a file so that a reader or a crash sees the old or the new one, whole.
-
-    Raises
-    ------
-    OSError
-        With the file's name; the old file is then as it was.
-    """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        # Names of files may hold bytes that are no text.
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise named(error, path) from error
-
-
-def named(error: OSError, path: Path) -> OSError:
-    """Give an error of the system the file that it is about."""
-    if error.errno is None or error.filename is not None:
-        return error
-    return OSError(error.errno, error.strerror, str(path))

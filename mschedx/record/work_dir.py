@@ -15,6 +15,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 import time
 import warnings
 from collections.abc import Iterator
@@ -23,13 +24,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mschedx.files import write_atomic
 from mschedx.version import VERSION
 
 from .contents import RECORDS, TRIALS, WORKLOADS, Contents, read_contents
 from .errors import WorkDirError as WorkDirError
+from .errors import WorkDirNotWritable
 from .errors import WorkDirWarning as WorkDirWarning
 from .formats import TVMReader, workload_fault
-from .lines import Reader, parse, read_lines, write_atomic, write_lines
+from .lines import Reader, parse, read_lines, write_lines
 from .lock import locked
 
 MANIFEST = "mschedx_manifest.json"
@@ -163,11 +166,9 @@ def _comparable(config: dict[str, Any]) -> dict[str, Any]:
 def _make(directory: Path) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        probe = directory / f".mschedx_write_test.{os.getpid()}"
-        probe.write_text("")
-        probe.unlink()
+        tempfile.TemporaryFile(dir=directory).close()
     except OSError as error:
-        raise WorkDirError(
+        raise WorkDirNotWritable(
             f"expected a work_dir that can be written, got {str(directory)!r}: "
             f"{error.strerror or error}; choose another folder or change its permissions"
         ) from error

@@ -8,8 +8,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from mschedx.files import write_atomic
 from mschedx.record.contents import Contents, read_contents
-from mschedx.record.lines import write_atomic
 from mschedx.record.trials import Run, run_of
 from mschedx.record.work_dir import read_manifest
 

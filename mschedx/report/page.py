@@ -7,7 +7,7 @@ import math
 from html import escape
 from pathlib import Path
 
-from mschedx.record.lines import write_atomic
+from mschedx.files import write_atomic
 from mschedx.record.trials import Trial
 
 from .analysis import Report

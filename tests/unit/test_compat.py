@@ -9,6 +9,7 @@ import time
 import pytest
 
 from mschedx import compat
+from mschedx.compat import threads
 
 
 def run_python(code: str, **environment: str) -> str:
@@ -344,6 +345,36 @@ def test_a_pool_of_one_thread_cannot_grow_but_on_cores_helps():
         TVM_NUM_THREADS="1",
     )
     assert out.split() == ["refused", "2", "1"]
+
+
+def test_a_number_of_threads_that_the_user_states_is_what_is_used():
+    out = run_python(
+        """
+        import os
+        from mschedx import compat
+        with compat.without_torch():
+            import tvm
+        import tvm_ffi
+        threads = tvm_ffi.get_global_func("runtime.NumThreads")
+        print(*(compat.on_cores(cores, threads) for cores in (None, 2, None)))
+        os.environ["TVM_NUM_THREADS"] = "2"
+        print(*(compat.on_cores(cores, threads) for cores in (None, 1, None)))
+        os.environ["TVM_NUM_THREADS"] = "1000"
+        print(compat.on_cores(None, threads) == compat.available_cores())
+        print(os.environ["TVM_NUM_THREADS"] == str(compat.available_cores()))
+        """,
+        TVM_NUM_THREADS="1",
+    )
+    assert out.split() == ["1", "2", "1", "2", "1", "2", "True", "True"]
+
+
+@pytest.mark.parametrize(
+    ("text", "cores"), [("", None), ("0", None), ("-1", None), ("two", None), (" 2 ", 2)]
+)
+def test_what_states_a_number_of_threads(monkeypatch, text, cores):
+    monkeypatch.setattr(threads, "_count", threads._Count())
+    monkeypatch.setenv("TVM_NUM_THREADS", text)
+    assert compat.stated_cores() == cores
 
 
 @pytest.mark.skipif(compat.available_cores() < 2, reason="needs two cores")

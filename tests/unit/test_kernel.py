@@ -90,6 +90,25 @@ def test_views_are_copied_and_written_back(double):
     assert (tensor[:, :N] == 0).all()
 
 
+class Image(torch.Tensor):
+    """A class of tensors as torchvision's and MONAI's are, of another module than torch."""
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda: torch.ones(N, N),
+        lambda: torch.ones(N, 2 * N)[:, ::2],
+        lambda: torch.ones(N, N, requires_grad=True),
+    ],
+)
+def test_tensors_of_a_class_of_their_own_are_torchs(double, given):
+    out = torch.zeros(N, 2 * N).as_subclass(Image)
+    double(given().as_subclass(Image), out[:, N:])
+    assert (out[:, N:] == 2).all()
+    assert (out[:, :N] == 0).all()
+
+
 def test_inputs_may_be_read_only_and_outputs_not(double):
     a, c = placed(0), placed(0)
     a.flags.writeable = False

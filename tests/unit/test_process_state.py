@@ -30,6 +30,17 @@ def test_ctrl_c_that_is_ignored_stays_ignored():
     assert not noted
 
 
+def test_a_handler_that_is_not_pythons_is_left_alone(monkeypatch):
+    """R's reticulate and C++ programs install one; Python cannot put it back."""
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(signal, "getsignal", lambda _: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: pytest.fail("it was replaced"))
+    with interruptible(lambda: None):
+        pass
+    monkeypatch.undo()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
 def test_ctrl_c_in_the_bindings_is_raised_once_they_have_returned():
     bindings = {"__name__": "tvm_ffi.error"}
     exec(

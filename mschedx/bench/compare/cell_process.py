@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mschedx.record.lines import write_atomic
+from mschedx.files import write_atomic
 from mschedx.workloads import Workload
 
 from .cell import STARTUP, Cell

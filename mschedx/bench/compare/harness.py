@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mschedx.record.lines import append_lines, read_lines, write_atomic
+from mschedx.files import write_atomic
+from mschedx.record.lines import append_lines, read_lines
 from mschedx.record.lock import locked
 from mschedx.workloads import Workload
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mschedx.record.lines import parse, read_lines, write_atomic
+from mschedx.files import write_atomic
+from mschedx.record.lines import parse, read_lines
 
 from . import tables
 from .cell import CellResult

@@ -16,6 +16,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from mschedx.files import whole
+
 from ..base import PRETRAINED_ACCURACY
 from .shipped import ACCURACY, FORMAT, card_of
 
@@ -89,13 +91,14 @@ def write(path: str | Path, tensors: Mapping[str, torch.Tensor], card: Card) -> 
     Raises
     ------
     OSError
-        If there is no such folder, or no room.
+        If there is no such folder, or no room; what lay there is as it was.
     """
-    whole = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    plain = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
     about = {"card": json.dumps(asdict(card), allow_nan=False)}
     try:
-        save_file(whole, str(path), metadata=about)
-    except SafetensorError as error:
+        with whole(Path(path)) as beside:
+            save_file(plain, str(beside), metadata=about)
+    except (OSError, SafetensorError) as error:
         raise OSError(f"{path} cannot be written: {error}") from error
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -80,9 +79,10 @@ def _reason(postproc: ms.Postproc) -> str:
 def useful_threads() -> int:
     """How many threads of TVM's own work are worth while: as many as cores, up to 8.
 
-    One in a process that shares the cores with others and was told so (``TVM_NUM_THREADS``).
+    One in a process that shares the cores with others and was told so (``TVM_NUM_THREADS``), which
+    a network compiled for one core does not say.
     """
-    return 1 if os.environ.get("TVM_NUM_THREADS") == "1" else min(compat.available_cores(), 8)
+    return 1 if compat.stated_cores() == 1 else min(compat.available_cores(), 8)
 
 
 def in_threads(

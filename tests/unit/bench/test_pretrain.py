@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import tvm
+from safetensors import SafetensorError
 
 from mschedx import cli
 from mschedx.bench.collect import declared, open_workload, this_machine
@@ -16,6 +17,7 @@ from mschedx.bench.pretrain import OpenedTask, open_task, pretrain, split
 from mschedx.bench.pretrain_metrics import card_metrics, evaluate
 from mschedx.cost import PAM
 from mschedx.cost.base import PRETRAINED_ACCURACY
+from mschedx.cost.learned import weights
 from mschedx.cost.learned.features import ProgramFeatures
 from mschedx.cost.learned.pam import PAMModel
 from mschedx.cost.learned.weights import Card, write
@@ -386,6 +388,21 @@ def test_weights_find_their_folder_and_replace_others_when_they_are_whole(
         train()
     assert output.read_bytes() == before
     assert sorted(path.name for path in output.parent.iterdir()) == ["model", "model.json"]
+
+
+def test_weights_stay_where_others_cannot_be_written(tmp_path, monkeypatch):
+    path, card = tmp_path / "model", Card("X", False, None, {})
+    write(path, {"w": torch.ones(2)}, card)
+    before = path.read_bytes()
+
+    def full(_, file, **__):
+        Path(file).write_bytes(b"half")
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(weights, "save_file", full)
+    with pytest.raises(OSError, match=r"model cannot be written: .*No space left on device"):
+        write(path, {"w": torch.zeros(2)}, card)
+    assert [(one.name, one.read_bytes()) for one in tmp_path.iterdir()] == [("model", before)]
 
 
 def test_weights_that_cannot_be_written_are_an_error_of_the_system(tmp_path):

@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
@@ -65,6 +67,21 @@ def test_configs_like_failed_ones_are_avoided():
     configs = sketch.sample(500, np.random.default_rng(2))
     scores, bad = model.score(T, [(sketch, configs)]), configs[:, 7] == 8
     assert scores[bad].max() < np.quantile(scores[~bad], 0.1)
+
+
+def test_a_file_stays_where_another_cannot_be_written(tmp_path, monkeypatch):
+    model, path = HeronXGBModel(), tmp_path / "model"
+    model.save(str(path))
+    before = path.read_bytes()
+
+    def full(file, **_):
+        file.write(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(np, "savez_compressed", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        model.save(str(path))
+    assert [(one.name, one.read_bytes()) for one in tmp_path.iterdir()] == [("model", before)]
 
 
 @pytest.mark.parametrize("trained", [True, False])

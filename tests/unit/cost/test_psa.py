@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import time
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -135,6 +138,21 @@ def test_failed_trials_teach_nothing_and_break_nothing():
     before = model.latency_s(sketch.task, sketch, configs)
     model.learn(sketch.task, [Measured(sketch, configs, np.full(20, np.inf))])
     assert np.array_equal(model.latency_s(sketch.task, sketch, configs), before)
+
+
+def test_a_file_stays_where_another_cannot_be_written(tmp_path, monkeypatch):
+    path = tmp_path / "psa.json"
+    PSAModel().save(str(path))
+    before = path.read_bytes()
+
+    def half(path, *_, **__):
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_text", half)
+    with pytest.raises(OSError, match="No space left on device"):
+        PSAModel().save(str(path))
+    assert [(one.name, one.read_bytes()) for one in tmp_path.iterdir()] == [("psa.json", before)]
 
 
 def test_corrections_are_saved_without_pickle(tmp_path):

@@ -1,10 +1,12 @@
+import os
 from dataclasses import replace
 
+import psutil
 import pytest
 from tvm.target import Target, codegen
 
 from mschedx import hardware
-from mschedx.hardware import KIB, MIB, Hardware, host, host_cores, host_target, tables
+from mschedx.hardware import KIB, MIB, Hardware, cores, host, host_cores, host_target, tables
 from mschedx.inputs import normalize_target
 
 
@@ -72,11 +74,43 @@ def test_host_target_is_ready_to_tune():
     assert hardware.l1d_bytes >= 8 * KIB
 
 
+@pytest.mark.parametrize(
+    ("allowed", "expected"),
+    [
+        (range(64), 32),
+        ((0, 1, 2, 3), 4),  # one thread of each
+        ((0, 32, 1, 33, 2, 34, 3, 35), 4),  # both threads of each
+        ((0, 32, 1), 2),
+        ((7,), 1),
+    ],
+)
+def test_hardware_threads_of_one_core_count_once(tmp_path, monkeypatch, allowed, expected):
+    for thread in range(64):
+        place = tmp_path / f"cpu{thread}" / "topology"
+        place.mkdir(parents=True)
+        (place / "thread_siblings_list").write_text(f"{thread % 32},{thread % 32 + 32}\n")
+    monkeypatch.setattr(cores, "_CPUS", tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(allowed))
+    monkeypatch.setattr("mschedx.compat.threads.quota", lambda: None)
+    monkeypatch.setattr(psutil, "cpu_count", lambda logical=True: 64 if logical else 32)
+    assert host_cores() == expected
+
+
+def test_where_linux_has_no_topology_the_machines_cores_bound_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(cores, "_CPUS", tmp_path)
+    monkeypatch.setattr("mschedx.compat.available_cores", lambda: 8)
+    monkeypatch.setattr(psutil, "cpu_count", lambda logical=True: 8 if logical else 4)
+    assert host_cores() == 4
+
+
 def test_fewer_cores_than_the_machine_has_are_what_kernels_run_on(monkeypatch):
     monkeypatch.setattr(host, "host_cores", lambda: 4)
+    monkeypatch.setattr("mschedx.compat.available_cores", lambda: 8)  # two threads a core
     asked = {"kind": "llvm", "mcpu": "haswell"}
     assert hardware.kernel_cores(Target({**asked, "num-cores": 1})) == 1
     assert hardware.kernel_cores(Target({**asked, "num-cores": 4})) is None
+    assert hardware.kernel_cores(Target({**asked, "num-cores": 6})) == 6
+    assert hardware.kernel_cores(Target({**asked, "num-cores": 8})) is None
     assert hardware.kernel_cores(Target({**asked, "num-cores": 64})) is None
     assert hardware.kernel_cores(Target("nvidia/nvidia-a100")) is None
 

@@ -1,5 +1,8 @@
+import errno
 import json
+import os
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -76,6 +79,15 @@ class TestRemembered:
         path.write_text(content)
         assert peak.calibrate().peak_flops == 3e11
         assert list(json.loads(path.read_text()).values()) == [[3e11, 2e10]]
+
+    def test_a_disk_that_is_full_is_left_as_it_is(self, monkeypatch):
+        def full(path, text, *_, **__):
+            path.open("w").close()
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(Path, "write_text", full)
+        assert peak.calibrate().peak_flops == 3e11
+        assert list(peak.remembered_in().parent.iterdir()) == []
 
     def test_where_nothing_can_be_written_it_is_measured_each_time(self, tmp_path, monkeypatch):
         (tmp_path / "file").write_text("")

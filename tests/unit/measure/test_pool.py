@@ -168,6 +168,19 @@ def test_an_initializer_runs_before_the_jobs_and_its_failure_is_an_error():
         only(len, "a", initializer=cloudpickle.dumps(bad))
 
 
+def test_what_is_no_text_in_the_search_path_is_passed_over(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "path", [*sys.path, tmp_path / "lib", b"lib"])
+    pool.shutdown()  # what is asked for starts anew
+    assert only(len, "abc").value == 3
+
+
+@pytest.mark.parametrize("executable", ["", None])
+def test_without_a_python_to_start_workers_with(monkeypatch, executable):
+    monkeypatch.setattr(sys, "executable", executable)
+    with pytest.raises(pool.WorkerStartError, match=r"expected sys\.executable to be the Python"):
+        processes.Zygote("unused", [])
+
+
 def test_the_session_survives_the_death_of_the_process_that_forks():
     doomed = config(cores=2)
     zygote = shared_pool(doomed)._zygote

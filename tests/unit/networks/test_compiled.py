@@ -1,5 +1,6 @@
 """A compiled network as a function: kinds of tensors, threads, files, profile, bad arguments."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -43,6 +44,18 @@ def test_outputs_are_of_the_kind_of_the_inputs(tuned, kind):
     assert isinstance(output, type(given))
     found = output.numpy() if kind != "numpy" else output
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+class Image(torch.Tensor):
+    """A class of tensors as torchvision's and MONAI's are, of another module than torch."""
+
+
+def test_outputs_for_tensors_of_a_class_of_their_own_are_torchs(tuned):
+    _, x, result, expected = tuned
+    for given in (x, x.t().contiguous().t(), x.clone().requires_grad_()):
+        output = result.compile()(given.as_subclass(Image))
+        assert type(output) is torch.Tensor
+        torch.testing.assert_close(output, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_outputs_of_a_network_of_torch_without_inputs_are_torchs():
@@ -105,6 +118,38 @@ def test_a_thread_with_a_small_pool_is_served_by_another(tuned, monkeypatch):
 
     monkeypatch.setattr(compat, "use_cores", use_cores)
     np.testing.assert_allclose(network(x), expected, rtol=1e-5, atol=1e-6)
+
+
+FORKS = """
+import os, signal
+import numpy as np, torch
+from tiny_networks import TARGET, two
+from mschedx import tune_model
+
+model, inputs = two(width=512)
+network = tune_model(model, inputs, trials_per_task=0, progress=False, target=TARGET).compile(2)
+expected = network(*inputs).numpy()
+child = os.fork()
+if not child:
+    signal.alarm(30)
+    same = all(np.array_equal(network(*inputs).numpy(), expected) for _ in range(3))
+    os._exit(0 if same else 1)
+_, status = os.waitpid(child, 0)
+assert status == 0, status
+np.testing.assert_array_equal(network(*inputs).numpy(), expected)
+"""
+
+
+@pytest.mark.skipif(compat.available_cores() < 2, reason="needs a pool of threads")
+def test_a_process_that_is_forked_after_a_call_may_call_it_too():
+    done = subprocess.run(
+        [sys.executable, "-c", FORKS],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,11 @@
+import errno
 import gc
 import inspect
+import multiprocessing
+import os
 import re
+import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -12,12 +17,19 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from tiny_networks import Table, quick, two
+from tiny_networks import TARGET, Table, quick, two
 
+from mschedx import DraftVerify
+from mschedx.cost import HeronXGB
 from mschedx.measure.failures import MachineTrouble
-from mschedx.networks import checking, torch_backend
+from mschedx.networks import checking, torch_artefacts, torch_backend
 from mschedx.networks.checking import Check
+from mschedx.networks.progress import NetworkProgress
 from mschedx.networks.torch_backend import backend
+from mschedx.networks.torch_options import Options
+from mschedx.record.contents import TRIALS
+from mschedx.record.lines import read_lines
+from mschedx.record.lock import locked, wait_until_free
 
 OPTIONS = {"trials_per_task": 1}
 
@@ -263,6 +275,27 @@ def test_warnings_point_at_the_line_that_calls_the_network(monkeypatch, gradient
     assert (said[0].filename, said[0].lineno) == (__file__, line)
 
 
+@pytest.mark.parametrize(
+    ("torchs", "options", "cores"), [(1, {}, 1), (64, {}, 4), (1, {"cores": 3}, 3)]
+)
+def test_kernels_use_as_many_cores_as_torchs(monkeypatch, torchs, options, cores):
+    asked = []
+
+    def tune(model, *_, **__):
+        return SimpleNamespace(
+            interrupted=False, wrong="", compile=lambda given=None: asked.append(given) or model
+        )
+
+    monkeypatch.setattr(torch_backend, "tune_model", tune)
+    monkeypatch.setattr("mschedx.compat.available_cores", lambda: 4)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: torchs)
+    given = {**OPTIONS, **options}
+    backend(torch.fx.symbolic_trace(torch.nn.ReLU()), [torch.rand(3, 8)], options=given)(
+        torch.rand(3, 8)
+    )
+    assert asked == [cores]
+
+
 def test_artefacts_are_bounded(invented):
     model, _ = two()
     compiled = torch.compile(model, backend=backend, options={**OPTIONS, "max_artefacts": 1})
@@ -282,7 +315,7 @@ def test_graphs_of_two_threads_take_turns_in_a_folder(monkeypatch, tmp_path):
         most.append(len(active))
         time.sleep(0.2)
         active.pop()
-        return SimpleNamespace(interrupted=False, wrong="", compile=lambda: model)
+        return SimpleNamespace(interrupted=False, wrong="", compile=lambda *_, **__: model)
 
     monkeypatch.setattr(torch_backend, "tune_model", tune)
     x, folders = torch.rand(3, 8), (tmp_path, tmp_path / "." / "deep" / "..")
@@ -300,6 +333,133 @@ def test_graphs_of_two_threads_take_turns_in_a_folder(monkeypatch, tmp_path):
     for thread in threads:
         thread.join()
     assert most == [1, 1]
+
+
+ONE_OF_SEVERAL = """
+import sys
+import torch
+from tiny_networks import quick, two
+from mschedx.networks import torch_backend
+
+real = torch_backend.tune_model
+torch_backend.tune_model = lambda *given, **options: real(*given, **{**quick(), **options})
+model, inputs = two()
+compiled = torch.compile(
+    model, backend=torch_backend.backend, options={"trials_per_task": 2, "work_dir": sys.argv[1]}
+)
+with torch.no_grad():
+    compiled(*inputs)
+"""
+
+
+def holding(folder, held, release):
+    with locked(folder, "tuned into", "wait for it"):
+        held.set()
+        release.wait(60)
+
+
+@pytest.fixture
+def held(tmp_path):
+    """A folder that another process tunes into, and how to have it end."""
+    context = multiprocessing.get_context("fork")
+    begun, release = context.Event(), context.Event()
+    owner = context.Process(target=holding, args=(tmp_path, begun, release))
+    owner.start()
+    assert begun.wait(60)
+    yield tmp_path, release.set
+    release.set()
+    owner.join()
+
+
+def test_a_process_waits_for_a_folder_that_another_tunes_into(held):
+    folder, release = held
+    support = str(Path(__file__).parents[2] / "support")
+    path = os.pathsep.join((support, *filter(None, [os.environ.get("PYTHONPATH")])))
+    process = subprocess.Popen(
+        [sys.executable, "-c", ONE_OF_SEVERAL, str(folder)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    with process:
+        said = ""
+        while "a graph waits" not in said and (line := process.stderr.readline()):
+            said += line
+        release()
+        said += process.stderr.read()
+    assert process.returncode == 0, said
+    assert "is being tuned into by process" in said
+    assert "left to torch" not in said
+    assert len(read_lines(folder / TRIALS)) > 0
+
+
+def test_a_folder_that_stays_in_use_is_tried_again_later(held, invented, monkeypatch):
+    folder, release = held
+    clock = [0.0]
+    monkeypatch.setattr(torch_artefacts, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    model, inputs = two()
+    options = {**OPTIONS, "work_dir": str(folder), "timeout_s": 0.5}
+    compiled = torch.compile(model, backend=backend, options=options)
+    with pytest.warns(UserWarning, match="is left to torch for now: WorkDirInUse"):
+        same(compiled, model, *inputs)
+    release()
+    assert wait_until_free(folder, 60)
+    tried = len(invented)
+    same(compiled, model, *inputs)
+    assert len(invented) == tried, "not at every call"
+    clock[0] = 61.0
+    same(compiled, model, *inputs)
+    same(compiled, model, *inputs)
+    assert len(invented) == tried + 1
+
+
+def test_a_disk_that_is_full_may_have_room_later(monkeypatch):
+    tried = []
+
+    def tune(model, *_, **__):
+        tried.append(model)
+        if len(tried) == 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return SimpleNamespace(interrupted=False, wrong="", compile=lambda *_, **__: model)
+
+    monkeypatch.setattr(torch_backend, "tune_model", tune)
+    monkeypatch.setattr(torch_artefacts, "_PAUSE_S", 0.0)
+    graph = backend(torch.fx.symbolic_trace(torch.nn.ReLU()), [torch.rand(3, 8)], options=OPTIONS)
+    with pytest.warns(UserWarning, match="left to torch for now: .*No space left on device"):
+        graph(torch.rand(3, 8))
+    graph(torch.rand(3, 8))
+    graph(torch.rand(3, 8))
+    assert len(tried) == 2
+
+
+def test_a_ready_shape_answers_while_another_is_tuned(monkeypatch):
+    """And a second call of the shape that is tuned waits for the same artefact."""
+    begun, go_on, tuned = threading.Event(), threading.Event(), []
+
+    def tune(model, inputs, **_):
+        tuned.append(len(inputs[0]))
+        if len(inputs[0]) == 5:
+            begun.set()
+            assert go_on.wait(60)
+        return SimpleNamespace(interrupted=False, wrong="", compile=lambda *_, **__: model)
+
+    monkeypatch.setattr(torch_backend, "tune_model", tune)
+    graph = backend(torch.fx.symbolic_trace(torch.nn.ReLU()), [torch.rand(3, 8)], options=OPTIONS)
+    graph(torch.rand(3, 8))
+    slow = [threading.Thread(target=graph, args=(torch.rand(5, 8),)) for _ in range(2)]
+    ready = threading.Thread(target=graph, args=(torch.rand(3, 8),), daemon=True)
+    try:
+        for thread in slow:
+            thread.start()
+        assert begun.wait(60)
+        ready.start()
+        ready.join(10)
+        assert not ready.is_alive()
+    finally:
+        go_on.set()
+        for thread in slow:
+            thread.join()
+    assert tuned == [3, 5]
 
 
 def test_weights_that_change_make_a_new_artefact(invented):
@@ -619,9 +779,41 @@ def test_gradients_are_torchs(invented):
 
 @pytest.mark.parametrize(
     ("options", "mode", "says"),
-    [({"trails_per_task": 1}, None, "got trails_per_task"), (None, "max-autotune", "no modes")],
+    [
+        ({"trails_per_task": 1}, None, "got trails_per_task"),
+        (None, "max-autotune", "no modes"),
+        ({"target": "llvm"}, None, "num-cores of at least 1"),
+        ({"trials_per_task": -1}, None, "expected trials_per_task as an int"),
+        ({"max_artefacts": -1}, None, "expected max_artefacts as an int"),
+        ({"cores": 0}, None, "expected cores as an int of at least 1"),
+        ({"seed": "0"}, None, "expected seed as an int"),
+        ({"timeout_s": 0}, None, "expected timeout_s as seconds above 0"),
+        ({"strategy": DraftVerify}, None, r"got the class DraftVerify: make one, DraftVerify\(\)"),
+        ({"cost_model": HeronXGB}, None, r"got the class HeronXGB"),
+        ({"exact": "yes"}, None, "expected exact as a bool"),
+        ({"progress": 1}, None, "expected progress as a bool or a display"),
+        ({"work_dir": 1}, None, "expected work_dir as a path"),
+    ],
 )
 def test_bad_requests(options, mode, says):
+    """What is wrong with every graph is no reason to leave each of them to torch."""
     graph = torch.fx.symbolic_trace(torch.nn.ReLU())
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises((ValueError, TypeError), match=says):
         backend(graph, [torch.rand(2)], options=options, mode=mode)
+
+
+def test_options_of_every_kind_are_read():
+    options = {
+        "trials_per_task": 0,
+        "max_artefacts": 0,
+        "cores": 1,
+        "work_dir": Path("nets"),
+        "strategy": DraftVerify(),
+        "space": "post-order-apply",
+        "cost_model": None,
+        "target": TARGET,
+        "timeout_s": 1,
+        "progress": NetworkProgress(),
+    }
+    read = Options.of(options)
+    assert {**vars(read), **read.tuning, "tuning": None} == {**options, "tuning": None}

@@ -1,11 +1,10 @@
 import errno
-import os
 from pathlib import Path
 
 import pytest
 
 from mschedx.record import lines
-from mschedx.record.lines import append_lines, parse, read_lines, write_atomic
+from mschedx.record.lines import append_lines, parse, read_lines
 
 
 def test_a_line_is_appended_on_a_line_of_its_own(tmp_path):
@@ -45,25 +44,6 @@ def test_a_disk_that_is_full_is_named():
     with pytest.raises(OSError, match="No space left on device: '/dev/full'") as caught:
         append_lines(Path("/dev/full"), [1])
     assert caught.value.errno == errno.ENOSPC
-
-
-def test_a_file_that_cannot_be_replaced_stays(tmp_path, monkeypatch):
-    file = tmp_path / "f"
-    write_atomic(file, "old")
-
-    def full(*_):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(OSError, match=f"No space left on device: '{file}'"):
-        write_atomic(file, "new")
-    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
-
-
-def test_names_that_are_no_text_are_written_as_escapes(tmp_path):
-    file = tmp_path / "f"
-    write_atomic(file, "grün \udcff")
-    assert file.read_text(encoding="utf-8") == "grün \\udcff"
 
 
 def test_blanks_at_the_end_are_no_line_that_may_still_grow(tmp_path):

@@ -1,16 +1,26 @@
 import base64
+import errno
 import json
 import multiprocessing
 import os
 import re
+import tempfile
+import warnings
 
 import pytest
+import tiny_networks
 from stand_ins import Runner, gemm, quick
+from tiny_networks import two
 from tvm.s_tir import meta_schedule as ms
 
+from mschedx import measure
 from mschedx.inputs import normalize_target
+from mschedx.measure.verification import VerifyResult
+from mschedx.networks import tune_model
 from mschedx.record.contents import RECORDS, TRIALS, WORKLOADS
+from mschedx.record.errors import WorkDirInUse
 from mschedx.record.lines import read_lines
+from mschedx.record.lock import locked
 from mschedx.record.work_dir import MANIFEST, WorkDirError, WorkDirWarning, open_work_dir
 from mschedx.tuning import tune
 
@@ -129,6 +139,79 @@ def hold(path, held, release):
     with open_work_dir(path, normalize_target({"kind": "llvm", "mcpu": "haswell", "num-cores": 2})):
         held.set()
         release.wait(60)
+
+
+@pytest.fixture
+def in_use(tuned):
+    """A folder that another process tunes into."""
+    context = multiprocessing.get_context("fork")
+    held, release = context.Event(), context.Event()
+    owner = context.Process(target=hold, args=(tuned, held, release))
+    owner.start()
+    assert held.wait(60)
+    yield tuned
+    release.set()
+    owner.join()
+
+
+@pytest.fixture
+def read_only(tuned, monkeypatch):
+    """A folder on a file system that is mounted for reading; root writes anywhere else."""
+    real = tempfile.TemporaryFile
+
+    def refuse(*args, **options):
+        if options.get("dir") == tuned:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        return real(*args, **options)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    return tuned
+
+
+def files(path):
+    return {file.name: file.read_bytes() for file in path.iterdir() if file.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("state", "why"),
+    [("in_use", "is being tuned into by process"), ("read_only", "Read-only file system")],
+)
+def test_records_are_read_where_nothing_can_be_written(request, monkeypatch, state, why):
+    folder = request.getfixturevalue(state)
+    with (folder / RECORDS).open("a") as records:
+        records.write("[0, [[[], []], [1e")  # it is being written
+    right = VerifyResult(ok=True, checked=True, ran=True, max_error=0.0, tolerance=1.0, reason="")
+    monkeypatch.setattr(measure, "verify", lambda *_, **__: right)
+    before = files(folder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", WorkDirWarning)
+        result = tune(gemm(), trials=0, work_dir=folder, **quick(Runner(), verify=True))
+    assert result.latency_s == pytest.approx(1e-3)
+    assert result.verified
+    assert len(result.history) == 4
+    assert result.work_dir == folder
+    assert any(re.search(f"the work_dir is read as it is: .*{why}", one) for one in result.notes)
+    assert files(folder) == before
+    with pytest.raises(WorkDirError, match=why):
+        retune(folder, trials=8)
+
+
+def test_a_network_is_made_of_records_in_a_folder_that_is_in_use(tmp_path):
+    (model, inputs), options = two(), tiny_networks.quick(verify=False)
+    first = tune_model(model, inputs, trials_per_task=2, work_dir=tmp_path, **options)
+    with locked(tmp_path, "tuned into", "wait for it"):
+        before = files(tmp_path)
+        again = tune_model(model, inputs, trials_per_task=0, work_dir=tmp_path, **options)
+        assert files(tmp_path) == before
+    assert again.latency_s == first.latency_s
+    assert again.work_dir == tmp_path
+    assert not again.untuned
+
+
+def test_a_folder_without_records_that_cannot_be_written_is_refused(tmp_path):
+    model, inputs = two()
+    with locked(tmp_path, "tuned into", "wait for it"), pytest.raises(WorkDirInUse, match="tuned"):
+        tune_model(model, inputs, trials_per_task=0, work_dir=tmp_path, **tiny_networks.quick())
 
 
 def test_two_writers_are_kept_apart_and_the_lock_ends_with_its_owner(tuned):

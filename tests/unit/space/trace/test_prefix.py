@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from spaces import CUDA, LLVM, matmul, module, schedule_of
 from tvm.s_tir.meta_schedule.testing import te_workload
 from tvm_ffi import structural_equal
 
+from mschedx import compat
+from mschedx.compat import threads
 from mschedx.space import sketches
 from mschedx.space.analysis.read.probe import corner_configs, random_configs
 from mschedx.space.errors import InvalidSchedule
@@ -147,10 +151,25 @@ def test_the_tail_draws_what_the_whole_trace_draws(name):
     assert len({tuple(draw.items()) for draw in found}) > 1
 
 
-@pytest.mark.parametrize(("told", "threads"), [("1", 1), ("2", None), (None, None)])
-def test_a_process_that_shares_its_cores_replays_in_one_thread(monkeypatch, told, threads):
+@pytest.fixture
+def six_cores(monkeypatch):
+    """Nothing was said of how many of them to use."""
     monkeypatch.setattr("mschedx.compat.available_cores", lambda: 6)
-    monkeypatch.delenv("TVM_NUM_THREADS", raising=False)
+    monkeypatch.setattr(threads, "_count", threads._Count())
+    monkeypatch.setenv("TVM_BIND_THREADS", "0")
+    monkeypatch.setenv("TVM_NUM_THREADS", "")
+
+
+@pytest.mark.usefixtures("six_cores")
+@pytest.mark.parametrize(("told", "expected"), [("1", 1), ("2", 6), (None, 6)])
+def test_a_process_that_shares_its_cores_replays_in_one_thread(monkeypatch, told, expected):
     if told is not None:
         monkeypatch.setenv("TVM_NUM_THREADS", told)
-    assert useful_threads() == (threads or 6)
+    assert useful_threads() == expected
+
+
+@pytest.mark.usefixtures("six_cores")
+def test_a_network_on_one_core_does_not_slow_down_later_replays():
+    compat.on_cores(1, lambda: None)
+    assert os.environ["TVM_NUM_THREADS"] == "1"
+    assert useful_threads() == 6

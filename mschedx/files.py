@@ -1,0 +1,71 @@
+"""Files that are written whole or not at all: a reader, a kill or a full disk finds the old one."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_BESIDE = ".mschedx-"
+
+
+@contextmanager
+def whole(place: Path) -> Iterator[Path]:
+    """Give a path to write a file to, which takes its place once the block has ended well.
+
+    Parameters
+    ----------
+    place : Path
+        In a folder that is there. What it links to is replaced, not the link; what is no file, such
+        as a pipe, is written to as it is.
+
+    Yields
+    ------
+    Path
+        Of the same name, in a folder of its own beside it, which goes with the block.
+
+    Raises
+    ------
+    OSError
+        With the file's name; what lay there is then as it was.
+    """
+    place = Path(os.path.realpath(place))
+    if place.exists() and not (place.is_file() or place.is_dir()):
+        yield place
+        return
+    try:
+        with tempfile.TemporaryDirectory(prefix=_BESIDE, dir=place.parent) as folder:
+            beside = Path(folder) / place.name
+            yield beside
+            os.replace(beside, place)
+    except OSError as error:
+        if _BESIDE in str(error.filename or ""):
+            raise OSError(error.errno, error.strerror, str(place)) from error
+        raise named(error, place) from error
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Replace a file so that a reader or a crash sees the old or the new one, whole.
+
+    Raises
+    ------
+    OSError
+        With the file's name; the old file is then as it was.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        # Names of files may hold bytes that are no text.
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise named(error, path) from error
+
+
+def named(error: OSError, path: Path) -> OSError:
+    """Give an error of the system the file that it is about."""
+    if error.errno is None or error.filename is not None:
+        return error
+    return OSError(error.errno, error.strerror, str(path))
