@@ -29,6 +29,7 @@ from mschedx.record.trials import Run, Trial
 from mschedx.record.work_dir import WorkDir, open_work_dir
 from mschedx.recorder import Outcome, Parts, Plan
 from mschedx.report.progress import Progress, make_progress
+from mschedx.search.gradients import require_gradients
 from mschedx.session import intrinsics_for, recorded, run_session
 from mschedx.space.design_spaces import require_distinct_names
 from mschedx.tune_result import TuneResult
@@ -81,7 +82,8 @@ def tune(
         the same as far as these are.
     space, strategy, cost_model, builder, runner : optional
         Whatever ``ms.tune_tir`` takes, names included; when None mschedx's own,
-        `mschedx.DraftVerify` and `mschedx.cost.HeronXGB` among them. ``space`` may be a
+        `mschedx.DraftVerify` and `mschedx.cost.HeronXGB` among them, or
+        `mschedx.cost.FelixMLP` beside `mschedx.GradientDescent`. ``space`` may be a
         `mschedx.space.Sketch` or a list of them, for instance ``sketch.fix(unroll=16)``.
     progress : bool | Progress
         Show a live display (plain lines when not on a terminal), or a display of one's own.
@@ -121,6 +123,8 @@ def tune(
     begin = time.perf_counter()
     _check_bounds(trials, trials_per_round, patience, timeout_s, seed)
     begin_with = _check_hooks(on_round, start)
+    if trials:
+        require_gradients(strategy, cost_model)
     module, resolved = normalize_mod(mod), normalize_target(target)
     require_distinct_names(module, space)
     compat.check_versions()

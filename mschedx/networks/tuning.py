@@ -27,6 +27,7 @@ from mschedx.process_state import interruptible
 from mschedx.record.database import open_database
 from mschedx.record.work_dir import WorkDir, open_work_dir
 from mschedx.recorder import Outcome, Parts
+from mschedx.search.gradients import require_gradients
 from mschedx.session import alone, asks_for_records, filled, intrinsics_for, made
 
 from .choices import start_ranking
@@ -94,9 +95,10 @@ def tune_model(
         latencies, and is the same as far as these are.
     space, strategy, cost_model, builder, runner : optional
         Whatever ``ms.tune_tasks`` takes, names included; when None mschedx's own,
-        `mschedx.DraftVerify` and `mschedx.cost.HeronXGB` among them. One cost model
-        serves all tasks. The runner of our own times a task with all but its first argument out
-        of the caches, where the network's weights are more than these hold.
+        `mschedx.DraftVerify` and `mschedx.cost.HeronXGB` among them, or
+        `mschedx.cost.FelixMLP` beside `mschedx.GradientDescent`. One cost model serves all
+        tasks. The runner of our own times a task with all but its first argument out of the caches,
+        where the network's weights are more than these hold.
     progress : bool | NetworkProgress
         Show a table of the tasks (plain lines when not on a terminal), or a display of one's own.
     timeout_s : float, optional
@@ -127,6 +129,7 @@ def tune_model(
     begin = time.perf_counter()
     if trials_per_task != 0:
         check_trials(trials_per_task, "trials_per_task")
+        require_gradients(strategy, cost_model)
     check_seconds("timeout_s", timeout_s)
     check_seed(seed)
     resolved = normalize_target(target)

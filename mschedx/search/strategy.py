@@ -59,6 +59,8 @@ class Strategy(_PySearchStrategy):
         Most candidates to materialise per round for a cost model that cannot score arrays.
     drafts : bool
         Whether the search scores points of its own before anything is measured.
+    gradients : bool
+        Whether the search stops where the cost model has no gradients (`search.gradients`).
     given : Given, optional
         What the user knows of the task, see `restricted`.
     alone : bool
@@ -68,6 +70,7 @@ class Strategy(_PySearchStrategy):
     ----------
     make_search : callable
     batch : int or None
+    gradients : bool
     given : Given
 
     Raises
@@ -85,6 +88,7 @@ class Strategy(_PySearchStrategy):
         batch: int | None = None,
         pool: int = 1,
         drafts: bool = False,
+        gradients: bool = False,
         given: Given | None = None,
         alone: bool = False,
     ) -> None:
@@ -93,8 +97,14 @@ class Strategy(_PySearchStrategy):
                 raise ValueError(f"expected {name} >= 1, got {value}")
         self.make_search = make_search
         self.batch, self.given = batch, Given() if given is None else given
+        self.gradients = gradients
         self._with = partial(
-            Strategy, make_search, batch=batch, pool=pool, drafts=drafts, alone=alone
+            *(Strategy, make_search),
+            batch=batch,
+            pool=pool,
+            drafts=drafts,
+            gradients=gradients,
+            alone=alone,
         )
         # TVM keeps these callbacks: were they methods of this object, it would keep itself alive.
         rounds = _Rounds(make_search, batch, pool, drafts, self.given, alone)
