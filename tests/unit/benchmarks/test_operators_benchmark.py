@@ -41,10 +41,10 @@ def test_operators_of_a_file_are_not_tuned_again(monkeypatch, tmp_path, capsys):
         operators, "compared", lambda name, _: tuned.append(name) or {**row, "operator": name}
     )
     output = str(tmp_path / "rows.jsonl")
-    for names in ("max_pool", "max_pool,depthwise_14"):
+    for names in ("max_pool_2x2", "max_pool_2x2,depthwise_14"):
         monkeypatch.setattr("sys.argv", ["operators.py", "--only", names, "--output", output])
         operators.main()
-    assert tuned == ["max_pool", "depthwise_14"]
+    assert tuned == ["max_pool_2x2", "depthwise_14"]
     assert "geometric mean of 2: 2.00" in capsys.readouterr().out
     monkeypatch.setattr("sys.argv", ["operators.py", "--trials", "8", "--output", output])
     with pytest.raises(SystemExit, match="rows made with other options"):
