@@ -121,7 +121,10 @@ def tune(
         If the work_dir can no longer be written; what was measured before is kept.
     """
     begin = time.perf_counter()
-    _check_bounds(trials, trials_per_round, patience, timeout_s, seed)
+    trials, seed = 0 if trials == 0 else check_trials(trials), check_seed(seed)
+    trials_per_round = _optional(trials_per_round, "trials_per_round")
+    patience = _optional(patience, "patience")
+    check_seconds("timeout_s", timeout_s)
     begin_with = _check_hooks(on_round, start)
     if trials:
         require_gradients(strategy, cost_model)
@@ -178,21 +181,8 @@ def _searched(plan: Plan, folder: Path, display: Progress, *, verify: bool) -> T
             return _result(plan, opened, outcome, display, notes, verify=verify)
 
 
-def _check_bounds(
-    trials: int,
-    trials_per_round: int | None,
-    patience: int | None,
-    timeout_s: float | None,
-    seed: int,
-) -> None:
-    if trials != 0:
-        check_trials(trials)
-    if trials_per_round is not None:
-        check_trials(trials_per_round, "trials_per_round")
-    if patience is not None:
-        check_trials(patience, "patience")
-    check_seconds("timeout_s", timeout_s)
-    check_seed(seed)
+def _optional(count: int | None, name: str) -> int | None:
+    return None if count is None else check_trials(count, name)
 
 
 def _check_hooks(on_round: Any, start: Any) -> tuple[Schedule | Trace, ...]:

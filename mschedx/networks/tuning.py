@@ -128,10 +128,11 @@ def tune_model(
     """
     begin = time.perf_counter()
     if trials_per_task != 0:
-        check_trials(trials_per_task, "trials_per_task")
+        trials_per_task = check_trials(trials_per_task, "trials_per_task")
+    if trials_per_task:
         require_gradients(strategy, cost_model)
     check_seconds("timeout_s", timeout_s)
-    check_seed(seed)
+    seed = check_seed(seed)
     resolved = normalize_target(target)
     compat.check_versions()
     if trials_per_task and runner is None:

@@ -22,6 +22,7 @@ from tvm.s_tir.meta_schedule.search_strategy.search_strategy import _PySearchStr
 
 from mschedx.cost.adapter import Conversation, conversation_behind, is_ready
 from mschedx.latency import latency_s
+from mschedx.ranges import require_count
 from mschedx.space.errors import EmptySpace, InvalidSchedule, UnsupportedTrace
 from mschedx.space.task import Task
 from mschedx.space.trace.instructions import searched_part
@@ -92,9 +93,8 @@ class Strategy(_PySearchStrategy):
         given: Given | None = None,
         alone: bool = False,
     ) -> None:
-        for name, value in (("batch", batch), ("pool", pool)):
-            if value is not None and value < 1:
-                raise ValueError(f"expected {name} >= 1, got {value}")
+        batch = None if batch is None else require_count("batch", batch)
+        pool = require_count("pool", pool)
         self.make_search = make_search
         self.batch, self.given = batch, Given() if given is None else given
         self.gradients = gradients
@@ -222,8 +222,7 @@ class _Rounds:
             ("max_trials", max_trials),
             ("num_trials_per_iter", num_trials_per_iter),
         ):
-            if value < 1:
-                raise ValueError(f"task {self._name}: expected {name} >= 1, got {value}")
+            require_count(f"{name} of task {self._name}", value)
         self._running, self._unsearched, self._as_it_is = None, False, False
         rng = np.random.default_rng(self._seed)
         task = Task.of(self._mod, self._target, self._name)
