@@ -24,7 +24,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from resuming import options_of, resumed
+from resuming import Rows, options_of
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
@@ -131,7 +131,8 @@ def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     import threading
 
     chosen = options_of(arguments, "configs", "tune", "largest")
-    done = {row["seed"]: row for row in resumed(arguments.out, chosen)}
+    kept = Rows(arguments.out, chosen)
+    done = {row["seed"]: row for row in kept.rows}
     wanted = range(arguments.seed, arguments.seed + arguments.functions)
     seeds: queue.SimpleQueue[int] = queue.SimpleQueue()
     for seed in wanted:
@@ -146,10 +147,10 @@ def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
                 seed = seeds.get_nowait()
             except queue.Empty:
                 break
-            row = {**worker.check(seed), "options": chosen}
-            with lock, arguments.out.open("a") as file:
+            row = worker.check(seed)
+            with lock:
                 done[seed] = row
-                file.write(json.dumps(row) + "\n")
+                kept.append(row)
                 for problem in row["problems"]:
                     if problem["kind"] != "refused":
                         print(f"{seed}  {problem['kind']}: {problem['detail'][:200]}", flush=True)

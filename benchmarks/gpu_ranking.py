@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import tvm
 from gpu_table import WORKLOADS
+from resuming import rows_of
 from scipy.stats import spearmanr
 from tvm import te
 from tvm.s_tir.meta_schedule.database import JSONDatabase
@@ -61,8 +62,8 @@ def runs(device: str) -> dict[tuple[str, int, str], list[Trial]]:
     def key(trial: Trial) -> tuple[str, int, str]:
         return str(trial["workload"]), int(trial["shared_kib"]), str(trial["tuner"])
 
-    trials = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return {name: list(group) for name, group in groupby(sorted(trials, key=key), key=key)}
+    trials = sorted(rows_of(path), key=key)
+    return {name: list(group) for name, group in groupby(trials, key=key)}
 
 
 def opened(workload: str, shared_kib: int) -> list[Sketch]:

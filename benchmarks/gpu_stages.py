@@ -6,12 +6,13 @@ known. Whoever kills the program loses the batch under way and nothing else.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from resuming import add_row, rows_of
 
 Record = dict[str, Any]
 
@@ -41,17 +42,12 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
-        self._records = [record for record in map(_parsed, text.splitlines()) if record]
-        if text and not text.endswith("\n"):
-            with path.open("a", encoding="utf-8") as file:
-                file.write("\n")
+        self._records = rows_of(path)
 
     def append(self, stage: str, record: Record) -> None:
         """Keep a record for good."""
         full = {"stage": stage, **record}
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(full) + "\n")
+        add_row(self._path, full)
         self._records.append(full)
 
     def of(self, stage: str) -> list[Record]:
@@ -63,13 +59,6 @@ class Journal:
         """Records of a key's unfinished attempts, oldest first."""
         found = (r for r in self._records if (r["stage"], r["key"]) == (stage, key))
         return [record for record in found if not record["finished"]]
-
-
-def _parsed(line: str) -> Record | None:
-    try:
-        return json.loads(line)
-    except json.JSONDecodeError:
-        return None
 
 
 @dataclass(frozen=True, slots=True)

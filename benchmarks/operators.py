@@ -10,12 +10,14 @@ and in TVM's own. The winners are then timed in turn. None of these helped to tr
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tvm
+from resuming import Rows, options_of
 from tvm import te, tirx, topi
 from tvm.s_tir.meta_schedule.arg_info import ArgInfo
 
@@ -24,6 +26,7 @@ from mschedx import workloads
 from mschedx.bench.fair import bound, time_all
 from mschedx.cost import PAM
 from mschedx.hardware import host_target
+from mschedx.record.trials import Trial
 
 
 def array(*shape: int, name: str = "X") -> Any:
@@ -140,9 +143,8 @@ def compared(name: str, trials: int) -> dict[str, Any]:
             cost_model=PAM(),
             progress=False,
         )
-        first = next((one.latency_s for one in result.history if one.latency_s), float("nan"))
         found |= {
-            f"{space}_first_us": first * 1e6,
+            f"{space}_first_us": first_us(result.history),
             f"{space}_trials": result.measured,
             f"{space}_wall_s": result.wall_s,
         }
@@ -161,6 +163,12 @@ def compared(name: str, trials: int) -> dict[str, Any]:
     return found | {f"{space}_us": timings[space].median_s * 1e6 for space in winners}
 
 
+def first_us(history: Sequence[Trial]) -> float:
+    """Latency of the first trial, microseconds; infinite where it failed or there is none."""
+    first = history[0].latency_s if history else None
+    return math.inf if first is None else first * 1e6
+
+
 def line(row: dict[str, Any]) -> str:
     """A row of the table, as text."""
     ours, theirs = row.get("mschedx_us", float("nan")), row.get("tvm_us", float("nan"))
@@ -174,23 +182,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--trials", type=int, default=32)
     parser.add_argument("--only", default=",".join(OPERATORS), help="names, with commas")
-    parser.add_argument("--output", help="append a line of JSON for each operator")
+    parser.add_argument("--output", type=Path, help="file of JSON lines to append to, and resume")
     args = parser.parse_args()
     names = args.only.split(",")
     unknown = [name for name in names if name not in OPERATORS]
     if unknown:
         parser.error(f"expected some of {', '.join(OPERATORS)}; got {', '.join(unknown)}")
-    heads = f"{'us':26} {'mschedx':>9} {'TVM':>9} {'ratio':>7}  {'first':>9} {'first':>9}"
-    print(f"{heads}  {'s':>6} {'s':>6}")
+    kept = Rows(args.output, options_of(args, "trials"))
+    done = {row["operator"]: row for row in kept.rows}
+    heads = f"{'us':26} {'mschedx':>9} {'TVM':>9} {'ratio':>7}  {'1st, ours':>9} {'1st, TVM':>9}"
+    print(f"{heads}  {'s ours':>6} {'s, TVM':>6}")
     ratios = []
     for name in names:
-        row = compared(name, args.trials)
+        if name not in done:
+            kept.append(compared(name, args.trials))
+            done[name] = kept.rows[-1]
+        row = done[name]
         print(line(row), flush=True)
         if "mschedx_us" in row and "tvm_us" in row:
             ratios.append(row["tvm_us"] / row["mschedx_us"])
-        if args.output:
-            with open(args.output, "a") as file:
-                file.write(json.dumps(row) + "\n")
     if not ratios:
         print("no operator ran in both: there is nothing to compare")
         return

@@ -19,7 +19,6 @@ that is allowed.
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -28,7 +27,7 @@ from pathlib import Path
 import numpy as np
 import tvm
 import tvm_ffi
-from resuming import Row, options_of, resumed
+from resuming import Row, Rows, options_of, rows_of
 from scipy.stats import spearmanr
 from tvm.s_tir import Schedule
 from tvm.s_tir import meta_schedule as ms
@@ -258,19 +257,17 @@ def main() -> None:
     )
     arguments = options.parse_args()
     chosen = options_of(arguments, "random", "trials", "seed", "model")
-    rows = [json.loads(t) for f in arguments.summary for t in f.read_text().splitlines()]
-    rows += resumed(arguments.output, chosen)
+    own = Rows(arguments.output, chosen)
+    given = [row for file in arguments.summary for row in rows_of(file)]
     if arguments.output:
-        done = {(row["workload"], row["space"]) for row in rows}
+        done = {(row["workload"], row["space"]) for row in [*given, *own.rows]}
         asked = find_workloads(arguments.workloads) if arguments.workloads else JUDGED
         for workload in asked:
             if (workload.name, arguments.space or "mschedx") in done:
                 continue
-            rows.append({**judged(workload, arguments.space, arguments), "options": chosen})
-            with arguments.output.open("a") as file:
-                file.write(json.dumps(rows[-1]) + "\n")
-            print(line(rows[-1]), flush=True)
-    summary(rows)
+            own.append(judged(workload, arguments.space, arguments))
+            print(line(own.rows[-1]), flush=True)
+    summary([*given, *own.rows])
 
 
 if __name__ == "__main__":

@@ -18,14 +18,13 @@ the same file leaves out what is in it; ``--summary`` only adds up such files.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from resuming import options_of, resumed
+from resuming import Rows, options_of, rows_of
 from sketch_suite import SPACES, chosen, line, module_of, parser, spaces_of, target_of
 
 from mschedx.space import Sketch, sketches
@@ -142,20 +141,15 @@ def main() -> None:
     made.add_argument("--lowered", type=int, help="configs to lower of each kind; all if left out")
     arguments = made.parse_args()
     options = options_of(arguments, "configs", "lowered", "seed")
-    measured: list[Row] = [
-        json.loads(text) for file in arguments.summary for text in file.read_text().splitlines()
-    ]
-    measured += resumed(arguments.output, options)
+    given: list[Row] = [row for file in arguments.summary for row in rows_of(file)]
+    own = Rows(arguments.output, options)
     if not arguments.summary:
-        done = {key_of(row) for row in measured if "error" not in row}
+        done = {key_of(row) for row in own.rows if "error" not in row}
         for row in rows(arguments, done):
             if "programs" in row or "error" in row:
                 print(line(row), flush=True)
-            measured.append(row)
-            if arguments.output:
-                with arguments.output.open("a") as file:
-                    file.write(json.dumps({**row, "options": options}, default=int) + "\n")
-    summary(current(measured))
+            own.append(row)
+    summary(current([*given, *own.rows]))
 
 
 if __name__ == "__main__":

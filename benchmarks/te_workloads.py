@@ -11,7 +11,6 @@ sketch without any is printed with its reason. ``--out`` is continued where it e
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import time
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import tvm
-from resuming import options_of, resumed
+from resuming import Rows, options_of
 from tvm import te
 from tvm.s_tir.meta_schedule.testing.te_workload import CONFIGS
 
@@ -87,18 +86,16 @@ def main() -> None:
     arguments = made.parse_args()
     logging.getLogger("tvm.s_tir.meta_schedule").setLevel(logging.CRITICAL)
     chosen = options_of(arguments, "configs", "sketches")
-    rows = resumed(arguments.out, chosen)
-    done = {(row["workload"], row["number"], row["space"]) for row in rows}
+    kept = Rows(arguments.out, chosen)
+    done = {(row["workload"], row["number"], row["space"]) for row in kept.rows}
     for name, number, mod in configurations(arguments.only):
         for space in arguments.space.split(","):
             if (name, number, space) in done:
                 continue
             row = opened(mod, space, arguments.configs, arguments.sketches)
             where = {"workload": name, "number": number, "space": space}
-            rows.append({**where, **row, "options": chosen})
-            with arguments.out.open("a") as file:
-                file.write(json.dumps(rows[-1]) + "\n")
-    print(table(rows))
+            kept.append({**where, **row})
+    print(table(kept.rows))
 
 
 def table(rows: list[dict[str, Any]]) -> str:

@@ -13,6 +13,8 @@ from tvm import IRModule, tirx
 from tvm.ir import PointerType
 from tvm.target import Target, list_tags
 
+from mschedx.ranges import is_whole
+
 
 def normalize_target(target: Target | dict[str, Any] | str | None) -> Target:
     """Give the target as an object that MetaSchedule can tune for.
@@ -301,14 +303,15 @@ def check_seconds(name: str, seconds: float | None) -> None:
         )
 
 
-def check_seed(seed: int) -> None:
+def check_seed(seed: int) -> int:
     """Check the seed of a run: TVM's generator wraps around beyond 31 bits."""
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31:
+    if not is_whole(seed) or not 0 <= seed < 2**31:
         raise ValueError(f"expected seed as an int from 0 to 2**31 - 1, got {seed!r}")
+    return int(seed)
 
 
 def check_trials(trials: int, name: str = "trials") -> int:
     """Check a number of measurements."""
-    if isinstance(trials, bool) or not isinstance(trials, int) or trials < 1:
+    if not is_whole(trials) or trials < 1:
         raise ValueError(f"expected {name} as an int of at least 1, got {trials!r}")
-    return trials
+    return int(trials)

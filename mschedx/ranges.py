@@ -1,12 +1,25 @@
-"""What the numbers of a configuration may be: checked by the names of its fields when it is made.
+"""What numbers of users may be, alone or as the fields of a configuration when it is made.
 
-All raise ValueError, with the field, what it may be, and what it is.
+All raise ValueError, with the name, what it may be, and what it is. NumPy's numbers count as
+Python's; bool is no number.
 """
 
 from __future__ import annotations
 
 from numbers import Integral, Real
 from typing import Any
+
+
+def is_whole(value: Any) -> bool:
+    """Whether a value is a whole number, by its type."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def require_count(name: str, value: Any, *, least: int = 1) -> int:
+    """Refuse what is no whole number of at least so much; return it as Python's own."""
+    if not is_whole(value) or int(value) < least:
+        raise ValueError(_said(name, f">= {least}", value, whole=True))
+    return int(value)
 
 
 def require_counts(config: Any, *names: str, least: int = 1, optional: bool = False) -> None:
@@ -24,11 +37,7 @@ def require_counts(config: Any, *names: str, least: int = 1, optional: bool = Fa
     for name in names:
         if optional and getattr(config, name) is None:
             continue
-        value = getattr(config, name)
-        is_whole = isinstance(value, Integral) and not isinstance(value, bool)
-        if not is_whole or int(value) < least:
-            why = "" if is_whole else ": it is a whole number"
-            raise _refused(config, name, f">= {least}", value, why)
+        require_count(_field(config, name), getattr(config, name), least=least)
 
 
 def require_positive(config: Any, *names: str) -> None:
@@ -69,6 +78,14 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
-def _refused(config: Any, name: str, expected: str, value: Any, why: str = "") -> ValueError:
-    kind = type(config).__name__
-    return ValueError(f"expected {kind}.{name} {expected}, got {value!r}{why}")
+def _field(config: Any, name: str) -> str:
+    return f"{type(config).__name__}.{name}"
+
+
+def _refused(config: Any, name: str, expected: str, value: Any) -> ValueError:
+    return ValueError(_said(_field(config, name), expected, value))
+
+
+def _said(name: str, expected: str, value: Any, *, whole: bool = False) -> str:
+    why = ": it is a whole number" if whole and not is_whole(value) else ""
+    return f"expected {name} {expected}, got {value!r}{why}"

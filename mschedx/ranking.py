@@ -155,8 +155,7 @@ def rank(
     FileNotFoundError
         For a model that neither comes with the package nor is a file.
     """
-    check_trials(limit, "limit")
-    check_seed(seed)
+    limit, seed = check_trials(limit, "limit"), check_seed(seed)
     module, resolved = normalize_mod(mod), normalize_target(target)
     compat.check_versions()
     judge = _judge(model, resolved, space)

@@ -231,7 +231,7 @@ def filled(
         runner=runner() if given.runner is None else given.runner,
         space=_own_space(target) if given.space is None else given.space,
         strategy=strategy() if given.strategy is None else given.strategy,
-        cost_model=_own_cost_model() if given.cost_model is None else given.cost_model,
+        cost_model=_own_cost_model(given) if given.cost_model is None else given.cost_model,
     )
 
 
@@ -259,10 +259,12 @@ def _own_strategy() -> Strategy:
     return DraftVerify()
 
 
-def _own_cost_model() -> Any:
+def _own_cost_model(given: Parts) -> Any:
     from mschedx.cost import HeronXGB
+    from mschedx.search.gradients import model_beside
 
-    return HeronXGB()
+    beside = model_beside(given.strategy)
+    return HeronXGB() if beside is None else beside
 
 
 def _parts(plan: Plan) -> Parts:

@@ -31,6 +31,7 @@ from mschedx.record.trials import Run, Trial
 from mschedx.record.work_dir import WorkDir, open_work_dir
 from mschedx.recorder import Outcome
 from mschedx.report.progress import Progress, make_progress
+from mschedx.search.gradients import require_gradients
 from mschedx.session import intrinsics_for, recorded, run_session
 from mschedx.space.design_spaces import require_distinct_names
 from mschedx.tune_result import TuneResult
@@ -84,7 +85,8 @@ def tune(
         the same as far as these are.
     space, strategy, cost_model, builder, runner : optional
         Whatever ``ms.tune_tir`` takes, names included; when None mschedx's own,
-        `mschedx.DraftVerify` and `mschedx.cost.HeronXGB` among them. ``space`` may be a
+        `mschedx.DraftVerify` and `mschedx.cost.HeronXGB` among them, or
+        `mschedx.cost.FelixMLP` beside `mschedx.GradientDescent`. ``space`` may be a
         `mschedx.space.Sketch` or a list of them, for instance ``sketch.fix(unroll=16)``.
     progress : bool | Progress
         Show a live display (plain lines when not on a terminal), or a display of one's own.
@@ -122,8 +124,13 @@ def tune(
         If the work_dir can no longer be written; what was measured before is kept.
     """
     begin = time.perf_counter()
-    _check_bounds(trials, trials_per_round, patience, timeout_s, seed)
+    trials, seed = 0 if trials == 0 else check_trials(trials), check_seed(seed)
+    trials_per_round = _optional(trials_per_round, "trials_per_round")
+    patience = _optional(patience, "patience")
+    check_seconds("timeout_s", timeout_s)
     begin_with = _check_hooks(on_round, start)
+    if trials:
+        require_gradients(strategy, cost_model)
     module, resolved = normalize_mod(mod), normalize_target(target)
     require_distinct_names(module, space)
     compat.check_versions()
@@ -179,21 +186,8 @@ def _searched(plan: Plan, folder: Path, display: Progress, *, verify: bool) -> T
         return replace(found, work_dir=folder)
 
 
-def _check_bounds(
-    trials: int,
-    trials_per_round: int | None,
-    patience: int | None,
-    timeout_s: float | None,
-    seed: int,
-) -> None:
-    if trials != 0:
-        check_trials(trials)
-    if trials_per_round is not None:
-        check_trials(trials_per_round, "trials_per_round")
-    if patience is not None:
-        check_trials(patience, "patience")
-    check_seconds("timeout_s", timeout_s)
-    check_seed(seed)
+def _optional(count: int | None, name: str) -> int | None:
+    return None if count is None else check_trials(count, name)
 
 
 def _check_hooks(on_round: Any, start: Any) -> tuple[Schedule | Trace, ...]:

@@ -11,6 +11,7 @@ from tvm.s_tir import meta_schedule as ms
 
 from mschedx import measure
 from mschedx.latency import FAILED_S
+from mschedx.record.errors import WorkDirError
 from mschedx.record.lines import read_lines, write_lines
 from mschedx.record.schedules import read_record, replay
 from mschedx.record.trials import Journal, Run, Trial
@@ -40,8 +41,8 @@ def choose_winner(
     """Go through the trials from the fastest on, and take the first whose output is right.
 
     A record with a wrong output is disqualified: it becomes a failed trial in the journal and in
-    the database, so that stock TVM does not pick it either. One that does not run here may run
-    where it was measured: it is passed over and stays as it is.
+    the database, so that stock TVM does not pick it either. One that does not run here, or whose
+    trace does not apply, may do so where it was measured: it is passed over and stays as it is.
 
     Returns
     -------
@@ -59,8 +60,11 @@ def choose_winner(
         (t.latency_s, t.index, t.record, t) for t in run.trials if t.latency_s is not None
     )
     for latency_s, index, line, trial in ranked:
-        record = read_record(run.records[line], workload)
-        schedule = replay(record.trace, mod)
+        name = f"trial {index} ({latency_s * 1e6:.1f} us)"
+        schedule, why = _replayed(run.records[line], workload, mod)
+        if schedule is None:
+            notes.append(f"{name} cannot be replayed here and is passed over: {why}")
+            continue
         if not verify or line in run.verified:
             return Winner(trial, schedule, line in run.verified), notes
         result = measure.verify(schedule, mod, target)
@@ -70,7 +74,6 @@ def choose_winner(
         if not result.checked:
             notes.append(f"the winner's output could not be checked: {result.reason}")
             return Winner(trial, schedule, False), notes
-        name = f"trial {index} ({latency_s * 1e6:.1f} us)"
         if result.ran:
             notes.append(
                 f"{name} computed something else than the unscheduled program and is "
@@ -89,6 +92,20 @@ def choose_winner(
         f"{len(passed_over)}, runs here"
     )
     return passed_over[0], notes
+
+
+def _replayed(
+    record: list[Any], workload: ms.database.Workload, mod: IRModule
+) -> tuple[Schedule | None, str]:
+    """The schedule of a record; None, and why, where its trace does not apply."""
+    try:
+        return replay(read_record(record, workload).trace, mod), ""
+    except WorkDirError:
+        raise
+    except (RuntimeError, ValueError, TypeError, AttributeError) as error:
+        # Of another build of TVM, or of an intrinsic that is now described otherwise.
+        lines = str(error).strip().splitlines()
+        return None, lines[-1] if lines else repr(error)
 
 
 def _disqualify(work_dir: WorkDir, journal: Journal, run: Run, line: int, why: str) -> None:

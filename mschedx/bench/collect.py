@@ -17,6 +17,7 @@ from mschedx.hardware import kernel_cores
 from mschedx.hardware.peak import cpu_model
 from mschedx.inputs import require_device
 from mschedx.latency import latency_s
+from mschedx.ranges import require_count
 from mschedx.record.dataset import DatasetFile, DatasetTask, TaskTrials
 from mschedx.record.work_dir import target_json, versions
 from mschedx.space.errors import InvalidSchedule
@@ -73,8 +74,7 @@ def collect(
     """
     from mschedx import measure
 
-    if trials < 1:
-        raise ValueError(f"expected trials >= 1, got {trials}")
+    trials = require_count("trials", trials)
     require_device(target)
     file = DatasetFile(path)
     builder = measure.LocalBuilder()

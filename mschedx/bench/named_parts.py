@@ -211,18 +211,12 @@ def _require_gradients(
     named: str | None, named_model: str | None, strategy: Any, cost_model: Any
 ) -> None:
     """Refuse a model without gradients beside a strategy that would stop at its first round."""
-    if strategy is None or isinstance(strategy, str):
+    if strategy is None or isinstance(strategy, str) or cost_model is None:
         return
-    from mschedx.cost import Differentiable
-    from mschedx.cost.adapter import conversation_behind
-    from mschedx.search import Fallback, GradientDescent
+    from mschedx.search.gradients import lacks_gradients
 
-    descends = isinstance(strategy, GradientDescent)
-    if not descends or strategy.config.fallback is not Fallback.ERROR:
-        return
-    found = None if isinstance(cost_model, str) else conversation_behind(cost_model)
-    if found is None or not isinstance(found.model, Differentiable):
+    if lacks_gradients(strategy, cost_model):
         raise ValueError(
             f"expected a cost model with gradients beside the strategy {named} (felix, pam, psa, "
-            f"moa), got {named_model or 'none'}"
+            f"moa), got {named_model}"
         )

@@ -116,8 +116,9 @@ def check(
 
 def _difference(arrays: Sequence[np.ndarray], expected: Reference) -> str:
     for found, wanted in zip(arrays, expected.after, strict=True):
-        if reason := compare(found, wanted, expected.relative_tolerance).reason:
-            return reason
+        difference = compare(found, wanted, expected.relative_tolerance)
+        if difference.reason and difference.shown:
+            return difference.reason
     return ""
 
 

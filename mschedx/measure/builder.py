@@ -12,9 +12,10 @@ from tvm.ir.utils import derived_object
 from tvm.s_tir.meta_schedule.builder import BuilderInput, BuilderResult, PyBuilder
 
 from mschedx import compat
+from mschedx.ranges import require_count
 
 from . import work
-from .config import require_count, require_memory, require_timeout
+from .config import require_memory, require_timeout
 from .pool import Job, JobOutcome, PoolConfig, carry_out, shared_pool, total_memory_bytes
 
 
@@ -70,7 +71,7 @@ class LocalBuilder(PyBuilder):
         super().__init__()
         compat.check_versions()
         workers = compat.available_cores() if max_workers is None else max_workers
-        require_count("max_workers", workers)
+        workers = require_count("max_workers", workers)
         require_timeout(timeout_s)
         require_memory(memory_bytes)
         if memory_bytes is None:

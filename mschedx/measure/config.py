@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from mschedx.ranges import is_whole, require_count
+
 _LEAST_MEMORY_BYTES = 256 << 20
 
 
@@ -52,9 +54,10 @@ class MeasureConfig:
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot be carried out."""
-        require_count("repeats", self.repeats)
-        if self.number is not None:
-            require_count("number", self.number)
+        for name in ("repeats", "number"):
+            value = getattr(self, name)
+            if name == "repeats" or value is not None:
+                object.__setattr__(self, name, require_count(name, value))
         for name in ("min_repeat_s", "budget_s", "agreement"):
             value = getattr(self, name)
             if not is_finite(value) or value < 0:
@@ -64,12 +67,6 @@ class MeasureConfig:
             raise ValueError(
                 f"slow_cutoff is a multiple of the best latency: above 1 or None, got {cutoff!r}"
             )
-
-
-def require_count(name: str, value: int) -> None:
-    """Refuse what is no integer of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
 
 
 def require_timeout(value: float) -> None:
@@ -82,7 +79,7 @@ def require_memory(value: int | None) -> None:
     """Refuse a limit in which no worker fits: TVM alone takes a quarter of a GiB."""
     if value is None:
         return
-    if isinstance(value, bool) or not isinstance(value, int) or value < _LEAST_MEMORY_BYTES:
+    if not is_whole(value) or value < _LEAST_MEMORY_BYTES:
         raise ValueError(
             f"memory_bytes must be an integer of at least {_LEAST_MEMORY_BYTES} (256 MiB) or None, "
             f"got {value!r}"

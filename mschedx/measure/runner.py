@@ -17,6 +17,7 @@ from tvm.s_tir.meta_schedule.runner import (
 )
 
 from mschedx import compat
+from mschedx.ranges import is_whole
 
 from . import failures, work
 from .builder import pickled
@@ -74,12 +75,12 @@ class LocalRunner(PyRunner):
         self.config = MeasureConfig() if config is None else config
         self.timeout_s = timeout_s
         available = compat.available_cores()
-        self.cores = available if cores is None else cores
-        if not isinstance(self.cores, int) or not 1 <= self.cores <= available:
+        if cores is not None and not (is_whole(cores) and 1 <= cores <= available):
             raise ValueError(
                 f"cores must be an integer from 1 to {available} (what this process may use), "
                 f"got {cores!r}"
             )
+        self.cores = available if cores is None else int(cores)
         self._spare_cores = self.cores < available
         self._pool_config = PoolConfig(
             workers=1,

@@ -13,6 +13,7 @@ from mschedx import compat
 from . import failures, verification_jobs
 from .failures import MachineTrouble
 from .pool import Job, JobOutcome, PoolConfig, carry_out, shared_pool, total_memory_bytes
+from .provenance import entry_of, provenances
 from .reference import precision
 
 
@@ -26,7 +27,8 @@ class VerifyResult:
         It was run and agrees with the unscheduled program.
     checked : bool
         Something is known about the candidate. False: the *reference* failed, there is no such
-        device, or memory or time ran out; a candidate that itself fails is checked and not ok.
+        device, memory or time ran out, or what came out shows nothing; a candidate that itself
+        fails is checked and not ok.
     ran : bool
         The candidate ran to its end and was compared. False where it is checked: it could not be
         built or crashed, which may be its own fault or that of a machine that lacks what the target
@@ -62,7 +64,9 @@ def verify(
     NaN or infinite; integers of 8 and 16 bits from their whole range; wider ones, which may be
     indices, below the smallest extent. Every argument is compared, so an input that the candidate
     overwrites is found too. Integers must agree exactly, floats within the tolerance of
-    :mod:`mschedx.measure.tolerance`. On a GPU target the reference runs on the CPU.
+    :mod:`mschedx.measure.tolerance`, which also says what is allowed of integers that depend on
+    computed floats. Nothing is shown where these differ in what rounding may have decided, or where
+    most results are NaN or infinite. On a GPU target the reference runs on the CPU.
 
     Weight layouts that a schedule rewrites are rewritten inside the function here, so its
     parameters stay those of the unscheduled program.
@@ -104,9 +108,11 @@ def verify(
             why = f"the unscheduled program could not be run: {expected.error}"
             return _not_compared(why)
         relative = precision(reference).relative_tolerance()
+        follows = provenances(entry_of(reference))
         try:
             found = job(
-                verification_jobs.run_and_compare, texts[1], target_text, expected.value, relative
+                *(verification_jobs.run_and_compare, texts[1], target_text, expected.value),
+                *(relative, follows),
             )
         finally:
             os.unlink(expected.value)
@@ -120,7 +126,7 @@ def verify(
     difference = found.value
     return VerifyResult(
         ok=not difference.reason,
-        checked=True,
+        checked=difference.shown,
         ran=True,
         max_error=difference.max_error,
         tolerance=difference.tolerance,

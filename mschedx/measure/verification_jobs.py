@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .provenance import Provenance
 from .reference import blocked, quick
 from .timing import numpy_dtype, random_array
 from .tolerance import Difference, compare, largest_difference
@@ -59,13 +60,22 @@ def run_reference(mod_json: str, target_json: str, seed: int, directory: str) ->
     return path
 
 
-def run_and_compare(mod_json: str, target_json: str, path: str, relative: float) -> Difference:
+def run_and_compare(
+    mod_json: str,
+    target_json: str,
+    path: str,
+    relative: float,
+    provenances: tuple[Provenance, ...] = (),
+) -> Difference:
     """Run a candidate on the arguments in `path`, compare all that came out.
+
+    Without `provenances` all integers must be equal.
 
     Returns
     -------
     Difference
-        Of the first argument that differs; of the one with the largest error if all agree.
+        Of the first argument that is shown to differ, or else of the first of which nothing is
+        shown; of the one with the largest error if all agree.
     """
     import tvm
 
@@ -81,11 +91,13 @@ def run_and_compare(mod_json: str, target_json: str, path: str, relative: float)
     if target.kind.name == "cuda":
         choose_cuda_compiler()
     found = _call(tvm.build(mod, target=target), before, device)
+    provenances = provenances or (Provenance.EXACT,) * len(expected)
     differences = [
-        compare(x, y, relative, error) for x, y, error in zip(found, expected, off, strict=True)
+        compare(x, y, relative, error, provenance)
+        for x, y, error, provenance in zip(found, expected, off, provenances, strict=True)
     ]
-    wrong = [d for d in differences if d.reason]
-    return wrong[0] if wrong else max(differences, key=lambda d: d.max_error)
+    reasons = sorted((d for d in differences if d.reason), key=lambda d: not d.shown)
+    return reasons[0] if reasons else max(differences, key=lambda d: d.max_error)
 
 
 def _arguments_of(mod: IRModule) -> list[tuple[str, tuple[int, ...]]]:

@@ -26,6 +26,7 @@ from .dimensions import Dimension, Shapes, dimensions_of, named_dimensions, pars
 from .exported import is_module
 from .importing import Network, read_network
 from .machines import flat, machine_of
+from .provenance import output_provenances
 from .result import (
     NetworkResult,
     compiled,
@@ -264,7 +265,8 @@ def _check_padding(
         pads = {one.name: True for one in dimensions}
         return CompiledBuckets({bucket: compiled(result)}, found.buckets, pads).outputs(arrays)
 
-    return compared(padded, reference, [choice.task for choice in result.tasks], result.target)
+    tasks, follows = [choice.task for choice in result.tasks], output_provenances(result.fused)
+    return compared(padded, reference, tasks, result.target, follows)
 
 
 def _unscheduled(mod: tvm.IRModule, arrays: list[np.ndarray]) -> list[Any]:

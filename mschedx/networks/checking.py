@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
@@ -16,6 +16,7 @@ from tvm.runtime import device_from_target
 from tvm.target import Target
 
 from mschedx import compat
+from mschedx.measure.provenance import Provenance
 from mschedx.measure.reference import precision, quick
 from mschedx.measure.timing import numpy_dtype
 from mschedx.measure.tolerance import Difference, compare
@@ -26,6 +27,7 @@ from .choices import Choice, Origin
 from .errors import first_line
 from .importing import Imported
 from .machines import flat, machine_of
+from .provenance import output_provenances, unread_provenances
 from .signature import Signature
 from .tasks import NetworkTask, Tasks
 
@@ -71,10 +73,16 @@ class Reference:
         Random inputs, integers as in the examples.
     outputs : callable
         Gives the outputs as arrays, computed once; raises where there are none for these inputs.
+    provenances : tuple of Provenance
+        Of the outputs.
+    positive : Reference or None
+        The same for floats above 0, for networks that make most others NaN or infinite.
     """
 
     arrays: list[np.ndarray]
     outputs: Callable[[], list[Any]]
+    provenances: tuple[Provenance, ...]
+    positive: Reference | None = None
 
 
 def reference_of(
@@ -86,27 +94,41 @@ def reference_of(
     compiled and run when it is asked for.
     """
     arrays = random_arrays(imported.signature, np.random.default_rng(seed))
+    above = random_arrays(imported.signature, np.random.default_rng(seed), low=0.1)
+    follows = output_provenances(fused)
     if imported.reference is None or not _runs_here(target):
-        return Reference(arrays, cache(partial(_unscheduled, fused, tasks, arrays, target)))
+        first, second = (
+            cache(partial(_unscheduled, fused, tasks, given, target)) for given in (arrays, above)
+        )
+        return Reference(arrays, first, follows, Reference(above, second, follows))
+    second = cache(partial(_by_framework, imported.reference, above))
     apart = ThreadPoolExecutor(1, "mschedx-reference")
     outputs = apart.submit(_by_framework, imported.reference, arrays)
     apart.shutdown(wait=False)
-    return Reference(arrays, outputs.result)
+    return Reference(arrays, outputs.result, follows, Reference(above, second, follows))
 
 
 def check_output(
     reference: Reference, tasks: Tasks, executable: relax.VMExecutable, target: Target
 ) -> Check:
-    """Run the network on the reference's inputs, and compare the outputs."""
+    """Run the network on the reference's inputs, and compare the outputs.
+
+    Where that shows nothing, as of outputs that are NaN, on its positive inputs too.
+    """
     call = partial(run, executable, reference.arrays, target)
-    return compared(call, reference.outputs, tasks.tunable, target)
+    check = compared(call, reference.outputs, tasks.tunable, target, reference.provenances)
+    if check.done or reference.positive is None:
+        return check
+    again = check_output(reference.positive, tasks, executable, target)
+    return again if again.done else check
 
 
 def compared(
     network: Callable[[], list[Any]],
     reference: Callable[[], list[Any]],
-    tasks: Iterable[NetworkTask],
+    tasks: Sequence[NetworkTask],
     target: Target,
+    provenances: Sequence[Provenance] | None = None,
 ) -> Check:
     """Run a reference and a network, and compare their outputs.
 
@@ -117,10 +139,12 @@ def compared(
     ----------
     network, reference : callable
         Give the outputs as arrays. An error of the reference is none of the network's.
-    tasks : iterable of NetworkTask
+    tasks : sequence of NetworkTask
         The functions that the network calls, for the tolerance.
     target : Target
         What the network runs on; nothing is compared where that is not here.
+    provenances : sequence of Provenance, optional
+        Of the outputs; by the dtypes of the tasks when None.
     """
     if not _runs_here(target):
         return Check.nothing("there is no such device here")
@@ -133,7 +157,9 @@ def compared(
         found = network()
     except RuntimeError as error:
         return Check(True, True, math.nan, math.nan, f"it cannot be run: {first_line(error)}")
-    return compare_outputs(found, expected, relative_tolerance(tasks))
+    if provenances is None:
+        provenances = unread_provenances(tasks, expected)
+    return compare_outputs(found, expected, relative_tolerance(tasks), provenances)
 
 
 def relative_tolerance(tasks: Iterable[NetworkTask]) -> float:
@@ -151,28 +177,35 @@ def relative_tolerance(tasks: Iterable[NetworkTask]) -> float:
     return max(LOOSE, math.sqrt(sum(calls * one**2 for calls, one in each)))
 
 
-def compare_outputs(found: list[Any], expected: list[Any], relative: float) -> Check:
+def compare_outputs(
+    found: list[Any], expected: list[Any], relative: float, provenances: Sequence[Provenance] = ()
+) -> Check:
     """Compare outputs, arrays both, under a tolerance relative to their largest value.
 
-    Complex numbers are compared as pairs of real ones.
+    Complex numbers are compared as pairs of real ones. Where no output is shown to be wrong, one of
+    which nothing is shown leaves the network unchecked. Without `provenances` all integers must be
+    equal.
     """
     if len(found) != len(expected):
         return Check(True, True, math.nan, math.nan, f"{len(found)} outputs, not {len(expected)}")
-    worst = Check(True, False, 0.0, 0.0, "")
-    for number, (one, other) in enumerate(zip(found, expected)):
+    provenances = provenances or (Provenance.EXACT,) * len(expected)
+    worst, unclear = Check(True, False, 0.0, 0.0, ""), ""
+    for number, (one, other, follows) in enumerate(zip(found, expected, provenances, strict=True)):
         if one.shape != other.shape:
             why = f"output {number} has shape {one.shape}, not {other.shape}"
             return Check(True, True, math.nan, math.nan, why)
         if one.dtype != other.dtype:
             why = f"output {number} is of {one.dtype}, not {other.dtype}"
             return Check(True, True, math.nan, math.nan, why)
-        difference = compare(_reals(one), _reals(other), relative)
-        if difference.reason:
-            why = f"output {number}: {difference.reason}"
+        difference = compare(_reals(one), _reals(other), relative, provenance=follows)
+        why = f"output {number}: {difference.reason}"
+        if difference.reason and not difference.shown:
+            unclear = unclear or why
+        elif difference.reason:
             return Check(True, True, difference.max_error, difference.tolerance, why)
-        if _share(difference) >= _share(worst):
+        elif _share(difference) >= _share(worst):
             worst = Check(True, False, difference.max_error, difference.tolerance, "")
-    return worst
+    return Check.nothing(unclear) if unclear else worst
 
 
 def _share(of: Check | Difference) -> float:
@@ -185,17 +218,19 @@ def _reals(array: np.ndarray) -> np.ndarray:
     return np.stack([array.real, array.imag]) if array.dtype.kind == "c" else array
 
 
-def random_arrays(signature: Signature, rng: np.random.Generator) -> list[np.ndarray]:
+def random_arrays(
+    signature: Signature, rng: np.random.Generator, low: float = -1.0
+) -> list[np.ndarray]:
     """Inputs for a check or a profile.
 
-    Floats in [-1, 1). Integers, which may be indices, are those of the example inputs,
+    Floats in [`low`, 1). Integers, which may be indices, are those of the example inputs,
     or drawn from them where the shape is another; 0 and 1 where there are none.
     """
     arrays = []
     for place, parameter in enumerate(signature.inputs):
         known = signature.examples[place] if place < len(signature.examples) else None
         if parameter.dtype.startswith(("float", "bfloat")):
-            array = rng.uniform(-1, 1, parameter.shape)
+            array = rng.uniform(low, 1, parameter.shape)
         elif known is None or not known.size:
             array = rng.integers(0, 2, parameter.shape)
         elif known.shape == parameter.shape:

@@ -29,6 +29,7 @@ from mschedx.record.database import open_database
 from mschedx.record.reading import open_to_read
 from mschedx.record.work_dir import WorkDir, open_work_dir
 from mschedx.recorder import Outcome
+from mschedx.search.gradients import require_gradients
 from mschedx.session import alone, asks_for_records, filled, intrinsics_for, made
 
 from .choices import start_ranking
@@ -97,9 +98,10 @@ def tune_model(
         latencies, and is the same as far as these are.
     space, strategy, cost_model, builder, runner : optional
         Whatever ``ms.tune_tasks`` takes, names included; when None mschedx's own,
-        `mschedx.DraftVerify` and `mschedx.cost.HeronXGB` among them. One cost model
-        serves all tasks. The runner of our own times a task with all but its first argument out
-        of the caches, where the network's weights are more than these hold.
+        `mschedx.DraftVerify` and `mschedx.cost.HeronXGB` among them, or
+        `mschedx.cost.FelixMLP` beside `mschedx.GradientDescent`. One cost model serves all
+        tasks. The runner of our own times a task with all but its first argument out of the caches,
+        where the network's weights are more than these hold.
     progress : bool | NetworkProgress
         Show a table of the tasks (plain lines when not on a terminal), or a display of one's own.
     timeout_s : float, optional
@@ -129,9 +131,11 @@ def tune_model(
     """
     begin = time.perf_counter()
     if trials_per_task != 0:
-        check_trials(trials_per_task, "trials_per_task")
+        trials_per_task = check_trials(trials_per_task, "trials_per_task")
+    if trials_per_task:
+        require_gradients(strategy, cost_model)
     check_seconds("timeout_s", timeout_s)
-    check_seed(seed)
+    seed = check_seed(seed)
     resolved = normalize_target(target)
     compat.check_versions()
     if trials_per_task and runner is None:

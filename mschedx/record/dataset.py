@@ -159,8 +159,26 @@ class DatasetFile:
         return known
 
     def append(self, task: str, sketch: int, configs: IntArray, latency_s: FloatArray) -> None:
-        """Add trials of a declared task."""
+        """Add trials of a declared task.
+
+        Parameters
+        ----------
+        task : str
+            Its key.
+        sketch : int
+        configs : int array [n, D]
+            D decisions, as the task declares them for the sketch.
+        latency_s : float array [n]
+            Seconds, > 0; infinite for a trial that failed.
+
+        Raises
+        ------
+        ValueError
+            For trials that do not fit the task, of which nothing is written; when another process
+            writes to the file.
+        """
         self._claim()
+        self._require_fitting(task, sketch, configs, latency_s)
         line = {
             "kind": "trials",
             "task": task,
@@ -170,6 +188,34 @@ class DatasetFile:
         }
         append_lines(self.path, [line])
         self.tasks[task].add(sketch, configs, latency_s)
+
+    def _require_fitting(
+        self, task: str, sketch: int, configs: IntArray, latency_s: FloatArray
+    ) -> None:
+        """Refuse what could not be read again: it would be set aside each time."""
+        known = self.tasks.get(task)
+        if known is None:
+            raise ValueError(
+                f"{self.path}: expected trials of a declared task, got {task!r}: declare it first"
+            )
+        widths = [len(names) for names in known.task.decisions]
+        if not 0 <= sketch < len(widths):
+            raise ValueError(
+                f"{self.path}: expected a sketch of task {task} from 0 to {len(widths) - 1}, got "
+                f"{sketch}"
+            )
+        wanted = (len(latency_s), widths[sketch])
+        if configs.shape != wanted or configs.dtype.kind not in "iu" or latency_s.ndim != 1:
+            raise ValueError(
+                f"{self.path}: expected configs of integers of shape {wanted} for sketch {sketch} "
+                f"of task {task} and as many latencies, got {configs.dtype} {configs.shape} and "
+                f"latencies of shape {latency_s.shape}"
+            )
+        if not (latency_s > 0).all():  # also for NaN
+            raise ValueError(
+                f"{self.path}: expected latencies above 0, infinite for trials that failed, got "
+                f"{latency_s[~(latency_s > 0)][0]}"
+            )
 
     def _claim(self) -> None:
         """Keep other processes from writing, and read what they have written until now."""

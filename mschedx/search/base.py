@@ -22,6 +22,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from mschedx.ranges import require_count
 from mschedx.space.errors import InvalidSchedule
 
 from .build_effort import BuildEffort
@@ -174,9 +175,7 @@ class TaskSearch:
         programs: Sequence[int] = (),
         first: Points | None = None,
     ) -> None:
-        for name, value in (("trials", trials), ("batch", batch)):
-            if value < 1:
-                raise ValueError(f"expected {name} >= 1, got {value}")
+        trials, batch = require_count("trials", trials), require_count("batch", batch)
         self.space, self.scorer, self.materialize = space, scorer, materialize
         self.history = history if history is not None else History.of(space)
         self._search, self._rng = search, rng

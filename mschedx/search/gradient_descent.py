@@ -291,6 +291,7 @@ class GradientDescent(Strategy):
     ``ms.tune_tir(..., strategy=mschedx.GradientDescent(), cost_model=mschedx.cost.FelixMLP())``
     works with any space and any cost model that has gradients; for others a round raises
     ``TypeError``, unless ``fallback`` is "score". Until the model is ready a draft leads.
+    `mschedx.tune` and `mschedx.tune_model` take ``FelixMLP()`` beside it where none is given.
 
     Parameters
     ----------
@@ -319,5 +320,10 @@ class GradientDescent(Strategy):
                 f'"none", got {type(self.draft).__name__}'
             )
         make = partial(Descent, self.config, self.draft)
-        drafts = self.draft is not None
-        super().__init__(make, batch=self.config.batch, pool=self.config.pool, drafts=drafts)
+        super().__init__(
+            make,
+            batch=self.config.batch,
+            pool=self.config.pool,
+            drafts=self.draft is not None,
+            gradients=self.config.fallback is Fallback.ERROR,
+        )

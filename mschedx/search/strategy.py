@@ -22,6 +22,7 @@ from tvm.s_tir.meta_schedule.search_strategy.search_strategy import _PySearchStr
 
 from mschedx.cost.adapter import Conversation, conversation_behind, is_ready
 from mschedx.latency import latency_s
+from mschedx.ranges import require_count
 from mschedx.space.errors import EmptySpace, InvalidSchedule, UnsupportedTrace
 from mschedx.space.task import Task
 from mschedx.space.trace.instructions import searched_part
@@ -59,6 +60,8 @@ class Strategy(_PySearchStrategy):
         Most candidates to materialise per round for a cost model that cannot score arrays.
     drafts : bool
         Whether the search scores points of its own before anything is measured.
+    gradients : bool
+        Whether the search stops where the cost model has no gradients (`search.gradients`).
     given : Given, optional
         What the user knows of the task, see `restricted`.
     alone : bool
@@ -68,6 +71,7 @@ class Strategy(_PySearchStrategy):
     ----------
     make_search : callable
     batch : int or None
+    gradients : bool
     given : Given
 
     Raises
@@ -85,16 +89,22 @@ class Strategy(_PySearchStrategy):
         batch: int | None = None,
         pool: int = 1,
         drafts: bool = False,
+        gradients: bool = False,
         given: Given | None = None,
         alone: bool = False,
     ) -> None:
-        for name, value in (("batch", batch), ("pool", pool)):
-            if value is not None and value < 1:
-                raise ValueError(f"expected {name} >= 1, got {value}")
+        batch = None if batch is None else require_count("batch", batch)
+        pool = require_count("pool", pool)
         self.make_search = make_search
         self.batch, self.given = batch, Given() if given is None else given
+        self.gradients = gradients
         self._with = partial(
-            Strategy, make_search, batch=batch, pool=pool, drafts=drafts, alone=alone
+            *(Strategy, make_search),
+            batch=batch,
+            pool=pool,
+            drafts=drafts,
+            gradients=gradients,
+            alone=alone,
         )
         # TVM keeps these callbacks: were they methods of this object, it would keep itself alive.
         rounds = _Rounds(
@@ -215,8 +225,7 @@ class _Rounds:
             ("max_trials", max_trials),
             ("num_trials_per_iter", num_trials_per_iter),
         ):
-            if value < 1:
-                raise ValueError(f"task {self._name}: expected {name} >= 1, got {value}")
+            require_count(f"{name} of task {self._name}", value)
         self._running, self._unsearched, self._as_it_is = None, False, False
         rng = np.random.default_rng(self._seed)
         task = Task.of(self._mod, self._target, self._name)

@@ -432,9 +432,9 @@ def test_strategies_are_freed_after_tuning(tmp_path):
 @pytest.mark.parametrize("trials", [0, -1])
 def test_no_trials_are_refused(trials):
     tuned = context(ConstrainedEvolution())
-    with pytest.raises(ValueError, match=f"task main: expected max_trials >= 1, got {trials}"):
+    with pytest.raises(ValueError, match=f"expected max_trials of task main >= 1, got {trials}"):
         tuned.pre_tuning(max_trials=trials, num_trials_per_iter=4)
-    with pytest.raises(ValueError, match="expected num_trials_per_iter >= 1, got 0"):
+    with pytest.raises(ValueError, match="expected num_trials_per_iter of task main >= 1, got 0"):
         tuned.pre_tuning(max_trials=4, num_trials_per_iter=0)
 
 

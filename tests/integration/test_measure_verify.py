@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tvm
 from programs_to_measure import GPU, TARGET, aborts, add_one, gemm, module, threads_bound, tiled
-from tvm import te
+from tvm import te, tirx
 from tvm.script import tirx as T
 
 from mschedx import compat
@@ -148,3 +148,41 @@ def test_expected_results_find_a_place_where_a_cleaner_has_been(tmp_path):
     texts = tvm.ir.save_json(gemm(16)), tvm.ir.save_json(TARGET)
     path = verification_jobs.run_reference(*texts, 0, str(tmp_path / "gone"))
     assert path.startswith(str(tmp_path / "gone"))
+
+
+def compared_gemm(order, last):
+    """A product that is summed in some order, and what is made of every element."""
+    a, b = (te.placeholder((256, 512), name=name) for name in "AB")
+    k = te.reduce_axis((0, 512), name="k")
+    c = te.compute((256, 256), lambda i, j: te.sum(a[i, order(k)] * b[j, order(k)], axis=k))
+    return module(te.create_prim_func([a, b, te.compute((256, 256), lambda i, j: last(c[i, j]))]))
+
+
+def test_integers_that_another_order_of_a_sum_rounds_otherwise_are_right():
+    def rounded(order):
+        return compared_gemm(order, lambda x: tirx.round(x * 1000.0).astype("int32"))
+
+    mod = rounded(lambda k: k)
+    found = verify(rounded(lambda k: 511 - k), mod, TARGET)
+    assert found.ok
+    assert found.max_error == 1
+    wrong = verify(rounded(lambda k: k // 2), mod, TARGET)
+    assert (wrong.ok, wrong.checked) == (False, True)
+    assert "integers that floats were rounded to differ by more than 1" in wrong.reason
+
+
+def test_what_floats_decide_by_comparison_is_not_said_to_be_wrong():
+    def positive(order):
+        return compared_gemm(order, lambda x: x > 0)
+
+    found = verify(positive(lambda k: k // 2), positive(lambda k: k), TARGET)
+    assert (found.ok, found.checked, found.ran) == (False, False, True)
+    assert "rounding may have decided" in found.reason
+
+
+def test_a_program_whose_results_are_nan_is_not_verified():
+    x = te.placeholder((64,), name="X")
+    mod = module(te.create_prim_func([x, te.compute((64,), lambda i: te.log(x[i] - 2.0))]))
+    found = verify(mod, mod, TARGET)
+    assert (found.ok, found.checked) == (False, False)
+    assert "64 of 64 values are NaN or infinite for the inputs tried" in found.reason

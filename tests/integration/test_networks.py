@@ -81,7 +81,7 @@ def test_every_kind_of_network_is_tuned_and_right(name):
 
 @pytest.mark.slow
 def test_killed_at_any_moment_nothing_is_lost_and_nothing_measured_twice(tmp_path):
-    command, kept = [sys.executable, "-c", CODE, str(tmp_path)], 0
+    command, kept, killed = [sys.executable, "-c", CODE, str(tmp_path)], 0, 0
     rng = np.random.default_rng(0)
     for _ in range(4):
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
@@ -90,10 +90,11 @@ def test_killed_at_any_moment_nothing_is_lost_and_nothing_measured_twice(tmp_pat
             time.sleep(0.05)
         time.sleep(rng.uniform(0, 3))
         process.send_signal(signal.SIGKILL)
-        process.wait()
+        killed += process.wait() == -signal.SIGKILL
         found = whole(tmp_path)
         assert found >= kept
         kept = found
+    assert killed > 0, "every run ended before it was killed"
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
     records = [line.content for line in read_lines(tmp_path / RECORDS)]
     assert len(records) >= kept > 0

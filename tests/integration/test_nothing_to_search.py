@@ -1,6 +1,8 @@
 """What cannot be searched is measured as it is, under TVM's tuner and under ours alike."""
 
+import numpy as np
 import pytest
+import tvm
 import tvm_ffi
 from tvm import te
 from tvm.s_tir import Schedule
@@ -50,6 +52,18 @@ def triangular(a: T.Buffer((16, 16), "float32"), c: T.Buffer((16, 16), "float32"
                 c[vi, vj] = a[vi, vj] * T.float32(2)
 
 
+def assert_same(compiled, function):
+    """What was compiled computes what the function as it is does."""
+    rng = np.random.default_rng(0)
+    arrays = [rng.random([int(n) for n in p.shape], np.float32) for p in function.params]
+    given, expected = ([tvm.runtime.tensor(array) for array in arrays] for _ in range(2))
+    tvm.compile(function, target="llvm")(*expected)
+    compiled["main"](*given)
+    for one, other in zip(given, expected, strict=True):
+        np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-5)
+    assert not np.allclose(given[-1].numpy(), arrays[-1]), "nothing was computed"
+
+
 FUNCTIONS = {
     "no initialisation": (accumulates, "nothing could be searched"),
     "scheduled already": (scheduled(), "scheduled already"),
@@ -69,7 +83,8 @@ def test_one_way_for_both_flows(name, tmp_path):
     )  # fmt: skip
     (record,) = database.get_all_tuning_records()
     assert float(record.run_secs[0]) < 1
-    assert ms.tir_integration.compile_tir(database, function, target) is not None
+    compiled = ms.tir_integration.compile_tir(database, function, target)
+    assert_same(tvm.compile(compiled.mod, target=target), function)
 
     result = mschedx.tune(function, target, trials=4, work_dir=tmp_path / "ours", progress=False)
     assert result.schedule is not None
@@ -93,7 +108,7 @@ def test_with_no_trials_it_stays_as_it_is(function, why, tmp_path):
     assert result.unscheduled
     assert result.why_unscheduled.startswith(why)
     assert result.why_unscheduled in result.notes
-    assert result.compile() is not None
+    assert_same(result.compile(), function)
 
 
 def test_with_no_trials_a_space_of_ones_own_that_is_unusable_is_an_error():

@@ -27,7 +27,7 @@ def test_a_tuned_model_equals_torch(example, tmp_path):
     database = example.tune_model(mod, target, str(tmp_path), trials=16, per_task=2)
     records = database.get_all_tuning_records()
     ran = [r for r in records if r.run_secs and float(r.run_secs[0]) < 1e9]
-    assert len(ran) >= 0.9 * len(records)
+    assert len(ran) == len(records), "none of these spaces has a program that fails"
     names = {r.workload.mod["main"].attrs["global_symbol"] for r in ran}
     assert len({tvm_ffi.structural_hash(r.workload.mod) for r in ran}) >= 6, names
 

@@ -3,6 +3,7 @@
 import math
 import re
 
+import numpy as np
 import pytest
 import tvm
 from stand_ins import Runner, gemm, quick
@@ -13,6 +14,7 @@ from tvm.script import tirx as T
 import mschedx.inputs
 from mschedx.inputs import normalize_mod, normalize_target, scheduled_already
 from mschedx.measure import LocalBuilder, LocalRunner, MeasureConfig
+from mschedx.search import ConstrainedEvolution, Strategy
 from mschedx.tuning import tune
 
 
@@ -29,10 +31,34 @@ def test_a_time_limit_is_seconds(seconds, tmp_path):
 def test_counts_are_integers(count, tmp_path):
     with pytest.raises(ValueError, match="expected trials_per_round as an int of at least 1"):
         tune(gemm(), work_dir=tmp_path, **quick(Runner(), trials_per_round=count))
-    with pytest.raises(ValueError, match="max_workers must be an integer of at least 1"):
+    with pytest.raises(ValueError, match="expected max_workers >= 1, got"):
         LocalBuilder(max_workers=count)
-    with pytest.raises(ValueError, match="repeats must be an integer of at least 1"):
+    with pytest.raises(ValueError, match="expected repeats >= 1, got"):
         MeasureConfig(repeats=count)
+
+
+@pytest.mark.parametrize("whole", [np.int64(2), np.uint8(2)])
+def test_numbers_of_numpy_are_numbers(whole, tmp_path):
+    parts = quick(Runner(), trials_per_round=whole)
+    result = tune(gemm(), trials=whole, seed=whole, patience=whole, work_dir=tmp_path, **parts)
+    assert result.measured == 2
+    assert LocalRunner(config=MeasureConfig(repeats=whole, number=whole), cores=np.int64(1))
+    assert LocalBuilder(max_workers=whole, memory_bytes=np.int64(1 << 30))
+    assert ConstrainedEvolution(batch=whole).batch == 2
+
+
+@pytest.mark.parametrize("count", [0, 1.5, True, "2"])
+def test_what_has_no_configuration_counts_in_whole_numbers_too(count):
+    with pytest.raises(ValueError, match="expected batch >= 1, got"):
+        Strategy(lambda: None, batch=count)
+    with pytest.raises(ValueError, match="expected pool >= 1, got"):
+        Strategy(lambda: None, pool=count)
+
+
+@pytest.mark.parametrize("cores", [0, 1.0, True, "1"])
+def test_cores_are_a_whole_number(cores):
+    with pytest.raises(ValueError, match="cores must be an integer from 1 to"):
+        LocalRunner(cores=cores)
 
 
 @pytest.mark.parametrize("seed", [-1, 0.5, "0", 2**31, None, True])

@@ -24,7 +24,8 @@ def test_an_import_alone_does_not_load_tvm():
 
 
 def test_readme_modules_are_attributes():
-    assert mschedx.workloads.make("gemm", (8, 8, 8)) is not None
+    product = mschedx.workloads.make("gemm", (8, 8, 8))
+    assert [tuple(map(int, buffer.shape)) for buffer in product.params] == [(8, 8)] * 3
     assert mschedx.hardware.host_target().kind.name == "llvm"
 
 

@@ -505,3 +505,20 @@ def test_a_strategy_that_is_used_again_proposes_the_same_with_the_same_seed(
         result = tune(gemm(), trials=32, work_dir=tmp_path / str(run), **parts)
         runs.append([trial.program for trial in result.history])
     assert runs[0] == runs[1]
+
+
+@pytest.mark.parametrize("restricted", [False, True])
+def test_gradient_descent_brings_a_model_with_gradients(tmp_path, restricted):
+    strategy = GradientDescent(n_steps=2, later_steps=2)
+    strategy = strategy.restricted() if restricted else strategy
+    parts = {"space": None, "strategy": strategy, "cost_model": None, "trials_per_round": 1}
+    result = tune(gemm(), trials=2, work_dir=tmp_path, **quick(Runner([3, 1]), **parts))
+    assert result.measured == 2
+
+
+@pytest.mark.parametrize("cost_model", ["xgb", "none", HeronXGB])
+def test_a_model_without_gradients_is_refused_before_anything_starts(cost_model, monkeypatch):
+    monkeypatch.setattr("mschedx.tuning.start_workers", lambda: pytest.fail("workers started"))
+    given = cost_model if isinstance(cost_model, str) else cost_model()
+    with pytest.raises(TypeError, match=r"with gradients beside GradientDescent .*FelixMLP.* got"):
+        tune(gemm(), HASWELL, strategy=GradientDescent(), cost_model=given, trials=2)

@@ -2,6 +2,7 @@
 
 import pytest
 from stand_ins import Runner, answers, gemm, quick
+from tvm.s_tir import Schedule
 from tvm.s_tir import meta_schedule as ms
 from tvm.target import Target
 
@@ -101,3 +102,25 @@ def test_a_winner_that_cannot_be_checked_is_kept_and_said_to_be_unchecked(tmp_pa
     assert result.schedule is not None
     assert not result.verified
     assert any("no such device" in note for note in result.notes)
+
+
+@pytest.mark.parametrize("broken", [1, 4])
+def test_a_record_whose_trace_does_not_apply_is_passed_over(tmp_path, monkeypatch, broken):
+    tune(gemm(), trials=4, work_dir=tmp_path, **quick(Runner([4, 1, 3, 2])))
+    real, asked = mschedx.winner.replay, []
+
+    def replay(trace, mod):
+        asked.append(trace)
+        if len(asked) <= broken:
+            Schedule(mod).get_sblock("absent")
+        return real(trace, mod)
+
+    monkeypatch.setattr(mschedx.winner, "replay", replay)
+    result = tune(gemm(), trials=0, work_dir=tmp_path, verify=False, target=HASWELL, progress=False)
+    said = [note for note in result.notes if "cannot be replayed here and is passed over" in note]
+    assert len(said) == broken
+    assert said[0].startswith("trial 1 (1000.0 us) cannot be replayed")
+    assert "absent" in said[0]
+    assert result.failures == {}
+    assert result.predicted is (broken == 4)
+    assert broken == 4 or result.latency_s == pytest.approx(2e-3)

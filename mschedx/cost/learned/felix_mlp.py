@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from mschedx.ranges import require_count
+
 from ..adapter import TVMCostModel
 from ..base import FloatArray, IntArray, Measured
 from . import weights
@@ -137,9 +139,7 @@ class FelixMLPModel:
             raise ValueError(
                 f"expected trials that ran, got {len(tasks)} tasks of which none has any"
             )
-        epochs = self.config.epochs if epochs is None else epochs
-        if epochs < 1:
-            raise ValueError(f"expected epochs >= 1, got {epochs}")
+        epochs = require_count("epochs", self.config.epochs if epochs is None else epochs)
         network = self._new(parts)
         count = sum(len(part.labels) for part in parts)
         error = fit(

@@ -125,7 +125,7 @@ def test_what_is_not_there_is_named_before_anything_is_made(names, says):
         ((None, "theirs:number"), r"theirs:number\(\): expected a cost model with the methods"),
         (("felix", "xgb"), "with gradients beside the strategy felix .* got xgb"),
         (("gradient", "heron-xgb"), "with gradients beside the strategy gradient"),
-        (("theirs:strict", None), "with gradients beside the strategy theirs:strict .* got none"),
+        (("theirs:strict", "xgb"), "with gradients beside the strategy theirs:strict .* got xgb"),
     ],
 )
 def test_what_does_not_fit_is_refused(names, says):

@@ -12,7 +12,7 @@ import numpy as np
 import pretraining
 import pytest
 import sketch_exactness
-from resuming import options_of, resumed
+from resuming import Rows, options_of
 
 from mschedx.space import Resolved
 
@@ -21,12 +21,26 @@ def test_rows_of_other_options_are_refused(tmp_path):
     path = tmp_path / "rows.jsonl"
     options = options_of(Namespace(trials=64, model=None, output=path), "trials", "model")
     assert options == {"trials": 64, "model": None}
-    assert resumed(path, options) == resumed(None, options) == []
+    assert Rows(path, options).rows == Rows(None, options).rows == []
     rows = [{"workload": "a"}, {"workload": "b", "options": options}]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert resumed(path, options) == rows, "a row that does not say with which counts"
+    assert Rows(path, options).rows == rows, "a row that does not say with which counts"
     with pytest.raises(SystemExit, match=r"other options \(trials 64, model None\)"):
-        resumed(path, {"trials": 64, "model": "cpu"})
+        Rows(path, {"trials": 64, "model": "cpu"})
+
+
+@pytest.mark.parametrize("cut", ['{"workload": "b", "sec', '{"workload": "b"}', '{"a": "\u00fc'])
+def test_a_row_that_was_cut_short_is_none_and_the_next_stands_on_its_own_line(tmp_path, cut):
+    path, options = tmp_path / "rows.jsonl", {"trials": 64}
+    Rows(path, options).append({"workload": "a", "sketches": np.int64(3)})
+    first = {"workload": "a", "sketches": 3, "options": options}
+    with path.open("ab") as file:
+        file.write(cut.encode()[:-1] if cut[-1] != "}" else cut.encode())
+    kept = [first, {"workload": "b"}] if cut[-1] == "}" else [first]
+    resumed = Rows(path, options)
+    assert resumed.rows == kept
+    resumed.append({"workload": "c"})
+    assert Rows(path, options).rows == [*kept, {"workload": "c", "options": options}]
 
 
 def test_a_space_that_did_not_open_is_opened_again(monkeypatch):

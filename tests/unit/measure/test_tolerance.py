@@ -6,6 +6,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from mschedx.measure.provenance import Provenance
 from mschedx.measure.tolerance import Precision, compare, epsilon
 
 FLOATS = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16, "float32": np.float32}
@@ -68,13 +69,13 @@ def test_integers_must_be_equal():
 
 
 def test_nan_and_infinity_must_meet_their_like():
-    expected = np.array([1.0, np.nan, np.inf, -np.inf], np.float32)
+    expected = np.array([1.0, np.nan, np.inf, -np.inf, 2.0, 3.0], np.float32)
     assert compare(expected.copy(), expected, 1e-6).reason == ""
     for index, value in [(1, 0.0), (2, -np.inf), (2, 5.0), (3, np.nan)]:
         wrong = expected.copy()
         wrong[index] = value
         found = compare(wrong, expected, 1e-6)
-        assert "1 of 4 NaN or infinite" in found.reason
+        assert "1 of 6 NaN or infinite" in found.reason
         assert math.isinf(found.max_error)
 
 
@@ -91,3 +92,53 @@ def test_empty_and_zero_arrays_compare():
     zeros = np.zeros(3, np.float32)
     assert compare(zeros, zeros, 1e-6).reason == ""
     assert compare(zeros + 1e-9, zeros, 1e-6).reason != ""
+
+
+def rounded(off, error, size=100_000):
+    """Evenly spread floats, and the same off by `error` of the largest, both rounded."""
+    rng = np.random.default_rng(0)
+    values = rng.uniform(-100, 100, size)
+    moved = values + rng.uniform(-1, 1, size) * error * 100
+    found, expected = np.round(moved + off).astype(np.int8), np.round(values).astype(np.int8)
+    return found, expected
+
+
+def test_integers_rounded_from_floats_may_differ_where_the_floats_may():
+    found, expected = rounded(0, 1e-4)
+    assert np.count_nonzero(found != expected) > 0
+    difference = compare(found, expected, 1e-4, provenance=Provenance.ROUNDED)
+    assert difference.reason == ""
+    assert difference.max_error == 1.0
+    assert "integers differ" in compare(found, expected, 1e-4).reason
+
+
+def test_more_of_them_than_the_floats_explain_are_not_said_to_agree():
+    found, expected = rounded(0, 1e-2)
+    difference = compare(found, expected, 1e-4, provenance=Provenance.ROUNDED)
+    assert "where rounding explains 2e+03" in difference.reason
+    assert not difference.shown
+
+
+def test_integers_rounded_from_floats_that_are_off_by_more_are_wrong():
+    found, expected = rounded(2, 1e-4)
+    difference = compare(found, expected, 1e-4, provenance=Provenance.ROUNDED)
+    assert "differ by more than 1, up to" in difference.reason
+    assert difference.shown
+
+
+def test_places_that_differ_show_nothing_where_floats_decided_them():
+    expected = np.arange(100)
+    found = expected.copy()
+    found[3] = 77
+    assert compare(found, expected, 1e-4).shown
+    assert not compare(found, expected, 1e-4, provenance=Provenance.DECIDED).shown
+    assert compare(expected, expected, 1e-4, provenance=Provenance.DECIDED).reason == ""
+
+
+@pytest.mark.parametrize(("useless", "shown"), [(40, True), (60, False)])
+def test_equal_arrays_of_few_finite_values_show_nothing(useless, shown):
+    values = np.linspace(1, 2, 100)
+    values[:useless] = np.nan
+    difference = compare(values, values.copy(), 1e-4)
+    assert difference.shown is shown
+    assert ("60 of 100 values are NaN or infinite" in difference.reason) is not shown

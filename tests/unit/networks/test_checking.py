@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from tvm.target import Target
 
+from mschedx.measure.provenance import Provenance
 from mschedx.networks import checking
 from mschedx.networks.checking import compare_outputs, compared
 
@@ -71,3 +72,26 @@ def test_nothing_is_run_for_a_device_that_is_not_here(monkeypatch):
     monkeypatch.setattr(checking, "_runs_here", lambda target: False)
     check = compared(failing(AssertionError()), failing(AssertionError()), (), HOST)
     assert (check.done, check.reason) == (False, "there is no such device here")
+
+
+def test_an_integer_output_that_rounding_may_have_decided_is_not_wrong():
+    places = np.arange(100)
+    check = compare_outputs([places[::-1]], [places], 1e-3, [Provenance.DECIDED])
+    assert not check.done
+    assert not check.wrong
+    assert "output 0: not compared, since rounding may have decided them: 100 of" in check.reason
+
+
+def test_an_output_that_is_shown_to_be_wrong_counts_before_one_of_which_nothing_is_shown():
+    places = np.arange(100)
+    follows = [Provenance.DECIDED, Provenance.COMPUTED]
+    check = compare_outputs([places[::-1], ONES + 1], [places, ONES], 1e-3, follows)
+    assert check.wrong
+    assert check.reason.startswith("output 1: 6 of 6 values differ")
+
+
+def test_outputs_without_finite_values_are_not_checked():
+    nothing = np.full((2, 3), np.nan, np.float32)
+    check = compare_outputs([nothing, ONES], [nothing, ONES], 1e-3)
+    assert not check.done
+    assert "output 0: 6 of 6 values are NaN or infinite" in check.reason

@@ -21,7 +21,7 @@ from tvm.ir.utils import derived_object
 from tvm.s_tir import meta_schedule as ms
 
 from mschedx import ConstrainedEvolution, GradientDescent, ranking, tune_model
-from mschedx.cost import PSA, FelixMLP
+from mschedx.cost import PSA, FelixMLP, HeronXGB
 from mschedx.measure.failures import MachineTrouble
 from mschedx.networks import Origin, choices, running
 from mschedx.networks import conclude as conclude_module
@@ -544,3 +544,15 @@ def test_a_network_that_cannot_be_run_is_wrong(network, monkeypatch):
     monkeypatch.setattr("mschedx.networks.checking.run", broken)
     result = tune_model(*network, trials_per_task=1, **quick())
     assert result.wrong == "it cannot be run: no such function"
+
+
+def test_gradient_descent_brings_a_model_with_gradients_for_all_tasks(network, tmp_path):
+    parts = quick(space=None, strategy=GradientDescent(n_steps=2, later_steps=2), cost_model=None)
+    result = tune_model(*network, trials_per_task=2, work_dir=tmp_path, **parts)
+    assert {choice.origin for choice in result.tasks} == {Origin.TUNED}
+
+
+def test_a_model_without_gradients_is_refused_before_a_network_is_read():
+    parts = quick(strategy=GradientDescent(), cost_model=HeronXGB())
+    with pytest.raises(TypeError, match=r"with gradients beside GradientDescent .* got HeronXGB"):
+        tune_model("absent.onnx", trials_per_task=2, **parts)

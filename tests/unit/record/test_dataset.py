@@ -226,3 +226,28 @@ def test_pyarrow_reads_a_data_set_as_a_table(filled):
     ]
     assert table["latency_s"].to_pylist()[2:] == [[None], [1e-6, None], [1e-6, 2e-6]]
     assert table["configs"].to_pylist()[3] == [[1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize(
+    ("trials", "says"),
+    [
+        (("other", 0, CONFIGS, SECONDS), "expected trials of a declared task, got 'other'"),
+        (("k", -1, CONFIGS, SECONDS), "expected a sketch of task k from 0 to 0, got -1"),
+        (("k", 1, CONFIGS, SECONDS), "from 0 to 0, got 1"),
+        (("k", 0, np.array([[1, 2], [3, 4]]), SECONDS), r"of shape \(2, 1\) for sketch 0"),
+        (("k", 0, CONFIGS * 1.5, SECONDS), r"got float64 \(2, 1\)"),
+        (("k", 0, CONFIGS, SECONDS[:1]), r"of shape \(1, 1\) .* and latencies of shape \(1,\)"),
+        (("k", 0, CONFIGS, SECONDS * [1, np.nan]), "expected latencies above 0, .* got nan"),
+        (("k", 0, CONFIGS, SECONDS * [1, 0]), "expected latencies above 0, .* got 0.0"),
+    ],
+)
+def test_of_trials_that_do_not_fit_nothing_is_written(path, trials, says):
+    file = DatasetFile(path)
+    file.declare(TASK)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=says):
+        file.append(*trials)
+    assert path.read_bytes() == before
+    assert len(file.tasks["k"]) == 0
+    file.append("k", 0, CONFIGS, [1, np.inf] * SECONDS)
+    assert DatasetFile(path).notes == []
