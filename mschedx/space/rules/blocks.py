@@ -174,10 +174,14 @@ def accumulates_in_place(body: Any) -> bool:
     TVM's schedule primitives take it for neither a complete nor a reduction block: they refuse, or
     (``cache_write``) make programs that read what was never written.
     """
-    written = [region.source for region in body.writes]
-    reads = [region.source for region in body.reads]
     reduces = any(iv.iter_type == IterVar.CommReduce for iv in body.iter_vars)
-    return body.init is None and reduces and any(r.same_as(w) for r in reads for w in written)
+    return body.init is None and reduces and updates_in_place(body)
+
+
+def updates_in_place(body: Any) -> bool:
+    """Whether a block reads what it writes; one with an init is not said to read it."""
+    written = [region.source for region in body.writes]
+    return any(region.source.same_as(one) for region in body.reads for one in written)
 
 
 # What it computes.
