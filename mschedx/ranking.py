@@ -22,7 +22,7 @@ from mschedx.search.opening import sampled_part
 from mschedx.search.points import Points, SketchSet
 from mschedx.search.pool import Scored, gather
 from mschedx.search.scoring import ArrayScorer
-from mschedx.space.errors import EmptySpace, InvalidSchedule, UnsupportedTrace
+from mschedx.space.errors import NOT_SEARCHABLE, EmptySpace, InvalidSchedule
 
 if TYPE_CHECKING:
     from tvm import IRModule, tirx
@@ -211,7 +211,7 @@ def opened(mod: IRModule, target: Target, space: Any = None) -> list[Sketch]:
     """
     try:
         return _with_configs(mod, target, space)
-    except (EmptySpace, InvalidSchedule, UnsupportedTrace) as error:
+    except NOT_SEARCHABLE as error:
         if space is not None:
             raise
         raise NothingToRank(str(error)) from error
@@ -224,7 +224,7 @@ def _with_configs(mod: IRModule, target: Target, space: Any) -> list[Sketch]:
     for sketch in sketches(mod, target, space):
         try:
             found.append(sampled_part(sketch))
-        except (EmptySpace, InvalidSchedule, UnsupportedTrace) as error:
+        except NOT_SEARCHABLE as error:
             reasons.append(str(error))
     if not found:
         raise EmptySpace(
