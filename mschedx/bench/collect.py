@@ -19,7 +19,7 @@ from mschedx.inputs import require_device
 from mschedx.latency import latency_s
 from mschedx.record.dataset import DatasetFile, DatasetTask, TaskTrials
 from mschedx.record.work_dir import target_json, versions
-from mschedx.space.errors import InvalidSchedule
+from mschedx.space.errors import NOT_SEARCHABLE, EmptySpace, InvalidSchedule, SparseSpace
 from mschedx.workloads import Workload, find
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ def collect(
     """Measure until the file has so many trials of every workload; what it has counts.
 
     Configs are drawn uniformly from the valid ones of every sketch, each sketch as often as any
-    other. None is measured twice: a workload whose spaces have fewer configs gets fewer trials.
+    other. None is measured twice: a workload whose spaces have fewer configs gets fewer trials, and
+    one without a space is left out.
 
     Parameters
     ----------
@@ -69,7 +70,7 @@ def collect(
     Raises
     ------
     ValueError
-        For a GPU that is not here, or a workload without a space.
+        For a GPU that is not here, or workloads of which none has a space.
     """
     from mschedx import measure
 
@@ -80,8 +81,14 @@ def collect(
     builder = measure.LocalBuilder()
     runner = measure.LocalRunner(cores=kernel_cores(target), initializer=undisturbed)
     notes: list[str] = []
+    left_out: list[str] = []
     for workload in workloads:
-        sketches = open_workload(workload, target, space)
+        try:
+            sketches = open_workload(workload, target, space)
+        except NOT_SEARCHABLE as error:
+            left_out.append(str(error))
+            say(f"{workload.name} is left out: {error}")
+            continue
         known = file.declare(declared(workload, target, space, sketches))
         for note in file.notes[len(notes) :]:
             say(f"{path}: {note}")
@@ -100,6 +107,8 @@ def collect(
                 if made.any():
                     file.append(known.task.key, index, configs[made], seconds)
         say(f"{workload.name}: {len(known)} trials, best {known.best_s * 1e3:.4g} ms")
+    if left_out and len(left_out) == len(workloads):
+        raise EmptySpace(f"none of the workloads can be measured: {'; '.join(left_out)}")
     return file
 
 
@@ -114,7 +123,7 @@ def open_workload(workload: Workload, target: Target, space: str | None) -> list
 
     Raises
     ------
-    ValueError
+    EmptySpace, InvalidSchedule, UnsupportedTrace
         When there is none.
     """
     import tvm
@@ -122,12 +131,19 @@ def open_workload(workload: Workload, target: Target, space: str | None) -> list
     from mschedx.space import sketches
 
     mod = tvm.IRModule({"main": workload.func()})
-    found = [sketch.narrowed() for sketch in sketches(mod, target, space)]
-    kept = [sketch for sketch in found if sketch.count() != 0]
+    kept, reasons = [], []
+    for sketch in sketches(mod, target, space):
+        try:
+            narrowed = sketch.narrowed()
+            narrowed.sample(1, np.random.default_rng(0))
+        except NOT_SEARCHABLE as error:
+            reasons.append(str(error))
+        else:
+            kept.append(narrowed)
     if not kept:
-        raise ValueError(
-            f"{workload.name}: expected a design space with a valid config, got {len(found)} "
-            "sketches without one"
+        raise EmptySpace(
+            f"{workload.name}: expected a design space with a valid config, got {len(reasons)} "
+            f"sketches without one: {'; '.join(reasons)}"
         )
     return kept
 
@@ -173,7 +189,10 @@ def _untried(
     for _ in range(_DRAWS):
         found: dict[int, list[IntArray]] = {}
         for index in rng.integers(len(sketches), size=wanted).tolist():
-            (config,) = sketches[index].sample(1, rng)
+            try:
+                (config,) = sketches[index].sample(1, rng)
+            except SparseSpace:  # of the others there may be more
+                continue
             if (index, config.tobytes()) not in tried:
                 tried.add((index, config.tobytes()))
                 found.setdefault(index, []).append(config)

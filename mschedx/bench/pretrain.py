@@ -19,6 +19,7 @@ from mschedx.cost.base import CostModel, Measured
 from mschedx.networks.linking import require_writable
 from mschedx.record.dataset import TaskTrials, read_datasets
 from mschedx.record.lines import write_atomic
+from mschedx.space.errors import NOT_SEARCHABLE
 from mschedx.space.task import Task
 from mschedx.workloads import Workload, find
 
@@ -251,6 +252,8 @@ def open_task(trials: TaskTrials) -> OpenedTask:
 
     Raises
     ------
+    EmptySpace, InvalidSchedule, UnsupportedTrace
+        When it has no space, or none with a valid config.
     ValueError
         When its space is another one now.
     """
@@ -303,7 +306,12 @@ def _usable(trials: Sequence[TaskTrials], say: Callable[[str], None]) -> list[Op
     """Open the tasks that something can be learnt of."""
     opened = []
     for one in trials:
-        task = open_task(one)
+        try:
+            task = open_task(one)
+        except NOT_SEARCHABLE as error:
+            op, sizes, dtype = one.task.operator
+            say(f"{op} {'x'.join(map(str, sizes))} {dtype} is left out: {error}")
+            continue
         if task.ran < 2:
             say(f"{task.name} is left out: {task.ran} of {len(one)} trials ran")
         else:

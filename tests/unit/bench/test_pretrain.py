@@ -10,6 +10,7 @@ import pytest
 import torch
 import tvm
 
+import mschedx.space
 from mschedx import cli
 from mschedx.bench.collect import declared, open_workload, this_machine
 from mschedx.bench.pretrain import OpenedTask, open_task, pretrain, split
@@ -20,6 +21,8 @@ from mschedx.cost.learned.features import ProgramFeatures
 from mschedx.cost.learned.pam import PAMModel
 from mschedx.cost.learned.weights import Card, write
 from mschedx.record.dataset import DatasetFile, DatasetTask, TaskTrials, read_datasets
+from mschedx.space.errors import EmptySpace, SparseSpace
+from mschedx.space.sketch import Sketch
 from mschedx.space.task import Task
 from mschedx.workloads import Workload
 
@@ -225,6 +228,49 @@ def test_no_config_is_measured_twice(tmp_path, monkeypatch):
     for rows in known.configs:
         assert len(np.unique(rows, axis=0)) == len(rows)
     assert said.count("small: no config is left that was not measured") == 2
+
+
+class Sparse(Sketch):
+    """A sketch of which no config is found."""
+
+    def sample(self, n, rng):
+        raise SparseSpace("no config is found by chance")
+
+    def narrowed(self, **_):
+        return self
+
+
+def test_sketches_of_which_no_config_is_found_are_left_out(tmp_path, monkeypatch):
+    """Of two workloads, one has nothing else; the other is measured, and trained on."""
+    from mschedx.bench import collect as module
+
+    opened, said = mschedx.space.sketches, []
+
+    def some_sparse(mod, target, space=None):
+        found = opened(mod, target, space)
+        others = found[1:] if int(mod["main"].params[0].shape[0]) == SIZES[0][0] else []
+        return [Sparse(found[0].design), *others]
+
+    def seconds(made, *_):
+        return np.linspace(1e-6, 2e-6, len(made))
+
+    monkeypatch.setattr(mschedx.space, "sketches", some_sparse)
+    monkeypatch.setattr(module, "measure_schedules", seconds)
+    path = tmp_path / "set.jsonl"
+    other, one = gemm(SIZES[1]), gemm(SIZES[0])
+    file = module.collect([other, one], TARGET, path, trials=20, space=TVM, say=said.append)
+    (known,) = file.tasks.values()
+    assert len(known) == 20
+    assert len(known.task.decisions) == len(opened(one.func(), TARGET, TVM)) - 1
+    assert said[0].startswith("gemm is left out: ")
+    assert "no config is found by chance" in said[0]
+    with pytest.raises(EmptySpace, match="none of the workloads can be measured"):
+        module.collect([other], TARGET, tmp_path / "other", trials=1, space=TVM, say=said.append)
+    file.declare(replace(known.task, operator=("gemm", SIZES[1], "float32"), key="other"))
+    said.clear()
+    pretrain([path], tmp_path / "m", held_out=0, epochs=1, say=said.append)
+    assert any(line.startswith("gemm 32x96x64 float32 is left out: ") for line in said)
+    assert any(line.startswith("1 task to train on") for line in said)
 
 
 def test_defaults_that_are_written_out_make_no_other_workload(tmp_path):
