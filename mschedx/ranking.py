@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -76,15 +77,19 @@ class Ranked:
     sketch : Sketch
     config : int64 array [D]
     latency_s : float
-        Predicted by PSA, seconds; another model decides the order only.
+        Predicted by PSA, seconds; another model decides the order only. inf where PSA understands
+        no statement.
     reasons : tuple of Reason
         By statement, the longest first.
+    left_out : tuple of str
+        Statements that the prediction is without, each with the number that has no expression.
     """
 
     sketch: Sketch
     config: np.ndarray
     latency_s: float
     reasons: tuple[Reason, ...]
+    left_out: tuple[str, ...] = ()
 
     def schedule(self) -> Schedule:
         """Materialise the config, postprocs applied."""
@@ -299,7 +304,8 @@ def _distinct(
     for position in range(len(points)):
         if len(found) == limit or (not found and refused.total() == MOST_REFUSED):
             break
-        ranked = _explained(points, position, space, psa, task)
+        sketch, config = space.sketches[points.sketch[position]], space.config(points, position)
+        ranked = explained(psa, task, sketch, config)
         try:
             program = int(tvm_ffi.structural_hash(ranked.mod))
         except InvalidSchedule as error:
@@ -316,19 +322,18 @@ def _distinct(
     return found
 
 
-def _explained(
-    points: Points, position: int, space: SketchSet, psa: PSAModel, task: Task
-) -> Ranked:
-    sketch = space.sketches[points.sketch[position]]
-    config = space.config(points, position)
+def explained(psa: PSAModel, task: Task | None, sketch: Sketch, config: np.ndarray) -> Ranked:
+    """Predict a config, corrected by what was measured of a task if one is given."""
     costs = psa.costs(sketch, config[None])
-    latency_s = float(psa.corrected(task, costs)[0])
-    return Ranked(sketch, config, latency_s, _reasons(costs))
-
-
-def reasons_of(psa: PSAModel, sketch: Sketch, config: np.ndarray) -> tuple[Reason, ...]:
-    """What every statement of a config costs and why, the longest first."""
-    return _reasons(psa.costs(sketch, np.asarray(config)[None]))
+    unknown = psa.unknown(sketch)
+    blind = bool(unknown) and not costs.statements
+    return Ranked(
+        sketch,
+        config,
+        latency_s=math.inf if blind else float(psa.corrected(task, costs)[0]),
+        reasons=_reasons(costs),
+        left_out=tuple(f"without {name}: {why} has no expression" for name, why in unknown.items()),
+    )
 
 
 def _reasons(costs: Costs) -> tuple[Reason, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -42,8 +43,9 @@ def rank(args: argparse.Namespace) -> int:
         best = rank(workload.func(), target, args.limit, **options)
     for place, one in enumerate(best, start=1):
         config = ", ".join(f"{name} = {value}" for name, value in one.decisions().items())
-        reasons = ", ".join(map(str, one.main_reasons()))
-        print(f"{place:3}  {one.latency_s * 1e6:9.4g} us predicted; {reasons}; {config}")
+        reasons = ", ".join(map(str, (*one.main_reasons(), *one.left_out)))
+        predicted = f"{one.latency_s * 1e6:.4g} us" if math.isfinite(one.latency_s) else "-"
+        print(f"{place:3}  {predicted:>12} predicted; {reasons}; {config}")
     return 0
 
 
