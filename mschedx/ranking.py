@@ -43,7 +43,7 @@ VERIFIED = 512
 """How many of the best the second opinion is asked about, where there is one."""
 
 MOST_REFUSED = 512
-"""How many of the best may make no program before there is nothing to rank."""
+"""How many in a row may make no program, or one that is there already, before no more is sought."""
 
 GENERATIONS, PARENTS = 4, 256
 """How often the best are moved a little, and how many of them."""
@@ -129,7 +129,7 @@ def rank(
     target : Target, dict or str, optional
         This machine when None.
     limit : int
-        How many to return; fewer where the space has no more.
+        How many to return; fewer where the space has no more, or none among the next 512.
     model : CostModel, TVMCostModel, str or path, optional
         Anything that is ready without a measurement. The name of a model that comes with the
         package, or a file that ``mschedx train`` wrote: the first by PSA and the first by both
@@ -291,6 +291,8 @@ def _distinct(
 ) -> list[Ranked]:
     """Explain the first points that make different programs, as far as materialising tells.
 
+    Every point takes milliseconds: the search ends after `MOST_REFUSED` that brought nothing new.
+
     Raises
     ------
     NothingToRank
@@ -301,9 +303,11 @@ def _distinct(
     found: list[Ranked] = []
     programs: set[int] = set()
     refused: Counter[str] = Counter()
+    in_vain = 0
     for position in range(len(points)):
-        if len(found) == limit or (not found and refused.total() == MOST_REFUSED):
+        if len(found) == limit or in_vain == MOST_REFUSED:
             break
+        in_vain += 1
         sketch, config = space.sketches[points.sketch[position]], space.config(points, position)
         ranked = explained(psa, task, sketch, config)
         try:
@@ -314,6 +318,7 @@ def _distinct(
         if program not in programs:
             programs.add(program)
             found.append(ranked)
+            in_vain = 0
     if not found:
         raise NothingToRank(
             f"none of the {refused.total()} best configs of {task.name} becomes a program: "

@@ -18,7 +18,7 @@ from mschedx.ranking import NothingToRank, best_of
 from mschedx.search.build_effort import BuildEffort
 from mschedx.search.points import Points, SketchSet
 from mschedx.space import sketches
-from mschedx.space.errors import EmptySpace
+from mschedx.space.errors import EmptySpace, InvalidSchedule
 
 TARGET = {"kind": "llvm", "mcpu": "znver4", "num-cores": 2}
 GEMM = ("gemm", (64, 64, 64))
@@ -119,6 +119,26 @@ def test_two_opinions_take_turns_and_the_one_that_knows_the_processor_begins(mcp
     first, other = (by_both, by_psa) if both.knows(space.task) else (by_psa, by_both)
     assert first.argmax() == 0
     assert other.argmax() in (0, 1)
+
+
+@pytest.mark.parametrize("refused", [False, True], ids=["known", "refused"])
+def test_what_brings_nothing_new_ends_the_ranking(refused, monkeypatch):
+    """After the first program all others are that one again, or none."""
+    seen = []
+
+    def schedule(self, config):
+        seen.append(config)
+        if refused and len(seen) > 1:
+            raise InvalidSchedule("primitive")
+        return made
+
+    mod, target = workloads.make(*GEMM), tvm.target.Target(TARGET)
+    (sketch, *_) = sketches(mod, target)
+    made = sketch.schedule(sketch.sample(1, np.random.default_rng(0))[0])
+    monkeypatch.setattr(type(sketch), "schedule", schedule)
+    monkeypatch.setattr(mschedx.ranking, "MOST_REFUSED", 8)
+    assert len(best_of([sketch], 4, None, np.random.default_rng(0))) == 1
+    assert len(seen) == 1 + 8
 
 
 def test_of_two_orders_equal_points_come_once():
