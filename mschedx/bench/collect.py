@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 from collections.abc import Callable, Sequence
@@ -106,7 +107,9 @@ def collect(
                 failed |= {(index, config.tobytes()) for config in configs[~made]}
                 if made.any():
                     file.append(known.task.key, index, configs[made], seconds)
-        say(f"{workload.name}: {len(known)} trials, best {known.best_s * 1e3:.4g} ms")
+        ran = math.isfinite(known.best_s)
+        best = f"best {known.best_s * 1e3:.4g} ms" if ran else "none of which ran"
+        say(f"{workload.name}: {len(known)} trials, {best}")
     if left_out and len(left_out) == len(workloads):
         raise EmptySpace(f"none of the workloads can be measured: {'; '.join(left_out)}")
     return file

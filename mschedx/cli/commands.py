@@ -226,7 +226,10 @@ def compare(args: argparse.Namespace) -> int:
         console.print(table)
     for path in present.write_comparison(compared, args.out / "report.html", png=args.png):
         print(path)
-    return 0
+    failed = sum(result.error is not None for result in results)
+    if failed:
+        complain(f"{failed} of {len(results)} runs failed; the page ends with their last words")
+    return 0 if any(result.has_run for result in results) else NOTHING_FOUND
 
 
 def replay(args: argparse.Namespace) -> int:
@@ -280,7 +283,8 @@ def dataset(args: argparse.Namespace) -> int:
     for note in file.notes:
         print(f"mschedx: {args.file}: {note}", file=sys.stderr)
     print(args.file)
-    return 0
+    ran = [math.isfinite(task.best_s) for task in file.tasks.values()]
+    return NOTHING_FOUND if ran and not any(ran) else 0
 
 
 def train(args: argparse.Namespace) -> int:

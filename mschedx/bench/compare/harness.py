@@ -142,9 +142,10 @@ def _run_missing(comparison: Comparison, say: Callable[[str], None]) -> list[Cel
             known[cell.key] = result
             append_lines(file, [asdict(result)])
             best = min((s for s in result.latency_s if s is not None), default=math.inf)
+            found = f"best {best * 1e3:.4g} ms" if result.has_run else "nothing ran"
             say(
-                f"[{number + 1}/{len(cells)}] {cell.key}: best {best * 1e3:.4g} ms, "
-                f"{result.wall_s:.1f} s{' FAILED: ' + result.error if result.error else ''}"
+                f"[{number + 1}/{len(cells)}] {cell.key}: {found}, {result.wall_s:.1f} s"
+                f"{' FAILED: ' + result.error if result.error else ''}"
             )
     return [known[cell.key] for cell in cells]
 

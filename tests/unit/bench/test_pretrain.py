@@ -323,6 +323,15 @@ def test_progress_stands_beside_the_name_of_the_file(tmp_path, monkeypatch, caps
     assert "gemm_128: 1 trials, best 0.001 ms" in said.err
 
 
+def test_a_data_set_of_which_nothing_ran_is_told_from_others(tmp_path, monkeypatch, capsys):
+    from mschedx.bench import collect as module
+
+    monkeypatch.setattr(module, "measure_schedules", lambda made, *_: np.full(len(made), np.inf))
+    options = ["--workloads", "gemm_128", "--trials", "2", "--space", TVM]
+    assert cli.main(["dataset", str(tmp_path / "set.jsonl"), *options]) == 1
+    assert "gemm_128: 2 trials, none of which ran" in capsys.readouterr().err
+
+
 def test_shapes_of_a_users_own_are_collected_on_the_command_line(tmp_path, monkeypatch, capsys):
     from mschedx.bench import collect as module
 

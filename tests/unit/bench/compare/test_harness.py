@@ -260,6 +260,28 @@ def run(path, **changes):
     return made, results, harness.time_winners(made)
 
 
+def broken(request, work_dir, host=None):
+    nothing = [None] * request.trials
+    return replace(invented(request, work_dir), latency_s=nothing, error="exit status 1: no parts")
+
+
+def test_a_comparison_of_which_runs_failed_says_so(tmp_path, timed, monkeypatch, capsys):
+    """It has found nothing where none ran."""
+
+    def half(request, *others):
+        return (broken if request.tuner == "heron" else invented)(request, *others)
+
+    args = ["compare", "--workloads", "softmax", "--seeds", "1", "--trials", "3"]
+    for run_cell, status in ((half, 0), (broken, 1)):
+        monkeypatch.setattr(harness, "run_cell", run_cell)
+        assert cli.main([*args, "--out", str(tmp_path / run_cell.__name__)]) == status
+        said = capsys.readouterr().err
+        failed = 2 - (run_cell is half)
+        assert f"mschedx: {failed} of 2 runs failed; the page ends with their last words" in said
+        assert said.count("nothing ran, 3.0 s FAILED: exit status 1: no parts") == failed
+        assert "inf" not in said
+
+
 def test_page_and_tables_come_from_the_folder_alone(tmp_path, timed, capsys):
     run(tmp_path)
     assert cli.main(["report", str(tmp_path)]) == 0
