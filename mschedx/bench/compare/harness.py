@@ -21,6 +21,7 @@ from mschedx.workloads import Workload
 from ..torch_process import TorchProcess
 from .cell import Cell, CellResult, cell_environment, run_cell
 from .host import Host
+from .statistics import with_failed
 from .tuners import Tuner
 
 RESULTS = "cells.jsonl"
@@ -169,8 +170,8 @@ def time_winners(
     Returns
     -------
     dict[str, dict[str, float]]
-        By workload: seconds by ``tuner/seed``, "NumPy" and "torch"; "peak" in FLOP/s and "flops"
-        of one run.
+        By workload: seconds by ``tuner/seed`` (inf where a run has no winner), "NumPy" and "torch";
+        "peak" in FLOP/s and "flops" of one run.
     """
     with _alone(comparison), TorchProcess() as torch:
         file = comparison.path / FINAL
@@ -188,7 +189,12 @@ def time_winners(
             seconds = _time(workload, folders, torch)
             known[workload.name] = {"workload": workload.name, "runs": runs, "seconds": seconds}
             append_lines(file, [known[workload.name]])
-    return {w.name: known[w.name]["seconds"] for w in comparison.workloads}
+    return {w.name: timed_seconds(known[w.name]) for w in comparison.workloads}
+
+
+def timed_seconds(line: dict[str, Any]) -> dict[str, float]:
+    """What a line of timed winners says: seconds by name, inf for a run that has no winner."""
+    return with_failed(line["seconds"], line["runs"])
 
 
 def _time(workload: Workload, runs: dict[str, Path], torch: TorchProcess) -> dict[str, float]:

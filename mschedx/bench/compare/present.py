@@ -11,7 +11,7 @@ from mschedx.record.lines import parse, read_lines, write_atomic
 
 from . import tables
 from .cell import CellResult
-from .harness import ASKED, FINAL, read_results
+from .harness import ASKED, FINAL, read_results, timed_seconds
 from .tables import ComparisonResult
 
 
@@ -71,7 +71,7 @@ def read_comparison(path: Path) -> ComparisonResult:
     if asked is None:
         trials = list(found.values())[-1].trials
         results = [result for result in found.values() if result.trials == trials]
-        final = {workload: line["seconds"] for workload, line in timed.items()}
+        final = {workload: timed_seconds(line) for workload, line in timed.items()}
         tuners = list(dict.fromkeys(result.tuner for result in results))
         return ComparisonResult(results, final, tuners, tuners[-1])
     results = [found[key] for key in asked["cells"] if key in found]
@@ -92,4 +92,4 @@ def _of_runs(line: dict[str, Any], results: Sequence[CellResult]) -> dict[str, f
     timed = line["runs"] if isinstance(line["runs"], dict) else {}
     names = {name for name, run in timed.items() if own.get(name) == run}
     others = line["seconds"].keys() - timed.keys()
-    return {n: s for n, s in line["seconds"].items() if n in names | others} if names else {}
+    return {n: s for n, s in timed_seconds(line).items() if n in names | others} if names else {}

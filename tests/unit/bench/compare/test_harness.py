@@ -9,7 +9,7 @@ from mschedx import cli
 from mschedx.bench.compare import cell, harness, tables
 from mschedx.bench.compare.cell import CellResult
 from mschedx.bench.compare.host import HostError
-from mschedx.bench.compare.page import figures
+from mschedx.bench.compare.page import build_page, figures
 from mschedx.bench.compare.present import all_tables, read_comparison
 from mschedx.bench.compare.tuners import find_tuners
 from mschedx.bench.suite import find_workloads
@@ -280,6 +280,35 @@ def test_a_comparison_of_which_runs_failed_says_so(tmp_path, timed, monkeypatch,
         assert f"mschedx: {failed} of 2 runs failed; the page ends with their last words" in said
         assert said.count("nothing ran, 3.0 s FAILED: exit status 1: no parts") == failed
         assert "inf" not in said
+
+
+def test_means_say_of_how_many_workloads_they_are(tmp_path, timed, monkeypatch):
+    """heron has a winner on softmax, and for one of two seeds on gemm_128."""
+
+    def times(workload, runs, torch):
+        failed = {"heron/1"} if workload.name == "gemm_128" else set()
+        own = {name: 5e-4 if name.startswith("heron") else 1e-3 for name in runs}
+        own = {name: seconds for name, seconds in own.items() if name not in failed}
+        return {**own, "NumPy": 2e-3, "peak": 1e12, "flops": 1e9}
+
+    monkeypatch.setattr(harness, "_time", times)
+    _, _, final = run(tmp_path)
+    compared = read_comparison(tmp_path)
+    assert compared.final == final
+    assert final["gemm_128"]["heron/1"] == np.inf
+    console = Console(file=io.StringIO(), width=200)
+    console.print(tables.speedup_table(final, ["heron"], "tvm"))
+    console.print(tables.rate_table(final, ["heron"]))
+    console.print(tables.latency_table(final, ["heron"]))
+    lines = [" ".join(line.split()) for line in console.file.getvalue().splitlines()]
+    assert "heron 2.00 [2.00, 2.00] (1 of 2) gemm_128 (no winner)" in lines
+    assert "gemm_128 - 500.0 - 1000" in lines
+    assert "gemm_128 -" in lines
+    page = build_page(compared)
+    assert "2.00×" in page
+    assert "heron [2.00, 2.00] (1 of 2)" in page
+    (bars,) = [figure.chart for figure in figures(compared) if figure.name == "speedup-heron"]
+    assert [row[0] for row in bars.rows] == ["softmax"]
 
 
 def test_page_and_tables_come_from_the_folder_alone(tmp_path, timed, capsys):
