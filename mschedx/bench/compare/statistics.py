@@ -21,8 +21,11 @@ class Interval:
 
     Attributes
     ----------
-    value, low, high : float
-        nan where there is no mean.
+    value : float
+        nan where there is none.
+    low, high : float
+        nan where there is no mean, or it is that of one workload and one seed: a pair of runs
+        tells nothing of others.
     count, of : int
         Workloads in the mean, and how many there are.
     """
@@ -44,7 +47,7 @@ class Interval:
     @property
     def bounds(self) -> str:
         """The interval."""
-        return f"[{self.low:.2f}, {self.high:.2f}]"
+        return "[one run]" if math.isnan(self.low) else f"[{self.low:.2f}, {self.high:.2f}]"
 
     @property
     def share(self) -> str:
@@ -76,7 +79,7 @@ def geomean_speedup(
     """Geometric mean over workloads of (reference's / tuner's median latency over seeds).
 
     The interval resamples workloads, and seeds within each: what another suite with other seeds
-    might have given.
+    might have given. There is none of one workload with one seed.
 
     Parameters
     ----------
@@ -94,6 +97,8 @@ def geomean_speedup(
     if not names:
         return Interval(np.nan, np.nan, np.nan, 0, of)
     value = np.mean([_log_ratio(reference[n], tuner[n]) for n in names])
+    if len(names) == 1 and len(reference[names[0]]) == len(tuner[names[0]]) == 1:
+        return Interval(float(np.exp(value)), np.nan, np.nan, 1, of)
     sampled = np.empty(draws)
     with np.errstate(invalid="ignore"):  # seeds without a latency may be drawn on both sides
         for draw in range(draws):
