@@ -161,7 +161,7 @@ def _report_comparison(args: argparse.Namespace, output: Path) -> int:
             f"--workload is for the folder of a run, and {args.work_dir} is a comparison: its page "
             "has all workloads"
         )
-    found = present.read_comparison(args.work_dir)
+    found = present.read_comparison(args.work_dir, _say)
     reference = args.reference or found.reference
     if reference not in found.tuners:
         raise ValueError(f"--reference {reference} is not among {', '.join(found.tuners)}")

@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +129,7 @@ def _run_missing(comparison: Comparison, say: Callable[[str], None]) -> list[Cel
 
     file = comparison.path / RESULTS
     cells = list(comparison.cells())
-    ran = [result for result in read_results(comparison.path) if result.error is None]
+    ran = [result for result in read_results(comparison.path, say) if result.error is None]
     known = {one.key: one for one in ran if one.machine in (None, this_machine())}
     others = {one.key for one in ran} - known.keys()
     if others & {cell.key for cell in cells}:
@@ -151,15 +151,36 @@ def _run_missing(comparison: Comparison, say: Callable[[str], None]) -> list[Cel
     return [known[cell.key] for cell in cells]
 
 
-def read_results(path: Path) -> list[CellResult]:
+def read_results(path: Path, say: Callable[[str], None] = lambda text: None) -> list[CellResult]:
     """Read the results of a folder, the last of each cell; lines cut short are left out.
 
-    So are those of another machine or version than the last: they are not compared with it.
+    So are those of another machine or version than the last: they are not compared with it. Of
+    lines that lack what this version needs it is said that they are left out.
     """
     lines = [line.content for line in read_lines(path / RESULTS) if line.content]
-    found = [CellResult(**line) for line in lines]
+    found = [result for result in map(_result, lines) if result is not None]
+    if len(found) < len(lines):
+        count = len(lines) - len(found)
+        say(f"{path / RESULTS}: left out are {count} lines that are no results of this version")
     last = next((one.machine for one in reversed(found) if one.machine is not None), None)
     return list({one.key: one for one in found if one.machine in (None, last)}.values())
+
+
+def _result(line: Any) -> CellResult | None:
+    """What a line says, as far as this version knows it; None where it lacks what is needed."""
+    known = {field.name: field for field in fields(CellResult)}
+    needed = {name for name, field in known.items() if field.default is MISSING}
+    if not isinstance(line, dict) or not needed <= line.keys():
+        return None
+    return CellResult(**{name: value for name, value in line.items() if name in known})
+
+
+def read_timed(path: Path) -> dict[str, dict[str, Any]]:
+    """Read the last line of timed winners of each workload; others than such lines are left out."""
+    lines = [line.content for line in read_lines(path / FINAL)]
+    needed = {"workload", "runs", "seconds"}
+    whole = [line for line in lines if isinstance(line, dict) and needed <= line.keys()]
+    return {line["workload"]: line for line in whole}
 
 
 def time_winners(
@@ -175,8 +196,7 @@ def time_winners(
     """
     with _alone(comparison), TorchProcess() as torch:
         file = comparison.path / FINAL
-        lines = [line.content for line in read_lines(file) if line.content]
-        known = {line["workload"]: line for line in lines}
+        known = read_timed(comparison.path)
         results = {result.key: result for result in read_results(comparison.path)}
         for workload in comparison.workloads:
             cells = [cell for cell in comparison.cells() if cell.workload.name == workload.name]

@@ -377,6 +377,31 @@ def test_a_folder_that_does_not_say_what_was_compared_is_read(tmp_path):
     assert "2.00×" in (tmp_path / "report.html").read_text()
 
 
+def test_what_other_versions_have_written_is_left_out_and_counted(tmp_path, timed, capsys):
+    """Of a later one with a field more all is known; an earlier one lacks some."""
+    _, results, _ = run(tmp_path)
+    lines = [asdict(result) for result in results]
+    earlier = {name: value for name, value in lines[0].items() if name != "stages"}
+    whole = (tmp_path / harness.RESULTS).read_text()
+    (tmp_path / harness.RESULTS).write_text("")
+    later = [{**line, "joules": 3.0} for line in lines]
+    append_lines(tmp_path / harness.RESULTS, [earlier, 7, *later])
+    append_lines(tmp_path / harness.FINAL, [{"workload": "softmax", "times": {}}, [1]])
+    said = []
+    assert harness.read_results(tmp_path, said.append) == results
+    assert said == [
+        f"{tmp_path / harness.RESULTS}: left out are 2 lines that are no results of this version"
+    ]
+    assert cli.main(["report", str(tmp_path)]) == 0
+    assert said[0] in capsys.readouterr().err
+    assert "2.00×" in (tmp_path / "report.html").read_text()
+    assert run(tmp_path)[1] == results, "none is run again"
+    assert timed == ["gemm_128", "softmax"], "nor timed"
+    (tmp_path / harness.ASKED).write_text("[]")
+    assert read_comparison(tmp_path).tuners == ["heron", "tvm"]
+    assert len(read_lines(tmp_path / harness.RESULTS)) == len(whole.splitlines()) + 2
+
+
 def test_a_folder_without_results_is_said_to_be_one(tmp_path, capsys):
     (tmp_path / harness.RESULTS).touch()
     assert cli.main(["report", str(tmp_path)]) == 2
