@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mschedx import compat
 from mschedx.hardware import kernel_cores
 from mschedx.hardware.peak import cpu_model
-from mschedx.inputs import require_device
+from mschedx.inputs import check_seed, require_device
 from mschedx.latency import latency_s
 from mschedx.record.dataset import DatasetFile, DatasetTask, TaskTrials
 from mschedx.record.work_dir import target_json, versions
@@ -75,6 +75,7 @@ def collect(
     """
     from mschedx import measure
 
+    check_seed(seed)
     if trials < 1:
         raise ValueError(f"expected trials >= 1, got {trials}")
     require_device(target)

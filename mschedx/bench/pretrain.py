@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mschedx.cost.base import CostModel, Measured
+from mschedx.inputs import check_seed
 from mschedx.networks.linking import require_writable
 from mschedx.record.dataset import TaskTrials, read_datasets
 from mschedx.record.lines import write_atomic
@@ -126,6 +127,7 @@ def pretrain(
     OSError
         When the output cannot be written, which is tried before anything is trained.
     """
+    check_seed(seed)
     if not 0 <= held_out < 1:
         raise ValueError(f"expected a held-out share in [0, 1), got {held_out}")
     if accuracy is not None and not (held_out == 0 and 0 <= accuracy <= 1):

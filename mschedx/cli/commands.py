@@ -57,6 +57,17 @@ def explain(args: argparse.Namespace) -> int:
     return 0
 
 
+def _parts(args: argparse.Namespace) -> Any:
+    """What makes the strategy and the cost model that are asked for."""
+    from mschedx.bench.named_parts import find_parts, note_on_parts
+
+    parts = find_parts(args.strategy, args.cost_model)
+    note = note_on_parts(args.strategy, args.cost_model)
+    if note is not None:
+        complain(f"note: {note}")
+    return parts
+
+
 def tune(args: argparse.Namespace) -> int:
     """Tune an operator, then time the winner beside other libraries."""
     from mschedx.workloads import OPERATORS
@@ -67,9 +78,7 @@ def tune(args: argparse.Namespace) -> int:
         return 0
     workload = _workload(args)
 
-    from mschedx.bench.named_parts import find_parts
-
-    parts = find_parts(args.strategy, args.cost_model)
+    parts = _parts(args)
 
     # Before TVM is imported here: the workers import theirs at the same time.
     from mschedx.compat import without_torch
@@ -109,9 +118,7 @@ def tune(args: argparse.Namespace) -> int:
 
 def tune_model(args: argparse.Namespace) -> int:
     """Tune a network from a file or a factory."""
-    from mschedx.bench.named_parts import find_parts
-
-    parts = find_parts(args.strategy, args.cost_model)
+    parts = _parts(args)
 
     from mschedx.networks.command import tune_from_command
 
@@ -241,6 +248,8 @@ def replay(args: argparse.Namespace) -> int:
     if args.strategy == "list":
         print("\n".join(known))
         return 0
+    if args.work_dir is None:
+        raise ValueError("replay needs WORK_DIR, the records: what tune or stock TVM wrote")
     chosen = [replay.find_contender(name.strip(), known) for name in args.strategy.split(",")]
     from mschedx.search.strategy import round_size
 

@@ -286,6 +286,16 @@ def test_defaults_that_are_written_out_make_no_other_workload(tmp_path):
     assert opened[0].workload == opened[1].workload
 
 
+def test_a_seed_is_checked_before_anything_is_opened(tmp_path, monkeypatch, capsys):
+    from mschedx.bench import collect as module
+
+    monkeypatch.setattr(module, "open_workload", lambda *_: pytest.fail("it takes seconds"))
+    path = tmp_path / "set.jsonl"
+    assert cli.main(["dataset", str(path), "--workloads", "gemm_128", "--seed", "-1"]) == 2
+    assert "expected seed as an int from 0 to 2**31 - 1, got -1" in capsys.readouterr().err
+    assert not path.exists()
+
+
 def test_a_gpu_that_is_not_here_spoils_no_data_set(tmp_path, monkeypatch):
     from mschedx.bench import collect as module
 
@@ -404,6 +414,7 @@ def test_tasks_are_put_aside_whole():
     ("args", "says"),
     [
         (["missing.jsonl"], "missing.jsonl: expected a data set"),
+        (["missing.jsonl", "--seed", "-1"], "expected seed as an int from 0 to 2**31 - 1, got -1"),
         (["FILE", "--held-out", "1"], "expected a held-out share in [0, 1), got 1.0"),
         (["FILE", "--epochs", "0"], "TrainConfig.epochs >= 1, got 0"),
         (["FILE", "--model", "x"], "expected a model of pam, tlp, one-shot, felix, got 'x'"),
