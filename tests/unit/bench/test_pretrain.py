@@ -267,6 +267,7 @@ def test_sketches_of_which_no_config_is_found_are_left_out(tmp_path, monkeypatch
     with pytest.raises(EmptySpace, match="none of the workloads can be measured"):
         module.collect([other], TARGET, tmp_path / "other", trials=1, space=TVM, say=said.append)
     file.declare(replace(known.task, operator=("gemm", SIZES[1], "float32"), key="other"))
+    file.append("other", 0, known.configs[0][:2], np.array([1e-6, 2e-6]))
     said.clear()
     pretrain([path], tmp_path / "m", held_out=0, epochs=1, say=said.append)
     assert any(line.startswith("gemm 32x96x64 float32 is left out: ") for line in said)
