@@ -110,7 +110,8 @@ def geomean_speedup(
     known = sampled[~np.isnan(sampled)]
     # Observed values, not values between two: draws without a latency are infinite.
     low, high = np.percentile(known, [2.5, 97.5], method="inverted_cdf")
-    return Interval(*(float(np.exp(x)) for x in (value, low, high)), len(names), of)
+    bounds = float(np.exp(low)), float(np.exp(high))
+    return Interval(float(np.exp(value)), *bounds, len(names), of)
 
 
 def _resample(values: FloatArray, rng: np.random.Generator) -> FloatArray:
