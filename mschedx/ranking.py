@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from mschedx.search.moves import neighbours
 from mschedx.search.points import Points, SketchSet
 from mschedx.search.pool import Scored, gather
 from mschedx.search.scoring import ArrayScorer
-from mschedx.space.errors import EmptySpace, InvalidSchedule, UnsupportedTrace
+from mschedx.space.errors import NOT_SEARCHABLE, EmptySpace, InvalidSchedule
 
 if TYPE_CHECKING:
     from tvm import IRModule, tirx
@@ -42,7 +43,7 @@ VERIFIED = 512
 """How many of the best the second opinion is asked about, where there is one."""
 
 MOST_REFUSED = 512
-"""How many of the best may make no program before there is nothing to rank."""
+"""How many in a row may make no program, or one that is there already, before no more is sought."""
 
 GENERATIONS, PARENTS = 4, 256
 """How often the best are moved a little, and how many of them."""
@@ -76,15 +77,19 @@ class Ranked:
     sketch : Sketch
     config : int64 array [D]
     latency_s : float
-        Predicted by PSA, seconds; another model decides the order only.
+        Predicted by PSA, seconds; another model decides the order only. inf where PSA understands
+        no statement.
     reasons : tuple of Reason
         By statement, the longest first.
+    left_out : tuple of str
+        Statements that the prediction is without, each with the number that has no expression.
     """
 
     sketch: Sketch
     config: np.ndarray
     latency_s: float
     reasons: tuple[Reason, ...]
+    left_out: tuple[str, ...] = ()
 
     def schedule(self) -> Schedule:
         """Materialise the config, postprocs applied."""
@@ -124,7 +129,7 @@ def rank(
     target : Target, dict or str, optional
         This machine when None.
     limit : int
-        How many to return; fewer where the space has no more.
+        How many to return; fewer where the space has no more, or none among the next 512.
     model : CostModel, TVMCostModel, str or path, optional
         Anything that is ready without a measurement. The name of a model that comes with the
         package, or a file that ``mschedx train`` wrote: the first by PSA and the first by both
@@ -210,7 +215,7 @@ def opened(mod: IRModule, target: Target, space: Any = None) -> list[Sketch]:
     """
     try:
         return _with_configs(mod, target, space)
-    except (EmptySpace, InvalidSchedule, UnsupportedTrace) as error:
+    except NOT_SEARCHABLE as error:
         if space is not None:
             raise
         raise NothingToRank(str(error)) from error
@@ -223,7 +228,7 @@ def _with_configs(mod: IRModule, target: Target, space: Any) -> list[Sketch]:
     for sketch in sketches(mod, target, space):
         try:
             found.append(sampled_part(sketch))
-        except (EmptySpace, InvalidSchedule, UnsupportedTrace) as error:
+        except NOT_SEARCHABLE as error:
             reasons.append(str(error))
     if not found:
         raise EmptySpace(
@@ -285,6 +290,8 @@ def _distinct(
 ) -> list[Ranked]:
     """Explain the first points that make different programs, as far as materialising tells.
 
+    Every point takes milliseconds: the search ends after `MOST_REFUSED` that brought nothing new.
+
     Raises
     ------
     NothingToRank
@@ -295,10 +302,13 @@ def _distinct(
     found: list[Ranked] = []
     programs: set[int] = set()
     refused: Counter[str] = Counter()
+    in_vain = 0
     for position in range(len(points)):
-        if len(found) == limit or (not found and refused.total() == MOST_REFUSED):
+        if len(found) == limit or in_vain == MOST_REFUSED:
             break
-        ranked = _explained(points, position, space, psa, task)
+        in_vain += 1
+        sketch, config = space.sketches[points.sketch[position]], space.config(points, position)
+        ranked = explained(psa, task, sketch, config)
         try:
             program = int(tvm_ffi.structural_hash(ranked.mod))
         except InvalidSchedule as error:
@@ -307,6 +317,7 @@ def _distinct(
         if program not in programs:
             programs.add(program)
             found.append(ranked)
+            in_vain = 0
     if not found:
         raise NothingToRank(
             f"none of the {refused.total()} best configs of {task.name} becomes a program: "
@@ -315,19 +326,18 @@ def _distinct(
     return found
 
 
-def _explained(
-    points: Points, position: int, space: SketchSet, psa: PSAModel, task: Task
-) -> Ranked:
-    sketch = space.sketches[points.sketch[position]]
-    config = space.config(points, position)
+def explained(psa: PSAModel, task: Task | None, sketch: Sketch, config: np.ndarray) -> Ranked:
+    """Predict a config, corrected by what was measured of a task if one is given."""
     costs = psa.costs(sketch, config[None])
-    latency_s = float(psa.corrected(task, costs)[0])
-    return Ranked(sketch, config, latency_s, _reasons(costs))
-
-
-def reasons_of(psa: PSAModel, sketch: Sketch, config: np.ndarray) -> tuple[Reason, ...]:
-    """What every statement of a config costs and why, the longest first."""
-    return _reasons(psa.costs(sketch, np.asarray(config)[None]))
+    unknown = psa.unknown(sketch)
+    blind = bool(unknown) and not costs.statements
+    return Ranked(
+        sketch,
+        config,
+        latency_s=math.inf if blind else float(psa.corrected(task, costs)[0]),
+        reasons=_reasons(costs),
+        left_out=tuple(f"without {name}: {why} has no expression" for name, why in unknown.items()),
+    )
 
 
 def _reasons(costs: Costs) -> tuple[Reason, ...]:

@@ -234,8 +234,11 @@ def _ranked(plan: Plan, folder: Path, display: Progress) -> TuneResult:
         with said_already():
             (best,) = rank(mod, target, 1, model=model, space=plan.parts.space, seed=plan.seed)
         schedule, latency_s = best.schedule(), best.latency_s
-        predicted = f"ranked, not measured: {latency_s * 1e6:.4g} us is a prediction"
-        notes = (predicted, *notes_on_stand_in(target, cost_model), *notes)
+        predicted = "ranked, not measured"
+        if math.isfinite(latency_s):
+            predicted += f": {latency_s * 1e6:.4g} us is a prediction"
+        about = (", ".join([predicted, *best.left_out]), *notes_on_stand_in(target, cost_model))
+        notes = (*about, *notes)
         if schedule.trace is not None and is_unscheduled(schedule.trace):
             why_unscheduled = "the function stays as it is: nothing in its space looks faster"
             notes = (*notes, why_unscheduled)

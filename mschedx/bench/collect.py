@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 from collections.abc import Callable, Sequence
@@ -15,12 +16,12 @@ from numpy.typing import NDArray
 from mschedx import compat
 from mschedx.hardware import kernel_cores
 from mschedx.hardware.peak import cpu_model
-from mschedx.inputs import require_device
+from mschedx.inputs import check_seed, require_device
 from mschedx.latency import latency_s
 from mschedx.ranges import require_count
 from mschedx.record.dataset import DatasetFile, DatasetTask, TaskTrials
 from mschedx.record.work_dir import target_json, versions
-from mschedx.space.errors import InvalidSchedule
+from mschedx.space.errors import NOT_SEARCHABLE, EmptySpace, InvalidSchedule, SparseSpace
 from mschedx.workloads import Workload, find
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def collect(
     """Measure until the file has so many trials of every workload; what it has counts.
 
     Configs are drawn uniformly from the valid ones of every sketch, each sketch as often as any
-    other. None is measured twice: a workload whose spaces have fewer configs gets fewer trials.
+    other. None is measured twice: a workload whose spaces have fewer configs gets fewer trials, and
+    one without a space is left out.
 
     Parameters
     ----------
@@ -70,18 +72,25 @@ def collect(
     Raises
     ------
     ValueError
-        For a GPU that is not here, or a workload without a space.
+        For a GPU that is not here, or workloads of which none has a space.
     """
     from mschedx import measure
 
     trials = require_count("trials", trials)
+    check_seed(seed)
     require_device(target)
     file = DatasetFile(path)
     builder = measure.LocalBuilder()
     runner = measure.LocalRunner(cores=kernel_cores(target), initializer=undisturbed)
     notes: list[str] = []
+    left_out: list[str] = []
     for workload in workloads:
-        sketches = open_workload(workload, target, space)
+        try:
+            sketches = open_workload(workload, target, space)
+        except NOT_SEARCHABLE as error:
+            left_out.append(str(error))
+            say(f"{workload.name} is left out: {error}")
+            continue
         known = file.declare(declared(workload, target, space, sketches))
         for note in file.notes[len(notes) :]:
             say(f"{path}: {note}")
@@ -99,7 +108,11 @@ def collect(
                 failed |= {(index, config.tobytes()) for config in configs[~made]}
                 if made.any():
                     file.append(known.task.key, index, configs[made], seconds)
-        say(f"{workload.name}: {len(known)} trials, best {known.best_s * 1e3:.4g} ms")
+        ran = math.isfinite(known.best_s)
+        best = f"best {known.best_s * 1e3:.4g} ms" if ran else "none of which ran"
+        say(f"{workload.name}: {len(known)} trials, {best}")
+    if left_out and len(left_out) == len(workloads):
+        raise EmptySpace(f"none of the workloads can be measured: {'; '.join(left_out)}")
     return file
 
 
@@ -114,7 +127,7 @@ def open_workload(workload: Workload, target: Target, space: str | None) -> list
 
     Raises
     ------
-    ValueError
+    EmptySpace, InvalidSchedule, UnsupportedTrace
         When there is none.
     """
     import tvm
@@ -122,12 +135,19 @@ def open_workload(workload: Workload, target: Target, space: str | None) -> list
     from mschedx.space import sketches
 
     mod = tvm.IRModule({"main": workload.func()})
-    found = [sketch.narrowed() for sketch in sketches(mod, target, space)]
-    kept = [sketch for sketch in found if sketch.count() != 0]
+    kept, reasons = [], []
+    for sketch in sketches(mod, target, space):
+        try:
+            narrowed = sketch.narrowed()
+            narrowed.sample(1, np.random.default_rng(0))
+        except NOT_SEARCHABLE as error:
+            reasons.append(str(error))
+        else:
+            kept.append(narrowed)
     if not kept:
-        raise ValueError(
-            f"{workload.name}: expected a design space with a valid config, got {len(found)} "
-            "sketches without one"
+        raise EmptySpace(
+            f"{workload.name}: expected a design space with a valid config, got {len(reasons)} "
+            f"sketches without one: {'; '.join(reasons)}"
         )
     return kept
 
@@ -173,7 +193,10 @@ def _untried(
     for _ in range(_DRAWS):
         found: dict[int, list[IntArray]] = {}
         for index in rng.integers(len(sketches), size=wanted).tolist():
-            (config,) = sketches[index].sample(1, rng)
+            try:
+                (config,) = sketches[index].sample(1, rng)
+            except SparseSpace:  # of the others there may be more
+                continue
             if (index, config.tobytes()) not in tried:
                 tried.add((index, config.tobytes()))
                 found.setdefault(index, []).append(config)

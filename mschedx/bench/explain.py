@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mschedx.cost.psa import PSAModel
-from mschedx.ranking import Reason, reasons_of
+from mschedx.ranking import Reason, explained
 from mschedx.record.schedules import read_record
 from mschedx.record.trials import read_run
 from mschedx.space.resolver import Resolver
@@ -24,7 +25,10 @@ class Explanation:
     measured_s : float or None
         None for a trial that failed.
     predicted_s : float
+        inf where no statement is understood.
     reasons : tuple of Reason
+    left_out : tuple of str
+        Statements that the prediction is without, and why.
     program : str
         The config as annotated loop nests.
     """
@@ -33,13 +37,15 @@ class Explanation:
     measured_s: float | None
     predicted_s: float
     reasons: tuple[Reason, ...]
+    left_out: tuple[str, ...]
     program: str
 
     def __str__(self) -> str:
         measured = "failed" if self.measured_s is None else f"{self.measured_s * 1e6:.4g} us"
-        predicted = f"{self.predicted_s * 1e6:.4g} us"
+        understood = math.isfinite(self.predicted_s)
+        predicted = f"{self.predicted_s * 1e6:.4g} us" if understood else "-"
         lines = [f"trial {self.trial}: measured {measured}, predicted {predicted}"]
-        lines += [f"  {reason}" for reason in self.reasons]
+        lines += [f"  {line}" for line in (*self.reasons, *self.left_out)]
         return "\n".join([*lines, "", self.program])
 
 
@@ -79,14 +85,13 @@ def explain(
             "only schedules can be explained"
         )
     resolver = Resolver.of_space(record.workload.mod, record.target, space)
-    found = resolver.resolve([record.trace])
-    config = found.configs[0]
+    resolved = resolver.resolve([record.trace])
+    config = resolved.configs[0]
     if config is None:
         raise ValueError(
             f"{work_dir}: trial {trial} is not of this space; say with --space which it is of"
         )
-    sketch = resolver.sketches[found.sketch[0]]
-    psa = PSAModel()
-    predicted = float(psa.latency_s(None, sketch, np.asarray(config)[None])[0])
-    reasons = reasons_of(psa, sketch, config)
-    return Explanation(trial, chosen.latency_s, predicted, reasons, sketch.describe(config))
+    sketch = resolver.sketches[resolved.sketch[0]]
+    found = explained(PSAModel(), None, sketch, np.asarray(config))
+    said = (found.latency_s, found.reasons, found.left_out)
+    return Explanation(trial, chosen.latency_s, *said, sketch.describe(config))

@@ -6,7 +6,7 @@ Nothing heavy is imported before a part is made.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -29,10 +29,13 @@ class NamedStrategy:
         Makes it; what TVM knows by name stays a name.
     beside : str or None
         The cost model that it takes where none is named; None leaves that to the tuner.
+    asks : bool
+        Whether it asks a cost model for anything.
     """
 
     make: Callable[[], Any]
     beside: str | None = None
+    asks: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +96,11 @@ STRATEGIES: dict[str, NamedStrategy] = {
     "felix": _FELIX,
     "gradient": _FELIX,
     "genetic": _search("RepairedGenetic"),
-    "random": _search("ConstrainedRandom"),
-    **{name: NamedStrategy(partial(_as_named, name)) for name in TVM_STRATEGIES},
+    "random": replace(_search("ConstrainedRandom"), asks=False),
+    **{
+        name: NamedStrategy(partial(_as_named, name), asks=name == "evolutionary")
+        for name in TVM_STRATEGIES
+    },
 }
 """Ours and TVM's; `bench.replay` has ours from here."""
 
@@ -149,6 +155,14 @@ def find_parts(strategy: str | None = None, cost_model: str | None = None) -> Pa
         return {name: part for name, part in made.items() if part is not None}
 
     return parts
+
+
+def note_on_parts(strategy: str | None, cost_model: str | None) -> str | None:
+    """What to say of a cost model that is named beside a strategy that asks none."""
+    known = STRATEGIES.get(strategy or "")
+    if known is None or known.asks or cost_model in (None, "none"):
+        return None
+    return f"the strategy {strategy} asks no cost model, {cost_model} has no part in the search"
 
 
 def find_strategy(name: str) -> NamedStrategy:

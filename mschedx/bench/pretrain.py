@@ -16,8 +16,10 @@ import numpy as np
 
 from mschedx.cost.base import CostModel, Measured
 from mschedx.files import whole, write_atomic
+from mschedx.inputs import check_seed
 from mschedx.networks.linking import require_writable
 from mschedx.record.dataset import TaskTrials, read_datasets
+from mschedx.space.errors import NOT_SEARCHABLE
 from mschedx.space.task import Task
 from mschedx.workloads import Workload, find
 
@@ -124,6 +126,7 @@ def pretrain(
     OSError
         When the output cannot be written, which is tried before anything is trained.
     """
+    check_seed(seed)
     if not 0 <= held_out < 1:
         raise ValueError(f"expected a held-out share in [0, 1), got {held_out}")
     if accuracy is not None and not (held_out == 0 and 0 <= accuracy <= 1):
@@ -248,6 +251,8 @@ def open_task(trials: TaskTrials) -> OpenedTask:
 
     Raises
     ------
+    EmptySpace, InvalidSchedule, UnsupportedTrace
+        When it has no space, or none with a valid config.
     ValueError
         When its space is another one now.
     """
@@ -300,7 +305,12 @@ def _usable(trials: Sequence[TaskTrials], say: Callable[[str], None]) -> list[Op
     """Open the tasks that something can be learnt of."""
     opened = []
     for one in trials:
-        task = open_task(one)
+        try:
+            task = open_task(one)
+        except NOT_SEARCHABLE as error:
+            op, sizes, dtype = one.task.operator
+            say(f"{op} {'x'.join(map(str, sizes))} {dtype} is left out: {error}")
+            continue
         if task.ran < 2:
             say(f"{task.name} is left out: {task.ran} of {len(one)} trials ran")
         else:

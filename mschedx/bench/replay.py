@@ -221,7 +221,8 @@ def load_landscape(path: str | Path, workload: int | None = None, space: Any = N
     Raises
     ------
     ValueError
-        If there are no records, or none of the workload, or none of them is a config of that space.
+        If there are no records, or none of the workload, or none of them is a config of that space,
+        or that has no valid config.
     """
     from tvm.target import Target
 
@@ -239,7 +240,7 @@ def load_landscape(path: str | Path, workload: int | None = None, space: Any = N
     with compat.only_intrinsics(target):
         database = load_database(run)
         mod = database.get_all_tuning_records()[0].workload.mod
-        opened = SketchSet([one for one in sketches(mod, target, space) if _has_configs(one)])
+        opened = SketchSet(_searchable(sketches(mod, target, space)))
         history, _ = recall(database, mod, target, opened, lambda module: 0)
     if not len(history):
         raise ValueError(
@@ -249,16 +250,28 @@ def load_landscape(path: str | Path, workload: int | None = None, space: Any = N
     return Landscape(opened, history.points, history.latency_s)
 
 
-def _has_configs(sketch: Sketch) -> bool:
-    """Whether a sketch is one that a search would open."""
-    from mschedx.search.growing import searched
-    from mschedx.space.errors import EmptySpace, UnsupportedTrace
+def _searchable(sketches: Sequence[Sketch]) -> list[Sketch]:
+    """Those of the sketches that a search would open.
 
-    try:
-        searched(sketch)
-    except (EmptySpace, UnsupportedTrace):
-        return False
-    return True
+    Raises
+    ------
+    EmptySpace
+        When there is none, with the reasons.
+    """
+    from mschedx.search.growing import searched
+    from mschedx.space.errors import NOT_SEARCHABLE, EmptySpace
+
+    kept, reasons = [], []
+    for sketch in sketches:
+        try:
+            searched(sketch)
+        except NOT_SEARCHABLE as error:
+            reasons.append(str(error))
+        else:
+            kept.append(sketch)
+    if not kept:
+        raise EmptySpace(f"no sketch of this space has a valid config: {'; '.join(reasons)}")
+    return kept
 
 
 def compare_searches(

@@ -26,10 +26,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit status: 0; 1 where nothing better than the function as it is was found; 2 for a
-        bad request; 3 where the machine is to blame (a full disk, a dead helper process, a missing
-        linker, a release of TVM that does not fit, an output that cannot be written); 4 for a
-        network whose output is wrong; 130 after Ctrl-C.
+        The exit status: 0; 1 where nothing better than the function as it is was found, or nothing
+        ran of a comparison or a data set; 2 for a bad request; 3 where the machine is to blame (a
+        full disk, a dead helper process, a missing linker, a release of TVM that does not fit, an
+        output that cannot be written); 4 for a network whose output is wrong; 130 after Ctrl-C.
     """
     open_streams()
     try:

@@ -223,7 +223,9 @@ def _add_compare(subcommands: Subcommands) -> None:
 
 def _add_replay(subcommands: Subcommands) -> None:
     replay = subcommands.add_parser("replay", help="searches on recorded trials, without hardware")
-    replay.add_argument("work_dir", type=Path, help="records: what tune wrote, or stock TVM")
+    replay.add_argument(
+        "work_dir", type=Path, nargs="?", help="records: what tune wrote, or stock TVM"
+    )
     replay.add_argument(
         "--strategy",
         default="heron,random",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -41,8 +42,9 @@ def rank(args: argparse.Namespace) -> int:
         best = rank(workload.func(), target, args.limit, **options)
     for place, one in enumerate(best, start=1):
         config = ", ".join(f"{name} = {value}" for name, value in one.decisions().items())
-        reasons = ", ".join(map(str, one.main_reasons()))
-        print(f"{place:3}  {one.latency_s * 1e6:9.4g} us predicted; {reasons}; {config}")
+        reasons = ", ".join(map(str, (*one.main_reasons(), *one.left_out)))
+        predicted = f"{one.latency_s * 1e6:.4g} us" if math.isfinite(one.latency_s) else "-"
+        print(f"{place:3}  {predicted:>12} predicted; {reasons}; {config}")
     return 0
 
 
@@ -52,6 +54,17 @@ def explain(args: argparse.Namespace) -> int:
 
     print(explain(args.work_dir, args.trial, args.workload, args.space))
     return 0
+
+
+def _parts(args: argparse.Namespace) -> Any:
+    """What makes the strategy and the cost model that are asked for."""
+    from mschedx.bench.named_parts import find_parts, note_on_parts
+
+    parts = find_parts(args.strategy, args.cost_model)
+    note = note_on_parts(args.strategy, args.cost_model)
+    if note is not None:
+        complain(f"note: {note}")
+    return parts
 
 
 def tune(args: argparse.Namespace) -> int:
@@ -64,9 +77,7 @@ def tune(args: argparse.Namespace) -> int:
         return 0
     workload = _workload(args)
 
-    from mschedx.bench.named_parts import find_parts
-
-    parts = find_parts(args.strategy, args.cost_model)
+    parts = _parts(args)
 
     # Before TVM is imported here: the workers import theirs at the same time.
     from mschedx.compat import without_torch
@@ -106,9 +117,7 @@ def tune(args: argparse.Namespace) -> int:
 
 def tune_model(args: argparse.Namespace) -> int:
     """Tune a network from a file or a factory."""
-    from mschedx.bench.named_parts import find_parts
-
-    parts = find_parts(args.strategy, args.cost_model)
+    parts = _parts(args)
 
     from .tune_model import tune_from_command
 
@@ -158,7 +167,7 @@ def _report_comparison(args: argparse.Namespace, output: Path) -> int:
             f"--workload is for the folder of a run, and {args.work_dir} is a comparison: its page "
             "has all workloads"
         )
-    found = present.read_comparison(args.work_dir)
+    found = present.read_comparison(args.work_dir, _say)
     reference = args.reference or found.reference
     if reference not in found.tuners:
         raise ValueError(f"--reference {reference} is not among {', '.join(found.tuners)}")
@@ -223,7 +232,10 @@ def compare(args: argparse.Namespace) -> int:
         console.print(table)
     for path in present.write_comparison(compared, args.out / "report.html", png=args.png):
         print(path)
-    return 0
+    failed = sum(result.error is not None for result in results)
+    if failed:
+        complain(f"{failed} of {len(results)} runs failed; the page ends with their last words")
+    return 0 if any(result.has_run for result in results) else NOTHING_FOUND
 
 
 def replay(args: argparse.Namespace) -> int:
@@ -235,6 +247,8 @@ def replay(args: argparse.Namespace) -> int:
     if args.strategy == "list":
         print("\n".join(known))
         return 0
+    if args.work_dir is None:
+        raise ValueError("replay needs WORK_DIR, the records: what tune or stock TVM wrote")
     chosen = [replay.find_contender(name.strip(), known) for name in args.strategy.split(",")]
     from mschedx.search.strategy import round_size
 
@@ -277,7 +291,8 @@ def dataset(args: argparse.Namespace) -> int:
     for note in file.notes:
         print(f"mschedx: {args.file}: {note}", file=sys.stderr)
     print(args.file)
-    return 0
+    ran = [math.isfinite(task.best_s) for task in file.tasks.values()]
+    return NOTHING_FOUND if ran and not any(ran) else 0
 
 
 def train(args: argparse.Namespace) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 NOTHING_FOUND = 1
-"""Nothing better than the function as it is was found."""
+"""Nothing better than the function as it is was found; of many runs or trials, none ran."""
 
 BAD_REQUEST = 2
 """What was asked for cannot be done; the message says what to ask for."""

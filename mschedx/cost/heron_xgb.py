@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,7 +144,7 @@ class HeronXGBModel:
                 }
         except (
             *(KeyError, TypeError, AttributeError, ValueError),  # of a header that is another
-            *(EOFError, zipfile.BadZipFile),
+            *(EOFError, zipfile.BadZipFile, zlib.error, RuntimeError),  # of a damaged archive
         ) as error:
             raise ValueError(
                 f"{path}: expected a file written by HeronXGB.save: {error}"

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from tvm import IRModule
     from tvm.s_tir import Trace
 
+DOES_NOT_REPLAY = (RuntimeError, ValueError, TypeError, AttributeError, LookupError)
+"""What reading or replaying a record raises that is of another version of TVM, or names intrinsics
+that are not registered here; an IndexError where its trace has fewer inputs than it says."""
+
 
 def read_record(content: list[Any], workload: ms.database.Workload) -> ms.database.TuningRecord:
     """Read a record.

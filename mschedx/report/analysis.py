@@ -147,12 +147,11 @@ def _module(run: Run) -> Any:
 def _scheduled(module: Any, record: list[Any]) -> tuple[str, list[str]]:
     from tvm.s_tir.meta_schedule.database import Workload
 
-    from mschedx.record.schedules import read_record, replay, trace_of
+    from mschedx.record.schedules import DOES_NOT_REPLAY, read_record, replay, trace_of
 
     try:
         schedule = replay(read_record(record, Workload(module)).trace, module)
-    except (RuntimeError, ValueError, TypeError, AttributeError) as error:
-        # A record of another version, or of somebody's intrinsics that are not registered here.
+    except DOES_NOT_REPLAY as error:
         lines = str(error).strip().splitlines()
         return "", [f"# this record does not replay here: {lines[-1] if lines else error!r}"]
     return schedule.mod.script(), [str(line) for line in trace_of(schedule).as_python()]

@@ -11,6 +11,10 @@ PALETTE = (BLUE, ORANGE, "#2e8b57", "#8e44ad", "#b5892b", "#17888f", RED, "#5d6d
 """Colours of series, distinct also for most colour-blind eyes in this order."""
 
 
+MOST_LABELLED = 5000
+"""Dots or strokes of a layer up to which each shows its label: a page of more is slow to scroll."""
+
+
 @dataclass(frozen=True, slots=True)
 class Dots:
     """A dot for each pair; labels show on hover."""

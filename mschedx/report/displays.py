@@ -48,10 +48,12 @@ class SessionProgress:
         return spent / measured * max(0, self.total - self.done)
 
     def _begin_with(self, total: int, done: int) -> None:
-        """Begin a session of `total` trials of which `done` were measured earlier."""
-        self.total, self.done, self._first_done = total, done, done
+        """Begin a session of `total` trials of which `done` were measured earlier, perhaps more."""
+        self.total, self.done, self._first_done = max(total, done), done, done
         self._begin = time.perf_counter()
-        if done:
+        if done > total > 0:
+            self.note(f"{done} trials are in the work_dir already, {total} were asked for")
+        elif done:
             known = f"{done} of {total}" if total else str(done)
             self.note(f"{known} trials are in the work_dir already")
 

@@ -8,7 +8,7 @@ from mschedx.ranks import rank_correlation
 from mschedx.record.trials import Trial, best_so_far, count_failures
 
 from .analysis import Report
-from .charts import BLUE, GREY, ORANGE, RED, Bars, Chart, Figure, padded
+from .charts import BLUE, GREY, MOST_LABELLED, ORANGE, RED, Bars, Chart, Figure, padded
 from .progress import format_seconds
 
 
@@ -45,7 +45,10 @@ def curve(report: Report) -> Figure:
         [t.index + 1 for t in ran], latencies, BLUE, [_describe(t, report.flops) for t in ran]
     )
     chart.key("a trial", BLUE)
-    best = [(i + 1, v * 1e3) for i, v in enumerate(best_so_far(trials)) if math.isfinite(v)]
+    so_far = best_so_far(trials)
+    changes = {i for i, v in enumerate(so_far) if not i or v < so_far[i - 1]}
+    places = sorted(changes | {len(so_far) - 1})
+    best = [(i + 1, so_far[i] * 1e3) for i in places if math.isfinite(so_far[i])]
     chart.steps([x for x, _ in best], [y for _, y in best], ORANGE)
     chart.key("best so far", ORANGE)
     failed = [t for t in trials if t.reason is not None]
@@ -56,7 +59,8 @@ def curve(report: Report) -> Figure:
         chart.key("failed", RED)
     winner = report.run.best
     found = f"The best came with trial {winner.index + 1}. " if winner else ""
-    return Figure("curve", title, f"{found}Hover a dot for its trial.", chart)
+    hint = "Hover a dot for its trial." if len(ran) <= MOST_LABELLED else ""
+    return Figure("curve", title, f"{found}{hint}", chart)
 
 
 def curve_by_time(report: Report) -> Figure | None:

@@ -105,7 +105,8 @@ class LiveProgress(Progress):
 
     def start(self, total: int, done: Sequence[Trial]) -> None:
         super().start(total, done)
-        self._task = self._bar.add_task("", total=total, completed=self.done, **self._fields())
+        fields = self._fields()
+        self._task = self._bar.add_task("", total=self.total, completed=self.done, **fields)
         with contextlib.suppress(OSError):  # the terminal has gone; the run goes on
             self._bar.start()
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from .charts import Band, Bars, Chart, Dots, Layer, Line, Marks, short, ticks
+from .charts import MOST_LABELLED, Band, Bars, Chart, Dots, Layer, Line, Marks, short, ticks
 
 _LEFT, _RIGHT, _TOP, _BOTTOM, _KEYS = 64, 16, 12, 44, 22
 
@@ -131,9 +131,11 @@ def _path(xs: Sequence[float], ys: Sequence[float], frame: _Frame) -> str:
 
 def _dots(layer: Dots, frame: _Frame) -> str:
     parts, drawn = [], set()
+    many = len(layer.xs) > MOST_LABELLED
+    digits = 0 if many else 1
     for i, (x, y) in enumerate(zip(layer.xs, layer.ys)):
-        place = f'cx="{frame.x(x):.1f}" cy="{frame.y(y):.1f}"'
-        title = f"<title>{escape(layer.labels[i])}</title>" if layer.labels else ""
+        place = f'cx="{frame.x(x):.{digits}f}" cy="{frame.y(y):.{digits}f}"'
+        title = "" if many or not layer.labels else f"<title>{escape(layer.labels[i])}</title>"
         if not title and place in drawn:  # thousands of dots need not lie on each other
             continue
         drawn.add(place)
@@ -145,12 +147,17 @@ def _dots(layer: Dots, frame: _Frame) -> str:
 
 
 def _marks(layer: Marks, frame: _Frame) -> str:
-    parts = []
+    parts, drawn = [], set()
+    many = len(layer.xs) > MOST_LABELLED
+    digits = 0 if many else 1
     for i, x in enumerate(layer.xs):
-        title = f"<title>{escape(layer.labels[i])}</title>" if layer.labels else ""
-        at = frame.x(x)
+        at = f"{frame.x(x):.{digits}f}"
+        title = "" if many or not layer.labels else f"<title>{escape(layer.labels[i])}</title>"
+        if not title and at in drawn:
+            continue
+        drawn.add(at)
         parts.append(
-            f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{frame.low}" y2="{frame.low - 9}" '
+            f'<line x1="{at}" x2="{at}" y1="{frame.low}" y2="{frame.low - 9}" '
             f'stroke="{layer.color}" stroke-width="2">{title}</line>'
         )
     return "".join(parts)

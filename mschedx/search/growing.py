@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mschedx.space.errors import EmptySpace, InvalidSchedule, UnsupportedTrace
+from mschedx.space.errors import NOT_SEARCHABLE, EmptySpace
 from mschedx.space.trace.splitting import refused_somewhere
 
 from .base import logger
@@ -114,7 +114,7 @@ class GrowingSet(SketchSet):
     def _open(self, sketch: int) -> bool:
         try:
             self.open(sketch, self._narrowed(self.sketches[sketch]))
-        except (EmptySpace, InvalidSchedule, UnsupportedTrace) as error:
+        except NOT_SEARCHABLE as error:
             before = self.barren
             self.refused[sketch] = str(error)
             for family in self.barren.keys() - before.keys():

@@ -23,7 +23,7 @@ from tvm.s_tir.meta_schedule.search_strategy.search_strategy import _PySearchStr
 from mschedx.cost.adapter import Conversation, conversation_behind, is_ready
 from mschedx.latency import latency_s
 from mschedx.ranges import require_count
-from mschedx.space.errors import EmptySpace, InvalidSchedule, UnsupportedTrace
+from mschedx.space.errors import NOT_SEARCHABLE
 from mschedx.space.task import Task
 from mschedx.space.trace.instructions import searched_part
 
@@ -163,7 +163,7 @@ class Given:
         for sketch in own:
             try:
                 kept.append(searched(sketch))
-            except (EmptySpace, InvalidSchedule, UnsupportedTrace) as error:
+            except NOT_SEARCHABLE as error:
                 reasons.append(str(error))
         if own and not kept:
             raise ValueError(
@@ -322,7 +322,7 @@ class _Rounds:
         for index, schedule in enumerate(design_spaces):
             try:
                 found = sketches_from([schedule], self._mod, self._target, self._postprocs)
-            except (EmptySpace, InvalidSchedule, UnsupportedTrace) as error:
+            except NOT_SEARCHABLE as error:
                 refused[index] = str(error)
                 logger.warning("task %s, design space %d: %s", self._name, index, error)
                 continue

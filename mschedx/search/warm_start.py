@@ -12,6 +12,7 @@ import numpy as np
 
 from mschedx.latency import latency_of
 from mschedx.record.programs import recorded_trials
+from mschedx.record.schedules import DOES_NOT_REPLAY
 from mschedx.record.work_dir import target_json
 from mschedx.space.resolver import Resolved
 
@@ -116,8 +117,7 @@ def _program(record: Any, program_hash: Callable[[Any], int]) -> int | None:
     """Hash a record's program; None where it does not replay here."""
     try:
         return program_hash(record.as_measure_candidate().sch.mod)
-    except (RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
-        # A record of another TVM version, or one whose intrinsics are not registered here.
+    except DOES_NOT_REPLAY as error:
         logger.debug("a record does not replay: %s", error)
         return None
 

@@ -36,3 +36,7 @@ class SparseSpace(EmptySpace):
 
 class UnsupportedTrace(ValueError):
     """A traced design space that cannot be opened up into integer decisions."""
+
+
+NOT_SEARCHABLE = (EmptySpace, InvalidSchedule, UnsupportedTrace)
+"""What opening a design space or a sketch raises where there is nothing to search in it."""

@@ -11,7 +11,7 @@ from tvm.s_tir import Schedule
 from tvm.s_tir import meta_schedule as ms
 
 from .design_spaces import generate, shared_postprocs
-from .errors import EmptySpace, InvalidSchedule, UnsupportedTrace
+from .errors import NOT_SEARCHABLE, EmptySpace, InvalidSchedule, UnsupportedTrace
 from .sketch import Sketch
 from .task import Task
 from .trace.locations import MAX_COMBINATIONS
@@ -124,7 +124,7 @@ def sketches_from(
     for index, space in enumerate(design_spaces):
         try:
             found += [Sketch(design) for design in split(space, mod, target, shared, limit)]
-        except (EmptySpace, InvalidSchedule, UnsupportedTrace) as error:
+        except NOT_SEARCHABLE as error:
             refused[index] = error
     if refused and not found:
         raise next(iter(refused.values()))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tvm.s_tir import Schedule, Trace
 
 from .design_spaces import generate
-from .errors import EmptySpace, InvalidSchedule, UnsupportedTrace
+from .errors import NOT_SEARCHABLE, UnsupportedTrace
 from .opening import given_sketches, sketches_from
 from .opening import sketches as opened_sketches
 from .sampling.unique_rows import RowIndex
@@ -114,7 +114,7 @@ class Resolver:
         def opened(schedule: Schedule) -> list[Sketch]:
             try:
                 return sketches_from([schedule], mod, target, postprocs)
-            except (EmptySpace, InvalidSchedule, UnsupportedTrace):
+            except NOT_SEARCHABLE:
                 return []
 
         return cls([sketch for schedule in schedules for sketch in opened(schedule)])

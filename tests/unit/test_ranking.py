@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tvm
+from tvm.script import tirx as T
 
 import mschedx
 from mschedx import workloads
@@ -17,7 +18,7 @@ from mschedx.ranking import NothingToRank, best_of
 from mschedx.search.build_effort import BuildEffort
 from mschedx.search.points import Points, SketchSet
 from mschedx.space import sketches
-from mschedx.space.errors import EmptySpace
+from mschedx.space.errors import EmptySpace, InvalidSchedule
 
 TARGET = {"kind": "llvm", "mcpu": "znver4", "num-cores": 2}
 GEMM = ("gemm", (64, 64, 64))
@@ -120,6 +121,26 @@ def test_two_opinions_take_turns_and_the_one_that_knows_the_processor_begins(mcp
     assert other.argmax() in (0, 1)
 
 
+@pytest.mark.parametrize("refused", [False, True], ids=["known", "refused"])
+def test_what_brings_nothing_new_ends_the_ranking(refused, monkeypatch):
+    """After the first program all others are that one again, or none."""
+    seen = []
+
+    def schedule(self, config):
+        seen.append(config)
+        if refused and len(seen) > 1:
+            raise InvalidSchedule("primitive")
+        return made
+
+    mod, target = workloads.make(*GEMM), tvm.target.Target(TARGET)
+    (sketch, *_) = sketches(mod, target)
+    made = sketch.schedule(sketch.sample(1, np.random.default_rng(0))[0])
+    monkeypatch.setattr(type(sketch), "schedule", schedule)
+    monkeypatch.setattr(mschedx.ranking, "MOST_REFUSED", 8)
+    assert len(best_of([sketch], 4, None, np.random.default_rng(0))) == 1
+    assert len(seen) == 1 + 8
+
+
 def test_of_two_orders_equal_points_come_once():
     def points(*values):
         return Points(np.zeros(len(values), np.int64), np.array(values, np.int64)[:, None])
@@ -172,6 +193,56 @@ def test_reasons_worth_mentioning_are_those_of_a_twentieth_of_the_time():
     assert list(main) == [one for one in best.reasons if one.seconds >= best.latency_s / 20]
     slow = replace(best, latency_s=1.0)
     assert slow.main_reasons() == best.reasons[:1], "what remains is starting threads"
+
+
+@T.prim_func(s_tir=True)
+def halvings_and_twice(
+    a: T.Buffer((64,), "int32"), b: T.Buffer((4096,), "float32"),
+    c: T.Buffer((64,), "int32"), d: T.Buffer((4096,), "float32"),
+):  # fmt: skip
+    T.func_attr({"global_symbol": "main"})
+    for i in range(64):
+        with T.sblock("C"):
+            vi = T.axis.spatial(64, i)
+            T.reads(a[vi])
+            T.writes(c[vi])
+            c[vi] = a[vi]
+            while c[vi] > 1:
+                c[vi] = c[vi] // 2
+    for i in range(4096):
+        with T.sblock("D"):
+            vi = T.axis.spatial(4096, i)
+            d[vi] = b[vi] * T.float32(2)
+
+
+@T.prim_func(s_tir=True)
+def halvings(a: T.Buffer((64,), "int32"), c: T.Buffer((64,), "int32")):
+    T.func_attr({"global_symbol": "main"})
+    for i in range(64):
+        with T.sblock("C"):
+            vi = T.axis.spatial(64, i)
+            T.reads(a[vi])
+            T.writes(c[vi])
+            c[vi] = a[vi]
+            while c[vi] > 1:
+                c[vi] = c[vi] // 2
+
+
+def test_statements_that_a_prediction_is_without_are_named(tmp_path):
+    (best,) = mschedx.rank(halvings_and_twice, TARGET, 1)
+    assert best.left_out == ("without C: how often its while loop runs has no expression",)
+    assert [reason.statement for reason in best.reasons] == ["D"]
+    assert best.latency_s >= best.reasons[0].seconds > 0
+    result = mschedx.tune(halvings_and_twice, TARGET, trials=0, work_dir=tmp_path, progress=False)
+    assert result.notes[0].endswith(f"us is a prediction, {best.left_out[0]}")
+
+
+def test_of_what_is_not_understood_nothing_is_predicted(tmp_path):
+    (best,) = mschedx.rank(halvings, TARGET, 1)
+    assert (best.latency_s, best.reasons, best.main_reasons()) == (np.inf, (), ())
+    result = mschedx.tune(halvings, TARGET, trials=0, work_dir=tmp_path, progress=False)
+    assert result.notes[0] == f"ranked, not measured, {best.left_out[0]}"
+    assert "-, 0.0 GFLOP/s" in repr(result)
 
 
 def test_the_command_gives_the_reason_of_every_statement_that_matters(capsys):

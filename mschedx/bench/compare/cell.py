@@ -94,6 +94,11 @@ class CellResult:
         return f"{self.tuner}/{self.seed}"
 
     @property
+    def has_run(self) -> bool:
+        """Whether a trial gave a latency."""
+        return any(seconds is not None for seconds in self.latency_s)
+
+    @property
     def run(self) -> dict[str, Any]:
         """What tells this run from others of its name, and from itself done again."""
         return {"key": self.key, "wall_s": self.wall_s}

@@ -10,7 +10,7 @@ from mschedx.report.charts import PALETTE, Bars, Chart, Figure, padded
 
 from .cell import CellResult
 from .statistics import best_curve
-from .tables import Final, final_latencies
+from .tables import Final, median_ratios
 
 
 def curve_figures(results: Sequence[CellResult], tuners: Sequence[str]) -> list[Figure]:
@@ -59,12 +59,7 @@ def _curves(results: Sequence[CellResult], workload: str, tuners: Sequence[str])
 
 def speedup_figure(final: Final, tuner: str, reference: str, tuners: Sequence[str]) -> Figure:
     """Speed-up of one of the tuners over the reference on every workload, largest first."""
-    own, base = final_latencies(final, tuner), final_latencies(final, reference)
-    ratios = {
-        w: float(np.median(base[w]) / np.median(own[w]))
-        for w in final
-        if len(own[w]) and len(base[w])
-    }
+    ratios = {w: ratio for w, ratio in median_ratios(final, tuner, reference).items() if ratio}
     rows = [(w, ratio, f"{ratio:.2f}×") for w, ratio in sorted(ratios.items(), key=lambda i: -i[1])]
     return Figure(
         f"speedup-{tuner}",

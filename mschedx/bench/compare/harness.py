@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from mschedx.workloads import Workload
 from ..torch_process import TorchProcess
 from .cell import Cell, CellResult, cell_environment, run_cell
 from .host import Host
+from .statistics import with_failed
 from .tuners import Tuner
 
 RESULTS = "cells.jsonl"
@@ -129,7 +130,7 @@ def _run_missing(comparison: Comparison, say: Callable[[str], None]) -> list[Cel
 
     file = comparison.path / RESULTS
     cells = list(comparison.cells())
-    ran = [result for result in read_results(comparison.path) if result.error is None]
+    ran = [result for result in read_results(comparison.path, say) if result.error is None]
     known = {one.key: one for one in ran if one.machine in (None, this_machine())}
     others = {one.key for one in ran} - known.keys()
     if others & {cell.key for cell in cells}:
@@ -143,22 +144,44 @@ def _run_missing(comparison: Comparison, say: Callable[[str], None]) -> list[Cel
             known[cell.key] = result
             append_lines(file, [asdict(result)])
             best = min((s for s in result.latency_s if s is not None), default=math.inf)
+            found = f"best {best * 1e3:.4g} ms" if result.has_run else "nothing ran"
             say(
-                f"[{number + 1}/{len(cells)}] {cell.key}: best {best * 1e3:.4g} ms, "
-                f"{result.wall_s:.1f} s{' FAILED: ' + result.error if result.error else ''}"
+                f"[{number + 1}/{len(cells)}] {cell.key}: {found}, {result.wall_s:.1f} s"
+                f"{' FAILED: ' + result.error if result.error else ''}"
             )
     return [known[cell.key] for cell in cells]
 
 
-def read_results(path: Path) -> list[CellResult]:
+def read_results(path: Path, say: Callable[[str], None] = lambda text: None) -> list[CellResult]:
     """Read the results of a folder, the last of each cell; lines cut short are left out.
 
-    So are those of another machine or version than the last: they are not compared with it.
+    So are those of another machine or version than the last: they are not compared with it. Of
+    lines that lack what this version needs it is said that they are left out.
     """
     lines = [line.content for line in read_lines(path / RESULTS) if line.content]
-    found = [CellResult(**line) for line in lines]
+    found = [result for result in map(_result, lines) if result is not None]
+    if len(found) < len(lines):
+        count = len(lines) - len(found)
+        say(f"{path / RESULTS}: left out are {count} lines that are no results of this version")
     last = next((one.machine for one in reversed(found) if one.machine is not None), None)
     return list({one.key: one for one in found if one.machine in (None, last)}.values())
+
+
+def _result(line: Any) -> CellResult | None:
+    """What a line says, as far as this version knows it; None where it lacks what is needed."""
+    known = {field.name: field for field in fields(CellResult)}
+    needed = {name for name, field in known.items() if field.default is MISSING}
+    if not isinstance(line, dict) or not needed <= line.keys():
+        return None
+    return CellResult(**{name: value for name, value in line.items() if name in known})
+
+
+def read_timed(path: Path) -> dict[str, dict[str, Any]]:
+    """Read the last line of timed winners of each workload; others than such lines are left out."""
+    lines = [line.content for line in read_lines(path / FINAL)]
+    needed = {"workload", "runs", "seconds"}
+    whole = [line for line in lines if isinstance(line, dict) and needed <= line.keys()]
+    return {line["workload"]: line for line in whole}
 
 
 def time_winners(
@@ -169,13 +192,12 @@ def time_winners(
     Returns
     -------
     dict[str, dict[str, float]]
-        By workload: seconds by ``tuner/seed``, "NumPy" and "torch"; "peak" in FLOP/s and "flops"
-        of one run.
+        By workload: seconds by ``tuner/seed`` (inf where a run has no winner), "NumPy" and "torch";
+        "peak" in FLOP/s and "flops" of one run.
     """
     with _alone(comparison), TorchProcess() as torch:
         file = comparison.path / FINAL
-        lines = [line.content for line in read_lines(file) if line.content]
-        known = {line["workload"]: line for line in lines}
+        known = read_timed(comparison.path)
         results = {result.key: result for result in read_results(comparison.path)}
         for workload in comparison.workloads:
             cells = [cell for cell in comparison.cells() if cell.workload.name == workload.name]
@@ -188,7 +210,12 @@ def time_winners(
             seconds = _time(workload, folders, torch)
             known[workload.name] = {"workload": workload.name, "runs": runs, "seconds": seconds}
             append_lines(file, [known[workload.name]])
-    return {w.name: known[w.name]["seconds"] for w in comparison.workloads}
+    return {w.name: timed_seconds(known[w.name]) for w in comparison.workloads}
+
+
+def timed_seconds(line: dict[str, Any]) -> dict[str, float]:
+    """What a line of timed winners says: seconds by name, inf for a run that has no winner."""
+    return with_failed(line["seconds"], line["runs"])
 
 
 def _time(workload: Workload, runs: dict[str, Path], torch: TorchProcess) -> dict[str, float]:

@@ -32,7 +32,7 @@ def build_page(compared: ComparisonResult) -> str:
     )
     speedups = tables.speedups(final, tuners, reference)
     shown = [
-        (f"{interval.value:.2f}×", f"{tuner} [{interval.low:.2f}, {interval.high:.2f}]")
+        (f"{interval.value:.2f}×", f"{tuner} {interval.bounds}{interval.share}")
         for tuner, interval in speedups.items()
         if tuner != reference and math.isfinite(interval.value)
     ]

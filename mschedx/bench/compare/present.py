@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from mschedx.files import write_atomic
-from mschedx.record.lines import parse, read_lines
+from mschedx.record.lines import parse
 
 from . import tables
 from .cell import CellResult
-from .harness import ASKED, FINAL, read_results
+from .harness import ASKED, read_results, read_timed, timed_seconds
 from .tables import ComparisonResult
 
 
@@ -52,27 +52,26 @@ def write_comparison(compared: ComparisonResult, path: Path, *, png: bool = Fals
     return [path, *write_pngs(figures(compared), path.parent, path.stem)]
 
 
-def read_comparison(path: Path) -> ComparisonResult:
-    """Read the folder of a comparison.
+def read_comparison(path: Path, say: Callable[[str], None] = lambda text: None) -> ComparisonResult:
+    """Read the folder of a comparison; says what it leaves out.
 
-    Without a ``comparison.json`` these are the runs of as many trials as the last one, and the
-    reference is the tuner that comes up last.
+    Without a ``comparison.json`` of this version these are the runs of as many trials as the last
+    one, and the reference is the tuner that comes up last.
 
     Raises
     ------
     ValueError
         If it has no results.
     """
-    found = {result.key: result for result in read_results(path)}
+    found = {result.key: result for result in read_results(path, say)}
     if not found:
         raise ValueError(f"{path} has no results yet")
-    lines = [line.content for line in read_lines(path / FINAL) if line.content]
-    timed = {line["workload"]: line for line in lines}
+    timed = read_timed(path)
     asked = parse((path / ASKED).read_bytes()) if (path / ASKED).exists() else None
-    if asked is None:
+    if not isinstance(asked, dict) or not {"tuners", "reference", "cells"} <= asked.keys():
         trials = list(found.values())[-1].trials
         results = [result for result in found.values() if result.trials == trials]
-        final = {workload: line["seconds"] for workload, line in timed.items()}
+        final = {workload: timed_seconds(line) for workload, line in timed.items()}
         tuners = list(dict.fromkeys(result.tuner for result in results))
         return ComparisonResult(results, final, tuners, tuners[-1])
     results = [found[key] for key in asked["cells"] if key in found]
@@ -93,4 +92,4 @@ def _of_runs(line: dict[str, Any], results: Sequence[CellResult]) -> dict[str, f
     timed = line["runs"] if isinstance(line["runs"], dict) else {}
     names = {name for name, run in timed.items() if own.get(name) == run}
     others = line["seconds"].keys() - timed.keys()
-    return {n: s for n, s in line["seconds"].items() if n in names | others} if names else {}
+    return {n: s for n, s in timed_seconds(line).items() if n in names | others} if names else {}

@@ -6,7 +6,8 @@ trial t; a speed-up is the reference's latency divided by the tuner's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,14 +17,47 @@ FloatArray = np.ndarray
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """An estimate with its 95 % bootstrap interval."""
+    """A mean over workloads with its 95 % bootstrap interval.
+
+    Attributes
+    ----------
+    value : float
+        nan where there is none.
+    low, high : float
+        nan where there is no mean, or it is that of one workload and one seed: a pair of runs
+        tells nothing of others.
+    count, of : int
+        Workloads in the mean, and how many there are.
+    """
 
     value: float
     low: float
     high: float
+    count: int
+    of: int
 
     def __str__(self) -> str:
-        return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
+        return self.text + self.share
+
+    @property
+    def text(self) -> str:
+        """The mean and its interval."""
+        return "-" if math.isnan(self.value) else f"{self.value:.2f} {self.bounds}"
+
+    @property
+    def bounds(self) -> str:
+        """The interval."""
+        return "[one run]" if math.isnan(self.low) else f"[{self.low:.2f}, {self.high:.2f}]"
+
+    @property
+    def share(self) -> str:
+        """Of how many workloads the mean is, where that is not all."""
+        return "" if self.count in (0, self.of) else f" ({self.count} of {self.of})"
+
+
+def with_failed(seconds: dict[str, float], runs: Iterable[str]) -> dict[str, float]:
+    """Seconds of the winners by run; inf for runs that have none."""
+    return {**dict.fromkeys(runs, math.inf), **seconds}
 
 
 def best_curve(latency_s: Sequence[float | None], trials: int) -> FloatArray:
@@ -45,13 +79,15 @@ def geomean_speedup(
     """Geometric mean over workloads of (reference's / tuner's median latency over seeds).
 
     The interval resamples workloads, and seeds within each: what another suite with other seeds
-    might have given.
+    might have given. There is none of one workload with one seed.
 
     Parameters
     ----------
     reference, tuner : dict[str, float64 array [seeds]]
-        Final latencies by workload, seconds, > 0; workloads that either lacks are left out.
+        Final latencies by workload, seconds, > 0, inf for a seed that has none. Workloads are
+        left out that either lacks, or of which its median is inf.
     """
+    of = len(reference.keys() | tuner.keys())
     names = [n for n in reference if n in tuner and len(reference[n]) and len(tuner[n])]
     names = [
         n
@@ -59,8 +95,10 @@ def geomean_speedup(
         if np.isfinite(np.median(reference[n])) and np.isfinite(np.median(tuner[n]))
     ]
     if not names:
-        return Interval(np.nan, np.nan, np.nan)
+        return Interval(np.nan, np.nan, np.nan, 0, of)
     value = np.mean([_log_ratio(reference[n], tuner[n]) for n in names])
+    if len(names) == 1 and len(reference[names[0]]) == len(tuner[names[0]]) == 1:
+        return Interval(float(np.exp(value)), np.nan, np.nan, 1, of)
     sampled = np.empty(draws)
     with np.errstate(invalid="ignore"):  # seeds without a latency may be drawn on both sides
         for draw in range(draws):
@@ -72,7 +110,8 @@ def geomean_speedup(
     known = sampled[~np.isnan(sampled)]
     # Observed values, not values between two: draws without a latency are infinite.
     low, high = np.percentile(known, [2.5, 97.5], method="inverted_cdf")
-    return Interval(*(float(np.exp(x)) for x in (value, low, high)))
+    bounds = float(np.exp(low)), float(np.exp(high))
+    return Interval(float(np.exp(value)), *bounds, len(names), of)
 
 
 def _resample(values: FloatArray, rng: np.random.Generator) -> FloatArray:

@@ -41,10 +41,23 @@ class ComparisonResult:
 
 
 def final_latencies(final: Final, tuner: str) -> dict[str, np.ndarray]:
-    """Re-timed latencies of a tuner by workload, seconds [seeds]."""
+    """Re-timed latencies of a tuner by workload, seconds [seeds]; inf for one without a winner."""
     return {
         workload: np.array([s for name, s in seconds.items() if name.split("/")[0] == tuner])
         for workload, seconds in final.items()
+    }
+
+
+def median_ratios(final: Final, tuner: str, reference: str) -> dict[str, float]:
+    """The reference's latency / a tuner's by workload, medians over the seeds.
+
+    0 where most seeds of the tuner have no winner; without workloads where the reference has none.
+    """
+    own, base = final_latencies(final, tuner), final_latencies(final, reference)
+    return {
+        workload: float(np.median(base[workload]) / np.median(own[workload]))
+        for workload in final
+        if len(own[workload]) and len(base[workload]) and _median_is_finite(base[workload])
     }
 
 
@@ -66,32 +79,35 @@ def rate_table(final: Final, tuners: Sequence[str]) -> Any:
         cells = []
         for column in (*tuners, "NumPy", "torch"):
             found = [s for name, s in seconds.items() if name.split("/")[0] == column]
-            rate = seconds["flops"] / statistics.median(found) / 1e9 if found else None
-            cells.append("-" if rate is None else f"{rate:.1f}")
+            rate = seconds["flops"] / statistics.median(found) / 1e9 if found else 0.0
+            cells.append(f"{rate:.1f}" if rate else "-")
         table.add_row(workload, *cells, f"{seconds['peak'] / 1e9:.0f}")
     return table
 
 
 def speedup_table(final: Final, tuners: Sequence[str], reference: str) -> Any:
-    """Geometric mean speed-up of each tuner, and its worst workload."""
+    """Geometric mean speed-up of each tuner, and its worst workload.
+
+    The mean is of workloads where most seeds of both have a winner; it says so if not all are.
+    """
     table = _table(f"Speed-up over {reference}, geometric mean [95 % interval]")
     for name in ("tuner", "speed-up", "worst workload"):
         table.add_column(name)
-    base = final_latencies(final, reference)
     for tuner, interval in speedups(final, tuners, reference).items():
-        own = final_latencies(final, tuner)
-        ratios = {
-            w: float(np.median(base[w]) / np.median(own[w]))
-            for w in final
-            if len(base[w]) and len(own[w])
-        }
+        ratios = median_ratios(final, tuner, reference)
         worst = min(ratios, key=lambda w: ratios[w], default=None)
-        table.add_row(tuner, str(interval), f"{worst} {ratios[worst]:.2f}" if worst else "-")
+        said = "-" if worst is None else f"{worst} {ratios[worst]:.2f}"
+        if worst is not None and not ratios[worst]:
+            said = f"{worst} (no winner)"
+        table.add_row(tuner, str(interval), said)
     return table
 
 
 def latency_table(final: Final, tuners: Sequence[str]) -> Any:
-    """Latencies of the winners, timed in turn: the median of the seeds, and their range."""
+    """Latencies of the winners, timed in turn: the median of the seeds, and their range.
+
+    A seed without a winner is inf.
+    """
     table = _table("Milliseconds of the winners, timed in turn: median (best - worst seed)")
     for name in ("workload", *tuners):
         table.add_column(name, justify="left" if name == "workload" else "right")
@@ -100,9 +116,8 @@ def latency_table(final: Final, tuners: Sequence[str]) -> Any:
         cells = []
         for tuner in tuners:
             ms = 1e3 * latencies[tuner][workload]
-            cells.append(
-                f"{np.median(ms):.4g} ({ms.min():.4g} - {ms.max():.4g})" if len(ms) else "-"
-            )
+            found = len(ms) and _median_is_finite(ms)
+            cells.append(f"{np.median(ms):.4g} ({ms.min():.4g} - {ms.max():.4g})" if found else "-")
         table.add_row(workload, *cells)
     return table
 
@@ -191,7 +206,7 @@ def wall_table(results: Sequence[CellResult], tuners: Sequence[str], reference: 
                 _median_is_finite(base[w]) and _median_is_finite(own[w]) for w in base if w in own
             )
             interval = geomean_speedup(base, own, np.random.default_rng(0))
-            cells.append(f"{interval} ({both})" if both else "- (0)")
+            cells.append(f"{interval.text} ({both})")
         table.add_row(tuner, *cells)
     return table
 
@@ -266,7 +281,8 @@ def goal_table(results: Sequence[CellResult], tuners: Sequence[str], reference: 
         there = sum(map(_median_is_finite, own.values()))
         ratios = [geomean_speedup(base, own, np.random.default_rng(0))
                   for base in (seconds[reference], whole)]  # fmt: skip
-        table.add_row(tuner, *map(str, ratios), f"{there} of {len(own)} workloads")
+        means = (ratio.text for ratio in ratios)
+        table.add_row(tuner, *means, f"{there} of {len(own)} workloads")
     return table
 
 

@@ -92,9 +92,11 @@ def has_own_loops(sch: Any, block: Any) -> bool:
 
 
 def is_at(index: Any, axis: Any) -> bool:
-    """Whether an index is an axis; of one with a single point, it may be the constant too."""
-    only = constant_extent(axis.dom.extent) == 1
-    return index.same_as(axis.var) or (only and isinstance(index, IntImm))
+    """Whether an index is an axis; of one with a single point, it may be that constant too."""
+    if index.same_as(axis.var):
+        return True
+    only = constant_extent(axis.dom.extent) == 1 and isinstance(index, IntImm)
+    return only and int(index) == constant_extent(axis.dom.min)
 
 
 # Its buffers.
@@ -144,20 +146,26 @@ def reads_in_place(sch: Any, block: Any, buffer: Any) -> bool:
 
     One that shifts or turns what it reads must not be computed tile by tile: TVM visits those of
     its points only that read the tile (``reverse_compute_at``), and of ``i > 0 ? x[i - 1] : 0``
-    the first would never be.
+    the first would never be. One that reads a row by its number it visits at every tile, those
+    before the row is made too.
     """
     body: Any = sch.get(block)
     own = list(body.iter_vars)
     reads = [region.region for region in body.reads if region.source.same_as(buffer)]
     return all(
-        len(region) == len(own) and all(_is_axis(bounds, iv) for bounds, iv in zip(region, own))
+        len(region) == len(own) and all(map(_is_axis, region, own, buffer.shape))
         for region in reads
     )
 
 
-def _is_axis(bounds: Any, axis: Any) -> bool:
-    """Whether one dimension of a region is the one element at which an axis is."""
-    return constant_extent(bounds.extent) == 1 and is_at(bounds.min, axis)
+def _is_axis(bounds: Any, axis: Any, size: Any) -> bool:
+    """Whether a region is, of a dimension of so many elements, the one at which an axis is.
+
+    By its number only where the dimension has no other.
+    """
+    by_number = not bounds.min.same_as(axis.var)
+    one = constant_extent(bounds.extent) == 1 and is_at(bounds.min, axis)
+    return one and (not by_number or constant_extent(size) == 1)
 
 
 def accumulates_in_place(body: Any) -> bool:
@@ -166,10 +174,14 @@ def accumulates_in_place(body: Any) -> bool:
     TVM's schedule primitives take it for neither a complete nor a reduction block: they refuse, or
     (``cache_write``) make programs that read what was never written.
     """
-    written = [region.source for region in body.writes]
-    reads = [region.source for region in body.reads]
     reduces = any(iv.iter_type == IterVar.CommReduce for iv in body.iter_vars)
-    return body.init is None and reduces and any(r.same_as(w) for r in reads for w in written)
+    return body.init is None and reduces and updates_in_place(body)
+
+
+def updates_in_place(body: Any) -> bool:
+    """Whether a block reads what it writes; one with an init is not said to read it."""
+    written = [region.source for region in body.writes]
+    return any(region.source.same_as(one) for region in body.reads for one in written)
 
 
 # What it computes.

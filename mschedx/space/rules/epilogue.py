@@ -11,7 +11,14 @@ from typing import Any
 from tvm import tirx
 from tvm.s_tir import Schedule, ScheduleError
 
-from .blocks import constant_extent, is_at, is_parameter, reads_in_place, root_blocks
+from .blocks import (
+    constant_extent,
+    is_at,
+    is_parameter,
+    reads_in_place,
+    root_blocks,
+    updates_in_place,
+)
 
 
 def epilogue_of(sch: Any, block: Any) -> list[Any]:
@@ -78,10 +85,13 @@ def _stores_in_place(body: Any) -> bool:
     """Whether a block is one store, at the element that its axes are at, and no reduction.
 
     Others cannot be inlined (``if i < 4: s[i] = ...``), or, as one that turns what it writes
-    (``s[j, i] = f(c[i, j])``), are not where the tile is.
+    (``s[j, i] = f(c[i, j])``), are not where the tile is. One that reads what it writes
+    (``s[i] = s[i] + c[i]``) TVM does not move.
     """
     store, axes = body.body, list(body.iter_vars)
     if body.init is not None or body.match_buffers or not isinstance(store, tirx.BufferStore):
+        return False
+    if updates_in_place(body):
         return False
     parallel = all(iv.iter_type == tirx.IterVar.DataPar for iv in axes)
     indices = list(store.indices)

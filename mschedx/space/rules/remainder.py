@@ -88,18 +88,23 @@ class Remainder(PyScheduleRule):
         return fresh
 
     def _each(self, sch: Schedule, names: Sequence[str]) -> Schedule:
-        """Every block by itself."""
+        """Every block by itself; one that TVM refuses to run in parallel stays as it is."""
         for name in names:
-            fused = self._fused(sch, [name])
-            if fused is not None:
-                sch = fused
-                continue
-            block = sch.get_sblock(name)
-            body: Any = sch.get(block)
+            sch = self._fused(sch, [name]) or self._alone(sch, name) or sch
+        return sch
+
+    def _alone(self, sch: Schedule, name: str) -> Schedule | None:
+        """A block's loops in parallel; None where TVM refuses."""
+        sch = self._copy(sch)
+        block = sch.get_sblock(name)
+        body: Any = sch.get(block)
+        try:
             if all(iv.iter_type == IterVar.DataPar for iv in body.iter_vars):
                 parallelise_copy(sch, block, self.hardware.lanes(str(body.writes[0].source.dtype)))
             elif body.iter_vars[0].iter_type == IterVar.DataPar and not accumulates_in_place(body):
                 sch.parallel(sch.get_loops(block)[0])
+        except ScheduleError:
+            return None
         return sch
 
     def clone(self) -> Any:

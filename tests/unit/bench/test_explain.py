@@ -1,9 +1,11 @@
 """Trials explained: of sketches that are given too, and of none."""
 
+import math
+
 import pytest
 from stand_ins import Runner, gemm, quick
 
-from mschedx.bench.explain import explain
+from mschedx.bench.explain import Explanation, explain
 from mschedx.search import ConstrainedRandom
 from mschedx.space import sketches
 from mschedx.tuning import tune
@@ -15,6 +17,16 @@ def test_a_trial_is_explained_by_sketches_that_are_given(tmp_path):
     given = sketches(result.mod, result.target)
     by_list, by_default = (explain(tmp_path, 0, space=one) for one in (given, None))
     assert by_list.predicted_s == by_default.predicted_s > 0
+
+
+@pytest.mark.parametrize(
+    ("predicted_s", "says"),
+    [(2e-6, "trial 3: measured 40 us, predicted 2 us\n  without C: of it"),
+     (math.inf, "trial 3: measured 40 us, predicted -\n  without C: of it")],
+)  # fmt: skip
+def test_what_a_prediction_is_without_stands_below_its_reasons(predicted_s, says):
+    found = Explanation(3, 40e-6, predicted_s, (), ("without C: of it",), "for i in range(4)")
+    assert str(found).startswith(says)
 
 
 def test_a_workload_without_trials_says_so(tmp_path):

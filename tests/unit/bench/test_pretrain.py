@@ -11,6 +11,7 @@ import torch
 import tvm
 from safetensors import SafetensorError
 
+import mschedx.space
 from mschedx import cli
 from mschedx.bench.collect import declared, open_workload, this_machine
 from mschedx.bench.pretrain import OpenedTask, open_task, pretrain, split
@@ -22,6 +23,8 @@ from mschedx.cost.learned.features import ProgramFeatures
 from mschedx.cost.learned.pam import PAMModel
 from mschedx.cost.learned.weights import Card, write
 from mschedx.record.dataset import DatasetFile, DatasetTask, TaskTrials, read_datasets
+from mschedx.space.errors import EmptySpace, SparseSpace
+from mschedx.space.sketch import Sketch
 from mschedx.space.task import Task
 from mschedx.workloads import Workload
 
@@ -229,6 +232,50 @@ def test_no_config_is_measured_twice(tmp_path, monkeypatch):
     assert said.count("small: no config is left that was not measured") == 2
 
 
+class Sparse(Sketch):
+    """A sketch of which no config is found."""
+
+    def sample(self, n, rng):
+        raise SparseSpace("no config is found by chance")
+
+    def narrowed(self, **_):
+        return self
+
+
+def test_sketches_of_which_no_config_is_found_are_left_out(tmp_path, monkeypatch):
+    """Of two workloads, one has nothing else; the other is measured, and trained on."""
+    from mschedx.bench import collect as module
+
+    opened, said = mschedx.space.sketches, []
+
+    def some_sparse(mod, target, space=None):
+        found = opened(mod, target, space)
+        others = found[1:] if int(mod["main"].params[0].shape[0]) == SIZES[0][0] else []
+        return [Sparse(found[0].design), *others]
+
+    def seconds(made, *_):
+        return np.linspace(1e-6, 2e-6, len(made))
+
+    monkeypatch.setattr(mschedx.space, "sketches", some_sparse)
+    monkeypatch.setattr(module, "measure_schedules", seconds)
+    path = tmp_path / "set.jsonl"
+    other, one = gemm(SIZES[1]), gemm(SIZES[0])
+    file = module.collect([other, one], TARGET, path, trials=20, space=TVM, say=said.append)
+    (known,) = file.tasks.values()
+    assert len(known) == 20
+    assert len(known.task.decisions) == len(opened(one.func(), TARGET, TVM)) - 1
+    assert said[0].startswith("gemm is left out: ")
+    assert "no config is found by chance" in said[0]
+    with pytest.raises(EmptySpace, match="none of the workloads can be measured"):
+        module.collect([other], TARGET, tmp_path / "other", trials=1, space=TVM, say=said.append)
+    file.declare(replace(known.task, operator=("gemm", SIZES[1], "float32"), key="other"))
+    file.append("other", 0, known.configs[0][:2], np.array([1e-6, 2e-6]))
+    said.clear()
+    pretrain([path], tmp_path / "m", held_out=0, epochs=1, say=said.append)
+    assert any(line.startswith("gemm 32x96x64 float32 is left out: ") for line in said)
+    assert any(line.startswith("1 task to train on") for line in said)
+
+
 def test_defaults_that_are_written_out_make_no_other_workload(tmp_path):
     sizes = (1, 4, 8, 8, 16, 3)
     tasks = []
@@ -240,6 +287,16 @@ def test_defaults_that_are_written_out_make_no_other_workload(tmp_path):
     early = replace(tasks[0], operator=("conv2d", sizes, "float32"))
     opened = [open_task(TaskTrials(task)) for task in (early, tasks[0])]
     assert opened[0].workload == opened[1].workload
+
+
+def test_a_seed_is_checked_before_anything_is_opened(tmp_path, monkeypatch, capsys):
+    from mschedx.bench import collect as module
+
+    monkeypatch.setattr(module, "open_workload", lambda *_: pytest.fail("it takes seconds"))
+    path = tmp_path / "set.jsonl"
+    assert cli.main(["dataset", str(path), "--workloads", "gemm_128", "--seed", "-1"]) == 2
+    assert "expected seed as an int from 0 to 2**31 - 1, got -1" in capsys.readouterr().err
+    assert not path.exists()
 
 
 def test_a_gpu_that_is_not_here_spoils_no_data_set(tmp_path, monkeypatch):
@@ -277,6 +334,15 @@ def test_progress_stands_beside_the_name_of_the_file(tmp_path, monkeypatch, caps
     said = capsys.readouterr()
     assert said.out == f"{path}\n"
     assert "gemm_128: 1 trials, best 0.001 ms" in said.err
+
+
+def test_a_data_set_of_which_nothing_ran_is_told_from_others(tmp_path, monkeypatch, capsys):
+    from mschedx.bench import collect as module
+
+    monkeypatch.setattr(module, "measure_schedules", lambda made, *_: np.full(len(made), np.inf))
+    options = ["--workloads", "gemm_128", "--trials", "2", "--space", TVM]
+    assert cli.main(["dataset", str(tmp_path / "set.jsonl"), *options]) == 1
+    assert "gemm_128: 2 trials, none of which ran" in capsys.readouterr().err
 
 
 def test_shapes_of_a_users_own_are_collected_on_the_command_line(tmp_path, monkeypatch, capsys):
@@ -351,6 +417,7 @@ def test_tasks_are_put_aside_whole():
     ("args", "says"),
     [
         (["missing.jsonl"], "missing.jsonl: expected a data set"),
+        (["missing.jsonl", "--seed", "-1"], "expected seed as an int from 0 to 2**31 - 1, got -1"),
         (["FILE", "--held-out", "1"], "expected a held-out share in [0, 1), got 1.0"),
         (["FILE", "--epochs", "0"], "TrainConfig.epochs >= 1, got 0"),
         (["FILE", "--model", "x"], "expected a model of pam, tlp, one-shot, felix, got 'x'"),

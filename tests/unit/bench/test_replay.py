@@ -26,6 +26,7 @@ from mschedx.search.points import SketchSet
 from mschedx.space import sketches
 from mschedx.space.algebra.constraints import equal
 from mschedx.space.algebra.expression import column
+from mschedx.space.errors import EmptySpace, InvalidSchedule
 from mschedx.space.sketch import Sketch
 from mschedx.tuning import tune
 
@@ -149,20 +150,35 @@ def test_gradient_descent_beats_chance_with_the_same_trials(bowl):
     assert np.mean(np.log(felix)) < np.mean(np.log(chance))
 
 
-def test_sketches_without_a_valid_config_are_left_out(tmp_path, monkeypatch):
+class Refused(Sketch):
+    """A sketch of which no config replays."""
+
+    def compilable(self):
+        raise InvalidSchedule("primitive", "of this one")
+
+
+def empty(design):
+    return Sketch(design, extra=[equal(column(0), -7, "test")])
+
+
+@pytest.mark.parametrize("made", [empty, Refused])
+def test_sketches_without_a_valid_config_are_left_out(tmp_path, monkeypatch, made):
     options = {**quick(Runner()), "space": None, "strategy": None, "cost_model": None}
     tune(gemm(64, 64, 64), trials=6, work_dir=tmp_path, **options)
     whole = load_landscape(tmp_path).space
     opened = mschedx.space.sketches
 
-    def with_an_empty_one(mod, target, space=None):
+    def with_another(mod, target, space=None):
         found = opened(mod, target, space)
-        return [Sketch(found[0].design, extra=[equal(column(0), -7, "test")]), *found]
+        return [made(found[0].design), *found]
 
-    monkeypatch.setattr(mschedx.space, "sketches", with_an_empty_one)
+    monkeypatch.setattr(mschedx.space, "sketches", with_another)
     landscape = load_landscape(tmp_path)
     assert len(landscape.space.sketches) == len(whole.sketches)
     assert len(landscape.space.sample(4, np.random.default_rng(0))) == 4
+    monkeypatch.setattr(mschedx.space, "sketches", lambda *given: [made(opened(*given)[0].design)])
+    with pytest.raises(EmptySpace, match="no sketch of this space has a valid config: "):
+        load_landscape(tmp_path)
 
 
 def test_records_of_another_tvm_are_said_to_be_that(tmp_path, capsys):

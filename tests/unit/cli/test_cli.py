@@ -172,6 +172,26 @@ def test_strategies_and_cost_models_are_named_in_any_combination(parts, capsys):
     assert capsys.readouterr().err == "mschedx: enough\n" * 6
 
 
+def test_a_cost_model_that_nobody_asks_is_noted(parts, capsys):
+    assert parts("--strategy", "random", "--cost-model", "psa") == ["ConstrainedRandom", "PSA"]
+    assert capsys.readouterr().err == (
+        "mschedx: note: the strategy random asks no cost model, psa has no part in the search\n"
+        "mschedx: enough\n"
+    )
+    parts("--strategy", "replay-trace", "--cost-model", "xgb")
+    assert "note: the strategy replay-trace asks no cost model" in capsys.readouterr().err
+    for asked in (["random"], ["random", "--cost-model", "none"], ["heron", "--cost-model", "psa"]):
+        parts("--strategy", *asked)
+        assert capsys.readouterr().err == "mschedx: enough\n"
+
+
+def test_strategies_of_replay_are_listed_without_a_folder(capsys):
+    assert cli.main(["replay", "--strategy", "list"]) == 0
+    assert "heron\n" in capsys.readouterr().out
+    assert cli.main(["replay"]) == 2
+    assert "mschedx: replay needs WORK_DIR" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [

@@ -111,6 +111,41 @@ def test_a_foreign_file_is_refused(tmp_path):
         HeronXGB().load(str(tmp_path / "missing.bin"))
 
 
+def of_no_block_type(data):
+    """The first compressed byte of the header, of a type that there is not."""
+    name = data.index(b"header.npy")
+    begin = name + len("header.npy") + int.from_bytes(data[name - 2 : name], "little")
+    data[begin] = 0xFF
+
+
+def in_directory(place, value):
+    """Another value at a place of every entry of the archive's directory."""
+
+    def damage(data):
+        at = data.find(b"PK\x01\x02")
+        while at >= 0:
+            data[at + place] = value
+            at = data.find(b"PK\x01\x02", at + 1)
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [of_no_block_type, in_directory(8, 1), in_directory(10, 99)],
+    ids=["compressed", "encrypted", "method"],
+)
+def test_a_damaged_file_is_refused(tmp_path, damage):
+    path, model = tmp_path / "model", HeronXGBModel()
+    model.learn(T, [measured(ToySketch())])
+    model.save(str(path))
+    data = bytearray(path.read_bytes())
+    damage(data)
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"model: expected a file written by HeronXGB\.save"):
+        HeronXGB().load(str(path))
+
+
 @pytest.mark.parametrize(
     "change", [{"tasks": []}, {"sketches": None}, {"format": 99}, {"tasks": {"t": 5}}]
 )

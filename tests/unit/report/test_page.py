@@ -69,6 +69,20 @@ def test_a_run_where_all_failed_has_a_page(tmp_path):
     assert "4 of 4 trials failed" in page
 
 
+@pytest.mark.parametrize(
+    "error", [IndexError("indexing 3 on an array of size 2"), KeyError("A"), RuntimeError("other")]
+)
+def test_a_record_that_does_not_replay_costs_the_page_its_program_alone(error, tuned, monkeypatch):
+    def refuse(*_):
+        raise error
+
+    monkeypatch.setattr("mschedx.record.schedules.replay", refuse)
+    report = analyse_run(tuned, calibrate=False)
+    assert (report.scheduled, len(report.trace)) == ("", 1)
+    assert report.trace[0].startswith("# this record does not replay here: ")
+    assert "Which decisions mattered" in build_page(report)
+
+
 def test_thousands_of_trials_are_quick_and_small(tmp_path):
     rng = np.random.default_rng(0)
     trials = tuple(

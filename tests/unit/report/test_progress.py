@@ -51,6 +51,21 @@ class TestNotebook:
         assert not isinstance(make_progress(True, 1.0), NotebookProgress)
 
 
+def test_more_trials_than_were_asked_for_are_all_there_are():
+    drawn, file = [], io.StringIO()
+    in_notebook = NotebookProgress(1e9, lambda content, **options: drawn.append(content))
+    in_terminal = LiveProgress(1e9, Console(file=file, width=120))
+    done = [one(place, latency_s=1e-3) for place in range(4)]
+    for shown in (in_notebook, in_terminal):
+        with shown:
+            shown.start(2, done)
+        assert (shown.done, shown.total) == (4, 4)
+    assert "4/4 trials" in drawn[-1]["text/plain"]
+    assert '<progress value="4" max="4">' in drawn[-1]["text/html"]
+    assert "4 trials are in the work_dir already, 2 were asked for" in drawn[-1]["text/html"]
+    assert "4/4 trials" in file.getvalue()
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [

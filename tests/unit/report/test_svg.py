@@ -2,7 +2,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from mschedx.report.charts import Bars, Chart, short
+from mschedx.report.charts import MOST_LABELLED, RED, Bars, Chart, short
 from mschedx.report.svg import Scale, draw
 
 
@@ -37,6 +37,20 @@ def test_chart_is_well_formed_whatever_the_labels_hold():
     circles = [e for e in root.iter() if e.tag.endswith("circle")]
     assert len(circles) == 3, "the legend's key too"
     assert circles[1][0].text == "<script>"
+
+
+@pytest.mark.parametrize(("count", "drawn"), [(MOST_LABELLED, MOST_LABELLED), (20_000, 3)])
+def test_of_very_many_dots_and_strokes_equal_places_are_drawn_once(count, drawn):
+    chart = Chart((0, 10), (1, 100), "x", "y", "t")
+    xs, labels = [i % 3 for i in range(count)], [str(i) for i in range(count)]
+    chart.points(xs, [50.0] * count, labels=labels)
+    chart.marks(xs, labels=labels)
+    root = ET.fromstring(draw(chart))
+    circles = [e for e in root.iter() if e.tag.endswith("circle")]
+    titles = [e for e in root.iter() if e.tag.endswith("title")]
+    strokes = [e for e in root.iter() if e.attrib.get("stroke") == RED]
+    assert len(circles) == len(strokes) == drawn
+    assert len(titles) == (2 * count if drawn == count else 0)
 
 
 def test_bars_are_proportional():

@@ -9,7 +9,7 @@ from mschedx import cli
 from mschedx.bench.compare import cell, harness, tables
 from mschedx.bench.compare.cell import CellResult
 from mschedx.bench.compare.host import HostError
-from mschedx.bench.compare.page import figures
+from mschedx.bench.compare.page import build_page, figures
 from mschedx.bench.compare.present import all_tables, read_comparison
 from mschedx.bench.compare.tuners import find_tuners
 from mschedx.bench.suite import find_workloads
@@ -260,6 +260,57 @@ def run(path, **changes):
     return made, results, harness.time_winners(made)
 
 
+def broken(request, work_dir, host=None):
+    nothing = [None] * request.trials
+    return replace(invented(request, work_dir), latency_s=nothing, error="exit status 1: no parts")
+
+
+def test_a_comparison_of_which_runs_failed_says_so(tmp_path, timed, monkeypatch, capsys):
+    """It has found nothing where none ran."""
+
+    def half(request, *others):
+        return (broken if request.tuner == "heron" else invented)(request, *others)
+
+    args = ["compare", "--workloads", "softmax", "--seeds", "1", "--trials", "3"]
+    for run_cell, status in ((half, 0), (broken, 1)):
+        monkeypatch.setattr(harness, "run_cell", run_cell)
+        assert cli.main([*args, "--out", str(tmp_path / run_cell.__name__)]) == status
+        said = capsys.readouterr().err
+        failed = 2 - (run_cell is half)
+        assert f"mschedx: {failed} of 2 runs failed; the page ends with their last words" in said
+        assert said.count("nothing ran, 3.0 s FAILED: exit status 1: no parts") == failed
+        assert "inf" not in said
+
+
+def test_means_say_of_how_many_workloads_they_are(tmp_path, timed, monkeypatch):
+    """heron has a winner on softmax, and for one of two seeds on gemm_128."""
+
+    def times(workload, runs, torch):
+        failed = {"heron/1"} if workload.name == "gemm_128" else set()
+        own = {name: 5e-4 if name.startswith("heron") else 1e-3 for name in runs}
+        own = {name: seconds for name, seconds in own.items() if name not in failed}
+        return {**own, "NumPy": 2e-3, "peak": 1e12, "flops": 1e9}
+
+    monkeypatch.setattr(harness, "_time", times)
+    _, _, final = run(tmp_path)
+    compared = read_comparison(tmp_path)
+    assert compared.final == final
+    assert final["gemm_128"]["heron/1"] == np.inf
+    console = Console(file=io.StringIO(), width=200)
+    console.print(tables.speedup_table(final, ["heron"], "tvm"))
+    console.print(tables.rate_table(final, ["heron"]))
+    console.print(tables.latency_table(final, ["heron"]))
+    lines = [" ".join(line.split()) for line in console.file.getvalue().splitlines()]
+    assert "heron 2.00 [2.00, 2.00] (1 of 2) gemm_128 (no winner)" in lines
+    assert "gemm_128 - 500.0 - 1000" in lines
+    assert "gemm_128 -" in lines
+    page = build_page(compared)
+    assert "2.00×" in page
+    assert "heron [2.00, 2.00] (1 of 2)" in page
+    (bars,) = [figure.chart for figure in figures(compared) if figure.name == "speedup-heron"]
+    assert [row[0] for row in bars.rows] == ["softmax"]
+
+
 def test_page_and_tables_come_from_the_folder_alone(tmp_path, timed, capsys):
     run(tmp_path)
     assert cli.main(["report", str(tmp_path)]) == 0
@@ -324,6 +375,31 @@ def test_a_folder_that_does_not_say_what_was_compared_is_read(tmp_path):
     assert (found.tuners, found.reference) == (["tvm", "heron"], "heron")
     assert cli.main(["report", str(tmp_path), "--reference", "tvm"]) == 0
     assert "2.00×" in (tmp_path / "report.html").read_text()
+
+
+def test_what_other_versions_have_written_is_left_out_and_counted(tmp_path, timed, capsys):
+    """Of a later one with a field more all is known; an earlier one lacks some."""
+    _, results, _ = run(tmp_path)
+    lines = [asdict(result) for result in results]
+    earlier = {name: value for name, value in lines[0].items() if name != "stages"}
+    whole = (tmp_path / harness.RESULTS).read_text()
+    (tmp_path / harness.RESULTS).write_text("")
+    later = [{**line, "joules": 3.0} for line in lines]
+    append_lines(tmp_path / harness.RESULTS, [earlier, 7, *later])
+    append_lines(tmp_path / harness.FINAL, [{"workload": "softmax", "times": {}}, [1]])
+    said = []
+    assert harness.read_results(tmp_path, said.append) == results
+    assert said == [
+        f"{tmp_path / harness.RESULTS}: left out are 2 lines that are no results of this version"
+    ]
+    assert cli.main(["report", str(tmp_path)]) == 0
+    assert said[0] in capsys.readouterr().err
+    assert "2.00×" in (tmp_path / "report.html").read_text()
+    assert run(tmp_path)[1] == results, "none is run again"
+    assert timed == ["gemm_128", "softmax"], "nor timed"
+    (tmp_path / harness.ASKED).write_text("[]")
+    assert read_comparison(tmp_path).tuners == ["heron", "tvm"]
+    assert len(read_lines(tmp_path / harness.RESULTS)) == len(whole.splitlines()) + 2
 
 
 def test_a_folder_without_results_is_said_to_be_one(tmp_path, capsys):

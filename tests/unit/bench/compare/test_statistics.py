@@ -51,6 +51,20 @@ def test_workloads_that_one_side_lacks_or_failed_are_left_out():
     assert np.isnan(speedup({"a": [1.0]}, {"b": [1.0]}).value)
 
 
+def test_of_one_pair_of_runs_there_is_no_interval():
+    assert str(speedup({"a": [2.0]}, {"a": [1.0]})) == "2.00 [one run]"
+    assert str(speedup({"a": [2.0], "b": [2.0]}, {"a": [1.0]})) == "2.00 [one run] (1 of 2)"
+    assert str(speedup({"a": [2.0, 2.0]}, {"a": [1.0]})) == "2.00 [2.00, 2.00]"
+    assert str(speedup({}, {})) == "-"
+
+
+def test_a_mean_says_of_how_many_workloads_it_is():
+    base, failing = {"a": [2.0, 2.0], "b": [1.0, 1.0]}, {"a": [1.0, 1.0], "b": [1.0, np.inf]}
+    assert str(speedup(base, {"a": [1.0, 1.0], "b": [0.5, 0.5]})) == "2.00 [2.00, 2.00]"
+    assert str(speedup(base, failing)) == "2.00 [2.00, 2.00] (1 of 2)"
+    assert str(speedup(base, {"a": [np.inf], "b": []})) == "-"
+
+
 def test_a_seed_without_a_latency_on_both_sides_is_no_warning():
     base, ours = {"a": [2.0, 2.0, np.inf]}, {"a": [1.0, 1.0, np.inf]}
     with warnings.catch_warnings():

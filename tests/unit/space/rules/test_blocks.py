@@ -85,6 +85,7 @@ def test_an_axis_of_one_point_may_be_its_constant():
     zero = tirx.IntImm("int64", 0)
     assert is_at(one.var, one)
     assert is_at(zero, one)
+    assert not is_at(tirx.IntImm("int64", 3), one)
     assert not is_at(zero, eight)
     assert not is_at(one.var, eight)
 

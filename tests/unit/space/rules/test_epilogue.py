@@ -176,6 +176,22 @@ def test_results_that_the_caller_gets_too_are_no_epilogue():
     assert names(two, "Z") == []
 
 
+@pytest.mark.parametrize("row", [0, 37, 63])
+def test_one_row_by_its_number_is_no_epilogue(row):
+    """Every tile of rows would compute it, those before the row is made too."""
+    a, b = te.placeholder((64, 20), name="A"), te.placeholder((20, 32), name="B")
+    r = te.reduce_axis((0, 20), "r")
+    c = te.compute((64, 32), lambda i, j: te.sum(a[i, r] * b[r, j], r), name="C")
+    func = te.create_prim_func([a, b, te.compute((1, 32), lambda i, j: c[row, j] * 2, name="Y")])
+    assert names(func) == []
+    x, w, y = arrays(func)
+    expected = 2 * (x.numpy() @ w.numpy())[row : row + 1]
+    for sketch in sketches(tvm.IRModule({"main": func}), AVX2):
+        for config in sketch.sample(3, np.random.default_rng(0)):
+            tvm.compile(sketch.schedule(config).mod, target=AVX2)["main"](x, w, y)
+            np.testing.assert_allclose(y.numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
 @T.prim_func(s_tir=True)
 def skipped(
     a: T.Buffer((8, 16), "float32"), b: T.Buffer((16, 8), "float32"), y: T.Buffer((8, 8), "float32")

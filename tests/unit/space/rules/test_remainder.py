@@ -131,3 +131,46 @@ def test_what_accumulates_in_place_is_left_alone():
     for sketch in sketches(mod, TARGET):
         made = sketch.schedule(sketch.sample(1, np.random.default_rng(0))[0])
         assert verify(made, mod, unoptimised(TARGET)).ok
+
+
+@T.prim_func(s_tir=True)
+def residual(
+    a: T.Buffer((32, 32), "float32"), b: T.Buffer((32, 32), "float32"),
+    x: T.Buffer((32, 32), "float32"), r: T.Buffer((32, 32), "float32"),
+    y: T.Buffer((32, 32), "float32"),
+):  # fmt: skip
+    c = T.sblock_alloc_buffer((32, 32))
+    for i, j, k in T.grid(32, 32, 32):
+        with T.sblock("C"):
+            vi, vj, vk = T.axis.remap("SSR", [i, j, k])
+            with T.init():
+                c[vi, vj] = T.float32(0)
+            c[vi, vj] = c[vi, vj] + a[vi, vk] * b[vk, vj]
+    for i, j in T.grid(32, 32):
+        with T.sblock("R"):
+            vi, vj = T.axis.remap("SS", [i, j])
+            r[vi, vj] = r[vi, vj] + c[vi, vj]
+    for i, j in T.grid(32, 32):
+        with T.sblock("Y"):
+            vi, vj = T.axis.remap("SS", [i, j])
+            y[vi, vj] = T.tanh(x[vi, vj])
+
+
+def test_what_adds_to_its_result_keeps_neither_the_product_nor_others_from_their_tiles(caplog):
+    """TVM takes ``r = r + c`` for no complete block: it neither moves nor parallelises it."""
+    mod = tvm.IRModule({"main": residual.with_attr("global_symbol", "main")})
+    found = sketches(mod, TARGET)
+    assert found
+    for sketch in found:
+        made = sketch.schedule(sketch.sample(1, np.random.default_rng(0))[0])
+        innermost = made.get(made.get_loops(made.get_sblock("C_update"))[-1])
+        assert innermost.kind == tvm.tirx.ForKind.VECTORIZED
+        root = made.get_sblock("root")
+        outermost = {
+            made.get(block).name_hint: made.get(made.get_loops(block)[0]).kind
+            for block in made.get_child_blocks(root)
+        }
+        parallel = {name for name, kind in outermost.items() if kind == tvm.tirx.ForKind.PARALLEL}
+        assert outermost.keys() - parallel == {"R"}
+        assert verify(made, mod, unoptimised(TARGET)).ok
+    assert "does not fit" not in caplog.text
