@@ -132,8 +132,9 @@ def rank(
         How many to return; fewer where the space has no more, or none among the next 512.
     model : CostModel, TVMCostModel, str or path, optional
         Anything that is ready without a measurement. The name of a model that comes with the
-        package, or a file that ``mschedx train`` wrote: the first by PSA and the first by both
-        (`mschedx.cost.Consensus`) in turn. ``"psa"``: by PSA alone. None: what ranks best, PSA in
+        package, or a file that ``mschedx train`` wrote: the best by PSA are ordered by both
+        (`mschedx.cost.Consensus`); on a processor that it was not trained on, the first by PSA and
+        the first by both come in turn. ``"psa"``: by PSA alone. None: what ranks best, PSA in
         our spaces, both of PSA and ``"cpu"`` in ``space="post-order-apply"`` of CPUs
         (docs/benchmarks/ranking.md).
     space : optional
@@ -245,10 +246,11 @@ def best_of(
 ) -> list[Ranked]:
     """Draw configs, move the best ones a little a few times, and keep the best of all.
 
-    Where a trained network gives a second opinion, the first by PSA and the first by both come in
-    turn: whoever tries a few of them has what either is right about. Both lead on processors that
-    the network was trained on, PSA on others. Those that LLVM would be busy with for long come
-    behind all others, whatever is predicted.
+    Where a trained network gives a second opinion, both together order the best on processors that
+    the network was trained on. On others, where nobody knows which is the better guide, the first
+    by PSA and the first by both come in turn: whoever tries a few of them has what either is right
+    about. Those that LLVM would be busy with for long come behind all others, whatever is
+    predicted.
     """
     psa = model if isinstance(model, PSAModel) else PSAModel()
     judge = psa if model is None else model
@@ -272,17 +274,25 @@ def best_of(
     points = pool.take(~great).best(len(pool)).points
     if second is not None and len(points):
         asked = points.take(np.arange(min(max(VERIFIED, 2 * limit), len(points))))
-        both = Scored.by(ArrayScorer(second, space), asked).best(len(asked)).points
-        lead = second.knows(space.task)
-        points = _in_turn(both, points) if lead else _in_turn(points, both)
+        points = _with_second_opinion(points, asked, second, space)
     last = pool.take(great).best(len(pool)).points
     return _distinct(Points.concatenate([points, last]), space, limit, psa, space.task)
 
 
+def _with_second_opinion(
+    points: Points, asked: Points, second: ConsensusModel, space: SketchSet
+) -> Points:
+    """Put points in the order of PSA in that of both opinions, as far as these were asked."""
+    both = Scored.by(ArrayScorer(second, space), asked).best(len(asked)).points
+    known = second.knows(space.task)
+    ordered = Points.concatenate([both, points]) if known else _in_turn(points, both)
+    return ordered.distinct()
+
+
 def _in_turn(one: Points, other: Points) -> Points:
-    """The first of one, the first of the other, the second of one, and so on; equal ones once."""
+    """The first of one, the first of the other, the second of one, and so on."""
     places = np.concatenate([2 * np.arange(len(one)), 2 * np.arange(len(other)) + 1])
-    return Points.concatenate([one, other]).take(np.argsort(places)).distinct()
+    return Points.concatenate([one, other]).take(np.argsort(places))
 
 
 def _distinct(

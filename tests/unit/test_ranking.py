@@ -105,8 +105,8 @@ def test_a_second_opinion_is_asked_by_itself_where_it_helps():
 
 
 @pytest.mark.parametrize("mcpu", ["znver4", "skylake-avx512"])
-def test_two_opinions_take_turns_and_the_one_that_knows_the_processor_begins(mcpu):
-    """The shipped network was trained on a Zen 4: elsewhere PSA is first."""
+def test_two_opinions_are_one_where_the_network_knows_the_processor_and_else_take_turns(mcpu):
+    """The shipped network was trained on a Zen 4."""
     target = tvm.target.Target({"kind": "llvm", "mcpu": mcpu, "num-cores": 2})
     found = sketches(workloads.make("gemm", (96, 64, 128)), target, "post-order-apply")
     space, both, alone = SketchSet(found), ConsensusModel("cpu"), PSAModel()
@@ -115,10 +115,11 @@ def test_two_opinions_take_turns_and_the_one_that_knows_the_processor_begins(mcp
     by_both, by_psa = (
         np.concatenate([model.score(space.task, [one]) for one in asked]) for model in (both, alone)
     )
-    assert both.knows(space.task) == (mcpu == "znver4")
-    first, other = (by_both, by_psa) if both.knows(space.task) else (by_psa, by_both)
-    assert first.argmax() == 0
-    assert other.argmax() in (0, 1)
+    if mcpu == "znver4":
+        assert (np.diff(by_both) <= 0).all()
+    else:
+        assert (by_psa.argmax(), by_both.argmax()) in ((0, 1), (0, 0))
+        assert (np.diff(by_psa) > 0).any()
 
 
 @pytest.mark.parametrize("refused", [False, True], ids=["known", "refused"])
@@ -141,12 +142,12 @@ def test_what_brings_nothing_new_ends_the_ranking(refused, monkeypatch):
     assert len(seen) == 1 + 8
 
 
-def test_of_two_orders_equal_points_come_once():
+def test_two_orders_in_turn():
     def points(*values):
         return Points(np.zeros(len(values), np.int64), np.array(values, np.int64)[:, None])
 
     found = mschedx.ranking._in_turn(points(3, 1, 2), points(1, 3, 5, 2, 4))
-    assert found.configs[:, 0].tolist() == [3, 1, 2, 5, 4]
+    assert found.configs[:, 0].tolist() == [3, 1, 1, 3, 2, 5, 2, 4]
     assert len(mschedx.ranking._in_turn(points(), points(7))) == 1
 
 
