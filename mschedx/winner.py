@@ -13,7 +13,7 @@ from mschedx import measure
 from mschedx.latency import FAILED_S
 from mschedx.record.errors import WorkDirError
 from mschedx.record.lines import read_lines, write_lines
-from mschedx.record.schedules import read_record, replay
+from mschedx.record.schedules import DOES_NOT_REPLAY, read_record, replay
 from mschedx.record.trials import Journal, Run, Trial
 from mschedx.record.work_dir import WorkDir
 
@@ -102,7 +102,7 @@ def _replayed(
         return replay(read_record(record, workload).trace, mod), ""
     except WorkDirError:
         raise
-    except (RuntimeError, ValueError, TypeError, AttributeError) as error:
+    except DOES_NOT_REPLAY as error:
         # Of another build of TVM, or of an intrinsic that is now described otherwise.
         lines = str(error).strip().splitlines()
         return None, lines[-1] if lines else repr(error)
