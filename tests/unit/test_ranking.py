@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tvm
 from tvm.script import tirx as T
+from while_loops import halvings
 
 import mschedx
 from mschedx import workloads
@@ -214,19 +215,6 @@ def halvings_and_twice(
         with T.sblock("D"):
             vi = T.axis.spatial(4096, i)
             d[vi] = b[vi] * T.float32(2)
-
-
-@T.prim_func(s_tir=True)
-def halvings(a: T.Buffer((64,), "int32"), c: T.Buffer((64,), "int32")):
-    T.func_attr({"global_symbol": "main"})
-    for i in range(64):
-        with T.sblock("C"):
-            vi = T.axis.spatial(64, i)
-            T.reads(a[vi])
-            T.writes(c[vi])
-            c[vi] = a[vi]
-            while c[vi] > 1:
-                c[vi] = c[vi] // 2
 
 
 def test_statements_that_a_prediction_is_without_are_named(tmp_path):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tvm
 from tvm.script import tirx as T
+from while_loops import halvings
 
 from mschedx import workloads
 from mschedx.cost.learned.columns import statement_columns
@@ -184,19 +185,6 @@ def row_sums(a: T.Buffer((64, 256), "float32"), c: T.Buffer((64,), "float32")):
             c[vi] = T.float32(0)
             for k in range(256):
                 c[vi] = c[vi] + a[vi, k]
-
-
-@T.prim_func(s_tir=True)
-def halvings(a: T.Buffer((64,), "int32"), c: T.Buffer((64,), "int32")):
-    T.func_attr({"global_symbol": "main"})
-    for i in range(64):
-        with T.sblock("C"):
-            vi = T.axis.spatial(64, i)
-            T.reads(a[vi])
-            T.writes(c[vi])
-            c[vi] = a[vi]
-            while c[vi] > 1:
-                c[vi] = c[vi] // 2
 
 
 def test_loops_inside_a_block_are_no_copy():
