@@ -3,7 +3,8 @@
 What LLVM makes of a schedule takes its buffers to lie on boundaries of 64 bytes, and TVM's wrapper
 around it checks number, dtype and shape of the arguments but not that: a NumPy array, which lies
 on 16, ends the process. :class:`Kernel` looks first. Arrays that can be used where they lie are
-used there, others are copied, and what the function writes is copied back.
+used there, others are copied, and what the function writes is copied back. TVM by itself would use
+half of the cores; a kernel gets all of them, or what was asked for.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 import tvm_ffi
 from tvm.runtime import Executable, cpu, device_from_target, empty
 
-from mschedx.compat import PERFORMED_AHEAD
+from mschedx.compat import PERFORMED_AHEAD, Caller
 
 if TYPE_CHECKING:
     from tvm import IRModule
@@ -60,11 +61,12 @@ def packed_ahead(mod: IRModule) -> tuple[str, ...]:
 
 
 class Compiled(Executable):
-    """What ``tvm.compile`` gives, whose functions check their arguments.
+    """What ``tvm.compile`` gives, whose functions check their arguments and use all cores.
 
     Everything else is TVM's: ``mod``, ``export_library``. A library exported from it and loaded
     with TVM does not check: its arrays must be C-contiguous, on the target's device, and begin on
-    a boundary of 64 bytes, as ``tvm.runtime.tensor`` and torch allocate them and NumPy does not.
+    a boundary of 64 bytes, as ``tvm.runtime.tensor`` and torch allocate them and NumPy does not. It
+    uses half of the cores unless its process has ``TVM_NUM_THREADS=<cores> TVM_BIND_THREADS=0``.
 
     Parameters
     ----------
@@ -73,11 +75,16 @@ class Compiled(Executable):
     mod : IRModule
         The unscheduled module, for its parameters.
     target : Target
+    cores : int, optional
+        That kernels of a CPU use; when None what `mschedx.compat.Caller` takes then.
     """
 
-    def __init__(self, executable: Executable, mod: IRModule, target: Target) -> None:
+    def __init__(
+        self, executable: Executable, mod: IRModule, target: Target, cores: int | None = None
+    ) -> None:
         super().__init__(executable.mod)
         self._device = device_from_target(target)
+        self._caller = Caller(cores) if _is_host(self._device) else None
         self._parameters = {
             str(func.attrs["global_symbol"]): parameters_of(func) for func in mod.functions.values()
         }
@@ -86,7 +93,8 @@ class Compiled(Executable):
     def __getitem__(self, name: str) -> Kernel:  # pyright: ignore[reportIncompatibleMethodOverride]
         if name not in self._parameters:
             raise KeyError(f"there is no function {name!r}, only {', '.join(self._parameters)}")
-        return Kernel(super().__getitem__(name), name, self._parameters[name], self._device)
+        function, parameters = super().__getitem__(name), self._parameters[name]
+        return Kernel(function, name, parameters, self._device, self._caller)
 
     def __call__(self, *args: Any) -> None:
         """Call the only function."""
@@ -98,21 +106,24 @@ class Compiled(Executable):
 class Kernel:
     """A function that takes NumPy arrays, torch or TVM tensors, or any that DLPack knows.
 
-    TVM's pools of threads do not outlive a fork: in a process that was forked after a kernel ran,
-    call it in a new thread (`mschedx.compat.on_cores`), or it waits for ever.
+    Any thread may call it, also in a process that was forked after it ran.
 
     Attributes
     ----------
     function : tvm_ffi.Function
-        The function itself, which takes TVM tensors as :class:`Compiled` says and checks less.
+        The function itself, which takes TVM tensors as :class:`Compiled` says, checks less, and
+        uses the cores that the calling thread's pool has.
     parameters : tuple of Parameter
         Outputs come last and are passed by the caller.
+    caller : Caller, optional
+        What runs it with its cores; the calling thread, with those that it has, when None.
     """
 
     function: Any
     name: str
     parameters: tuple[Parameter, ...]
     device: Any
+    caller: Caller | None = None
 
     def __call__(self, *args: Any) -> None:
         """Run it; outputs are written into the arrays given for them.
@@ -130,7 +141,11 @@ class Kernel:
                 f"({', '.join(map(str, self.parameters))}), outputs included; got {len(args)}"
             )
         prepared = [self.prepare(arg, p) for arg, p in zip(args, self.parameters)]
-        self.function(*(tensor for tensor, _ in prepared))
+        tensors = [tensor for tensor, _ in prepared]
+        if self.caller is None:
+            self.function(*tensors)
+        else:
+            self.caller.call(self.function, *tensors)
         for (_, copy_back), parameter in zip(prepared, self.parameters):
             if copy_back is not None and parameter.written:
                 copy_back()
@@ -171,10 +186,10 @@ class Kernel:
         if kind != self.device.dlpack_device_type():
             return False
         # Of GPUs there may be several; the host is one, whatever number its memory has.
-        return kind == cpu().dlpack_device_type() or device.index == self.device.index
+        return _is_host(self.device) or device.index == self.device.index
 
     def _from_numpy(self, arg: np.ndarray, parameter: Parameter) -> tuple[Any, CopyBack | None]:
-        host = self.device.dlpack_device_type() == cpu().dlpack_device_type()
+        host = _is_host(self.device)
         known = arg.dtype.kind in "biuf" and arg.flags.writeable  # what NumPy hands on by DLPack
         aligned = arg.flags.c_contiguous and arg.ctypes.data % parameter.alignment == 0
         if host and known and aligned:
@@ -186,6 +201,10 @@ class Kernel:
             arg[...] = copy.numpy()
 
         return copy, copy_back
+
+
+def _is_host(device: Any) -> bool:
+    return device.dlpack_device_type() == cpu().dlpack_device_type()
 
 
 def _from_torch(arg: Any) -> tuple[Any, CopyBack]:

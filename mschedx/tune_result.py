@@ -153,25 +153,33 @@ class TuneResult:
         """What a notebook shows."""
         return f"<pre>{escape(repr(self))}</pre>"
 
-    def compile(self) -> Compiled:
+    def compile(self, cores: int | None = None) -> Compiled:
         """Compile the winner with stock TVM.
+
+        Parameters
+        ----------
+        cores : int, optional
+            That its kernel uses on a CPU, at least 1. When None as many as the calling thread asked
+            for by :func:`mschedx.compat.use_cores`; else what ``TVM_NUM_THREADS`` states, or all
+            that the process may use.
 
         Returns
         -------
         Compiled
             A ``tvm.runtime.Executable``. Call its function by the PrimFunc's name, with NumPy
             arrays, torch or TVM tensors, outputs included: ``result.compile()["main"](a, b, c)``.
-            TVM by itself uses half of the cores: see :func:`mschedx.compat.use_cores`.
 
         Raises
         ------
         RuntimeError
             If no candidate ran; the message says why and where the logs are.
+        ValueError
+            For cores that are no whole number of at least 1.
         """
         import tvm
 
         winner = self._winner()
-        return Compiled(tvm.compile(winner.mod, target=self.target), self.mod, self.target)
+        return Compiled(tvm.compile(winner.mod, target=self.target), self.mod, self.target, cores)
 
     def save(self, path: str | Path | None = None) -> dict[str, Path]:
         """Write the winner as files that need only TVM to read.

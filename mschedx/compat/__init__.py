@@ -7,12 +7,14 @@ What is here and why (facts measured on apache-tvm 0.27.0.post1):
   :func:`fast_script`, :func:`load_tensor_intrinsics`, :func:`only_intrinsics`;
 - ``import tvm`` imports torch if it can, which triples its time: :func:`without_torch`;
 - TVM's thread pool starts too few threads, or binds them all to one core:
-  :func:`cores_environment`, :func:`use_cores`, :func:`on_cores`, :func:`stated_cores`;
+  :func:`cores_environment`, :func:`use_cores`, :func:`on_cores`, :class:`Caller`,
+  :func:`stated_cores`;
 - LLVM's instruction scheduler takes seconds for a long unrolled block: :func:`bounded_scheduling`;
 - Ctrl-C in Python that TVM calls becomes a RuntimeError: :func:`pass_interrupts`.
 
 Nothing here changes the process for longer than the ``with`` block or call that asked for it,
-except :func:`use_cores` and :func:`pass_interrupts`, whose purpose that is. TVM is imported when it
+except :func:`use_cores` (with it :class:`Caller`) and :func:`pass_interrupts`, whose purpose that
+is. TVM is imported when it
 is first needed.
 """
 
@@ -24,6 +26,7 @@ from .script import fast_script
 from .targets import bounded_scheduling, same_architecture
 from .threads import (
     SETTLE_S,
+    Caller,
     available_cores,
     cores_environment,
     on_cores,
@@ -37,6 +40,7 @@ __all__ = [
     "PERFORMED_AHEAD",
     "SETTLE_S",
     "TESTED_TVM",
+    "Caller",
     "IncompatibleVersion",
     "available_cores",
     "bounded_scheduling",

@@ -9,6 +9,7 @@ import math
 import os
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from mschedx.cgroups import quota
@@ -43,11 +44,13 @@ class _Pool(threading.local):
     ----------
     begun : bool
         Whether `use_cores` has started it.
+    given : bool
+        Whether it has what `use_cores` was last asked for.
     lost : bool
         Whether its threads are gone: a fork takes the calling thread along, and no others.
     """
 
-    begun, lost = False, False
+    begun, given, lost = False, False, False
 
 
 _pool = _Pool()
@@ -158,7 +161,7 @@ def use_cores(cores: int | None = None) -> int:
     import tvm.runtime  # noqa: F401
     import tvm_ffi
 
-    _pool.begun = True
+    _pool.begun, _pool.given = True, False
     found = tvm_ffi.get_global_func("runtime.NumThreads")()
     if found > cores:  # a pool can shrink
         tvm_ffi.get_global_func("runtime.config_threadpool")(0, cores)
@@ -169,6 +172,7 @@ def use_cores(cores: int | None = None) -> int:
             f"{found} thread(s) before and cannot grow. Call mschedx.compat.use_cores() before "
             "the first kernel runs, or run the work through mschedx.compat.on_cores()."
         )
+    _pool.given = True
     return cores
 
 
@@ -194,3 +198,62 @@ def on_cores(cores: int | None, function: Callable[..., _T], *args: Any, **kwarg
     if failure:
         raise failure[0]
     return result[0]
+
+
+class Caller:
+    """Calls functions where TVM's kernels have their cores, whichever thread asks.
+
+    That is the asking thread where its pool has so many or is started now, and one of the caller's
+    own else: a pool cannot grow, and it does not outlive a fork.
+
+    Parameters
+    ----------
+    cores : int, optional
+        At least 1. When None as many as :func:`use_cores` gave the asking thread before, and what
+        it gives for None where it has not been called there.
+
+    Raises
+    ------
+    ValueError
+        For cores that are no whole number of at least 1.
+    """
+
+    def __init__(self, cores: int | None = None) -> None:
+        if cores is not None:
+            cores_environment(cores)  # refuses what is no number of cores
+        self._cores = cores
+        self._begin()
+
+    def _begin(self) -> None:
+        """Know no thread: in a new process those of another one are gone."""
+        self._process = os.getpid()
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._apart: ThreadPoolExecutor | None = None
+
+    def call(self, function: Callable[..., _T], *args: Any) -> _T:
+        """Call a function, wherever its kernels have their cores."""
+        if self._process != os.getpid():
+            self._begin()
+        if self._is_here():
+            return function(*args)
+        with self._lock:
+            if self._apart is None:
+                self._apart = ThreadPoolExecutor(
+                    1, "mschedx-calls", initializer=use_cores, initargs=(self._cores,)
+                )
+        return self._apart.submit(function, *args).result()
+
+    def _is_here(self) -> bool:
+        """Whether kernels of this thread have them; found out at its first call."""
+        if not hasattr(self._local, "here"):
+            asked_for = self._cores is None and _pool.given and not _pool.lost
+            self._local.here = asked_for or self._can_be_had()
+        return self._local.here
+
+    def _can_be_had(self) -> bool:
+        try:
+            use_cores(self._cores)
+        except RuntimeError:  # its pool has too few threads, or none after a fork
+            return False
+        return True

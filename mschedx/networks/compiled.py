@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -26,9 +24,8 @@ class CompiledNetwork:
     are torch's, of a network of torch, and else TVM's.
 
     TVM's virtual machine keeps the state of a call, and its pools of threads belong to the thread
-    that calls. So every calling thread gets a machine of its own, which shares the weights; where
-    its pool was started with fewer cores before, or was left behind by a fork, calls go through a
-    thread that has them all.
+    that calls. So every thread that kernels run in (`mschedx.compat.Caller`) gets a machine of its
+    own, which shares the weights.
 
     Parameters
     ----------
@@ -36,7 +33,7 @@ class CompiledNetwork:
     signature : Signature
     device : Device
     cores : int, optional
-        That kernels use; when None what `mschedx.compat.use_cores` takes then.
+        That kernels use; when None what `mschedx.compat.Caller` takes then.
     """
 
     def __init__(
@@ -47,16 +44,9 @@ class CompiledNetwork:
         cores: int | None = None,
     ) -> None:
         self.executable, self.signature = executable, signature
-        self._device, self._cores = device, cores
-        self._begin()
+        self._device = device
+        self._caller, self._local = compat.Caller(cores), threading.local()
         self._check = Kernel(None, "the network", signature.inputs, device)
-
-    def _begin(self) -> None:
-        """Know no thread: in a new process those of another one are gone."""
-        self._process = os.getpid()
-        self._local = threading.local()
-        self._lock = threading.Lock()
-        self._apart: ThreadPoolExecutor | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the network.
@@ -73,7 +63,8 @@ class CompiledNetwork:
     def outputs(self, tensors: list[Any]) -> list[Any]:
         """Run the network on the tensors of a call; its outputs as a flat list."""
         pairs = zip(tensors, self.signature.inputs)
-        outputs = self._run([self.prepared(tensor, parameter) for tensor, parameter in pairs])
+        prepared = [self.prepared(tensor, parameter) for tensor, parameter in pairs]
+        outputs = self._caller.call(self._run, prepared)
         as_arrays = bool(tensors) and isinstance(tensors[0], np.ndarray)
         as_torch = is_torch(tensors[0]) if tensors else self.signature.of_torch
         return [_given(output, as_arrays, as_torch) for output in outputs]
@@ -82,33 +73,10 @@ class CompiledNetwork:
         """Give an input as a tensor that kernels may read; a copy where it cannot be used as is."""
         return self._check.prepare(tensor, parameter)[0]
 
-    def machine(self) -> relax.VirtualMachine | None:
-        """The calling thread's machine; None where its pool of threads is too small."""
-        if not hasattr(self._local, "machine"):
-            try:
-                compat.use_cores(self._cores)
-            except RuntimeError:  # its pool has too few threads, or none after a fork
-                self._local.machine = None
-            else:
-                self._local.machine = machine_of(self.executable, self._device)
-        return self._local.machine
-
     def _run(self, tensors: list[Any]) -> list[Tensor]:
-        if self._process != os.getpid():
-            self._begin()
-        machine = self.machine()
-        if machine is not None:
-            return flat(machine["main"](*tensors))
-        with self._lock:
-            if self._apart is None:
-                self._apart = ThreadPoolExecutor(1, "mschedx-network")
-        return self._apart.submit(self._run_apart, tensors).result()
-
-    def _run_apart(self, tensors: list[Any]) -> list[Tensor]:
-        machine = self.machine()
-        if machine is None:
-            raise RuntimeError("a new thread's pool of threads is too small; set TVM_NUM_THREADS")
-        return flat(machine["main"](*tensors))
+        if not hasattr(self._local, "machine"):
+            self._local.machine = machine_of(self.executable, self._device)
+        return flat(self._local.machine["main"](*tensors))
 
 
 def _given(output: Tensor, as_arrays: bool, as_torch: bool) -> Any:

@@ -347,6 +347,33 @@ def test_a_pool_of_one_thread_cannot_grow_but_on_cores_helps():
     assert out.split() == ["refused", "2", "1"]
 
 
+def test_a_call_has_its_cores_in_whatever_thread_it_is_made():
+    out = run_python(
+        """
+        import threading
+        from mschedx import compat
+        with compat.without_torch():
+            import tvm
+        import tvm_ffi
+        count = tvm_ffi.get_global_func("runtime.NumThreads")
+
+        def asked():
+            return count(), threading.current_thread().name
+
+        every, two = compat.Caller(), compat.Caller(2)
+        print(every.call(count) == compat.available_cores(), every.call(asked)[1])
+        print(compat.on_cores(1, lambda: (count(), every.call(asked))))
+        print(compat.on_cores(1, lambda: (count(), two.call(asked))))
+        """
+    )
+    here, kept, apart = out.splitlines()
+    assert here == "True MainThread", "TVM by itself would start half as many"
+    assert kept == "(1, (1, 'mschedx-on-cores'))", "what its thread has asked for"
+    assert apart == "(1, (2, 'mschedx-calls_0'))", "a pool cannot grow"
+    with pytest.raises(ValueError, match="at least 1"):
+        compat.Caller(0)
+
+
 def test_a_number_of_threads_that_the_user_states_is_what_is_used():
     out = run_python(
         """

@@ -1,5 +1,6 @@
 """A compiled winner checks or copies what it is given, and never reads where it must not."""
 
+import threading
 from types import SimpleNamespace
 
 import ml_dtypes
@@ -10,8 +11,10 @@ import tvm
 import tvm_ffi
 from tvm import te
 
+from mschedx import compat
 from mschedx.hardware import host_target
-from mschedx.kernel import Compiled, Parameter, parameters_of
+from mschedx.inputs import normalize_mod
+from mschedx.kernel import Compiled, Kernel, Parameter, parameters_of
 from mschedx.workloads import make
 
 N = 64
@@ -205,6 +208,30 @@ def test_dtypes(dtype, offset):
     tensors = [torch.ones(N, N).to(getattr(torch, dtype)) for _ in range(2)]
     kernel(*tensors)
     assert (tensors[1] == 2).all()
+
+
+@pytest.mark.skipif(compat.available_cores() < 2, reason="needs a pool of threads")
+def test_a_kernel_uses_all_cores_unless_it_is_told_how_many():
+    seen = []
+
+    def count(*tensors):
+        seen.append(tvm_ffi.get_global_func("runtime.NumThreads")())
+
+    def called(cores):
+        caller = compat.Caller(cores)
+        Kernel(count, "count", (), tvm.cpu(), caller)()
+
+    pool = threading.Thread(target=lambda: [called(cores) for cores in (None, 1)])
+    pool.start()
+    pool.join()
+    assert seen == [compat.available_cores(), 1]
+
+
+def test_a_result_is_compiled_for_so_many_cores():
+    mod, target = normalize_mod(make("gemm", (16, 16, 16))), host_target()
+    kernel = Compiled(tvm.compile(mod, target=target), mod, target, 1)["main"]
+    assert kernel.caller is not None
+    assert kernel.caller.call(tvm_ffi.get_global_func("runtime.NumThreads")) == 1
 
 
 def test_functions_have_their_names(double):
