@@ -19,7 +19,7 @@ from mschedx.space.resolver import Resolver
 from mschedx.space.sketch import Sketch
 from mschedx.space.task import Task
 
-from .base import CostModel, FloatArray, Measured, checked_model
+from .base import CostModel, FloatArray, Logarithmic, Measured, checked_model
 from .traced_trials import TracedTrials
 
 logger = logging.getLogger("tvm.s_tir.meta_schedule.mschedx.cost")
@@ -93,7 +93,9 @@ class Conversation:
         if not self.model.ready(task):
             return np.ones(len(candidates))
         trials = self._trials.setdefault(task.key, TracedTrials())
-        return as_weights(trials.score(self.model, task, candidates, _space_of(context)))
+        scores = trials.score(self.model, task, candidates, _space_of(context))
+        unit = self.model.logarithmic if isinstance(self.model, Logarithmic) else None
+        return as_weights(scores, unit)
 
 
 def _space_of(context: Any) -> Callable[[], Resolver]:
@@ -119,14 +121,26 @@ def _space_of(context: Any) -> Callable[[], Resolver]:
 _LEAST = 1e-30
 """Of what a score of 0 becomes for TVM."""
 
+_MOST = 600.0
+"""Exponent from which on weights are alike: thousands of ``e^600`` still have a sum in float64."""
 
-def as_weights(scores: FloatArray) -> FloatArray:
+
+def as_weights(scores: FloatArray, logarithmic: float | None = None) -> FloatArray:
     """Make scores positive, in the same order: float64 [n].
 
-    TVM's evolution draws parents in proportion to scores and takes all that are not positive for
-    0: a model whose scores are logarithms would not be heard. A positive score stays as it is, to
-    rounding.
+    TVM's evolution draws parents in proportion to scores, takes all that are not positive for 0,
+    and keeps the best of several calls: the weight of a score does not depend on the others.
+
+    Parameters
+    ----------
+    scores : float64 array [n]
+    logarithmic : float, optional
+        Of a `Logarithmic` model: ``e^(score / logarithmic)`` is a speed, and a program that is
+        twice as fast weighs twice as much. When None a positive score stays as it is, to rounding;
+        those below are less than any of these.
     """
+    if logarithmic is not None:
+        return np.exp(np.clip(scores / logarithmic, -_MOST, _MOST))
     return np.where(scores > 0, scores + _LEAST, _LEAST / (1.0 - np.minimum(scores, 0.0)))
 
 

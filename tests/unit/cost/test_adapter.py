@@ -4,14 +4,17 @@ import numpy as np
 import pytest
 import stand_ins
 import tvm_ffi
+from dummy import gemm, target
 from toy import ToySketch
+from tvm.s_tir import meta_schedule as ms
 from tvm.s_tir.meta_schedule.cost_model import CostModel as TVMInterface
 
 import mschedx
 from mschedx.cost import CostModel, HeronXGB, Measured, TreeConfig, TVMCostModel, adapter
-from mschedx.cost.adapter import as_weights, conversation_behind
+from mschedx.cost.adapter import Conversation, as_weights, conversation_behind
 from mschedx.cost.base import checked_scores
 from mschedx.search import ConstrainedRandom
+from mschedx.space import Task, sketches
 
 
 class Least:
@@ -31,6 +34,16 @@ class Least:
 
     def load(self, path):
         pass
+
+
+class Taught:
+    """A search that counts how often it is told to teach."""
+
+    def __init__(self):
+        self.times = 0
+
+    def learn(self):
+        self.times += 1
 
 
 def handle_of(model):
@@ -95,6 +108,44 @@ def test_scores_become_positive_in_their_order_and_positive_ones_stay_as_they_ar
     assert (weights > 0).all()
     assert (np.diff(weights) > 0).all()
     np.testing.assert_array_equal(weights[4:], scores[4:])
+
+
+class Logs(Least):
+    """Says half the logarithm of a config's sum: e times as much is ½ more."""
+
+    logarithmic = 0.5
+
+    def score(self, task, asked):
+        return 0.5 * np.log(super().score(task, asked))
+
+
+def test_twice_as_fast_weighs_twice_as_much_where_scores_are_logarithms():
+    sketch = sketches(gemm(), target(), "post-order-apply")[0]
+    configs = sketch.sample(4, np.random.default_rng(0))
+    candidates = [ms.MeasureCandidate(sketch.schedule(config), []) for config in configs]
+    context = ms.TuneContext(gemm(), target=target(), task_name="gemm")
+    task = Task.of(context.mod, context.target, "gemm")
+    conversation, driver = Conversation(Logs()), Taught()  # only a weak reference is kept
+    conversation.begin(task, [sketch], driver)
+    together = conversation.predict(context, candidates)
+    np.testing.assert_allclose(together, configs.sum(axis=1))
+    alone = [conversation.predict(context, [candidate])[0] for candidate in candidates]
+    np.testing.assert_array_equal(alone, together)
+
+
+def test_weights_of_logarithms_are_positive_finite_and_in_order():
+    weights = as_weights(np.array([-1e9, -50.0, 0.0, 50.0, 1e9]), 1.0)
+    assert (np.diff(weights) > 0).all()
+    assert weights.min() > 0
+    assert np.isfinite(weights.sum() * 1e6)
+
+
+@pytest.mark.parametrize("unit", [0, -1.0, float("nan"), True, "6"])
+def test_a_model_that_is_logarithmic_by_no_number_above_0_is_refused(unit):
+    model = Least()
+    model.logarithmic = unit
+    with pytest.raises(ValueError, match=r"expected Least\.logarithmic > 0, got"):
+        TVMCostModel(model)
 
 
 @pytest.mark.parametrize("stop", ["whole", "early"])
