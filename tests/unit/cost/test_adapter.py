@@ -36,14 +36,26 @@ class Least:
         pass
 
 
-class Taught:
-    """A search that counts how often it is told to teach."""
+class Driving:
+    """A search that has measured some of the toy's points, and has them taught when it is told."""
 
-    def __init__(self):
-        self.times = 0
+    def __init__(self, conversation, task, sketch, latency_s=()):
+        self.conversation, self.task, self.sketch = conversation, task, sketch
+        self.latency_s = latency_s
 
     def learn(self):
-        self.times += 1
+        self.conversation.learn(self.task)
+
+    def measured(self):
+        configs = self.sketch.sample(len(self.latency_s), np.random.default_rng(0))
+        return [Measured(self.sketch, configs, np.array(self.latency_s, float))]
+
+
+class Remembering(Least):
+    """Keeps the seconds that it was last taught."""
+
+    def learn(self, task, measured):
+        self.taught = [part.latency_s.tolist() for part in measured]
 
 
 def handle_of(model):
@@ -125,7 +137,8 @@ def test_twice_as_fast_weighs_twice_as_much_where_scores_are_logarithms():
     candidates = [ms.MeasureCandidate(sketch.schedule(config), []) for config in configs]
     context = ms.TuneContext(gemm(), target=target(), task_name="gemm")
     task = Task.of(context.mod, context.target, "gemm")
-    conversation, driver = Conversation(Logs()), Taught()  # only a weak reference is kept
+    conversation = Conversation(Logs())
+    driver = Driving(conversation, task, sketch)
     conversation.begin(task, [sketch], driver)
     together = conversation.predict(context, candidates)
     np.testing.assert_allclose(together, configs.sum(axis=1))
@@ -146,6 +159,37 @@ def test_a_model_that_is_logarithmic_by_no_number_above_0_is_refused(unit):
     model.logarithmic = unit
     with pytest.raises(ValueError, match=r"expected Least\.logarithmic > 0, got"):
         TVMCostModel(model)
+
+
+@pytest.fixture
+def context():
+    return ms.TuneContext(gemm(), target=target(), task_name="gemm")
+
+
+def test_searches_of_one_task_teach_their_model_what_all_of_them_have_measured(context):
+    """Functions of other names are one task to it, and TVM tunes them side by side."""
+    task = Task.of(context.mod, context.target, "gemm")
+    sketch = sketches(gemm(), target(), "post-order-apply")[0]
+    conversation = Conversation(Remembering())
+    first = Driving(conversation, task, sketch, [1e-3, 2e-3])
+    second = Driving(conversation, task, sketch, [3e-3])
+    for driver in (first, second):
+        conversation.begin(task, [sketch], driver)
+    conversation.update(context, [], [])
+    assert conversation.model.taught == [[1e-3, 2e-3, 3e-3]]
+
+    conversation.end(task, first)
+    second.latency_s = [3e-3, 4e-3]
+    conversation.update(context, [], [])
+    (taught,) = conversation.model.taught
+    assert sorted(taught) == [1e-3, 2e-3, 3e-3, 4e-3]
+
+    conversation.end(task, second)
+    config = sketch.sample(1, np.random.default_rng(1))[0]
+    candidate = ms.MeasureCandidate(sketch.schedule(config), [])
+    conversation.update(context, [candidate], [ms.runner.RunnerResult([5e-3], None)])
+    taught = np.concatenate(conversation.model.taught)
+    assert sorted(taught) == [1e-3, 2e-3, 3e-3, 4e-3, 5e-3]
 
 
 @pytest.mark.parametrize("stop", ["whole", "early"])
