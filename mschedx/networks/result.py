@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,6 +15,7 @@ from tvm.runtime import device_from_target
 
 from mschedx.report.progress import format_seconds
 from mschedx.report.result_text import result_text
+from mschedx.user_warnings import warn_user
 
 from .choices import Choice, Origin
 from .compiled import CompiledNetwork
@@ -223,10 +223,9 @@ def refuse_wrong(wrong: str) -> None:
 def warn_of_wrong(wrong: str) -> None:
     """Warn the caller of ``compile`` where an output is wrong, as `refuse_wrong` refuses it."""
     if wrong:
-        warnings.warn(
+        warn_user(
             f"the output of this network is wrong: {wrong}. The function is there to look into it; "
-            "tune it again with exact=True or in an empty work_dir",
-            stacklevel=3,
+            "tune it again with exact=True or in an empty work_dir"
         )
 
 
@@ -242,10 +241,9 @@ def warn_of_changes(changed: Sequence[str], again: str) -> None:
     """
     if changed:
         more = ", ..." if len(changed) > 3 else ""
-        warnings.warn(
+        warn_user(
             f"{len(changed)} weights have changed since the network was tuned "
             f"({', '.join(changed[:3])}{more}); this computes with the earlier ones. Call "
             f"{again} again with the same work_dir: its records are used, nothing is "
-            "measured twice",
-            stacklevel=3,
+            "measured twice"
         )
