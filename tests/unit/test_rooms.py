@@ -13,7 +13,7 @@ ALLOWED = {
     "ranks": (),
     "kernel": ("compat",),
     "cgroups": (),
-    "compat": ("cgroups",),
+    "compat": ("cgroups", "ranges"),
     "collector": (),
     "ranges": (),
     "user_warnings": (),

@@ -194,8 +194,9 @@ def test_a_profile_has_every_task_and_the_whole(tuned):
     assert lines[0].split()[0] == "operator"
     assert lines[-1].startswith("whole")
     assert len(result.profile(runs=1).operators) == 2  # random inputs
-    with pytest.raises(ValueError, match="runs"):
-        result.profile(x, runs=0)
+    for bad in (0, True, 1.5):
+        with pytest.raises(ValueError, match="expected runs >= 1"):
+            result.profile(x, runs=bad)
 
 
 class Scaled(torch.nn.Module):
