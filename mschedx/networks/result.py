@@ -171,12 +171,15 @@ class NetworkResult:
             If it cannot be written; what lay there is as it was.
         MachineTrouble
             Without a compiler to link with, or where it finds no room.
+
+        Warns
+        -----
+        UserWarning
+            Where weights have changed, as `compile` says.
         """
         refuse_wrong(self.wrong)
-        place = library_path(path)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        link(self.executable, place)
-        return place
+        warn_of_changes(self.changed(), "tune_model")
+        return written(self, path)
 
     def profile(self, *args: object, runs: int = 10, **kwargs: object) -> Profile:
         """Measure every operator of the compiled network in its place.
@@ -187,9 +190,15 @@ class NetworkResult:
             As the network is called; random inputs when there are none.
         runs : int
             Runs of the network, of which each operator's median is taken.
+
+        Warns
+        -----
+        UserWarning
+            Where weights have changed, as `compile` says.
         """
         from .profile import profile_network
 
+        warn_of_changes(self.changed(), "tune_model")
         return profile_network(self, args, kwargs, runs)
 
 
@@ -197,6 +206,14 @@ def compiled(result: NetworkResult, cores: int | None = None) -> CompiledNetwork
     """A result as a function, as `NetworkResult.compile` gives it; nothing is said about it."""
     device = device_from_target(result.target)
     return CompiledNetwork(result.executable, result.signature, device, cores)
+
+
+def written(result: NetworkResult, path: str | Path) -> Path:
+    """A result as a file, as `NetworkResult.export` writes it; nothing is said about it."""
+    place = library_path(path)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    link(result.executable, place)
+    return place
 
 
 def refuse_wrong(wrong: str) -> None:
@@ -230,7 +247,7 @@ def warn_of_wrong(wrong: str) -> None:
 
 
 def warn_of_changes(changed: Sequence[str], again: str) -> None:
-    """Warn the caller of ``compile`` about weights that are not what was tuned.
+    """Warn who compiles, exports or profiles of weights that are not what was tuned.
 
     Parameters
     ----------
