@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import json
 import math
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +13,7 @@ from tvm.ir import PointerType
 from tvm.target import Target, list_tags
 
 from mschedx.ranges import is_whole
+from mschedx.user_warnings import warn_user
 
 
 def normalize_target(target: Target | dict[str, Any] | str | None) -> Target:
@@ -42,10 +42,9 @@ def normalize_target(target: Target | dict[str, Any] | str | None) -> Target:
         _require_cores(target)
         _require_known_cpu(target)
         if not target.attrs.get("mcpu", None):
-            warnings.warn(
+            warn_user(
                 "the llvm target names no mcpu, so kernels use the oldest instruction set of the "
-                f'machine; on this one write "mcpu": "{_host_cpu()}"',
-                stacklevel=3,
+                f'machine; on this one write "mcpu": "{_host_cpu()}"'
             )
     elif kind != "cuda":
         raise ValueError(f'expected a target of kind "llvm" or "cuda", got "{kind}"')

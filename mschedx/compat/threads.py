@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from mschedx.cgroups import quota
+from mschedx.ranges import require_count
 
 _T = TypeVar("_T")
 
@@ -111,9 +112,7 @@ def cores_environment(cores: int) -> dict[str, str]:
     cores : int
         At least 1.
     """
-    if not isinstance(cores, int) or cores < 1:
-        raise ValueError(f"cores must be an integer of at least 1, got {cores!r}")
-    count = str(cores)
+    count = str(require_count("cores", cores))
     return {
         _COUNT: count,
         _BIND: "0",
@@ -155,6 +154,7 @@ def use_cores(cores: int | None = None) -> int:
         )
     if cores is None:
         cores = min(stated_cores() or available_cores(), available_cores())
+    cores = require_count("cores", cores)
     wanted = cores_environment(cores)
     _count.write(wanted[_COUNT])
     os.environ[_BIND] = wanted[_BIND]

@@ -12,6 +12,7 @@ from .base import (
     Differentiable,
     HasImportance,
     KnowsSkill,
+    Logarithmic,
     Measured,
     ReadsTraces,
 )
@@ -63,6 +64,7 @@ __all__ = [
     "HeronXGB",
     "KnowsSkill",
     "Label",
+    "Logarithmic",
     "Measured",
     "MoA",
     "MoAConfig",

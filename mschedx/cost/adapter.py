@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,25 +20,31 @@ from mschedx.space.resolver import Resolver
 from mschedx.space.sketch import Sketch
 from mschedx.space.task import Task
 
-from .base import CostModel, FloatArray, Measured, checked_model
+from .base import CostModel, FloatArray, Logarithmic, Measured, by_key, checked_model
 from .traced_trials import TracedTrials
 
 logger = logging.getLogger("tvm.s_tir.meta_schedule.mschedx.cost")
 
 
 class Driver(Protocol):
-    """A search that teaches a model what it has measured."""
+    """A search that knows what it has measured, and when that is to be taught."""
 
     def learn(self) -> None:
-        """Teach what is new, if anything is."""
+        """Have `Conversation.learn` called if anything is new."""
+        ...
+
+    def measured(self) -> list[Measured]:
+        """All trials so far, as `CostModel.learn` takes them."""
         ...
 
 
 class Conversation:
     """What one model and TVM have said to each other, task by task.
 
-    While a search of ours drives a task, it teaches the model itself, failed builds and earlier
-    runs included; what TVM reports of the same trials then only says that it is time.
+    While a search of ours drives a task, it has the model taught, failed builds and earlier
+    runs included; what TVM reports of the same trials then only says that it is time. Functions
+    that differ in their names only are one task to a model and several to TVM: each is driven, and
+    the model learns from all of them together.
 
     Parameters
     ----------
@@ -47,20 +54,41 @@ class Conversation:
     def __init__(self, model: CostModel) -> None:
         self.model = model
         self._trials: dict[str, TracedTrials] = {}
-        self._drivers: dict[str, weakref.ref[Driver]] = {}
+        self._drivers: dict[str, list[weakref.ref[Driver]]] = {}
+        self._ended: dict[str, list[Measured]] = {}
 
     def begin(self, task: Task, sketches: Sequence[Sketch], driver: Driver) -> None:
         """Leave the teaching of a task to ``driver``, until `end` or as long as it lives."""
-        self._trials[task.key] = TracedTrials(Resolver(sketches))
-        self._drivers[task.key] = weakref.ref(driver)
+        others = self._driving(task)
+        if not others:
+            self._trials[task.key] = TracedTrials(Resolver(sketches))
+            self._ended.pop(task.key, None)
+        self._drivers[task.key] = [weakref.ref(one) for one in (*others, driver)]
 
-    def end(self, task: Task, measured: Sequence[Measured]) -> None:
-        """Take the teaching back, with everything the driver has measured."""
-        sketches = [Sketch(part.sketch.design) for part in measured]
+    def learn(self, task: Task) -> None:
+        """Teach the model what all drivers of a task have measured."""
+        ended, drivers = self._ended.get(task.key, []), self._driving(task)
+        measured = [*(part for driver in drivers for part in driver.measured()), *ended]
+        alone = len(drivers) == 1 and not ended
+        self.model.learn(task, measured if alone else by_key(measured))
+
+    def end(self, task: Task, driver: Driver) -> None:
+        """Take the teaching back from a driver, with everything it has measured."""
         # The driver's own sketches would keep their analysis in memory, task after task.
-        self._trials[task.key] = TracedTrials(Resolver(sketches))
-        self._trials[task.key].replace(measured)
-        self._drivers.pop(task.key, None)
+        own = [replace(part, sketch=Sketch(part.sketch.design)) for part in driver.measured()]
+        ended = [*self._ended.pop(task.key, []), *own]
+        left = [one for one in self._driving(task) if one is not driver]
+        self._drivers[task.key] = [weakref.ref(one) for one in left]
+        if left:
+            self._ended[task.key] = ended
+            return
+        self._trials[task.key] = TracedTrials(Resolver([part.sketch for part in ended]))
+        self._trials[task.key].replace(ended)
+
+    def _driving(self, task: Task) -> list[Driver]:
+        """The drivers of a task that live, in the order in which they began."""
+        found = [known() for known in self._drivers.get(task.key, [])]
+        return [driver for driver in found if driver is not None]
 
     # As TVM calls it.
 
@@ -77,11 +105,11 @@ class Conversation:
                 f"and {len(results)} results"
             )
         task = Task.of(context.mod, context.target, context.task_name)
-        driver = self._drivers.get(task.key, lambda: None)()
-        if driver is not None:
+        drivers = self._driving(task)
+        for driver in drivers:
             # Now and not before the next round: there may be none.
             driver.learn()
-        if driver is not None or not candidates:
+        if drivers or not candidates:
             return
         trials = self._trials.setdefault(task.key, TracedTrials())
         seconds = np.array([latency_s(result) for result in results])
@@ -93,7 +121,9 @@ class Conversation:
         if not self.model.ready(task):
             return np.ones(len(candidates))
         trials = self._trials.setdefault(task.key, TracedTrials())
-        return as_weights(trials.score(self.model, task, candidates, _space_of(context)))
+        scores = trials.score(self.model, task, candidates, _space_of(context))
+        unit = self.model.logarithmic if isinstance(self.model, Logarithmic) else None
+        return as_weights(scores, unit)
 
 
 def _space_of(context: Any) -> Callable[[], Resolver]:
@@ -119,14 +149,26 @@ def _space_of(context: Any) -> Callable[[], Resolver]:
 _LEAST = 1e-30
 """Of what a score of 0 becomes for TVM."""
 
+_MOST = 600.0
+"""Exponent from which on weights are alike: thousands of ``e^600`` still have a sum in float64."""
 
-def as_weights(scores: FloatArray) -> FloatArray:
+
+def as_weights(scores: FloatArray, logarithmic: float | None = None) -> FloatArray:
     """Make scores positive, in the same order: float64 [n].
 
-    TVM's evolution draws parents in proportion to scores and takes all that are not positive for
-    0: a model whose scores are logarithms would not be heard. A positive score stays as it is, to
-    rounding.
+    TVM's evolution draws parents in proportion to scores, takes all that are not positive for 0,
+    and keeps the best of several calls: the weight of a score does not depend on the others.
+
+    Parameters
+    ----------
+    scores : float64 array [n]
+    logarithmic : float, optional
+        Of a `Logarithmic` model: ``e^(score / logarithmic)`` is a speed, and a program that is
+        twice as fast weighs twice as much. When None a positive score stays as it is, to rounding;
+        those below are less than any of these.
     """
+    if logarithmic is not None:
+        return np.exp(np.clip(scores / logarithmic, -_MOST, _MOST))
     return np.where(scores > 0, scores + _LEAST, _LEAST / (1.0 - np.minimum(scores, 0.0)))
 
 

@@ -4,8 +4,8 @@ A search hands a model everything it has measured (`CostModel.learn`), asks whet
 anything yet (`ready`) and asks for scores (`score`). What only some models can do is a protocol of
 its own: say which decisions matter (`HasImportance`) and how well it ranks (`KnowsSkill`), score
 relaxed configs (`Differentiable`) with a smoothing that can be chosen (`Annealable`), read programs
-of which only the trace is known (`ReadsTraces`). How a model becomes a TVM object is `adapter`'s
-business.
+of which only the trace is known (`ReadsTraces`), and that its scores are logarithms
+(`Logarithmic`). How a model becomes a TVM object is `adapter`'s business.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mschedx.ranges import require_positive
 
 from .training_rows import Table
 
@@ -181,17 +183,39 @@ class ReadsTraces(Protocol):
         ...
 
 
+@runtime_checkable
+class Logarithmic(Protocol):
+    """A cost model whose scores are logarithms of speed.
+
+    Searches of ours do as well with these. TVM's evolution draws parents in proportion to what it
+    is given, for which the adapter takes ``e^(score / logarithmic)`` (`adapter.as_weights`).
+
+    Attributes
+    ----------
+    logarithmic : float
+        What a score grows by where a program is e times as fast, > 0: 1 for ``ln(1 / seconds)``.
+    """
+
+    @property
+    def logarithmic(self) -> float: ...
+
+
 _METHODS = ("ready", "learn", "score", "save", "load")
 
 
 def checked_model(model: Any) -> CostModel:
-    """Return ``model``; ``TypeError`` when methods of a `CostModel` are missing."""
+    """Return ``model``; ``TypeError`` when methods of a `CostModel` are missing.
+
+    ``ValueError`` for one that is `Logarithmic` by no number above 0.
+    """
     missing = [name for name in _METHODS if not callable(getattr(model, name, None))]
     if missing:
         raise TypeError(
             f"expected a cost model with the methods {', '.join(_METHODS)}, got "
             f"{type(model).__name__} without {', '.join(missing)}: see mschedx.cost.CostModel"
         )
+    if hasattr(model, "logarithmic"):
+        require_positive(model, "logarithmic")
     return model
 
 

@@ -33,11 +33,14 @@ if TYPE_CHECKING:
     from mschedx.space.task import Task
 
 WEIGHT = 6.0
-"""Of ln(1 / PSA's seconds), beside the network's logits; 4 to 12 do as well."""
+"""Of ln(1 / PSA's seconds), beside the network's logits; 4 to 12 do as well.
+
+So many logits speak of a program that is e times as fast.
+"""
 
 
 class ConsensusModel:
-    """PSA and a pretrained PAM as one `CostModel`; parameters as of `Consensus`.
+    """PSA and a pretrained PAM as one `CostModel`, `Logarithmic`; parameters as of `Consensus`.
 
     PSA goes on learning from what is measured, the network does not.
     """
@@ -47,6 +50,11 @@ class ConsensusModel:
             raise ValueError(f"expected a weight >= 0, got {weight}")
         self.psa, self.weight = PSAModel(), weight
         self.network = NumpyNetwork.load(weights_path(pretrained))
+
+    @property
+    def logarithmic(self) -> float:
+        """What a score grows by where a program is e times as fast, by the heavier opinion."""
+        return max(self.weight, WEIGHT)
 
     def ready(self, task: Task) -> bool:
         """Always; ``ValueError`` for a task of another kind of target than the network's."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from mschedx.hardware import stand_in
+from mschedx.user_warnings import warn_user
 
 if TYPE_CHECKING:
     from tvm.target import Target
@@ -21,9 +21,9 @@ class StandInWarning(UserWarning):
 
 
 def warn_of_stand_in(target: Target) -> None:
-    """Warn where a target's figures are not its own; Python shows the same text once."""
+    """Warn where a target's figures are not its own; Python shows the same text of a line once."""
     if not _SAID.get() and (note := stand_in(target)):
-        warnings.warn(note, StandInWarning, stacklevel=1)
+        warn_user(note, StandInWarning)
 
 
 def notes_on_stand_in(target: Target, *parts: Any) -> tuple[str, ...]:

@@ -10,8 +10,9 @@ import numpy as np
 import tvm
 from tvm.target import Target
 
+from mschedx.measure.argument_bounds import argument_bounds
 from mschedx.measure.reference import precision
-from mschedx.measure.timing import numpy_dtype
+from mschedx.measure.timing import Bounds, numpy_dtype
 from mschedx.measure.tolerance import compare
 
 from .build import build
@@ -62,12 +63,16 @@ def reference(mod: tvm.IRModule, rng: np.random.Generator) -> Reference:
     Floats are whole numbers from -2 to 2, so that sums of products have no rounding in any type as
     long as they stay below the type's significand. Integers of 8 bits are any, of 16 from -2 to 2;
     those of 32 and 64 bits, which may be indices, from 0 to 2 and below every extent above 1 of an
-    argument. Arguments that the program writes start with all bits set.
+    argument; all within what the program can be given (`measure.argument_bounds`). Arguments that
+    the program writes start with all bits set.
     """
     (function,) = mod.functions.values()
     extents = [int(extent) for buffer in function.params for extent in buffer.shape]
     rows = min((extent for extent in extents if extent > 1), default=1)
-    before = [_argument(buffer, rows, rng) for buffer in function.params]
+    before = [
+        _argument(buffer, rows, rng, own)
+        for buffer, own in zip(function.params, argument_bounds(function), strict=True)
+    ]
     built = tvm.compile(mod, target=Target("llvm"))
     tensors = [tvm.runtime.tensor(array) for array in before]
     built(*tensors)
@@ -122,15 +127,21 @@ def _difference(arrays: Sequence[np.ndarray], expected: Reference) -> str:
     return ""
 
 
-def _argument(buffer: tvm.tirx.Buffer, rows: int, rng: np.random.Generator) -> np.ndarray:
+def _argument(
+    buffer: tvm.tirx.Buffer, rows: int, rng: np.random.Generator, bounds: Bounds
+) -> np.ndarray:
     dtype = numpy_dtype(str(buffer.dtype))
     shape = tuple(int(extent) for extent in buffer.shape)
+    least, most = -2, 2
     if dtype.kind in "iu" and dtype.itemsize == 1:
-        limits = np.iinfo(dtype)
-        return rng.integers(limits.min, limits.max + 1, shape).astype(dtype)
-    if dtype.kind in "iu" and dtype.itemsize >= 4:
-        return rng.integers(0, min(3, rows), shape).astype(dtype)
-    return rng.integers(-2, 3, shape).astype(dtype)
+        least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
+    elif dtype.kind in "iu" and dtype.itemsize >= 4:
+        least, most = 0, min(3, rows) - 1
+    elif dtype.kind == "u":
+        least = 0
+    least = least if bounds[0] is None else max(least, bounds[0])
+    most = max(least, most if bounds[1] is None else min(most, bounds[1]))
+    return rng.integers(least, most + 1, shape).astype(dtype)
 
 
 def _bits(array: np.ndarray) -> np.ndarray:

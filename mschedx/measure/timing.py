@@ -29,6 +29,11 @@ SMALL_FLOATS = ("bfloat16", "float8")
 
 ArgsInfo = tuple[tuple[str, str, tuple[int, ...]], ...]
 
+Bounds = tuple[int | None, int | None]
+"""The least and the greatest value of an integer argument; None where it is not bounded."""
+
+OPEN: Bounds = (None, None)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
@@ -149,56 +154,63 @@ class Arguments:
     """Random arguments, kept from one candidate to the next of the same workload.
 
     Floats are uniform in [-1, 1): no infinities, no NaN and hardly a denormal, which would change
-    the speed of some kernels. Integers of 8 and 16 bits take their whole range. Integers of 32 and
-    64 bits may be indices, so they are smaller than the smallest extent of any argument above 1.
+    the speed of some kernels. Integers are drawn from what the program can be given, where that is
+    known (`argument_bounds`). Otherwise those of 8 and 16 bits take their whole range; those of 32
+    and 64 bits may be indices, so they are smaller than the smallest extent of any argument above
+    1, and at least 0.
     """
 
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[Any, ...], list[Any]] = OrderedDict()
 
-    def get(self, info: ArgsInfo, device: Any) -> list[Any]:
-        """Tensors on `device` as `info` says: ``("TENSOR", dtype, shape)`` for each argument."""
-        key = (info, device.dlpack_device_type(), device.index)
+    def get(self, info: ArgsInfo, device: Any, bounds: tuple[Bounds, ...] = ()) -> list[Any]:
+        """Tensors on `device` as `info` says: ``("TENSOR", dtype, shape)`` for each argument.
+
+        Without `bounds` none is known of any argument.
+        """
+        import tvm
+
+        bounds = bounds or (OPEN,) * len(info)
+        key = (info, device.dlpack_device_type(), device.index, bounds)
         if key not in self._kept:
             while len(self._kept) >= _KEPT_ARGUMENT_SETS:
                 self._kept.popitem(last=False)
             rng = np.random.default_rng(0)
             bound = min((e for _, _, shape in info for e in shape if e > 1), default=1)
             self._kept[key] = [
-                random_tensor(dtype, shape, device, rng, bound) for _, dtype, shape in info
+                tvm.runtime.tensor(random_array(dtype, shape, rng, bound, bounds=own), device)
+                for (_, dtype, shape), own in zip(info, bounds, strict=True)
             ]
         self._kept.move_to_end(key)
         return self._kept[key]
 
 
-def random_tensor(
-    dtype: str, shape: tuple[int, ...], device: Any, rng: np.random.Generator, bound: int
-) -> Any:
-    """Return a new tensor with random contents as :class:`Arguments` says.
+def random_array(
+    dtype: str,
+    shape: tuple[int, ...],
+    rng: np.random.Generator,
+    bound: int,
+    *,
+    low: float = -1.0,
+    bounds: Bounds = OPEN,
+) -> np.ndarray:
+    """Random array of TVM's `dtype`, floats from [`low`, 1); see :class:`Arguments`.
 
     Raises
     ------
     TypeError
         If NumPy (with ml_dtypes) has no such `dtype`.
     """
-    import tvm
-
-    values = random_array(dtype, shape, rng, bound)
-    return tvm.runtime.tensor(values, device=device)
-
-
-def random_array(
-    dtype: str, shape: tuple[int, ...], rng: np.random.Generator, bound: int, low: float = -1.0
-) -> np.ndarray:
-    """Random array of TVM's `dtype`, floats from [`low`, 1); see :class:`Arguments`."""
     kind = numpy_dtype(dtype)
     if kind == np.bool_:
         return rng.integers(0, 2, shape).astype(np.bool_)
     if kind.kind in "iu":
-        if kind.itemsize <= 2:
-            limits = np.iinfo(kind)
-            return rng.integers(limits.min, limits.max, shape, dtype=kind, endpoint=True)
-        return rng.integers(0, max(1, bound), shape, dtype=kind)
+        limits = np.iinfo(kind)
+        small = kind.itemsize <= 2
+        least, most = (limits.min, limits.max) if small else (0, max(1, bound) - 1)
+        least = least if bounds[0] is None else bounds[0]
+        most = max(least, most if bounds[1] is None else bounds[1])
+        return rng.integers(least, most, shape, dtype=kind, endpoint=True)
     return (rng.random(shape, dtype=np.float32) * (1 - low) + low).astype(kind)
 
 

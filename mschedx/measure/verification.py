@@ -61,12 +61,14 @@ def verify(
     """Run `candidate` and `reference` on the same random inputs, isolated, and compare.
 
     Floats are drawn uniformly from [-1, 1), or from [0.1, 1) where that makes most of the results
-    NaN or infinite; integers of 8 and 16 bits from their whole range; wider ones, which may be
-    indices, below the smallest extent. Every argument is compared, so an input that the candidate
-    overwrites is found too. Integers must agree exactly, floats within the tolerance of
-    :mod:`mschedx.measure.tolerance`, which also says what is allowed of integers that depend on
-    computed floats. Nothing is shown where these differ in what rounding may have decided, or where
-    most results are NaN or infinite. On a GPU target the reference runs on the CPU.
+    NaN or infinite; integers from what the reference can be given, as far as that is read off it
+    (:mod:`mschedx.measure.argument_bounds`), else those of 8 and 16 bits from their whole range and
+    wider ones, which may be indices, below the smallest extent. Every argument is compared, so an
+    input that the candidate overwrites is found too. Integers must agree exactly, floats within the
+    tolerance of :mod:`mschedx.measure.tolerance`, which also says what is allowed of integers that
+    depend on computed floats. Nothing is shown where these differ in what rounding may have
+    decided, or where most results are NaN or infinite. On a GPU target the reference runs on the
+    CPU.
 
     Weight layouts that a schedule rewrites are rewritten inside the function here, so its
     parameters stay those of the unscheduled program.

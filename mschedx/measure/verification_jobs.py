@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .provenance import Provenance
+from .argument_bounds import argument_bounds
+from .provenance import Provenance, entry_of
 from .reference import blocked, quick
-from .timing import numpy_dtype, random_array
+from .timing import Bounds, numpy_dtype, random_array
 from .tolerance import Difference, compare, largest_difference
 from .work import choose_cuda_compiler, read_program
 
@@ -36,14 +37,14 @@ def run_reference(mod_json: str, target_json: str, seed: int, directory: str) ->
     import tvm
 
     mod, target = read_program(mod_json, target_json)
-    arguments = _arguments_of(mod)
+    arguments, bounds = _arguments_of(mod), argument_bounds(entry_of(mod))
     rng = np.random.default_rng(seed)
     cpu = _cpu_target(target)
     built = tvm.build(quick(mod), target=cpu)
-    before = _random(arguments, rng, low=-1.0)
+    before = _random(arguments, bounds, rng, low=-1.0)
     after = _call(built, before, tvm.cpu())
     if _finite_share(after) < 0.5:
-        before = _random(arguments, rng, low=0.1)
+        before = _random(arguments, bounds, rng, low=0.1)
         after = _call(built, before, tvm.cpu())
     off = [0.0] * len(after)
     better = blocked(mod)
@@ -111,10 +112,16 @@ def _arguments_of(mod: IRModule) -> list[tuple[str, tuple[int, ...]]]:
 
 
 def _random(
-    arguments: list[tuple[str, tuple[int, ...]]], rng: np.random.Generator, low: float
+    arguments: list[tuple[str, tuple[int, ...]]],
+    bounds: tuple[Bounds, ...],
+    rng: np.random.Generator,
+    low: float,
 ) -> list[np.ndarray]:
     bound = min((e for _, shape in arguments for e in shape if e > 1), default=1)
-    return [random_array(dtype, shape, rng, bound, low=low) for dtype, shape in arguments]
+    return [
+        random_array(dtype, shape, rng, bound, low=low, bounds=own)
+        for (dtype, shape), own in zip(arguments, bounds, strict=True)
+    ]
 
 
 def _call(built: Any, arrays: list[np.ndarray], device: Any) -> list[np.ndarray]:

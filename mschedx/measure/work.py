@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import shutil
 import tempfile
@@ -10,10 +11,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 from mschedx import compat
 
+from .argument_bounds import argument_bounds
 from .config import MeasureConfig
 from .failures import MachineTrouble
 from .link import link_shared
-from .timing import ArgsInfo, Arguments, Timing, time_candidate
+from .provenance import entry_of
+from .timing import OPEN, ArgsInfo, Arguments, Bounds, Timing, time_candidate
 
 if TYPE_CHECKING:
     from tvm import IRModule
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
     from tvm.target import Target
 
 LIBRARY = "candidate.so"
+_BOUNDS = "argument_bounds.json"
+"""Beside the library, for a runner is shown no more of a program than its arguments' types."""
+
 _arguments = Arguments()
 
 
@@ -68,10 +74,26 @@ def build_candidate(
         for name in os.listdir(place):
             if name != LIBRARY:
                 os.unlink(os.path.join(place, name))
+        _write_bounds(argument_bounds(entry_of(mod)), place)
     except BaseException:
         shutil.rmtree(place, ignore_errors=True)
         raise
     return path
+
+
+def _write_bounds(bounds: tuple[Bounds, ...], place: str) -> None:
+    if any(own != OPEN for own in bounds):
+        with open(os.path.join(place, _BOUNDS), "w") as file:
+            json.dump(bounds, file)
+
+
+def _bounds_of(path: str) -> tuple[Bounds, ...]:
+    """What is known of the arguments of a built candidate; none of one by another builder."""
+    try:
+        with open(os.path.join(os.path.dirname(path), _BOUNDS)) as file:
+            return tuple((least, most) for least, most in json.load(file))
+    except FileNotFoundError:
+        return ()
 
 
 def _build(mod: IRModule, target: Target, whole_blocks: bool) -> Any:
@@ -141,7 +163,7 @@ def run_candidate(
     if not os.path.exists(path):
         raise MachineTrouble(f"the built candidate {path} is gone: who cleans up there?")
     module = cast("Module", tvm.runtime.load_module(path))  # registered as such by TVM
-    args = _arguments.get(info, device)
+    args = _arguments.get(info, device, _bounds_of(path))
 
     def evaluator(number: int, repeat: int) -> Any:
         flush = config.flush_cache and device_type == "cpu"

@@ -34,6 +34,7 @@ from .result import (
     said_of_output,
     warn_of_changes,
     warn_of_wrong,
+    written,
 )
 from .rewrites.pipeline import fuse
 from .tuning import tune_model
@@ -103,10 +104,13 @@ class BucketsResult:
     def compile(self, cores: int | None = None) -> CompiledBuckets:
         """Give the network as a function of inputs of all these sizes; see `NetworkResult`."""
         warn_of_wrong(self.wrong)
-        # All sizes have the weights of one import.
-        warn_of_changes(next(iter(self.results.values())).changed(), "tune_buckets")
+        self._warn_of_changes()
         functions = {sizes: compiled(result, cores) for sizes, result in self.results.items()}
         return CompiledBuckets(functions, self.buckets, self.pads)
+
+    def _warn_of_changes(self) -> None:
+        # All sizes have the weights of one import.
+        warn_of_changes(next(iter(self.results.values())).changed(), "tune_buckets")
 
     def export(self, folder: str | Path) -> dict[tuple[int, ...], Path]:
         """Write a shared library for each size, ``x0=8.so``; whoever loads them chooses.
@@ -119,10 +123,16 @@ class BucketsResult:
             Where the output for a size is wrong; nothing is written then. `results` has the others.
         OSError, MachineTrouble
             If one cannot be written.
+
+        Warns
+        -----
+        UserWarning
+            Where weights have changed, as `NetworkResult.compile` says.
         """
         refuse_wrong(self.wrong)
+        self._warn_of_changes()
         return {
-            sizes: result.export(Path(folder) / f"{self.buckets.name(sizes)}.so")
+            sizes: written(result, Path(folder) / f"{self.buckets.name(sizes)}.so")
             for sizes, result in self.results.items()
         }
 

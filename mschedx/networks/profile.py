@@ -20,6 +20,7 @@ from tvm.runtime import device_from_target
 from mschedx import compat
 from mschedx.hardware import Hardware
 from mschedx.measure.rotation import time_rotated
+from mschedx.ranges import require_count
 from mschedx.report.progress import format_seconds
 
 from .caches import rotation_bytes
@@ -145,8 +146,7 @@ def profile_network(
     """Run a compiled network with a clock around every call; see `NetworkResult.profile`."""
     from .checking import random_arrays
 
-    if runs < 1:
-        raise ValueError(f"expected runs of at least 1, got {runs}")
+    runs = require_count("runs", runs)
     device = device_from_target(result.target)
     network = compiled(result)
     if args or kwargs:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,6 +15,7 @@ from tvm.runtime import device_from_target
 
 from mschedx.report.progress import format_seconds
 from mschedx.report.result_text import result_text
+from mschedx.user_warnings import warn_user
 
 from .choices import Choice, Origin
 from .compiled import CompiledNetwork
@@ -171,12 +171,15 @@ class NetworkResult:
             If it cannot be written; what lay there is as it was.
         MachineTrouble
             Without a compiler to link with, or where it finds no room.
+
+        Warns
+        -----
+        UserWarning
+            Where weights have changed, as `compile` says.
         """
         refuse_wrong(self.wrong)
-        place = library_path(path)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        link(self.executable, place)
-        return place
+        warn_of_changes(self.changed(), "tune_model")
+        return written(self, path)
 
     def profile(self, *args: object, runs: int = 10, **kwargs: object) -> Profile:
         """Measure every operator of the compiled network in its place.
@@ -187,9 +190,15 @@ class NetworkResult:
             As the network is called; random inputs when there are none.
         runs : int
             Runs of the network, of which each operator's median is taken.
+
+        Warns
+        -----
+        UserWarning
+            Where weights have changed, as `compile` says.
         """
         from .profile import profile_network
 
+        warn_of_changes(self.changed(), "tune_model")
         return profile_network(self, args, kwargs, runs)
 
 
@@ -197,6 +206,14 @@ def compiled(result: NetworkResult, cores: int | None = None) -> CompiledNetwork
     """A result as a function, as `NetworkResult.compile` gives it; nothing is said about it."""
     device = device_from_target(result.target)
     return CompiledNetwork(result.executable, result.signature, device, cores)
+
+
+def written(result: NetworkResult, path: str | Path) -> Path:
+    """A result as a file, as `NetworkResult.export` writes it; nothing is said about it."""
+    place = library_path(path)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    link(result.executable, place)
+    return place
 
 
 def refuse_wrong(wrong: str) -> None:
@@ -223,15 +240,14 @@ def refuse_wrong(wrong: str) -> None:
 def warn_of_wrong(wrong: str) -> None:
     """Warn the caller of ``compile`` where an output is wrong, as `refuse_wrong` refuses it."""
     if wrong:
-        warnings.warn(
+        warn_user(
             f"the output of this network is wrong: {wrong}. The function is there to look into it; "
-            "tune it again with exact=True or in an empty work_dir",
-            stacklevel=3,
+            "tune it again with exact=True or in an empty work_dir"
         )
 
 
 def warn_of_changes(changed: Sequence[str], again: str) -> None:
-    """Warn the caller of ``compile`` about weights that are not what was tuned.
+    """Warn who compiles, exports or profiles of weights that are not what was tuned.
 
     Parameters
     ----------
@@ -242,10 +258,9 @@ def warn_of_changes(changed: Sequence[str], again: str) -> None:
     """
     if changed:
         more = ", ..." if len(changed) > 3 else ""
-        warnings.warn(
+        warn_user(
             f"{len(changed)} weights have changed since the network was tuned "
             f"({', '.join(changed[:3])}{more}); this computes with the earlier ones. Call "
             f"{again} again with the same work_dir: its records are used, nothing is "
-            "measured twice",
-            stacklevel=3,
+            "measured twice"
         )

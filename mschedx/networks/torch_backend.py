@@ -12,12 +12,9 @@ what was measured in it.
 
 from __future__ import annotations
 
-import inspect
 import math
-import os
 import threading
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -32,6 +29,7 @@ from mschedx.inputs import normalize_target
 from mschedx.measure.failures import MachineTrouble
 from mschedx.record.errors import WorkDirInUse
 from mschedx.record.lock import wait_until_free
+from mschedx.user_warnings import warn_user
 
 from .errors import NetworkError, UnsupportedOperators, reason_of
 from .torch_artefacts import Artefacts, NotNow
@@ -269,7 +267,7 @@ class _Dispatch:
     def _warn(self, text: str) -> None:
         if text not in self._warned:
             self._warned.add(text)
-            warnings.warn(text, stacklevel=_level_of_caller())
+            warn_user(text)
 
 
 _TURNS: dict[Path, threading.Lock] = {}
@@ -281,19 +279,6 @@ def _turn_of(work_dir: Any) -> AbstractContextManager[Any]:
     if work_dir is None:
         return nullcontext()
     return _TURNS.setdefault(Path(work_dir).resolve(), threading.Lock())
-
-
-def _level_of_caller() -> int:
-    """The ``stacklevel`` at which the caller of this warns about the line that called torch.
-
-    Between a graph and that line torch has frames of its own, and not always as many.
-    """
-    folders = (Path(__file__).parents[1], Path(torch.__file__).parent)
-    inner = (*(f"{folder}{os.sep}" for folder in folders), "<eval_with_key>")
-    level, frame = 0, inspect.currentframe()
-    while frame is not None and frame.f_code.co_filename.startswith(inner):
-        level, frame = level + 1, frame.f_back
-    return level
 
 
 def _require_here(tensors: Sequence[torch.Tensor], target: Any) -> None:

@@ -17,7 +17,6 @@ import re
 import shutil
 import tempfile
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from mschedx.files import write_atomic
+from mschedx.user_warnings import warn_user
 from mschedx.version import VERSION
 
 from .contents import RECORDS, TRIALS, WORKLOADS, Contents, read_contents
@@ -116,7 +116,7 @@ def open_work_dir(path: str | os.PathLike[str], target: Any) -> Iterator[WorkDir
         else:
             notes = _repair(directory, contents)
         for note in notes:
-            warnings.warn(f"{directory}: {note}", WorkDirWarning, stacklevel=3)
+            warn_user(f"{directory}: {note}", WorkDirWarning)
         opened = WorkDir(directory, tuple(notes), contents, reader)
         opened.write_manifest(**versions(), target=target_json(target))
         place = directory.resolve()  # which is another one once the working directory changes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from mschedx.hardware import Hardware
 from mschedx.record.contents import WORKLOADS
 from mschedx.record.trials import Run, read_run
 
-from .decisions import Importance, decision_values, importances
+from .decisions import Importance, importances
 
 _STAGES = {
     "SendToBuilder": "build",
@@ -41,8 +41,6 @@ class Report:
         dtype and shape of each parameter.
     unscheduled, scheduled : str
         TVMScript; empty where TVM cannot replay the record.
-    decisions : dict[int, dict[str, int]]
-        Of each record, by its line.
     """
 
     run: Run
@@ -56,7 +54,6 @@ class Report:
     unscheduled: str
     scheduled: str
     trace: list[str]
-    decisions: dict[int, dict[str, int]] = field(default_factory=dict)
 
     @property
     def peak(self) -> tuple[str, float] | None:
@@ -115,7 +112,6 @@ def analyse_run(path: str | Path, workload: int | None = None, *, calibrate: boo
         unscheduled=module.script(),
         scheduled=scheduled,
         trace=trace,
-        decisions={line: decision_values(content[0]) for line, content in records.items()},
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from mschedx.record.trials import Trial
 
 from .analysis import Report
+from .decisions import decision_values
 from .html import section, sortable_table
 
 MOST_ROWS = 1000
@@ -33,7 +34,8 @@ def trials_section(report: Report) -> str:
 
 def _row(trial: Trial, report: Report) -> Sequence[str]:
     seconds = trial.latency_s
-    decisions = report.decisions.get(trial.record)
+    record = report.run.records.get(trial.record)
+    decisions = {} if record is None else decision_values(record[0])
     return (
         str(trial.index),
         str(trial.round) if trial.round >= 0 else "",
@@ -41,7 +43,7 @@ def _row(trial: Trial, report: Report) -> Sequence[str]:
         "" if seconds is None else f"{seconds * 1e3:.4g}",
         "" if seconds is None else f"{report.flops / seconds / 1e9:.1f}",
         trial.reason or "",
-        "the function as it is" if trial.unscheduled else config_text(decisions or {}),
+        "the function as it is" if trial.unscheduled else config_text(decisions),
     )
 
 

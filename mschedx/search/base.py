@@ -22,13 +22,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from mschedx.cost.base import Measured
 from mschedx.ranges import require_count
 from mschedx.space.errors import InvalidSchedule
 
 from .build_effort import BuildEffort
 from .history import History
 from .points import FloatArray, Points, SketchSet
-from .scoring import Scorer
+from .scoring import Scorer, measured_by_sketch
 
 logger = logging.getLogger("tvm.s_tir.meta_schedule.mschedx.search")
 
@@ -252,6 +253,10 @@ class TaskSearch:
         if len(self.history) > self._learnt:
             self.scorer.learn(self.history)
             self._learnt = len(self.history)
+
+    def measured(self) -> list[Measured]:
+        """All trials so far by sketch, as a cost model learns them."""
+        return measured_by_sketch(self.history, self.space)
 
     def _given(self, count: int) -> Points:
         """The next of what is to be measured first."""

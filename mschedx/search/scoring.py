@@ -28,6 +28,8 @@ from .points import FloatArray, Points, SketchSet
 if TYPE_CHECKING:
     import torch
 
+    from mschedx.space.task import Task
+
 
 class Scorer(Protocol):
     """What a search asks about points."""
@@ -109,19 +111,30 @@ class ArrayScorer:
     ----------
     model : CostModel
     space : SketchSet
+    teach : callable, optional
+        Has the model learn what was measured of a task, with what others know of the same one;
+        when None it learns the history of this search.
     """
 
     capacity: int | None = None
 
-    def __init__(self, model: CostModel, space: SketchSet) -> None:
-        self._model, self._space = model, space
+    def __init__(
+        self,
+        model: CostModel,
+        space: SketchSet,
+        teach: Callable[[Task], None] | None = None,
+    ) -> None:
+        self._model, self._space, self._teach = model, space, teach
 
     @property
     def ready(self) -> bool:
         return self._model.ready(self._space.task)
 
     def learn(self, history: History) -> None:
-        self._model.learn(self._space.task, measured_by_sketch(history, self._space))
+        if self._teach is not None:
+            self._teach(self._space.task)
+        else:
+            self._model.learn(self._space.task, measured_by_sketch(history, self._space))
 
     def score(self, points: Points) -> FloatArray:
         groups = self._space.groups(points)

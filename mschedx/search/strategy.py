@@ -32,7 +32,7 @@ from .base import Candidate, Materializer, Search, TaskSearch, logger
 from .growing import GrowingSet, searched
 from .niches import MOST_ANALYSED
 from .points import Points, SketchSet
-from .scoring import ArrayScorer, CandidateScorer, NoScorer, Scorer, measured_by_sketch
+from .scoring import ArrayScorer, CandidateScorer, NoScorer, Scorer
 from .warm_start import recall
 
 if TYPE_CHECKING:
@@ -282,7 +282,7 @@ class _Rounds:
             return
         task.learn()
         if conversation is not None:
-            conversation.end(task.space.task, measured_by_sketch(task.history, task.space))
+            conversation.end(task.space.task, task)
 
     def _task(self) -> TaskSearch:
         if self._running is None:
@@ -348,7 +348,7 @@ class _Rounds:
         if cost_model is None:
             return NoScorer()
         if self._conversation is not None:
-            return ArrayScorer(self._conversation.model, space)
+            return ArrayScorer(self._conversation.model, space, self._conversation.learn)
         # A context of its own, without strategy: the task's would tie this object into a cycle.
         context = ms.TuneContext(
             self._mod,

@@ -73,6 +73,21 @@ def test_rules_that_raise_leave_a_function_as_it_is(strategy, model, tmp_path, s
     assert '"t"' in warning or "Duplicated" in warning
 
 
+def test_a_model_keeps_the_trials_of_two_functions_that_differ_in_name_alone(tmp_path):
+    functions = {n: gemm().with_attr("global_symbol", n) for n in ("first", "second")}
+    model = HeronXGB()
+    tuned(
+        functions,
+        tmp_path / "run",
+        space=mschedx.space.for_target(LLVM),
+        strategy=ConstrainedEvolution(),
+        cost_model=model,
+    )
+    model.save(str(tmp_path / "model"))
+    with np.load(tmp_path / "model") as stored:
+        assert len(stored["latency_s_0"]) == 8
+
+
 def nothing_for_two(schedule):
     """A space of one's own that has no design for functions of two arguments."""
     (function,) = schedule.mod.functions.values()

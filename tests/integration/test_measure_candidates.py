@@ -5,7 +5,17 @@ import os
 import numpy as np
 import pytest
 import tvm
-from programs_to_measure import TARGET, build, gemm, measured, module, run, tiled
+from programs_to_measure import (
+    TARGET,
+    build,
+    far_rows,
+    gemm,
+    measured,
+    module,
+    quotients,
+    run,
+    tiled,
+)
 from tvm import te
 from tvm.s_tir import Schedule
 from tvm.s_tir import meta_schedule as ms
@@ -39,6 +49,17 @@ def test_artifacts_are_loadable_by_anyone_and_correct(builder):
     c = tvm.runtime.tensor(np.zeros((64, 64), np.float32))
     loaded["main"](tvm.runtime.tensor(a), tvm.runtime.tensor(b), c)
     np.testing.assert_allclose(c.numpy(), a @ b, rtol=1e-5)
+
+
+@pytest.mark.parametrize("make", [quotients, far_rows])
+def test_what_divides_or_indexes_by_an_argument_runs_and_is_gone_when_it_is_removed(
+    builder, runner, make
+):
+    mod = make()
+    built = build(builder, mod)
+    assert run(runner, built.artifact_path, mod).error_msg is None
+    ms.utils.remove_build_dir(built.artifact_path)
+    assert not os.path.exists(os.path.dirname(built.artifact_path))
 
 
 def test_an_entry_function_of_any_name_runs(builder, runner):

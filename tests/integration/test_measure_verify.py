@@ -5,8 +5,20 @@ import time
 import numpy as np
 import pytest
 import tvm
-from programs_to_measure import GPU, TARGET, aborts, add_one, gemm, module, threads_bound, tiled
+from programs_to_measure import (
+    GPU,
+    TARGET,
+    aborts,
+    add_one,
+    far_rows,
+    gemm,
+    module,
+    quotients,
+    threads_bound,
+    tiled,
+)
 from tvm import te, tirx
+from tvm.s_tir import Schedule
 from tvm.script import tirx as T
 
 from mschedx import compat
@@ -34,6 +46,15 @@ def test_a_right_schedule_is_verified(dtype, accumulator):
     assert result.checked
     assert result.reason == ""
     assert result.max_error <= result.tolerance
+
+
+@pytest.mark.parametrize("make", [quotients, far_rows])
+def test_what_divides_or_indexes_by_an_argument_is_verified(make):
+    mod = make()
+    sch = Schedule(mod)
+    sch.parallel(sch.get_loops(sch.get_sblock("C"))[0])
+    result = verify(sch, mod, TARGET)
+    assert result.ok, result.reason
 
 
 def wrong_gemm(n):

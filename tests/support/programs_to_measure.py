@@ -1,7 +1,7 @@
 """Programs and helpers of the measuring tests: candidates good and bad, built and run alone."""
 
 import tvm
-from tvm import te
+from tvm import te, tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.meta_schedule.arg_info import ArgInfo
 from tvm.s_tir.meta_schedule.builder import BuilderInput
@@ -123,6 +123,21 @@ def measured(builder, runner, mod):
     built = build(builder, mod)
     assert built.error_msg is None
     return run(runner, built.artifact_path, mod)
+
+
+def quotients(dtype="int8"):
+    """Every element of an argument over that of another one."""
+    a, b = (te.placeholder((4096,), dtype, name=name) for name in "ab")
+    c = te.compute((4096,), lambda i: tirx.truncdiv(a[i], b[i]), name="C")
+    return module(te.create_prim_func([a, b, c]))
+
+
+def far_rows():
+    """Rows of a table, each a quarter of a megabyte, at what an argument of 16 bits says."""
+    x = te.placeholder((64,), "int16", name="x")
+    table = te.placeholder((10, 65536), "float32", name="table")
+    rows = te.compute((64, 4), lambda i, j: table[x[i].astype("int32"), j], name="C")
+    return module(te.create_prim_func([x, table, rows]))
 
 
 def threads_bound():

@@ -6,6 +6,7 @@ import sys
 import textwrap
 import time
 
+import numpy as np
 import pytest
 
 from mschedx import compat
@@ -316,10 +317,16 @@ def test_without_torch_keeps_torch_out_and_is_undone():
     assert out.strip() == "ok"
 
 
-@pytest.mark.parametrize("bad", [0, -1, 1.5, None])
+@pytest.mark.parametrize("bad", [0, -1, 1.5, True, "2", None])
 def test_cores_environment_refuses_nonsense(bad):
-    with pytest.raises(ValueError, match="at least 1"):
+    with pytest.raises(ValueError, match="expected cores >= 1, got"):
         compat.cores_environment(bad)
+
+
+def test_cores_are_whole_numbers_of_numpys_too():
+    assert compat.cores_environment(np.int64(2)) == compat.cores_environment(2)
+    with pytest.raises(ValueError, match="expected cores >= 1, got True: it is a whole number"):
+        compat.on_cores(True, os.getpid)
 
 
 def test_available_cores_follows_affinity():

@@ -330,8 +330,9 @@ def test_bad_targets_say_what_to_write(target, says, tmp_path):
 
 
 def test_a_target_without_mcpu_is_warned_about():
-    with pytest.warns(UserWarning, match="mcpu"):
+    with pytest.warns(UserWarning, match="mcpu") as said:
         normalize_target({"kind": "llvm", "num-cores": 2})
+    assert [one.filename for one in said] == [__file__]
 
 
 def test_target_forms_are_equal():

@@ -90,7 +90,9 @@ def speedup_table(final: Final, tuners: Sequence[str], reference: str) -> Any:
 
     The mean is of workloads where most seeds of both have a winner; it says so if not all are.
     """
-    table = _table(f"Speed-up over {reference}, geometric mean [95 % interval]")
+    seeds = {name.split("/")[1] for seconds in final.values() for name in seconds if "/" in name}
+    interval = _interval(len(final), len(seeds))
+    table = _table(f"Speed-up over {reference}, geometric mean {interval}")
     for name in ("tuner", "speed-up", "worst workload"):
         table.add_column(name)
     for tuner, interval in speedups(final, tuners, reference).items():
@@ -157,7 +159,7 @@ def curve_table(
 ) -> Any:
     """Show :func:`curve_speedups`."""
     table = _table(
-        f"Best so far at equal trials: {reference}'s latency / the tuner's [95 % interval]"
+        f"Best so far at equal trials: {reference}'s latency / the tuner's {_interval_of(results)}"
     )
     table.add_column("tuner")
     for moment in moments:
@@ -186,8 +188,8 @@ def wall_table(results: Sequence[CellResult], tuners: Sequence[str], reference: 
     latency yet are left out; how many are compared stands beside each mean.
     """
     table = _table(
-        f"Best so far at equal wall time: {reference}'s latency / the tuner's [95 % interval] "
-        "(workloads where both have one)"
+        f"Best so far at equal wall time: {reference}'s latency / the tuner's "
+        f"{_interval_of(results)} (workloads where both have one)"
     )
     table.add_column("tuner")
     seconds = wall_moments(results)
@@ -266,7 +268,9 @@ def goal_table(results: Sequence[CellResult], tuners: Sequence[str], reference: 
     workloads where the tuner gets there; the reference's seconds are until its own best ("to its
     best"), or until all its trials are done ("to its end").
     """
-    table = _table(f"Wall time of {reference} / wall time to {reference}'s best [95 % interval]")
+    table = _table(
+        f"Wall time of {reference} / wall time to {reference}'s best {_interval_of(results)}"
+    )
     for name in ("tuner", "to its best", "to its end", "gets there"):
         table.add_column(name, justify="left" if name == "tuner" else "right")
     goals = _goals(results, reference)
@@ -361,6 +365,18 @@ def _goals(results: Sequence[CellResult], reference: str) -> dict[str, float]:
             bests.setdefault(result.workload, []).append(float(curve[-1]))
     goals = {workload: statistics.median_high(values) for workload, values in bests.items()}
     return {workload: goal for workload, goal in goals.items() if math.isfinite(goal)}
+
+
+def _interval_of(results: Sequence[CellResult]) -> str:
+    """`_interval` of a comparison's runs."""
+    return _interval(len({r.workload for r in results}), len({r.seed for r in results}))
+
+
+def _interval(workloads: int, seeds: int) -> str:
+    """What the head of a table says of its intervals: over what there are several of."""
+    counts = {"workloads": workloads, "seeds": seeds}
+    over = " and ".join(name for name, count in counts.items() if count > 1)
+    return f"[95 % interval over {over}]" if over else "[95 % interval]"
 
 
 def _table(title: str) -> Any:

@@ -50,7 +50,7 @@ class FelixMLPModel:
     """The ensemble and what it learns from; a `CostModel`, also `Differentiable` and `Annealable`.
 
     Training waits until a score is asked for. Scores are predictions of ``ln(1 / latency)``, less
-    ``pessimism`` deviations.
+    ``pessimism`` deviations: it is `Logarithmic`, too.
 
     Parameters
     ----------
@@ -58,6 +58,8 @@ class FelixMLPModel:
     seed : int
         Of initial weights and of the order of training.
     """
+
+    logarithmic = 1.0
 
     def __init__(self, config: FelixConfig | None = None, seed: int = 0) -> None:
         self.config = config or FelixConfig()

@@ -4,14 +4,17 @@ import numpy as np
 import pytest
 import stand_ins
 import tvm_ffi
+from dummy import gemm, target
 from toy import ToySketch
+from tvm.s_tir import meta_schedule as ms
 from tvm.s_tir.meta_schedule.cost_model import CostModel as TVMInterface
 
 import mschedx
 from mschedx.cost import CostModel, HeronXGB, Measured, TreeConfig, TVMCostModel, adapter
-from mschedx.cost.adapter import as_weights, conversation_behind
+from mschedx.cost.adapter import Conversation, as_weights, conversation_behind
 from mschedx.cost.base import checked_scores
 from mschedx.search import ConstrainedRandom
+from mschedx.space import Task, sketches
 
 
 class Least:
@@ -31,6 +34,28 @@ class Least:
 
     def load(self, path):
         pass
+
+
+class Driving:
+    """A search that has measured some of the toy's points, and has them taught when it is told."""
+
+    def __init__(self, conversation, task, sketch, latency_s=()):
+        self.conversation, self.task, self.sketch = conversation, task, sketch
+        self.latency_s = latency_s
+
+    def learn(self):
+        self.conversation.learn(self.task)
+
+    def measured(self):
+        configs = self.sketch.sample(len(self.latency_s), np.random.default_rng(0))
+        return [Measured(self.sketch, configs, np.array(self.latency_s, float))]
+
+
+class Remembering(Least):
+    """Keeps the seconds that it was last taught."""
+
+    def learn(self, task, measured):
+        self.taught = [part.latency_s.tolist() for part in measured]
 
 
 def handle_of(model):
@@ -95,6 +120,76 @@ def test_scores_become_positive_in_their_order_and_positive_ones_stay_as_they_ar
     assert (weights > 0).all()
     assert (np.diff(weights) > 0).all()
     np.testing.assert_array_equal(weights[4:], scores[4:])
+
+
+class Logs(Least):
+    """Says half the logarithm of a config's sum: e times as much is ½ more."""
+
+    logarithmic = 0.5
+
+    def score(self, task, asked):
+        return 0.5 * np.log(super().score(task, asked))
+
+
+def test_twice_as_fast_weighs_twice_as_much_where_scores_are_logarithms():
+    sketch = sketches(gemm(), target(), "post-order-apply")[0]
+    configs = sketch.sample(4, np.random.default_rng(0))
+    candidates = [ms.MeasureCandidate(sketch.schedule(config), []) for config in configs]
+    context = ms.TuneContext(gemm(), target=target(), task_name="gemm")
+    task = Task.of(context.mod, context.target, "gemm")
+    conversation = Conversation(Logs())
+    driver = Driving(conversation, task, sketch)
+    conversation.begin(task, [sketch], driver)
+    together = conversation.predict(context, candidates)
+    np.testing.assert_allclose(together, configs.sum(axis=1))
+    alone = [conversation.predict(context, [candidate])[0] for candidate in candidates]
+    np.testing.assert_array_equal(alone, together)
+
+
+def test_weights_of_logarithms_are_positive_finite_and_in_order():
+    weights = as_weights(np.array([-1e9, -50.0, 0.0, 50.0, 1e9]), 1.0)
+    assert (np.diff(weights) > 0).all()
+    assert weights.min() > 0
+    assert np.isfinite(weights.sum() * 1e6)
+
+
+@pytest.mark.parametrize("unit", [0, -1.0, float("nan"), True, "6"])
+def test_a_model_that_is_logarithmic_by_no_number_above_0_is_refused(unit):
+    model = Least()
+    model.logarithmic = unit
+    with pytest.raises(ValueError, match=r"expected Least\.logarithmic > 0, got"):
+        TVMCostModel(model)
+
+
+@pytest.fixture
+def context():
+    return ms.TuneContext(gemm(), target=target(), task_name="gemm")
+
+
+def test_searches_of_one_task_teach_their_model_what_all_of_them_have_measured(context):
+    """Functions of other names are one task to it, and TVM tunes them side by side."""
+    task = Task.of(context.mod, context.target, "gemm")
+    sketch = sketches(gemm(), target(), "post-order-apply")[0]
+    conversation = Conversation(Remembering())
+    first = Driving(conversation, task, sketch, [1e-3, 2e-3])
+    second = Driving(conversation, task, sketch, [3e-3])
+    for driver in (first, second):
+        conversation.begin(task, [sketch], driver)
+    conversation.update(context, [], [])
+    assert conversation.model.taught == [[1e-3, 2e-3, 3e-3]]
+
+    conversation.end(task, first)
+    second.latency_s = [3e-3, 4e-3]
+    conversation.update(context, [], [])
+    (taught,) = conversation.model.taught
+    assert sorted(taught) == [1e-3, 2e-3, 3e-3, 4e-3]
+
+    conversation.end(task, second)
+    config = sketch.sample(1, np.random.default_rng(1))[0]
+    candidate = ms.MeasureCandidate(sketch.schedule(config), [])
+    conversation.update(context, [candidate], [ms.runner.RunnerResult([5e-3], None)])
+    taught = np.concatenate(conversation.model.taught)
+    assert sorted(taught) == [1e-3, 2e-3, 3e-3, 4e-3, 5e-3]
 
 
 @pytest.mark.parametrize("stop", ["whole", "early"])

@@ -8,7 +8,8 @@ from dummy import gemm
 from safetensors import safe_open
 
 import mschedx
-from mschedx.cost import Consensus, CostModel, KnowsSkill
+from mschedx.cost import Consensus, CostModel, KnowsSkill, Logarithmic
+from mschedx.cost.adapter import as_weights
 from mschedx.cost.consensus import ConsensusModel
 from mschedx.cost.learned.features import ProgramFeatures
 from mschedx.cost.learned.shipped import shipped, weights_path
@@ -61,6 +62,16 @@ def test_a_large_weight_is_psas_order_and_none_the_networks(asked):
     logits = [model.network(ProgramFeatures.of(sketch)(configs)) for sketch, configs in asked]
     np.testing.assert_array_equal(alone, np.concatenate(logits))
     assert not np.array_equal(np.argsort(-alone), np.argsort(-psa))
+
+
+@pytest.mark.parametrize("weight", [6.0, 12.0])
+def test_where_the_network_has_no_opinion_tvm_draws_in_proportion_to_psas_speeds(asked, weight):
+    psa = PSAModel().score(TASK, asked)
+    model = ConsensusModel("cpu", weight=weight)
+    assert isinstance(model, Logarithmic)
+    model.network = lambda programs: np.zeros(len(programs))
+    weights = as_weights(model.score(TASK, asked), model.logarithmic)
+    np.testing.assert_allclose(weights, psa, rtol=1e-9)
 
 
 def test_where_the_networks_logits_lie_does_not_matter(asked):

@@ -85,8 +85,9 @@ def test_psa_with_the_device_has_nothing_to_say(kind):
 
 
 def test_rank_warns(kind):
-    with pytest.warns(StandInWarning, match=SAYS[kind]):
+    with pytest.warns(StandInWarning, match=SAYS[kind]) as seen:
         assert mschedx.rank(func(), TARGETS[kind], 1, space=TVM)
+    assert {one.filename for one in seen} == {__file__}
 
 
 @pytest.mark.usefixtures("silent")

@@ -30,6 +30,12 @@ def test_integers_that_may_be_indices_are_within_every_extent(rows, dtype):
     assert set(x.ravel().tolist()) <= {-2, -1, 0, 1, 2}
 
 
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16"])
+def test_small_indices_are_within_their_table(dtype):
+    _, i, _ = reference(rows_of_a_table(5, dtype), np.random.default_rng(0)).before
+    assert 0 <= i.min() <= i.max() < 5
+
+
 def test_a_right_schedule_of_rows_of_a_table_has_no_fault(tmp_path):
     mod, rng = rows_of_a_table(100), np.random.default_rng(0)
     expected = reference(mod, rng)

@@ -202,6 +202,23 @@ def test_wide_integers_are_indices_that_stay_inside(dtype):
     assert set(np.unique(values)) == set(range(7))
 
 
+@pytest.mark.parametrize(
+    ("dtype", "bounds", "least", "most"),
+    [
+        ("int8", (1, None), 1, 127),
+        ("int16", (-3, 6), -3, 6),
+        ("uint8", (None, 9), 0, 9),
+        ("int32", (0, 40), 0, 40),
+        ("int64", (1, None), 1, 6),
+        ("int64", (9, None), 9, 9),
+    ],
+)
+def test_integers_are_within_the_bounds_that_are_known(dtype, bounds, least, most):
+    values = random_array(dtype, (10_000,), np.random.default_rng(0), 7, bounds=bounds)
+    assert values.dtype == dtype
+    assert (values.min(), values.max()) == (least, most)
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64", "float8_e4m3fn"])
 def test_floats_are_finite_and_of_both_signs(dtype):
     values = random_array(dtype, (1000,), np.random.default_rng(0), 1)
@@ -235,3 +252,14 @@ def test_arguments_are_kept_and_bounded():
     for info in infos:
         assert arguments.get(info, device)[1].numpy().max() < 4
     assert arguments.get(infos[0], device) is not first  # made room for the others
+
+
+def test_arguments_of_other_bounds_are_others():
+    import tvm
+
+    arguments, device = Arguments(), tvm.cpu()
+    info = (("TENSOR", "int8", (100,)), ("TENSOR", "int8", (100,)))
+    plain = arguments.get(info, device)
+    bounded = arguments.get(info, device, ((None, None), (1, 3)))
+    assert set(bounded[1].numpy().tolist()) == {1, 2, 3}
+    assert set(plain[1].numpy().tolist()) - {1, 2, 3}

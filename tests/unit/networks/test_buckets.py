@@ -47,6 +47,17 @@ def untuned(**more):
     return {"trials_per_task": 0, "progress": False, "target": quick()["target"], **more}
 
 
+def test_changed_weights_are_said(tmp_path):
+    model, inputs = two()
+    found = tune_buckets(model, inputs, {"x[0]": (1, 3)}, **untuned())
+    with torch.no_grad():
+        model.first.weight.mul_(2)
+    for call in (found.compile, lambda: found.export(tmp_path)):
+        with pytest.warns(UserWarning, match=r"1 weights have changed.*tune_buckets again") as said:
+            call()
+        assert len(said) == 1
+
+
 def test_sizes_between_are_computed_as_the_next_larger_one():
     model, inputs = two()
     found = tune_buckets(model, inputs, X0, **untuned())

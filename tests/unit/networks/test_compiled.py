@@ -187,8 +187,9 @@ def test_a_profile_has_every_task_and_the_whole(tuned):
     assert lines[0].split()[0] == "operator"
     assert lines[-1].startswith("whole")
     assert len(result.profile(runs=1).operators) == 2  # random inputs
-    with pytest.raises(ValueError, match="runs"):
-        result.profile(x, runs=0)
+    for bad in (0, True, 1.5):
+        with pytest.raises(ValueError, match="expected runs >= 1"):
+            result.profile(x, runs=bad)
 
 
 class Scaled(torch.nn.Module):
@@ -212,8 +213,14 @@ def test_changed_weights_are_said(tmp_path):
     with torch.no_grad():
         before = model(*inputs)
         model.first.weight.mul_(2)
-    with pytest.warns(UserWarning, match=r"1 weights have changed.*first\.weight"):
+    says = r"1 weights have changed.*first\.weight.*tune_model again"
+    with pytest.warns(UserWarning, match=says) as said:
         network = result.compile()
+    with pytest.warns(UserWarning, match=says) as of_file:
+        result.export(tmp_path / "network.so")
+    with pytest.warns(UserWarning, match=says) as of_profile:
+        result.profile(runs=1)
+    assert {one.filename for one in (*said, *of_file, *of_profile)} == {__file__}
     np.testing.assert_allclose(network(*inputs), before, rtol=1e-5, atol=1e-6)
 
 

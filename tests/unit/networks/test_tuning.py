@@ -108,8 +108,9 @@ def test_a_folder_says_what_was_written_so_that_spoilt_records_are_noticed(netwo
     spoilt = json.dumps([workload, [trace, [seconds[0] / 10], *rest]])
     records.write_text("".join(line.text + "\n" for line in lines[:-1]) + spoilt + "\n")
     (tmp_path / "database_workload.json").write_text("")
-    with pytest.warns(WorkDirWarning, match="not what was written there"):
+    with pytest.warns(WorkDirWarning, match="not what was written there") as said:
         again = tune_model(*network, trials_per_task=2, work_dir=tmp_path, **quick())
+    assert {one.filename for one in said} == {__file__}
     assert again.measured == 1, "the spoilt one"
     assert seconds[0] / 10 not in [choice.latency_s for choice in again.tasks]
 

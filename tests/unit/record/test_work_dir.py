@@ -21,6 +21,7 @@ from mschedx.record.contents import RECORDS, TRIALS, WORKLOADS
 from mschedx.record.errors import WorkDirInUse
 from mschedx.record.lines import read_lines
 from mschedx.record.lock import locked
+from mschedx.record.reading import open_to_read
 from mschedx.record.work_dir import MANIFEST, WorkDirError, WorkDirWarning, open_work_dir
 from mschedx.tuning import tune
 
@@ -57,6 +58,28 @@ def test_truncated_record_is_dropped_and_measured_again(tuned):
     assert (tuned / RECORDS).read_text().splitlines()[:3] == original.splitlines()[:3]
     assert len(ms.database.JSONDatabase(work_dir=str(tuned))) == 4
     assert result.latency_s == pytest.approx(1e-3)
+
+
+def only_opened(opening, path):
+    with opening(path, normalize_target(quick(None)["target"])):
+        pass
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        retune,
+        lambda path: retune(path, trials=0),
+        lambda path: only_opened(open_work_dir, path),
+        lambda path: only_opened(open_to_read, path),
+    ],
+    ids=["tune", "tune without trials", "open_work_dir", "open_to_read"],
+)
+def test_a_warning_points_at_the_line_that_opens_the_folder(tuned, call):
+    truncate_last_line(tuned / RECORDS)
+    with pytest.warns(WorkDirWarning, match="set 1 broken line") as said:
+        call(tuned)
+    assert [one.filename for one in said] == [__file__]
 
 
 def test_a_line_broken_in_the_middle_takes_only_itself(tuned):

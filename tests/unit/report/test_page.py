@@ -10,7 +10,9 @@ from tvm.target import Target
 from mschedx import cli
 from mschedx.hardware import Hardware
 from mschedx.record.trials import Run, Trial
+from mschedx.report import trials_table
 from mschedx.report.analysis import Report, analyse_run, group_stages
+from mschedx.report.decisions import decision_values
 from mschedx.report.figures import prediction
 from mschedx.report.page import build_page
 from mschedx.report.trials_table import config_text
@@ -104,6 +106,22 @@ def test_thousands_of_trials_are_quick_and_small(tmp_path):
     page = build_page(report)
     assert len(page) < 3e6
     assert "Predicted and measured" in headings(page)
+
+
+def test_decisions_are_named_of_the_trials_that_are_listed_alone(tuned, monkeypatch):
+    named = []
+
+    def noted(trace):
+        named.append(trace)
+        return decision_values(trace)
+
+    monkeypatch.setattr(trials_table, "MOST_ROWS", 2)
+    monkeypatch.setattr(trials_table, "decision_values", noted)
+    report = analyse_run(tuned, calibrate=False)
+    page = build_page(report)
+    assert "The 2 fastest of 16 are listed" in page
+    fastest = sorted(report.run.trials, key=lambda one: one.latency_s or np.inf)[:2]
+    assert named == [report.run.records[one.record][0] for one in fastest]
 
 
 def test_trials_are_a_table_that_can_be_sorted(tuned):

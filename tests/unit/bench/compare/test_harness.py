@@ -71,6 +71,23 @@ def test_runs_are_compared_at_trials_that_all_of_them_had(tmp_path, timed):
     assert titles == ["tuner", "1 trials", "3 trials"]
 
 
+@pytest.mark.parametrize(
+    ("workloads", "seeds", "head"),
+    [
+        ("gemm_128,softmax", 2, "[95 % interval over workloads and seeds]"),
+        ("gemm_128,softmax", 1, "[95 % interval over workloads]"),
+        ("gemm_128", 2, "[95 % interval over seeds]"),
+        ("gemm_128", 1, "[95 % interval]"),
+    ],
+)
+def test_heads_of_tables_say_what_intervals_are_over(tmp_path, timed, workloads, seeds, head):
+    run(tmp_path, workloads=find_workloads(workloads), seeds=seeds)
+    titles = [str(table.title) for table in all_tables(read_comparison(tmp_path))]
+    heads = [title for title in titles if "[" in title]
+    assert len(heads) == 4
+    assert all(head in title for title in heads)
+
+
 @pytest.mark.parametrize("option", ["--trials", "--reference-trials"])
 def test_no_trials_are_refused(option, tmp_path, capsys):
     assert cli.main(["compare", option, "0", "--out", str(tmp_path)]) == 2
@@ -150,7 +167,7 @@ def test_sooner_is_counted_from_when_a_goal_was_known(tmp_path, monkeypatch):
     console = Console(file=io.StringIO(), width=200)
     console.print(tables.goal_table(results, ["heron", "tvm"], "tvm"))
     console.print(tables.goal_table(results, ["tvm"], "heron"))
-    heron, tvm, worse = (s for s in console.file.getvalue().splitlines() if " workloads" in s)
+    heron, tvm, worse = (s for s in console.file.getvalue().splitlines() if " of 2 workloads" in s)
     # heron has tvm's 1 ms after its second trial, in the round of second 1.
     assert "10.00 [10.00, 10.00]   20.00 [20.00, 20.00]   2 of 2 workloads" in heron
     assert "1.00 [1.00, 1.00]" in tvm

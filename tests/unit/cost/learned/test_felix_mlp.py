@@ -17,6 +17,7 @@ from mschedx.cost import (
     KnowsSkill,
     Measured,
 )
+from mschedx.cost.adapter import as_weights
 from mschedx.cost.base import PRETRAINED_ACCURACY
 from mschedx.cost.learned import felix_mlp
 from mschedx.cost.learned.felix_features import NAMES, FelixFeatures
@@ -82,6 +83,13 @@ def test_fact_14_predictions_are_logarithms_of_latencies():
     predicted = model.latency_s(opened()[0].task, questions)
     real = np.concatenate([latency(*question) for question in questions])
     assert np.median(np.abs(np.log(predicted / real))) < 0.35
+
+
+def test_tvm_draws_in_proportion_to_the_speeds_that_it_predicts():
+    model, questions = taught(config=replace(SMALL, pessimism=0.0)), asked(8)
+    task = opened()[0].task
+    weights = as_weights(model.score(task, questions), model.logarithmic)
+    np.testing.assert_allclose(weights * model.latency_s(task, questions), 1, rtol=1e-9)
 
 
 def test_fact_14_tasks_that_were_held_out_are_ranked_too():

@@ -1,0 +1,21 @@
+"""Graphs of torch.compile without measurements."""
+
+import pytest
+import torch
+from tiny_networks import quick
+
+from mschedx.networks import torch_backend
+
+
+@pytest.fixture
+def invented(monkeypatch):
+    """Measure invented latencies, and count the artefacts."""
+    real, calls = torch_backend.tune_model, []
+
+    def tune(model, inputs, **options):
+        calls.append([tuple(x.shape) for x in inputs])
+        return real(model, inputs, **{**quick(), "verify": False, **options})
+
+    monkeypatch.setattr(torch_backend, "tune_model", tune)
+    torch._dynamo.reset()
+    return calls
