@@ -145,6 +145,27 @@ def sampled_part(sketch: Sketch) -> Sketch:
     return found
 
 
+def searchable(sketches: Iterable[Sketch], narrowed: Callable[[Sketch], Sketch]) -> list[Sketch]:
+    """What ``narrowed`` makes of the sketches in which there is something to search.
+
+    Raises
+    ------
+    EmptySpace
+        Where there is nothing in any of them, with the reasons.
+    """
+    kept, reasons = [], []
+    for sketch in sketches:
+        try:
+            kept.append(narrowed(sketch))
+        except NOT_SEARCHABLE as error:
+            reasons.append(str(error))
+    if not kept:
+        raise EmptySpace(
+            f"none of {len(reasons)} sketches has a valid config: {'; '.join(reasons)}"
+        )
+    return kept
+
+
 def _order(sketches: Sequence[Sketch], members: IntArray, rng: np.random.Generator) -> list[int]:
     if len(members) == 1:
         return members.tolist()

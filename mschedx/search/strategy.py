@@ -23,13 +23,13 @@ from tvm.s_tir.meta_schedule.search_strategy.search_strategy import _PySearchStr
 from mschedx.cost.adapter import Conversation, conversation_behind, is_ready
 from mschedx.latency import latency_s
 from mschedx.ranges import require_count
-from mschedx.space.errors import NOT_SEARCHABLE
+from mschedx.space.errors import NOT_SEARCHABLE, EmptySpace
 from mschedx.space.task import Task
 from mschedx.space.trace.instructions import searched_part
 
 from .as_it_is import unscheduled_candidate
 from .base import Candidate, Materializer, Search, TaskSearch, logger
-from .growing import GrowingSet, searched
+from .growing import GrowingSet, searchable, searched
 from .niches import MOST_ANALYSED
 from .points import Points, SketchSet
 from .scoring import ArrayScorer, CandidateScorer, NoScorer, Scorer, measured_by_sketch
@@ -159,18 +159,13 @@ class Given:
     def spaces(self, task: Task) -> SketchSet | None:
         """The sketches of a task as they are `searched`, or None if none is given."""
         own = [sketch for sketch in self.sketches if sketch.task.key == task.key]
-        kept, reasons = [], []
-        for sketch in own:
-            try:
-                kept.append(searched(sketch))
-            except NOT_SEARCHABLE as error:
-                reasons.append(str(error))
-        if own and not kept:
-            raise ValueError(
-                f"task {task.name}: nothing to search, none of the {len(own)} sketches that were "
-                f"given has a valid config: {'; '.join(reasons)}"
-            )
-        return SketchSet(kept, None, task) if kept else None
+        if not own:
+            return None
+        try:
+            return SketchSet(searchable(own, searched), None, task)
+        except EmptySpace as error:
+            # A plain ValueError: TVM's calling convention keeps no other class than the built-in.
+            raise ValueError(f"task {task.name}: nothing to search: {error}") from None
 
     def first(self, space: SketchSet) -> Points:
         """The points to measure first; opens their sketches."""
@@ -336,8 +331,7 @@ class _Rounds:
         if space is None or not space.opened:
             reasons = [f"design space {index}: {why}" for index, why in sorted(refused.items())]
             why = "; ".join(reasons) or "the space generator returned no design space"
-            # A plain ValueError: TVM's calling convention keeps no other class than the built-in.
-            raise ValueError(
+            raise ValueError(  # a plain one, as in `Given.spaces`
                 f"task {self._name}: nothing to search for target {self._target.kind.name}: "
                 f"{why}. Check that space= suits this workload and target."
             )

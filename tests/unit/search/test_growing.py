@@ -8,7 +8,7 @@ from toy import ToySketch, latency
 
 from mschedx.search.base import Materializer, TaskSearch
 from mschedx.search.constrained_random import RandomSearch
-from mschedx.search.growing import GrowingSet, sampled_part
+from mschedx.search.growing import GrowingSet, sampled_part, searchable
 from mschedx.search.points import Points
 from mschedx.search.scoring import NoScorer
 from mschedx.space.errors import EmptySpace, SparseSpace, UnsupportedTrace
@@ -31,6 +31,23 @@ def growing(refuses=(), seed=0, sketches=None):
 
     rng = np.random.default_rng(seed)
     return GrowingSet(sketches, FAMILIES, sketches[0].task, rng, narrowed), asked
+
+
+def test_sketches_without_a_config_are_left_out_and_all_their_reasons_said():
+    sketches = [ToySketch() for _ in range(3)]
+
+    def narrowed(sketch):
+        if sketch is not kept:
+            raise (EmptySpace, UnsupportedTrace)[sketch is sketches[2]](
+                f"no {sketches.index(sketch)}"
+            )
+        return found
+
+    kept, found = sketches[1], ToySketch()
+    assert searchable(sketches, narrowed) == [found]
+    kept = None
+    with pytest.raises(EmptySpace, match="none of 3 sketches has a valid config: no 0; no 1; no 2"):
+        searchable(sketches, narrowed)
 
 
 def test_every_design_space_begins_with_one_sketch_and_ends_with_all():
