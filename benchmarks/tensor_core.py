@@ -35,6 +35,7 @@ from tvm.target import Target
 
 from mschedx import compat
 from mschedx.cost.psa import PSAModel
+from mschedx.error_text import last_line
 from mschedx.search.draft_verify import DraftThenVerify, DraftVerifyConfig
 from mschedx.search.history import History
 from mschedx.search.points import SketchSet
@@ -93,7 +94,7 @@ def compile_to_cubin(schedule: Schedule, target: Target) -> Compiled:
     try:
         source = tvm.compile(schedule.mod, target).mod.imports[0].inspect_source()
     except Exception as error:
-        return Compiled(f"codegen: {str(error).strip().splitlines()[-1]}")
+        return Compiled(f"codegen: {last_line(error)}")
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "kernel")
         with open(f"{path}.cu", "w", encoding="utf-8") as file:

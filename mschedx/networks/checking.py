@@ -16,6 +16,7 @@ from tvm.runtime import device_from_target
 from tvm.target import Target
 
 from mschedx import compat
+from mschedx.error_text import first_line
 from mschedx.measure.provenance import Provenance
 from mschedx.measure.reference import precision, quick
 from mschedx.measure.timing import numpy_dtype
@@ -24,7 +25,6 @@ from mschedx.measure.tolerance import Difference, compare
 from .arrays import tensor_of
 from .assembly import compiled
 from .choices import Choice, Origin
-from .errors import first_line
 from .importing import Imported
 from .machines import flat, machine_of
 from .provenance import output_provenances, unread_provenances

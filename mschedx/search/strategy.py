@@ -21,6 +21,7 @@ from tvm.s_tir.meta_schedule.search_strategy import MeasureCandidate
 from tvm.s_tir.meta_schedule.search_strategy.search_strategy import _PySearchStrategy
 
 from mschedx.cost.adapter import Conversation, conversation_behind, is_ready
+from mschedx.error_text import first_line
 from mschedx.latency import latency_s
 from mschedx.ranges import require_count
 from mschedx.space.errors import NOT_SEARCHABLE, EmptySpace
@@ -291,9 +292,8 @@ class _Rounds:
         except Exception as error:  # a function that the analysis does not understand, whatever why
             if self._alone:
                 raise
-            lines = str(error).strip().splitlines() or [repr(error)]
             text = "task %s is measured as it is, for it cannot be searched: %s"
-            logger.warning(text, self._name, lines[0])
+            logger.warning(text, self._name, first_line(error))
             self._unsearched = True
             return None
 
