@@ -39,6 +39,7 @@ from mschedx.error_text import last_line
 from mschedx.search.draft_verify import DraftThenVerify, DraftVerifyConfig
 from mschedx.search.history import History
 from mschedx.search.points import SketchSet
+from mschedx.search.request import Request
 from mschedx.search.scoring import NoScorer
 from mschedx.space import InvalidSchedule, Sketch, for_target, sketches
 
@@ -176,7 +177,7 @@ def drafted(
     """Configs that DraftVerify proposes before anything is measured."""
     space = SketchSet(found)
     search = DraftThenVerify(PSAModel(), DraftVerifyConfig())
-    points = search.propose(count, space, History.of(space), NoScorer(), rng)
+    points = search.propose(Request(count, space, History.of(space), NoScorer(), rng))
     points = points.take(np.arange(min(count, len(points))))
     for number, _, configs in space.groups(points):
         yield found[number], configs

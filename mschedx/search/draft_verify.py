@@ -158,14 +158,9 @@ class DraftThenVerify:
         self._quota = config.drafts
         self._blend = Blend()
 
-    def propose(
-        self,
-        count: int,
-        space: SketchSet,
-        history: History,
-        scorer: Scorer,
-        rng: np.random.Generator,
-    ) -> Points:
+    def propose(self, request: Request) -> Points:
+        count, space, history = request.count, request.space, request.history
+        scorer, rng = request.scorer, request.rng
         config = self.config
         # What cannot be built is asked for again within a round.
         if self._round is None or len(history) != self._measured:
@@ -176,7 +171,6 @@ class DraftThenVerify:
         if space.begun > self._begun:
             self._begun, self._due = space.begun, True
         samples = space.sample(config.population, rng)
-        request = Request(count=count, space=space, history=history, scorer=scorer, rng=rng)
         drafts = self._current(samples, request).untried(history.tried)
         verifier = self._verifier(space, history, scorer)
         if scorer.ready:

@@ -71,14 +71,9 @@ class Descent:
         self._niches: Niches | None = None
         self._regions: dict[int, RelaxedSketch] = {}
 
-    def propose(
-        self,
-        count: int,
-        space: SketchSet,
-        history: History,
-        scorer: Scorer,
-        rng: np.random.Generator,
-    ) -> Points:
+    def propose(self, request: Request) -> Points:
+        count, space, history = request.count, request.space, request.history
+        scorer, rng = request.scorer, request.rng
         config = self.config
         if not scorer.differentiable and config.fallback is Fallback.ERROR:
             raise TypeError(
@@ -92,7 +87,7 @@ class Descent:
         guide = self._guide(draft, history, scorer)
         if guide is None:
             return sample_new(count, space, history.tried, rng)
-        request = Request(count=count, space=space, history=history, scorer=guide, rng=rng)
+        request = replace(request, scorer=guide)
         if guide.differentiable:
             found, near = self._descended(request, draft)
         else:

@@ -14,6 +14,7 @@ from mschedx.search.draft_verify import DraftThenVerify, DraftVerify, DraftVerif
 from mschedx.search.history import History
 from mschedx.search.mutation import Mutation
 from mschedx.search.points import SketchSet
+from mschedx.search.request import Request
 from mschedx.search.scoring import ArrayScorer
 
 PUBLISHED = DraftVerifyConfig.as_published()
@@ -64,7 +65,7 @@ class Rounds:
         self.verifier.passes.clear()
         if len(self.history):
             self.scorer.learn(self.history)
-        found = self.search.propose(count, self.space, self.history, self.scorer, self.rng)
+        found = self.search.propose(Request(count, self.space, self.history, self.scorer, self.rng))
         batch = found.take(np.arange(min(count, len(found))))
         self.history.add(batch, seconds(batch))
         return found, list(self.draft.passes), list(self.verifier.passes)
@@ -88,7 +89,7 @@ def test_a_design_space_that_opens_within_a_round_is_drafted_in_it():
 
     def passes():
         rounds.draft.passes.clear()
-        rounds.search.propose(8, rounds.space, rounds.history, rounds.scorer, rounds.rng)
+        rounds.search.propose(Request(8, rounds.space, rounds.history, rounds.scorer, rounds.rng))
         return len(rounds.draft.passes)
 
     assert passes()
