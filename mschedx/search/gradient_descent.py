@@ -145,9 +145,9 @@ class Descent:
     def _scored(self, request: Request) -> Scored:
         """Samples, and neighbours of the fastest, with their scores."""
         space, scorer, rng = request.space, request.scorer, request.rng
-        elites = request.history.best(self.config.n_seeds)
+        fastest = request.history.best(self.config.n_seeds)
         samples = space.sample(self.config.samples, rng)
-        pool = gather(samples, neighbours(space, elites, rng)).distinct(request.history.tried)
+        pool = gather(samples, neighbours(space, fastest, rng)).distinct(request.history.tried)
         if scorer.capacity is not None:
             pool = thinned(pool, min(scorer.capacity, self.config.pool), rng)
         return Scored.by(scorer, pool)

@@ -201,7 +201,7 @@ class PopulationSearch:
     ) -> Points:
         """Last population, best measured points, fresh samples, neighbours of the best."""
         last = space.empty() if self._population is None else self._population
-        elites = history.best(self.config.history)
+        fastest = history.best(self.config.history)
         samples = space.sample(size, rng)
-        near = [neighbours(space, elites, rng) for _ in range(self.config.neighbours)]
-        return gather(last, elites, samples, *near)
+        near = [neighbours(space, fastest, rng) for _ in range(self.config.neighbours)]
+        return gather(last, fastest, samples, *near)

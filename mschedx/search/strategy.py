@@ -315,7 +315,7 @@ class _Rounds:
         from mschedx.space.opening import sketches_from
 
         sketches: list[Sketch] = []
-        families: list[int] = []
+        spaces: list[int] = []
         refused: dict[int, str] = {}
         for index, schedule in enumerate(design_spaces):
             try:
@@ -325,12 +325,12 @@ class _Rounds:
                 logger.warning("task %s, design space %d: %s", self._name, index, error)
                 continue
             sketches += found
-            families += [index] * len(found)
+            spaces += [index] * len(found)
         space = None
         if sketches:
-            space = GrowingSet(sketches, families, task, rng)
+            space = GrowingSet(sketches, spaces, task, rng)
             space.begin(rng if few and len(sketches) > MOST_ANALYSED else None)
-            refused |= space.barren
+            refused |= space.refused_spaces
         if space is None or not space.opened:
             reasons = [f"design space {index}: {why}" for index, why in sorted(refused.items())]
             why = "; ".join(reasons) or "the space generator returned no design space"

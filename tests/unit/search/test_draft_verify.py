@@ -182,7 +182,7 @@ def test_a_draft_that_says_nothing_has_no_share_in_verifying():
 
 
 def test_as_published_a_tenth_of_the_population_is_rounded_down():
-    assert DraftThenVerify(FirstGuess(), PUBLISHED)._elites == 153
+    assert DraftThenVerify(FirstGuess(), PUBLISHED)._most_measured == 153
 
 
 def test_as_published_the_learned_model_alone_verifies():
@@ -210,7 +210,7 @@ def test_niches_keep_both_sketches_among_the_drafts():
     assert shares == {0.5: 0.5, 1.0: 1.0}
 
 
-def test_elites_are_fed_back_into_drafting():
+def test_the_fastest_are_fed_back_into_drafting():
     """With no generations, what is drafted is what it starts from."""
     starts = {}
     for seeded in (True, False):
