@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from mschedx.bench.named import find_named
+from mschedx.files import require_writable
 from mschedx.networks.buckets import BucketsResult, tune_buckets
 from mschedx.networks.errors import NetworkError
-from mschedx.networks.linking import library_path, require_writable
+from mschedx.networks.linking import library_path
 from mschedx.networks.parts import PartsResult, tune_parts
 from mschedx.networks.result import NetworkResult, said_of_output
 from mschedx.networks.tuning import tune_model

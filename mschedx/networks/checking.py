@@ -62,6 +62,33 @@ class Check:
         """Nothing was compared."""
         return cls(False, False, math.nan, math.nan, reason)
 
+    @property
+    def right(self) -> bool:
+        """Whether the outputs were compared, and none found wrong."""
+        return self.done and not self.wrong
+
+    def said(self, whose: str) -> list[str]:
+        """What is to be noted of it; nothing where it is right.
+
+        Parameters
+        ----------
+        whose : str
+            Output it was compared with: ``"torch's"``.
+        """
+        if self.right:
+            return []
+        what = f"is not {whose}" if self.wrong else "could not be compared"
+        return [f"the network's output {what}: {self.reason}"]
+
+    def fields(self) -> dict[str, Any]:
+        """What a result keeps of it, by the names of its fields."""
+        return {
+            "verified": self.right,
+            "wrong": self.reason if self.wrong else "",
+            "max_error": self.max_error,
+            "tolerance": self.tolerance,
+        }
+
 
 @dataclass(frozen=True)
 class Reference:
