@@ -45,6 +45,7 @@ from mschedx.search.history import History
 from mschedx.search.points import Points, SketchSet
 from mschedx.search.pool import Scored, gather
 from mschedx.search.population import evolve
+from mschedx.search.request import Request
 from mschedx.search.scoring import ArrayScorer
 from mschedx.space import sketches
 from mschedx.space.sketch import Sketch
@@ -103,7 +104,7 @@ def report_speed(
         space = SketchSet(chosen)
         scorer, history = taught(space, rng)
         search = Descent(DescentConfig(n_seeds=32, n_steps=64, later_steps=64))
-        seconds = timed(lambda: search.propose(TOP, space, history, scorer, rng))  # noqa: B023
+        seconds = timed(lambda: search.propose(Request(TOP, space, history, scorer, rng)))  # noqa: B023
         print(f"  32 seeds, 64 steps, {len(chosen)} sketches: {seconds:.2f} s")
 
 
@@ -234,7 +235,7 @@ def searched(task: Recorded, seed: int) -> dict[str, float] | None:
     scorer = Counting(model, task.space)
     # What scores best, whatever it is: a batch that is measured is spread out.
     search = Descent(DescentConfig(epsilon=0.0, near_share=0.0, niche_share=1.0))
-    proposed = search.propose(TOP, task.space, history, scorer, rng)
+    proposed = search.propose(Request(TOP, task.space, history, scorer, rng))
     if len(proposed) < TOP:
         return None
     best = proposed.take(np.arange(TOP))

@@ -32,6 +32,7 @@ from mschedx.hardware import host_target
 from mschedx.search import DraftThenVerify, DraftVerifyConfig
 from mschedx.search.history import History
 from mschedx.search.points import SketchSet
+from mschedx.search.request import Request
 from mschedx.search.scoring import ArrayScorer
 from mschedx.space import sketches
 from mschedx.space.sketch import Sketch
@@ -88,7 +89,7 @@ def rounds(name: str) -> list[tuple[float, float]]:
     found = []
     for _ in range(2 * search.config.refresh):
         cpu, wall = time.process_time(), time.perf_counter()
-        chosen = search.propose(BATCH, space, history, scorer, rng).take(np.arange(BATCH))
+        chosen = search.propose(Request(BATCH, space, history, scorer, rng)).take(np.arange(BATCH))
         found.append((time.process_time() - cpu, time.perf_counter() - wall))
         history.add(chosen, 1e-4 * (1.0 + rng.random(len(chosen))))
     # The first ones analyse the programs, too.

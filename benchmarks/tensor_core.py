@@ -35,9 +35,11 @@ from tvm.target import Target
 
 from mschedx import compat
 from mschedx.cost.psa import PSAModel
+from mschedx.error_text import last_line
 from mschedx.search.draft_verify import DraftThenVerify, DraftVerifyConfig
 from mschedx.search.history import History
 from mschedx.search.points import SketchSet
+from mschedx.search.request import Request
 from mschedx.search.scoring import NoScorer
 from mschedx.space import InvalidSchedule, Sketch, for_target, sketches
 
@@ -93,7 +95,7 @@ def compile_to_cubin(schedule: Schedule, target: Target) -> Compiled:
     try:
         source = tvm.compile(schedule.mod, target).mod.imports[0].inspect_source()
     except Exception as error:
-        return Compiled(f"codegen: {str(error).strip().splitlines()[-1]}")
+        return Compiled(f"codegen: {last_line(error)}")
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "kernel")
         with open(f"{path}.cu", "w", encoding="utf-8") as file:
@@ -175,7 +177,7 @@ def drafted(
     """Configs that DraftVerify proposes before anything is measured."""
     space = SketchSet(found)
     search = DraftThenVerify(PSAModel(), DraftVerifyConfig())
-    points = search.propose(count, space, History.of(space), NoScorer(), rng)
+    points = search.propose(Request(count, space, History.of(space), NoScorer(), rng))
     points = points.take(np.arange(min(count, len(points))))
     for number, _, configs in space.groups(points):
         yield found[number], configs

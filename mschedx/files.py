@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -62,6 +63,23 @@ def write_atomic(path: Path, text: str) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise named(error, path) from error
+
+
+def require_writable(folder: Path) -> None:
+    """Look whether files may be made in a folder, which need not be there.
+
+    Raises
+    ------
+    OSError
+    """
+    folder = folder.absolute()
+    there = next(one for one in (folder, *folder.parents) if one.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "Not a directory", str(there))
+    try:
+        tempfile.TemporaryDirectory(prefix=_BESIDE, dir=there).cleanup()
+    except FileNotFoundError as error:  # as /proc says it
+        raise PermissionError(errno.EACCES, "No files can be made there", str(there)) from error
 
 
 def named(error: OSError, path: Path) -> OSError:

@@ -12,6 +12,7 @@ from tvm import IRModule, tirx
 from tvm.ir import PointerType
 from tvm.target import Target, list_tags
 
+from mschedx.error_text import last_line
 from mschedx.ranges import is_whole
 from mschedx.user_warnings import warn_user
 
@@ -71,7 +72,7 @@ def _parse(target: dict[str, Any] | str) -> Target:
     except (ValueError, TypeError) as error:
         kind = target.get("kind", "(none)") if isinstance(target, dict) else target
         raise ValueError(
-            f"TVM does not know this target: {str(error).strip().splitlines()[-1]} "
+            f"TVM does not know this target: {last_line(error)} "
             f'Expected a kind ("llvm", "cuda"), a tag ("nvidia/nvidia-a100") or JSON '
             f'({{"kind": "llvm", "mcpu": "{_host_cpu()}", "num-cores": 2}}), got {kind!r}'
         ) from error

@@ -18,6 +18,7 @@ import tvm_ffi
 from tvm.runtime import Executable, cpu, device_from_target, empty
 
 from mschedx.compat import PERFORMED_AHEAD, Caller
+from mschedx.error_text import first_line
 
 if TYPE_CHECKING:
     from tvm import IRModule
@@ -242,7 +243,7 @@ def _shared(array: Any, wrong: str) -> Any:
     try:
         return tvm_ffi.from_dlpack(array)
     except (RuntimeError, BufferError, TypeError) as error:
-        reason = (str(error).strip() or repr(error)).splitlines()[0]
+        reason = first_line(error)
         raise ValueError(f"{wrong}a tensor that cannot be shared ({reason})") from error
 
 

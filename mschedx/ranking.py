@@ -18,12 +18,12 @@ from mschedx.cost.consensus import ConsensusModel
 from mschedx.cost.psa import PSAModel
 from mschedx.inputs import check_seed, check_trials, normalize_mod, normalize_target
 from mschedx.search.build_effort import BuildEffort
-from mschedx.search.growing import sampled_part
+from mschedx.search.growing import sampled_part, searchable
 from mschedx.search.moves import neighbours
 from mschedx.search.points import Points, SketchSet
 from mschedx.search.pool import Scored, gather
 from mschedx.search.scoring import ArrayScorer
-from mschedx.space.errors import NOT_SEARCHABLE, EmptySpace, InvalidSchedule
+from mschedx.space.errors import NOT_SEARCHABLE, InvalidSchedule
 
 if TYPE_CHECKING:
     from tvm import IRModule, tirx
@@ -214,28 +214,14 @@ def opened(mod: IRModule, target: Target, space: Any = None) -> list[Sketch]:
     ValueError
         When a space that was asked for has none.
     """
+    from mschedx.space import sketches
+
     try:
-        return _with_configs(mod, target, space)
+        return searchable(sketches(mod, target, space), sampled_part)
     except NOT_SEARCHABLE as error:
         if space is not None:
             raise
         raise NothingToRank(str(error)) from error
-
-
-def _with_configs(mod: IRModule, target: Target, space: Any) -> list[Sketch]:
-    from mschedx.space import sketches
-
-    found, reasons = [], []
-    for sketch in sketches(mod, target, space):
-        try:
-            found.append(sampled_part(sketch))
-        except NOT_SEARCHABLE as error:
-            reasons.append(str(error))
-    if not found:
-        raise EmptySpace(
-            f"no design space of this function has a valid config: {'; '.join(reasons)}"
-        )
-    return found
 
 
 def best_of(

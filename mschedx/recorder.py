@@ -16,7 +16,7 @@ from mschedx.record.rounds import Appended, Round, after_round
 from mschedx.record.trials import Journal, Trial
 from mschedx.search.as_it_is import are_unscheduled
 from mschedx.space.task import Task
-from mschedx.unscheduled import commit_unscheduled, measure_unscheduled
+from mschedx.unscheduled import measure_unscheduled
 
 if TYPE_CHECKING:
     from mschedx.record.work_dir import WorkDir
@@ -196,7 +196,7 @@ class Recorder:
         if not self._next.index:  # a strategy of TVM's, which does not propose it
             measured = measure_unscheduled(self._plan.mod, self._plan.target, builder, runner)
             self._before_records(measured)
-            commit_unscheduled(measured, self.database, self._plan.mod, self._plan.target)
+            measured.commit(self.database, self._plan.mod, self._plan.target)
             self._after_records(measured)
         error = next((trial.error for trial in self._round if trial.error), None)
         if error is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -76,7 +75,7 @@ def run_session(plan: Plan, work_dir: WorkDir, progress: Progress) -> Outcome:
         return outcome
     reads = asks_for_records(plan.parts.strategy)
     with open_database(work_dir, read=reads) as database:
-        seed = plan.seed if not done else _resumed_seed(plan.seed, len(done))
+        seed = plan.seed if not done else derived_seed(plan.seed, len(done))
         common = _begin(plan, work_dir, before, database, seed)
         # A strategy of TVM's has the database read all that there is, which counts it then.
         unread = 0 if reads else len(work_dir.contents.records)
@@ -147,16 +146,7 @@ def _begin(
     )
     journal = Journal(work_dir.path)
     remember(plan.mod, common.workload, work_dir.contents, journal)
-    journal.append(
-        {
-            "kind": "session",
-            "workload": common.workload,
-            "time": time.time(),
-            "seed": seed,
-            "trials": plan.trials,
-            "parts": plan.parts.names(),
-        }
-    )
+    journal.session(common.workload, seed=seed, trials=plan.trials, parts=plan.parts.names())
     return common
 
 
@@ -308,6 +298,6 @@ def alone(parts: Parts) -> Parts:
     return replace(parts, strategy=strategy, space=raising(parts.space))
 
 
-def _resumed_seed(seed: int, done: int) -> int:
-    """Give a continued run other candidates than the run that it continues."""
-    return int(np.random.SeedSequence([seed, done]).generate_state(1)[0] >> 1) or 1
+def derived_seed(seed: int, number: int) -> int:
+    """A seed for TVM, > 0, of a run's own and a number: other candidates for every other number."""
+    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0] >> 1) or 1

@@ -156,11 +156,17 @@ def tune(
             runner=runner,
         ),
     )
+    return _found(plan, folder, display, verify=verify)
+
+
+def _found(plan: Plan, folder: Path, display: Progress, *, verify: bool) -> TuneResult:
+    """Search, or where there is nothing to measure and nothing measured, rank."""
+    trials, parts = plan.trials, plan.parts
     if trials == 0 and not (folder / RECORDS).exists():
         return _ranked(plan, folder, display)
-    if runner is None and trials:
-        require_device(resolved)
-    if trials and (builder is None or runner is None):
+    if parts.runner is None and trials:
+        require_device(plan.target)
+    if trials and (parts.builder is None or parts.runner is None):
         start_workers()
     found = _searched(plan, folder, display, verify=verify)
     if trials or found.schedule is not None or found.interrupted:

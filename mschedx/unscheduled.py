@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tvm.s_tir import meta_schedule as ms
-
-from mschedx.latency import seconds_to_record
 from mschedx.measure.candidates import build_all, run_all
 from mschedx.record.rounds import Round
 from mschedx.search.as_it_is import unscheduled_candidate
@@ -22,17 +19,3 @@ def measure_unscheduled(mod: IRModule, target: Target, builder: Any, runner: Any
     built = build_all([candidate.sch.mod], target, builder)
     ran = run_all(built, [candidate.args_info], target, runner)
     return Round(None, 0, [candidate], built, ran)
-
-
-def commit_unscheduled(
-    measured: Round, database: ms.Database, mod: IRModule, target: Target
-) -> None:
-    """Add the record of such a round to a database."""
-    (candidate,), (ran,) = measured.candidates, measured.ran
-    workload = database.commit_workload(mod)
-    seconds = seconds_to_record(ran)
-    database.commit_tuning_record(
-        ms.database.TuningRecord(
-            candidate.sch.trace, workload, seconds, target, candidate.args_info
-        )
-    )

@@ -10,6 +10,7 @@ from tvm.s_tir import Schedule
 from tvm.s_tir import meta_schedule as ms
 
 from mschedx import measure
+from mschedx.error_text import last_line
 from mschedx.latency import FAILED_S
 from mschedx.record.errors import WorkDirError
 from mschedx.record.lines import read_lines, write_lines
@@ -104,8 +105,7 @@ def _replayed(
         raise
     except DOES_NOT_REPLAY as error:
         # Of another build of TVM, or of an intrinsic that is now described otherwise.
-        lines = str(error).strip().splitlines()
-        return None, lines[-1] if lines else repr(error)
+        return None, last_line(error)
 
 
 def _disqualify(work_dir: WorkDir, journal: Journal, run: Run, line: int, why: str) -> None:

@@ -21,6 +21,7 @@ from mschedx.latency import latency_s
 from mschedx.ranges import require_count
 from mschedx.record.dataset import DatasetFile, DatasetTask, TaskTrials
 from mschedx.record.work_dir import target_json, versions
+from mschedx.search.growing import searchable
 from mschedx.space.errors import NOT_SEARCHABLE, EmptySpace, InvalidSchedule, SparseSpace
 from mschedx.workloads import Workload, find
 
@@ -88,7 +89,7 @@ def collect(
         try:
             sketches = open_workload(workload, target, space)
         except NOT_SEARCHABLE as error:
-            left_out.append(str(error))
+            left_out.append(f"{workload.name}: {error}")
             say(f"{workload.name} is left out: {error}")
             continue
         known = file.declare(declared(workload, target, space, sketches))
@@ -135,21 +136,13 @@ def open_workload(workload: Workload, target: Target, space: str | None) -> list
     from mschedx.space import sketches
 
     mod = tvm.IRModule({"main": workload.func()})
-    kept, reasons = [], []
-    for sketch in sketches(mod, target, space):
-        try:
-            narrowed = sketch.narrowed()
-            narrowed.sample(1, np.random.default_rng(0))
-        except NOT_SEARCHABLE as error:
-            reasons.append(str(error))
-        else:
-            kept.append(narrowed)
-    if not kept:
-        raise EmptySpace(
-            f"{workload.name}: expected a design space with a valid config, got {len(reasons)} "
-            f"sketches without one: {'; '.join(reasons)}"
-        )
-    return kept
+    return searchable(sketches(mod, target, space), _drawn_from)
+
+
+def _drawn_from(sketch: Sketch) -> Sketch:
+    narrowed = sketch.narrowed()
+    narrowed.sample(1, np.random.default_rng(0))
+    return narrowed
 
 
 def declared(

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mschedx.cost.base import CostModel, Measured
-from mschedx.files import whole, write_atomic
+from mschedx.files import require_writable, whole, write_atomic
 from mschedx.inputs import check_seed
-from mschedx.networks.linking import require_writable
 from mschedx.record.dataset import TaskTrials, read_datasets
 from mschedx.space.errors import NOT_SEARCHABLE
 from mschedx.space.task import Task

@@ -20,6 +20,7 @@ import numpy as np
 from mschedx.bench.named import find_named
 from mschedx.bench.named_parts import STRATEGIES, TVM_STRATEGIES, NamedStrategy, find_model
 from mschedx.search.base import Candidate, Search, TaskSearch
+from mschedx.search.growing import searchable, searched
 from mschedx.search.history import History
 from mschedx.search.points import Points, SketchSet
 from mschedx.search.scoring import ArrayScorer, NoScorer, measured_by_sketch
@@ -240,7 +241,7 @@ def load_landscape(path: str | Path, workload: int | None = None, space: Any = N
     with compat.only_intrinsics(target):
         database = load_database(run)
         mod = database.get_all_tuning_records()[0].workload.mod
-        opened = SketchSet(_searchable(sketches(mod, target, space)))
+        opened = SketchSet(searchable(sketches(mod, target, space), _whole))
         history, _ = recall(database, mod, target, opened, lambda module: 0)
     if not len(history):
         raise ValueError(
@@ -250,28 +251,10 @@ def load_landscape(path: str | Path, workload: int | None = None, space: Any = N
     return Landscape(opened, history.points, history.latency_s)
 
 
-def _searchable(sketches: Sequence[Sketch]) -> list[Sketch]:
-    """Those of the sketches that a search would open.
-
-    Raises
-    ------
-    EmptySpace
-        When there is none, with the reasons.
-    """
-    from mschedx.search.growing import searched
-    from mschedx.space.errors import NOT_SEARCHABLE, EmptySpace
-
-    kept, reasons = [], []
-    for sketch in sketches:
-        try:
-            searched(sketch)
-        except NOT_SEARCHABLE as error:
-            reasons.append(str(error))
-        else:
-            kept.append(sketch)
-    if not kept:
-        raise EmptySpace(f"no sketch of this space has a valid config: {'; '.join(reasons)}")
-    return kept
+def _whole(sketch: Sketch) -> Sketch:
+    """A sketch that a search would open, with all of its configs: any may have been recorded."""
+    searched(sketch)
+    return sketch
 
 
 def compare_searches(

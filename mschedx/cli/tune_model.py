@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import runpy
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,9 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mschedx.bench.named import find_named
+from mschedx.files import require_writable
 from mschedx.networks.buckets import BucketsResult, tune_buckets
 from mschedx.networks.errors import NetworkError
-from mschedx.networks.linking import library_path, require_writable
+from mschedx.networks.linking import library_path
 from mschedx.networks.parts import PartsResult, tune_parts
 from mschedx.networks.result import NetworkResult, said_of_output
 from mschedx.networks.tuning import tune_model
@@ -192,30 +193,26 @@ def network_of(name: str, inputs: Sequence[str] | None) -> tuple[Any, Any]:
 
         model, example = make(name)
         return model, given or example
-    place, _, attribute = name.rpartition(":")
-    made = _factory(place, attribute)()
+    made = _factory(name)()
     if isinstance(made, tuple):
         model, example = made
         return model, given or example
     return made, given
 
 
-def _factory(place: str, attribute: str) -> Any:
-    if place.endswith(".py"):
-        if not Path(place).exists():
-            raise FileNotFoundError(f"expected a Python file, got {place!r}: not there")
-        folder = str(Path(place).resolve().parent)
-        if folder not in sys.path:  # as `python FILE.py` finds what lies beside it, later too
-            sys.path.insert(0, folder)
+def _factory(name: str) -> Any:
+    place, _, attribute = name.rpartition(":")
+    if not place.endswith(".py"):
+        return find_named(name, {}, lambda _, found: found, "network")
+    if not Path(place).exists():
+        raise FileNotFoundError(f"expected a Python file, got {place!r}: not there")
+    folder = str(Path(place).resolve().parent)
+    if folder not in sys.path:  # as `python FILE.py` finds what lies beside it, later too
+        sys.path.insert(0, folder)
+    try:
         found = runpy.run_path(place).get(attribute)
-    else:
-        sys.path.insert(0, "")  # as `python -m` finds modules of the folder it is started in
-        try:
-            found = getattr(importlib.import_module(place), attribute, None)
-        except ModuleNotFoundError as error:
-            raise NetworkError(f"expected MODULE:FACTORY, got {place!r}: {error}") from None
-        finally:
-            sys.path.remove("")
+    except ImportError as error:
+        raise NetworkError(f"cannot import network {name}: {error}") from error
     if not callable(found):
         raise NetworkError(f"expected a function {attribute!r} in {place}, got {found!r}")
     return found

@@ -234,7 +234,7 @@ def _tried(found: BucketsResult, network: Network, seed: int) -> BucketsResult:
     notes: list[str] = []
     for place, dimension in enumerate(found.buckets.dimensions):
         check = _check_padding(found, network, place, dimension, seed)
-        pads[dimension.name] = check is None or (check.done and not check.wrong)
+        pads[dimension.name] = check is None or check.right
         if check is not None and not pads[dimension.name]:
             notes.append(
                 f"{dimension.name} is not padded, only the sizes "

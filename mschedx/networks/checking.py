@@ -16,6 +16,7 @@ from tvm.runtime import device_from_target
 from tvm.target import Target
 
 from mschedx import compat
+from mschedx.error_text import first_line
 from mschedx.measure.provenance import Provenance
 from mschedx.measure.reference import precision, quick
 from mschedx.measure.timing import numpy_dtype
@@ -24,7 +25,6 @@ from mschedx.measure.tolerance import Difference, compare
 from .arrays import tensor_of
 from .assembly import compiled
 from .choices import Choice, Origin
-from .errors import first_line
 from .importing import Imported
 from .machines import flat, machine_of
 from .provenance import output_provenances, unread_provenances
@@ -61,6 +61,33 @@ class Check:
     def nothing(cls, reason: str = "") -> Check:
         """Nothing was compared."""
         return cls(False, False, math.nan, math.nan, reason)
+
+    @property
+    def right(self) -> bool:
+        """Whether the outputs were compared, and none found wrong."""
+        return self.done and not self.wrong
+
+    def said(self, whose: str) -> list[str]:
+        """What is to be noted of it; nothing where it is right.
+
+        Parameters
+        ----------
+        whose : str
+            Output it was compared with: ``"torch's"``.
+        """
+        if self.right:
+            return []
+        what = f"is not {whose}" if self.wrong else "could not be compared"
+        return [f"the network's output {what}: {self.reason}"]
+
+    def fields(self) -> dict[str, Any]:
+        """What a result keeps of it, by the names of its fields."""
+        return {
+            "verified": self.right,
+            "wrong": self.reason if self.wrong else "",
+            "max_error": self.max_error,
+            "tolerance": self.tolerance,
+        }
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from tvm.target import Target
 from tvm_ffi.serialization import from_json_graph_str, to_json_graph_str
 
 from mschedx.collector import without_collections
+from mschedx.error_text import first_line
 from mschedx.measure.pool import Job, PoolConfig, carry_out, start, total_memory_bytes
 from mschedx.measure.reference import quick
 from mschedx.record.contents import Contents
@@ -20,7 +21,6 @@ from mschedx.record.trials import Run, run_of, workload_number
 from mschedx.record.work_dir import WorkDir
 from mschedx.winner import choose_winner
 
-from .errors import first_line
 from .tasks import NetworkTask
 
 

@@ -47,10 +47,7 @@ def conclude(
             build = cache(partial(compiled, job.fused, choices, job.target, prepack=job.prepack))
             check = check_output(reference, job.tasks, build(), job.target)
             notes = [was, *more]  # the lines on the first choices hold no longer
-        if check.wrong:
-            notes.append(f"the network's output is not the framework's: {check.reason}")
-        elif not check.done:
-            notes.append(f"the network's output could not be compared: {check.reason}")
+        notes += check.said("the framework's")
     for note in notes:
         display.note(note)
     order = sorted(choices, key=lambda one: (-one.task.weight * one.latency_s, one.task.name))
@@ -65,10 +62,7 @@ def conclude(
         wall_s=time.perf_counter() - job.begin,
         interrupted=outcome.interrupted,
         timed_out=outcome.timed_out,
-        verified=check.done and not check.wrong,
-        wrong=check.reason if check.wrong else "",
-        max_error=check.max_error,
-        tolerance=check.tolerance,
+        **check.fields(),
         notes=(*work_dir.notes, *notes),
         signature=job.imported.signature,
         build=build,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mschedx.error_text import first_line
+
 
 class NetworkError(ValueError):
     """A network that cannot be imported or tuned as it is; the message says what to do."""
@@ -64,9 +66,3 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, UnsupportedOperators):
         return error.reason
     return f"{type(error).__name__}: {first_line(error)[:500]}"
-
-
-def first_line(error: BaseException) -> str:
-    """First line of an error's message; where it has none, the error as an expression."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else repr(error)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -28,23 +26,6 @@ def library_path(path: str | Path) -> Path:
             f"expected the path of a shared library (.so, .dll, .dylib), got {str(path)!r}"
         )
     return place
-
-
-def require_writable(folder: Path) -> None:
-    """Look whether files may be made in a folder, which need not be there.
-
-    Raises
-    ------
-    OSError
-    """
-    folder = folder.absolute()
-    there = next(one for one in (folder, *folder.parents) if one.exists())
-    if not there.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, "Not a directory", str(there))
-    try:
-        tempfile.TemporaryDirectory(prefix=".mschedx-", dir=there).cleanup()
-    except FileNotFoundError as error:  # as /proc says it
-        raise PermissionError(errno.EACCES, "No files can be made there", str(there)) from error
 
 
 def link(executable: Any, place: Path) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import tvm
 
+from mschedx.error_text import last_line
+
 from .errors import NetworkError, UnsupportedOperators
 
 _INSTEAD = "split the file there, tune what comes before and after, and run them elsewhere"
@@ -47,7 +49,7 @@ def import_proto(proto: Any) -> tvm.IRModule:
 
 def _unsupported(error: Exception) -> tuple[list[str], str]:
     """The operators that the importer names, and its reason where it names none."""
-    last = (str(error).strip() or repr(error)).splitlines()[-1]
+    last = last_line(error)
     _, found, listed = last.partition("not supported for frontend ONNX: ")
     return (sorted(listed.split(", ")), "") if found else ([], last[:300])
 

@@ -234,19 +234,7 @@ def _around(
     if found.interrupted or not tuning.get("verify", True):
         return found
     check = _check(found, program)
-    about = ()
-    if check.wrong:
-        about = (f"the network's output is not torch's: {check.reason}",)
-    elif not check.done:
-        about = (f"the network's output could not be compared: {check.reason}",)
-    return replace(
-        found,
-        notes=found.notes + about,
-        verified=check.done and not check.wrong,
-        wrong=check.reason if check.wrong else "",
-        max_error=check.max_error,
-        tolerance=check.tolerance,
-    )
+    return replace(found, notes=(*found.notes, *check.said("torch's")), **check.fields())
 
 
 def _tuned(

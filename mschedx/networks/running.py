@@ -10,6 +10,7 @@ from typing import Any
 from tvm.s_tir import meta_schedule as ms
 from tvm.target import Target
 
+from mschedx.error_text import first_line
 from mschedx.measure.failures import machine_trouble
 from mschedx.plan import Parts
 from mschedx.record.rounds import Round
@@ -155,7 +156,7 @@ class RunningTask:
 
 def _reason(error: Exception) -> str:
     """The first line of what says that there is nothing to search; of all else the class, too."""
-    line = (str(error).strip().splitlines() or [repr(error)])[0]
+    line = first_line(error)
     return line if "nothing to search" in line else f"{type(error).__name__}: {line}"
 
 

@@ -12,11 +12,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 from tvm.s_tir import meta_schedule as ms
 from tvm.target import Target
 
-from mschedx.latency import seconds_to_record
 from mschedx.measure.candidates import build_all, run_all
 from mschedx.measure.failures import MachineTrouble, machine_trouble
 from mschedx.process_state import interruptible, numpy_seed, quiet_logging
@@ -25,7 +23,7 @@ from mschedx.record.trials import Journal, Trial
 from mschedx.record.work_dir import WorkDir
 from mschedx.recorder import Outcome
 from mschedx.search.as_it_is import are_unscheduled
-from mschedx.session import remember
+from mschedx.session import derived_seed, remember
 
 from .budget import Budget, Standing, next_tasks
 from .choices import recorded
@@ -102,7 +100,7 @@ def run_session(
     outcome = Outcome()
     records = _Records(session, parts.database, work_dir)
     running = [
-        RunningTask(task, session.target, parts, _seed(session.seed, place), known)
+        RunningTask(task, session.target, parts, derived_seed(session.seed, place), known)
         for place, (task, known) in enumerate(zip(session.tasks, records.known))
     ]
     budget = Budget(session.trials_per_task, len(running))
@@ -241,15 +239,11 @@ class _Records:
         like = self._next[key]
         if key not in self._begun:
             self._begun.add(key)
-            self._journal.append(
-                {
-                    "kind": "session",
-                    "workload": like.workload,
-                    "time": time.time(),
-                    "seed": session.seed,
-                    "trials": session.trials_per_task,
-                    "parts": session.names,
-                }
+            self._journal.session(
+                like.workload,
+                seed=session.seed,
+                trials=session.trials_per_task,
+                parts=session.names,
             )
         elapsed = (like.elapsed_s or 0.0) + time.perf_counter() - session.begin
         scores = one.forecast(done.candidates)
@@ -261,19 +255,8 @@ class _Records:
         )
         trials = done.trials(found, scores)
         self._journal.trials(trials)
-        workload = self._database.commit_workload(one.task.mod)
-        for candidate, ran in zip(done.candidates, done.ran):
-            seconds = seconds_to_record(ran)
-            record = ms.database.TuningRecord(
-                candidate.sch.trace, workload, seconds, session.target, candidate.args_info
-            )
-            self._database.commit_tuning_record(record)
+        done.commit(self._database, one.task.mod, session.target)
         self._journal.written(found.record, self._records.check(len(trials)))
         self._next[key] = replace(like, index=like.index + len(trials), round=like.round + 1)
         self.measured += len(trials)
         return trials
-
-
-def _seed(seed: int, place: int) -> int:
-    """A seed for each task: equal ones would draw alike."""
-    return int(np.random.SeedSequence([seed, place]).generate_state(1)[0] >> 1) or 1

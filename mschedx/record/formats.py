@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mschedx import compat
+from mschedx.error_text import last_line
 
 from .checks import CHECKED, holds
 from .intrinsics import intrinsics_of, require_intrinsics
@@ -172,8 +173,7 @@ class TVMReader:
                 load()
                 self._known[text] = None
             except Exception as error:  # TVM raises whatever its parsers raise
-                lines = str(error).strip().splitlines()
-                self._known[text] = (lines or [repr(error)])[-1][:200]
+                self._known[text] = last_line(error)[:200]
         return self._known[text]
 
 

@@ -14,17 +14,21 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from tvm.ir.utils import derived_object
 from tvm.s_tir import meta_schedule as ms
 
-from mschedx.latency import latency_s
+from mschedx.latency import latency_s, seconds_to_record
 from mschedx.measure.failures import reason
 
 from .lines import parse
 from .programs import program_hash
 from .trials import Trial
+
+if TYPE_CHECKING:
+    from tvm import IRModule
+    from tvm.target import Target
 
 _LONGEST_ERROR = 2000
 
@@ -69,6 +73,20 @@ class Round:
                 )
             )
         return found
+
+    def commit(self, database: ms.Database, mod: IRModule, target: Target) -> None:
+        """Add the records to a database, as TVM's own callback does."""
+        workload = database.commit_workload(mod)
+        for candidate, ran in zip(self.candidates, self.ran):
+            database.commit_tuning_record(
+                ms.database.TuningRecord(
+                    candidate.sch.trace,
+                    workload,
+                    seconds_to_record(ran),
+                    target,
+                    candidate.args_info,
+                )
+            )
 
 
 @derived_object

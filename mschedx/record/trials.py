@@ -138,6 +138,21 @@ class Journal:
         """Write entries at once, so that a killed process leaves whole lines but the last."""
         append_lines(self._path, entries)
 
+    def session(
+        self, workload: int, *, seed: int, trials: int, parts: Mapping[str, str | None]
+    ) -> None:
+        """Write that a call of the tuner begins: for what workload, and what it was asked for."""
+        self.append(
+            {
+                "kind": "session",
+                "workload": workload,
+                "time": time.time(),
+                "seed": seed,
+                "trials": trials,
+                "parts": dict(parts),
+            }
+        )
+
     def trials(self, trials: Sequence[Trial]) -> None:
         """Write trials."""
         self.append(*({"kind": "trial", "time": time.time(), **asdict(t)} for t in trials))

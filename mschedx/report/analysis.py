@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mschedx.error_text import last_line
 from mschedx.hardware import Hardware
 from mschedx.record.contents import WORKLOADS
 from mschedx.record.trials import Run, read_run
@@ -136,7 +137,7 @@ def _module(run: Run) -> Any:
     except Exception as error:  # TVM raises whatever its parsers raise
         raise ValueError(
             f"TVM cannot read the function, line {run.workload + 1} of {run.path / WORKLOADS}: "
-            f"{str(error).strip().splitlines()[-1] if str(error).strip() else error!r}"
+            f"{last_line(error)}"
         ) from error
 
 
@@ -148,8 +149,7 @@ def _scheduled(module: Any, record: list[Any]) -> tuple[str, list[str]]:
     try:
         schedule = replay(read_record(record, Workload(module)).trace, module)
     except DOES_NOT_REPLAY as error:
-        lines = str(error).strip().splitlines()
-        return "", [f"# this record does not replay here: {lines[-1] if lines else error!r}"]
+        return "", [f"# this record does not replay here: {last_line(error)}"]
     return schedule.mod.script(), [str(line) for line in trace_of(schedule).as_python()]
 
 

@@ -29,6 +29,7 @@ from mschedx.space.errors import InvalidSchedule
 from .build_effort import BuildEffort
 from .history import History
 from .points import FloatArray, Points, SketchSet
+from .request import Request
 from .scoring import Scorer, measured_by_sketch
 
 logger = logging.getLogger("tvm.s_tir.meta_schedule.mschedx.search")
@@ -46,32 +47,20 @@ _FIRST = 2
 class Search(Protocol):
     """An algorithm that decides what to measure next; one object serves one task."""
 
-    def propose(
-        self,
-        count: int,
-        space: SketchSet,
-        history: History,
-        scorer: Scorer,
-        rng: np.random.Generator,
-    ) -> Points:
+    def propose(self, request: Request) -> Points:
         """Propose points to measure, most wanted first.
 
         Parameters
         ----------
-        count : int
-            How many are wanted, > 0.
-        space : SketchSet
-        history : History
-            What has been measured.
-        scorer : Scorer
-        rng : numpy.random.Generator
-            The only source of chance.
+        request : Request
+            How many are wanted, and what there is to go by.
 
         Returns
         -------
         Points
-            Valid, distinct, none in ``history.tried``. More than ``count`` when spares are at
-            hand for points that do not materialise; fewer, or none, when the space has no more.
+            Valid, distinct, none in ``request.history.tried``. More than ``request.count`` when
+            spares are at hand for points that do not materialise; fewer, or none, when the space
+            has no more.
         """
         ...
 
@@ -266,7 +255,9 @@ class TaskSearch:
         return waiting.take(order[:count])
 
     def _proposed(self, count: int) -> Points:
-        return self._search.propose(count, self.space, self.history, self.scorer, self._rng)
+        return self._search.propose(
+            Request(count, self.space, self.history, self.scorer, self._rng)
+        )
 
     def _without_great_effort(self, points: Points) -> Points:
         """Hold back the points [n] that take long to compile; the others, in order."""

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from .history import History
-from .points import Points, SketchSet
+from .points import Points
 from .pool import sample_new
-from .scoring import Scorer
+from .request import Request
 from .strategy import Strategy
 
 
@@ -18,16 +15,8 @@ class RandomSearch:
     within one every config is as likely as the others, where its sketches can be counted.
     """
 
-    def propose(
-        self,
-        count: int,
-        space: SketchSet,
-        history: History,
-        scorer: Scorer,
-        rng: np.random.Generator,
-    ) -> Points:
-        del scorer
-        return sample_new(count, space, history.tried, rng)
+    def propose(self, request: Request) -> Points:
+        return sample_new(request.count, request.space, request.history.tried, request.rng)
 
 
 class ConstrainedRandom(Strategy):

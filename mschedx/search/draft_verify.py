@@ -45,8 +45,8 @@ from .strategy import Strategy
 class DraftVerifyConfig:
     """Parameters of the two stages.
 
-    The paper's are the population, the generations, `drafts`, `refresh`, `elite_share`, `mutation`
-    and `epsilon`; the others are ours, see `as_published`.
+    The paper's are the population, the generations, `drafts`, `refresh`, `measured_share`,
+    `mutation` and `epsilon`; the others are ours, see `as_published`.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class DraftVerifyConfig:
         Drafts kept.
     refresh : int
         Rounds that drafts serve.
-    elite_share : float
+    measured_share : float
         Fastest points so far in the population, as a share of it, at most.
     parents : int
         Points drawn as parents of a generation, different ones, in proportion to their scores less
@@ -97,7 +97,7 @@ class DraftVerifyConfig:
     drafts: int = 512
     refresh: int = 2
     verify_generations: int = 1
-    elite_share: float = 0.1
+    measured_share: float = 0.1
     parents: int = 384
     mutation: float = 0.85
     epsilon: float = 0.1
@@ -114,7 +114,7 @@ class DraftVerifyConfig:
         require_counts(self, "population", "drafts", "refresh", "parents", "least_trials", "pool")
         require_counts(self, "batch", optional=True)
         require_counts(self, "draft_generations", "verify_generations", least=0)
-        require_shares(self, "elite_share", "mutation", "epsilon")
+        require_shares(self, "measured_share", "mutation", "epsilon")
         require_shares(self, "niche_share", zero=False)
 
     @classmethod
@@ -129,7 +129,7 @@ class DraftVerifyConfig:
         return cls(
             batch=10,
             seeded=False,
-            elite_share=153 / 1536,  # a tenth, rounded down
+            measured_share=153 / 1536,  # a tenth, rounded down
             niche_share=1.0,
             adapt=False,
             blend=False,
@@ -158,14 +158,9 @@ class DraftThenVerify:
         self._quota = config.drafts
         self._blend = Blend()
 
-    def propose(
-        self,
-        count: int,
-        space: SketchSet,
-        history: History,
-        scorer: Scorer,
-        rng: np.random.Generator,
-    ) -> Points:
+    def propose(self, request: Request) -> Points:
+        count, space, history = request.count, request.space, request.history
+        scorer, rng = request.scorer, request.rng
         config = self.config
         # What cannot be built is asked for again within a round.
         if self._round is None or len(history) != self._measured:
@@ -176,7 +171,6 @@ class DraftThenVerify:
         if space.begun > self._begun:
             self._begun, self._due = space.begun, True
         samples = space.sample(config.population, rng)
-        request = Request(count=count, space=space, history=history, scorer=scorer, rng=rng)
         drafts = self._current(samples, request).untried(history.tried)
         verifier = self._verifier(space, history, scorer)
         if scorer.ready:
@@ -218,9 +212,9 @@ class DraftThenVerify:
             )
         if not self._quota or not scorer.ready:
             return Scored(space.empty(), np.empty(0))
-        elites = request.history.best(self._elites) if config.seeded else space.empty()
+        fastest = request.history.best(self._most_measured) if config.seeded else space.empty()
         seen, _ = evolve(
-            Scored.by(scorer, gather(elites, samples)),
+            Scored.by(scorer, gather(fastest, samples)),
             space,
             scorer,
             Mutation(config.mutation),
@@ -256,8 +250,8 @@ class DraftThenVerify:
             logger.info(text, space.task.name, self._quota, before, quality, instead)
 
     @property
-    def _elites(self) -> int:
-        return round(self.config.elite_share * self.config.population)
+    def _most_measured(self) -> int:
+        return round(self.config.measured_share * self.config.population)
 
     # Verifying.
 
@@ -276,12 +270,12 @@ class DraftThenVerify:
     def _verified(self, drafts: Points, samples: Points, request: Request) -> Scored:
         config, scorer = self.config, request.scorer
         size, generations = config.population, config.verify_generations
-        elites = request.history.best(self._elites)
-        start = gather(drafts, elites, samples)
+        fastest = request.history.best(self._most_measured)
+        start = gather(drafts, fastest, samples)
         if scorer.capacity is not None:
             size = max(min(scorer.capacity, config.pool) // (generations + 1), 1)
             # The best drafts first; a few of the fastest keep their place beside them.
-            few = elites.take(np.arange(min(len(elites), size // 4)))
+            few = fastest.take(np.arange(min(len(fastest), size // 4)))
             start = gather(few, drafts, samples)
             start = start.take(np.arange(min(len(start), size)))
         seen, _ = evolve(

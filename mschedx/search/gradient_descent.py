@@ -71,14 +71,9 @@ class Descent:
         self._niches: Niches | None = None
         self._regions: dict[int, RelaxedSketch] = {}
 
-    def propose(
-        self,
-        count: int,
-        space: SketchSet,
-        history: History,
-        scorer: Scorer,
-        rng: np.random.Generator,
-    ) -> Points:
+    def propose(self, request: Request) -> Points:
+        count, space, history = request.count, request.space, request.history
+        scorer, rng = request.scorer, request.rng
         config = self.config
         if not scorer.differentiable and config.fallback is Fallback.ERROR:
             raise TypeError(
@@ -92,7 +87,7 @@ class Descent:
         guide = self._guide(draft, history, scorer)
         if guide is None:
             return sample_new(count, space, history.tried, rng)
-        request = Request(count=count, space=space, history=history, scorer=guide, rng=rng)
+        request = replace(request, scorer=guide)
         if guide.differentiable:
             found, near = self._descended(request, draft)
         else:
@@ -150,9 +145,9 @@ class Descent:
     def _scored(self, request: Request) -> Scored:
         """Samples, and neighbours of the fastest, with their scores."""
         space, scorer, rng = request.space, request.scorer, request.rng
-        elites = request.history.best(self.config.n_seeds)
+        fastest = request.history.best(self.config.n_seeds)
         samples = space.sample(self.config.samples, rng)
-        pool = gather(samples, neighbours(space, elites, rng)).distinct(request.history.tried)
+        pool = gather(samples, neighbours(space, fastest, rng)).distinct(request.history.tried)
         if scorer.capacity is not None:
             pool = thinned(pool, min(scorer.capacity, self.config.pool), rng)
         return Scored.by(scorer, pool)

@@ -40,7 +40,7 @@ class GrowingSet(SketchSet):
 
     Parameters
     ----------
-    sketches, families, task
+    sketches, spaces, task
         As of `SketchSet`.
     rng : numpy.random.Generator
         Draws the order; left alone where no design space has two sketches.
@@ -57,43 +57,43 @@ class GrowingSet(SketchSet):
     def __init__(
         self,
         sketches: Sequence[Sketch],
-        families: Sequence[int] | None,
+        spaces: Sequence[int] | None,
         task: Task | None,
         rng: np.random.Generator,
         narrowed: Callable[[Sketch], Sketch] | None = None,
     ) -> None:
-        super().__init__(sketches, families, task, opened=())
+        super().__init__(sketches, spaces, task, opened=())
         self.refused: dict[int, str] = {}
         self._narrowed = narrowed or searched
-        self._waiting = [_order(self.sketches, members, rng) for members in self.members]
+        self._waiting = [_order(self.sketches, own, rng) for own in self.by_space]
 
     def begin(self, rng: np.random.Generator | None = None) -> None:
         """Open the first sketch of every design space or, given chance, of one that is drawn."""
         if rng is None:
             self.grow()
             return
-        spaces = len(self.members)
+        spaces = len(self.by_space)
         first = int(rng.integers(spaces))
         # Where that one offers nothing, the next one is as good.
         any(self._next((first + i) % spaces) for i in range(spaces))
 
     def grow(self) -> bool:
         """Open one more sketch of every design space; False when no more is there."""
-        return any([self._next(space) for space in range(len(self.members))])
+        return any([self._next(space) for space in range(len(self.by_space))])
 
     @property
     def unbegun(self) -> int:
         """How many design spaces have sketches, none of which was opened yet."""
-        pairs = zip(self.members, self._waiting)
+        pairs = zip(self.by_space, self._waiting)
         return sum(bool(left) and not np.isin(own, self.opened).any() for own, left in pairs)
 
     @property
-    def barren(self) -> dict[int, str]:
-        """The design spaces of which every sketch was refused, by family, with the reasons."""
+    def refused_spaces(self) -> dict[int, str]:
+        """The design spaces of which every sketch was refused, by number, with the reasons."""
         return {
-            int(family): "; ".join(self.refused[s] for s in members.tolist())
-            for family, members in zip(self.families, self.members)
-            if self.refused.keys() >= {*members.tolist()}
+            int(space): "; ".join(self.refused[s] for s in own.tolist())
+            for space, own in zip(self.spaces, self.by_space)
+            if self.refused.keys() >= {*own.tolist()}
         }
 
     def ensure_open(self, sketches: Iterable[int]) -> None:
@@ -115,11 +115,12 @@ class GrowingSet(SketchSet):
         try:
             self.open(sketch, self._narrowed(self.sketches[sketch]))
         except NOT_SEARCHABLE as error:
-            before = self.barren
+            before = self.refused_spaces
             self.refused[sketch] = str(error)
-            for family in self.barren.keys() - before.keys():
+            after = self.refused_spaces
+            for space in after.keys() - before.keys():
                 text = "task %s, design space %d: %s"
-                logger.warning(text, self.task.name, family, self.barren[family])
+                logger.warning(text, self.task.name, space, after[space])
             return False
         return True
 
@@ -145,10 +146,31 @@ def sampled_part(sketch: Sketch) -> Sketch:
     return found
 
 
-def _order(sketches: Sequence[Sketch], members: IntArray, rng: np.random.Generator) -> list[int]:
-    if len(members) == 1:
-        return members.tolist()
-    sizes = [sum(np.log(len(table.rows)) for table in sketches[s].design.tables) for s in members]
+def searchable(sketches: Iterable[Sketch], narrowed: Callable[[Sketch], Sketch]) -> list[Sketch]:
+    """What ``narrowed`` makes of the sketches in which there is something to search.
+
+    Raises
+    ------
+    EmptySpace
+        Where there is nothing in any of them, with the reasons.
+    """
+    kept, reasons = [], []
+    for sketch in sketches:
+        try:
+            kept.append(narrowed(sketch))
+        except NOT_SEARCHABLE as error:
+            reasons.append(str(error))
+    if not kept:
+        raise EmptySpace(
+            f"none of {len(reasons)} sketches has a valid config: {'; '.join(reasons)}"
+        )
+    return kept
+
+
+def _order(sketches: Sequence[Sketch], own: IntArray, rng: np.random.Generator) -> list[int]:
+    if len(own) == 1:
+        return own.tolist()
+    sizes = [sum(np.log(len(table.rows)) for table in sketches[s].design.tables) for s in own]
     # Exponential times at rates in proportion to the sizes; as logarithms, for sizes are large.
-    times = np.log(rng.exponential(size=len(members))) - np.array(sizes)
-    return members[np.argsort(times, kind="stable")].tolist()
+    times = np.log(rng.exponential(size=len(own))) - np.array(sizes)
+    return own[np.argsort(times, kind="stable")].tolist()

@@ -109,7 +109,7 @@ class SketchSet:
     ----------
     sketches : sequence of Sketch
         At least one.
-    families : sequence of int, optional
+    spaces : sequence of int, optional
         Which design space each sketch comes from, in ``range(number of design spaces)``; a design
         space of its own each when left out. One design space may be many sketches, one per
         combination of compute locations.
@@ -121,13 +121,13 @@ class SketchSet:
     Raises
     ------
     ValueError
-        Without sketches, or for another number of families than of sketches.
+        Without sketches, or for another number of spaces than of sketches.
     """
 
     def __init__(
         self,
         sketches: Sequence[Sketch],
-        families: Sequence[int] | None = None,
+        spaces: Sequence[int] | None = None,
         task: Task | None = None,
         opened: Sequence[int] | None = None,
     ) -> None:
@@ -135,11 +135,13 @@ class SketchSet:
             raise ValueError("expected at least one sketch, got none")
         self.sketches = tuple(sketches)
         self.task = self.sketches[0].task if task is None else task
-        family = np.arange(len(sketches)) if families is None else np.asarray(families)
-        if family.shape != (len(sketches),):
-            raise ValueError(f"expected {len(sketches)} families, got {len(family)}")
-        self.families = np.unique(family)
-        self.members = [np.flatnonzero(family == f) for f in self.families]
+        own = np.arange(len(sketches)) if spaces is None else np.asarray(spaces)
+        if own.shape != (len(sketches),):
+            raise ValueError(
+                f"expected {len(sketches)} design spaces, one a sketch, got {len(own)}"
+            )
+        self.spaces = np.unique(own)
+        self.by_space = [np.flatnonzero(own == space) for space in self.spaces]
         self.depths = tuple(len(sketch.decisions) for sketch in self.sketches)
         self.width = max(self.depths)
         self.opened = tuple(range(len(self)) if opened is None else opened)
@@ -180,20 +182,20 @@ class SketchSet:
         """Open those of these sketches that wait for it, in order; here none does."""
 
     def _shares(self) -> list[tuple[IntArray, FloatArray]]:
-        """The open sketches of each family and their shares: by number of configs if known."""
+        """The open sketches of each design space, with shares by number of configs if known."""
         shares = []
-        for every in self.members:
-            members = every[np.isin(every, self.opened)]
-            counts = [self.sketches[s].count() for s in members]
+        for every in self.by_space:
+            opened = every[np.isin(every, self.opened)]
+            counts = [self.sketches[s].count() for s in opened]
             known = [count for count in counts if count is not None]
             # Python integers divide exactly where float64 would overflow.
             total = sum(known)
-            if len(known) == len(members):
+            if len(known) == len(opened):
                 own = np.array([count / total for count in known])
             else:
-                own = np.full(len(members), 1 / len(members))
-            if len(members):
-                shares.append((members, own))
+                own = np.full(len(opened), 1 / len(opened))
+            if len(opened):
+                shares.append((opened, own))
         return shares
 
     def empty(self) -> Points:
@@ -247,12 +249,12 @@ class SketchSet:
         share in proportion to their configs, as a uniform draw from all of them would; alike, where
         the number of configs of any is not known. No points where no sketch is open.
         """
-        families = len(self._shared)
-        of_family = np.full(families, count // families)
-        of_family[rng.permutation(families)[: count % families]] += 1
+        spaces = len(self._shared)
+        of_space = np.full(spaces, count // spaces)
+        of_space[rng.permutation(spaces)[: count % spaces]] += 1
         shares = np.zeros(len(self), dtype=np.int64)
-        for (members, weights), share in zip(self._shared, of_family):
-            shares[members] = rng.multinomial(share, weights)
+        for (opened, weights), share in zip(self._shared, of_space):
+            shares[opened] = rng.multinomial(share, weights)
         parts = [
             self.lift(s, sketch.sample(int(share), rng))
             for s, (sketch, share) in enumerate(zip(self.sketches, shares))

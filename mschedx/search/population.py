@@ -19,6 +19,7 @@ from .moves import couples, neighbours
 from .pick import GreedyThenRoulette, Pick
 from .points import FloatArray, Points, SketchSet
 from .pool import Scored, gather, sample_new, thinned
+from .request import Request
 from .scoring import Scorer
 
 
@@ -170,14 +171,9 @@ class PopulationSearch:
         self.pick = GreedyThenRoulette(config.greedy_share) if pick is None else pick
         self._population: Points | None = None
 
-    def propose(
-        self,
-        count: int,
-        space: SketchSet,
-        history: History,
-        scorer: Scorer,
-        rng: np.random.Generator,
-    ) -> Points:
+    def propose(self, request: Request) -> Points:
+        count, space, history = request.count, request.space, request.history
+        scorer, rng = request.scorer, request.rng
         if not scorer.ready:
             return sample_new(count, space, history.tried, rng)
         config = self.config
@@ -205,7 +201,7 @@ class PopulationSearch:
     ) -> Points:
         """Last population, best measured points, fresh samples, neighbours of the best."""
         last = space.empty() if self._population is None else self._population
-        elites = history.best(self.config.history)
+        fastest = history.best(self.config.history)
         samples = space.sample(size, rng)
-        near = [neighbours(space, elites, rng) for _ in range(self.config.neighbours)]
-        return gather(last, elites, samples, *near)
+        near = [neighbours(space, fastest, rng) for _ in range(self.config.neighbours)]
+        return gather(last, fastest, samples, *near)

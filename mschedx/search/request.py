@@ -1,4 +1,7 @@
-"""What a search is asked for, as one thing that its steps hand on."""
+"""What a search is asked for, as one thing that its steps hand on.
+
+Searches of users take it, so it grows by fields and never by arguments.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,9 @@ from .points import SketchSet
 from .scoring import Scorer
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Request:
-    """The arguments of one call of `Search.propose`.
+    """The one argument of `Search.propose`.
 
     Attributes
     ----------
@@ -25,7 +28,7 @@ class Request:
     scorer : Scorer
         Of the cost model; a step may be handed another one (`dataclasses.replace`).
     rng : numpy.random.Generator
-        All chance of the proposal.
+        The only source of chance.
     """
 
     count: int

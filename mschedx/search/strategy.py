@@ -11,7 +11,7 @@ A new search is one file: the algorithm, and a subclass of `Strategy` that says 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,15 +21,16 @@ from tvm.s_tir.meta_schedule.search_strategy import MeasureCandidate
 from tvm.s_tir.meta_schedule.search_strategy.search_strategy import _PySearchStrategy
 
 from mschedx.cost.adapter import Conversation, conversation_behind, is_ready
+from mschedx.error_text import first_line
 from mschedx.latency import latency_s
 from mschedx.ranges import require_count
-from mschedx.space.errors import NOT_SEARCHABLE
+from mschedx.space.errors import NOT_SEARCHABLE, EmptySpace
 from mschedx.space.task import Task
 from mschedx.space.trace.instructions import searched_part
 
 from .as_it_is import unscheduled_candidate
 from .base import Candidate, Materializer, Search, TaskSearch, logger
-from .growing import GrowingSet, searched
+from .growing import GrowingSet, searchable, searched
 from .niches import MOST_ANALYSED
 from .points import Points, SketchSet
 from .scoring import ArrayScorer, CandidateScorer, NoScorer, Scorer
@@ -93,30 +94,26 @@ class Strategy(_PySearchStrategy):
         given: Given | None = None,
         alone: bool = False,
     ) -> None:
-        batch = None if batch is None else require_count("batch", batch)
-        pool = require_count("pool", pool)
-        self.make_search = make_search
-        self.batch, self.given = batch, Given() if given is None else given
-        self.gradients = gradients
-        self._with = partial(
-            *(Strategy, make_search),
-            batch=batch,
-            pool=pool,
+        self._form = form = _Form(
+            make_search=make_search,
+            batch=None if batch is None else require_count("batch", batch),
+            pool=require_count("pool", pool),
             drafts=drafts,
             gradients=gradients,
+            given=Given() if given is None else given,
             alone=alone,
         )
+        self.make_search, self.batch = form.make_search, form.batch
+        self.gradients, self.given = form.gradients, form.given
         # TVM keeps these callbacks: were they methods of this object, it would keep itself alive.
-        rounds = _Rounds(
-            make_search, batch=batch, pool=pool, drafts=drafts, given=self.given, alone=alone
-        )
+        rounds = _Rounds(form)
         super().__init__(
             rounds.initialize,
             rounds.pre_tuning,
             rounds.post_tuning,
             rounds.generate_measure_candidates,
             rounds.notify_runner_results,
-            partial(self._with, given=self.given),
+            partial(_of_form, form),
         )
 
     def restricted(
@@ -137,7 +134,7 @@ class Strategy(_PySearchStrategy):
         """
         before = self.given
         given = Given(tuple(sketches) or before.sketches, tuple(start) or before.start)
-        return self._with(given=given)
+        return _of_form(replace(self._form, given=given))
 
     def alone(self) -> Strategy:
         """Return this search for a caller that deals with what is raised for one task.
@@ -146,7 +143,7 @@ class Strategy(_PySearchStrategy):
         searched is therefore measured as it is, with a warning that names it and the reason; by
         what this returns the reason is raised, as ``ValueError`` where there is nothing to search.
         """
-        return self._with(given=self.given, alone=True)
+        return _of_form(replace(self._form, alone=True))
 
 
 @dataclass(frozen=True)
@@ -159,18 +156,13 @@ class Given:
     def spaces(self, task: Task) -> SketchSet | None:
         """The sketches of a task as they are `searched`, or None if none is given."""
         own = [sketch for sketch in self.sketches if sketch.task.key == task.key]
-        kept, reasons = [], []
-        for sketch in own:
-            try:
-                kept.append(searched(sketch))
-            except NOT_SEARCHABLE as error:
-                reasons.append(str(error))
-        if own and not kept:
-            raise ValueError(
-                f"task {task.name}: nothing to search, none of the {len(own)} sketches that were "
-                f"given has a valid config: {'; '.join(reasons)}"
-            )
-        return SketchSet(kept, None, task) if kept else None
+        if not own:
+            return None
+        try:
+            return SketchSet(searchable(own, searched), None, task)
+        except EmptySpace as error:
+            # A plain ValueError: TVM's calling convention keeps no other class than the built-in.
+            raise ValueError(f"task {task.name}: nothing to search: {error}") from None
 
     def first(self, space: SketchSet) -> Points:
         """The points to measure first; opens their sketches."""
@@ -188,21 +180,28 @@ class Given:
         return Points.concatenate(points)
 
 
-class _Rounds:
-    """One task's conversation with TVM; parameters as of `Strategy`."""
+@dataclass(frozen=True, kw_only=True)
+class _Form:
+    """What a strategy is, and what is made of it for every task; fields as of `Strategy`."""
 
-    def __init__(
-        self,
-        make_search: Callable[[], Search],
-        *,
-        batch: int | None,
-        pool: int,
-        drafts: bool,
-        given: Given,
-        alone: bool,
-    ) -> None:
-        self._make_search, self._round, self._pool = make_search, batch, pool
-        self._drafts, self._given, self._alone = drafts, given, alone
+    make_search: Callable[[], Search]
+    batch: int | None
+    pool: int
+    drafts: bool
+    gradients: bool
+    given: Given
+    alone: bool
+
+
+def _of_form(form: _Form) -> Strategy:
+    return Strategy(**vars(form))
+
+
+class _Rounds:
+    """One task's conversation with TVM."""
+
+    def __init__(self, form: _Form) -> None:
+        self._form = form
         self._running: TaskSearch | None = None
         self._unsearched = self._as_it_is = False
         self._conversation: Conversation | None = None
@@ -227,12 +226,12 @@ class _Rounds:
         ):
             require_count(f"{name} of task {self._name}", value)
         self._running, self._unsearched, self._as_it_is = None, False, False
-        rng = np.random.default_rng(self._seed)
+        form, rng = self._form, np.random.default_rng(self._seed)
         task = Task.of(self._mod, self._target, self._name)
-        batch = min(self._round or round_size(max_trials), num_trials_per_iter)
-        space = self._given.spaces(task)
+        batch = min(form.batch or round_size(max_trials), num_trials_per_iter)
+        space = form.given.spaces(task)
         if space is None:
-            scored = self._drafts or is_ready(cost_model, task)
+            scored = form.drafts or is_ready(cost_model, task)
             space = self._opened(design_spaces, task, rng, scored and max_trials > batch)
         if space is None:
             return
@@ -241,7 +240,7 @@ class _Rounds:
         scorer = self._scorer(cost_model, space, materialize)
         self._running = TaskSearch(
             space,
-            self._make_search(),
+            form.make_search(),
             scorer,
             materialize,
             trials=max_trials,
@@ -249,7 +248,7 @@ class _Rounds:
             rng=rng,
             history=history,
             programs=tuple(programs),
-            first=self._given.first(space) if self._given.start else None,
+            first=form.given.first(space) if form.given.start else None,
         )
         if self._conversation is not None:
             self._conversation.begin(space.task, space.sketches, driver=self._running)
@@ -294,11 +293,10 @@ class _Rounds:
         try:
             return self._open(*how)
         except Exception as error:  # a function that the analysis does not understand, whatever why
-            if self._alone:
+            if self._form.alone:
                 raise
-            lines = str(error).strip().splitlines() or [repr(error)]
             text = "task %s is measured as it is, for it cannot be searched: %s"
-            logger.warning(text, self._name, lines[0])
+            logger.warning(text, self._name, first_line(error))
             self._unsearched = True
             return None
 
@@ -317,7 +315,7 @@ class _Rounds:
         from mschedx.space.opening import sketches_from
 
         sketches: list[Sketch] = []
-        families: list[int] = []
+        spaces: list[int] = []
         refused: dict[int, str] = {}
         for index, schedule in enumerate(design_spaces):
             try:
@@ -327,17 +325,16 @@ class _Rounds:
                 logger.warning("task %s, design space %d: %s", self._name, index, error)
                 continue
             sketches += found
-            families += [index] * len(found)
+            spaces += [index] * len(found)
         space = None
         if sketches:
-            space = GrowingSet(sketches, families, task, rng)
+            space = GrowingSet(sketches, spaces, task, rng)
             space.begin(rng if few and len(sketches) > MOST_ANALYSED else None)
-            refused |= space.barren
+            refused |= space.refused_spaces
         if space is None or not space.opened:
             reasons = [f"design space {index}: {why}" for index, why in sorted(refused.items())]
             why = "; ".join(reasons) or "the space generator returned no design space"
-            # A plain ValueError: TVM's calling convention keeps no other class than the built-in.
-            raise ValueError(
+            raise ValueError(  # a plain one, as in `Given.spaces`
                 f"task {self._name}: nothing to search for target {self._target.kind.name}: "
                 f"{why}. Check that space= suits this workload and target."
             )
@@ -362,7 +359,7 @@ class _Rounds:
             return [None if c is None else _measurable(c) for c in materialize(points)]
 
         return CandidateScorer(
-            lambda measurable: cost_model.predict(context, measurable), candidates, self._pool
+            lambda measurable: cost_model.predict(context, measurable), candidates, self._form.pool
         )
 
 

@@ -10,6 +10,8 @@ from tvm.s_tir import Schedule
 from tvm.s_tir import meta_schedule as ms
 from tvm.s_tir.meta_schedule.space_generator.space_generator import _PySpaceGenerator
 
+from mschedx.error_text import last_line
+
 from .trace.instructions import touch
 
 logger = logging.getLogger("tvm.s_tir.meta_schedule.mschedx.space")
@@ -73,8 +75,7 @@ class _Spaces:
             found = list(self._inner.generate_design_space(mod))
             reason = "" if found else "no rule left a design space"
         except Exception as error:  # of TVM's checks as of any rule, and they share no class
-            lines = str(error).strip().splitlines() or [repr(error)]
-            found, reason = [], f"{type(error).__name__}: {lines[-1]}"
+            found, reason = [], f"{type(error).__name__}: {last_line(error)}"
         if found:
             return found
         logger.warning(

@@ -77,7 +77,9 @@ class DraftThenVerify:
     def __init__(self, draft):
         self.draft = draft
 
-    def propose(self, count, space, history, scorer, rng):
+    def propose(self, request):
+        count, space, history = request.count, request.space, request.history
+        scorer, rng = request.scorer, request.rng
         draft = ArrayScorer(self.draft, space)
         start = Scored.by(draft, gather(history.best(16), space.sample(64, rng)))
         crossover = ConstrainedCrossover(0.2, Keys.RANDOM)
@@ -92,11 +94,13 @@ class DraftThenVerify:
 class Descent:
     """Follows the gradient from random configs and takes what is nearest to where it ends."""
 
-    def propose(self, count, space, history, scorer, rng):
+    def propose(self, request):
+        space, scorer, tried = request.space, request.scorer, request.history.tried
+        count, rng = request.count, request.rng
         ends = [self.end(s, sketch, scorer, rng) for s, sketch in enumerate(space.sketches)]
         pool = gather(*(space.lift(s, configs) for s, configs in enumerate(ends)))
-        found = Scored.by(scorer, pool).untried(history.tried)
-        found = found.filled(count, space, history.tried, rng)
+        found = Scored.by(scorer, pool).untried(tried)
+        found = found.filled(count, space, tried, rng)
         return found.points.take(Greedy()(found.scores, count, rng))
 
     def end(self, number, sketch, scorer, rng):

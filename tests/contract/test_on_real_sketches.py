@@ -21,6 +21,7 @@ from mschedx.search.constrained_random import RandomSearch
 from mschedx.search.history import History
 from mschedx.search.moves import key_columns, neighbours
 from mschedx.search.points import Points, SketchSet
+from mschedx.search.request import Request
 from mschedx.search.scoring import ArrayScorer
 
 
@@ -74,10 +75,10 @@ def test_a_round_of_1248_candidates_takes_less_than_a_second(space):
     scorer = ArrayScorer(HeronXGBModel(), space)
     scorer.learn(history)
     evolution = Evolution(EvolutionConfig())
-    evolution.propose(32, space, history, scorer, rng)  # imports and analyses
+    evolution.propose(Request(32, space, history, scorer, rng))  # imports and analyses
     scorer.learn(history)
     start = time.process_time()
-    proposed = evolution.propose(32, space, history, scorer, rng)
+    proposed = evolution.propose(Request(32, space, history, scorer, rng))
     assert time.process_time() - start < 1.0
     assert len(proposed) >= 32
 

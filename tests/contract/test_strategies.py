@@ -393,7 +393,7 @@ def test_many_sketches_are_not_all_scored_before_the_first_trial(
 
     def begin(space, rng=None):
         original(space, rng)
-        began.append((len(space.opened), len(space.members)))
+        began.append((len(space.opened), len(space.spaces)))
 
     original = GrowingSet.begin
     monkeypatch.setattr(GrowingSet, "begin", begin)

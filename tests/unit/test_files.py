@@ -1,10 +1,11 @@
 import errno
 import os
 import threading
+from pathlib import Path
 
 import pytest
 
-from mschedx.files import whole, write_atomic
+from mschedx.files import require_writable, whole, write_atomic
 
 
 def test_a_file_that_cannot_be_replaced_stays(tmp_path, monkeypatch):
@@ -82,3 +83,13 @@ def test_errors_name_the_file_that_was_asked_for(tmp_path):
     (tmp_path / "folder" / "more").mkdir(parents=True)
     with pytest.raises(OSError, match=r"folder'$"):
         write(tmp_path / "folder")
+
+
+def test_folders_are_looked_at_before_anything_is_written(tmp_path):
+    require_writable(tmp_path / "not" / "there")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError):
+        require_writable(tmp_path / "file" / "below")
+    with pytest.raises(OSError, match="/proc"):
+        require_writable(Path("/proc"))

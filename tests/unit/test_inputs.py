@@ -198,3 +198,12 @@ def test_strides_of_a_compact_array_are_none():
 
     for function in (strided([64, 1]), any_strides):
         assert normalize_mod(function)["main"].body.block.name_hint == "root"
+
+
+def test_a_target_that_tvm_refuses_without_a_word_is_named(monkeypatch):
+    def refuse(config):
+        raise ValueError
+
+    monkeypatch.setattr(mschedx.inputs, "Target", refuse)
+    with pytest.raises(ValueError, match=r"not know this target: ValueError\(\) Expected a kind"):
+        mschedx.inputs._parse({"kind": "llvm"})

@@ -467,9 +467,10 @@ def test_sketches_without_a_config_are_not_replaced_by_the_whole_space(tmp_path)
         {"space": nothing, "strategy": ConstrainedRandom()},
         {"space": None, "strategy": ConstrainedRandom().restricted(sketches=[nothing])},
     )
+    says = "task main: nothing to search: none of 1 sketches has a valid config: "
     for way in ways:
         parts = quick(Runner(), cost_model="none", **way)
-        with pytest.raises(ValueError, match="none of the 1 sketches that were given has a valid"):
+        with pytest.raises(ValueError, match=says):
             tune(gemm(), trials=2, work_dir=tmp_path, **parts)
 
 

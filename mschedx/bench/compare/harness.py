@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mschedx.files import write_atomic
+from mschedx.ranges import require_counts
 from mschedx.record.lines import append_lines, read_lines
 from mschedx.record.lock import locked
 from mschedx.workloads import Workload
@@ -48,6 +49,12 @@ class Comparison:
     reference_trials : int | None
         Trials of that tuner, if not as many as of the others: how soon others are as good as what
         it finds in a longer run.
+
+    Raises
+    ------
+    ValueError
+        For seeds, trials or reference trials below 1, a first seed or a timeout that `tune` does
+        not take, and a reference that is none of the tuners.
     """
 
     workloads: Sequence[Workload]
@@ -62,6 +69,12 @@ class Comparison:
     reference_trials: int | None = None
 
     def __post_init__(self) -> None:
+        from mschedx.inputs import check_seconds, check_seed
+
+        require_counts(self, "seeds", "trials")
+        require_counts(self, "reference_trials", optional=True)
+        check_seed(self.first_seed)
+        check_seconds("timeout_s", self.timeout_s)
         if self.over not in self.names:
             raise ValueError(
                 f"expected one of the tuners as reference: {self.over} is not among "

@@ -19,8 +19,7 @@ from .tables import ComparisonResult
 
 def build_page(compared: ComparisonResult) -> str:
     """Give the page's text."""
-    results, final = compared.results, compared.final
-    tuners, reference = compared.tuners, compared.reference
+    results, tuners, reference = compared.results, compared.tuners, compared.reference
     seeds = len({result.seed for result in results})
     trials = tables.shared_trials(results)
     most = max((result.trials for result in results), default=trials)
@@ -30,23 +29,18 @@ def build_page(compared: ComparisonResult) -> str:
         f"{workloads} workloads × {len(tuners)} tuners × {seeds} seeds, "
         f"{trials} trials each{longer}; ratios are over {escape(reference)}"
     )
-    speedups = tables.speedups(final, tuners, reference)
+    speedups = tables.speedups(compared.final, tuners, reference)
     shown = [
         (f"{interval.value:.2f}×", f"{tuner} {interval.bounds}{interval.share}")
         for tuner, interval in speedups.items()
         if tuner != reference and math.isfinite(interval.value)
     ]
-    moments = tables.moments(trials)
+    first, *others = map(_table, tables.all_tables(compared))
     parts = [
-        _table(tables.rate_table(final, tuners)),
+        first,
         _curves(curve_figures(results, tuners)),
-        _table(tables.curve_table(results, tuners, reference, moments)),
-        _table(tables.wall_table(results, tuners, reference)),
         *map(figure_section, _bars(compared)),
-        _table(tables.speedup_table(final, tuners, reference)),
-        _table(tables.reach_table(results, tuners, reference)),
-        _table(tables.goal_table(results, tuners, reference)),
-        _table(tables.stage_table(results, tuners)),
+        *others,
         _failed(results),
     ]
     return document("Tuners compared", under, tiles(shown) + "".join(parts))

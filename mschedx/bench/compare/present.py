@@ -10,7 +10,6 @@ from typing import Any
 from mschedx.files import write_atomic
 from mschedx.record.lines import parse
 
-from . import tables
 from .cell import CellResult
 from .harness import ASKED, read_results, read_timed, timed_seconds
 from .tables import ComparisonResult
@@ -21,22 +20,6 @@ def console() -> Any:
     from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() else 160)
-
-
-def all_tables(compared: ComparisonResult) -> list[Any]:
-    """Every table of a comparison, most important first."""
-    results, final = compared.results, compared.final
-    tuners, reference = compared.tuners, compared.reference
-    moments = tables.moments(tables.shared_trials(results))
-    return [
-        tables.rate_table(final, tuners),
-        tables.speedup_table(final, tuners, reference),
-        tables.curve_table(results, tuners, reference, moments),
-        tables.wall_table(results, tuners, reference),
-        tables.reach_table(results, tuners, reference),
-        tables.goal_table(results, tuners, reference),
-        tables.stage_table(results, tuners),
-    ]
 
 
 def write_comparison(compared: ComparisonResult, path: Path, *, png: bool = False) -> list[Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,21 @@ class ComparisonResult:
     final: Final
     tuners: list[str]
     reference: str
+
+
+def all_tables(compared: ComparisonResult) -> list[Any]:
+    """Every table of a comparison, most important first."""
+    results, final = compared.results, compared.final
+    tuners, reference = compared.tuners, compared.reference
+    return [
+        rate_table(final, tuners),
+        speedup_table(final, tuners, reference),
+        curve_table(results, tuners, reference, moments(shared_trials(results))),
+        wall_table(results, tuners, reference),
+        reach_table(results, tuners, reference),
+        goal_table(results, tuners, reference),
+        stage_table(results, tuners),
+    ]
 
 
 def final_latencies(final: Final, tuner: str) -> dict[str, np.ndarray]:
@@ -217,22 +232,30 @@ def _median_is_finite(latencies: np.ndarray) -> bool:
     return bool(np.isfinite(np.median(latencies)))
 
 
+def _by_workload(
+    results: Iterable[CellResult], number: Callable[[CellResult], float]
+) -> dict[str, np.ndarray]:
+    """A number of each result, by workload: float64 [seeds]."""
+    found: dict[str, list[float]] = {}
+    for result in results:
+        found.setdefault(result.workload, []).append(number(result))
+    return {workload: np.array(numbers) for workload, numbers in found.items()}
+
+
 def _bests_within(results: Sequence[CellResult], seconds: float) -> dict[str, np.ndarray]:
     """Best latency known after `seconds` by workload, seconds [seeds]; inf where there is none."""
-    bests: dict[str, list[float]] = {}
-    for result in results:
-        found = [s for s, at in zip(result.latency_s, result.elapsed_s) if s and at <= seconds]
-        bests.setdefault(result.workload, []).append(min(found, default=math.inf))
-    return {workload: np.array(values) for workload, values in bests.items()}
+
+    def best(result: CellResult) -> float:
+        known = zip(result.latency_s, result.elapsed_s)
+        return min((s for s, at in known if s and at <= seconds), default=math.inf)
+
+    return _by_workload(results, best)
 
 
 def _bests_after(results: Sequence[CellResult], trials: int) -> dict[str, np.ndarray]:
     """Best latency after `trials` trials by workload, seconds [seeds]; inf where none had run."""
-    bests: dict[str, list[float]] = {}
-    for result in results:
-        curve = best_curve(result.latency_s, max(trials, 1))
-        bests.setdefault(result.workload, []).append(float(curve[-1]))
-    return {workload: np.array(found) for workload, found in bests.items()}
+    most = max(trials, 1)
+    return _by_workload(results, lambda one: float(best_curve(one.latency_s, most)[-1]))
 
 
 def reach_table(results: Sequence[CellResult], tuners: Sequence[str], reference: str) -> Any:
@@ -275,11 +298,8 @@ def goal_table(results: Sequence[CellResult], tuners: Sequence[str], reference: 
         table.add_column(name, justify="left" if name == "tuner" else "right")
     goals = _goals(results, reference)
     seconds = {name: _seconds_to(goals, results, name) for name in {reference, *tuners}}
-    ends: dict[str, list[float]] = {}
-    for result in results:
-        if result.tuner == reference and result.elapsed_s:
-            ends.setdefault(result.workload, []).append(result.elapsed_s[-1])
-    whole = {workload: np.array(values) for workload, values in ends.items()}
+    ended = [r for r in results if r.tuner == reference and r.elapsed_s]
+    whole = _by_workload(ended, lambda one: one.elapsed_s[-1])
     for tuner in tuners:
         own = seconds[tuner]
         there = sum(map(_median_is_finite, own.values()))
@@ -294,13 +314,13 @@ def _seconds_to(
     goals: dict[str, float], results: Sequence[CellResult], tuner: str
 ) -> dict[str, np.ndarray]:
     """Seconds [seeds] until a goal is reached, by workload; inf where it never is."""
-    found: dict[str, list[float]] = {}
-    for result in results:
-        if result.tuner == tuner and result.workload in goals:
-            trial = first_reach(best_curve(result.latency_s, result.trials), goals[result.workload])
-            seconds = math.inf if trial is None else result.elapsed_s[trial - 1]
-            found.setdefault(result.workload, []).append(seconds)
-    return {workload: np.array(values) for workload, values in found.items()}
+
+    def reached_at(result: CellResult) -> float:
+        trial = first_reach(best_curve(result.latency_s, result.trials), goals[result.workload])
+        return math.inf if trial is None else result.elapsed_s[trial - 1]
+
+    own = [r for r in results if r.tuner == tuner and r.workload in goals]
+    return _by_workload(own, reached_at)
 
 
 def stage_table(results: Sequence[CellResult], tuners: Sequence[str]) -> Any:
@@ -358,13 +378,10 @@ def _goals(results: Sequence[CellResult], reference: str) -> dict[str, float]:
 
     Of an even number of seeds the slower of the middle two, which more than half of them reach.
     """
-    bests: dict[str, list[float]] = {}
-    for result in results:
-        if result.tuner == reference:
-            curve = best_curve(result.latency_s, result.trials)
-            bests.setdefault(result.workload, []).append(float(curve[-1]))
-    goals = {workload: statistics.median_high(values) for workload, values in bests.items()}
-    return {workload: goal for workload, goal in goals.items() if math.isfinite(goal)}
+    own = [r for r in results if r.tuner == reference]
+    bests = _by_workload(own, lambda one: float(best_curve(one.latency_s, one.trials)[-1]))
+    goals = {workload: statistics.median_high(found) for workload, found in bests.items()}
+    return {workload: float(goal) for workload, goal in goals.items() if math.isfinite(goal)}
 
 
 def _interval_of(results: Sequence[CellResult]) -> str:

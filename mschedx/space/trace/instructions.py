@@ -12,6 +12,8 @@ from tvm import tirx
 from tvm.s_tir import Schedule, Trace
 from tvm.s_tir.stmt import SBlockRealize
 
+from mschedx.error_text import last_line
+
 from ..annotation_keys import COOPERATIVE_FETCH, UNROLL_EXPLICIT, UNROLL_IMPLICIT, UNROLL_LIMIT
 from ..errors import InvalidSchedule, UnsupportedTrace
 
@@ -173,8 +175,7 @@ def replay(
     except Exception as error:  # TVM's schedule errors share no base class with its FFI errors.
         if mistakes:
             raise mistakes[0] from error
-        lines = str(error).strip().splitlines()
-        raise InvalidSchedule("primitive", lines[-1] if lines else repr(error)) from error
+        raise InvalidSchedule("primitive", last_line(error)) from error
     return schedule
 
 

@@ -11,6 +11,7 @@ from tvm.s_tir import Schedule
 from tvm.s_tir import meta_schedule as ms
 
 from mschedx import compat
+from mschedx.error_text import last_line
 
 from ..errors import InvalidSchedule
 from ..postprocs.together import with_ours
@@ -63,8 +64,7 @@ class Postprocs:
             try:
                 accepted = postproc.apply(schedule)
             except Exception as error:  # Postprocs may raise any of TVM's error classes.
-                lines = str(error).strip().splitlines()
-                raise InvalidSchedule(reason, lines[-1] if lines else repr(error)) from error
+                raise InvalidSchedule(reason, last_line(error)) from error
             if not accepted:
                 raise InvalidSchedule(reason, "the program was rejected")
 

@@ -177,7 +177,7 @@ def test_sketches_without_a_valid_config_are_left_out(tmp_path, monkeypatch, mad
     assert len(landscape.space.sketches) == len(whole.sketches)
     assert len(landscape.space.sample(4, np.random.default_rng(0))) == 4
     monkeypatch.setattr(mschedx.space, "sketches", lambda *given: [made(opened(*given)[0].design)])
-    with pytest.raises(EmptySpace, match="no sketch of this space has a valid config: "):
+    with pytest.raises(EmptySpace, match="none of 1 sketches has a valid config: "):
         load_landscape(tmp_path)
 
 

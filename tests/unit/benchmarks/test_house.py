@@ -1,9 +1,12 @@
 """The figures of benchmarks/house.py on packages of a few lines."""
 
+import re
 import subprocess
 
 import pytest
 from house import (
+    LONG,
+    ROOT,
     Module,
     imported,
     in_cycles,
@@ -76,6 +79,15 @@ def test_only_what_follows_an_operator_has_many_parameters():
     operators = ("mschedx.workloads.", "mschedx.networks.decompositions.")
     assert wide
     assert {name for name in wide if not name.startswith(operators)} == set()
+
+
+def test_no_function_and_no_module_is_longer_than_the_page_says():
+    page = (ROOT / "docs/architecture.md").read_text()
+    assert f"no function is longer than {LONG} lines" in page
+    (most,) = re.findall(r"no module is longer than (\d+)", page)
+    modules = working_tree()
+    assert [pair for module in modules for pair in long_functions(module)] == []
+    assert sizes(modules)[-1] <= int(most)
 
 
 def test_sizes_are_lines(modules):

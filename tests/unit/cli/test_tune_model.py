@@ -118,8 +118,10 @@ def test_shapes_come_from_the_command_line(invented, factory, capsys):
         ("resnet19", None, "did you mean 'resnet18'"),
         ("absent.onnx", None, "absent.onnx"),
         ("absent.py:f", None, "absent.py"),
-        ("no_such_module:f", None, "no_such_module"),
-        ("math:absent", None, "expected a function 'absent'"),
+        ("no_such_module:f", None, "cannot import network no_such_module:f: No module named"),
+        ("math:absent", None, "cannot import network math:absent: "),
+        ("math:pi", None, "expected math:pi to be callable, got float"),
+        (":f", None, "cannot import network :f: "),
         ("math:sqrt", ["a,b"], "expected an input as"),
         ("math:sqrt", ["2:float33"], "expected an input as"),
     ],
@@ -128,6 +130,15 @@ def test_bad_names_are_told_apart(name, inputs, says, capsys):
     given = [word for text in inputs or () for word in ("--input", text)]
     assert cli.main(["tune-model", name, "--trials-per-task", "1", *given]) == 2
     assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["spoilt_nets", "{folder}/spoilt_nets.py"])
+def test_a_module_that_cannot_be_imported_is_a_bad_request(place, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.path", [str(tmp_path), *sys.path])
+    (tmp_path / "spoilt_nets.py").write_text("from os import nothing\n")
+    name = f"{place.format(folder=tmp_path)}:make"
+    assert cli.main(["tune-model", name, "--trials-per-task", "1"]) == 2
+    assert f"cannot import network {name}: cannot import name 'nothing'" in capsys.readouterr().err
 
 
 def test_inputs_have_the_dtype_that_is_asked_for():

@@ -26,6 +26,7 @@ from mschedx.hardware import Hardware
 from mschedx.search import Descent, DescentConfig
 from mschedx.search.history import History
 from mschedx.search.points import SketchSet
+from mschedx.search.request import Request
 from mschedx.search.scoring import ArrayScorer
 from mschedx.space import sketches
 
@@ -312,7 +313,7 @@ def test_gradients_find_better_predictions_than_as_many_samples(name):
     scorer = Counting(model, space)
     assert scorer.differentiable
     search = Descent(DescentConfig(n_seeds=8, n_steps=12, samples=48, epsilon=0.0))
-    found = search.propose(8, space, History.of(space), scorer, np.random.default_rng(0))
+    found = search.propose(Request(8, space, History.of(space), scorer, np.random.default_rng(0)))
     best = model.score(sketch.task, [(sketch, found.configs[:8])]).max()
     drawn = sketch.sample(scored[0], np.random.default_rng(1))
     by_chance = model.score(sketch.task, [(sketch, drawn)]).max()

@@ -6,7 +6,7 @@ from tvm.target import Target
 
 from mschedx.measure.provenance import Provenance
 from mschedx.networks import checking
-from mschedx.networks.checking import compare_outputs, compared
+from mschedx.networks.checking import Check, compare_outputs, compared
 
 HOST = Target("llvm")
 ONES = np.ones((2, 3), np.float32)
@@ -95,3 +95,28 @@ def test_outputs_without_finite_values_are_not_checked():
     check = compare_outputs([nothing, ONES], [nothing, ONES], 1e-3)
     assert not check.done
     assert "output 0: 6 of 6 values are NaN or infinite" in check.reason
+
+
+@pytest.mark.parametrize(
+    ("check", "said", "verified", "wrong"),
+    [
+        (Check(True, False, 1.0, 2.0, ""), [], True, ""),
+        (
+            Check(True, True, 3.0, 2.0, "off"),
+            ["the network's output is not ours: off"],
+            False,
+            "off",
+        ),
+        (
+            Check(False, False, 0.0, 0.0, "no device"),
+            ["the network's output could not be compared: no device"],
+            False,
+            "",
+        ),
+    ],
+)
+def test_a_check_says_what_users_are_told_of_it(check, said, verified, wrong):
+    assert check.right is verified
+    assert check.said("ours") == said
+    numbers = {"max_error": check.max_error, "tolerance": check.tolerance}
+    assert check.fields() == {"verified": verified, "wrong": wrong, **numbers}

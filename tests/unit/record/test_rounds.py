@@ -4,12 +4,15 @@ import json
 import numpy as np
 import pytest
 from stand_ins import Builder, Runner, gemm, quick
+from tvm import IRModule
 from tvm.ir.utils import derived_object
 from tvm.s_tir import meta_schedule as ms
+from tvm.target import Target
 
 from mschedx.measure.failures import MachineTrouble
 from mschedx.record.contents import RECORDS, TRIALS, read_contents
-from mschedx.record.rounds import Appended
+from mschedx.record.rounds import Appended, Round
+from mschedx.search.as_it_is import unscheduled_candidate
 from mschedx.tuning import tune
 
 
@@ -41,6 +44,18 @@ def test_each_round_is_looked_at_by_itself(tmp_path):
         with file.open("ab") as opened:
             opened.write(b"[1]\n" * count)
         watch.check(count)
+
+
+def test_a_round_commits_what_ran_and_what_failed():
+    mod, target = IRModule({"main": gemm()}), Target({"kind": "llvm", "num-cores": 2})
+    candidates = [unscheduled_candidate(mod) for _ in range(2)]
+    ran = [ms.runner.RunnerResult([2e-3, 4e-3], None), ms.runner.RunnerResult(None, "crash")]
+    database = ms.database.MemoryDatabase()
+    Round(None, 0, candidates, [], ran).commit(database, mod, target)
+    records = database.get_all_tuning_records()
+    assert sorted([float(s) for s in one.run_secs] for one in records) == [[2e-3, 4e-3], [1e10]]
+    workload = database.commit_workload(mod)
+    assert all(one.workload.same_as(workload) and len(one.args_info) == 3 for one in records)
 
 
 @derived_object

@@ -1,5 +1,6 @@
 import json
 import math
+import time
 
 import pytest
 
@@ -49,6 +50,17 @@ def test_a_folder_without_records_has_no_trials_of_any_workload(tmp_path):
         run = read_run(tmp_path, number)
         assert run.trials == ()
     assert run.module is None
+
+
+def test_a_session_says_what_it_was_asked_for(tmp_path):
+    write(tmp_path, record(0, [1e-3]), record(1, [2e-3]))
+    parts = {"space": None, "strategy": "DraftVerify"}
+    Journal(tmp_path).session(1, seed=7, trials=16, parts=parts)
+    assert read_run(tmp_path, 0).sessions == ()
+    (session,) = read_run(tmp_path, 1).sessions
+    assert 0 < session.pop("time") <= time.time()
+    asked = {"seed": 7, "trials": 16, "parts": parts}
+    assert session == {"kind": "session", "workload": 1, **asked}
 
 
 def test_journal_adds_what_the_database_lacks(tmp_path):

@@ -14,6 +14,7 @@ from mschedx.search.draft_verify import DraftThenVerify, DraftVerify, DraftVerif
 from mschedx.search.history import History
 from mschedx.search.mutation import Mutation
 from mschedx.search.points import SketchSet
+from mschedx.search.request import Request
 from mschedx.search.scoring import ArrayScorer
 
 PUBLISHED = DraftVerifyConfig.as_published()
@@ -64,7 +65,7 @@ class Rounds:
         self.verifier.passes.clear()
         if len(self.history):
             self.scorer.learn(self.history)
-        found = self.search.propose(count, self.space, self.history, self.scorer, self.rng)
+        found = self.search.propose(Request(count, self.space, self.history, self.scorer, self.rng))
         batch = found.take(np.arange(min(count, len(found))))
         self.history.add(batch, seconds(batch))
         return found, list(self.draft.passes), list(self.verifier.passes)
@@ -88,7 +89,7 @@ def test_a_design_space_that_opens_within_a_round_is_drafted_in_it():
 
     def passes():
         rounds.draft.passes.clear()
-        rounds.search.propose(8, rounds.space, rounds.history, rounds.scorer, rounds.rng)
+        rounds.search.propose(Request(8, rounds.space, rounds.history, rounds.scorer, rounds.rng))
         return len(rounds.draft.passes)
 
     assert passes()
@@ -181,7 +182,7 @@ def test_a_draft_that_says_nothing_has_no_share_in_verifying():
 
 
 def test_as_published_a_tenth_of_the_population_is_rounded_down():
-    assert DraftThenVerify(FirstGuess(), PUBLISHED)._elites == 153
+    assert DraftThenVerify(FirstGuess(), PUBLISHED)._most_measured == 153
 
 
 def test_as_published_the_learned_model_alone_verifies():
@@ -209,7 +210,7 @@ def test_niches_keep_both_sketches_among_the_drafts():
     assert shares == {0.5: 0.5, 1.0: 1.0}
 
 
-def test_elites_are_fed_back_into_drafting():
+def test_the_fastest_are_fed_back_into_drafting():
     """With no generations, what is drafted is what it starts from."""
     starts = {}
     for seeded in (True, False):

@@ -14,6 +14,7 @@ from mschedx.search.history import History
 from mschedx.search.points import SketchSet
 from mschedx.search.pool import Scored
 from mschedx.search.relaxed_sketch import RelaxedSketch
+from mschedx.search.request import Request
 from mschedx.search.scoring import ArrayScorer, NoScorer
 
 SMALL = DescentConfig(n_seeds=8, n_steps=12, samples=24)
@@ -106,7 +107,7 @@ def test_fact_9_what_is_proposed_first_scores_best():
     history.add(tried, 1.0 + rng.random(len(tried)))
     greedy = {"near_share": 0.0, "niche_share": 1.0, "epsilon": 0.0}
     search = Descent(DescentConfig(n_seeds=8, n_steps=12, samples=24, **greedy))
-    points = search.propose(10, space, history, scorer, rng)
+    points = search.propose(Request(10, space, history, scorer, rng))
     assert not set(points.codes()) & history.tried
     assert space.is_valid(points).all()
     scores = scorer.score(points)
@@ -118,7 +119,7 @@ def test_fact_10_nothing_is_proposed_twice_across_rounds():
     space, _, scorer, history = setting([ToySketch(), ToySketch(m=8)])
     search, rng, seen = Descent(SMALL), np.random.default_rng(0), set()
     for _ in range(5):
-        points = search.propose(8, space, history, scorer, rng)
+        points = search.propose(Request(8, space, history, scorer, rng))
         chosen = points.take(np.arange(8))
         assert not seen & set(chosen.codes())
         seen |= set(chosen.codes())
@@ -133,7 +134,7 @@ def test_fact_15_the_same_seed_gives_the_same_candidates():
         rng = np.random.default_rng(5)
         tried = space.sample(6, rng).distinct()
         history.add(tried, 1.0 + rng.random(len(tried)))
-        found.append(Descent(SMALL).propose(8, space, history, scorer, rng))
+        found.append(Descent(SMALL).propose(Request(8, space, history, scorer, rng)))
     assert np.array_equal(found[0].configs, found[1].configs)
     assert np.array_equal(found[0].sketch, found[1].sketch)
 
@@ -160,7 +161,7 @@ def test_a_round_goes_down_in_the_best_sketches_and_one_by_chance(most, monkeypa
     config = DescentConfig(n_seeds=12, n_sketches=most, n_steps=4, samples=64)
     first = space.sample(64, np.random.default_rng(0)).distinct()
     best = first.sketch[np.argmax(scorer.score(first))]
-    Descent(config).propose(8, space, history, scorer, np.random.default_rng(0))
+    Descent(config).propose(Request(8, space, history, scorer, np.random.default_rng(0)))
     (numbers,) = gone
     assert 1 <= len(numbers) <= most
     assert best in numbers
@@ -177,7 +178,7 @@ def test_after_the_first_round_descents_are_short(monkeypatch):
     space, _, scorer, history = setting()
     search, rng = Descent(DescentConfig(n_steps=9, later_steps=3, samples=16)), rng_of(0)
     for _ in range(3):
-        batch = search.propose(4, space, history, scorer, rng).take(np.arange(4))
+        batch = search.propose(Request(4, space, history, scorer, rng)).take(np.arange(4))
         history.add(batch, 1.0 + rng.random(4))
     assert taken == [9, 3, 3]
 
@@ -206,7 +207,7 @@ def batch_of(history_at=None, **changes):
     if history_at is not None:
         history.add(space.lift(1, np.array([history_at])), np.array([1.0]))
     config = DescentConfig(samples=64, epsilon=0.0, **changes)
-    asked = Descent(config).propose(8, space, history, scorer, rng_of(0))
+    asked = Descent(config).propose(Request(8, space, history, scorer, rng_of(0)))
     return space, asked.take(np.arange(8))
 
 
@@ -257,7 +258,7 @@ def test_choices_are_enumerated_and_never_relaxed():
     assert all(np.array_equal(some, seeds[:, 6:]) for some in seen)
     # The best choices are found although no slope leads there.
     space, _, scorer, history = setting([sketch], goal=(4, 2, 2, 3, 1, 16, 64, 8))
-    best = Descent(SMALL).propose(4, space, history, scorer, rng)
+    best = Descent(SMALL).propose(Request(4, space, history, scorer, rng))
     assert best.configs[0, 6] == 64
 
 
@@ -269,7 +270,7 @@ def test_a_model_without_gradients_is_refused_before_anything_is_measured():
     rng, history = np.random.default_rng(0), History.of(space)
     for scorer in (ArrayScorer(HasNoSlope(), space), NoScorer()):
         with pytest.raises(TypeError, match=r"cost\.FelixMLP\(\).*fallback=\"score\""):
-            Descent(SMALL).propose(4, space, history, scorer, rng)
+            Descent(SMALL).propose(Request(4, space, history, scorer, rng))
 
 
 class HasNoSlope:
@@ -295,19 +296,19 @@ def test_with_fallback_a_model_without_gradients_chooses_by_its_scores():
     tried = space.sample(8, rng).distinct()
     history.add(tried, latency(tried.configs))
     search = Descent(DescentConfig(fallback="score", epsilon=0.0))
-    chosen = search.propose(8, space, history, ArrayScorer(HasNoSlope(), space), rng).take(
+    chosen = search.propose(Request(8, space, history, ArrayScorer(HasNoSlope(), space), rng)).take(
         np.arange(8)
     )
     drawn = space.sample(500, rng)
     assert latency(chosen.configs).max() < np.quantile(latency(drawn.configs), 0.2)
-    assert len(search.propose(8, space, history, NoScorer(), rng)) == 8
+    assert len(search.propose(Request(8, space, history, NoScorer(), rng))) == 8
 
 
 def test_a_space_without_numbers_is_searched_by_its_choices():
     sketch = ToySketch(m=1, n=1, vector=(1,))
     assert not RelaxedSketch(sketch).movable.any()
     space, _, scorer, history = setting([sketch], goal=(1, 1, 1, 1, 1, 1, 64, 1))
-    points = Descent(SMALL).propose(8, space, history, scorer, np.random.default_rng(0))
+    points = Descent(SMALL).propose(Request(8, space, history, scorer, np.random.default_rng(0)))
     assert len(points) == 3
     assert points.configs[0, 6] == 64
 
@@ -317,10 +318,10 @@ def test_constraints_that_leave_one_config_leave_one_proposal():
     assert sketch.count() == 1
     space, _, scorer, history = setting([sketch])
     search, rng = Descent(SMALL), np.random.default_rng(0)
-    points = search.propose(4, space, history, scorer, rng)
+    points = search.propose(Request(4, space, history, scorer, rng))
     assert len(points) == 1
     history.add(points, np.array([1e-3]))
-    assert not len(search.propose(4, space, history, scorer, rng))
+    assert not len(search.propose(Request(4, space, history, scorer, rng)))
 
 
 @pytest.mark.parametrize(
@@ -336,7 +337,9 @@ def test_constraints_that_leave_one_config_leave_one_proposal():
 def test_slopes_that_say_nothing_move_nothing(broken, warns, caplog):
     space, _, scorer, history = setting(model=Valley(np.ones(8), broken))
     with caplog.at_level(logging.WARNING, logger="tvm.s_tir.meta_schedule.mschedx.search"):
-        points = Descent(SMALL).propose(8, space, history, scorer, np.random.default_rng(0))
+        points = Descent(SMALL).propose(
+            Request(8, space, history, scorer, np.random.default_rng(0))
+        )
     assert len(points) >= 8
     assert space.is_valid(points).all()
     assert ("slopes were not finite" in caplog.text) == warns
@@ -348,7 +351,7 @@ def test_before_a_model_is_ready_the_search_samples():
             return False
 
     space, model, scorer, history = setting(model=Later(np.ones(8)))
-    points = Descent(SMALL).propose(8, space, history, scorer, np.random.default_rng(0))
+    points = Descent(SMALL).propose(Request(8, space, history, scorer, np.random.default_rng(0)))
     assert len(points.distinct()) == 8
     assert model.scored == 0
 
@@ -366,7 +369,7 @@ def test_before_a_model_is_ready_the_draft_leads():
     space, model, scorer, history = setting(model=Unready(np.ones(8)))
     goal = np.array((4, 2, 2, 3, 1, 16, 16, 8))
     search = Descent(SMALL, Valley(goal))
-    points = search.propose(8, space, history, scorer, np.random.default_rng(0))
+    points = search.propose(Request(8, space, history, scorer, np.random.default_rng(0)))
     assert len(points.distinct()) >= 8
     assert model.scored == 0
     judge = ArrayScorer(Valley(goal), space)
@@ -377,7 +380,9 @@ def test_before_a_model_is_ready_the_draft_leads():
 def test_a_draft_that_knows_nothing_either_leaves_samples():
     space, model, scorer, history = setting(model=Unready(np.ones(8)))
     draft = Unready(np.ones(8))
-    points = Descent(SMALL, draft).propose(8, space, history, scorer, np.random.default_rng(0))
+    points = Descent(SMALL, draft).propose(
+        Request(8, space, history, scorer, np.random.default_rng(0))
+    )
     assert len(points.distinct()) == 8
     assert (model.scored, draft.scored) == (0, 0)
 
@@ -391,7 +396,7 @@ def test_a_draft_offers_seeds_to_a_model_that_is_ready():
     search = Descent(config, Valley(goal))
     kept = search._seeds
     search._seeds = lambda *given: seeds.append(kept(*given)) or seeds[0]
-    search.propose(8, space, history, scorer, np.random.default_rng(0))
+    search.propose(Request(8, space, history, scorer, np.random.default_rng(0)))
     judge = ArrayScorer(Valley(goal), space)
     samples = judge.score(space.sample(200, np.random.default_rng(1)))
     assert (judge.score(seeds[0]) > np.quantile(samples, 0.95)).sum() >= 4
@@ -403,7 +408,7 @@ def ends_at(truth, model, draft, blend, rounds=4):
     judge, rng = ArrayScorer(truth, space), np.random.default_rng(0)
     search = Descent(DescentConfig(n_steps=16, samples=64, epsilon=0, blend=blend), draft)
     for _ in range(rounds):
-        batch = search.propose(8, space, history, scorer, rng).take(np.arange(8))
+        batch = search.propose(Request(8, space, history, scorer, rng)).take(np.arange(8))
         scores = judge.score(batch)
         history.add(batch, np.exp(-scores / 10))
     return scores.mean()
@@ -430,7 +435,7 @@ def test_a_device_that_is_not_known_is_sampled_and_it_is_said(caplog, monkeypatc
     space, model, scorer, history = setting(model=Unready(np.ones(8)))
     caplog.set_level(logging.INFO)
     search = Descent(SMALL, PSAModel())
-    points = search.propose(4, space, history, scorer, np.random.default_rng(0))
+    points = search.propose(Request(4, space, history, scorer, np.random.default_rng(0)))
     assert len(points) == 4
     assert model.scored == 0
     assert 'no draft, the search samples: expected a target of kind "llvm"' in caplog.text

@@ -8,18 +8,18 @@ from toy import ToySketch, latency
 
 from mschedx.search.base import Materializer, TaskSearch
 from mschedx.search.constrained_random import RandomSearch
-from mschedx.search.growing import GrowingSet, sampled_part
+from mschedx.search.growing import GrowingSet, sampled_part, searchable
 from mschedx.search.points import Points
 from mschedx.search.scoring import NoScorer
 from mschedx.space.errors import EmptySpace, SparseSpace, UnsupportedTrace
 from mschedx.space.sampling import join
 
-FAMILIES = [0, 0, 0, 1, 1]
+SPACES = [0, 0, 0, 1, 1]
 
 
 def growing(refuses=(), seed=0, sketches=None):
     """A set of five sketches, and the numbers of those it has asked for, in order."""
-    sketches = sketches or [ToySketch() for _ in FAMILIES]
+    sketches = sketches or [ToySketch() for _ in SPACES]
     asked = []
 
     def narrowed(sketch):
@@ -30,7 +30,24 @@ def growing(refuses=(), seed=0, sketches=None):
         return sketch
 
     rng = np.random.default_rng(seed)
-    return GrowingSet(sketches, FAMILIES, sketches[0].task, rng, narrowed), asked
+    return GrowingSet(sketches, SPACES, sketches[0].task, rng, narrowed), asked
+
+
+def test_sketches_without_a_config_are_left_out_and_all_their_reasons_said():
+    sketches = [ToySketch() for _ in range(3)]
+
+    def narrowed(sketch):
+        if sketch is not kept:
+            raise (EmptySpace, UnsupportedTrace)[sketch is sketches[2]](
+                f"no {sketches.index(sketch)}"
+            )
+        return found
+
+    kept, found = sketches[1], ToySketch()
+    assert searchable(sketches, narrowed) == [found]
+    kept = None
+    with pytest.raises(EmptySpace, match="none of 3 sketches has a valid config: no 0; no 1; no 2"):
+        searchable(sketches, narrowed)
 
 
 def test_every_design_space_begins_with_one_sketch_and_ends_with_all():
@@ -119,7 +136,7 @@ def test_any_design_space_may_be_the_draft_s_first():
     def first(seed):
         space, _ = growing()
         space.begin(np.random.default_rng(seed))
-        return FAMILIES[space.opened[0]]
+        return SPACES[space.opened[0]]
 
     assert {first(seed) for seed in range(9)} == {0, 1}
     assert first(3) == first(3)
@@ -132,9 +149,9 @@ def test_a_design_space_of_refused_sketches_says_so_once(refuses, chance, caplog
     while space.grow():
         pass
     reason = "; ".join(f"no {s}" for s in refuses)
-    assert space.barren == {FAMILIES[refuses[0]]: reason}
+    assert space.refused_spaces == {SPACES[refuses[0]]: reason}
     (said,) = [record.getMessage() for record in caplog.records]
-    assert said.endswith(f", design space {FAMILIES[refuses[0]]}: {reason}")
+    assert said.endswith(f", design space {SPACES[refuses[0]]}: {reason}")
 
 
 def test_a_design_space_that_earlier_points_show_to_be_refused_says_so_too(caplog):
@@ -144,7 +161,7 @@ def test_a_design_space_that_earlier_points_show_to_be_refused_says_so_too(caplo
     space.ensure_open([4])
     space.ensure_open([4, 3])
     assert space.opened == ()
-    assert space.barren == {1: "no 3; no 4"}
+    assert space.refused_spaces == {1: "no 3; no 4"}
     (said,) = [record.getMessage() for record in caplog.records]
     assert said.endswith(", design space 1: no 3; no 4")
 
@@ -165,7 +182,7 @@ def test_sketches_are_opened_where_that_is_said_and_by_no_question():
 
 
 def test_configs_go_to_the_first_open_sketch_of_their_key_that_holds_them():
-    sketches = [ToySketch() for _ in FAMILIES]
+    sketches = [ToySketch() for _ in SPACES]
     sketches[1].key = sketches[2].key = sketches[0].key
     space, asked = growing(refuses=(0,), sketches=sketches)
     config = sketches[0].sample(1, np.random.default_rng(0))
@@ -203,7 +220,7 @@ def test_a_lone_design_space_gets_few_of_the_trials(chance, first):
         batches.append(search.next_batch())
         search.tell(np.ones(len(batches[-1])))
     assert [len(batch) for batch in batches] == [first, 8]
-    assert {FAMILIES[int(c.point.sketch[0])] for c in batches[1]} == {0, 1}
+    assert {SPACES[int(c.point.sketch[0])] for c in batches[1]} == {0, 1}
 
 
 @pytest.mark.parametrize("broken", [0, 100])
@@ -228,7 +245,7 @@ def test_a_sketch_that_can_hardly_be_drawn_from_is_refused_before_it_is_searched
     sketch.narrowed = lambda preferences: sketch
     assert sketch.sampler.rejected
     assert len(sketch.sample(1, np.random.default_rng(0))) == 1
-    space, _ = growing(sketches=[sketch, *(ToySketch() for _ in FAMILIES[1:])])
+    space, _ = growing(sketches=[sketch, *(ToySketch() for _ in SPACES[1:])])
     space._narrowed = sampled_part
     with pytest.raises(SparseSpace, match="1024 configs"):
         sampled_part(sketch)

@@ -37,6 +37,15 @@ def test_no_sketches_are_refused():
         SketchSet([])
 
 
+def test_every_sketch_is_of_one_design_space():
+    sketches = [ToySketch() for _ in range(3)]
+    space = SketchSet(sketches, [4, 1, 4])
+    assert space.spaces.tolist() == [1, 4]
+    assert [own.tolist() for own in space.by_space] == [[1], [0, 2]]
+    with pytest.raises(ValueError, match="expected 3 design spaces, one a sketch, got 2"):
+        SketchSet(sketches, [0, 1])
+
+
 def test_samples_are_shared_equally_between_sketches(space):
     points = space.sample(101, np.random.default_rng(0))
     assert sorted(np.bincount(points.sketch)) == [50, 51]

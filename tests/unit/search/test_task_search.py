@@ -14,6 +14,7 @@ from mschedx.search.constrained_random import RandomSearch
 from mschedx.search.history import History
 from mschedx.search.points import SketchSet
 from mschedx.search.repaired_genetic import Genetic, GeneticConfig
+from mschedx.search.request import Request
 from mschedx.search.scoring import CandidateScorer, NoScorer
 
 ROOT = Path(__file__).parents[3]
@@ -207,7 +208,9 @@ def test_nonsense_from_a_cost_model_is_named(scores, message):
     history.add(points, np.ones(8))
     scorer.learn(history)
     with pytest.raises(ValueError, match=message):
-        Evolution(EvolutionConfig()).propose(8, space, history, scorer, np.random.default_rng(0))
+        Evolution(EvolutionConfig()).propose(
+            Request(8, space, history, scorer, np.random.default_rng(0))
+        )
 
 
 SCRIPT = """

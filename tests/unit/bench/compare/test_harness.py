@@ -1,5 +1,6 @@
 import io
 from dataclasses import asdict, replace
+from html import escape
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from mschedx.bench.compare import cell, harness, tables
 from mschedx.bench.compare.cell import CellResult
 from mschedx.bench.compare.host import HostError
 from mschedx.bench.compare.page import build_page, figures
-from mschedx.bench.compare.present import all_tables, read_comparison
+from mschedx.bench.compare.present import read_comparison
+from mschedx.bench.compare.tables import all_tables
 from mschedx.bench.compare.tuners import find_tuners
 from mschedx.bench.suite import find_workloads
 from mschedx.record.errors import WorkDirError
@@ -91,7 +93,23 @@ def test_heads_of_tables_say_what_intervals_are_over(tmp_path, timed, workloads,
 @pytest.mark.parametrize("option", ["--trials", "--reference-trials"])
 def test_no_trials_are_refused(option, tmp_path, capsys):
     assert cli.main(["compare", option, "0", "--out", str(tmp_path)]) == 2
-    assert "at least 1" in capsys.readouterr().err
+    assert f"expected Comparison.{option[2:].replace('-', '_')} >= 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"seeds": 0}, "Comparison.seeds >= 1, got 0"),
+        ({"trials": 0}, "Comparison.trials >= 1, got 0"),
+        ({"trials": 2.5}, "Comparison.trials >= 1, got 2.5: it is a whole number"),
+        ({"reference_trials": 0}, "Comparison.reference_trials >= 1, got 0"),
+        ({"first_seed": -1}, "expected seed as an int from 0"),
+        ({"timeout_s": 0}, "expected timeout_s as seconds above 0"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_in_python_too(change, says, tmp_path):
+    with pytest.raises(ValueError, match=says):
+        comparison(tmp_path, **change)
 
 
 def test_results_are_kept_and_a_second_call_runs_only_what_is_missing(tmp_path, monkeypatch):
@@ -242,8 +260,8 @@ def test_names_may_stand_behind_blanks():
         (["--tuners", "nobody"], "there are heron, "),
         (["--workloads", "nothing"], "gemm_128"),
         (["--tuners", "heron", "--reference", "tvm"], "not among"),
-        (["--seeds", "0"], "at least 1"),
-        (["--timeout", "-1"], "expected --timeout as seconds above 0"),
+        (["--seeds", "0"], "expected Comparison.seeds >= 1, got 0"),
+        (["--timeout", "-1"], "expected timeout_s as seconds above 0"),
     ],
 )
 def test_bad_requests(args, says, tmp_path, capsys):
@@ -335,6 +353,16 @@ def test_page_and_tables_come_from_the_folder_alone(tmp_path, timed, capsys):
     assert page.count("<svg") == 3, "a curve for each workload, bars for heron"
     assert "2.00×" in page
     assert "curve-softmax" not in capsys.readouterr().out, "PNGs only on request"
+
+
+def test_the_page_has_all_tables_in_their_order(tmp_path, timed):
+    run(tmp_path)
+    compared = read_comparison(tmp_path)
+    page = build_page(compared)
+    titles = [escape(str(table.title)) for table in all_tables(compared)]
+    places = [page.find(title) for title in titles]
+    assert -1 not in places
+    assert places == sorted(places)
 
 
 def test_a_tuner_has_one_color_in_all_figures(tmp_path, timed):
