@@ -3,6 +3,7 @@
     python benchmarks/pretraining.py collect --output cpu.jsonl [--seed 2] [--trials 96]
     python benchmarks/pretraining.py crossvalidate cpu.jsonl ...
     python benchmarks/pretraining.py train cpu.jsonl ... --output cpu.safetensors --accuracy 0.73
+    python benchmarks/pretraining.py train other.jsonl ... --start cpu --output other.safetensors
     python benchmarks/pretraining.py skill other.jsonl ...
 
 The shapes are drawn at random, odd sizes among them; none is one of those that
@@ -235,6 +236,7 @@ def main() -> None:
     training.add_argument(
         "--accuracy", type=float, help="the share of pairs that `crossvalidate` says, for the card"
     )
+    training.add_argument("--start", help="weights to go on from, of another processor")
     judging = actions.add_parser("skill")
     judging.add_argument("datasets", nargs="+")
     arguments = parser.parse_args()
@@ -259,7 +261,8 @@ def main() -> None:
         arguments.output,
         held_out=0,
         accuracy=arguments.accuracy,
-        epochs=EPOCHS,
+        epochs=EPOCHS if arguments.start is None else None,
+        start=arguments.start,
     )
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mschedx.cost.base import CostModel, Measured
+from mschedx.cost.learned.shipped import weights_path
 from mschedx.files import require_writable, whole, write_atomic
 from mschedx.inputs import check_seed
 from mschedx.record.dataset import TaskTrials, read_datasets
@@ -87,6 +88,7 @@ def pretrain(
     accuracy: float | None = None,
     epochs: int | None = None,
     published: bool = False,
+    start: str | Path | None = None,
     seed: int = 0,
     say: Callable[[str], None] = print,
 ) -> list[Ranking]:
@@ -109,6 +111,9 @@ def pretrain(
         Passes over the data; the model's own when None.
     published : bool
         The network as its paper has it, see `mschedx.cost.PAMConfig`.
+    start : str or path, optional
+        Weights to go on from, such as those of another processor: a file, or the name of a model
+        that comes with the package. New ones when None; felix has no others.
     seed : int
     say : callable
         Told what goes on.
@@ -133,6 +138,7 @@ def pretrain(
             f"expected an accuracy in [0, 1] beside held_out=0, got {accuracy} and {held_out}"
         )
     made = new_model(model, epochs=epochs, published=published, seed=seed)
+    begun = {} if start is None else _begun_from(made, start)
     _require_place(Path(output))
     read = read_datasets(paths, say)
     tasks = _usable(read, say)
@@ -153,10 +159,21 @@ def pretrain(
         made.card,
         metrics=metrics,
         metrics_from=_metrics_from(tests, accuracy),
-        trained_on={**made.card.trained_on, **_origin(paths, read)},
+        trained_on={**made.card.trained_on, **_origin(paths, read), **begun},
     )
     _save(made, Path(output))
     return tested
+
+
+def _begun_from(model: Pretrained, start: str | Path) -> dict[str, Any]:
+    """Load the weights that a model goes on from; what its card says of them."""
+    from mschedx.cost.learned.ranking_model import RankingModel
+
+    if not isinstance(model, RankingModel):
+        raise ValueError("expected felix without a start: its networks are always new")
+    path = weights_path(start)
+    model.load(path)
+    return {"begun from": {"weights": path.name, **model.card.trained_on}}
 
 
 def _metrics_from(tests: Sequence[OpenedTask], accuracy: float | None) -> str:
@@ -222,7 +239,8 @@ def new_model(name: str, *, epochs: int | None, published: bool, seed: int) -> P
     model, settings = classes[name]
     config = settings(published=published)
     if epochs is not None:
-        config = replace(config, train=replace(config.train, epochs=epochs))
+        train = replace(config.train, epochs=epochs, warm_epochs=epochs)
+        config = replace(config, train=train)
     return model(config, seed)
 
 

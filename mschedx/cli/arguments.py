@@ -268,9 +268,15 @@ def _add_train(subcommands: Subcommands) -> None:
         "--held-out", type=float, default=0.2, help="share of the tasks to test on (default 0.2)"
     )
     train.add_argument(
-        "--epochs", type=int, default=None, help="passes over the data (50; one-shot 200; felix 30)"
+        "--epochs",
+        type=int,
+        default=None,
+        help="passes over the data (50; one-shot 200; felix 30; 12 with --start)",
     )
     train.add_argument("--published", action="store_true", help="the network as its paper has it")
+    train.add_argument(
+        "--start", default=None, help='weights to go on from: "cpu", or what this command wrote'
+    )
     train.add_argument("--seed", type=int, default=0)
     train.set_defaults(command=commands.train)
 

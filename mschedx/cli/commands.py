@@ -298,6 +298,7 @@ def train(args: argparse.Namespace) -> int:
         held_out=args.held_out,
         epochs=args.epochs,
         published=args.published,
+        start=args.start,
         seed=args.seed,
         say=_say,
     )

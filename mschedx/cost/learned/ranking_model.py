@@ -132,6 +132,9 @@ class RankingModel(ABC, Generic[Config]):
     ) -> Course:
         """Train on measured programs of many tasks, before any tuning.
 
+        Weights that were loaded are gone on from, with as many passes as after a round
+        (`TrainConfig.warm_epochs`).
+
         Parameters
         ----------
         examples, held_out : Examples
@@ -139,7 +142,10 @@ class RankingModel(ABC, Generic[Config]):
         target_kind : str or None
             Kind of the tasks' targets.
         """
-        self.network, course = self._new(examples, held_out)
+        if self.network is None:
+            self.network, course = self._new(examples, held_out)
+        else:
+            course = self._fit(self.network, examples, warm=True, held_out=held_out)
         self._pretrained = True
         trained_on = {"tasks": len(examples.tasks), "programs": len(examples)}
         self.card = replace(self.card, target_kind=target_kind, trained_on=trained_on)

@@ -95,6 +95,27 @@ def test_every_model_can_be_trained(file, tmp_path, capsys, name):
     assert {"pairwise accuracy", "best-1 of a quarter"} <= set(card["metrics"])
 
 
+def test_weights_are_gone_on_from(file, tmp_path, capsys):
+    """As those of another processor are; a step later they are near where they began."""
+    assert (
+        cli.main(["train", str(file), "-o", str(tmp_path / "a.safetensors"), "--epochs", "2"]) == 0
+    )
+    first, again = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    args = ["train", str(file), "-o", str(again), "--start", str(first), "--epochs", "1"]
+    assert cli.main(args) == 0
+    capsys.readouterr()
+    one, two = PAM(pretrained=first).model, PAM(pretrained=again).model
+    moved = [
+        float((two.network.state_dict()[name] - value).abs().max())
+        for name, value in one.network.state_dict().items()
+    ]
+    assert 0 < max(moved) < 0.05
+    assert two.card.trained_on["begun from"]["weights"] == first.name
+    assert two.card.trained_on["begun from"]["tasks"] == one.card.trained_on["tasks"]
+    assert cli.main([*args, "--model", "felix"]) == 2
+    assert "without a start" in capsys.readouterr().err
+
+
 def test_a_figure_from_elsewhere_stands_in_the_card_of_what_holds_nothing_out(file, tmp_path):
     quiet = {"epochs": 1, "say": lambda text: None}
     pretrain([file], tmp_path / "m", held_out=0, accuracy=0.7, **quiet)
