@@ -14,8 +14,8 @@ from mschedx import compat
 from mschedx.hardware import Hardware
 
 from .or_as_it_is import OrAsItIs
+from .postprocs.async_copies import cuda_postprocs
 from .postprocs.together import with_ours
-from .rules.async_copies import cuda_postprocs
 from .rules.attention_tile import AttentionTile
 from .rules.dot_tile import DotTile
 from .rules.fused_stages import FusedStages

@@ -290,8 +290,8 @@ class TensorCoreTile(PyScheduleRule):
 
     Whether rows of shared memory are padded against bank conflicts is a decision for each operand.
     So is, from sm_80 on, whether vectors that need no guard are copied by ``cp.async``, where tiles
-    are fetched ahead: :class:`.async_copies.AsyncCopies`, a postproc, sees to that. Padded operands
-    are copied element by element or in sampled lanes, synchronously.
+    are fetched ahead: a postproc, :class:`~mschedx.space.postprocs.async_copies.AsyncCopies`, sees
+    to that. Padded operands are copied element by element or in sampled lanes, synchronously.
 
     Parameters
     ----------
