@@ -12,7 +12,7 @@ from tvm.s_tir.meta_schedule.schedule_rule import PyScheduleRule
 
 from mschedx.hardware import Hardware
 
-from .blocks import is_parameter, is_tiled, own_loops, reads_in_place
+from .blocks import is_parameter, is_tiled, own_loops, positions, reads_in_place
 from .contraction import Contraction, match_contraction
 from .fused_rows import in_lanes
 from .inner_loops import vectorise_inside
@@ -182,7 +182,7 @@ def _by_axis(stage: Stage, loops: Sequence[Any]) -> dict[int, Any]:
 def _vectorise_rows(sch: Any, block: Any, dims: frozenset[int], lanes: int) -> None:
     """Go through the rows of a chunk one by one, each in vectors."""
     body: Any = sch.get(block)
-    axes = {iv.var: axis for axis, iv in enumerate(body.iter_vars)}
+    axes = positions(body)
     indices = [body.writes[0].region[dim].min for dim in dims]
     loops = own_loops(sch, block)
     rows = [loops.pop(axes[index]) for index in indices if index in axes]

@@ -65,6 +65,19 @@ def runs_never(body: Any) -> bool:
     return any(constant_extent(iv.dom.extent) == 0 for iv in body.iter_vars)
 
 
+def positions(body: Any) -> dict[Any, int]:
+    """The position of every axis among those of its block, by the axis's variable."""
+    return {iv.var: position for position, iv in enumerate(body.iter_vars)}
+
+
+def ranges(body: Any) -> Analyzer:
+    """What knows from where to where the axes of a block run."""
+    analyzer = Analyzer()
+    for iv in body.iter_vars:
+        analyzer.bind(iv.var, iv.dom)
+    return analyzer
+
+
 def own_loops(sch: Any, block: Any) -> dict[int, Any]:
     """The loops of a block that stand for one axis each: the innermost ones, by axis."""
     axes = len(sch.get(block).iter_vars)

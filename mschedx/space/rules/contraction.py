@@ -24,7 +24,7 @@ from tvm.ir import TensorLoad
 from tvm.sym import Analyzer
 
 from .block_access import BlockAccess, access_at
-from .blocks import constant_extent, has_own_loops
+from .blocks import constant_extent, has_own_loops, positions, ranges
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,7 +109,7 @@ def match_contraction(
     store = block.body
     if block.init is None or not isinstance(store, tirx.BufferStore):
         return None
-    axes: dict[Any, int] = {iv.var: position for position, iv in enumerate(block.iter_vars)}
+    axes = positions(block)
     if not all(constant_extent(iv.dom.extent) for iv in block.iter_vars):
         return None
     loads = _factors(store)
@@ -125,9 +125,7 @@ def match_contraction(
     spatial, reduction = spatial - idle, reduction | idle
     if set(output) != spatial or spatial | reduction != set(axes.values()):
         return None
-    analyzer = Analyzer()
-    for iv in block.iter_vars:
-        analyzer.bind(iv.var, iv.dom)
+    analyzer = ranges(block)
     operands: list[Any] = [_operand(load, block, axes, analyzer) for load in loads]
     if any(operand is None for operand in operands):
         return None

@@ -14,7 +14,9 @@ from mschedx.space.rules.blocks import (
     is_root,
     is_tiled,
     moves_by_one,
+    positions,
     producer_of,
+    ranges,
     reads_in_place,
     root_block,
     root_blocks,
@@ -41,6 +43,18 @@ def chain():
 def test_an_extent_is_a_number_or_none():
     assert constant_extent(tirx.IntImm("int64", 7)) == 7
     assert constant_extent(tirx.Var("n", "int64")) is None
+
+
+def test_axes_have_positions_and_ranges():
+    x = placeholder(4, 6)
+    k = te.reduce_axis((0, 6), "k")
+    sums = te.compute((4,), lambda i: te.sum(x[i, k], k), name="sums")
+    sch = scheduled(x, sums)
+    body = sch.get(sch.get_sblock("sums"))
+    i, k = (axis.var for axis in body.iter_vars)
+    assert positions(body) == {i: 0, k: 1}
+    bounds = ranges(body).const_int_bound(i * 6 + k)
+    assert (bounds.min_value, bounds.max_value) == (0, 23)
 
 
 def test_the_root_holds_the_others():
