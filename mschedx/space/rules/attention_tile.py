@@ -147,7 +147,7 @@ def tile_attention(sch: Any, found: Attention, hw: Hardware) -> None:
         else found.finish.block
     )
 
-    loops = _by_axis(mixed.stage, sch.get_loops(result))
+    loops = mixed.stage.by_dimension(sch.get_loops(result))
     row, column = loops.pop(mixed.row), loops.pop(mixed.roles.vector)
     factors = sample_tile(sch, row, 3, hw.vector_registers - 2)
     chunks, some, rows = sch.split(row, factors)
@@ -161,7 +161,7 @@ def tile_attention(sch: Any, found: Attention, hw: Hardware) -> None:
     for block, *_ in reversed(blocks):
         sch.compute_at(block, chunk, preserve_unit_loops=True)
     sch.compute_at(scores, chunk, preserve_unit_loops=True)
-    own = _by_axis(found.scores.stage, list(own_loops(sch, scores).values()))
+    own = found.scores.stage.by_dimension(list(own_loops(sch, scores).values()))
     row, column = own.pop(found.scores.row), own.pop(found.scores.roles.vector)
     # As many rows as the second product takes.
     some, rows = sch.split(row, [None, factors[2]])
@@ -171,12 +171,6 @@ def tile_attention(sch: Any, found: Attention, hw: Hardware) -> None:
     _write_vectors(sch, rows, vectors, lane)
     for block, length, dims in blocks:
         _vectorise_rows(sch, block, dims, length)
-
-
-def _by_axis(stage: Stage, loops: Sequence[Any]) -> dict[int, Any]:
-    """Loops over what a stage writes by its axes; below 0 those of dimensions without one."""
-    axes = [-1 - d if axis is None else axis for d, axis in enumerate(stage.output)]
-    return dict(zip(axes, loops, strict=True))
 
 
 def _vectorise_rows(sch: Any, block: Any, dims: frozenset[int], lanes: int) -> None:

@@ -213,8 +213,8 @@ def is_copy(body: Any) -> bool:
     def moves(value: Any) -> bool:
         if isinstance(value, tirx.Cast):
             return moves(value.value)
-        if isinstance(value, Call) and str(value.op.name).endswith("if_then_else"):
-            return all(moves(choice) for choice in value.args[1:])
+        if (choice := choice_of(value)) is not None:
+            return all(map(moves, choice[1:]))
         return isinstance(value, (TensorLoad, IntImm, tirx.FloatImm))
 
     return isinstance(body.body, tirx.BufferStore) and moves(body.body.value)
@@ -250,9 +250,14 @@ def _condition(node: Any) -> Any | None:
     """What a statement or expression chooses by; None where it makes no choice."""
     if isinstance(node, (tirx.Select, tirx.IfThenElse)):
         return node.condition
-    if isinstance(node, Call) and "if_then_else" in str(node.op):
-        return node.args[0]
-    return None
+    choice = choice_of(node)
+    return None if choice is None else choice[0]
+
+
+def choice_of(value: Any) -> tuple[Any, Any, Any] | None:
+    """The condition and the two values of an expression ``if_then_else``; None of any other."""
+    name = str(getattr(value.op, "name", "")) if isinstance(value, Call) else ""
+    return tuple(value.args) if name.endswith("if_then_else") else None
 
 
 def moves_by_one(sch: Any, block: Any, axis: int) -> bool:

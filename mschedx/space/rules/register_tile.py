@@ -183,10 +183,10 @@ def place_transposed(
     """Compute a transposing copy inside ``loop``, and before it what pads its rows, if anything."""
     sch.compute_at(copy, loop, preserve_unit_loops=True)
     place_copy(sch, padded, loop, transpose.lanes)
-    _transpose_blocks(sch, copy, transpose)
+    _transpose_panel(sch, copy, transpose)
 
 
-def transpose_of(contraction: Contraction, lanes: int) -> Transpose | None:
+def panel_transpose(contraction: Contraction, lanes: int) -> Transpose | None:
     """The transposing copy that packs the panel operand; None where the plain copy has to do.
 
     It fits float32 operands whose rows along the vector axis are contiguous, ``[..., vector,
@@ -206,7 +206,7 @@ def transpose_of(contraction: Contraction, lanes: int) -> Transpose | None:
     return find_transpose(lanes, extents[0], tuple(extents[1:]))
 
 
-def _transpose_blocks(sch: Any, copy: Any, transpose: Transpose) -> None:
+def _transpose_panel(sch: Any, copy: Any, transpose: Transpose) -> None:
     """Copy blocks of ``lanes`` rows by ``run`` columns through shuffles.
 
     Rewrite

@@ -93,6 +93,14 @@ class Stage:
             del run[0]
         return run
 
+    def by_dimension(self, loops: Sequence[Any]) -> dict[int, Any]:
+        """Loops over the dimensions of what is written, as those of a copy of it, by axis.
+
+        Below 0 those of dimensions that no axis stands for: they have one iteration.
+        """
+        axes = [-1 - d if axis is None else axis for d, axis in enumerate(self.output)]
+        return dict(zip(axes, loops, strict=True))
+
     def length(self, axes: Sequence[int]) -> int:
         """Product of the extents of some axes."""
         return prod(self.extents[axis] for axis in axes)

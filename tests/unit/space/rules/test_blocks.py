@@ -6,6 +6,7 @@ from tvm import te, tirx
 from tvm.s_tir import Schedule
 
 from mschedx.space.rules.blocks import (
+    choice_of,
     constant_extent,
     count_readers,
     is_at,
@@ -125,6 +126,16 @@ def test_a_copy_computes_nothing(element, copies):
     x = placeholder(8, 8)
     sch = scheduled(x, te.compute((8, 8), lambda i, j: element(x, i, j), name="y"))
     assert is_copy(sch.get(sch.get_sblock("y"))) == copies
+
+
+def test_an_expression_chooses_by_its_condition():
+    i, one, two = tirx.Var("i", "int32"), tirx.const(1.0, "float32"), tirx.const(2.0, "float32")
+    condition, *values = choice_of(tirx.if_then_else(i < 4, one, two))
+    assert str(condition) == str(i < 4)
+    assert [float(value.value) for value in values] == [1.0, 2.0]
+    assert choice_of(tirx.exp(one)) is None
+    assert choice_of(i + 1) is None
+    assert choice_of(None) is None
 
 
 @pytest.mark.parametrize(
