@@ -14,10 +14,10 @@ import numpy as np
 
 from mschedx.cost.analytical.gathers import gathered_lanes
 from mschedx.cost.analytical.view import ProgramView
+from mschedx.cost.base import MOST_ANALYSED
 from mschedx.cost.per_sketch import PerSketch
 from mschedx.hardware import Hardware
 
-from .niches import MOST_ANALYSED
 from .points import BoolArray, FloatArray, Points, SketchSet
 
 if TYPE_CHECKING:
