@@ -149,6 +149,7 @@ def tile_attention(sch: Any, found: Attention, hw: Hardware) -> None:
 
     loops = mixed.stage.by_dimension(sch.get_loops(result))
     row, column = loops.pop(mixed.row), loops.pop(mixed.roles.vector)
+    # Two registers hold what is multiplied.
     factors = sample_tile(sch, row, 3, hw.vector_registers - 2)
     chunks, some, rows = sch.split(row, factors)
     outer, vectors, lane = _split_vectors(sch, column, mixed.lanes, most)

@@ -16,9 +16,15 @@ from .elementwise import call_function, vectorise
 from .register_tile import vector_length
 from .typical import sample_tile
 
+# These are chosen by hand, not by a sweep.
 _MOST_UNROLLED = 8
+"""Vectors side by side whose sums have a register each."""
+
 _WINDOW = 32
+"""Terms of a sum that is unrolled around a row's vectors, in a chunk of several stages."""
+
 _WINDOW_ROWS = 4
+"""Rows of such a window's tile."""
 
 
 def axes_of(sch: Any, block: Any) -> tuple[list[int], list[int], int | None]:

@@ -40,6 +40,9 @@ class TileLimits:
 
         With a few rows only (a matrix times a vector), the tile is wide instead of high: it reads
         long runs of the panel's rows, and has as many independent sums.
+
+        Beside the sums of a column of rows two registers hold a vector of the panel and an element
+        of the other operand; how wide a tile is beyond that is chosen by hand, not by a sweep.
         """
         rows = prod(contraction.extents[axis] for axis in contraction.rows)
         registers = hardware.vector_registers

@@ -30,6 +30,7 @@ from .blocks import root_block
 from .contraction import find_contraction
 from .einsum import MatrixProduct, Reindexed
 from .epilogue import with_one_block
+from .padding import PART_ADDED
 from .shared_tiles import Copy, Fragment
 from .typical import sample_tile
 
@@ -41,7 +42,17 @@ _WARP_TILE = 64
 
 _PIPELINE_DEPTHS = (0, 1, 2, 3)
 """How many iterations ahead tiles are fetched into shared memory; 0: not ahead."""
+
 _UNROLL = (0, 16, 64, 512)
+"""Steps of a loop that a compiler may unroll, as TVM's rule for CPUs chooses among."""
+
+_BLOCK_TILE = (128, 128)
+"""Most rows and columns that a product's are padded to multiples of, those of two warps' tiles:
+chosen by hand, not by a sweep."""
+
+_STEPS_OF_K = 4
+"""The same along k, in instructions."""
+
 _BLOCKS_ALONG_Y = 65535
 """Blocks of a grid along y or z; along x there may be 2**31 - 1."""
 
@@ -99,7 +110,7 @@ def _plans(product: MatrixProduct, target: Target, tf32: bool) -> list[TensorCor
     least = 2 * prod(product.shape)
     for intrinsic in (*mma, *wmma):
         unit = intrinsic.warp_multiple
-        sizes = zip(product.shape, unit, (128, 128, 4 * unit[2]))
+        sizes = zip(product.shape, unit, (*_BLOCK_TILE, _STEPS_OF_K * unit[2]))
         m, n, k = (_multiple(*size) for size in sizes)
         work = prod(-(-extent // to) * to for extent, to in zip(product.shape, (m, n, k)))
         square = intrinsic.shape[0] == intrinsic.shape[1]
@@ -121,11 +132,11 @@ def _aligned(intrinsic: CudaIntrinsic) -> bool:
 
 
 def _multiple(extent: int, unit: int, best: int) -> int:
-    """What to pad an extent to: the largest tile that costs at most an eighth, at least a unit."""
+    """What to pad an extent to: the largest tile that costs little (`PART_ADDED`), or a unit."""
     if extent % min(best, 2 * unit) == 0:
         return unit
     multiple = best
-    while multiple > unit and -(-extent // multiple) * multiple > extent + extent // 8:
+    while multiple > unit and -(-extent // multiple) * multiple > extent + extent // PART_ADDED:
         multiple //= 2
     return max(multiple, unit)
 
