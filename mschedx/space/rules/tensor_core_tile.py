@@ -25,11 +25,11 @@ from ..annotation_keys import (
     UNROLL_IMPLICIT,
     WARP_EXECUTION,
 )
-from . import einsum, shared_tiles
+from . import matrix_product, shared_tiles
 from .blocks import root_block
 from .contraction import find_contraction
-from .einsum import MatrixProduct, Reindexed
 from .epilogue import with_one_block
+from .matrix_product import MatrixProduct, Reindexed
 from .padding import PART_ADDED
 from .shared_tiles import Copy, Fragment
 from .typical import sample_tile
@@ -83,7 +83,7 @@ def tensor_core_tiles(
 ) -> list[Schedule]:
     """Return the design spaces of :class:`TensorCoreTile` for one block; empty when it has none."""
     contraction = find_contraction(sch, block)
-    product = None if contraction is None else einsum.as_product(contraction)
+    product = None if contraction is None else matrix_product.as_product(contraction)
     if product is None:
         return []
     return [_tile(sch.copy(), block, product, plan) for plan in _plans(product, target, tf32)]
@@ -143,7 +143,7 @@ def _multiple(extent: int, unit: int, best: int) -> int:
 
 def _tile(sch: Any, block: Any, product: MatrixProduct, plan: TensorCoreTiling) -> Schedule:
     # What decides nothing comes first, so that an analysis does it once for all configs.
-    new = einsum.rewrite(sch, block, product, plan.multiples, plan.intrinsic.b_transposed)
+    new = matrix_product.rewrite(sch, block, product, plan.multiples, plan.intrinsic.b_transposed)
     direct = not new.sinks and not sch.get_consumers(block)
     scope = "global" if direct else shared_tiles.result_scope(plan.intrinsic)
     names = plan.intrinsic.names("shared.dyn", scope)
@@ -274,9 +274,9 @@ def _pipeline(sch: Any, loop: Any, steps: int, asynchronous: bool) -> None:
 class TensorCoreTile(PyScheduleRule):
     """Tile a contraction around a tensor-core instruction, with tiles staged in shared memory.
 
-    The contraction becomes a product of padded matrices first (:mod:`.einsum`), so any matrix
-    product or convolution has this structure. There is one design space for each intrinsic that
-    serves: ``mma.sync``, and ``wmma`` in up to three shapes.
+    The contraction becomes a product of padded matrices first (:mod:`.matrix_product`), so any
+    matrix product or convolution has this structure. There is one design space for each intrinsic
+    that serves: ``mma.sync``, and ``wmma`` in up to three shapes.
 
     Rewrite
     -------
