@@ -17,6 +17,7 @@ from mschedx.cost.adapter import model_behind
 from mschedx.cost.consensus import ConsensusModel
 from mschedx.cost.psa import PSAModel
 from mschedx.inputs import check_seed, check_trials, normalize_mod, normalize_target
+from mschedx.record.programs import program_hash
 from mschedx.search.build_effort import BuildEffort
 from mschedx.search.growing import sampled_part, searchable
 from mschedx.search.moves import neighbours
@@ -293,8 +294,6 @@ def _distinct(
     NothingToRank
         When none of the first makes one.
     """
-    import tvm_ffi
-
     found: list[Ranked] = []
     programs: set[int] = set()
     refused: Counter[str] = Counter()
@@ -306,7 +305,7 @@ def _distinct(
         sketch, config = space.sketches[points.sketch[position]], space.config(points, position)
         ranked = explained(psa, task, sketch, config)
         try:
-            program = int(tvm_ffi.structural_hash(ranked.mod))
+            program = program_hash(ranked.mod)
         except InvalidSchedule as error:
             refused[error.reason] += 1
             continue

@@ -91,8 +91,8 @@ def _fitted(space: SketchSet, points: Points, latency_s: FloatArray) -> Any:
     return model
 
 
-class _Paper:
-    """Stands in for programs: a point is its own program."""
+class OwnPrograms:
+    """Stands in for a `Materializer`: every point is a program of its own."""
 
     def __init__(self) -> None:
         self.failures: dict[str, int] = {}
@@ -190,7 +190,7 @@ def replay_search(
         landscape.space,
         contender.search(),
         scorer,
-        _Paper(),  # type: ignore[arg-type]
+        OwnPrograms(),  # type: ignore[arg-type]
         trials=trials,
         batch=batch,
         rng=np.random.default_rng(seed),

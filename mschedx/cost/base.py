@@ -30,6 +30,14 @@ if TYPE_CHECKING:
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 
+MOST_ANALYSED = 8
+"""Sketches of a task up to which what needs their statements or quantities is done for all of them.
+
+Both come with the analysis of a sketch, 0.2 to 1 s each. TVM's CPU spaces split into dozens, one
+per combination of compute locations (softmax 45): there it would cost more than the trials it
+saves.
+"""
+
 
 @dataclass(frozen=True)
 class Measured:

@@ -24,7 +24,7 @@ import numpy as np
 from mschedx.files import whole
 
 from .adapter import TVMCostModel
-from .base import FloatArray, IntArray, Measured
+from .base import MOST_ANALYSED, FloatArray, IntArray, Measured
 from .boosted_trees import BoostedTrees, TreeConfig
 from .learned.features import signed_log2
 from .training_rows import Table, aligned
@@ -34,13 +34,6 @@ if TYPE_CHECKING:
     from mschedx.space.task import Task
 
 _FORMAT = 2
-
-MOST_ANALYSED = 8
-"""Sketches of a task up to which each is analysed for its quantities.
-
-Analysing takes 0.2 to 1 s a sketch. TVM's CPU spaces split into dozens, one per combination of
-compute locations (softmax 45): there it would cost more than the trials it saves.
-"""
 
 
 class HeronXGBModel:
@@ -204,7 +197,7 @@ class HeronXGB(TVMCostModel):
         Parameters of the trees; Heron's by default.
     quantities : bool
         Whether the features hold the sketch's derived quantities (extents, footprints, ...)
-        beside the decisions, for tasks of at most `MOST_ANALYSED` sketches. The paper's vector
+        beside the decisions, for tasks of at most `base.MOST_ANALYSED` sketches. The paper's vector
         does hold them: its assignments list every variable of the constraint problem.
     """
 

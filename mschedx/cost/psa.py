@@ -12,9 +12,9 @@ Qiao et al., "Pruner", ASPLOS 2025, section 4 (the published form: `analytical.p
 from __future__ import annotations
 
 import json
-import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,7 @@ from .analytical.machine import CpuMachine
 from .analytical.published import statement_ms, symbols
 from .analytical.view import ProgramAt, ProgramView
 from .base import FloatArray, IntArray, Measured
+from .per_sketch import PerSketch
 from .stand_ins import warn_of_stand_in
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class PSAModel:
         if form not in FORMS:
             raise ValueError(f"expected form to be one of {', '.join(FORMS)}, got {form!r}")
         self.hardware, self.form, self.cold = hardware, form, cold
-        self._programs: weakref.WeakKeyDictionary[Sketch, ProgramView] = weakref.WeakKeyDictionary()
+        self._program = PerSketch(partial(_view, stands_in=hardware is None))
         self._loaded: dict[str, _Correction] = {}
         self._learnt: dict[str, _Correction] = {}
 
@@ -175,16 +176,6 @@ class PSAModel:
         """
         return self._costs(sketch, self._program(sketch)(configs))
 
-    def _program(self, sketch: Sketch) -> ProgramView:
-        if sketch not in self._programs:
-            if self.hardware is None:
-                warn_of_stand_in(sketch.design.target)
-            statements = [without_unit_loops(statement) for statement in sketch.statements]
-            self._programs[sketch] = ProgramView(
-                statements, sketch.analysis.allocations, sketch.design.lattice
-            )
-        return self._programs[sketch]
-
     def _costs(self, sketch: Sketch, program: ProgramAt) -> Costs:
         hardware = self.hardware or Hardware.from_target(sketch.design.target)
         if self.form == "published":
@@ -271,6 +262,14 @@ class PSA(TVMCostModel):
         self, hardware: Hardware | None = None, form: str = "improved", *, cold: bool = False
     ) -> None:
         super().__init__(PSAModel(hardware, form, cold=cold))
+
+
+def _view(sketch: Sketch, *, stands_in: bool) -> ProgramView:
+    """The program of a sketch, with a warning where its target's device may be another's."""
+    if stands_in:
+        warn_of_stand_in(sketch.design.target)
+    statements = [without_unit_loops(statement) for statement in sketch.statements]
+    return ProgramView(statements, sketch.analysis.allocations, sketch.design.lattice)
 
 
 def _positive(seconds: FloatArray) -> FloatArray:

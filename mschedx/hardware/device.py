@@ -12,6 +12,15 @@ if TYPE_CHECKING:
 KIB, MIB = 1 << 10, 1 << 20
 
 
+THREAD_REGISTERS = 255
+"""32-bit registers that a thread of a GPU may hold, of every compute capability from 3.5 on.
+
+References
+----------
+CUDA C++ Programming Guide, "Technical Specifications per Compute Capability".
+"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hardware:
     """Limits and rates of one device. Sizes in bytes, rates per second, ``None`` = not known.
@@ -29,7 +38,7 @@ class Hardware:
     vector_bytes : int
         CPU: width of a vector register. GPU: widest load of a thread (16).
     vector_registers : int
-        CPU: architectural vector registers. GPU: 32-bit registers a thread may hold (255).
+        CPU: architectural vector registers. GPU: `THREAD_REGISTERS`.
     fma_ports : int
         CPU: full-width vector FMAs that one core starts per cycle.
     fma_per_cycle : int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .device import KIB, MIB, Hardware
+from .device import KIB, MIB, THREAD_REGISTERS, Hardware
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def _nvidia(
         kind="cuda",
         name=name,
         cores=sm,
-        vector_registers=255,
+        vector_registers=THREAD_REGISTERS,
         fma_per_cycle=fma_per_cycle(arch),
         l1d_bytes=shared_kib * KIB,
         l2_bytes=int(l2_mib * MIB),

@@ -21,16 +21,10 @@ from tvm.target import Target
 from . import cuda_copy, cuda_mma, cuda_wmma
 from .build import register_once
 from .cuda_tile import Functions
+from .dtypes import SHORT
 
 LOAD_SCOPES = ("shared", "shared.dyn")
 STORE_SCOPES = ("global", "shared", "shared.dyn")
-_SHORT = {
-    "float16": "f16",
-    "bfloat16": "bf16",
-    "float32": "f32",
-    "int8": "s8",
-    "int32": "s32",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +128,7 @@ class CudaIntrinsic:
         _check_scope("load", load_scope, LOAD_SCOPES)
         _check_scope("store", store_scope, STORE_SCOPES)
         m, n, k = self.shape
-        shape, source, target = f"{m}x{n}x{k}", _SHORT[self.in_dtype], _SHORT[self.out_dtype]
+        shape, source, target = f"{m}x{n}x{k}", SHORT[self.in_dtype], SHORT[self.out_dtype]
         b = "bt" if self.b_transposed else "b"
         load, store = load_scope.replace(".", "_"), store_scope.replace(".", "_")
         prefix = f"mschedx_{self.kind}"

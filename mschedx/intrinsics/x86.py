@@ -20,6 +20,7 @@ from tvm.tirx import PrimFunc
 
 from . import x86_updates as updates
 from .build import T, prim_func, register_once
+from .dtypes import SHORT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,9 +126,6 @@ class X86Intrinsic:
             T.buffer_store(c, value, [T.ramp(0, 1, self.lanes)])
 
 
-_SHORT = {"uint8": "u8", "int8": "s8", "int32": "s32", "bfloat16": "bf16", "float32": "f32"}
-
-
 def _dot(
     isa: str,
     lanes: int,
@@ -142,7 +140,7 @@ def _dot(
 ) -> X86Intrinsic:
     word = 2 if dtypes[0] == "bfloat16" else 4
     k = word * steps
-    short = "".join(_SHORT[dtype] for dtype in dtypes)
+    short = "".join(SHORT[dtype] for dtype in dtypes)
     return X86Intrinsic(
         name=f"mschedx_dot_{lanes}x{k}_{short}_{isa}",
         lanes=lanes,

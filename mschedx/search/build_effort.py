@@ -8,16 +8,16 @@ vector is gathered, in one block. None that was measured was fast, for no regist
 
 from __future__ import annotations
 
-import weakref
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mschedx.cost.analytical.gathers import gathered_lanes
 from mschedx.cost.analytical.view import ProgramView
+from mschedx.cost.base import MOST_ANALYSED
+from mschedx.cost.per_sketch import PerSketch
 from mschedx.hardware import Hardware
 
-from .niches import MOST_ANALYSED
 from .points import BoolArray, FloatArray, Points, SketchSet
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class BuildEffort:
     def __init__(self, space: SketchSet, most: float = MOST_EFFORT) -> None:
         self._space, self._most = space, most
         self._vector_bytes = _vector_bytes(space)
-        self._programs: weakref.WeakKeyDictionary[Sketch, ProgramView] = weakref.WeakKeyDictionary()
+        self._program = PerSketch(_view)
 
     def is_great(self, points: Points) -> BoolArray:
         """Which of points [n] take longer than is worth waiting for; bool [n]."""
@@ -62,10 +62,9 @@ class BuildEffort:
                 effort[positions] = gathered_lanes(program, self._vector_bytes)
         return effort
 
-    def _program(self, sketch: Sketch) -> ProgramView:
-        if sketch not in self._programs:
-            self._programs[sketch] = ProgramView(sketch.statements, sketch.analysis.allocations)
-        return self._programs[sketch]
+
+def _view(sketch: Sketch) -> ProgramView:
+    return ProgramView(sketch.statements, sketch.analysis.allocations)
 
 
 def _vector_bytes(space: SketchSet) -> int | None:

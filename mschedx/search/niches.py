@@ -2,6 +2,7 @@
 
 A niche is a sketch and, of the statement that computes most, how its work is cut: what cores or
 thread blocks share, what a thread keeps in registers, threads of a block; each in steps of four.
+Of a task with more than `MOST_ANALYSED` sketches a niche is a sketch.
 
 Notation
 --------
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mschedx.cost.base import MOST_ANALYSED
 from mschedx.space.algebra.expression import Expression
 from mschedx.space.algebra.tape import Tape
 
@@ -23,13 +25,6 @@ from .pool import Scored
 if TYPE_CHECKING:
     from mschedx.space.sketch import Sketch
     from mschedx.space.statements import Statement
-
-MOST_ANALYSED = 8
-"""Sketches of a task up to which what needs their statements is done for all of them.
-
-Statements come with the analysis of a sketch, tenths of a second each. Beyond, a niche is a sketch,
-and a search that scores before it measures begins with one sketch (`growing`).
-"""
 
 _STEP = 2.0
 """Width of a niche in each number, log2."""

@@ -21,9 +21,11 @@ from tvm.s_tir.meta_schedule.search_strategy import MeasureCandidate
 from tvm.s_tir.meta_schedule.search_strategy.search_strategy import _PySearchStrategy
 
 from mschedx.cost.adapter import Conversation, conversation_behind, is_ready
+from mschedx.cost.base import MOST_ANALYSED
 from mschedx.error_text import first_line
 from mschedx.latency import latency_s
 from mschedx.ranges import require_count
+from mschedx.record.programs import program_hash
 from mschedx.space.errors import NOT_SEARCHABLE, EmptySpace
 from mschedx.space.task import Task
 from mschedx.space.trace.instructions import searched_part
@@ -31,7 +33,6 @@ from mschedx.space.trace.instructions import searched_part
 from .as_it_is import unscheduled_candidate
 from .base import Candidate, Materializer, Search, TaskSearch, logger
 from .growing import GrowingSet, searchable, searched
-from .niches import MOST_ANALYSED
 from .points import Points, SketchSet
 from .scoring import ArrayScorer, CandidateScorer, NoScorer, Scorer
 from .warm_start import recall
@@ -235,8 +236,8 @@ class _Rounds:
             space = self._opened(design_spaces, task, rng, scored and max_trials > batch)
         if space is None:
             return
-        history, programs = recall(database, self._mod, self._target, space, _program_hash)
-        materialize = Materializer(space, _program_hash)
+        history, programs = recall(database, self._mod, self._target, space, program_hash)
+        materialize = Materializer(space, program_hash)
         scorer = self._scorer(cost_model, space, materialize)
         self._running = TaskSearch(
             space,
@@ -366,9 +367,3 @@ class _Rounds:
 def _measurable(candidate: Candidate) -> MeasureCandidate:
     schedule = candidate.schedule
     return MeasureCandidate(schedule, ms.arg_info.ArgInfo.from_entry_func(schedule.mod, True))
-
-
-def _program_hash(mod: Any) -> int:
-    import tvm_ffi
-
-    return int(tvm_ffi.structural_hash(mod))

@@ -12,19 +12,19 @@ from __future__ import annotations
 ASYNC_COPIES = "mschedx.async"
 """On a pipelined loop: 1 where copies below it are to be asynchronous, a decision.
 
-Written by `rules.tensor_core_tile`; read by `rules.async_copies` and `mirror.async_copies`.
+Written by `rules.tensor_core_tile`; read by `postprocs.async_copies` and `mirror.async_copies`.
 """
 
 PIPELINE_DEPTH = "mschedx.stages"
 """On a pipelined loop: how many iterations ahead its tiles are copied, a decision.
 
-Written by `rules.tensor_core_tile`; read by `rules.async_copies` and `mirror.async_copies`.
+Written by `rules.tensor_core_tile`; read by `postprocs.async_copies` and `mirror.async_copies`.
 """
 
 VECTOR_COPY = "mschedx.vectors"
 """On a block that copies neighbours without a guard: how many.
 
-Written by `rules.shared_tiles`; read by `rules.async_copies`, `mirror.async_copies` and
+Written by `rules.shared_tiles`; read by `postprocs.async_copies`, `mirror.async_copies` and
 `read.lowered`.
 """
 
@@ -116,7 +116,7 @@ PIPELINE_ORDER = "software_pipeline_order"
 PIPELINE_ASYNC_STAGES = "software_pipeline_async_stages"
 """The stages whose copies are awaited by groups.
 
-Written by `rules.async_copies`; read by `read.lowered`.
+Written by `postprocs.async_copies`; read by `read.lowered`.
 """
 
 UNROLL_LIMIT = "pragma_auto_unroll_max_step"
@@ -129,6 +129,6 @@ Written by `RewriteParallelVectorizeUnroll` and `postprocs.short_chains`; read b
 UNROLL_BY_TVM = "pragma_unroll_explicit"
 """Beside it: 1 where TVM unrolls, 0 where a compiler is to.
 
-Written by `RewriteParallelVectorizeUnroll` and `rules.async_copies`; read by
+Written by `RewriteParallelVectorizeUnroll` and `postprocs.async_copies`; read by
 `postprocs.short_chains`.
 """

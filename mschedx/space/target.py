@@ -14,14 +14,15 @@ from mschedx import compat
 from mschedx.hardware import Hardware
 
 from .or_as_it_is import OrAsItIs
+from .postprocs.async_copies import cuda_postprocs
 from .postprocs.together import with_ours
-from .rules.async_copies import cuda_postprocs
 from .rules.attention_tile import AttentionTile
 from .rules.dot_tile import DotTile
 from .rules.fused_stages import FusedStages
 from .rules.guards import (
     Applies,
     Guarded,
+    Keeps,
     keeps_indices_rising,
     keeps_whole_blocks,
     not_bound,
@@ -120,24 +121,23 @@ def _llvm_rules(target: Target, im2col: bool) -> list[Any]:
         UnknownRules(),
         custom,
         _guarded(scalars),
-        Guarded(_guarded(inline), "AutoInline", keeps=keeps_functions(hardware)),
+        _guarded(inline, keeps=(keeps_functions(hardware),)),
         *(Guarded(rule, type(rule).__name__) for rule in ours),
         *(_guarded(rule, not_tiled) for rule in tiling),
     ]
 
 
-def _guarded(rule: Any, applies: Applies | None = None) -> Any:
+def _guarded(rule: Any, applies: Applies | None = None, keeps: tuple[Keeps, ...] = ()) -> Any:
     """One of TVM's rules, kept from what its primitives or passes get wrong.
 
     ``InlineConstantScalars`` raises at a reduction of constants to a scalar, ``MultiLevelTiling``
     at a consumer of extent 0.
     """
     name = str(rule).split("(")[0].rsplit(".", 1)[-1]
-    keeps = None
     if name == "AutoInline":
-        keeps = keeps_indices_rising
+        keeps = (keeps_indices_rising, *keeps)
     elif name.startswith("MultiLevelTiling"):
-        keeps = keeps_whole_blocks
+        keeps = (keeps_whole_blocks, *keeps)
     return Guarded(rule, name, applies=applies, keeps=keeps)
 
 

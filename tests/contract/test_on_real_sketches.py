@@ -9,8 +9,9 @@ from dummy import gemm, target
 from tvm import te
 
 import mschedx.space
+from mschedx.bench.replay import OwnPrograms
 from mschedx.cost.heron_xgb import HeronXGBModel
-from mschedx.search.base import Candidate, TaskSearch
+from mschedx.search.base import TaskSearch
 from mschedx.search.constrained_evolution import (
     ConstrainedCrossover,
     Evolution,
@@ -99,27 +100,12 @@ def hidden(space, seed):
     return latency
 
 
-class NoPrograms:
-    """Stands for materialisation: every point is a program of its own."""
-
-    failures = {}  # noqa: RUF012
-
-    def __call__(self, points):
-        return [
-            Candidate(points.take(np.array([i])), None, hash(code))
-            for i, code in enumerate(points.codes())
-        ]
-
-    def forget(self):
-        pass
-
-
 def best_of(space, search, latency, seed):
     task = TaskSearch(
         space,
         search,
         ArrayScorer(HeronXGBModel(), space),
-        NoPrograms(),
+        OwnPrograms(),
         trials=32,
         batch=8,
         rng=np.random.default_rng(seed),

@@ -154,6 +154,7 @@ def test_every_kind_of_space_works(space, strategy, tmp_path):
     assert len(database) == len(set(programs)) == 16
 
 
+@pytest.mark.usefixtures("analysed_once")
 @pytest.mark.parametrize("strategy", ["draft, verify", "gradient descent"])
 def test_searches_of_cuda_run_through_tvm(strategy, tmp_path):
     on = tvm.target.Target("nvidia/nvidia-a100")
@@ -204,6 +205,7 @@ def test_searches_run_through_tune_relax(strategy, tmp_path):
     assert len(database) == len(builder.programs) >= 16
 
 
+@pytest.mark.usefixtures("analysed_once")
 def test_tasks_of_different_kinds_end_when_their_space_does(tmp_path):
     """A task without a single decision is one trial; the others use the rest of the budget."""
     functions = {"gemm": gemm(), "softmax": softmax(), "relu": relu(n=7)}
@@ -233,8 +235,12 @@ def test_tasks_of_different_kinds_end_when_their_space_does(tmp_path):
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_the_same_seed_gives_the_same_candidates_for_any_number_of_workers(strategy, tmp_path):
-    """heron.md section 9, fact 10."""
+def test_the_same_seed_gives_the_same_candidates_for_any_number_of_workers(
+    strategy, tmp_path, request
+):
+    """heron.md section 9, fact 10; of the first strategy every run analyses for itself."""
+    if strategy != next(iter(STRATEGIES)):
+        request.getfixturevalue("analysed_once")
     asked = [
         (7, {"num_tuning_cores": 1}),
         (7, {"num_tuning_cores": 2}),
@@ -248,6 +254,7 @@ def test_the_same_seed_gives_the_same_candidates_for_any_number_of_workers(strat
     assert runs[0] == runs[1] == runs[2] != runs[3]
 
 
+@pytest.mark.usefixtures("analysed_once")
 @pytest.mark.parametrize("how", ["drafts", "ready model"])
 def test_a_search_that_scores_measures_bytes_that_compile(how, tmp_path):
     """In TVM's space ``VectorizeLoop`` refuses more than half; an analysis knows which."""
@@ -264,6 +271,7 @@ def test_a_search_that_scores_measures_bytes_that_compile(how, tmp_path):
         assert all(c.holds(config[None]).all() for c in sketch.analysis.constraints)
 
 
+@pytest.mark.usefixtures("analysed_once")
 def test_our_model_is_asked_on_arrays(tmp_path, monkeypatch):
     def refuse(*_):
         raise AssertionError("predict was called on candidates")
@@ -281,6 +289,7 @@ def test_our_model_is_asked_on_arrays(tmp_path, monkeypatch):
     assert sum(scored) >= 80
 
 
+@pytest.mark.usefixtures("analysed_once")
 def test_a_second_run_measures_nothing_again_and_learns_from_the_first(tmp_path, monkeypatch):
     """The same work_dir, another seed: fact 14 across runs."""
     first = tune(gemm(), tmp_path, ConstrainedEvolution(**SMALL), HeronXGB(), seed=1)[1]
@@ -297,6 +306,7 @@ def test_a_second_run_measures_nothing_again_and_learns_from_the_first(tmp_path,
     assert learnt[0] == 16
 
 
+@pytest.mark.usefixtures("analysed_once")
 def test_records_of_another_target_are_not_ours(tmp_path):
     first = tune(gemm(), tmp_path, ConstrainedRandom(), "none", seed=1)[1]
     other = tvm.target.Target({"kind": "llvm", "mcpu": "haswell", "num-cores": 4})
@@ -316,6 +326,7 @@ def test_records_of_another_target_are_not_ours(tmp_path):
     assert set(builder.programs) & set(first)
 
 
+@pytest.mark.usefixtures("analysed_once")
 def test_failing_candidates_are_records_and_the_search_goes_on(tmp_path):
     database, programs = tune(
         gemm(),

@@ -1,7 +1,6 @@
 import json
 import os
 import pty
-import re
 import runpy
 import select
 import signal
@@ -19,15 +18,13 @@ from mschedx.workloads import make
 COMMAND = [sys.executable, "-m", "mschedx", "tune", "gemm", "--shape", "96,96,96"]
 
 
-def test_tune_prints_a_table_and_saves_a_kernel_that_computes(tmp_path):
+def test_tune_counts_trials_and_saves_a_kernel_that_computes(tmp_path):
     run = subprocess.run(
-        [*COMMAND, "--trials", "8", "--work-dir", str(tmp_path)],
+        [*COMMAND, "--trials", "8", "--work-dir", str(tmp_path), "--no-compare"],
         check=True,
         capture_output=True,
         text=True,
     )
-    for row in ("unscheduled", "mschedx", "NumPy", "torch", "peak, measured"):
-        assert re.search(rf"{row}.*\d", run.stdout), row
     assert "output checked" in run.stdout
     assert "8/8 trials" in run.stderr
 

@@ -16,19 +16,21 @@ from mschedx.inputs import normalize_mod
 
 _SECONDS = 20.0
 _SEEDS = range(20_000, 20_040)
+_FEWEST = 16
+"""Functions that every machine checks, however slow it is."""
 
 
 def test_a_slice_of_random_functions():
     begin, compared = time.monotonic(), 0
-    for seed in _SEEDS:
+    for checked, seed in enumerate(_SEEDS):
+        if checked >= _FEWEST and time.monotonic() - begin > _SECONDS:
+            break
         function = random_function(seed, largest=16, most_blocks=3)
         report = check(function, seed, host_target(), configs=1)
         bad = [problem for problem in report.problems if problem.kind != "refused"]
         assert not bad, f"seed {seed}: {bad}\n{function}"
         compared += report.compared
-        if time.monotonic() - begin > _SECONDS:
-            break
-    assert compared >= 5
+    assert compared >= _FEWEST
 
 
 def doubled(factor=2.0):

@@ -4,7 +4,7 @@ import numpy as np
 
 from mschedx.emulator.source import generate
 from mschedx.space import InvalidSchedule
-from mschedx.space.analysis.derive.index_vectors import CODE_GENERATION
+from mschedx.space.analysis.model import CODE_GENERATION
 
 
 def refusal(schedule, target):

@@ -178,7 +178,8 @@ def test_a_tune_context_loads_the_intrinsics_of_its_target_alone():
                 assert f"tvm.s_tir.tensor_intrin.{kind}" not in sys.modules
             # another submodule is still there for who asks
             import tvm.s_tir.tensor_intrin
-            assert tvm.s_tir.tensor_intrin.x86.dot_product_16x4_u8i8i32_vnni is not None
+            found = tvm.s_tir.tensor_intrin.x86.dot_product_16x4_u8i8i32_vnni
+            assert isinstance(found, tvm.tirx.PrimFunc), type(found)
         assert "tvm.s_tir.tensor_intrin" not in sys.modules
         assert not hasattr(tvm.s_tir, "tensor_intrin")
         """

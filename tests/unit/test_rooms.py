@@ -1,5 +1,6 @@
 """Imports between rooms go one way; docs/architecture.md draws it."""
 
+import ast
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,20 @@ def test_no_import_runs_up(inside, allowed):
         if other not in closed[room]
     ]
     assert not wrong
+
+
+@pytest.mark.parametrize(
+    ("base", "inside"),
+    [("PyPostproc", "mschedx.space.postprocs"), ("PyScheduleRule", "mschedx.space.rules")],
+)
+def test_postprocs_and_rules_lie_in_rooms_of_their_own(base, inside):
+    rooms = {
+        module.name.rpartition(".")[0]
+        for module in MODULES
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.ClassDef) and base in map(ast.unparse, node.bases)
+    }
+    assert rooms == {inside}
 
 
 @pytest.mark.parametrize("room", ["", "networks.", "search.", "space.rules."])

@@ -494,7 +494,12 @@ def test_what_a_strategy_was_restricted_to_holds_beside_what_tune_is_given(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("strategy", "model"), [(DraftVerify, lambda: "none"), (GradientDescent, FelixMLP)]
+    ("strategy", "model"),
+    [
+        (DraftVerify, lambda: "none"),
+        (lambda: GradientDescent(n_steps=4, later_steps=2, samples=64), FelixMLP),
+    ],
+    ids=["DraftVerify", "GradientDescent"],
 )
 def test_a_strategy_that_is_used_again_proposes_the_same_with_the_same_seed(
     tmp_path, strategy, model
@@ -502,9 +507,9 @@ def test_a_strategy_that_is_used_again_proposes_the_same_with_the_same_seed(
     used = strategy()
     runs = []
     for run in range(2):
-        latencies = np.random.default_rng(3).integers(1, 100, 40).tolist()
+        latencies = np.random.default_rng(3).integers(1, 100, 16).tolist()
         parts = quick(Runner(latencies), strategy=used, cost_model=model(), space=None)
-        result = tune(gemm(), trials=32, work_dir=tmp_path / str(run), **parts)
+        result = tune(gemm(), trials=16, work_dir=tmp_path / str(run), **parts)
         runs.append([trial.program for trial in result.history])
     assert runs[0] == runs[1]
 

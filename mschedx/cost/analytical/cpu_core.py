@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from .cpu_tile import Tile, tile_of
 from .gathers import NEAR
 from .loop_around import LoopAround
-from .machine import CpuMachine
+from .machine import CALL_CYCLES, CpuMachine
 from .outer_vectors import AVX512_BYTES
 from .vector_lengths import full_vectors
 from .view import AccessView, FloatArray, StatementView
@@ -42,14 +42,13 @@ INSTRUCTIONS = ("call.sqrt", "call.rsqrt")
 """What is one instruction, or two, for all lanes of a vector."""
 
 SCALAR_CALL = 18.0
-"""Cycles of a scalar call of the C library's functions."""
+"""Cycles of a scalar call of the C library's functions; chosen by hand, as is the next."""
 
+_LANE_BY_LANE = 1.2
+"""How much longer a vector takes that is taken apart for a call of every lane."""
 
 COMPILER_PEELS = 160.0
 """Bodies up to which LLVM unrolls a whole loop around a tile, as those of a window."""
-
-_INLINED_CALL = 20.0
-"""Cycles of a function of ours for a vector; for one element, as many."""
 
 _KEPT = 0.5
 """What a value costs that is kept for the next step and has no register, of an accumulator's."""
@@ -267,9 +266,9 @@ def _operations(view: StatementView, machine: CpuMachine, vector: NDArray[np.boo
         if kind in INSTRUCTIONS:
             cycles = np.full(len(vector), cycles)
         elif kind.startswith("call.") and view.is_inlined:
-            cycles = np.full(len(vector), _INLINED_CALL)
+            cycles = np.full(len(vector), CALL_CYCLES)
         elif kind.startswith("call."):
-            cycles = np.where(vector, cycles * machine.lanes(4) * 1.2, SCALAR_CALL)
+            cycles = np.where(vector, cycles * machine.lanes(4) * _LANE_BY_LANE, SCALAR_CALL)
         total = total + count * cycles
     return total
 

@@ -15,7 +15,8 @@ References
 ----------
 The published analyzer: Qiao et al., "Pruner", ASPLOS 2025, section 4. Rates of operations per
 multiprocessor: NVIDIA's tuning guides. Held against 320 programs measured on an H200:
-``docs/benchmarks/gpus.md``.
+``docs/benchmarks/gpus.md``. Constants that name no source are chosen by hand, not by a sweep, and
+kept where these programs asked for no other.
 """
 
 from __future__ import annotations
@@ -29,8 +30,14 @@ from .cuda_block import Block, Device, balance, block_of
 from .view import AccessView, FloatArray, ProgramAt, StatementView
 
 OVERLAP = 3.0
+"""p: how far what a block does at a time overlaps. 1: not at all, infinity: wholly."""
+
 LAUNCH_S = 3e-6
+"""What each kernel of a program adds."""
+
 SECTOR_BYTES = 32
+"""What a cache line is read by."""
+
 SYNCHRONISATION_CYCLES = 40.0
 """Of a barrier, per round of a loop that fills shared memory."""
 
@@ -45,6 +52,27 @@ PIPELINED = 0.4
 
 _TENSOR = {"f16": 1.0, "bf16": 1.0, "tf32": 0.5, "s8": 2.0, "u8": 2.0}
 """Rate of a tensor-core operation over the dense f16 one, by what its name holds."""
+
+_ISSUING_WARPS = 4
+"""From which a multiprocessor issues its tensor operations: one for each of its schedulers."""
+
+_HIDING = 4.0
+"""Independent instructions that other warps, or a thread's own loops, need to hide half a wait."""
+
+_MOST_INDEPENDENT = 16
+"""Instances of one thread that are counted as such."""
+
+_CALL_OPERATIONS = 16.0
+"""What a call of a function counts for."""
+
+_MOST_KEPT = 32.0
+"""Uses of a value in shared memory that one load into a register serves, at most."""
+
+_SPILLED_BYTES = 8.0
+"""Of a register without room, each step: stored and loaded."""
+
+_BEYOND_L2 = 4
+"""How fast a buffer that outgrows L2 is found there no more; a power of the ratio."""
 
 INTEGERS_PER_CYCLE = 64.0
 """Multiply-adds of 32-bit integers that a multiprocessor does: as many on all since sm_70, which
@@ -95,8 +123,7 @@ def _cost(view: StatementView, block: Block, device: Device) -> StatementCost:
     each = by_tensor_cores or _weighted_operations(view)
     if by_tensor_cores:
         speed = next((s for key, s in _TENSOR.items() if key in view.statement.intrinsic), 1.0)
-        # A multiprocessor issues its tensor operations from four warps at least.
-        busy = share * np.minimum(active / 4, 1.0)
+        busy = share * np.minimum(active / _ISSUING_WARPS, 1.0)
         terms["tensor"] = view.instances * each / (device.tensor_flops * speed * busy)
     elif each:
         lanes = INTEGERS_PER_CYCLE if _is_integer(view) else device.fma_per_cycle
@@ -109,7 +136,7 @@ def _cost(view: StatementView, block: Block, device: Device) -> StatementCost:
         if scope == "global":
             moved, unique = _global_bytes(access, view, block)
             terms["L2"] = terms["L2"] + moved / (device.l2 * share)
-            fits = 1 / (1 + (unique / hardware.l2_bytes) ** 4)
+            fits = 1 / (1 + (unique / hardware.l2_bytes) ** _BEYOND_L2)
             terms["DRAM"] = terms["DRAM"] + (fits * unique + (1 - fits) * moved) / device.dram
         elif scope.startswith("shared"):
             moved = _shared_bytes(access, view)
@@ -118,7 +145,7 @@ def _cost(view: StatementView, block: Block, device: Device) -> StatementCost:
             terms["shared"] = terms["shared"] + moved / (device.shared * share)
     waves = np.maximum(block.grid / (hardware.cores * resident), 1.0)
     terms["waiting"] = _waiting_cycles(view) * waves / device.hz
-    hidden = 1 / (1 + 4.0 / np.maximum(active * _independent(view), 1.0))
+    hidden = 1 / (1 + _HIDING / np.maximum(active * _independent(view), 1.0))
     if _fills(view):
         hidden = np.ones(len(hidden))  # what its threads wait for is counted
     parts = [terms["arithmetic"] + terms["tensor"], terms["shared"], terms["L2"], terms["DRAM"]]
@@ -128,7 +155,7 @@ def _cost(view: StatementView, block: Block, device: Device) -> StatementCost:
 
 
 def _weighted_operations(view: StatementView) -> float:
-    """Operations of one instance, a call of a function as sixteen.
+    """Operations of one instance, with calls of functions.
 
     Integers are what a statement computes where it stores them and has no float arithmetic;
     elsewhere they are places and conditions.
@@ -138,7 +165,7 @@ def _weighted_operations(view: StatementView) -> float:
     own = view.statement.flops
     if _is_integer(view):
         own = sum(counts.get(kind, 0) for kind in _INTEGER)
-    return own + 16.0 * calls
+    return own + _CALL_OPERATIONS * calls
 
 
 def _is_integer(view: StatementView) -> bool:
@@ -200,7 +227,7 @@ def _shared_bytes(access: AccessView, view: StatementView) -> FloatArray:
         if loop.kind in ("serial", "unrolled") and loop.role == "spatial":
             still = access.strides[position] == 0
             kept = kept * np.where(still, view.extents[position], 1.0)
-    return moved / np.minimum(kept, 32.0)
+    return moved / np.minimum(kept, _MOST_KEPT)
 
 
 def _fills(view: StatementView) -> bool:
@@ -239,7 +266,7 @@ def _spilled_bytes(view: StatementView, block: Block, device: Device) -> FloatAr
     over = np.maximum(block.registers - block.room(device.limits), 0.0)
     loops = view.statement.loops
     steps = [i for i, loop in enumerate(loops) if loop.role == "reduction"]
-    return 8.0 * over * view.trips[steps].prod(axis=0) * block.threads * block.grid
+    return _SPILLED_BYTES * over * view.trips[steps].prod(axis=0) * block.threads * block.grid
 
 
 def _independent(view: StatementView) -> FloatArray:
@@ -249,4 +276,6 @@ def _independent(view: StatementView) -> FloatArray:
         for i, loop in enumerate(view.statement.loops)
         if loop.role == "spatial" and loop.kind in ("serial", "unrolled") and not loop.thread
     ]
-    return view.extents[loops].prod(axis=0).clip(max=16) if loops else np.ones(len(view.lanes))
+    if not loops:
+        return np.ones(len(view.lanes))
+    return view.extents[loops].prod(axis=0).clip(max=_MOST_INDEPENDENT)

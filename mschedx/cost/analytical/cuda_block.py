@@ -13,15 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from mschedx.hardware import Hardware
+from mschedx.hardware.device import THREAD_REGISTERS
 
 from .view import AllocationView, FloatArray, StatementView
 
 SHARED_BYTES_PER_CYCLE = 128.0
 L2_BYTES_PER_CYCLE = 64.0
 """Of one multiprocessor."""
-
-MOST_REGISTERS = 255
-"""Of a thread."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +98,8 @@ class Block:
 
     def room(self, limits: CudaLimits) -> FloatArray:
         """Registers that a thread can have when all threads of a block have as many: [n]."""
-        return np.minimum(MOST_REGISTERS, np.floor(limits.registers / np.maximum(self.threads, 1)))
+        shared = np.floor(limits.registers / np.maximum(self.threads, 1))
+        return np.minimum(THREAD_REGISTERS, shared)
 
     def resident(self, limits: CudaLimits) -> FloatArray:
         """How many a multiprocessor holds at a time: [n]."""

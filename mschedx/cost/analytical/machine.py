@@ -16,6 +16,9 @@ import numpy as np
 
 from mschedx.hardware import Hardware
 
+CALL_CYCLES = 20.0
+"""Of a function of ours for a vector; for one element, as many. By hand, not by a sweep."""
+
 _DEFAULT_HZ = 3.0e9
 
 _DRAM_BYTES_PER_S_OF_A_CORE = 6e9
@@ -183,4 +186,4 @@ class CpuMachine:
         if "bf16" in name:
             return products / (2 * lanes * self.fma_ports)
         calls = sum(n for kind, n in operations.items() if kind.startswith("call."))
-        return products / (lanes * self.fma_ports) + calls * 20.0 / lanes
+        return products / (lanes * self.fma_ports) + calls * CALL_CYCLES / lanes

@@ -13,9 +13,9 @@ E : number of distinct expressions among the columns.
 from __future__ import annotations
 
 import logging
-import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +25,7 @@ from mschedx.space.algebra.expression import Expression, constant
 from mschedx.space.algebra.tape import Tape
 from mschedx.space.statements import BufferAccess, Statement
 
+from ..per_sketch import PerSketch
 from .columns import (
     Allocations,
     Column,
@@ -127,23 +128,10 @@ class ProgramFeatures:
         self._accesses.locate(place)
         self._tape = Tape(formulas, lattice)
 
-    @classmethod
-    def of(cls, sketch: Sketch, *, published: bool = False) -> ProgramFeatures:
+    @staticmethod
+    def of(sketch: Sketch, *, published: bool = False) -> ProgramFeatures:
         """Return those of a sketch, made once for as long as it lives."""
-        known = _KNOWN.setdefault(sketch, {})
-        if published not in known:
-            sizes = {one.buffer: one.bytes for one in sketch.analysis.allocations}
-            reference = np.array([d.domain[0] for d in sketch.decisions], dtype=np.int64)
-            lattice = sketch.design.lattice
-            made = cls(sketch.statements, sizes, reference, lattice, published=published)
-            if made.unknown:
-                logger.info(
-                    "sketch %s: no features of %s",
-                    sketch.key,
-                    ", ".join(f"{name} ({reason})" for name, reason in made.unknown.items()),
-                )
-            known[published] = made
-        return known[published]
+        return _PUBLISHED(sketch) if published else _FEATURES(sketch)
 
     def __call__(self, configs: IntArray) -> ProgramArrays:
         """Evaluate exactly on configs [n, D]."""
@@ -177,7 +165,22 @@ class ProgramFeatures:
         return self._statements.relaxed(logs), self._accesses.relaxed(logs)
 
 
-_KNOWN: weakref.WeakKeyDictionary[Sketch, dict[bool, ProgramFeatures]] = weakref.WeakKeyDictionary()
+def _features(sketch: Sketch, *, published: bool) -> ProgramFeatures:
+    sizes = {one.buffer: one.bytes for one in sketch.analysis.allocations}
+    reference = np.array([d.domain[0] for d in sketch.decisions], dtype=np.int64)
+    lattice = sketch.design.lattice
+    made = ProgramFeatures(sketch.statements, sizes, reference, lattice, published=published)
+    if made.unknown:
+        logger.info(
+            "sketch %s: no features of %s",
+            sketch.key,
+            ", ".join(f"{name} ({reason})" for name, reason in made.unknown.items()),
+        )
+    return made
+
+
+_FEATURES = PerSketch(partial(_features, published=False))
+_PUBLISHED = PerSketch(partial(_features, published=True))
 
 
 class _Rows:

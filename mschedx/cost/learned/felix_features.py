@@ -27,7 +27,6 @@ statement of its own here. Position flags, of which Felix sets two, are left out
 from __future__ import annotations
 
 import logging
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -39,6 +38,7 @@ from mschedx.space.algebra.expression import Expression, constant
 from mschedx.space.algebra.tape import Tape
 from mschedx.space.statements import LoopLevel, Statement
 
+from ..per_sketch import PerSketch
 from .columns import LINE_BYTES, OPERATIONS
 from .felix_layout import (
     MOST_SLOTS,
@@ -166,21 +166,10 @@ class FelixFeatures:
         self._place_slots(slots)
         self._tape = Tape(rows.expressions, lattice)
 
-    @classmethod
-    def of(cls, sketch: Sketch) -> FelixFeatures:
+    @staticmethod
+    def of(sketch: Sketch) -> FelixFeatures:
         """Return those of a sketch, made once for as long as it lives."""
-        if sketch not in _KNOWN:
-            sizes = {one.buffer: one.bytes for one in sketch.analysis.allocations}
-            design = sketch.design
-            made = cls(sketch.statements, sizes, design.lattice, "gpu" in design.target.keys)
-            if made.unknown:
-                logger.info(
-                    "sketch %s: not in the features: %s",
-                    sketch.key,
-                    ", ".join(f"{name} ({reason})" for name, reason in made.unknown.items()),
-                )
-            _KNOWN[sketch] = made
-        return _KNOWN[sketch]
+        return _FEATURES(sketch)
 
     def __call__(self, configs: IntArray) -> FloatArray:
         """Evaluate exactly on configs [n, D]; float64 [n, S, F], natural logarithms and flags."""
@@ -325,7 +314,21 @@ class FelixFeatures:
         return weighed, (first * extents.log()).sum(dim=1).exp()
 
 
-_KNOWN: weakref.WeakKeyDictionary[Sketch, FelixFeatures] = weakref.WeakKeyDictionary()
+def _features(sketch: Sketch) -> FelixFeatures:
+    sizes = {one.buffer: one.bytes for one in sketch.analysis.allocations}
+    design = sketch.design
+    gpu = "gpu" in design.target.keys
+    made = FelixFeatures(sketch.statements, sizes, design.lattice, gpu)
+    if made.unknown:
+        logger.info(
+            "sketch %s: not in the features: %s",
+            sketch.key,
+            ", ".join(f"{name} ({reason})" for name, reason in made.unknown.items()),
+        )
+    return made
+
+
+_FEATURES = PerSketch(_features)
 
 
 def _log(x: torch.Tensor) -> torch.Tensor:

@@ -16,7 +16,6 @@ section 4. Its primitives are Ansor's; here they are those of TVM's traces.
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 from tvm import tirx
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
+from ..per_sketch import PerSketch
 from .features import ProgramArrays, signed_log2
 
 if TYPE_CHECKING:
@@ -100,12 +100,10 @@ class InstructionTokens:
         self._places = np.array([place for place, _ in places], dtype=np.int64)
         self._columns = np.array([column for _, column in places], dtype=np.int64)
 
-    @classmethod
-    def of(cls, sketch: Sketch) -> InstructionTokens:
+    @staticmethod
+    def of(sketch: Sketch) -> InstructionTokens:
         """Return those of a sketch, made once for as long as it lives."""
-        if sketch not in _KNOWN:
-            _KNOWN[sketch] = cls(sketch.design.trace, sketch.decisions)
-        return _KNOWN[sketch]
+        return _TOKENS(sketch)
 
     def __call__(self, configs: IntArray) -> ProgramArrays:
         """Write configs [n, D] as rows [n, T, C], numbers as `signed_log2`, without accesses."""
@@ -115,7 +113,7 @@ class InstructionTokens:
         return ProgramArrays(rows, np.zeros((len(configs), 0, 0), dtype=np.float32))
 
 
-_KNOWN: weakref.WeakKeyDictionary[Sketch, InstructionTokens] = weakref.WeakKeyDictionary()
+_TOKENS = PerSketch(lambda sketch: InstructionTokens(sketch.design.trace, sketch.decisions))
 
 
 class _Column(int):

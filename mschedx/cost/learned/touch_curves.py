@@ -18,7 +18,6 @@ al., "One-Shot Tuner for Deep Learning Compilers", CC 2022, for their number and
 
 from __future__ import annotations
 
-import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from numpy.typing import NDArray
 from mschedx.space.algebra.expression import Expression, constant
 from mschedx.space.algebra.tape import Tape
 
+from ..per_sketch import PerSketch
 from .features import ProgramArrays, signed_log2
 
 if TYPE_CHECKING:
@@ -72,12 +72,10 @@ class TouchCurves:
         self._sizes = np.log2(1.0 + np.array([*sizes, *[0] * SIZES][:SIZES], dtype=np.float64))
         self._tape = Tape([e for pair in self._levels for part in pair for e in part] or [_ONE])
 
-    @classmethod
-    def of(cls, sketch: Sketch) -> TouchCurves:
+    @staticmethod
+    def of(sketch: Sketch) -> TouchCurves:
         """Return those of a sketch, made once for as long as it lives."""
-        if sketch not in _KNOWN:
-            _KNOWN[sketch] = cls(_levels(sketch), _sizes(sketch.design.mod))
-        return _KNOWN[sketch]
+        return _CURVES(sketch)
 
     def __call__(self, configs: IntArray) -> ProgramArrays:
         """Evaluate on configs [n, D]: one row of 748 columns each, and no accesses."""
@@ -106,7 +104,7 @@ class TouchCurves:
 
 
 _ONE = constant(1)
-_KNOWN: weakref.WeakKeyDictionary[Sketch, TouchCurves] = weakref.WeakKeyDictionary()
+_CURVES = PerSketch(lambda sketch: TouchCurves(_levels(sketch), _sizes(sketch.design.mod)))
 
 
 def curve(x: FloatArray, y: FloatArray) -> FloatArray:

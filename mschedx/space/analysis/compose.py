@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mschedx.hardware import Hardware
+from mschedx.hardware.device import THREAD_REGISTERS
 
 from ..algebra.constraints import Constraint
 from ..algebra.expression import Expression
@@ -43,9 +44,6 @@ from .read.tensorized import left_as_loops, tensorized
 
 if TYPE_CHECKING:
     from ..trace.design import Design
-
-THREAD_REGISTER_BYTES = 255 * 4
-"""Registers one CUDA thread can have."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +145,7 @@ def _constraints(
     constraints += vector_constraints(replays, derived.vectors, derived.kernels)
     constraints += cross_thread_constraints(replays)
     canonical = list(canonical_constraints(replays))
-    return constraints, canonical, list(registers(derived.allocations, THREAD_REGISTER_BYTES))
+    return constraints, canonical, list(registers(derived.allocations, 4 * THREAD_REGISTERS))
 
 
 def _other_structures(evidence: Evidence) -> dict[str, str]:

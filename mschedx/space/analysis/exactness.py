@@ -22,7 +22,7 @@ from .fit.numbers import UNKNOWN, Observations, observe
 from .model import Analysis
 from .read.executed import executed, first_step, levels_of
 from .read.extract import DynamicExtent, entry, extract
-from .read.lowered import Lowered, lower
+from .read.lowered import Lowered, lower, shape_of
 from .read.program import Program
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def _check_lowered(analysis: Analysis, seen: _Seen, verdict: Verdict) -> None:
     configs = np.array([config for config, _ in seen.lowered])
     programs = [lowered for _, lowered in seen.lowered]
     for one in analysis.allocations:
-        shapes = [_allocated(lowered, one.buffer) for lowered in programs]
+        shapes = [shape_of(lowered.allocations, one.buffer) or () for lowered in programs]
         for d, expression in enumerate(one.shape):
             extents = [shape[d] if d < len(shape) else UNKNOWN for shape in shapes]
             verdict.note(f"{one.buffer}/alloc[{d}]", expression, extents, configs)
@@ -215,9 +215,3 @@ def _statement_numbers(statement: Statement) -> dict[str, Expression | None]:
         for place, access in enumerate(statement.accesses):
             known[f"{place}@lanes"] = access.strides[vectors[0]]
     return known
-
-
-def _allocated(lowered: Lowered, buffer: str) -> tuple[int, ...]:
-    """The compacted shape; printing and lowering spell "A_shared.dyn" with an underscore."""
-    found = lowered.allocations.get(buffer)
-    return found or lowered.allocations.get(buffer.replace(".", "_"), ())

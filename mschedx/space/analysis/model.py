@@ -10,6 +10,9 @@ from ..algebra.expression import Expression, IntArray
 from ..algebra.tape import Tape
 from ..statements import Statement
 
+CODE_GENERATION = "CUDA code generation"
+"""How the origins of constraints begin that no postproc checks."""
+
 
 @dataclass(frozen=True, slots=True)
 class LoopInfo:

@@ -17,7 +17,7 @@ from .fit.numbers import UNKNOWN, Observations, observe
 from .model import Analysis
 from .read.executed import first_step
 from .read.extract import DynamicExtent, entry, extract
-from .read.lowered import lower
+from .read.lowered import lower, shape_of
 from .read.program import Program
 
 if TYPE_CHECKING:
@@ -86,7 +86,5 @@ def _allocated(analysis: Analysis, schedule: object) -> Iterator[tuple[str, int]
     ]
     shapes = lower(schedule).allocations if wanted else {}
     for one in wanted:
-        # Lowering spells "A_shared.dyn" with an underscore.
-        shape = shapes.get(one.buffer) or shapes.get(one.buffer.replace(".", "_"), ())
-        for d, extent in enumerate(shape):
+        for d, extent in enumerate(shape_of(shapes, one.buffer) or ()):
             yield f"{one.buffer}/alloc[{d}]", extent

@@ -12,7 +12,7 @@ from tvm.s_tir.meta_schedule.schedule_rule import PyScheduleRule
 
 from mschedx.hardware import Hardware
 
-from .blocks import is_parameter, is_tiled, own_loops, reads_in_place
+from .blocks import is_parameter, is_tiled, own_loops, positions, reads_in_place
 from .contraction import Contraction, match_contraction
 from .fused_rows import in_lanes
 from .inner_loops import vectorise_inside
@@ -147,8 +147,9 @@ def tile_attention(sch: Any, found: Attention, hw: Hardware) -> None:
         else found.finish.block
     )
 
-    loops = _by_axis(mixed.stage, sch.get_loops(result))
+    loops = mixed.stage.by_dimension(sch.get_loops(result))
     row, column = loops.pop(mixed.row), loops.pop(mixed.roles.vector)
+    # Two registers hold what is multiplied.
     factors = sample_tile(sch, row, 3, hw.vector_registers - 2)
     chunks, some, rows = sch.split(row, factors)
     outer, vectors, lane = _split_vectors(sch, column, mixed.lanes, most)
@@ -161,7 +162,7 @@ def tile_attention(sch: Any, found: Attention, hw: Hardware) -> None:
     for block, *_ in reversed(blocks):
         sch.compute_at(block, chunk, preserve_unit_loops=True)
     sch.compute_at(scores, chunk, preserve_unit_loops=True)
-    own = _by_axis(found.scores.stage, list(own_loops(sch, scores).values()))
+    own = found.scores.stage.by_dimension(list(own_loops(sch, scores).values()))
     row, column = own.pop(found.scores.row), own.pop(found.scores.roles.vector)
     # As many rows as the second product takes.
     some, rows = sch.split(row, [None, factors[2]])
@@ -173,16 +174,10 @@ def tile_attention(sch: Any, found: Attention, hw: Hardware) -> None:
         _vectorise_rows(sch, block, dims, length)
 
 
-def _by_axis(stage: Stage, loops: Sequence[Any]) -> dict[int, Any]:
-    """Loops over what a stage writes by its axes; below 0 those of dimensions without one."""
-    axes = [-1 - d if axis is None else axis for d, axis in enumerate(stage.output)]
-    return dict(zip(axes, loops, strict=True))
-
-
 def _vectorise_rows(sch: Any, block: Any, dims: frozenset[int], lanes: int) -> None:
     """Go through the rows of a chunk one by one, each in vectors."""
     body: Any = sch.get(block)
-    axes = {iv.var: axis for axis, iv in enumerate(body.iter_vars)}
+    axes = positions(body)
     indices = [body.writes[0].region[dim].min for dim in dims]
     loops = own_loops(sch, block)
     rows = [loops.pop(axes[index]) for index in indices if index in axes]

@@ -65,6 +65,19 @@ def runs_never(body: Any) -> bool:
     return any(constant_extent(iv.dom.extent) == 0 for iv in body.iter_vars)
 
 
+def positions(body: Any) -> dict[Any, int]:
+    """The position of every axis among those of its block, by the axis's variable."""
+    return {iv.var: position for position, iv in enumerate(body.iter_vars)}
+
+
+def ranges(body: Any) -> Analyzer:
+    """What knows from where to where the axes of a block run."""
+    analyzer = Analyzer()
+    for iv in body.iter_vars:
+        analyzer.bind(iv.var, iv.dom)
+    return analyzer
+
+
 def own_loops(sch: Any, block: Any) -> dict[int, Any]:
     """The loops of a block that stand for one axis each: the innermost ones, by axis."""
     axes = len(sch.get(block).iter_vars)
@@ -200,8 +213,8 @@ def is_copy(body: Any) -> bool:
     def moves(value: Any) -> bool:
         if isinstance(value, tirx.Cast):
             return moves(value.value)
-        if isinstance(value, Call) and str(value.op.name).endswith("if_then_else"):
-            return all(moves(choice) for choice in value.args[1:])
+        if (choice := choice_of(value)) is not None:
+            return all(map(moves, choice[1:]))
         return isinstance(value, (TensorLoad, IntImm, tirx.FloatImm))
 
     return isinstance(body.body, tirx.BufferStore) and moves(body.body.value)
@@ -237,9 +250,14 @@ def _condition(node: Any) -> Any | None:
     """What a statement or expression chooses by; None where it makes no choice."""
     if isinstance(node, (tirx.Select, tirx.IfThenElse)):
         return node.condition
-    if isinstance(node, Call) and "if_then_else" in str(node.op):
-        return node.args[0]
-    return None
+    choice = choice_of(node)
+    return None if choice is None else choice[0]
+
+
+def choice_of(value: Any) -> tuple[Any, Any, Any] | None:
+    """The condition and the two values of an expression ``if_then_else``; None of any other."""
+    name = str(getattr(value.op, "name", "")) if isinstance(value, Call) else ""
+    return tuple(value.args) if name.endswith("if_then_else") else None
 
 
 def moves_by_one(sch: Any, block: Any, axis: int) -> bool:

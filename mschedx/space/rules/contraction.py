@@ -24,7 +24,14 @@ from tvm.ir import TensorLoad
 from tvm.sym import Analyzer
 
 from .block_access import BlockAccess, access_at
-from .blocks import constant_extent, has_own_loops
+from .blocks import constant_extent, has_own_loops, positions, ranges
+
+# These are chosen by hand, not by a sweep.
+_FILLED = 0.9
+"""Share of its vectors' lanes from which on an axis fills them."""
+
+_SHORTEST = 4
+"""Points of a vector axis, at least: the lanes of 128 bits of float32."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,7 +116,7 @@ def match_contraction(
     store = block.body
     if block.init is None or not isinstance(store, tirx.BufferStore):
         return None
-    axes: dict[Any, int] = {iv.var: position for position, iv in enumerate(block.iter_vars)}
+    axes = positions(block)
     if not all(constant_extent(iv.dom.extent) for iv in block.iter_vars):
         return None
     loads = _factors(store)
@@ -125,9 +132,7 @@ def match_contraction(
     spatial, reduction = spatial - idle, reduction | idle
     if set(output) != spatial or spatial | reduction != set(axes.values()):
         return None
-    analyzer = Analyzer()
-    for iv in block.iter_vars:
-        analyzer.bind(iv.var, iv.dom)
+    analyzer = ranges(block)
     operands: list[Any] = [_operand(load, block, axes, analyzer) for load in loads]
     if any(operand is None for operand in operands):
         return None
@@ -219,9 +224,9 @@ def _assign_roles(
         # Whole vectors first (a 7-wide image has none); then an axis that is contiguous where
         # it is written; then where it is read; then the longest.
         filled = extents[axis] / (-(-extents[axis] // lanes) * lanes)
-        return (filled > 0.9, output[-1] == axis, panel.plain[-1] == axis, extents[axis])
+        return (filled > _FILLED, output[-1] == axis, panel.plain[-1] == axis, extents[axis])
 
-    wide = [choice for choice in choices if extents[choice[0]] >= 4]
+    wide = [choice for choice in choices if extents[choice[0]] >= _SHORTEST]
     if not wide:
         return None
     vector, panel, broadcast = max(wide, key=preference)

@@ -138,11 +138,9 @@ def _fuse_vectors(
         producers, anchor = stages, sch.cache_write(last.block, 0, "global")
     vector_axis = last.last
     lanes = hw.lanes(last.dtype)
-    # A copy of the output has a loop for every dimension, in the order of the output; those that no
-    # axis stands for have one iteration.
-    output = [-1 - d if axis is None else axis for d, axis in enumerate(last.output)]
-    axes = output if last.reductions else list(range(len(last.extents)))
-    loops = dict(zip(axes, sch.get_loops(anchor)))
+    loops = dict(enumerate(sch.get_loops(anchor)))
+    if last.reductions:
+        loops = last.by_dimension(list(loops.values()))
     slid = windowed_axes(stages)
     slid = [] if vector_axis in slid else slid
     alone = [axis for axis in rows[-1] if axis not in (*slid, vector_axis)]

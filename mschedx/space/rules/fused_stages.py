@@ -42,7 +42,7 @@ def fused_spaces(sch: Schedule, hw: Hardware) -> list[Schedule]:
 
 
 def _windows(sch: Schedule, stages: list[Stage], hw: Hardware) -> list[Schedule]:
-    """A sketch for every way in which the columns of a window may run."""
+    """A design space for every way in which the columns of a window may run."""
     ways = offers(sch, stages, hw)
     found = [_attempt(sch, lambda s, st, way=way: tile_window(s, st, hw, way)) for way in ways]
     return [space for space in found if space is not None]
@@ -86,14 +86,14 @@ def _reuses(stage: Stage) -> bool:
 
 @derived_object
 class FusedStages(PyScheduleRule):
-    """Open reductions, normalisations, pooling and elementwise functions: one to three sketches.
+    """Tile reductions, normalisations, pooling and elementwise functions.
 
-    One sketch fuses all stages under a parallel loop over the rows they share (:func:`fuse_rows`);
-    where results are few and sums long, another gives every core a part of the sums
-    (:func:`split_reduction`). A function without common rows is scheduled stage by stage. Sums over
-    a short window that slides (pooling, depthwise convolution) are tiled for registers, in as many
-    sketches as their columns may run in ways (:func:`tile_window`); a copy that transposes goes
-    through registers (:func:`transpose_blocks`).
+    Of up to three design spaces one fuses all stages under a parallel loop over the rows they share
+    (:func:`fuse_rows`); where results are few and sums long, another gives every core a part of the
+    sums (:func:`split_reduction`). A function without common rows is scheduled stage by stage. Sums
+    over a short window that slides (pooling, depthwise convolution) are tiled for registers, in as
+    many design spaces as their columns may run in ways (:func:`tile_window`); a copy that
+    transposes goes through registers (:func:`transpose_blocks`).
 
     Rewrite
     -------

@@ -9,9 +9,10 @@ from typing import Any
 import tvm_ffi
 from tvm import tirx
 from tvm.sym import Analyzer
-from tvm.tirx import IndexMap, IntImm, IterVar
+from tvm.tirx import IntImm, IterVar
 
-from .blocks import has_own_loops, is_parameter, reads_in_place
+from .blocks import has_own_loops, is_parameter, positions, ranges, reads_in_place
+from .index_maps import transform_axes
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +51,7 @@ def groups_of(block: Any) -> Groups | None:
     """
     if block.init is None or len(block.writes) != 1:
         return None
-    axes = {iv.var: place for place, iv in enumerate(block.iter_vars)}
-    analyzer = Analyzer()
-    for iv in block.iter_vars:
-        analyzer.bind(iv.var, iv.dom)
+    axes, analyzer = positions(block), ranges(block)
     for read, region in enumerate(block.reads):
         for dim, interval in enumerate(region.region):
             quotients: list[Any] = []
@@ -140,8 +138,8 @@ def split_groups(sch: Any, block: Any) -> Any | None:
     for one, dim, size in ((sink, layouts[0][2], groups.size), *producers):
         axis = _axes(sch, one, "write", 0)[dim]
         if axis is not None:
-            _split_axis(sch, one, axis, size)
-    _split_axis(sch, block, groups.axis, groups.size)
+            transform_axes(sch, one, _splitting(axis, size))
+    transform_axes(sch, block, _splitting(groups.axis, groups.size))
     for kind, place, dim, size in layouts:
         sch.transform_layout(block, (kind, place), _splitting(dim, size))
     return sch
@@ -150,7 +148,7 @@ def split_groups(sch: Any, block: Any) -> Any | None:
 def _axes(sch: Any, block: Any, kind: str, place: int) -> list[int | None]:
     """For every dimension of what a block reads or writes, the axis that is the whole index."""
     body = sch.get(block)
-    axes = {iv.var: position for position, iv in enumerate(body.iter_vars)}
+    axes = positions(body)
     region = (body.reads if kind == "read" else body.writes)[place].region
     return [axes.get(interval.min) for interval in region]
 
@@ -168,16 +166,9 @@ def _source(sch: Any, block: Any, place: int) -> Any:
     return next(writers)
 
 
-def _split_axis(sch: Any, block: Any, axis: int, size: int) -> None:
-    """Make two axes of one."""
-    iter_vars = sch.get(block).iter_vars
-    index_map = IndexMap.from_func(
-        _splitting(axis, size), ndim=len(iter_vars), index_dtype=str(iter_vars[0].var.ty)
-    )
-    sch.transform_block_layout(block, index_map)
-
-
 def _splitting(place: int, size: int) -> Callable[..., Sequence[Any]]:
+    """An index map that makes two indices of one."""
+
     def split(*index: Any) -> Sequence[Any]:
         whole = index[place]
         return [*index[:place], whole // size, whole % size, *index[place + 1 :]]

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
@@ -58,16 +58,16 @@ class Guarded(PyScheduleRule):
         Of the rule, for the log.
     applies : callable, optional
         See `Applies`; everywhere when None.
-    keeps : callable, optional
-        See `Keeps`; all that the rule makes stays when None.
+    keeps : sequence of callable
+        See `Keeps`; what one of them says no to is left out.
     """
 
     def __init__(
-        self, rule: Any, name: str, *, applies: Applies | None = None, keeps: Keeps | None = None
+        self, rule: Any, name: str, *, applies: Applies | None = None, keeps: Sequence[Keeps] = ()
     ) -> None:
         super().__init__()
         self.rule, self.name = rule, name
-        self.applies, self.keeps = applies, keeps
+        self.applies, self.keeps = applies, tuple(keeps)
 
     def _initialize_with_tune_context(self, context: Any) -> None:
         self.rule._initialize_with_tune_context(context)
@@ -76,11 +76,12 @@ class Guarded(PyScheduleRule):
         if self.applies is not None and not self.applies(sch, block):
             return [sch]
         try:
-            is_kept = None if self.keeps is None else self.keeps(sch)
-            if is_kept is None:
+            kept = [is_kept for keeps in self.keeps if (is_kept := keeps(sch)) is not None]
+            if not kept:
                 return list(self.rule.apply(sch, block))
             # The rule may change what it is given.
-            return [one for one in self.rule.apply(sch.copy(), block) if is_kept(one)] or [sch]
+            made = self.rule.apply(sch.copy(), block)
+            return [one for one in made if all(is_kept(one) for is_kept in kept)] or [sch]
         except Exception as error:  # TVM's errors share no class, and ours would be a defect
             place = getattr(sch.get(block), "name_hint", "?")
             lines = str(error).strip().splitlines() or [repr(error)]

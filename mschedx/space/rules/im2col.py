@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import gcd
 from typing import Any
 
-from tvm.tirx import IndexMap
-
 from .blocks import coefficient, is_parameter, reads_in_place
 from .contraction import Contraction, match_contraction
 from .epilogue import as_one_block
+from .index_maps import fusing, indices_of, transform_axes
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,37 +63,32 @@ def patch_matrix(
     image, pixels = found
     if _step(sch.get(block), image, pixels[-1]) != 1:
         return None
-    axes = range(len(contraction.extents))
     rest = [axis for axis in contraction.output_plain if axis not in pixels]
-    width = contraction.extents[pixels[-1]]
     extents = contraction.extents
+    output = [*_alone(rest), pixels]
 
     as_one_block(sch, block)
     copy = sch.reindex(block, ("read", image.index))
     region = sch.get(block).reads[image.index]
-    own = _axes_of(sch.get(block), region)
+    own = indices_of(sch.get(block), region)
     others = [axis for axis in own if axis not in pixels]
-    fuse = _fuse(own, others, pixels, extents)
+    fuse = fusing(own, [*_alone(others), pixels], extents)
     sch.transform_layout(block, ("read", image.index), fuse)
-    sch.transform_block_layout(copy, _index_map(sch, copy, fuse, len(own)))
+    transform_axes(sch, copy, fuse)
     reader = sch.reindex(block, ("write", 0))
-    own = _axes_of(sch.get(block), sch.get(block).writes[0])
-    sch.transform_layout(block, ("write", 0), _fuse(own, rest, pixels, extents))
+    own = indices_of(sch.get(block), sch.get(block).writes[0])
+    sch.transform_layout(block, ("write", 0), fusing(own, output, extents))
     # Pixels take the place of their first axis, so that spatial axes stay before reductions.
     # Axes of one iteration would become spatial, so they go.
     reduced = [axis for axis in contraction.reductions if extents[axis] > 1]
-    order = _fuse(axes, rest, pixels, extents, reduced)
-    sch.transform_block_layout(block, _index_map(sch, block, order, len(extents)))
+    axes = range(len(extents))
+    transform_axes(sch, block, fusing(axes, [*output, *_alone(reduced)], extents))
 
     consumers = sch.get_consumers(reader)
     if len(consumers) == 1 and _same_axes(sch, reader, consumers[0]):
         sch.compute_inline(reader)
         reader = consumers[0]
-    positions = {axis: place for place, axis in enumerate(contraction.output_plain)}
-    dims = range(len(contraction.output_plain))
-    first, places = ([positions[axis] for axis in axes] for axes in (rest, pixels))
-    fuse = _fuse(dims, first, places, [extents[axis] for axis in contraction.output_plain])
-    sch.transform_block_layout(reader, _index_map(sch, reader, fuse, len(dims)))
+    transform_axes(sch, reader, fusing(contraction.output_plain, output, extents))
     made = match_contraction(sch.get(block), vector_bytes, vector=len(rest))
     if made is None:
         return None
@@ -108,7 +102,7 @@ def patch_matrix(
         (crop,) = sch.get_consumers(block)
         sch.compute_inline(crop)
         made = made.padded(factors)
-    return Patches(made, copy, reader, gcd(width, lanes), padded)
+    return Patches(made, copy, reader, gcd(extents[pixels[-1]], lanes), padded)
 
 
 def _pixels(contraction: Contraction) -> tuple[Any, tuple[int, ...]] | None:
@@ -133,33 +127,9 @@ def _step(block: Any, image: Any, axis: int) -> int:
     return (steps[0] or 0) if len(steps) == 1 else 0
 
 
-def _axes_of(block: Any, region: Any) -> list[int]:
-    axes = {iv.var: position for position, iv in enumerate(block.iter_vars)}
-    return [axes[bounds.min] for bounds in region.region]
-
-
-def _fuse(
-    own: Sequence[int],
-    first: Sequence[int],
-    pixels: Sequence[int],
-    extents: Sequence[int],
-    last: Sequence[int] = (),
-) -> Callable[..., list[Any]]:
-    """An index map from one index per axis of ``own`` to ``first``, one pixel, ``last``."""
-
-    def fuse(*index: Any) -> list[Any]:
-        by_axis = dict(zip(own, index))
-        pixel = by_axis[pixels[0]]
-        for axis in pixels[1:]:
-            pixel = pixel * extents[axis] + by_axis[axis]
-        return [*(by_axis[a] for a in first), pixel, *(by_axis[a] for a in last)]
-
-    return fuse
-
-
-def _index_map(sch: Any, block: Any, fuse: Callable[..., list[Any]], rank: int) -> Any:
-    dtype = str(sch.get(block).iter_vars[0].var.ty)
-    return IndexMap.from_func(fuse, ndim=rank, index_dtype=dtype)
+def _alone(axes: Sequence[int]) -> list[tuple[int]]:
+    """Each axis as a role of its own."""
+    return [(axis,) for axis in axes]
 
 
 def _same_axes(sch: Any, one: Any, other: Any) -> bool:

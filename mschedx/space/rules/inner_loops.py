@@ -11,25 +11,31 @@ from typing import Any
 
 from tvm.tirx import IterVar
 
-from .blocks import constant_extent, moves_by_one
+from .blocks import constant_extent, moves_by_one, positions
 from .elementwise import call_function, vectorise
 from .register_tile import vector_length
 from .typical import sample_tile
 
+# These are chosen by hand, not by a sweep.
 _MOST_UNROLLED = 8
+"""Vectors side by side whose sums have a register each."""
+
 _WINDOW = 32
+"""Terms of a sum that is unrolled around a row's vectors, in a chunk of several stages."""
+
 _WINDOW_ROWS = 4
+"""Rows of such a window's tile."""
 
 
 def axes_of(sch: Any, block: Any) -> tuple[list[int], list[int], int | None]:
     """Spatial axes, reduced axes, and the axis along which the output is contiguous."""
     body: Any = sch.get(block)
-    positions = {iv.var: position for position, iv in enumerate(body.iter_vars)}
+    axes = positions(body)
     reduced = [p for p, iv in enumerate(body.iter_vars) if iv.iter_type == IterVar.CommReduce]
     spatial = [p for p in range(len(body.iter_vars)) if p not in reduced]
     last = None
     for interval in body.writes[0].region:
-        axis = positions.get(interval.min)
+        axis = axes.get(interval.min)
         if axis is not None and constant_extent(body.iter_vars[axis].dom.extent) != 1:
             last = axis
     return spatial, reduced, last

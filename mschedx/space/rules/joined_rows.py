@@ -8,7 +8,7 @@ from typing import Any
 from tvm.ir import TensorLoad
 from tvm.tirx.analysis import undefined_vars
 
-from .blocks import choices, constant_extent, nodes
+from .blocks import choices, constant_extent, nodes, positions
 from .register_tile import vector_length
 
 
@@ -50,7 +50,7 @@ def join_rows(sch: Any, block: Any, loops: dict[int, Any], lanes: int) -> dict[i
 
 def _run(body: Any) -> list[int]:
     """The axes that are one contiguous run of all that is read and written, outermost first."""
-    axes = {iv.var: place for place, iv in enumerate(body.iter_vars)}
+    axes = positions(body)
     extents = [constant_extent(iv.dom.extent) for iv in body.iter_vars]
     loads = [node for node in nodes(body.body) if isinstance(node, TensorLoad)]
     chosen = {var for condition in choices(body.body) for var in undefined_vars(condition)}

@@ -78,18 +78,18 @@ def _packings(
     """How to read the panel operand; never in place where every vector would be gathered."""
     if is_free(sch, block, contraction.panel):
         return (Packing.AHEAD,)
-    gathers = _transpose_of(sch, block, contraction, limits) is not None
+    gathers = _panel_transpose(sch, block, contraction, limits) is not None
     return (Packing.BY_PANEL,) if gathers else (Packing.IN_PLACE, Packing.BY_PANEL)
 
 
-def _transpose_of(
+def _panel_transpose(
     sch: Any, block: Any, contraction: Contraction, limits: tile.TileLimits
 ) -> Transpose | None:
     """How panels are transposed in registers, unless what makes the operand computes something."""
     producer = producer_of(sch, block, contraction.panel.index)
     if producer is not None and not is_copy(sch.get(producer)):
         return None
-    return tile.transpose_of(contraction, limits.lanes)
+    return tile.panel_transpose(contraction, limits.lanes)
 
 
 def _whether_to_cache(sch: Any, block: Any, contraction: Contraction) -> tuple[bool, ...]:
@@ -117,7 +117,7 @@ def _tile(
     cache_broadcast: bool,
 ) -> Schedule:
     operand = contraction.panel
-    transpose = _transpose_of(sch, block, contraction, limits)
+    transpose = _panel_transpose(sch, block, contraction, limits)
     if transpose is None or packing is Packing.AHEAD:
         padded, panel = None, tile.copy_of(sch, block, operand, packing is not Packing.IN_PLACE)
     else:

@@ -10,6 +10,9 @@ from .epilogue import epilogue_of
 from .register_tile import TileLimits, vector_length
 from .typical import divisor_between
 
+PART_ADDED = 8
+"""Zeros behind an axis are at most one part in so many of it: by hand, not by a sweep."""
+
 
 def can_pad(contraction: Contraction) -> bool:
     """Whether zeros can be put behind every axis: a product of whole matrices.
@@ -25,16 +28,17 @@ def can_pad(contraction: Contraction) -> bool:
 def padding_factors(contraction: Contraction, limits: TileLimits) -> list[int] | None:
     """Multiples to pad each axis to; None when the shape tiles well or cannot be padded.
 
-    The vector axis is padded to whole vectors where that costs at most an eighth more work, or
+    The vector axis is padded to whole vectors where that costs little more work (`PART_ADDED`), or
     where no shorter vector divides it. A row axis is padded to a multiple of eight (of
-    four below 64) when no divisor between 4 and ``row_unroll`` lets it share the loads of a panel.
+    four below 64) when no divisor between 4 and ``row_unroll`` lets it share the loads of a panel;
+    these three are chosen by hand, not by a sweep.
     """
     if not can_pad(contraction):
         return None
     factors = [1] * len(contraction.extents)
     extent = contraction.extents[contraction.vector]
     whole = -(-extent // limits.lanes) * limits.lanes
-    cheap = whole - extent <= extent // 8 or vector_length(extent, limits.lanes) is None
+    cheap = whole - extent <= extent // PART_ADDED or vector_length(extent, limits.lanes) is None
     if limits.lanes < extent < whole and cheap:
         factors[contraction.vector] = limits.lanes
     for axis in contraction.rows:

@@ -40,6 +40,9 @@ class TileLimits:
 
         With a few rows only (a matrix times a vector), the tile is wide instead of high: it reads
         long runs of the panel's rows, and has as many independent sums.
+
+        Beside the sums of a column of rows two registers hold a vector of the panel and an element
+        of the other operand; how wide a tile is beyond that is chosen by hand, not by a sweep.
         """
         rows = prod(contraction.extents[axis] for axis in contraction.rows)
         registers = hardware.vector_registers
@@ -183,10 +186,10 @@ def place_transposed(
     """Compute a transposing copy inside ``loop``, and before it what pads its rows, if anything."""
     sch.compute_at(copy, loop, preserve_unit_loops=True)
     place_copy(sch, padded, loop, transpose.lanes)
-    _transpose_blocks(sch, copy, transpose)
+    _transpose_panel(sch, copy, transpose)
 
 
-def transpose_of(contraction: Contraction, lanes: int) -> Transpose | None:
+def panel_transpose(contraction: Contraction, lanes: int) -> Transpose | None:
     """The transposing copy that packs the panel operand; None where the plain copy has to do.
 
     It fits float32 operands whose rows along the vector axis are contiguous, ``[..., vector,
@@ -206,7 +209,7 @@ def transpose_of(contraction: Contraction, lanes: int) -> Transpose | None:
     return find_transpose(lanes, extents[0], tuple(extents[1:]))
 
 
-def _transpose_blocks(sch: Any, copy: Any, transpose: Transpose) -> None:
+def _transpose_panel(sch: Any, copy: Any, transpose: Transpose) -> None:
     """Copy blocks of ``lanes`` rows by ``run`` columns through shuffles.
 
     Rewrite

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tvm import DataType
-from tvm.ir import Call, Range, TensorLoad
+from tvm.ir import Range, TensorLoad
 from tvm.s_tir import ScheduleError
 from tvm.s_tir.schedule import _ffi_api
 from tvm.sym import Analyzer
@@ -17,6 +17,7 @@ from mschedx.intrinsics.cuda import CudaIntrinsic
 from mschedx.intrinsics.cuda_copy import async_copy
 
 from ..annotation_keys import COOPERATIVE_FETCH, DIM_ALIGN, PITCH, VECTOR_COPY
+from .blocks import choice_of
 
 _VECTOR_BYTES = 16
 """The widest access of a thread."""
@@ -167,8 +168,7 @@ def _exchanged(sch: Any, row: Any, column: Any) -> tuple[Any, Any]:
 
 def _is_guarded(block: Any) -> bool:
     """Whether the copy writes zero beyond what there is to copy."""
-    value = block.body.value
-    return isinstance(value, Call) and str(value.op.name).endswith("if_then_else")
+    return choice_of(block.body.value) is not None
 
 
 def _loads_aligned(block: Any, width: int) -> bool:

@@ -15,11 +15,10 @@ from typing import Any
 
 import tvm_ffi
 from tvm import tirx
-from tvm.sym import Analyzer
 from tvm.tirx import IterVar
 
 from .block_access import BlockAccess, access_of
-from .blocks import constant_extent, has_own_loops, root_blocks
+from .blocks import constant_extent, has_own_loops, positions, ranges, root_blocks
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,6 +93,14 @@ class Stage:
             del run[0]
         return run
 
+    def by_dimension(self, loops: Sequence[Any]) -> dict[int, Any]:
+        """Loops over the dimensions of what is written, as those of a copy of it, by axis.
+
+        Below 0 those of dimensions that no axis stands for: they have one iteration.
+        """
+        axes = [-1 - d if axis is None else axis for d, axis in enumerate(self.output)]
+        return dict(zip(axes, loops, strict=True))
+
     def length(self, axes: Sequence[int]) -> int:
         """Product of the extents of some axes."""
         return prod(self.extents[axis] for axis in axes)
@@ -120,13 +127,10 @@ def stage_of(sch: Any, rv: Any) -> Stage | None:
         or not has_own_loops(sch, rv)
     ):
         return None
-    positions = {iv.var: position for position, iv in enumerate(block.iter_vars)}
-    analyzer = Analyzer()
-    for iv in block.iter_vars:
-        analyzer.bind(iv.var, iv.dom)
+    axes, analyzer = positions(block), ranges(block)
     extents = tuple(int(iv.dom.extent) for iv in block.iter_vars)
-    writes = [access_of(region, positions, analyzer) for region in block.writes]
-    reads = tuple(access_of(region, positions, analyzer) for region in block.reads)
+    writes = [access_of(region, axes, analyzer) for region in block.writes]
+    reads = tuple(access_of(region, axes, analyzer) for region in block.reads)
     output = writes[0].plain
     spatial = tuple(p for p, kind in enumerate(kinds) if kind == IterVar.DataPar)
     written = [axis for axis in output if axis is not None]

@@ -25,11 +25,12 @@ from ..annotation_keys import (
     UNROLL_IMPLICIT,
     WARP_EXECUTION,
 )
-from . import einsum, shared_tiles
+from . import matrix_product, shared_tiles
 from .blocks import root_block
 from .contraction import find_contraction
-from .einsum import MatrixProduct, Reindexed
 from .epilogue import with_one_block
+from .matrix_product import MatrixProduct, Reindexed
+from .padding import PART_ADDED
 from .shared_tiles import Copy, Fragment
 from .typical import sample_tile
 
@@ -41,7 +42,17 @@ _WARP_TILE = 64
 
 _PIPELINE_DEPTHS = (0, 1, 2, 3)
 """How many iterations ahead tiles are fetched into shared memory; 0: not ahead."""
+
 _UNROLL = (0, 16, 64, 512)
+"""Steps of a loop that a compiler may unroll, as TVM's rule for CPUs chooses among."""
+
+_BLOCK_TILE = (128, 128)
+"""Most rows and columns that a product's are padded to multiples of, those of two warps' tiles:
+chosen by hand, not by a sweep."""
+
+_STEPS_OF_K = 4
+"""The same along k, in instructions."""
+
 _BLOCKS_ALONG_Y = 65535
 """Blocks of a grid along y or z; along x there may be 2**31 - 1."""
 
@@ -72,7 +83,7 @@ def tensor_core_tiles(
 ) -> list[Schedule]:
     """Return the design spaces of :class:`TensorCoreTile` for one block; empty when it has none."""
     contraction = find_contraction(sch, block)
-    product = None if contraction is None else einsum.as_product(contraction)
+    product = None if contraction is None else matrix_product.as_product(contraction)
     if product is None:
         return []
     return [_tile(sch.copy(), block, product, plan) for plan in _plans(product, target, tf32)]
@@ -99,7 +110,7 @@ def _plans(product: MatrixProduct, target: Target, tf32: bool) -> list[TensorCor
     least = 2 * prod(product.shape)
     for intrinsic in (*mma, *wmma):
         unit = intrinsic.warp_multiple
-        sizes = zip(product.shape, unit, (128, 128, 4 * unit[2]))
+        sizes = zip(product.shape, unit, (*_BLOCK_TILE, _STEPS_OF_K * unit[2]))
         m, n, k = (_multiple(*size) for size in sizes)
         work = prod(-(-extent // to) * to for extent, to in zip(product.shape, (m, n, k)))
         square = intrinsic.shape[0] == intrinsic.shape[1]
@@ -121,18 +132,18 @@ def _aligned(intrinsic: CudaIntrinsic) -> bool:
 
 
 def _multiple(extent: int, unit: int, best: int) -> int:
-    """What to pad an extent to: the largest tile that costs at most an eighth, at least a unit."""
+    """What to pad an extent to: the largest tile that costs little (`PART_ADDED`), or a unit."""
     if extent % min(best, 2 * unit) == 0:
         return unit
     multiple = best
-    while multiple > unit and -(-extent // multiple) * multiple > extent + extent // 8:
+    while multiple > unit and -(-extent // multiple) * multiple > extent + extent // PART_ADDED:
         multiple //= 2
     return max(multiple, unit)
 
 
 def _tile(sch: Any, block: Any, product: MatrixProduct, plan: TensorCoreTiling) -> Schedule:
     # What decides nothing comes first, so that an analysis does it once for all configs.
-    new = einsum.rewrite(sch, block, product, plan.multiples, plan.intrinsic.b_transposed)
+    new = matrix_product.rewrite(sch, block, product, plan.multiples, plan.intrinsic.b_transposed)
     direct = not new.sinks and not sch.get_consumers(block)
     scope = "global" if direct else shared_tiles.result_scope(plan.intrinsic)
     names = plan.intrinsic.names("shared.dyn", scope)
@@ -263,9 +274,9 @@ def _pipeline(sch: Any, loop: Any, steps: int, asynchronous: bool) -> None:
 class TensorCoreTile(PyScheduleRule):
     """Tile a contraction around a tensor-core instruction, with tiles staged in shared memory.
 
-    The contraction becomes a product of padded matrices first (:mod:`.einsum`), so any matrix
-    product or convolution has this structure. There is one design space for each intrinsic that
-    serves: ``mma.sync``, and ``wmma`` in up to three shapes.
+    The contraction becomes a product of padded matrices first (:mod:`.matrix_product`), so any
+    matrix product or convolution has this structure. There is one design space for each intrinsic
+    that serves: ``mma.sync``, and ``wmma`` in up to three shapes.
 
     Rewrite
     -------
@@ -290,8 +301,8 @@ class TensorCoreTile(PyScheduleRule):
 
     Whether rows of shared memory are padded against bank conflicts is a decision for each operand.
     So is, from sm_80 on, whether vectors that need no guard are copied by ``cp.async``, where tiles
-    are fetched ahead: :class:`.async_copies.AsyncCopies`, a postproc, sees to that. Padded operands
-    are copied element by element or in sampled lanes, synchronously.
+    are fetched ahead: a postproc, :class:`~mschedx.space.postprocs.async_copies.AsyncCopies`, sees
+    to that. Padded operands are copied element by element or in sampled lanes, synchronously.
 
     Parameters
     ----------

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from tvm.ir import TensorLoad
-from tvm.tirx import IndexMap
 
 from mschedx.hardware import Hardware
 from mschedx.intrinsics.x86_transpose import Transpose, find_transpose
 
+from .index_maps import transform_axes
 from .register_tile import vector_length
 from .stages import Stage
 from .typical import sample_tile
@@ -79,12 +79,7 @@ def transpose_blocks(sch: Any, stage: Stage, transpose: Transpose) -> None:
     along = _axes(stage)
     assert along is not None
     order = [axis for axis in range(len(stage.extents)) if axis not in along] + list(along)
-    index_map = IndexMap.from_func(
-        lambda *index: [index[axis] for axis in order],
-        ndim=len(order),
-        index_dtype=str(sch.get(stage.block).iter_vars[0].var.ty),
-    )
-    sch.transform_block_layout(stage.block, index_map)
+    transform_axes(sch, stage.block, lambda *index: [index[axis] for axis in order])
     *outer, across, run = sch.get_loops(stage.block)
     blocks, lanes = sch.split(across, [None, transpose.lanes])
     pieces, inside = sch.split(run, [None, transpose.run])

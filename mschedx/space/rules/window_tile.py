@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tvm.ir import Call, TensorLoad
+from tvm.ir import TensorLoad
 
 from mschedx.hardware import Hardware
 
-from .blocks import moves_by_one, own_loops
+from .blocks import choice_of, moves_by_one, own_loops
 from .elementwise import vectorise
 from .inner_loops import vectorise_inside
 from .register_tile import vector_length
@@ -217,9 +217,8 @@ def _place(stages: Sequence[Stage]) -> int:
 
 def _pads(sch: Any, stage: Stage) -> bool:
     """Whether a stage copies with a margin, and does nothing else."""
-    value = getattr(sch.get(stage.block).body, "value", None)
-    chosen = value.args if isinstance(value, Call) and "if_then_else" in str(value.op) else ()
-    return len(chosen) == 3 and isinstance(chosen[1], TensorLoad)
+    choice = choice_of(getattr(sch.get(stage.block).body, "value", None))
+    return choice is not None and isinstance(choice[1], TensorLoad)
 
 
 def _anchor(sch: Any, last: Stage) -> tuple[Any, dict[int, Any]]:
@@ -227,9 +226,7 @@ def _anchor(sch: Any, last: Stage) -> tuple[Any, dict[int, Any]]:
     if not last.reductions:
         return last.block, dict(enumerate(sch.get_loops(last.block)))
     copy = sch.cache_write(last.block, 0, "global")
-    # It has a loop for every dimension; those that no axis stands for have one iteration.
-    axes = [-1 - d if axis is None else axis for d, axis in enumerate(last.output)]
-    return copy, dict(zip(axes, sch.get_loops(copy)))
+    return copy, last.by_dimension(sch.get_loops(copy))
 
 
 def _unroll(sch: Any, stage: Stage, column: int | None, in_lanes: bool) -> None:

@@ -2,7 +2,7 @@
 
 Analysing a design space is mostly replaying, and every replay repeats what comes before the first
 sampling instruction: reindexing, padding, changing layouts, inlining. For a convolution on tensor
-cores that is a third of the time. Compute locations that are fixed are named here too (`settled`).
+cores that is a third of the time. Compute locations that are fixed are named here too (`settle`).
 """
 
 from __future__ import annotations

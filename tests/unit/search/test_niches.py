@@ -4,7 +4,8 @@ import tvm
 from dummy import gemm, softmax, target
 from toy import ToySketch
 
-from mschedx.search.niches import MOST_ANALYSED, Niches, cuts, spread
+from mschedx.cost.base import MOST_ANALYSED
+from mschedx.search.niches import Niches, cuts, spread
 from mschedx.search.points import SketchSet
 from mschedx.search.pool import Scored
 from mschedx.space import sketches

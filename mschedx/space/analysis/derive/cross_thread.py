@@ -12,7 +12,7 @@ from ...annotation_keys import UNROLL_EXPLICIT
 from ..fit.replays import Replays
 from ..mirror.memory import children
 from ..mirror.unrolling import cross_thread_steps, reducing_loops
-from .index_vectors import CODE_GENERATION
+from ..model import CODE_GENERATION
 
 
 def cross_thread_constraints(replays: Replays) -> list[Constraint]:

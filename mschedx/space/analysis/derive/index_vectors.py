@@ -28,7 +28,7 @@ from ..fit.symbolic import SymbolicProgram
 from ..mirror.kernels import kernel_of
 from ..mirror.memory import is_shared
 from ..mirror.postprocs import used_bytes
-from ..model import KernelInfo, VectorInfo
+from ..model import CODE_GENERATION, KernelInfo, VectorInfo
 from ..read.affine import Division, evaluate
 from ..read.program import Access, Block
 
@@ -37,9 +37,6 @@ MAX_VECTOR_BYTES = 16
 
 CUDA_LANES = 4
 """Elements of CUDA's widest vector of integers."""
-
-CODE_GENERATION = "CUDA code generation"
-"""How the origins of constraints begin that no postproc checks."""
 
 _INDEX_BYTES = 4
 _POWER = 1 << 20

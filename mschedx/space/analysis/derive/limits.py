@@ -20,8 +20,7 @@ from ..fit.symbolic import SymbolicProgram
 from ..mirror.kernels import kernel_of
 from ..mirror.memory import children
 from ..mirror.postprocs import FETCH_BYTES, used_bytes
-from ..model import AllocationInfo, KernelInfo, VectorInfo
-from .index_vectors import CODE_GENERATION
+from ..model import CODE_GENERATION, AllocationInfo, KernelInfo, VectorInfo
 
 MAX_STATIC_BYTES = 48 * 1024
 """Shared memory of a block that a kernel may declare; more has to be asked for at its launch."""

@@ -1,7 +1,7 @@
 """Where copies to shared memory become asynchronous, as an expression.
 
-``rules.async_copies.AsyncCopies`` makes the vector copies below a pipelined loop ``cp.async`` where
-annotations of the loop, which are decisions, ask for it.
+``postprocs.async_copies.AsyncCopies`` makes the vector copies below a pipelined loop ``cp.async``
+where annotations of the loop, which are decisions, ask for it.
 
 Held by ``test_asynchronous_copies_are_those_of_the_lowered_pipelines`` and
 ``benchmarks/sketch_exactness.py``.

@@ -26,6 +26,7 @@ from ..model import AllocationInfo
 from ..read.affine import Affine, Division, NotAffine, sweep
 from ..read.extract import entry
 from ..read.lowered import allocations as compacted
+from ..read.lowered import shape_of
 from ..read.probe import Probes, random_configs, replayed_or_not
 from ..read.program import dtype_bytes
 from ..read.quotients import divides
@@ -181,7 +182,7 @@ class _Lowerings:
         made = in_threads(self._allocations, new, useful_threads())
         self.shapes |= zip((config.tobytes() for config in new), made)
         found = [(c, self.shapes[c.tobytes()]) for c in configs]
-        pairs = [(c, s.get(buffer) or s.get(buffer.replace(".", "_"))) for c, s in found]
+        pairs = [(config, shape_of(shapes, buffer)) for config, shapes in found]
         kept = [config for config, shape in pairs if shape is not None]
         shapes = [shape for _, shape in pairs if shape is not None]
         rows = np.array(kept, dtype=np.int64).reshape(len(kept), configs.shape[1])

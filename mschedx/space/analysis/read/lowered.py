@@ -35,6 +35,14 @@ class Lowered:
     program: Program
 
 
+def shape_of(allocated: Mapping[str, tuple[int, ...]], buffer: str) -> tuple[int, ...] | None:
+    """The shape of a schedule's buffer among those of the lowered program; None where it is gone.
+
+    Lowering spells "A_shared.dyn" with an underscore.
+    """
+    return allocated.get(buffer, allocated.get(buffer.replace(".", "_")))
+
+
 def lower(schedule: Any) -> Lowered:
     """Read a schedule that has been through the postprocs.
 

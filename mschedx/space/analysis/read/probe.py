@@ -65,9 +65,7 @@ def random_configs(design: Design, n: int, rng: np.random.Generator) -> IntArray
         for table in design.tables:
             rows = table.rows[rng.integers(len(table.rows), size=size)]
             configs[:, list(table.columns)] = rows
-        for constraint in design.constraints:
-            configs = configs[constraint.holds(configs)]
-        found.append(configs)
+        found.append(_allowed(design, configs))
         if sum(map(len, found)) >= n:
             break
     return np.concatenate(found)[:n]
@@ -85,10 +83,7 @@ def corner_configs(design: Design) -> IntArray:
                 corner = base.copy()
                 corner[list(table.columns)] = table.rows[np.flatnonzero(column == value)[0]]
                 corners.append(corner)
-    configs = np.unique(np.array(corners), axis=0)
-    for constraint in design.constraints:
-        configs = configs[constraint.holds(configs)]
-    return configs
+    return _allowed(design, np.unique(np.array(corners), axis=0))
 
 
 def extreme_configs(design: Design, n: int, rng: np.random.Generator) -> IntArray:
@@ -100,6 +95,11 @@ def extreme_configs(design: Design, n: int, rng: np.random.Generator) -> IntArra
         chosen = rng.random((len(configs), 1)) < 0.5
         columns = list(table.columns)
         configs[:, columns] = np.where(chosen, drawn, configs[:, columns])
+    return _allowed(design, configs)
+
+
+def _allowed(design: Design, configs: IntArray) -> IntArray:
+    """Those of the configs [n, D] that the design's own constraints allow."""
     for constraint in design.constraints:
         configs = configs[constraint.holds(configs)]
     return configs

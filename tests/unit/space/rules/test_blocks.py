@@ -6,6 +6,7 @@ from tvm import te, tirx
 from tvm.s_tir import Schedule
 
 from mschedx.space.rules.blocks import (
+    choice_of,
     constant_extent,
     count_readers,
     is_at,
@@ -14,7 +15,9 @@ from mschedx.space.rules.blocks import (
     is_root,
     is_tiled,
     moves_by_one,
+    positions,
     producer_of,
+    ranges,
     reads_in_place,
     root_block,
     root_blocks,
@@ -41,6 +44,18 @@ def chain():
 def test_an_extent_is_a_number_or_none():
     assert constant_extent(tirx.IntImm("int64", 7)) == 7
     assert constant_extent(tirx.Var("n", "int64")) is None
+
+
+def test_axes_have_positions_and_ranges():
+    x = placeholder(4, 6)
+    k = te.reduce_axis((0, 6), "k")
+    sums = te.compute((4,), lambda i: te.sum(x[i, k], k), name="sums")
+    sch = scheduled(x, sums)
+    body = sch.get(sch.get_sblock("sums"))
+    i, k = (axis.var for axis in body.iter_vars)
+    assert positions(body) == {i: 0, k: 1}
+    bounds = ranges(body).const_int_bound(i * 6 + k)
+    assert (bounds.min_value, bounds.max_value) == (0, 23)
 
 
 def test_the_root_holds_the_others():
@@ -111,6 +126,16 @@ def test_a_copy_computes_nothing(element, copies):
     x = placeholder(8, 8)
     sch = scheduled(x, te.compute((8, 8), lambda i, j: element(x, i, j), name="y"))
     assert is_copy(sch.get(sch.get_sblock("y"))) == copies
+
+
+def test_an_expression_chooses_by_its_condition():
+    i, one, two = tirx.Var("i", "int32"), tirx.const(1.0, "float32"), tirx.const(2.0, "float32")
+    condition, *values = choice_of(tirx.if_then_else(i < 4, one, two))
+    assert str(condition) == str(i < 4)
+    assert [float(value.value) for value in values] == [1.0, 2.0]
+    assert choice_of(tirx.exp(one)) is None
+    assert choice_of(i + 1) is None
+    assert choice_of(None) is None
 
 
 @pytest.mark.parametrize(

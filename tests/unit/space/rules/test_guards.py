@@ -86,16 +86,22 @@ def test_a_rule_is_not_applied_where_it_may_not_be():
 
 
 def test_what_a_rule_spoils_is_left_out():
-    assert applied(keeps=lambda before: is_tiled) == ([True], True)
-    assert applied(keeps=lambda before: lambda after: not is_tiled(after)) == ([False], True)
+    assert applied(keeps=[lambda before: is_tiled]) == ([True], True)
+    assert applied(keeps=[lambda before: lambda after: not is_tiled(after)]) == ([False], True)
 
 
 def test_a_block_that_a_rule_spoils_altogether_stays_as_it_is():
-    assert applied(keeps=lambda before: lambda after: False) == ([False], True)
+    assert applied(keeps=[lambda before: lambda after: False]) == ([False], True)
+
+
+def test_what_is_kept_is_what_all_that_look_on_allow():
+    tiled, serial = is_tiled, lambda after: not is_tiled(after)
+    assert applied(keeps=[lambda before: None, lambda before: tiled]) == ([True], True)
+    assert applied(keeps=[lambda before: tiled, lambda before: serial]) == ([False], True)
 
 
 def test_where_nothing_is_to_be_kept_all_stays():
-    assert applied(keeps=lambda before: None) == ([True, False], False)
+    assert applied(keeps=[lambda before: None]) == ([True, False], False)
 
 
 def test_a_predicate_that_raises_costs_the_rule(caplog):
@@ -103,7 +109,7 @@ def test_a_predicate_that_raises_costs_the_rule(caplog):
         raise ValueError("no idea")
 
     with caplog.at_level(logging.WARNING, "tvm.s_tir.meta_schedule.mschedx.space"):
-        assert applied(keeps=keeps) == ([False], True)
+        assert applied(keeps=[keeps]) == ([False], True)
     assert "Parallelises does not fit block compute" in caplog.text
 
 

@@ -110,7 +110,7 @@ def test_an_epilogue_that_tvm_does_not_inline_is_left_to_its_rule():
     mod = tvm.IRModule({"main": half.with_attr("global_symbol", "main")})
     _, _, inline, *_ = ScheduleRule.create("llvm")
     keeps = keeps_functions(Hardware.from_target(TARGET))
-    rule = Guarded(inline, "AutoInline", keeps=keeps)
+    rule = Guarded(inline, "AutoInline", keeps=(keeps,))
     sch = Schedule(mod)
     (left,) = rule.apply(sch, sch.get_sblock("S"))
     tvm.ir.assert_structural_equal(left.mod, mod)

@@ -21,7 +21,7 @@ from mschedx.space.analysis.read.probe import random_configs
 from mschedx.space.errors import InvalidSchedule
 from mschedx.space.opening import sketches
 from mschedx.space.rules.contraction import match_contraction
-from mschedx.space.rules.einsum import as_product
+from mschedx.space.rules.matrix_product import as_product
 from mschedx.space.rules.tensor_core_tile import MAX_THREADS, tensor_core_tiles
 from mschedx.space.target import for_target
 

@@ -12,7 +12,7 @@ from tvm.target import Target
 
 from mschedx import compat
 from mschedx.space import sketches
-from mschedx.space.analysis.derive.index_vectors import CODE_GENERATION
+from mschedx.space.analysis.model import CODE_GENERATION
 
 A100 = Target(TARGET)
 

@@ -7,14 +7,13 @@ a buffer for it). Extents are padded with zeros to multiples of what an instruct
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import gcd, prod
 from typing import Any
 
-from tvm.tirx import IndexMap
-
 from .contraction import Contraction, Operand
+from .index_maps import fusing, indices_of, transform_axes
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,19 +176,16 @@ def rewrite(
         buffer = ("read", operand.index)
         sources.append([sch.reindex(block, buffer)])
         grouped = (*((product.batch,) if product.batch else ()), *roles)
-        own = _indices(sch.get(block), sch.get(block).reads[operand.index])
-        sch.transform_layout(block, buffer, _fusing(own, grouped, product.extents))
+        own = indices_of(sch.get(block), sch.get(block).reads[operand.index])
+        sch.transform_layout(block, buffer, fusing(own, grouped, product.extents))
     sinks = []
     if not in_place:
         sinks.append(sch.reindex(block, ("write", 0)))
-        own = _indices(sch.get(block), sch.get(block).writes[0])
-        fuse = _fusing(own, product.roles[:-1], product.extents)
+        own = indices_of(sch.get(block), sch.get(block).writes[0])
+        fuse = fusing(own, product.roles[:-1], product.extents)
         sch.transform_layout(block, ("write", 0), fuse)
     axes = range(len(product.extents))
-    order = _fusing(axes, product.roles, product.extents)
-    dtype = str(sch.get(block).iter_vars[0].var.ty)
-    index_map = IndexMap.from_func(order, ndim=len(axes), index_dtype=dtype)
-    sch.transform_block_layout(block, index_map)
+    transform_axes(sch, block, fusing(axes, product.roles, product.extents))
     if padded != (m, n, k):
         ones = [1] * (len(product.roles) - 3)
         sch.pad_einsum(block, [*ones, *multiples])
@@ -198,29 +194,3 @@ def rewrite(
             found += sch.get_consumers(found[0]) if grown else []
         sinks[:0] = sch.get_consumers(block) if grows[0] or grows[1] else []
     return Reindexed((sources[0], sources[1]), sinks, (padded[0], padded[1], padded[2]))
-
-
-def _indices(block: Any, region: Any) -> list[int]:
-    """The axes that index a reindexed buffer, by dimension."""
-    axes = {iv.var: position for position, iv in enumerate(block.iter_vars)}
-    return [axes[bounds.min] for bounds in region.region]
-
-
-def _fusing(
-    own: Sequence[int], roles: Sequence[Sequence[int]], extents: Sequence[int]
-) -> Callable[..., list[Any]]:
-    """An index map that takes one index per axis of ``own`` to one per role."""
-
-    def fuse(*index: Any) -> list[Any]:
-        by_axis = dict(zip(own, index))
-        fused = []
-        for role in roles:
-            # An axis that an operand does not have has extent 1.
-            first, *rest = (axis for axis in role if axis in by_axis)
-            total = by_axis[first]
-            for axis in rest:
-                total = total * extents[axis] + by_axis[axis]
-            fused.append(total)
-        return fused
-
-    return fuse
