@@ -9,27 +9,61 @@ from typing import Any
 from .tolerance import Precision, epsilon
 
 _REDUCE = 2  # tirx.IterVar.CommReduce
+_UNBOUNDED = (1 << 31) - 1  # what is known of an integer that was loaded
 _LONG = 1 / 32  # from this product of terms and epsilon on, errors of one sign are to be expected
 
 
 def precision(mod: Any) -> Precision:
-    """Reductions and written dtypes of a module of unscheduled PrimFuncs."""
+    """Reductions and written dtypes of a module of unscheduled PrimFuncs.
+
+    Of a reduction whose length varies, as over the windows of a pooling that does not divide its
+    image, the longest counts; where that depends on what is in an array, the longest dimension that
+    the block reads.
+    """
     import tvm_ffi
+    from tvm.ir import Range
     from tvm.s_tir import SBlock
+    from tvm.sym import Analyzer
+    from tvm.tirx import For
 
     reductions: list[tuple[str, int]] = []
     dtypes: list[str] = []
+    analyzer = Analyzer()
+
+    def bind(loop: Any) -> None:
+        analyzer.bind(loop.loop_var, Range.from_min_extent(loop.min, loop.extent), True)
 
     def visit(block: Any) -> None:
         written = [str(region.source.dtype) for region in block.writes]
         dtypes.extend(written)
-        extents = [int(v.dom.extent) for v in block.iter_vars if int(v.iter_type) == _REDUCE]
-        if extents:
-            reductions.extend((dtype, math.prod(extents)) for dtype in written)
+        reduced = [v for v in block.iter_vars if int(v.iter_type) == _REDUCE]
+        if reduced:
+            terms = math.prod(_most_terms(v.dom.extent, block, analyzer) for v in reduced)
+            reductions.extend((dtype, terms) for dtype in written)
+        for axis in block.iter_vars:  # blocks inside have windows that depend on them
+            analyzer.bind(axis.var, axis.dom, True)
 
     for function in mod.functions.values():
-        tvm_ffi.structural_walk(function.body, (SBlock, visit))
+        tvm_ffi.structural_walk(function.body, ((For, bind), (SBlock, visit)), order="pre")
     return Precision(tuple(reductions), tuple(dtypes))
+
+
+def _most_terms(extent: Any, block: Any, analyzer: Any) -> int:
+    """The largest that the extent of a reduced axis can be, with the axes around it bound."""
+    constant = _constant(extent)
+    if constant is not None:
+        return constant
+    most = int(analyzer.const_int_bound(extent).max_value)
+    if most < _UNBOUNDED:
+        return max(1, most)
+    sizes = [_constant(size) or 1 for region in block.reads for size in region.source.shape]
+    return max(sizes, default=1)
+
+
+def _constant(extent: Any) -> int | None:
+    from tvm.tirx import IntImm
+
+    return int(extent) if isinstance(extent, IntImm) else None
 
 
 def blocked(mod: Any) -> Any | None:
@@ -80,11 +114,14 @@ def _give_loops(sch: Any, global_var: Any) -> None:
 
 
 def _parts_of_sum(sch: Any, block: Any) -> int | None:
-    """In how many parts to sum, the divisor of K next to its root; None where K is short."""
+    """In how many parts to sum, the divisor of K next to its root; None of a short or varying K."""
     body = sch.get(block)
     if len(sch.get_loops(block)) != len(body.iter_vars):
         return None
-    terms = math.prod(int(v.dom.extent) for v in body.iter_vars if int(v.iter_type) == _REDUCE)
+    extents = [_constant(v.dom.extent) for v in body.iter_vars if int(v.iter_type) == _REDUCE]
+    if None in extents:
+        return None
+    terms = math.prod(extent for extent in extents if extent is not None)
     unit = max((epsilon(str(region.source.dtype)) for region in body.writes), default=0.0)
     if terms * unit < _LONG:
         return None

@@ -114,6 +114,12 @@ def test_a_folder_says_what_was_written_so_that_spoilt_records_are_noticed(netwo
     assert seconds[0] / 10 not in [choice.latency_s for choice in again.tasks]
 
 
+def test_pooling_with_windows_of_differing_lengths_is_compared():
+    model, x = torch.nn.AdaptiveAvgPool2d((3, 3)).eval(), torch.rand(1, 4, 7, 7)
+    result = tune_model(model, (x,), trials_per_task=0, **quick(space=None, cost_model=None))
+    assert result.verified, result.notes
+
+
 def test_no_trials_rank_every_task(network):
     result = tune_model(*network, trials_per_task=0, **quick(space=None, cost_model=None))
     assert result.measured == 0
