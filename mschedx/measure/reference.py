@@ -18,7 +18,8 @@ def precision(mod: Any) -> Precision:
 
     Of a reduction whose length varies, as over the windows of a pooling that does not divide its
     image, the longest counts; where that depends on what is in an array, the longest dimension that
-    the block reads.
+    the block reads. A block whose loops are its own, as of a running sum, counts as one reduction
+    over the longest dimension of what it reads and writes.
     """
     import tvm_ffi
     from tvm.ir import Range
@@ -40,6 +41,11 @@ def precision(mod: Any) -> Precision:
         if reduced:
             terms = math.prod(_most_terms(v.dom.extent, block, analyzer) for v in reduced)
             reductions.extend((dtype, terms) for dtype in written)
+        elif not block.iter_vars:
+            stored, loaded = _in_own_loops(block)
+            terms = _longest_dimension([*stored, *loaded])
+            reductions.extend((str(buffer.dtype), terms) for buffer in stored)
+            dtypes.extend(str(buffer.dtype) for buffer in stored)
         for axis in block.iter_vars:  # blocks inside have windows that depend on them
             analyzer.bind(axis.var, axis.dom, True)
 
@@ -56,7 +62,35 @@ def _most_terms(extent: Any, block: Any, analyzer: Any) -> int:
     most = int(analyzer.const_int_bound(extent).max_value)
     if most < _UNBOUNDED:
         return max(1, most)
-    sizes = [_constant(size) or 1 for region in block.reads for size in region.source.shape]
+    return _longest_dimension([region.source for region in block.reads])
+
+
+def _in_own_loops(block: Any) -> tuple[list[Any], list[Any]]:
+    """What a block stores and loads that loops by itself, and not to go through other blocks."""
+    import tvm_ffi
+    from tvm.ir import TensorLoad
+    from tvm.s_tir import SBlock
+    from tvm.tirx import BufferStore, For
+
+    loops: list[Any] = []
+    blocks: list[Any] = []
+    stores: dict[str, Any] = {}
+    loads: dict[str, Any] = {}
+    tvm_ffi.structural_walk(
+        block.body,
+        (
+            (For, loops.append),
+            (SBlock, blocks.append),
+            (BufferStore, lambda store: stores.update({str(store.buffer.name): store.buffer})),
+            (TensorLoad, lambda load: loads.update({str(load.source.name): load.source})),
+        ),
+    )
+    own = loops and not blocks  # TVM says of some neither what they read nor what they write
+    return (list(stores.values()), list(loads.values())) if own else ([], [])
+
+
+def _longest_dimension(buffers: Any) -> int:
+    sizes = [_constant(size) or 1 for buffer in buffers for size in buffer.shape]
     return max(sizes, default=1)
 
 

@@ -120,6 +120,15 @@ def test_of_a_reduction_of_varying_length_the_longest_counts():
     assert 9 <= terms <= 64, "windows are 3 by 3 of an image of 7 by 7"
 
 
+def test_a_running_sum_counts_as_a_reduction_and_a_scalar_does_not():
+    x = te.placeholder((4, 4096), name="x")
+    running = module(te.create_prim_func([x, topi.cumsum(x, 1)]))
+    assert precision(running).reductions == (("float32", 4096),)
+    one = te.placeholder((), name="one")
+    alone = module(te.create_prim_func([one, te.compute((), lambda: one[()] * 2)]))
+    assert precision(alone).reductions == ()
+
+
 def test_a_sum_of_varying_length_is_verified():
     mod = module(rows_to_the_diagonal)
     assert blocked(mod) is None

@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
+from tiny_networks import quick
 from tvm.target import Target
 
+from mschedx import tune_model
 from mschedx.measure.provenance import Provenance
 from mschedx.networks import checking
 from mschedx.networks.checking import compare_outputs, compared
@@ -95,3 +98,31 @@ def test_outputs_without_finite_values_are_not_checked():
     check = compare_outputs([nothing, ONES], [nothing, ONES], 1e-3)
     assert not check.done
     assert "output 0: 6 of 6 values are NaN or infinite" in check.reason
+
+
+class Applied(torch.nn.Module):
+    """A function of one tensor as a network."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+RUNNING = {
+    "sum": lambda x: torch.cumsum(x, 1),
+    "sum and a task": lambda x: torch.cumsum(x, 1) * 2,
+    "product": lambda x: torch.cumprod(x, 1),
+}
+
+
+@pytest.mark.parametrize("name", RUNNING)
+def test_what_functions_round_that_are_no_tasks_is_no_error(name):
+    """TVM adds up in float32, one after the other; torch in float64."""
+    model, x = Applied(RUNNING[name]), torch.rand(4, 4096)
+    result = tune_model(model, (x,), trials_per_task=0, **quick(space=None, cost_model=None))
+    assert not result.wrong
+    assert result.verified, result.notes
+    assert result.tolerance < 0.05
