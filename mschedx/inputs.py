@@ -163,13 +163,20 @@ def require_device(target: Target) -> None:
     Raises
     ------
     ValueError
-        For a cuda target where there is no GPU.
+        For a cuda target where there is no GPU, and a CPU of another architecture.
     """
+    from mschedx.hardware import other_architecture
+
     if target.kind.name == "cuda" and not has_gpu():
         raise ValueError(
             f"the target {target.attrs.get('arch', '')} needs an NVIDIA GPU to measure on, and "
             "this machine shows none. Run on a machine with one, or pass a runner= that reaches "
             "one (ms.runner.RPCRunner)"
+        )
+    if other := other_architecture(target):
+        raise ValueError(
+            f"{other}: to measure pass a runner= that reaches one (ms.runner.RPCRunner) and a "
+            "builder= that makes libraries for it, or ask for no trials, and configs are ranked"
         )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mschedx import compat
 from mschedx.cost.stand_ins import notes_on_stand_in, said_already
+from mschedx.hardware import notes_on_machine
 from mschedx.inputs import (
     check_seconds,
     check_seed,
@@ -176,6 +177,7 @@ def _searched(plan: Plan, folder: Path, display: Progress, *, verify: bool) -> T
     with intrinsics, opening(folder, plan.target) as opened, display:
         scheduled = scheduled_already(plan.mod)
         said = notes_on_stand_in(plan.target, plan.parts.strategy, plan.parts.cost_model)
+        said = (*said, *(notes_on_machine(plan.target) if plan.parts.runner is None else ()))
         notes = (*opened.notes, *(said if plan.trials else ()), *([scheduled] if scheduled else []))
         for note in notes:
             display.note(note)

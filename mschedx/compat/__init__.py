@@ -21,7 +21,7 @@ from .interrupts import pass_interrupts
 from .intrinsics import intrinsic_kinds, load_tensor_intrinsics, only_intrinsics, own_space_kinds
 from .layouts import FREE_LAYOUTS, PERFORMED_AHEAD, free_layouts
 from .script import fast_script
-from .targets import bounded_scheduling, same_architecture
+from .targets import architecture_of, bounded_scheduling, same_architecture
 from .threads import (
     SETTLE_S,
     available_cores,
@@ -38,6 +38,7 @@ __all__ = [
     "SETTLE_S",
     "TESTED_TVM",
     "IncompatibleVersion",
+    "architecture_of",
     "available_cores",
     "bounded_scheduling",
     "check_versions",

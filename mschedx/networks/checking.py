@@ -16,6 +16,7 @@ from tvm.runtime import device_from_target
 from tvm.target import Target
 
 from mschedx import compat
+from mschedx.hardware import lacking_here, other_architecture
 from mschedx.measure.provenance import Provenance
 from mschedx.measure.reference import precision, quick
 from mschedx.measure.timing import numpy_dtype
@@ -99,7 +100,7 @@ def reference_of(
     arrays = random_arrays(imported.signature, np.random.default_rng(seed))
     above = random_arrays(imported.signature, np.random.default_rng(seed), low=0.1)
     follows = output_provenances(fused)
-    if imported.reference is None or not _runs_here(target):
+    if imported.reference is None or _why_not_here(target):
         first, second = (
             cache(partial(_unscheduled, fused, tasks, given, target)) for given in (arrays, above)
         )
@@ -148,8 +149,8 @@ def compared(
     provenances : sequence of Provenance, optional
         Of the outputs; by the dtypes of the functions when None.
     """
-    if not _runs_here(target):
-        return Check.nothing("there is no such device here")
+    if why := _why_not_here(target):
+        return Check.nothing(why)
     try:
         expected = reference()
     except Exception as error:  # a framework's, of any kind: what was tuned is kept
@@ -260,8 +261,11 @@ def run(executable: relax.VMExecutable, arrays: list[np.ndarray], target: Target
     return compat.on_cores(None, call)
 
 
-def _runs_here(target: Target) -> bool:
-    return target.kind.name == "llvm" or bool(device_from_target(target).exist)
+def _why_not_here(target: Target) -> str:
+    """Why code for a target does not run in this process, which it might even end; or nothing."""
+    if target.kind.name == "llvm":
+        return other_architecture(target) or lacking_here(target)
+    return "" if device_from_target(target).exist else "there is no such device here"
 
 
 def _by_framework(call: Callable[[list[Any]], list[Any]], arrays: list[np.ndarray]) -> list[Any]:

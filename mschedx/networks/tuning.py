@@ -14,7 +14,7 @@ from tvm.s_tir import meta_schedule as ms
 from mschedx import compat
 from mschedx.collector import without_collections
 from mschedx.cost.stand_ins import notes_on_stand_in, said_already
-from mschedx.hardware import kernel_cores
+from mschedx.hardware import kernel_cores, notes_on_machine
 from mschedx.inputs import (
     check_seconds,
     check_seed,
@@ -175,6 +175,8 @@ def _carried_out(job: NetworkJob, folder: Path, display: NetworkProgress) -> Net
     opening = open_work_dir if job.trials_per_task else open_to_read
     with intrinsics, opening(folder, job.target) as opened, display, said_already():
         said = notes_on_stand_in(job.target, job.parts.strategy, job.parts.cost_model)
+        if job.trials_per_task and job.parts.runner is None:
+            said = (*said, *notes_on_machine(job.target))
         for note in (*opened.notes, *said):
             display.note(note)
         _note_network(job, opened)

@@ -10,8 +10,10 @@ from stand_ins import Runner, gemm, quick
 from tvm import te
 from tvm.s_tir import Schedule
 from tvm.script import tirx as T
+from tvm.target import Target
 
 import mschedx.inputs
+from mschedx import compat
 from mschedx.inputs import normalize_mod, normalize_target, scheduled_already
 from mschedx.measure import LocalBuilder, LocalRunner, MeasureConfig
 from mschedx.search import ConstrainedEvolution, Strategy
@@ -102,6 +104,14 @@ def test_measuring_on_a_gpu_that_is_not_there_is_refused_before_anything_is_buil
     monkeypatch.setattr(mschedx.inputs, "has_gpu", lambda: False)
     with pytest.raises(ValueError, match=r"sm_80 needs an NVIDIA GPU.*runner="):
         tune(gemm(), "nvidia/nvidia-a100", work_dir=tmp_path / "w")
+    assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.skipif(compat.architecture_of(Target("llvm")) == "aarch64", reason="it runs here")
+def test_measuring_for_another_architecture_is_refused_before_anything_is_built(tmp_path):
+    arm = {"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": "cortex-a72", "num-cores": 4}
+    with pytest.raises(ValueError, match=r"target is for aarch64.*runner=.*builder="):
+        tune(gemm(), arm, work_dir=tmp_path / "w")
     assert not (tmp_path / "w").exists()
 
 

@@ -1,12 +1,15 @@
 """Outputs of a network and of its reference, compared."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
 from tiny_networks import quick
 from tvm.target import Target
 
-from mschedx import tune_model
+from mschedx import compat, tune_model
+from mschedx.hardware import host
 from mschedx.measure.provenance import Provenance
 from mschedx.networks import checking
 from mschedx.networks.checking import compare_outputs, compared
@@ -72,9 +75,28 @@ def test_a_network_that_cannot_be_run_is_wrong():
 
 
 def test_nothing_is_run_for_a_device_that_is_not_here(monkeypatch):
-    monkeypatch.setattr(checking, "_runs_here", lambda target: False)
+    monkeypatch.setattr(checking, "_why_not_here", lambda target: "there is no such device here")
     check = compared(failing(AssertionError()), failing(AssertionError()), (), HOST)
     assert (check.done, check.reason) == (False, "there is no such device here")
+
+
+ELSEWHERE = {"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": "cortex-a72", "num-cores": 4}
+
+
+@pytest.mark.skipif(compat.architecture_of(HOST) == "aarch64", reason="its code runs here")
+def test_a_network_for_another_architecture_is_not_run_and_not_wrong():
+    options = quick(target=ELSEWHERE, space=None, cost_model=None)
+    result = tune_model(Applied(torch.relu), (torch.rand(4, 8),), trials_per_task=0, **options)
+    assert (result.verified, result.wrong) == (False, "")
+    assert any("the target is for aarch64" in note for note in result.notes)
+
+
+def test_a_network_for_a_cpu_that_has_more_is_not_run_in_this_process(monkeypatch):
+    monkeypatch.setattr(host, "system_cpu", lambda: "haswell")
+    target = Target({"kind": "llvm", "mcpu": "skylake-avx512", "num-cores": 2})
+    check = compared(failing(AssertionError()), failing(AssertionError()), (), target)
+    assert not check.done
+    assert re.search(r"this CPU \(haswell\) lacks avx512bw, .* and \d more", check.reason)
 
 
 def test_an_integer_output_that_rounding_may_have_decided_is_not_wrong():
