@@ -29,6 +29,7 @@ def precision(mod: Any) -> Precision:
 
     reductions: list[tuple[str, int]] = []
     dtypes: list[str] = []
+    products: list[Any] = []
     analyzer = Analyzer()
 
     def bind(loop: Any) -> None:
@@ -41,6 +42,7 @@ def precision(mod: Any) -> Precision:
         if reduced:
             terms = math.prod(_most_terms(v.dom.extent, block, analyzer) for v in reduced)
             reductions.extend((dtype, terms) for dtype in written)
+            products.extend([block] if _multiplies(block) else [])
         elif not block.iter_vars:
             stored, loaded = _in_own_loops(block)
             terms = _longest_dimension([*stored, *loaded])
@@ -51,7 +53,7 @@ def precision(mod: Any) -> Precision:
 
     for function in mod.functions.values():
         tvm_ffi.structural_walk(function.body, ((For, bind), (SBlock, visit)), order="pre")
-    return Precision(tuple(reductions), tuple(dtypes))
+    return Precision(tuple(reductions), tuple(dtypes), bool(products))
 
 
 def _most_terms(extent: Any, block: Any, analyzer: Any) -> int:
@@ -63,6 +65,17 @@ def _most_terms(extent: Any, block: Any, analyzer: Any) -> int:
     if most < _UNBOUNDED:
         return max(1, most)
     return _longest_dimension([region.source for region in block.reads])
+
+
+def _multiplies(block: Any) -> bool:
+    """Whether a reduction multiplies what it has by each term."""
+    from tvm.tirx import BufferStore, Mul
+
+    store = block.body
+    if not isinstance(store, BufferStore) or not isinstance(store.value, Mul):
+        return False
+    sources = (getattr(side, "source", None) for side in (store.value.a, store.value.b))
+    return any(source is not None and source.same_as(store.buffer) for source in sources)
 
 
 def _in_own_loops(block: Any) -> tuple[list[Any], list[Any]]:

@@ -109,12 +109,12 @@ def verify(
         if expected.error is not None:
             why = f"the unscheduled program could not be run: {expected.error}"
             return _not_compared(why)
-        relative = precision(reference).relative_tolerance()
+        exactness = precision(reference)
         follows = provenances(entry_of(reference))
         try:
             found = job(
                 *(verification_jobs.run_and_compare, texts[1], target_text, expected.value),
-                *(relative, follows),
+                *(exactness.relative_tolerance(), follows, exactness.multiplies),
             )
         finally:
             os.unlink(expected.value)

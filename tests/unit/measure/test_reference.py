@@ -129,6 +129,16 @@ def test_a_running_sum_counts_as_a_reduction_and_a_scalar_does_not():
     assert precision(alone).reductions == ()
 
 
+@pytest.mark.parametrize(("terms", "checked"), [(16, True), (512, False)])
+def test_a_product_is_checked_where_something_is_left_of_it(terms, checked):
+    x = te.placeholder((100, terms), name="x")
+    mod = module(te.create_prim_func([x, topi.prod(x, 1)]))
+    assert precision(mod).multiplies
+    assert not precision(total((16,))).multiplies
+    result = verify(mod, mod, TARGET)
+    assert (result.ok, result.checked) == (checked, checked), result.reason
+
+
 def test_a_sum_of_varying_length_is_verified():
     mod = module(rows_to_the_diagonal)
     assert blocked(mod) is None
