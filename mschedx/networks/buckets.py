@@ -193,6 +193,7 @@ def tune_buckets(
         tuning["work_dir"] = tempfile.mkdtemp(prefix="mschedx-")
     for done, sizes in enumerate(combinations):
         fixed = network.fixed(made.by_symbol(sizes))
+        fixed = replace(fixed, name=f"{fixed.name} {made.name(sizes)}")
         timeout_s = deadline.share(len(combinations) - done)
         results[sizes] = tune_model(fixed, None, target, timeout_s=timeout_s, **tuning)
         if results[sizes].interrupted:

@@ -6,6 +6,7 @@ import tempfile
 import time
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -238,12 +239,19 @@ def _fused(
 
 
 def _note_network(job: NetworkJob, work_dir: WorkDir) -> None:
-    """Keep in the manifest how often the network calls each workload, for reports."""
+    """Keep in the manifest how often the network calls each workload, for reports.
+
+    Another network of the name, as of two ``nn.Sequential``, keeps its entry: this one is numbered.
+    """
     calls = {
         str(ms.database.Workload(task.mod).as_json()[0]): task.weight for task in job.tasks.tunable
     }
-    known = work_dir.manifest().get("networks", {})
-    work_dir.write_manifest(networks={**known, job.imported.name: calls})
+    if not calls:
+        return
+    known, name = work_dir.manifest().get("networks", {}), job.imported.name
+    names = (name if number == 1 else f"{name} ({number})" for number in count(1))
+    free = next(one for one in names if known.get(one, calls) == calls)
+    work_dir.write_manifest(networks={**known, free: calls})
 
 
 def _measured(job: NetworkJob, work_dir: WorkDir, display: NetworkProgress) -> Outcome:

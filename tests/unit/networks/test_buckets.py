@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -205,6 +207,8 @@ def test_all_sizes_have_one_work_dir_which_is_named():
     found = tune_buckets(model, inputs, {"x[0]": (1, 2)}, verify=False, **untuned())
     assert {result.work_dir for result in found.results.values()} == {found.work_dir}
     assert str(found.work_dir) in repr(found)
+    manifest = json.loads((found.work_dir / "mschedx_manifest.json").read_text())
+    assert set(manifest["networks"]) == {"Two x0=1", "Two x0=2"}
 
 
 def test_what_cannot_be_asked_for():

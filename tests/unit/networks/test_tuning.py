@@ -313,6 +313,16 @@ def test_records_of_one_network_serve_another(network, tmp_path):
     assert set(manifest["networks"]) == {"Two", "Longer"}
 
 
+def test_networks_of_one_name_have_an_entry_each(tmp_path):
+    x = torch.randn(3, 8)
+    for last in (torch.nn.ReLU(), torch.nn.Tanh(), torch.nn.ReLU()):
+        model = torch.nn.Sequential(torch.nn.Softmax(-1), last).eval()
+        options = quick(space=None, cost_model=None, verify=False)
+        tune_model(model, (x,), trials_per_task=0, work_dir=tmp_path, **options)
+    manifest = json.loads((tmp_path / "mschedx_manifest.json").read_text())
+    assert set(manifest["networks"]) == {"Sequential", "Sequential (2)"}
+
+
 class Wider(torch.nn.Module):
     """The two tasks of `two`, and one of its own."""
 
