@@ -24,6 +24,7 @@ from mschedx.inputs import (
 )
 from mschedx.kernel import packed_ahead
 from mschedx.measure import start as start_workers
+from mschedx.measure.timing import unfillable
 from mschedx.plan import Parts, Plan
 from mschedx.process_state import interruptible
 from mschedx.record.contents import RECORDS
@@ -134,6 +135,8 @@ def tune(
         require_gradients(strategy, cost_model)
     module, resolved = normalize_mod(mod), normalize_target(target)
     require_distinct_names(module, space)
+    if trials and runner is None and (why := unfillable(module["main"])):
+        raise ValueError(f"{why}: use int8, or pass a runner= that makes its arguments")
     compat.check_versions()
     # Absolute, so that what is returned reads its records wherever the process goes.
     folder = Path(tempfile.mkdtemp(prefix="mschedx-") if work_dir is None else work_dir).absolute()

@@ -12,6 +12,7 @@ from tvm.s_tir.stmt import SBlockRealize
 from tvm.target import Target
 
 from mschedx.inputs import normalize_mod
+from mschedx.measure.timing import unfillable
 from mschedx.space.task import Task
 
 
@@ -101,13 +102,17 @@ def as_task(func: Any) -> tvm.IRModule:
     Raises
     ------
     ValueError
-        If it cannot be tuned: no blocks, scheduled already, dynamic shapes.
+        If it cannot be tuned: no blocks, scheduled already, dynamic shapes, a parameter that no
+        trial can be given.
     """
     if func.attrs is not None and func.attrs.get("tirx.is_scheduled", False):
         raise ValueError("the function is scheduled already")
     if not (isinstance(func.body, SBlockRealize) and func.body.block.name_hint == "root"):
         raise ValueError("the function has no root block to schedule, as a sort has none")
-    return normalize_mod(func.with_attr("global_symbol", "main"))
+    mod = normalize_mod(func.with_attr("global_symbol", "main"))
+    if why := unfillable(mod["main"]):
+        raise ValueError(why)
+    return mod
 
 
 def called_functions(mod: tvm.IRModule) -> list[tuple[str, tirx.PrimFunc, int]]:

@@ -16,6 +16,7 @@ import mschedx.inputs
 from mschedx import compat
 from mschedx.inputs import normalize_mod, normalize_target, scheduled_already
 from mschedx.measure import LocalBuilder, LocalRunner, MeasureConfig
+from mschedx.networks.tasks import as_task
 from mschedx.search import ConstrainedEvolution, Strategy
 from mschedx.tuning import tune
 
@@ -113,6 +114,17 @@ def test_measuring_for_another_architecture_is_refused_before_anything_is_built(
     with pytest.raises(ValueError, match=r"target is for aarch64.*runner=.*builder="):
         tune(gemm(), arm, work_dir=tmp_path / "w")
     assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize("dtype", ["int4", "uint4", "float4_e2m1fn", "float32x4"])
+def test_arguments_that_no_trial_can_be_given_are_refused_before_anything_is_built(dtype, tmp_path):
+    weights = te.placeholder((16, 16), dtype, "W")
+    copy = te.create_prim_func([weights, te.compute((16, 16), lambda *i: weights(*i), name="C")])
+    with pytest.raises(ValueError, match=rf'parameter "W" is of {dtype}.*runner='):
+        tune(copy, work_dir=tmp_path / "w")
+    assert not (tmp_path / "w").exists()
+    with pytest.raises(ValueError, match=f"is of {dtype}"):
+        as_task(copy)
 
 
 def test_a_function_that_is_scheduled_already_is_named_as_such():
