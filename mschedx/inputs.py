@@ -79,12 +79,21 @@ def _parse(target: dict[str, Any] | str) -> Target:
 
 
 def _from_command_line(text: str) -> dict[str, Any]:
-    """Translate ``llvm -mcpu=x -num-cores 2`` for the error message."""
-    words = text.replace("=", " ").split()
-    options: dict[str, Any] = {"kind": words[0]}
-    for key, value in zip(words[1::2], words[2::2]):
-        options[key.lstrip("-")] = int(value) if value.isdigit() else value
+    """Translate ``llvm -mcpu=x -mattr=+fma,+avx2 -num-cores 2`` for the error message."""
+    kind, *words = text.split()
+    options: dict[str, Any] = {"kind": kind}
+    while words:
+        key, equals, value = words.pop(0).lstrip("-").partition("=")
+        if not equals and words and not words[0].startswith("-"):
+            value = words.pop(0)
+        options[key] = _option(key, value) if value else True
     return options
+
+
+def _option(key: str, value: str) -> Any:
+    if key in ("mattr", "keys", "libs", "cl-opt"):
+        return value.split(",")
+    return int(value) if value.isdigit() else value
 
 
 def _host_cpu() -> str:

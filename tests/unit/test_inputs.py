@@ -1,5 +1,6 @@
 """Arguments that make no sense are refused with what was expected, before anything starts."""
 
+import json
 import math
 import re
 
@@ -90,6 +91,32 @@ def test_an_unknown_cpu_is_refused_with_those_like_it():
     arm = {"kind": "llvm", "mcpu": "cortex-a72", "num-cores": 4}
     triple = {"mtriple": "aarch64-linux-gnu"}
     assert normalize_target({**arm, **triple}).attrs["mcpu"] == "cortex-a72"
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        (
+            "llvm -mcpu=cascadelake -mattr=+avx512vnni,+fma -num-cores=4",
+            {"mcpu": "cascadelake", "mattr": ["+avx512vnni", "+fma"], "num-cores": 4},
+        ),
+        (
+            "llvm -keys=cpu,fast -mcpu skylake -num-cores 2",
+            {"keys": ["cpu", "fast"], "mcpu": "skylake", "num-cores": 2},
+        ),
+        (
+            "llvm -link-params -mcpu=skylake -num-cores=2",
+            {"link-params": True, "mcpu": "skylake", "num-cores": 2},
+        ),
+    ],
+)
+def test_the_old_form_of_a_target_is_translated(text, meant):
+    with pytest.raises(ValueError, match="command-line form") as said:
+        normalize_target(text)
+    advised = json.loads(str(said.value).partition("write ")[2])
+    assert advised == {"kind": "llvm", **meant}
+    if True not in meant.values():
+        assert normalize_target(advised).attrs["mcpu"] == meant["mcpu"]
 
 
 @pytest.mark.parametrize("target", ["cuda", {"kind": "cuda"}, '{"kind": "cuda"}'])
