@@ -154,6 +154,12 @@ def test_arguments_that_no_trial_can_be_given_are_refused_before_anything_is_bui
         as_task(copy)
 
 
+def test_a_class_of_strategies_is_refused_before_anything_is_made(tmp_path):
+    with pytest.raises(TypeError, match=r"strategy as .* class ConstrainedEvolution: make one"):
+        tune(gemm(), strategy=ConstrainedEvolution, work_dir=tmp_path / "w")
+    assert not (tmp_path / "w").exists()
+
+
 def test_a_function_that_is_scheduled_already_is_named_as_such():
     assert scheduled_already(normalize_mod(gemm())) == ""
     for change, says in (
