@@ -15,6 +15,17 @@ from tvm.target import Target, list_tags
 
 from mschedx.ranges import is_whole
 
+_UNNAMED_ARCH = "sm_50"
+"""What TVM takes a GPU for that is not named where none is there to ask, one of 2014."""
+
+_NO_ARCH = (
+    'expected a cuda target with the "arch" of its GPU, since there is none here to ask: a tag '
+    'such as "nvidia/nvidia-a100" or {{"kind": "cuda", "arch": "sm_80", ...}}, got {target!r}'
+)
+
+_NAMED: set[str] = set()
+"""Texts of targets made here, which have said what they are for."""
+
 
 def normalize_target(target: Target | dict[str, Any] | str | None) -> Target:
     """Give the target as an object that MetaSchedule can tune for.
@@ -37,6 +48,9 @@ def normalize_target(target: Target | dict[str, Any] | str | None) -> Target:
     if not isinstance(target, Target):
         _require_arch(target)
         target = _parse(target)
+        _NAMED.add(str(target))
+    elif _is_of_no_gpu(target):
+        raise ValueError(_NO_ARCH.format(target=target))
     kind = target.kind.name
     if kind == "llvm":
         _require_cores(target)
@@ -142,7 +156,7 @@ def _require_known_cpu(target: Target) -> None:
 
 
 def _require_arch(target: dict[str, Any] | str) -> None:
-    """Refuse a GPU that is not named: without a device TVM takes it to be of 2014."""
+    """Refuse a GPU that is not named."""
     config = target
     if isinstance(target, str) and target.lstrip().startswith("{"):
         try:
@@ -152,11 +166,18 @@ def _require_arch(target: dict[str, Any] | str) -> None:
     named = isinstance(config, dict) and config.get("arch")
     is_cuda = config == "cuda" or (isinstance(config, dict) and config.get("kind") == "cuda")
     if is_cuda and not named and not has_gpu():
-        raise ValueError(
-            'expected a cuda target with the "arch" of its GPU, since there is none here to ask: '
-            'a tag such as "nvidia/nvidia-a100" or {"kind": "cuda", "arch": "sm_80", ...}, '
-            f"got {target!r}"
-        )
+        raise ValueError(_NO_ARCH.format(target=target))
+
+
+def _is_of_no_gpu(target: Target) -> bool:
+    """Whether a target is as ``Target("cuda")`` makes it without a GPU; one may say so in JSON."""
+    return (
+        target.kind.name == "cuda"
+        and not target.tag
+        and str(target.attrs.get("arch", _UNNAMED_ARCH)) == _UNNAMED_ARCH
+        and str(target) not in _NAMED
+        and not has_gpu()
+    )
 
 
 def has_gpu() -> bool:

@@ -126,6 +126,20 @@ def test_a_gpu_is_named_where_there_is_none_to_ask(target, monkeypatch):
         normalize_target(target)
 
 
+def test_a_target_object_without_a_gpu_s_name_is_refused_too(monkeypatch):
+    monkeypatch.setattr(mschedx.inputs, "has_gpu", lambda: False)
+    unnamed = Target({"kind": "cuda", "arch": "sm_50"})  # as Target("cuda") is without a GPU
+    if not tvm.cuda().exist:
+        assert str(Target("cuda").attrs["arch"]) == "sm_50"
+    monkeypatch.setattr(mschedx.inputs, "_NAMED", set())
+    with pytest.raises(ValueError, match='the "arch" of its GPU'):
+        normalize_target(unnamed)
+    for named in ({"kind": "cuda", "arch": "sm_50"}, "nvidia/nvidia-a100"):
+        target = normalize_target(named)
+        assert normalize_target(target) is target
+    assert normalize_target(Target({"kind": "cuda", "arch": "sm_80"})).attrs["arch"] == "sm_80"
+
+
 def test_measuring_on_a_gpu_that_is_not_there_is_refused_before_anything_is_built(
     tmp_path, monkeypatch
 ):
