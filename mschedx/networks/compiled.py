@@ -13,6 +13,7 @@ from tvm.runtime import Tensor
 
 from mschedx import compat
 from mschedx.kernel import Kernel, Parameter, is_torch
+from mschedx.ranges import require_count
 
 from .machines import flat, machine_of
 from .signature import Signature
@@ -37,6 +38,11 @@ class CompiledNetwork:
     device : Device
     cores : int, optional
         That kernels use; when None what `mschedx.compat.use_cores` takes then.
+
+    Raises
+    ------
+    ValueError
+        For cores that are no whole number of at least 1.
     """
 
     def __init__(
@@ -47,7 +53,8 @@ class CompiledNetwork:
         cores: int | None = None,
     ) -> None:
         self.executable, self.signature = executable, signature
-        self._device, self._cores = device, cores
+        self._device = device
+        self._cores = None if cores is None else require_count("cores", cores)
         self._begin()
         self._check = Kernel(None, "the network", signature.inputs, device)
 
