@@ -63,6 +63,15 @@ def lacking_here(target: Target) -> str:
 
 
 def notes_on_machine(target: Target) -> tuple[str, ...]:
-    """What a run that measures on this machine says of it."""
-    missing = lacking_here(target)
-    return (f"{missing}: programs that use them crash here",) if missing else ()
+    """What a run that measures on this machine says where it is less than the target."""
+    notes: list[str] = []
+    if missing := lacking_here(target):
+        notes.append(f"{missing}: programs that use them crash here")
+    asked = int(target.attrs.get("num-cores", 0)) if target.kind.name == "llvm" else 0
+    usable = compat.available_cores()
+    if asked > usable:
+        notes.append(
+            f"the target has {asked} cores and this process may use {usable}: trials are measured "
+            f"on {usable}"
+        )
+    return tuple(notes)
