@@ -16,7 +16,7 @@ import numpy as np
 import tvm_ffi
 from tvm.runtime import Executable, cpu, device_from_target, empty
 
-from mschedx.compat import PERFORMED_AHEAD
+from mschedx.compat import PERFORMED_AHEAD, Pool
 
 if TYPE_CHECKING:
     from tvm import IRModule
@@ -73,11 +73,16 @@ class Compiled(Executable):
     mod : IRModule
         The unscheduled module, for its parameters.
     target : Target
+    cores : int, optional
+        That its functions use; when None what `mschedx.compat.use_cores` takes then.
     """
 
-    def __init__(self, executable: Executable, mod: IRModule, target: Target) -> None:
+    def __init__(
+        self, executable: Executable, mod: IRModule, target: Target, cores: int | None = None
+    ) -> None:
         super().__init__(executable.mod)
         self._device = device_from_target(target)
+        self._pool = Pool(cores) if target.kind.name == "llvm" else None
         self._parameters = {
             str(func.attrs["global_symbol"]): parameters_of(func) for func in mod.functions.values()
         }
@@ -86,7 +91,8 @@ class Compiled(Executable):
     def __getitem__(self, name: str) -> Kernel:  # pyright: ignore[reportIncompatibleMethodOverride]
         if name not in self._parameters:
             raise KeyError(f"there is no function {name!r}, only {', '.join(self._parameters)}")
-        return Kernel(super().__getitem__(name), name, self._parameters[name], self._device)
+        function, parameters = super().__getitem__(name), self._parameters[name]
+        return Kernel(function, name, parameters, self._device, self._pool)
 
     def __call__(self, *args: Any) -> None:
         """Call the only function."""
@@ -98,21 +104,21 @@ class Compiled(Executable):
 class Kernel:
     """A function that takes NumPy arrays, torch or TVM tensors, or any that DLPack knows.
 
-    TVM's pools of threads do not outlive a fork: in a process that was forked after a kernel ran,
-    call it in a new thread (`mschedx.compat.on_cores`), or it waits for ever.
-
     Attributes
     ----------
     function : tvm_ffi.Function
         The function itself, which takes TVM tensors as :class:`Compiled` says and checks less.
     parameters : tuple of Parameter
         Outputs come last and are passed by the caller.
+    pool : Pool, optional
+        What it runs with; in the calling thread as that is when None.
     """
 
     function: Any
     name: str
     parameters: tuple[Parameter, ...]
     device: Any
+    pool: Pool | None = None
 
     def __call__(self, *args: Any) -> None:
         """Run it; outputs are written into the arrays given for them.
@@ -130,7 +136,11 @@ class Kernel:
                 f"({', '.join(map(str, self.parameters))}), outputs included; got {len(args)}"
             )
         prepared = [self.prepare(arg, p) for arg, p in zip(args, self.parameters)]
-        self.function(*(tensor for tensor, _ in prepared))
+        tensors = [tensor for tensor, _ in prepared]
+        if self.pool is None:
+            self.function(*tensors)
+        else:
+            self.pool.run(self.function, *tensors)
         for (_, copy_back), parameter in zip(prepared, self.parameters):
             if copy_back is not None and parameter.written:
                 copy_back()

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from tvm.s_tir import meta_schedule as ms
 
+from mschedx.hardware import kernel_cores
 from mschedx.kernel import Compiled
+from mschedx.ranges import require_count
 from mschedx.record.trials import Trial, best_so_far, count_failures, read_run
 from mschedx.record.work_dir import best_folder
 from mschedx.report.decisions import decision_values
@@ -153,25 +155,37 @@ class TuneResult:
         """What a notebook shows."""
         return f"<pre>{escape(repr(self))}</pre>"
 
-    def compile(self) -> Compiled:
+    def compile(self, cores: int | None = None) -> Compiled:
         """Compile the winner with stock TVM.
+
+        Parameters
+        ----------
+        cores : int, optional
+            That its functions use. When None as many as trials are measured with here: the
+            target's ``num-cores``, or all of this process; with other work or other processes
+            beside, say how many. TVM has one pool of threads for each thread that calls: with
+            fewer cores for one kernel, it has fewer for all that are called there.
 
         Returns
         -------
         Compiled
             A ``tvm.runtime.Executable``. Call its function by the PrimFunc's name, with NumPy
             arrays, torch or TVM tensors, outputs included: ``result.compile()["main"](a, b, c)``.
-            TVM by itself uses half of the cores: see :func:`mschedx.compat.use_cores`.
+            A library exported from it and loaded with TVM runs on half of the cores by itself: see
+            :func:`mschedx.compat.use_cores`.
 
         Raises
         ------
+        ValueError
+            For cores that are no whole number of at least 1.
         RuntimeError
             If no candidate ran; the message says why and where the logs are.
         """
         import tvm
 
+        cores = kernel_cores(self.target) if cores is None else require_count("cores", cores)
         winner = self._winner()
-        return Compiled(tvm.compile(winner.mod, target=self.target), self.mod, self.target)
+        return Compiled(tvm.compile(winner.mod, target=self.target), self.mod, self.target, cores)
 
     def save(self, path: str | Path | None = None) -> dict[str, Path]:
         """Write the winner as files that need only TVM to read.

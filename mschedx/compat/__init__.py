@@ -7,19 +7,21 @@ What is here and why (facts measured on apache-tvm 0.27.0.post1):
   :func:`fast_script`, :func:`load_tensor_intrinsics`, :func:`only_intrinsics`;
 - ``import tvm`` imports torch if it can, which triples its time: :func:`without_torch`;
 - TVM's thread pool starts too few threads, or binds them all to one core:
-  :func:`cores_environment`, :func:`use_cores`, :func:`on_cores`, :func:`stated_cores`;
+  :func:`cores_environment`, :func:`use_cores`, :func:`on_cores`, :func:`stated_cores`,
+  :class:`Pool`;
 - LLVM's instruction scheduler takes seconds for a long unrolled block: :func:`bounded_scheduling`;
 - Ctrl-C in Python that TVM calls becomes a RuntimeError: :func:`pass_interrupts`.
 
 Nothing here changes the process for longer than the ``with`` block or call that asked for it,
-except :func:`use_cores` and :func:`pass_interrupts`, whose purpose that is. TVM is imported when it
-is first needed.
+except :func:`use_cores`, with :class:`Pool`, and :func:`pass_interrupts`, whose purpose that is.
+TVM is imported when it is first needed.
 """
 
 from .imports import without_torch
 from .interrupts import pass_interrupts
 from .intrinsics import intrinsic_kinds, load_tensor_intrinsics, only_intrinsics, own_space_kinds
 from .layouts import FREE_LAYOUTS, PERFORMED_AHEAD, free_layouts
+from .pools import Pool
 from .script import fast_script
 from .targets import architecture_of, bounded_scheduling, same_architecture
 from .threads import (
@@ -38,6 +40,7 @@ __all__ = [
     "SETTLE_S",
     "TESTED_TVM",
     "IncompatibleVersion",
+    "Pool",
     "architecture_of",
     "available_cores",
     "bounded_scheduling",

@@ -1,5 +1,7 @@
 """A compiled winner checks or copies what it is given, and never reads where it must not."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import ml_dtypes
@@ -10,8 +12,9 @@ import tvm
 import tvm_ffi
 from tvm import te
 
+from mschedx import compat
 from mschedx.hardware import host_target
-from mschedx.kernel import Compiled, Parameter, parameters_of
+from mschedx.kernel import Compiled, Kernel, Parameter, parameters_of
 from mschedx.workloads import make
 
 N = 64
@@ -223,3 +226,26 @@ def test_parameters_say_which_are_written():
         Parameter("B", "float32", (32, 16), written=False),
         Parameter("C", "float32", (8, 16), written=True),
     )
+
+
+@pytest.mark.skipif(compat.available_cores() < 2, reason="needs a pool of threads")
+def test_a_kernel_runs_on_its_cores_from_any_thread():
+    """In the thread that calls, or where the pool there has shrunk, in one apart."""
+    threads = tvm_ffi.get_global_func("runtime.NumThreads")
+
+    def place(cores):
+        seen = []
+
+        def note():
+            seen.append((threads(), threading.get_ident()))
+
+        Kernel(note, "note", (), tvm.cpu(), compat.Pool(cores))()
+        return seen.pop()
+
+    with ThreadPoolExecutor(1) as new:
+        own = new.submit(threading.get_ident).result()
+        assert new.submit(place, 2).result() == (2, own)
+        assert new.submit(place, 1).result() == (1, own)
+        count, elsewhere = new.submit(place, 2).result()
+    assert count == 2
+    assert elsewhere != own
