@@ -47,9 +47,9 @@ def print_summary(workload: Workload, result: TuneResult, *, compare: bool = Tru
 
 def _runs_here(result: TuneResult) -> bool:
     """Whether this machine has shown, or its target says, that it runs the winner."""
-    from mschedx.hardware import system_cpu
+    from mschedx.hardware import other_architecture, system_cpu
 
-    if result.target.kind.name != "llvm":
+    if result.target.kind.name != "llvm" or other_architecture(result.target):
         return False
     cpu = str(result.target.attrs.get("mcpu", None) or system_cpu())
     return not result.predicted or cpu == system_cpu()

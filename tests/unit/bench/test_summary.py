@@ -43,6 +43,12 @@ def test_code_for_another_cpu_that_never_ran_here_is_not_run(result, capsys, mon
     assert "the table" not in capsys.readouterr().out
 
 
+def test_code_for_another_architecture_is_not_run(result, capsys, monkeypatch):
+    monkeypatch.setattr("mschedx.hardware.other_architecture", lambda target: "it is for another")
+    summary.print_summary(WORKLOAD, result)
+    assert "the table" not in capsys.readouterr().out
+
+
 def test_a_function_that_takes_minutes_as_it_is_is_not_timed(result, monkeypatch):
     def compared(_, kernels, **__):
         return BesideVendor(dict.fromkeys(kernels, 1e-3), None)

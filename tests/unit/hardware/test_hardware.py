@@ -47,7 +47,7 @@ def test_instruction_set_comes_from_mcpu(mcpu, vector_bytes, registers, has, lac
 )
 def test_what_a_target_has_that_this_cpu_has_not(here, wanted, lacks, monkeypatch):
     monkeypatch.setattr(host, "system_cpu", lambda: here)
-    target = Target({"kind": "llvm", "num-cores": 2, **wanted})
+    target = Target({"kind": "llvm", "num-cores": 1, **wanted})
     missing = lacking(target)
     assert (missing == ()) if lacks is None else (lacks in missing)
     assert len(notes_on_machine(target)) == (lacks is not None)
