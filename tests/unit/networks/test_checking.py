@@ -86,7 +86,8 @@ ELSEWHERE = {"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": "cortex-a72
 @pytest.mark.skipif(compat.architecture_of(HOST) == "aarch64", reason="its code runs here")
 def test_a_network_for_another_architecture_is_not_run_and_not_wrong():
     options = quick(target=ELSEWHERE, space=None, cost_model=None)
-    result = tune_model(Applied(torch.relu), (torch.rand(4, 8),), trials_per_task=0, **options)
+    model, x = Applied(torch.relu).eval(), torch.rand(4, 8)
+    result = tune_model(model, (x,), trials_per_task=0, **options)
     assert (result.verified, result.wrong) == (False, "")
     assert any("the target is for aarch64" in note for note in result.notes)
 
@@ -143,7 +144,7 @@ RUNNING = {
 @pytest.mark.parametrize("name", RUNNING)
 def test_what_functions_round_that_are_no_tasks_is_no_error(name):
     """TVM adds up in float32, one after the other; torch in float64."""
-    model, x = Applied(RUNNING[name]), torch.rand(4, 4096)
+    model, x = Applied(RUNNING[name]).eval(), torch.rand(4, 4096)
     result = tune_model(model, (x,), trials_per_task=0, **quick(space=None, cost_model=None))
     assert not result.wrong
     assert result.verified, result.notes
