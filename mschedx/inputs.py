@@ -16,6 +16,17 @@ from mschedx.error_text import last_line
 from mschedx.ranges import is_whole
 from mschedx.user_warnings import warn_user
 
+_UNNAMED_ARCH = "sm_50"
+"""What TVM takes a GPU for that is not named where none is there to ask, one of 2014."""
+
+_NO_ARCH = (
+    'expected a cuda target with the "arch" of its GPU, since there is none here to ask: a tag '
+    'such as "nvidia/nvidia-a100" or {{"kind": "cuda", "arch": "sm_80", ...}}, got {target!r}'
+)
+
+_NAMED: set[str] = set()
+"""Texts of targets made here, which have said what they are for."""
+
 
 def normalize_target(target: Target | dict[str, Any] | str | None) -> Target:
     """Give the target as an object that MetaSchedule can tune for.
@@ -38,6 +49,9 @@ def normalize_target(target: Target | dict[str, Any] | str | None) -> Target:
     if not isinstance(target, Target):
         _require_arch(target)
         target = _parse(target)
+        _NAMED.add(str(target))
+    elif _is_of_no_gpu(target):
+        raise ValueError(_NO_ARCH.format(target=target))
     kind = target.kind.name
     if kind == "llvm":
         _require_cores(target)
@@ -79,12 +93,21 @@ def _parse(target: dict[str, Any] | str) -> Target:
 
 
 def _from_command_line(text: str) -> dict[str, Any]:
-    """Translate ``llvm -mcpu=x -num-cores 2`` for the error message."""
-    words = text.replace("=", " ").split()
-    options: dict[str, Any] = {"kind": words[0]}
-    for key, value in zip(words[1::2], words[2::2]):
-        options[key.lstrip("-")] = int(value) if value.isdigit() else value
+    """Translate ``llvm -mcpu=x -mattr=+fma,+avx2 -num-cores 2`` for the error message."""
+    kind, *words = text.split()
+    options: dict[str, Any] = {"kind": kind}
+    while words:
+        key, equals, value = words.pop(0).lstrip("-").partition("=")
+        if not equals and words and not words[0].startswith("-"):
+            value = words.pop(0)
+        options[key] = _option(key, value) if value else True
     return options
+
+
+def _option(key: str, value: str) -> Any:
+    if key in ("mattr", "keys", "libs", "cl-opt"):
+        return value.split(",")
+    return int(value) if value.isdigit() else value
 
 
 def _host_cpu() -> str:
@@ -133,7 +156,7 @@ def _require_known_cpu(target: Target) -> None:
 
 
 def _require_arch(target: dict[str, Any] | str) -> None:
-    """Refuse a GPU that is not named: without a device TVM takes it to be of 2014."""
+    """Refuse a GPU that is not named."""
     config = target
     if isinstance(target, str) and target.lstrip().startswith("{"):
         try:
@@ -143,11 +166,18 @@ def _require_arch(target: dict[str, Any] | str) -> None:
     named = isinstance(config, dict) and config.get("arch")
     is_cuda = config == "cuda" or (isinstance(config, dict) and config.get("kind") == "cuda")
     if is_cuda and not named and not has_gpu():
-        raise ValueError(
-            'expected a cuda target with the "arch" of its GPU, since there is none here to ask: '
-            'a tag such as "nvidia/nvidia-a100" or {"kind": "cuda", "arch": "sm_80", ...}, '
-            f"got {target!r}"
-        )
+        raise ValueError(_NO_ARCH.format(target=target))
+
+
+def _is_of_no_gpu(target: Target) -> bool:
+    """Whether a target is as ``Target("cuda")`` makes it without a GPU; one may say so in JSON."""
+    return (
+        target.kind.name == "cuda"
+        and not target.tag
+        and str(target.attrs.get("arch", _UNNAMED_ARCH)) == _UNNAMED_ARCH
+        and str(target) not in _NAMED
+        and not has_gpu()
+    )
 
 
 def has_gpu() -> bool:
@@ -163,13 +193,20 @@ def require_device(target: Target) -> None:
     Raises
     ------
     ValueError
-        For a cuda target where there is no GPU.
+        For a cuda target where there is no GPU, and a CPU of another architecture.
     """
+    from mschedx.hardware import other_architecture
+
     if target.kind.name == "cuda" and not has_gpu():
         raise ValueError(
             f"the target {target.attrs.get('arch', '')} needs an NVIDIA GPU to measure on, and "
             "this machine shows none. Run on a machine with one, or pass a runner= that reaches "
             "one (ms.runner.RPCRunner)"
+        )
+    if other := other_architecture(target):
+        raise ValueError(
+            f"{other}: to measure pass a runner= that reaches one (ms.runner.RPCRunner) and a "
+            "builder= that makes libraries for it, or ask for no trials, and configs are ranked"
         )
 
 

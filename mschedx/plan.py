@@ -16,13 +16,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What a call searches and measures with, as ``ms.tune_tir`` takes it; None for our own."""
+    """What a call searches and measures with, as ``ms.tune_tir`` takes it; None for our own.
+
+    Raises
+    ------
+    TypeError
+        For a class in the place of an object.
+    """
 
     space: Any = None
     strategy: Any = None
     cost_model: Any = None
     builder: Any = None
     runner: Any = None
+
+    def __post_init__(self) -> None:
+        for one in fields(Parts):
+            part = getattr(self, one.name)
+            if isinstance(part, type):
+                raise TypeError(
+                    f"expected {one.name} as an object or a name, got the class {part.__name__}: "
+                    f"make one, {part.__name__}()"
+                )
 
     def names(self) -> dict[str, str | None]:
         """What a journal says of each."""

@@ -221,7 +221,7 @@ def filled(
         runner=runner() if given.runner is None else given.runner,
         space=_own_space(target) if given.space is None else given.space,
         strategy=strategy() if given.strategy is None else given.strategy,
-        cost_model=_own_cost_model(given) if given.cost_model is None else given.cost_model,
+        cost_model=_cost_model(given),
     )
 
 
@@ -249,10 +249,15 @@ def _own_strategy() -> Strategy:
     return DraftVerify()
 
 
-def _own_cost_model(given: Parts) -> Any:
-    from mschedx.cost import HeronXGB
+def _cost_model(given: Parts) -> Any:
+    """The cost model as TVM takes it: a plain `mschedx.cost.CostModel`, too, is made one."""
+    from mschedx.cost import HeronXGB, TVMCostModel
     from mschedx.search.gradients import model_beside
 
+    if isinstance(given.cost_model, str | ms.CostModel):
+        return given.cost_model
+    if given.cost_model is not None:
+        return TVMCostModel(given.cost_model)
     beside = model_beside(given.strategy)
     return HeronXGB() if beside is None else beside
 

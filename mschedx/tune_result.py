@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tvm.s_tir import meta_schedule as ms
 
+from mschedx.hardware import kernel_cores
 from mschedx.kernel import Compiled
 from mschedx.record.trials import Trial, best_so_far, count_failures, read_run
 from mschedx.record.work_dir import best_folder
@@ -159,9 +160,11 @@ class TuneResult:
         Parameters
         ----------
         cores : int, optional
-            That its kernel uses on a CPU, at least 1. When None as many as the calling thread asked
-            for by :func:`mschedx.compat.use_cores`; else what ``TVM_NUM_THREADS`` states, or all
-            that the process may use.
+            That its kernel uses on a CPU, at least 1. When None as many as trials are measured
+            with: the target's ``num-cores`` where that is fewer than here; else as many as the
+            calling thread asked for by :func:`mschedx.compat.use_cores`, what ``TVM_NUM_THREADS``
+            states, or all that the process may use. TVM has one pool of threads for each thread
+            that calls: with fewer cores for one kernel, it has fewer for all that are called there.
 
         Returns
         -------
@@ -178,7 +181,7 @@ class TuneResult:
         """
         import tvm
 
-        winner = self._winner()
+        winner, cores = self._winner(), cores if cores is not None else kernel_cores(self.target)
         return Compiled(tvm.compile(winner.mod, target=self.target), self.mod, self.target, cores)
 
     def save(self, path: str | Path | None = None) -> dict[str, Path]:

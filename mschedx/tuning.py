@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mschedx import compat
 from mschedx.cost.stand_ins import notes_on_stand_in, said_already
+from mschedx.hardware import notes_on_machine
 from mschedx.inputs import (
     check_seconds,
     check_seed,
@@ -23,6 +24,7 @@ from mschedx.inputs import (
 )
 from mschedx.kernel import packed_ahead
 from mschedx.measure import start as start_workers
+from mschedx.measure.timing import unfillable
 from mschedx.plan import Parts, Plan
 from mschedx.process_state import interruptible
 from mschedx.record.contents import RECORDS
@@ -133,6 +135,8 @@ def tune(
         require_gradients(strategy, cost_model)
     module, resolved = normalize_mod(mod), normalize_target(target)
     require_distinct_names(module, space)
+    if trials and runner is None and (why := unfillable(module["main"])):
+        raise ValueError(f"{why}: use int8, or pass a runner= that makes its arguments")
     compat.check_versions()
     # Absolute, so that what is returned reads its records wherever the process goes.
     folder = Path(tempfile.mkdtemp(prefix="mschedx-") if work_dir is None else work_dir).absolute()
@@ -182,6 +186,7 @@ def _searched(plan: Plan, folder: Path, display: Progress, *, verify: bool) -> T
     with intrinsics, opening(folder, plan.target) as opened, display:
         scheduled = scheduled_already(plan.mod)
         said = notes_on_stand_in(plan.target, plan.parts.strategy, plan.parts.cost_model)
+        said = (*said, *(notes_on_machine(plan.target) if plan.parts.runner is None else ()))
         notes = (*opened.notes, *(said if plan.trials else ()), *([scheduled] if scheduled else []))
         for note in notes:
             display.note(note)

@@ -12,6 +12,11 @@ from mschedx.workloads import Workload
 from .beside import BesideVendor, compared
 from .torch_process import TorchProcess
 
+_UNSCHEDULED = "unscheduled"
+_UNSCHEDULED_FLOPS = 0.5e9
+"""Operations a second of a program without a schedule, at the least that is usual."""
+_LONGEST_UNSCHEDULED_S = 20.0
+
 
 def print_summary(workload: Workload, result: TuneResult, *, compare: bool = True) -> None:
     """Save the winner, time it beside the alternatives, and print what came out."""
@@ -20,6 +25,10 @@ def print_summary(workload: Workload, result: TuneResult, *, compare: bool = Tru
     files = result.save()
     console = Console(width=None if sys.stdout.isatty() else 100)
     if compare and not result.interrupted and _runs_here(result):
+        if sys.stdout.isatty():
+            console.print(
+                "timing it beside the function as it is, NumPy and torch ...", style="dim"
+            )
         console.print(_table(workload, result))
     else:
         console.print(
@@ -38,9 +47,9 @@ def print_summary(workload: Workload, result: TuneResult, *, compare: bool = Tru
 
 def _runs_here(result: TuneResult) -> bool:
     """Whether this machine has shown, or its target says, that it runs the winner."""
-    from mschedx.hardware import system_cpu
+    from mschedx.hardware import other_architecture, system_cpu
 
-    if result.target.kind.name != "llvm":
+    if result.target.kind.name != "llvm" or other_architecture(result.target):
         return False
     cpu = str(result.target.attrs.get("mcpu", None) or system_cpu())
     return not result.predicted or cpu == system_cpu()
@@ -57,6 +66,8 @@ def _table(workload: Workload, result: TuneResult) -> Any:
     for name in ("latency", unit, "of peak"):
         table.add_column(name, justify="right")
     peak = found.peak_flops
+    if _UNSCHEDULED not in found.seconds:
+        table.add_row(_UNSCHEDULED, "-", "-", "-")
     for name, seconds in found.seconds.items():
         rate = result.flops / seconds
         share = f"{rate / peak:.0%}" if peak else "-"
@@ -68,14 +79,17 @@ def _table(workload: Workload, result: TuneResult) -> Any:
 
 
 def compare_rates(workload: Workload, result: TuneResult) -> BesideVendor:
-    """Time the unscheduled program, the winner, NumPy and torch; the peak too for float32."""
+    """Time the unscheduled program, the winner, NumPy and torch; the peak too for float32.
+
+    The unscheduled program is left out where one call of it may take over 20 s.
+    """
     import tvm
 
     name = str(result.mod["main"].attrs["global_symbol"])
-    kernels = {
-        "unscheduled": tvm.compile(result.mod, target=result.target)[name],
-        "mschedx": result.compile()[name].function,
-    }
+    kernels = {}
+    if result.flops / _UNSCHEDULED_FLOPS <= _LONGEST_UNSCHEDULED_S:
+        kernels[_UNSCHEDULED] = tvm.compile(result.mod, target=result.target)[name]
+    kernels["mschedx"] = result.compile()[name].function
     peak = None
     if workload.dtype == "float32":
         from mschedx.hardware.peak import peak_kernel

@@ -14,8 +14,7 @@ What is here and why (facts measured on apache-tvm 0.27.0.post1):
 
 Nothing here changes the process for longer than the ``with`` block or call that asked for it,
 except :func:`use_cores` (with it :class:`Caller`) and :func:`pass_interrupts`, whose purpose that
-is. TVM is imported when it
-is first needed.
+is. TVM is imported when it is first needed.
 """
 
 from .imports import without_torch
@@ -23,7 +22,7 @@ from .interrupts import pass_interrupts
 from .intrinsics import intrinsic_kinds, load_tensor_intrinsics, only_intrinsics, own_space_kinds
 from .layouts import FREE_LAYOUTS, PERFORMED_AHEAD, free_layouts
 from .script import fast_script
-from .targets import bounded_scheduling, same_architecture
+from .targets import architecture_of, bounded_scheduling, same_architecture
 from .threads import (
     SETTLE_S,
     Caller,
@@ -42,6 +41,7 @@ __all__ = [
     "TESTED_TVM",
     "Caller",
     "IncompatibleVersion",
+    "architecture_of",
     "available_cores",
     "bounded_scheduling",
     "check_versions",

@@ -23,12 +23,20 @@ def same_architecture(target: Any) -> bool:
     target : tvm.target.Target
         Of kind ``llvm``; one without a triple is of this machine.
     """
-    return triple_of(target).partition("-")[0] == _host_architecture()
+    return architecture_of(target) == _host_architecture()
+
+
+def architecture_of(target: Any) -> str:
+    """What LLVM calls the architecture of a CPU target; this machine's where it has no triple."""
+    return _named(triple_of(target).partition("-")[0])
 
 
 def _host_architecture() -> str:
-    machine = platform.machine().lower()
-    return {"amd64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
+    return _named(platform.machine().lower())
+
+
+def _named(architecture: str) -> str:
+    return {"amd64": "x86_64", "arm64": "aarch64"}.get(architecture, architecture)
 
 
 def bounded_scheduling(target: Any) -> Any:

@@ -219,9 +219,7 @@ class Caller:
     """
 
     def __init__(self, cores: int | None = None) -> None:
-        if cores is not None:
-            cores_environment(cores)  # refuses what is no number of cores
-        self._cores = cores
+        self._cores = None if cores is None else require_count("cores", cores)
         self._begin()
 
     def _begin(self) -> None:

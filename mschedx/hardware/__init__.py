@@ -5,10 +5,12 @@ from the operating system when the target is this machine and from a table other
 from the target's attributes and a table by tag or architecture). Rates that no table gives for a
 CPU are measured by :meth:`Hardware.calibrate`; cost models take typical ones unless they are
 handed what it returns (``PSA(Hardware.calibrate())``). Of a device that is in no table
-:func:`stand_in` says whose figures are taken.
+:func:`stand_in` says whose figures are taken; :mod:`~mschedx.hardware.here` says whether this
+machine runs what is compiled for a CPU.
 """
 
 from .device import KIB, MIB, Hardware
+from .here import lacking_here, notes_on_machine, other_architecture
 from .host import host_cores, host_target, kernel_cores, system_cpu
 from .tables import GPUS
 from .targets import is_known_gpu, stand_in
@@ -22,6 +24,9 @@ __all__ = [
     "host_target",
     "is_known_gpu",
     "kernel_cores",
+    "lacking_here",
+    "notes_on_machine",
+    "other_architecture",
     "stand_in",
     "system_cpu",
 ]

@@ -114,7 +114,7 @@ def _gpu(target: Target) -> Hardware:
 
 def _cpu(target: Target) -> Hardware:
     mcpu = str(target.attrs.get("mcpu", "generic"))
-    features = _llvm_features(str(target))
+    features = llvm_features(str(target))
     vector_bytes, registers = _vector_file(features)
     model = CPUS.get(mcpu, GENERIC_CPU)
     if mcpu == host.system_cpu():
@@ -137,8 +137,8 @@ def _cpu(target: Target) -> Hardware:
 
 
 @cache
-def _llvm_features(target: str) -> frozenset[str]:
-    """What LLVM says that a target has, in milliseconds the first time it is asked."""
+def llvm_features(target: str) -> frozenset[str]:
+    """What LLVM says that a target, by its text, has; in milliseconds the first time."""
     from tvm.target import Target, codegen
 
     return frozenset(str(f) for f in codegen.llvm_get_cpu_features(Target(target)))

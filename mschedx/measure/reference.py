@@ -9,27 +9,108 @@ from typing import Any
 from .tolerance import Precision, epsilon
 
 _REDUCE = 2  # tirx.IterVar.CommReduce
+_UNBOUNDED = (1 << 31) - 1  # what is known of an integer that was loaded
 _LONG = 1 / 32  # from this product of terms and epsilon on, errors of one sign are to be expected
 
 
 def precision(mod: Any) -> Precision:
-    """Reductions and written dtypes of a module of unscheduled PrimFuncs."""
+    """Reductions and written dtypes of a module of unscheduled PrimFuncs.
+
+    Of a reduction whose length varies, as over the windows of a pooling that does not divide its
+    image, the longest counts; where that depends on what is in an array, the longest dimension that
+    the block reads. A block whose loops are its own, as of a running sum, counts as one reduction
+    over the longest dimension of what it reads and writes.
+    """
     import tvm_ffi
+    from tvm.ir import Range
     from tvm.s_tir import SBlock
+    from tvm.sym import Analyzer
+    from tvm.tirx import For
 
     reductions: list[tuple[str, int]] = []
     dtypes: list[str] = []
+    products: list[Any] = []
+    analyzer = Analyzer()
+
+    def bind(loop: Any) -> None:
+        analyzer.bind(loop.loop_var, Range.from_min_extent(loop.min, loop.extent), True)
 
     def visit(block: Any) -> None:
         written = [str(region.source.dtype) for region in block.writes]
         dtypes.extend(written)
-        extents = [int(v.dom.extent) for v in block.iter_vars if int(v.iter_type) == _REDUCE]
-        if extents:
-            reductions.extend((dtype, math.prod(extents)) for dtype in written)
+        reduced = [v for v in block.iter_vars if int(v.iter_type) == _REDUCE]
+        if reduced:
+            terms = math.prod(_most_terms(v.dom.extent, block, analyzer) for v in reduced)
+            reductions.extend((dtype, terms) for dtype in written)
+            products.extend([block] if _multiplies(block) else [])
+        elif not block.iter_vars:
+            stored, loaded = _in_own_loops(block)
+            terms = _longest_dimension([*stored, *loaded])
+            reductions.extend((str(buffer.dtype), terms) for buffer in stored)
+            dtypes.extend(str(buffer.dtype) for buffer in stored)
+        for axis in block.iter_vars:  # blocks inside have windows that depend on them
+            analyzer.bind(axis.var, axis.dom, True)
 
     for function in mod.functions.values():
-        tvm_ffi.structural_walk(function.body, (SBlock, visit))
-    return Precision(tuple(reductions), tuple(dtypes))
+        tvm_ffi.structural_walk(function.body, ((For, bind), (SBlock, visit)), order="pre")
+    return Precision(tuple(reductions), tuple(dtypes), bool(products))
+
+
+def _most_terms(extent: Any, block: Any, analyzer: Any) -> int:
+    """The largest that the extent of a reduced axis can be, with the axes around it bound."""
+    constant = _constant(extent)
+    if constant is not None:
+        return constant
+    most = int(analyzer.const_int_bound(extent).max_value)
+    if most < _UNBOUNDED:
+        return max(1, most)
+    return _longest_dimension([region.source for region in block.reads])
+
+
+def _multiplies(block: Any) -> bool:
+    """Whether a reduction multiplies what it has by each term."""
+    from tvm.tirx import BufferStore, Mul
+
+    store = block.body
+    if not isinstance(store, BufferStore) or not isinstance(store.value, Mul):
+        return False
+    sources = (getattr(side, "source", None) for side in (store.value.a, store.value.b))
+    return any(source is not None and source.same_as(store.buffer) for source in sources)
+
+
+def _in_own_loops(block: Any) -> tuple[list[Any], list[Any]]:
+    """What a block stores and loads that loops by itself, and not to go through other blocks."""
+    import tvm_ffi
+    from tvm.ir import TensorLoad
+    from tvm.s_tir import SBlock
+    from tvm.tirx import BufferStore, For
+
+    loops: list[Any] = []
+    blocks: list[Any] = []
+    stores: dict[str, Any] = {}
+    loads: dict[str, Any] = {}
+    tvm_ffi.structural_walk(
+        block.body,
+        (
+            (For, loops.append),
+            (SBlock, blocks.append),
+            (BufferStore, lambda store: stores.update({str(store.buffer.name): store.buffer})),
+            (TensorLoad, lambda load: loads.update({str(load.source.name): load.source})),
+        ),
+    )
+    own = loops and not blocks  # TVM says of some neither what they read nor what they write
+    return (list(stores.values()), list(loads.values())) if own else ([], [])
+
+
+def _longest_dimension(buffers: Any) -> int:
+    sizes = [_constant(size) or 1 for buffer in buffers for size in buffer.shape]
+    return max(sizes, default=1)
+
+
+def _constant(extent: Any) -> int | None:
+    from tvm.tirx import IntImm
+
+    return int(extent) if isinstance(extent, IntImm) else None
 
 
 def blocked(mod: Any) -> Any | None:
@@ -80,11 +161,14 @@ def _give_loops(sch: Any, global_var: Any) -> None:
 
 
 def _parts_of_sum(sch: Any, block: Any) -> int | None:
-    """In how many parts to sum, the divisor of K next to its root; None where K is short."""
+    """In how many parts to sum, the divisor of K next to its root; None of a short or varying K."""
     body = sch.get(block)
     if len(sch.get_loops(block)) != len(body.iter_vars):
         return None
-    terms = math.prod(int(v.dom.extent) for v in body.iter_vars if int(v.iter_type) == _REDUCE)
+    extents = [_constant(v.dom.extent) for v in body.iter_vars if int(v.iter_type) == _REDUCE]
+    if None in extents:
+        return None
+    terms = math.prod(extent for extent in extents if extent is not None)
     unit = max((epsilon(str(region.source.dtype)) for region in body.writes), default=0.0)
     if terms * unit < _LONG:
         return None

@@ -236,3 +236,16 @@ def numpy_dtype(dtype: str) -> np.dtype:
         f"cannot fill an argument of dtype {dtype!r}: expected a float, an integer of at least "
         "8 bits, or bool"
     )
+
+
+def unfillable(func: Any) -> str:
+    """Say which parameter of a PrimFunc no array can be made for; empty where all have one."""
+    for param in func.params:
+        try:
+            numpy_dtype(str(param.dtype))
+        except TypeError:
+            return (
+                f'parameter "{param.name}" is of {param.dtype}, of which no trial can be given an '
+                "array"
+            )
+    return ""

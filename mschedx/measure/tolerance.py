@@ -11,7 +11,9 @@ transcendental functions):
 .. math:: |x - y| \le \Bigl(4 \sum_r \epsilon_r \sqrt{K_r} + 8 \max \epsilon\Bigr)
           \max_{\text{finite}} |y|
 
-where :math:`\epsilon` is the format's machine epsilon (twice u), :math:`K_r` the number of terms.
+where :math:`\epsilon` is the format's machine epsilon (twice u), :math:`K_r` the number of terms,
+and the maximum at least the format's smallest normal number: below it the steps between numbers are
+no smaller than there, and a product of many terms is off by several of them.
 Wide accumulators count with their own :math:`\epsilon`. In formats of few bits the bound is loose:
 with K = 1024 terms in fp16 it exceeds one term, so a kernel that drops a term is found out by the
 neighbouring integer or fp32 workload only.
@@ -51,10 +53,13 @@ class Precision:
         Accumulator dtype and number of terms of every reduction block.
     dtypes : tuple of str
         Dtype of every buffer that is written.
+    multiplies : bool
+        Whether a reduction is a product, of which numbers below 1 leave nothing.
     """
 
     reductions: tuple[tuple[str, int], ...]
     dtypes: tuple[str, ...]
+    multiplies: bool = False
 
     def relative_tolerance(self) -> float:
         """Largest allowed difference over the largest magnitude of the result."""
@@ -72,6 +77,14 @@ def epsilon(dtype: str) -> float:
     if dtype.startswith("float"):
         return float(np.finfo(dtype).eps)
     return 0.0
+
+
+def _smallest_normal(dtype: np.dtype) -> float:
+    if dtype in (np.float16, np.float32, np.float64):
+        return float(np.finfo(dtype).smallest_normal)
+    import ml_dtypes
+
+    return float(ml_dtypes.finfo(dtype).smallest_normal)
 
 
 @dataclass(frozen=True)
@@ -112,11 +125,13 @@ def compare(
     relative_tolerance: float,
     allowance: float = 0.0,
     provenance: Provenance = Provenance.EXACT,
+    *,
+    multiplies: bool = False,
 ) -> Difference:
     """Compare two arrays of one shape and dtype; see the module for the rule.
 
     NaN must meet NaN, and an infinity the same infinity. Where less than half is finite, equal
-    arrays show nothing.
+    arrays show nothing; nor do products of which all are below the smallest normal number.
 
     Parameters
     ----------
@@ -127,9 +142,14 @@ def compare(
         Absolute error that floats may have on top.
     provenance : Provenance
         How far the values follow what floats were rounded to.
+    multiplies : bool
+        As `Precision.multiplies`.
     """
     if expected.dtype.kind not in "iub":
         difference = _compared_floats(found, expected, relative_tolerance, allowance)
+        if multiplies and not difference.reason and _vanishes(expected):
+            why = "all results are 0 or below the smallest normal number for the inputs tried"
+            return replace(difference, reason=why, shown=False)
     elif provenance is Provenance.ROUNDED:
         return _compared_rounded(found, expected, relative_tolerance)
     else:
@@ -170,6 +190,11 @@ def _compared_rounded(found: np.ndarray, expected: np.ndarray, relative: float) 
     return Difference(largest, most, "")
 
 
+def _vanishes(expected: np.ndarray) -> bool:
+    largest = np.max(np.abs(expected.astype(np.float64)), initial=0.0)
+    return bool(expected.size and largest < _smallest_normal(expected.dtype))
+
+
 def _distances(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
     """How far integers are from one another, as float64."""
     return np.abs(found.astype(np.float64) - expected.astype(np.float64))
@@ -180,7 +205,7 @@ def _compared_floats(
 ) -> Difference:
     x, y = found.astype(np.float64), expected.astype(np.float64)
     finite = np.isfinite(y)
-    scale = float(np.max(np.abs(y[finite]), initial=0.0))
+    scale = float(np.max(np.abs(y[finite]), initial=_smallest_normal(expected.dtype)))
     tolerance = relative_tolerance * scale + allowance
     special = ~finite & ~((np.isnan(x) & np.isnan(y)) | (x == y))
     if special.any():

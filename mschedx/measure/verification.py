@@ -103,18 +103,20 @@ def verify(
     def job(function: Any, *args: Any) -> JobOutcome:
         return carry_out(config, [lambda: Job(function, args)], kind="run", timeout_s=timeout_s)[0]
 
+    if target.kind.name == "llvm" and not compat.same_architecture(target):
+        return _not_compared(f"this machine runs no code for {compat.architecture_of(target)}")
     try:
         target_text, directory = tvm.ir.save_json(target), shared_pool(config).directory
         expected = job(verification_jobs.run_reference, texts[0], target_text, seed, directory)
         if expected.error is not None:
             why = f"the unscheduled program could not be run: {expected.error}"
             return _not_compared(why)
-        relative = precision(reference).relative_tolerance()
+        exactness = precision(reference)
         follows = provenances(entry_of(reference))
         try:
             found = job(
                 *(verification_jobs.run_and_compare, texts[1], target_text, expected.value),
-                *(relative, follows),
+                *(exactness.relative_tolerance(), follows, exactness.multiplies),
             )
         finally:
             os.unlink(expected.value)

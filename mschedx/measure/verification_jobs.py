@@ -67,6 +67,7 @@ def run_and_compare(
     path: str,
     relative: float,
     provenances: tuple[Provenance, ...] = (),
+    multiplies: bool = False,
 ) -> Difference:
     """Run a candidate on the arguments in `path`, compare all that came out.
 
@@ -94,7 +95,7 @@ def run_and_compare(
     found = _call(tvm.build(mod, target=target), before, device)
     provenances = provenances or (Provenance.EXACT,) * len(expected)
     differences = [
-        compare(x, y, relative, error, provenance)
+        compare(x, y, relative, error, provenance, multiplies=multiplies)
         for x, y, error, provenance in zip(found, expected, off, provenances, strict=True)
     ]
     reasons = sorted((d for d in differences if d.reason), key=lambda d: not d.shown)

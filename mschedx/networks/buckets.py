@@ -203,6 +203,7 @@ def tune_buckets(
         tuning["work_dir"] = tempfile.mkdtemp(prefix="mschedx-")
     for done, sizes in enumerate(combinations):
         fixed = network.fixed(made.by_symbol(sizes))
+        fixed = replace(fixed, name=f"{fixed.name} {made.name(sizes)}")
         timeout_s = deadline.share(len(combinations) - done)
         results[sizes] = tune_model(fixed, None, target, timeout_s=timeout_s, **tuning)
         if results[sizes].interrupted:
@@ -275,8 +276,8 @@ def _check_padding(
         pads = {one.name: True for one in dimensions}
         return CompiledBuckets({bucket: compiled(result)}, found.buckets, pads).outputs(arrays)
 
-    tasks, follows = [choice.task for choice in result.tasks], output_provenances(result.fused)
-    return compared(padded, reference, tasks, result.target, follows)
+    follows = output_provenances(result.fused)
+    return compared(padded, reference, [result.fused], result.target, follows)
 
 
 def _unscheduled(mod: tvm.IRModule, arrays: list[np.ndarray]) -> list[Any]:

@@ -17,6 +17,7 @@ from tvm.target import Target
 
 from mschedx import compat
 from mschedx.error_text import first_line
+from mschedx.hardware import lacking_here, other_architecture
 from mschedx.measure.provenance import Provenance
 from mschedx.measure.reference import precision, quick
 from mschedx.measure.timing import numpy_dtype
@@ -29,7 +30,7 @@ from .importing import Imported
 from .machines import flat, machine_of
 from .provenance import output_provenances, unread_provenances
 from .signature import Signature
-from .tasks import NetworkTask, Tasks
+from .tasks import Tasks, called_functions
 
 LOOSE = 0.1
 """A tolerance of which more would let wrong outputs pass."""
@@ -96,6 +97,8 @@ class Reference:
 
     Parameters
     ----------
+    fused : IRModule
+        The network, for the tolerance.
     arrays : list of array
         Random inputs, integers as in the examples.
     outputs : callable
@@ -106,6 +109,7 @@ class Reference:
         The same for floats above 0, for networks that make most others NaN or infinite.
     """
 
+    fused: tvm.IRModule
     arrays: list[np.ndarray]
     outputs: Callable[[], list[Any]]
     provenances: tuple[Provenance, ...]
@@ -123,37 +127,36 @@ def reference_of(
     arrays = random_arrays(imported.signature, np.random.default_rng(seed))
     above = random_arrays(imported.signature, np.random.default_rng(seed), low=0.1)
     follows = output_provenances(fused)
-    if imported.reference is None or not _runs_here(target):
+    if imported.reference is None or _why_not_here(target):
         first, second = (
             cache(partial(_unscheduled, fused, tasks, given, target)) for given in (arrays, above)
         )
-        return Reference(arrays, first, follows, Reference(above, second, follows))
+        return Reference(fused, arrays, first, follows, Reference(fused, above, second, follows))
     second = cache(partial(_by_framework, imported.reference, above))
     apart = ThreadPoolExecutor(1, "mschedx-reference")
     outputs = apart.submit(_by_framework, imported.reference, arrays)
     apart.shutdown(wait=False)
-    return Reference(arrays, outputs.result, follows, Reference(above, second, follows))
+    positive = Reference(fused, above, second, follows)
+    return Reference(fused, arrays, outputs.result, follows, positive)
 
 
-def check_output(
-    reference: Reference, tasks: Tasks, executable: relax.VMExecutable, target: Target
-) -> Check:
+def check_output(reference: Reference, executable: relax.VMExecutable, target: Target) -> Check:
     """Run the network on the reference's inputs, and compare the outputs.
 
     Where that shows nothing, as of outputs that are NaN, on its positive inputs too.
     """
     call = partial(run, executable, reference.arrays, target)
-    check = compared(call, reference.outputs, tasks.tunable, target, reference.provenances)
+    check = compared(call, reference.outputs, [reference.fused], target, reference.provenances)
     if check.done or reference.positive is None:
         return check
-    again = check_output(reference.positive, tasks, executable, target)
+    again = check_output(reference.positive, executable, target)
     return again if again.done else check
 
 
 def compared(
     network: Callable[[], list[Any]],
     reference: Callable[[], list[Any]],
-    tasks: Sequence[NetworkTask],
+    mods: Sequence[tvm.IRModule],
     target: Target,
     provenances: Sequence[Provenance] | None = None,
 ) -> Check:
@@ -166,15 +169,15 @@ def compared(
     ----------
     network, reference : callable
         Give the outputs as arrays. An error of the reference is none of the network's.
-    tasks : sequence of NetworkTask
-        The functions that the network calls, for the tolerance.
+    mods : sequence of IRModule
+        The network, fused, for the tolerance; several where it was cut into parts.
     target : Target
         What the network runs on; nothing is compared where that is not here.
     provenances : sequence of Provenance, optional
-        Of the outputs; by the dtypes of the tasks when None.
+        Of the outputs; by the dtypes of the functions when None.
     """
-    if not _runs_here(target):
-        return Check.nothing("there is no such device here")
+    if why := _why_not_here(target):
+        return Check.nothing(why)
     try:
         expected = reference()
     except Exception as error:  # a framework's, of any kind: what was tuned is kept
@@ -185,19 +188,24 @@ def compared(
     except RuntimeError as error:
         return Check(True, True, math.nan, math.nan, f"it cannot be run: {first_line(error)}")
     if provenances is None:
-        provenances = unread_provenances(tasks, expected)
-    return compare_outputs(found, expected, relative_tolerance(tasks), provenances)
+        provenances = unread_provenances(mods, expected)
+    functions = [(func, calls) for mod in mods for _, func, calls in called_functions(mod)]
+    return compare_outputs(found, expected, relative_tolerance(functions), provenances)
 
 
-def relative_tolerance(tasks: Iterable[NetworkTask]) -> float:
+def relative_tolerance(functions: Iterable[tuple[tvm.tirx.PrimFunc, int]]) -> float:
     """What rounding may do to a network's output, over the largest value of the output.
 
-    The sum, over the functions that one run calls, of what :mod:`mschedx.measure.tolerance` allows
-    each. Hundreds of functions of half precision may sum to more than the output itself, with which
+    The sum, over the functions and how often one run calls each, of what
+    :mod:`mschedx.measure.tolerance` allows it, tasks or not: what stays as it is rounds, too.
+    Hundreds of functions of half precision may sum to more than the output itself, with which
     nothing would be wrong; beyond `LOOSE` their roundings are taken for independent, and the root
     of the sum of squares is what counts.
     """
-    each = [(task.weight, precision(task.mod).relative_tolerance()) for task in tasks]
+    each = [
+        (calls, precision(tvm.IRModule({"main": func})).relative_tolerance())
+        for func, calls in functions
+    ]
     worst = sum(calls * one for calls, one in each)
     if worst <= LOOSE:
         return worst
@@ -280,8 +288,11 @@ def run(executable: relax.VMExecutable, arrays: list[np.ndarray], target: Target
     return compat.on_cores(None, call)
 
 
-def _runs_here(target: Target) -> bool:
-    return target.kind.name == "llvm" or bool(device_from_target(target).exist)
+def _why_not_here(target: Target) -> str:
+    """Why code for a target does not run in this process, which it might even end; or nothing."""
+    if target.kind.name == "llvm":
+        return other_architecture(target) or lacking_here(target)
+    return "" if device_from_target(target).exist else "there is no such device here"
 
 
 def _by_framework(call: Callable[[list[Any]], list[Any]], arrays: list[np.ndarray]) -> list[Any]:

@@ -40,12 +40,12 @@ def conclude(
     if not outcome.interrupted:
         build()
     if reference is not None:
-        check = check_output(reference, job.tasks, build(), job.target)
+        check = check_output(reference, build(), job.target)
         if check.wrong:
             was = f"the network's output was wrong, its records are checked: {check.reason}"
             choices, more = _choices(job, work_dir, outcome, verify=True)
             build = cache(partial(compiled, job.fused, choices, job.target, prepack=job.prepack))
-            check = check_output(reference, job.tasks, build(), job.target)
+            check = check_output(reference, build(), job.target)
             notes = [was, *more]  # the lines on the first choices hold no longer
         notes += check.said("the framework's")
     for note in notes:

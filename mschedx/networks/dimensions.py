@@ -10,6 +10,8 @@ from typing import Any
 import tvm
 from tvm import relax
 
+from mschedx.ranges import is_whole
+
 from .errors import NetworkError
 from .importing import symbolic_dimensions, symbols_of
 
@@ -105,9 +107,9 @@ def parse_buckets(buckets: Mapping[str, Iterable[int]]) -> dict[str, tuple[int, 
     for name, sizes in buckets.items():
         named_dimensions(name)
         given: list[Any] = list(sizes) if isinstance(sizes, Iterable) else []
-        if not given or not all(isinstance(one, int) and one > 0 for one in given):
+        if not given or not all(is_whole(one) and one > 0 for one in given):
             raise ValueError(f"expected positive sizes for {name}, as (1, 8), got {sizes!r}")
-        found[name] = tuple(sorted(set(given)))
+        found[name] = tuple(sorted({int(one) for one in given}))
     return found
 
 

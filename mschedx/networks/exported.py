@@ -106,7 +106,7 @@ def export_module(
         exported = call_exported(model, args, kwargs, dynamic)
     more = {name: one for name, one in _weights_of(exported).items() if name not in weights}
     changed = watch(lambda: {**_weights_of(model), **more})
-    return replace(program_of(exported, example_inputs), changed=changed, name=type(model).__name__)
+    return replace(program_of(exported, example_inputs), changed=changed, name=model._get_name())
 
 
 def _weights_of(model: Any) -> dict[str, torch.Tensor]:

@@ -214,9 +214,11 @@ def sizes_of_examples(mod: tvm.IRModule, tensors: list[Any], fix: bool) -> dict[
     DynamicShape
         If a parameter of "main" has a symbolic dimension and `fix` is False.
     NetworkError
-        If the example inputs do not say how large it is, or it is no extent by itself.
+        If the example inputs do not say how large it is, or differ in it, or it is no extent by
+        itself.
     """
     found: dict[str, int | None] = {}
+    first: dict[str, SymbolicDimension] = {}
     dimensions = symbolic_dimensions(mod)
     for dimension in dimensions:
         known = dimension.place < len(tensors)
@@ -224,7 +226,14 @@ def sizes_of_examples(mod: tvm.IRModule, tensors: list[Any], fix: bool) -> dict[
         if isinstance(dimension.extent, tvm.tirx.Var):
             size = int(shape[dimension.axis]) if dimension.axis < len(shape) else None
             symbol = str(dimension.extent.name)
-            found[symbol] = found.get(symbol) or size
+            before = found.get(symbol)
+            if before is None:
+                found[symbol], first[symbol] = size, dimension
+            elif fix and size not in (None, before):
+                raise NetworkError(
+                    f"{symbol} is {before} in {first[symbol]} and {size} in {dimension}: give "
+                    "example_inputs of one size"
+                )
     said = [f"{dimension} = {dimension.extent}" for dimension in dimensions]
     if dimensions and not fix:
         raise DynamicShape(said)

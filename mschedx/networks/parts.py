@@ -303,9 +303,9 @@ def _check(found: PartsResult, program: Program) -> Check:
     def call() -> list[Any]:
         return [array_of(one) for one in found.compile().outputs(program.tensors)]
 
-    tasks = [choice.task for result in found.results.values() for choice in result.tasks]
+    mods = [result.fused for result in found.results.values()]
     reference = partial(program.reference, program.tensors)
-    return compared(partial(_seeded, call), partial(_seeded, reference), tasks, target)
+    return compared(partial(_seeded, call), partial(_seeded, reference), mods, target)
 
 
 def _seeded(call: Callable[[], list[Any]]) -> list[Any]:

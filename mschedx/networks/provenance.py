@@ -11,7 +11,7 @@ from tvm import relax, tirx
 from mschedx.measure.provenance import Provenance, provenances, unread
 
 from .rewrites.graph import op_name
-from .tasks import NetworkTask
+from .tasks import called_functions
 
 
 def output_provenances(mod: tvm.IRModule) -> tuple[Provenance, ...]:
@@ -30,12 +30,13 @@ def output_provenances(mod: tvm.IRModule) -> tuple[Provenance, ...]:
     return tuple(_leaves(reading.tree(main.body.body)))
 
 
-def unread_provenances(tasks: Sequence[NetworkTask], outputs: Sequence[Any]) -> list[Provenance]:
-    """Provenance of output arrays of a network that is no one module.
+def unread_provenances(mods: Sequence[tvm.IRModule], outputs: Sequence[Any]) -> list[Provenance]:
+    """Provenance of output arrays of a network that is several fused modules.
 
-    Integers may be decided by floats as soon as a task computes any.
+    Integers may be decided by floats as soon as a function of them computes any.
     """
-    buffers = [param for task in tasks for param in task.mod["main"].params]
+    functions = [func for mod in mods for _, func, _ in called_functions(mod)]
+    buffers = [param for func in functions for param in func.params]
     floats = any("float" in str(buffer.dtype) for buffer in buffers)
     whole = Provenance.DECIDED if floats else Provenance.EXACT
     return [whole if one.dtype.kind in "iub" else Provenance.COMPUTED for one in outputs]

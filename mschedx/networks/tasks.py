@@ -12,6 +12,7 @@ from tvm.s_tir.stmt import SBlockRealize
 from tvm.target import Target
 
 from mschedx.inputs import normalize_mod
+from mschedx.measure.timing import unfillable
 from mschedx.space.task import Task
 
 
@@ -75,12 +76,9 @@ def tasks_of(mod: tvm.IRModule, target: Target) -> Tasks:
     """
     from tvm.s_tir.analysis import estimate_tir_flops
 
-    calls = _calls(mod["main"])
     found: dict[str, list[Any]] = {}
     fixed: list[tuple[str, str]] = []
-    for name, func in sorted((g.name_hint, f) for g, f in mod.functions.items()):
-        if not isinstance(func, tirx.PrimFunc) or not calls[name]:
-            continue
+    for name, func, calls in called_functions(mod):
         try:
             alone = as_task(func)
         except ValueError as error:
@@ -89,7 +87,7 @@ def tasks_of(mod: tvm.IRModule, target: Target) -> Tasks:
         task = Task.of(alone, target, name)
         found.setdefault(task.key, [task, alone, [], 0])
         found[task.key][2].append(name)
-        found[task.key][3] += calls[name]
+        found[task.key][3] += calls
     tasks = [
         NetworkTask(task, alone, tuple(names), weight, float(estimate_tir_flops(alone)))
         for task, alone, names, weight in found.values()
@@ -104,13 +102,28 @@ def as_task(func: Any) -> tvm.IRModule:
     Raises
     ------
     ValueError
-        If it cannot be tuned: no blocks, scheduled already, dynamic shapes.
+        If it cannot be tuned: no blocks, scheduled already, dynamic shapes, a parameter that no
+        trial can be given.
     """
     if func.attrs is not None and func.attrs.get("tirx.is_scheduled", False):
         raise ValueError("the function is scheduled already")
     if not (isinstance(func.body, SBlockRealize) and func.body.block.name_hint == "root"):
         raise ValueError("the function has no root block to schedule, as a sort has none")
-    return normalize_mod(func.with_attr("global_symbol", "main"))
+    mod = normalize_mod(func.with_attr("global_symbol", "main"))
+    if why := unfillable(mod["main"]):
+        raise ValueError(why)
+    return mod
+
+
+def called_functions(mod: tvm.IRModule) -> list[tuple[str, tirx.PrimFunc, int]]:
+    """The PrimFuncs of a fused network, tasks or not, by name, and how often one run calls each."""
+    calls = _calls(mod["main"])
+    named = {str(g.name_hint): func for g, func in mod.functions.items()}
+    return [
+        (name, func, calls[name])
+        for name, func in sorted(named.items())
+        if calls[name] and isinstance(func, tirx.PrimFunc)
+    ]
 
 
 def _calls(main: Any) -> Counter[str]:

@@ -25,6 +25,7 @@ import torch
 from tvm.runtime import device_from_target
 
 from mschedx import compat
+from mschedx.hardware import lacking_here, other_architecture
 from mschedx.inputs import normalize_target
 from mschedx.measure.failures import MachineTrouble
 from mschedx.record.errors import WorkDirInUse
@@ -282,13 +283,15 @@ def _turn_of(work_dir: Any) -> AbstractContextManager[Any]:
 
 
 def _require_here(tensors: Sequence[torch.Tensor], target: Any) -> None:
-    """Refuse tensors that do not lie where an artefact for a target would run.
+    """Refuse tensors that do not lie where an artefact for a target would run, if here at all.
 
     Raises
     ------
     NetworkError
     """
     resolved = normalize_target(target)
+    if why := other_architecture(resolved) or lacking_here(resolved):
+        raise NetworkError(f"{why}; name a target of this machine in options")
     is_host, device = resolved.kind.name == "llvm", device_from_target(resolved)
     for tensor in tensors:
         place = tensor.device

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mschedx.inputs import check_seconds, check_seed, check_trials, normalize_target
+from mschedx.plan import Parts
 
 from .progress import NetworkProgress
 
@@ -93,10 +94,4 @@ def _check_tuning(given: dict[str, Any]) -> None:
         raise TypeError(f"expected exact as a bool, got {given['exact']!r}")
     if not isinstance(given.get("progress", False), bool | NetworkProgress):
         raise TypeError(f"expected progress as a bool or a display, got {given['progress']!r}")
-    for name in _PARTS:
-        part = given.get(name)
-        if isinstance(part, type):
-            raise TypeError(
-                f"expected {name} as an object or a name, got the class {part.__name__}: "
-                f"make one, {part.__name__}()"
-            )
+    Parts(**{name: given.get(name) for name in _PARTS})

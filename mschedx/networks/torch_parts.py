@@ -230,6 +230,12 @@ class Frozen(torch.nn.Module):
             else:
                 self._plan.append(None if isinstance(arg, torch.Tensor) else arg)
 
+    def _get_name(self) -> str:
+        """What torch prints for the class; here what tells graphs of one model apart."""
+        nodes = self.graph_module.graph.nodes
+        first = next((node.name for node in nodes if node.op.startswith("call")), None)
+        return "graph" if first is None else f"graph from {first}"
+
     def forward(self, *tensors: torch.Tensor) -> Any:
         given = iter(tensors)
         args = []

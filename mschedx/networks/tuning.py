@@ -6,6 +6,7 @@ import tempfile
 import time
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from tvm.s_tir import meta_schedule as ms
 from mschedx import compat
 from mschedx.collector import without_collections
 from mschedx.cost.stand_ins import notes_on_stand_in, said_already
-from mschedx.hardware import kernel_cores
+from mschedx.hardware import kernel_cores, notes_on_machine
 from mschedx.inputs import (
     check_seconds,
     check_seed,
@@ -175,6 +176,8 @@ def _carried_out(job: NetworkJob, folder: Path, display: NetworkProgress) -> Net
     opening = open_work_dir if job.trials_per_task else open_to_read
     with intrinsics, opening(folder, job.target) as opened, display, said_already():
         said = notes_on_stand_in(job.target, job.parts.strategy, job.parts.cost_model)
+        if job.trials_per_task and job.parts.runner is None:
+            said = (*said, *notes_on_machine(job.target))
         for note in (*opened.notes, *said):
             display.note(note)
         _note_network(job, opened)
@@ -236,12 +239,19 @@ def _fused(
 
 
 def _note_network(job: NetworkJob, work_dir: WorkDir) -> None:
-    """Keep in the manifest how often the network calls each workload, for reports."""
+    """Keep in the manifest how often the network calls each workload, for reports.
+
+    Another network of the name, as of two ``nn.Sequential``, keeps its entry: this one is numbered.
+    """
     calls = {
         str(ms.database.Workload(task.mod).as_json()[0]): task.weight for task in job.tasks.tunable
     }
-    known = work_dir.manifest().get("networks", {})
-    work_dir.write_manifest(networks={**known, job.imported.name: calls})
+    if not calls:
+        return
+    known, name = work_dir.manifest().get("networks", {}), job.imported.name
+    names = (name if number == 1 else f"{name} ({number})" for number in count(1))
+    free = next(one for one in names if known.get(one, calls) == calls)
+    work_dir.write_manifest(networks={**known, free: calls})
 
 
 def _measured(job: NetworkJob, work_dir: WorkDir, display: NetworkProgress) -> Outcome:

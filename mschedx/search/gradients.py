@@ -26,8 +26,10 @@ def lacks_gradients(strategy: Any, cost_model: Any) -> bool:
     """Whether a strategy would stop at its first round for the gradients of its cost model."""
     if not _needs_gradients(strategy):
         return False
-    found = conversation_behind(cost_model) if isinstance(cost_model, ms.CostModel) else None
-    return found is None or not isinstance(found.model, Differentiable)
+    if isinstance(cost_model, ms.CostModel):
+        found = conversation_behind(cost_model)
+        cost_model = None if found is None else found.model
+    return not isinstance(cost_model, Differentiable)
 
 
 def require_gradients(strategy: Any, cost_model: Any) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tvm
 import tvm_ffi
-from tvm import te
+from tvm import te, topi
 from tvm.s_tir import Schedule
 from tvm.s_tir import meta_schedule as ms
 from tvm.script import tirx as T
@@ -114,3 +114,12 @@ def test_with_no_trials_it_stays_as_it_is(function, why, tmp_path):
 def test_with_no_trials_a_space_of_ones_own_that_is_unusable_is_an_error():
     with pytest.raises(ValueError, match=r"replays|extent|constant"):
         mschedx.tune(triangular, trials=0, space="post-order-apply", progress=False)
+
+
+def test_windows_of_differing_lengths_are_measured_and_verified_as_they_are():
+    """Pooling that does not divide its image: blocks in blocks, with loops of varying extent."""
+    image = te.placeholder((1, 4, 7, 7), name="image")
+    pooled = te.create_prim_func([image, topi.nn.adaptive_pool(image, (3, 3), "avg")])
+    result = mschedx.tune(pooled, trials=4, progress=False)
+    assert result.verified, result.notes
+    assert_same(result.compile(), pooled)

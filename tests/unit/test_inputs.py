@@ -1,5 +1,6 @@
 """Arguments that make no sense are refused with what was expected, before anything starts."""
 
+import json
 import math
 import re
 
@@ -10,10 +11,13 @@ from stand_ins import Runner, gemm, quick
 from tvm import te
 from tvm.s_tir import Schedule
 from tvm.script import tirx as T
+from tvm.target import Target
 
 import mschedx.inputs
+from mschedx import compat
 from mschedx.inputs import normalize_mod, normalize_target, scheduled_already
 from mschedx.measure import LocalBuilder, LocalRunner, MeasureConfig
+from mschedx.networks.tasks import as_task
 from mschedx.search import ConstrainedEvolution, Strategy
 from mschedx.tuning import tune
 
@@ -89,11 +93,51 @@ def test_an_unknown_cpu_is_refused_with_those_like_it():
     assert normalize_target({**arm, **triple}).attrs["mcpu"] == "cortex-a72"
 
 
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        (
+            "llvm -mcpu=cascadelake -mattr=+avx512vnni,+fma -num-cores=4",
+            {"mcpu": "cascadelake", "mattr": ["+avx512vnni", "+fma"], "num-cores": 4},
+        ),
+        (
+            "llvm -keys=cpu,fast -mcpu skylake -num-cores 2",
+            {"keys": ["cpu", "fast"], "mcpu": "skylake", "num-cores": 2},
+        ),
+        (
+            "llvm -link-params -mcpu=skylake -num-cores=2",
+            {"link-params": True, "mcpu": "skylake", "num-cores": 2},
+        ),
+    ],
+)
+def test_the_old_form_of_a_target_is_translated(text, meant):
+    with pytest.raises(ValueError, match="command-line form") as said:
+        normalize_target(text)
+    advised = json.loads(str(said.value).partition("write ")[2])
+    assert advised == {"kind": "llvm", **meant}
+    if True not in meant.values():
+        assert normalize_target(advised).attrs["mcpu"] == meant["mcpu"]
+
+
 @pytest.mark.parametrize("target", ["cuda", {"kind": "cuda"}, '{"kind": "cuda"}'])
 def test_a_gpu_is_named_where_there_is_none_to_ask(target, monkeypatch):
     monkeypatch.setattr(mschedx.inputs, "has_gpu", lambda: False)
     with pytest.raises(ValueError, match=r'the "arch" of its GPU.*nvidia/nvidia-a100.*"sm_80"'):
         normalize_target(target)
+
+
+def test_a_target_object_without_a_gpu_s_name_is_refused_too(monkeypatch):
+    monkeypatch.setattr(mschedx.inputs, "has_gpu", lambda: False)
+    unnamed = Target({"kind": "cuda", "arch": "sm_50"})  # as Target("cuda") is without a GPU
+    if not tvm.cuda().exist:
+        assert str(Target("cuda").attrs["arch"]) == "sm_50"
+    monkeypatch.setattr(mschedx.inputs, "_NAMED", set())
+    with pytest.raises(ValueError, match='the "arch" of its GPU'):
+        normalize_target(unnamed)
+    for named in ({"kind": "cuda", "arch": "sm_50"}, "nvidia/nvidia-a100"):
+        target = normalize_target(named)
+        assert normalize_target(target) is target
+    assert normalize_target(Target({"kind": "cuda", "arch": "sm_80"})).attrs["arch"] == "sm_80"
 
 
 def test_measuring_on_a_gpu_that_is_not_there_is_refused_before_anything_is_built(
@@ -102,6 +146,31 @@ def test_measuring_on_a_gpu_that_is_not_there_is_refused_before_anything_is_buil
     monkeypatch.setattr(mschedx.inputs, "has_gpu", lambda: False)
     with pytest.raises(ValueError, match=r"sm_80 needs an NVIDIA GPU.*runner="):
         tune(gemm(), "nvidia/nvidia-a100", work_dir=tmp_path / "w")
+    assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.skipif(compat.architecture_of(Target("llvm")) == "aarch64", reason="it runs here")
+def test_measuring_for_another_architecture_is_refused_before_anything_is_built(tmp_path):
+    arm = {"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": "cortex-a72", "num-cores": 4}
+    with pytest.raises(ValueError, match=r"target is for aarch64.*runner=.*builder="):
+        tune(gemm(), arm, work_dir=tmp_path / "w")
+    assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize("dtype", ["int4", "uint4", "float4_e2m1fn", "float32x4"])
+def test_arguments_that_no_trial_can_be_given_are_refused_before_anything_is_built(dtype, tmp_path):
+    weights = te.placeholder((16, 16), dtype, "W")
+    copy = te.create_prim_func([weights, te.compute((16, 16), lambda *i: weights(*i), name="C")])
+    with pytest.raises(ValueError, match=rf'parameter "W" is of {dtype}.*runner='):
+        tune(copy, work_dir=tmp_path / "w")
+    assert not (tmp_path / "w").exists()
+    with pytest.raises(ValueError, match=f"is of {dtype}"):
+        as_task(copy)
+
+
+def test_a_class_of_strategies_is_refused_before_anything_is_made(tmp_path):
+    with pytest.raises(TypeError, match=r"strategy as .* class ConstrainedEvolution: make one"):
+        tune(gemm(), strategy=ConstrainedEvolution, work_dir=tmp_path / "w")
     assert not (tmp_path / "w").exists()
 
 

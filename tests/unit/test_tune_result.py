@@ -1,11 +1,15 @@
 """A result as a table, as text, and with its notes."""
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pandas
 import pytest
+import tvm_ffi
 from stand_ins import Runner, gemm, quick
 
+from mschedx import compat
 from mschedx.report.result_text import result_text
 from mschedx.tuning import tune
 
@@ -29,6 +33,20 @@ def test_trials_are_a_table(tmp_path, monkeypatch):
     assert decisions
     assert set(columns) == set().union(*rows)
     assert columns.index("task") < columns.index(next(iter(decisions)))
+
+
+def test_a_compiled_winner_runs_on_the_cores_that_are_asked_for(tmp_path):
+    result = tune(gemm(), trials=1, work_dir=tmp_path, **quick(Runner()))
+    with pytest.raises(ValueError, match="expected cores >= 1"):
+        result.compile(cores=0)
+    threads = tvm_ffi.get_global_func("runtime.NumThreads")
+    arrays = [np.ones((32, 32), np.float32) for _ in range(3)]
+    for cores in (2, 1):
+        kernel = result.compile(cores=cores)["main"]
+        with ThreadPoolExecutor(1) as new:
+            new.submit(kernel, *arrays).result()
+            assert new.submit(threads).result() == min(cores, compat.available_cores())
+    assert (arrays[2] == 32).all()
 
 
 def test_a_result_shows_itself_in_ten_lines(tmp_path):

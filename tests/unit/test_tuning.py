@@ -18,6 +18,7 @@ import mschedx.winner
 from mschedx.compat import only_intrinsics
 from mschedx.cost import PAM, PSA, FelixMLP, HeronXGB
 from mschedx.cost.heron_xgb import HeronXGBModel
+from mschedx.hardware import host
 from mschedx.inputs import normalize_mod, normalize_target
 from mschedx.measure.verification import VerifyResult
 from mschedx.ranking import Ranked
@@ -37,6 +38,16 @@ def test_measures_the_trials_asked_for_and_gives_the_fastest(tmp_path):
     assert result.gflops == pytest.approx(2 * 32**3 / 1e-4 / 1e9)
     assert result.curve[:3] == pytest.approx([3e-3, 1e-3, 1e-3])
     assert [t.round for t in result.history] == [0] * 4 + [1] * 4 + [2] * 2
+
+
+def test_instructions_that_this_machine_lacks_are_said_where_it_measures(tmp_path, monkeypatch):
+    monkeypatch.setattr(host, "system_cpu", lambda: "haswell")
+    target = {"kind": "llvm", "mcpu": "skylake-avx512", "num-cores": 2}
+    options = quick(None, target=target, builder=None)
+    here = tune(gemm(), trials=1, work_dir=tmp_path / "here", **options)
+    assert any("lacks avx512bw" in note and "crash here" in note for note in here.notes)
+    away = tune(gemm(), trials=1, work_dir=tmp_path / "away", **{**options, "runner": Runner()})
+    assert not any("lacks" in note for note in away.notes)
 
 
 def test_failures_are_counted_by_reason_and_never_win(tmp_path):

@@ -11,7 +11,7 @@ from .blocks import moves_by_one, own_loops
 from .elementwise import call_function, vectorise
 from .inner_loops import partial_sums, vectorise_inside
 from .joined_rows import join_rows
-from .ragged_rows import feed, fill_rows
+from .ragged_rows import factors, feed, fill_rows
 from .register_tile import vector_length
 from .stages import Stage, windowed_axes
 from .typical import largest_divisor, sample_tile
@@ -116,11 +116,14 @@ def _parts(sch: Any, stage: Stage, hw: Hardware) -> list[tuple[Any, int, tuple[A
 
 
 def in_lanes(sch: Any, stage: Stage, lanes: int) -> list[tuple[Any, int]]:
-    """The stage's block, or those that reduce its contiguous axis in lanes; lengths of vectors."""
+    """The stage's block, or those that reduce its contiguous axis in lanes; lengths of vectors.
+
+    What TVM cannot factor stays one block, and costs the function its lanes alone.
+    """
     run = stage.contiguous_reductions()
     # Computed elsewhere, what rfactor makes has no guard for a rest: lanes must divide the run.
     lanes_of_run = largest_divisor(stage.length(run), lanes)
-    if lanes_of_run < _FEWEST_LANES:
+    if lanes_of_run < _FEWEST_LANES or not factors(sch.get(stage.block)):
         return [(stage.block, lanes)]
     loops = sch.get_loops(stage.block)
     if len(run) > 1:

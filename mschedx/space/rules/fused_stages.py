@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -13,10 +14,13 @@ from mschedx.hardware import Hardware
 
 from .blocks import is_tiled
 from .fused_rows import across_rows, fuse_rows
+from .ragged_rows import factors
 from .stages import Stage, common_rows, stages_of
 from .streamed_reduction import split_reduction, stream_columns, worth_splitting
 from .transposed_copy import transpose_blocks, transpose_of
 from .window_tile import is_window, offers, tile_window
+
+logger = logging.getLogger("tvm.s_tir.meta_schedule.mschedx.space")
 
 
 def fused_spaces(sch: Schedule, hw: Hardware) -> list[Schedule]:
@@ -33,7 +37,7 @@ def fused_spaces(sch: Schedule, hw: Hardware) -> list[Schedule]:
         return [] if copied is None else [copied]
     rows = common_rows(stages)
     found: list[Schedule | None] = []
-    few = any(worth_splitting(stage, hw) for stage in stages)
+    few = any(_splits(sch, stage, hw) for stage in stages)
     if rows is not None and (len(stages) > 1 or stages[0].reductions):
         found.append(_attempt(sch, lambda s, st: fuse_rows(s, st, rows, hw)))
     if few or not any(found):
@@ -55,16 +59,22 @@ def _attempt(sch: Schedule, build: Callable[[Any, list[Stage]], None]) -> Schedu
     assert stages is not None
     try:
         build(copy, stages)
-    except ScheduleError:
+    except ScheduleError as error:
+        lines = str(error).strip().splitlines() or [repr(error)]
+        logger.info("a design space is left out that TVM refuses to make: %s", lines[0])
         return None
     return copy
+
+
+def _splits(sch: Any, stage: Stage, hw: Hardware) -> bool:
+    return worth_splitting(stage, hw) and factors(sch.get(stage.block))
 
 
 def _one_by_one(sch: Any, stages: list[Stage], hw: Hardware) -> None:
     """Every stage on all cores by itself, long sums with few results in parts."""
     for stage in stages:
         rest = stage
-        if worth_splitting(stage, hw):
+        if _splits(sch, stage, hw):
             part, rest = split_reduction(sch, stage)
             if across_rows([part], [list(part.spatial)]):
                 stream_columns(sch, part, hw)

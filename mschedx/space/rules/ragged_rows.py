@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import tvm_ffi
 from tvm import tirx
 from tvm.ir import TensorLoad
 from tvm.tirx import FloatImm, IntImm, IterVar
@@ -59,7 +60,7 @@ def fill_rows(sch: Any, stage: Stage, hw: Hardware) -> tuple[Any, ...] | None:
     # and of bytes LLVM makes vectors by itself, which are better.
     length, masks = stage.length(run), hw.vector_bytes >= _MASKED_BYTES
     short = length <= (lanes if masks else max(lanes, _SHORT_ROW)) or stage.dtype in _BYTES
-    if short or neutral is None or not _combines(body):
+    if short or neutral is None or not factors(body):
         return None
     # Of a run over several axes TVM does not see that what vectors read is in a row.
     if len(run) == 1 and _is_plain(sch, stage):
@@ -121,6 +122,31 @@ def feed(sch: Any, feeders: Sequence[Any], block: Any) -> None:
         if sch.get(feeder).init is not None:
             # Terms, each a sum of one; as the block says its axes, the one comes last.
             sch.decompose_reduction(feeder, sch.get_loops(feeder)[-1])
+
+
+def factors(block: Any) -> bool:
+    """Whether ``rfactor`` takes a reduction: TVM knows how terms combine and what changes nothing.
+
+    A maximum that begins with minus infinity is none that it knows, nor a sum that begins with a
+    bias, nor whether any holds. Of results side by side it looks by itself.
+    """
+    if len(block.writes) > 1:
+        return True
+    begins, dtype = getattr(block.init, "value", None), str(block.writes[0].source.dtype)
+    if begins is None or not _combines(block):
+        return False
+    known = (
+        identity(dtype) for kind, identity in _IDENTITIES if isinstance(block.body.value, kind)
+    )
+    return any(tvm_ffi.structural_equal(begins, one) for one in known)
+
+
+_IDENTITIES = (
+    (tirx.Add, lambda dtype: tirx.const(0, dtype)),
+    (tirx.Mul, lambda dtype: tirx.const(1, dtype)),
+    (tirx.Max, tirx.min_value),
+    (tirx.Min, tirx.max_value),
+)
 
 
 def _neutral(block: Any) -> list[Any] | None:

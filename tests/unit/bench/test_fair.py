@@ -56,6 +56,13 @@ def test_slow_contender_is_called_twice() -> None:
     assert timings["slow"] == fair.TurnTiming(2.0, 2.0)
 
 
+def test_a_contender_of_many_seconds_is_called_once() -> None:
+    calls: list[int] = []
+    timings = fair.time_in_turn({"slow": lambda number: calls.append(number) or 10.0}, rounds=5)
+    assert calls == [1]
+    assert timings["slow"] == fair.TurnTiming(10.0, 10.0)
+
+
 def test_a_slow_first_call_does_not_stand_for_all() -> None:
     seconds = iter([2.0])
     timings = fair.time_in_turn({"late": lambda number: next(seconds, 0.01)}, rounds=5)

@@ -1,14 +1,17 @@
 """What the command prints at the end."""
 
+import contextlib
 from dataclasses import replace
 
 import pytest
 from stand_ins import Runner, gemm, quick
 
 from mschedx.bench import summary
+from mschedx.bench.beside import BesideVendor
 from mschedx.tuning import tune
 from mschedx.workloads import Workload
 
+TABLE = summary._table
 WORKLOAD = Workload("gemm", "gemm", (32, 32, 32), "float32")
 
 
@@ -38,3 +41,23 @@ def test_code_for_another_cpu_that_never_ran_here_is_not_run(result, capsys, mon
     monkeypatch.setattr("mschedx.hardware.system_cpu", lambda: "ivybridge")
     summary.print_summary(WORKLOAD, replace(result, predicted=True))
     assert "the table" not in capsys.readouterr().out
+
+
+def test_code_for_another_architecture_is_not_run(result, capsys, monkeypatch):
+    monkeypatch.setattr("mschedx.hardware.other_architecture", lambda target: "it is for another")
+    summary.print_summary(WORKLOAD, result)
+    assert "the table" not in capsys.readouterr().out
+
+
+def test_a_function_that_takes_minutes_as_it_is_is_not_timed(result, monkeypatch):
+    def compared(_, kernels, **__):
+        return BesideVendor(dict.fromkeys(kernels, 1e-3), None)
+
+    monkeypatch.setattr(summary, "compared", compared)
+    monkeypatch.setattr(summary, "TorchProcess", contextlib.nullcontext)
+    workload = replace(WORKLOAD, dtype="float16")  # without the kernel of the peak
+    long = replace(result, flops=2.0 * 4096**3)
+    assert [*summary.compare_rates(workload, result).seconds] == ["unscheduled", "mschedx"]
+    assert [*summary.compare_rates(workload, long).seconds] == ["mschedx"]
+    names, latencies, *_ = TABLE(workload, long).columns
+    assert [*zip(names.cells, latencies.cells)] == [("unscheduled", "-"), ("mschedx", "1 ms")]

@@ -5,8 +5,9 @@ import psutil
 import pytest
 from tvm.target import Target, codegen
 
-from mschedx import hardware
+from mschedx import compat, hardware
 from mschedx.hardware import KIB, MIB, Hardware, cores, host, host_cores, host_target, tables
+from mschedx.hardware.here import lacking, notes_on_machine
 from mschedx.inputs import normalize_target
 
 
@@ -30,6 +31,38 @@ def test_instruction_set_comes_from_mcpu(mcpu, vector_bytes, registers, has, lac
     assert all(hardware.has(f) for f in has)
     assert not any(hardware.has(f) for f in lacks)
     assert hardware.cores == 4
+
+
+@pytest.mark.parametrize(
+    ("here", "wanted", "lacks"),
+    [
+        ("haswell", {"mcpu": "skylake-avx512"}, "avx512f"),
+        ("znver4", {"mcpu": "sapphirerapids"}, "amx-tile"),
+        ("x86-64", {"mcpu": "haswell"}, None),
+        ("znver4", {"mcpu": "haswell"}, None),
+        ("haswell", {"mcpu": "x86-64-v2"}, None),
+        ("haswell", {"mcpu": "haswell", "mattr": ["+avx512f"]}, "avx512f"),
+        ("haswell", {"mcpu": "cortex-a72", "mtriple": "aarch64-linux-gnu"}, None),
+    ],
+)
+def test_what_a_target_has_that_this_cpu_has_not(here, wanted, lacks, monkeypatch):
+    monkeypatch.setattr(host, "system_cpu", lambda: here)
+    target = Target({"kind": "llvm", "num-cores": 1, **wanted})
+    missing = lacking(target)
+    assert (missing == ()) if lacks is None else (lacks in missing)
+    assert len(notes_on_machine(target)) == (lacks is not None)
+
+
+def test_cores_that_this_process_has_not_are_said(monkeypatch):
+    monkeypatch.setattr(compat, "available_cores", lambda: 2)
+    notes = [
+        notes_on_machine(Target({"kind": "llvm", "mcpu": host.system_cpu(), "num-cores": cores}))
+        for cores in (1, 2, 64)
+    ]
+    (said,) = notes.pop()
+    assert said == "the target has 64 cores and this process may use 2: trials are measured on 2"
+    assert notes == [(), ()]
+    assert notes_on_machine(Target("nvidia/nvidia-a100")) == ()
 
 
 def test_mattr_adds_features():

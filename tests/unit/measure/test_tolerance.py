@@ -46,6 +46,39 @@ def test_sums_in_two_orders_agree_in_every_format(dtype, terms):
     assert 0 < found.max_error <= found.tolerance
 
 
+def products(dtype, terms, rows=1000):
+    """Products of random numbers in two orders, and the tolerance of their program."""
+    rng = np.random.default_rng(terms)
+    a = rng.uniform(-1, 1, (rows, terms)).astype(FLOATS[dtype])
+
+    def multiplied(order):
+        product = np.ones(rows, FLOATS[dtype])
+        for k in order:
+            product = (product * a[:, k]).astype(FLOATS[dtype])
+        return product
+
+    relative = Precision(((dtype, terms),), (dtype,), True).relative_tolerance()
+    return multiplied(range(terms)), multiplied(rng.permutation(terms)), relative
+
+
+@pytest.mark.parametrize(("dtype", "terms"), [("float32", 128), ("float16", 30)])
+def test_products_below_the_smallest_normal_number_may_differ_by_some_of_its_steps(dtype, terms):
+    one, other, relative = products(dtype, terms)
+    found = compare(one, other, relative, multiplies=True)
+    assert not (found.reason and found.shown), found.reason
+    assert 0 < found.max_error <= found.tolerance
+
+
+def test_of_products_that_are_all_zero_nothing_is_shown():
+    one, other, relative = products("float32", 512)
+    assert not one.any()
+    found = compare(one, other, relative, multiplies=True)
+    assert "all results are 0 or below" in found.reason
+    assert not found.shown
+    assert compare(one, other, relative).reason == "", "other zeros are results"
+    assert compare(one + np.float32(1), other, relative, multiplies=True).shown
+
+
 @pytest.mark.parametrize("terms", [16, 1024, 65536])
 def test_a_missing_term_is_found_in_fp32(terms):
     rng = np.random.default_rng(terms)

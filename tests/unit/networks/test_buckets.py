@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -6,6 +8,7 @@ from tiny_networks import quick, two
 
 import mschedx
 from mschedx.networks.buckets import tune_buckets
+from mschedx.networks.dimensions import parse_buckets
 from mschedx.networks.errors import DynamicShape, NetworkError
 from mschedx.networks.importing import read_network
 
@@ -211,11 +214,19 @@ def test_shared_tasks_are_measured_once_and_files_are_written(tmp_path):
     assert all(path.exists() for path in paths.values())
 
 
+def test_sizes_may_be_numpy_s():
+    found = parse_buckets({"x[0]": 2 ** np.arange(3)})
+    assert found == {"x[0]": (1, 2, 4)}
+    assert {type(size) for size in found["x[0]"]} == {int}
+
+
 def test_all_sizes_have_one_work_dir_which_is_named():
     model, inputs = two()
     found = tune_buckets(model, inputs, {"x[0]": (1, 2)}, verify=False, **untuned())
     assert {result.work_dir for result in found.results.values()} == {found.work_dir}
     assert str(found.work_dir) in repr(found)
+    manifest = json.loads((found.work_dir / "mschedx_manifest.json").read_text())
+    assert set(manifest["networks"]) == {"Two x0=1", "Two x0=2"}
 
 
 def test_what_cannot_be_asked_for():
@@ -224,7 +235,7 @@ def test_what_cannot_be_asked_for():
         tune_buckets(model, inputs)
     with pytest.raises(ValueError, match=r"as input\[axis\]"):
         tune_buckets(model, inputs, {"x": (1, 2)})
-    for sizes in ((), (0, 4), (2.5,), 4, "48"):
+    for sizes in ((), (0, 4), (2.5,), 4, "48", (True, 4), np.array([1.0, 2.0])):
         with pytest.raises(ValueError, match=r"positive sizes for x\[0\]"):
             tune_buckets(model, inputs, {"x[0]": sizes})
     with pytest.raises(NetworkError, match="inputs of the network among x, got z"):

@@ -1,9 +1,15 @@
 """Outputs of a network and of its reference, compared."""
 
+import re
+
 import numpy as np
 import pytest
+import torch
+from tiny_networks import quick
 from tvm.target import Target
 
+from mschedx import compat, tune_model
+from mschedx.hardware import host
 from mschedx.measure.provenance import Provenance
 from mschedx.networks import checking
 from mschedx.networks.checking import Check, compare_outputs, compared
@@ -69,9 +75,29 @@ def test_a_network_that_cannot_be_run_is_wrong():
 
 
 def test_nothing_is_run_for_a_device_that_is_not_here(monkeypatch):
-    monkeypatch.setattr(checking, "_runs_here", lambda target: False)
+    monkeypatch.setattr(checking, "_why_not_here", lambda target: "there is no such device here")
     check = compared(failing(AssertionError()), failing(AssertionError()), (), HOST)
     assert (check.done, check.reason) == (False, "there is no such device here")
+
+
+ELSEWHERE = {"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": "cortex-a72", "num-cores": 4}
+
+
+@pytest.mark.skipif(compat.architecture_of(HOST) == "aarch64", reason="its code runs here")
+def test_a_network_for_another_architecture_is_not_run_and_not_wrong():
+    options = quick(target=ELSEWHERE, space=None, cost_model=None)
+    model, x = Applied(torch.relu).eval(), torch.rand(4, 8)
+    result = tune_model(model, (x,), trials_per_task=0, **options)
+    assert (result.verified, result.wrong) == (False, "")
+    assert any("the target is for aarch64" in note for note in result.notes)
+
+
+def test_a_network_for_a_cpu_that_has_more_is_not_run_in_this_process(monkeypatch):
+    monkeypatch.setattr(host, "system_cpu", lambda: "haswell")
+    target = Target({"kind": "llvm", "mcpu": "skylake-avx512", "num-cores": 2})
+    check = compared(failing(AssertionError()), failing(AssertionError()), (), target)
+    assert not check.done
+    assert re.search(r"this CPU \(haswell\) lacks avx512bw, .* and \d more", check.reason)
 
 
 def test_an_integer_output_that_rounding_may_have_decided_is_not_wrong():
@@ -120,3 +146,31 @@ def test_a_check_says_what_users_are_told_of_it(check, said, verified, wrong):
     assert check.said("ours") == said
     numbers = {"max_error": check.max_error, "tolerance": check.tolerance}
     assert check.fields() == {"verified": verified, "wrong": wrong, **numbers}
+
+
+class Applied(torch.nn.Module):
+    """A function of one tensor as a network."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+RUNNING = {
+    "sum": lambda x: torch.cumsum(x, 1),
+    "sum and a task": lambda x: torch.cumsum(x, 1) * 2,
+    "product": lambda x: torch.cumprod(x, 1),
+}
+
+
+@pytest.mark.parametrize("name", RUNNING)
+def test_what_functions_round_that_are_no_tasks_is_no_error(name):
+    """TVM adds up in float32, one after the other; torch in float64."""
+    model, x = Applied(RUNNING[name]).eval(), torch.rand(4, 4096)
+    result = tune_model(model, (x,), trials_per_task=0, **quick(space=None, cost_model=None))
+    assert not result.wrong
+    assert result.verified, result.notes
+    assert result.tolerance < 0.05

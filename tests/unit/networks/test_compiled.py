@@ -46,6 +46,14 @@ def test_outputs_are_of_the_kind_of_the_inputs(tuned, kind):
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
+def test_cores_are_a_whole_number_when_it_is_compiled(tuned):
+    _, x, result, expected = tuned
+    for cores in (0, True, 1.0, "1"):
+        with pytest.raises(ValueError, match="expected cores >= 1"):
+            result.compile(cores=cores)
+    torch.testing.assert_close(result.compile(cores=np.int64(1))(x), expected)
+
+
 class Image(torch.Tensor):
     """A class of tensors as torchvision's and MONAI's are, of another module than torch."""
 

@@ -194,6 +194,20 @@ def test_sizes_that_only_follow_from_others_cannot_be_fixed():
         import_network(mod, torch.rand(6, 8), fix_shapes=True)
 
 
+def test_examples_that_differ_in_a_size_are_refused():
+    rows = relax.TensorType([tvm.tirx.Var("n", "int64"), 8], "float32")
+    ids, mask = relax.Var("ids", rows), relax.Var("mask", rows)
+    function = relax.Function([ids, mask], ids, rows)
+    mod = tvm.IRModule({"main": function.with_attr("global_symbol", "main")})
+    given = (torch.rand(4, 8), torch.rand(8, 8))
+    with pytest.raises(NetworkError, match=r"n is 4 in ids\[0\] and 8 in mask\[0\]"):
+        import_network(mod, given, fix_shapes=True)
+    found = import_network(mod, (given[0], given[0]), fix_shapes=True)
+    assert [one.shape for one in found.signature.inputs] == [(4, 8), (4, 8)]
+    with pytest.raises(DynamicShape):
+        import_network(mod, given)
+
+
 def test_a_relax_module_needs_no_examples():
     model, inputs = two()
     mod = import_network(model, inputs).mod

@@ -14,9 +14,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 from captured_graphs import OPTIONS, same
-from tiny_networks import TARGET, Table, two
+from tiny_networks import TARGET, Table, quick, two
+from tvm.target import Target
 
-from mschedx import DraftVerify
+from mschedx import DraftVerify, compat
 from mschedx.cost import HeronXGB
 from mschedx.measure.failures import MachineTrouble
 from mschedx.networks import checking, torch_artefacts, torch_backend
@@ -403,6 +404,16 @@ def test_inputs_elsewhere_than_the_target_are_torchs(invented, arch):
     options = {**OPTIONS, "target": {"kind": "cuda", "arch": arch}}
     compiled = torch.compile(model, backend=backend, options=options)
     with pytest.warns(UserWarning, match=r"expected inputs on cuda:0.* got a tensor on cpu"):
+        same(compiled, model, *inputs)
+    assert not invented
+
+
+@pytest.mark.skipif(compat.architecture_of(Target("llvm")) == "aarch64", reason="it runs here")
+def test_a_graph_for_another_architecture_is_torchs(invented):
+    model, inputs = two()
+    arm = {"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": "cortex-a72", "num-cores": 4}
+    compiled = torch.compile(model, backend=backend, options={**OPTIONS, "target": arm})
+    with pytest.warns(UserWarning, match="left to torch: NetworkError: the target is for"):
         same(compiled, model, *inputs)
     assert not invented
 

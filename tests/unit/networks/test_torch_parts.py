@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from mschedx.networks.torch_parts import assemble, cut, to_tune
+from mschedx.networks.importing import read_network
+from mschedx.networks.torch_parts import Frozen, assemble, cut, to_tune
 
 
 def operators(module):
@@ -40,6 +41,13 @@ def test_cutting_draws_none_of_the_callers_random_numbers():
     parts = cut(Dropped().eval(), [x], {"native_dropout.default"})
     assert to_tune(parts, [x])
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_a_graph_is_named_by_its_first_operator():
+    graph = torch.fx.symbolic_trace(torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Tanh()))
+    x = torch.rand(3, 4)
+    network = read_network(Frozen(graph, [False], [x]).eval(), (x,))
+    assert network.name == "graph from _0"
 
 
 def test_no_part_has_an_operator_before_what_it_reads():

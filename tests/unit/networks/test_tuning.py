@@ -115,6 +115,12 @@ def test_a_folder_says_what_was_written_so_that_spoilt_records_are_noticed(netwo
     assert seconds[0] / 10 not in [choice.latency_s for choice in again.tasks]
 
 
+def test_pooling_with_windows_of_differing_lengths_is_compared():
+    model, x = torch.nn.AdaptiveAvgPool2d((3, 3)).eval(), torch.rand(1, 4, 7, 7)
+    result = tune_model(model, (x,), trials_per_task=0, **quick(space=None, cost_model=None))
+    assert result.verified, result.notes
+
+
 def test_no_trials_rank_every_task(network):
     result = tune_model(*network, trials_per_task=0, **quick(space=None, cost_model=None))
     assert result.measured == 0
@@ -306,6 +312,16 @@ def test_records_of_one_network_serve_another(network, tmp_path):
     assert known[0].trials >= 2
     manifest = json.loads((tmp_path / "mschedx_manifest.json").read_text())
     assert set(manifest["networks"]) == {"Two", "Longer"}
+
+
+def test_networks_of_one_name_have_an_entry_each(tmp_path):
+    x = torch.randn(3, 8)
+    for last in (torch.nn.ReLU(), torch.nn.Tanh(), torch.nn.ReLU()):
+        model = torch.nn.Sequential(torch.nn.Softmax(-1), last).eval()
+        options = quick(space=None, cost_model=None, verify=False)
+        tune_model(model, (x,), trials_per_task=0, work_dir=tmp_path, **options)
+    manifest = json.loads((tmp_path / "mschedx_manifest.json").read_text())
+    assert set(manifest["networks"]) == {"Sequential", "Sequential (2)"}
 
 
 class Wider(torch.nn.Module):

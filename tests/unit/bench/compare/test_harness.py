@@ -84,7 +84,7 @@ def test_runs_are_compared_at_trials_that_all_of_them_had(tmp_path, timed):
 )
 def test_heads_of_tables_say_what_intervals_are_over(tmp_path, timed, workloads, seeds, head):
     run(tmp_path, workloads=find_workloads(workloads), seeds=seeds)
-    titles = [str(table.title) for table in all_tables(read_comparison(tmp_path))]
+    titles = [str(table.title) for table in tables.all_tables(read_comparison(tmp_path))]
     heads = [title for title in titles if "[" in title]
     assert len(heads) == 4
     assert all(head in title for title in heads)

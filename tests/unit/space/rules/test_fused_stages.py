@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tvm
+from agreement import assert_sketches_agree
 from tvm import te, tirx, topi
 from tvm.s_tir import Schedule
 from tvm.s_tir.meta_schedule.arg_info import ArgInfo
@@ -15,6 +16,7 @@ from mschedx import workloads
 from mschedx.hardware import Hardware
 from mschedx.space.opening import sketches
 from mschedx.space.rules.fused_stages import fused_spaces
+from mschedx.space.rules.ragged_rows import factors
 from mschedx.space.rules.stages import common_rows, stage_of, stages_of, windowed_axes
 from mschedx.space.rules.streamed_reduction import worth_splitting
 
@@ -387,6 +389,60 @@ def test_few_results_with_long_sums_are_also_split():
     for name, number in {"gemm-row": 2, "mean": 1, "sum-columns-epilogue": 2}.items():
         sch = Schedule(tvm.IRModule({"main": FUNCTIONS[name]}))
         assert len(fused_spaces(sch, HARDWARE)) == number, name
+
+
+def softmax_from_minus_infinity(n, c):
+    """As people write it by hand; TVM's own maximum begins with the lowest finite number."""
+    highest = te.comm_reducer(
+        lambda a, b: te.max(a, b), lambda dtype: tirx.const(float("-inf"), dtype)
+    )
+    x = te.placeholder((n, c), "float32", "X")
+    r, s = te.reduce_axis((0, c), "r"), te.reduce_axis((0, c), "s")
+    peak = te.compute((n,), lambda i: highest(x[i, r], axis=r), name="max")
+    power = te.compute((n, c), lambda i, j: te.exp(x[i, j] - peak[i]), name="exp")
+    total = te.compute((n,), lambda i: te.sum(power[i, s], axis=s), name="sum")
+    return te.create_prim_func(
+        [x, te.compute((n, c), lambda i, j: power[i, j] / total[i], name="softmax")]
+    )
+
+
+def any_of_rows(n, c):
+    x = te.placeholder((n, c), "float32", "X")
+    large = te.compute((n, c), lambda i, j: x[i, j] > 2.0, name="large")
+    found = topi.any(large, 1)
+    return te.create_prim_func(
+        [x, te.compute((n,), lambda i: found[i].astype("float32"), name="out")]
+    )
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        softmax_from_minus_infinity(24, 48),
+        softmax_from_minus_infinity(17, 37),
+        any_of_rows(9, 64),
+        any_of_rows(2, 9000),
+    ],
+    ids=["softmax", "softmax-prime", "any", "any-long"],
+)
+def test_a_reduction_that_cannot_be_factored_costs_its_lanes_alone(function):
+    (space,) = fused_spaces(Schedule(tvm.IRModule({"main": function})), HARDWARE)
+    assert space.mod["main"].script().count("T.parallel(") == 1
+    assert_sketches_agree(function, TARGET, configs=4, tolerance=1e-5)
+
+
+def test_what_tvm_factors():
+    product = te.comm_reducer(lambda a, b: a * b, lambda dtype: tirx.const(1, dtype))
+
+    def body(function):
+        sch = Schedule(tvm.IRModule({"main": function}))
+        return sch.get(sch.get_sblock("reduced"))
+
+    for combine in (te.sum, te.max, te.min, product):
+        for dtype in ("float32", "float16", "int8", "bfloat16"):
+            assert factors(body(reduced((9, 64), [1], combine, dtype))), dtype
+    above_zero = te.comm_reducer(lambda a, b: te.max(a, b), lambda dtype: tirx.const(0, dtype))
+    assert not factors(body(reduced((9, 64), [1], above_zero)))
 
 
 @pytest.mark.parametrize("function", [roots, roots_of_sums], ids=["alone", "after-sums"])
