@@ -257,7 +257,10 @@ def _condition(node: Any) -> Any | None:
 def choice_of(value: Any) -> tuple[Any, Any, Any] | None:
     """The condition and the two values of an expression ``if_then_else``; None of any other."""
     name = str(getattr(value.op, "name", "")) if isinstance(value, Call) else ""
-    return tuple(value.args) if name.endswith("if_then_else") else None
+    if not name.endswith("if_then_else"):
+        return None
+    condition, chosen, other = value.args
+    return condition, chosen, other
 
 
 def moves_by_one(sch: Any, block: Any, axis: int) -> bool:

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from captured_graphs import OPTIONS, same
-from tiny_networks import TARGET, Table, quick, two
+from tiny_networks import TARGET, Table, two
 from tvm.target import Target
 
 from mschedx import DraftVerify, compat
