@@ -217,15 +217,23 @@ def _from_torch(arg: Any) -> tuple[Any, CopyBack]:
 
 
 def parameters_of(func: Any) -> tuple[Parameter, ...]:
-    """Describe the buffers that an unscheduled PrimFunc takes."""
+    """Describe the buffers that an unscheduled PrimFunc takes.
+
+    Of a block that does not say what it writes, such as a running sum, what it stores counts; where
+    nothing is seen to be written, the last buffer is.
+    """
     from tvm.s_tir import SBlock
+    from tvm.tirx import BufferStore
 
     written: list[Any] = []
 
     def visit(block: Any) -> None:
         written.extend(region.source for region in block.writes)
 
-    tvm_ffi.structural_walk(func.body, (SBlock, visit))
+    stores = (BufferStore, lambda store: written.append(store.buffer))
+    tvm_ffi.structural_walk(func.body, ((SBlock, visit), stores))
+    if not any(param.same_as(buffer) for param in func.params for buffer in written):
+        written.extend(func.params[-1:])
     return tuple(
         Parameter(
             name=str(param.name),

@@ -9,7 +9,7 @@ import pytest
 import torch
 import tvm
 import tvm_ffi
-from tvm import te
+from tvm import te, topi
 
 from mschedx import compat
 from mschedx.hardware import host_target
@@ -250,3 +250,12 @@ def test_parameters_say_which_are_written():
         Parameter("B", "float32", (32, 16), written=False),
         Parameter("C", "float32", (8, 16), written=True),
     )
+
+
+def test_what_a_block_stores_without_saying_so_is_copied_back():
+    x = te.placeholder((N, N), name="x")
+    function = te.create_prim_func([x, topi.cumsum(x, 1)])
+    assert [one.written for one in parameters_of(function)] == [False, True]
+    out = placed(16)
+    compiled(function)["main"](placed(0), out)
+    np.testing.assert_array_equal(out[0], np.arange(1, N + 1))
