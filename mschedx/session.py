@@ -251,15 +251,14 @@ def _own_strategy() -> Strategy:
 
 def _cost_model(given: Parts) -> Any:
     """The cost model as TVM takes it: a plain `mschedx.cost.CostModel`, too, is made one."""
-    from mschedx.cost import HeronXGB, TVMCostModel
+    from mschedx.cost import TVMCostModel
     from mschedx.search.gradients import model_beside
 
     if isinstance(given.cost_model, str | ms.CostModel):
         return given.cost_model
     if given.cost_model is not None:
         return TVMCostModel(given.cost_model)
-    beside = model_beside(given.strategy)
-    return HeronXGB() if beside is None else beside
+    return model_beside(given.strategy)
 
 
 def _parts(plan: Plan) -> Parts:

@@ -84,15 +84,14 @@ def _as_named(name: str) -> str:
     return name
 
 
-_PRUNER = _search("DraftVerify", "pam")
-_FELIX = _search("GradientDescent", "felix")
+_FELIX = _search("GradientDescent")
 
 TVM_STRATEGIES = ("evolutionary", "replay-trace", "replay-func")
 
 STRATEGIES: dict[str, NamedStrategy] = {
     "heron": _search("ConstrainedEvolution"),
-    "pruner": _PRUNER,
-    "draft-verify": _PRUNER,
+    "pruner": _search("DraftVerify", "pam"),
+    "draft-verify": _search("DraftVerify"),
     "felix": _FELIX,
     "gradient": _FELIX,
     "genetic": _search("RepairedGenetic"),
@@ -102,7 +101,8 @@ STRATEGIES: dict[str, NamedStrategy] = {
         for name in TVM_STRATEGIES
     },
 }
-"""Ours and TVM's; `bench.replay` has ours from here."""
+"""Ours and TVM's; `bench.replay` has ours from here. "pruner" learns with the paper's network,
+"draft-verify" with what `mschedx.tune` takes."""
 
 MODELS: dict[str, NamedModel] = {
     "heron-xgb": _model("HeronXGB"),
@@ -135,8 +135,7 @@ def find_parts(strategy: str | None = None, cost_model: str | None = None) -> Pa
     callable
         Makes them, as `mschedx.tune` takes them: a dict with "strategy" and "cost_model", without
         those that are left to the tuner. It raises ``FileNotFoundError`` for weights that are not
-        there, and ``ValueError`` for weights of another model and for a model without gradients
-        beside a strategy that needs them.
+        there, and ``ValueError`` for weights of another model.
 
     Raises
     ------
@@ -151,7 +150,6 @@ def find_parts(strategy: str | None = None, cost_model: str | None = None) -> Pa
 
     def parts() -> dict[str, Any]:
         made = {"strategy": search and search.make(), "cost_model": model and model()}
-        _require_gradients(strategy, cost_model, **made)
         return {name: part for name, part in made.items() if part is not None}
 
     return parts
@@ -219,18 +217,3 @@ def _own_model(name: str, function: Callable[..., Any]) -> NamedModel:
             raise ValueError(f"{name}(): {error}") from None
 
     return NamedModel(make)
-
-
-def _require_gradients(
-    named: str | None, named_model: str | None, strategy: Any, cost_model: Any
-) -> None:
-    """Refuse a model without gradients beside a strategy that would stop at its first round."""
-    if strategy is None or isinstance(strategy, str) or cost_model is None:
-        return
-    from mschedx.search.gradients import lacks_gradients
-
-    if lacks_gradients(strategy, cost_model):
-        raise ValueError(
-            f"expected a cost model with gradients beside the strategy {named} (felix, pam, psa, "
-            f"moa), got {named_model}"
-        )

@@ -147,7 +147,15 @@ def _search(strategy: NamedStrategy) -> Search:
 
 def _beside(name: str, strategy: NamedStrategy) -> Callable[[], Any] | None:
     """What makes the model that a search learns with by default; None if it asks none."""
-    return None if name == "random" else partial(_model, strategy.beside or "heron-xgb")
+    return None if name == "random" else partial(_model_beside, strategy)
+
+
+def _model_beside(strategy: NamedStrategy) -> Any:
+    if strategy.beside is not None:
+        return _model(strategy.beside)
+    from mschedx.search.gradients import model_beside
+
+    return model_beside(strategy.make()).model
 
 
 def _model(name: str) -> Any:

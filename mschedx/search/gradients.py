@@ -13,10 +13,12 @@ from .scoring import WITH_GRADIENT
 from .strategy import Strategy
 
 
-def model_beside(strategy: Any) -> ms.CostModel | None:
-    """The cost model to take beside a strategy where none is given; None for that of others."""
+def model_beside(strategy: Any) -> ms.CostModel:
+    """The cost model to take beside a strategy where none is given."""
     if not _needs_gradients(strategy):
-        return None
+        from mschedx.cost import HeronXGB
+
+        return HeronXGB()
     from mschedx.cost import FelixMLP
 
     return FelixMLP()

@@ -18,6 +18,8 @@ from mschedx.bench.replay import (
     replay_search,
 )
 from mschedx.cost import FelixConfig, FelixMLP
+from mschedx.cost.heron_xgb import HeronXGBModel
+from mschedx.cost.learned.felix_mlp import FelixMLPModel
 from mschedx.cost.learned.pam import PAMModel
 from mschedx.inputs import normalize_mod
 from mschedx.record.contents import RECORDS, TRIALS
@@ -86,7 +88,9 @@ def test_every_strategy_of_ours_can_be_replayed_by_its_name():
         assert first is not second
         assert getattr(first, "_model", None) is not getattr(second, "_model", 0), "of its own"
     assert type(known["gradient"].search()) is type(known["felix"].search()) is Descent
-    assert type(known["draft-verify"].model()) is type(known["pruner"].model()) is PAMModel
+    assert type(known["pruner"].model()) is PAMModel
+    assert type(known["draft-verify"].model()) is type(known["heron"].model()) is HeronXGBModel
+    assert type(known["gradient"].model()) is FelixMLPModel
     assert known["random"].model is None
 
 

@@ -163,7 +163,9 @@ def parts(monkeypatch, tmp_path):
 
 def test_strategies_and_cost_models_are_named_in_any_combination(parts, capsys):
     assert parts() == [None, None]
-    assert parts("--strategy", "gradient") == ["GradientDescent", "FelixMLP"]
+    assert parts("--strategy", "gradient") == ["GradientDescent", None]
+    assert parts("--strategy", "pruner") == ["DraftVerify", "PAM"]
+    assert parts("--strategy", "draft-verify") == ["DraftVerify", None]
     assert parts("--strategy", "pruner", "--cost-model", "psa") == ["DraftVerify", "PSA"]
     assert parts("--cost-model", "pam:cpu") == [None, "PAM"]
     assert parts("--strategy", "evolutionary", "--cost-model", "xgb") == ["evolutionary", "xgb"]
@@ -198,12 +200,18 @@ def test_strategies_of_replay_are_listed_without_a_folder(capsys):
         (["--strategy", "prunner"], "unknown strategy prunner; there are heron, pruner, "),
         (["--cost-model", "tlp"], "expected tlp with the weights that it was trained to"),
         (["--cost-model", "pam:absent"], "expected a file of weights"),
-        (["--strategy", "gradient", "--cost-model", "xgb"], "expected a cost model with gradients"),
     ],
 )
 def test_parts_that_cannot_be_made_are_bad_requests(line, says, parts, capsys):
     assert parts(*line) is None
     assert says in capsys.readouterr().err
+
+
+def test_a_model_without_gradients_beside_descent_is_a_bad_request(tmp_path, capsys):
+    args = ["tune", "gemm", "--shape", "8,8,8", "--work-dir", str(tmp_path / "w")]
+    assert cli.main([*args, "--strategy", "gradient", "--cost-model", "xgb"]) == 2
+    assert "a cost model with gradients beside GradientDescent" in capsys.readouterr().err
+    assert not (tmp_path / "w").exists()
 
 
 TUNE = [sys.executable, "-m", "mschedx", "tune"]
