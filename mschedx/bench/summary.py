@@ -16,6 +16,7 @@ _UNSCHEDULED = "unscheduled"
 _UNSCHEDULED_FLOPS = 0.5e9
 """Operations a second of a program without a schedule, at the least that is usual."""
 _LONGEST_UNSCHEDULED_S = 20.0
+"""At that rate; a function that would take longer is not timed as it is. By hand."""
 
 
 def print_summary(workload: Workload, result: TuneResult, *, compare: bool = True) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 from .config import is_finite
 
 _MOST_COPIES = 4096
+"""Of small arguments, each copy of which is a tensor to make; by hand."""
 
 
 def time_rotated(

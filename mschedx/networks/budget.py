@@ -24,6 +24,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 ALPHA = 0.2
+"""α above: what the past counts for, as in TVM's ``GradientBased``."""
+
 MOST = 4
 """Largest multiple of the trials per task that one task may take."""
 

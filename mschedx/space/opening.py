@@ -21,6 +21,7 @@ from .trace.splitting import refused_somewhere, split
 logger = logging.getLogger("tvm.s_tir.meta_schedule.mschedx.space")
 
 _MOST_SKETCHES = 48
+"""Of all design spaces of a task, which share them; each has four at least. By hand."""
 
 
 def sketches(

@@ -16,6 +16,7 @@ import numpy as np
 from .view import AccessView, FloatArray, IntArray
 
 _SHARPNESS = 4.0
+"""The power above; by hand."""
 
 _NONE_LOST, _ALL_LOST = 1.3, 3.5
 """Lines of a set, of its ways, up to which all stay and from which on none does.

@@ -30,7 +30,10 @@ _COMPACT = 1.25
 """A buffer no larger than this, of what a chunk touches of it, holds nothing else."""
 
 OVERLAP = 5.0
-"""p above: how well computing and the transfers from each cache overlap; ``inf`` is perfectly."""
+"""p above: how well computing and the transfers from each cache overlap; ``inf`` is perfectly.
+
+Fitted with the constants of `machine`, on 22 tasks measured on a Zen 4.
+"""
 
 TERMS = ("arithmetic", "loads", "stores", "chain", "issue", "serial", "L2", "L3", "DRAM", "TLB")
 """What a statement may wait for."""

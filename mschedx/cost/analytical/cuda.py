@@ -30,10 +30,14 @@ from .cuda_block import Block, Device, balance, block_of
 from .view import AccessView, FloatArray, ProgramAt, StatementView
 
 OVERLAP = 3.0
-"""p: how far what a block does at a time overlaps. 1: not at all, infinity: wholly."""
+"""p: how far what a block does at a time overlaps. 1: not at all, infinity: wholly. By hand."""
 
 LAUNCH_S = 3e-6
-"""What each kernel of a program adds."""
+"""What each kernel of a program adds; by hand.
+
+The same for all configs of a kernel: it moves latencies, not their order, but where kernels differ
+in number.
+"""
 
 SECTOR_BYTES = 32
 """What a cache line is read by."""
@@ -72,7 +76,7 @@ _SPILLED_BYTES = 8.0
 """Of a register without room, each step: stored and loaded."""
 
 _BEYOND_L2 = 4
-"""How fast a buffer that outgrows L2 is found there no more; a power of the ratio."""
+"""How fast a buffer that outgrows L2 is found there no more; a power of the ratio, by hand."""
 
 INTEGERS_PER_CYCLE = 64.0
 """Multiply-adds of 32-bit integers that a multiprocessor does: as many on all since sm_70, which

@@ -55,6 +55,7 @@ ERROR = {2: 1e-6, 4: 5e-6}
 # takes longer than using it (233 GFLOP/s and 20 GB/s of a Zen 4 meet at 24).
 _FEWEST_TILES = 32
 _FEWEST_CHANNELS = 64
+"""In and out: what is transformed once serves all channels of the other side. By hand."""
 
 _CONVOLUTIONS = {"relax.nn.conv2d", "relax.nn.conv3d"}
 

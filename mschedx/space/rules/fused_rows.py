@@ -21,6 +21,7 @@ MOST_PARTIAL_SUMS = 8
 """Vectors of partial sums of a reduction: more than any latency times any throughput."""
 
 _FEWEST_LANES = 4
+"""Of partial sums, where what divides a run decides; for fewer it stays one chain. By hand."""
 
 
 def fuse_rows(sch: Any, stages: Sequence[Stage], rows: Sequence[list[int]], hw: Hardware) -> None:

@@ -30,9 +30,16 @@ IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 
 _BEAM, _ROWS = 32, 32
+"""B and K where tables are chosen anew; by hand, as are the next two."""
+
 _PAIR_ROWS = 24
+"""K where two tables are chosen again while the others stay."""
+
 _DRAWS = 16
+"""Configs that are drawn where the beam finds none."""
+
 _ELEMENTS = 1 << 22
+"""Numbers of the largest array that is made at a time: 32 MB."""
 
 
 def nearest(sampler: Sampler, configs: ArrayLike, rng: np.random.Generator) -> IntArray:
