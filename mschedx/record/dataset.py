@@ -9,8 +9,7 @@ so that its sketches can be opened again, and the machine and versions the laten
     {"kind": "trials", "task": "…", "sketch": 0, "configs": [[…], …], "latency_s": [1e-3, null]}
 
 A field has the same type in every line, so that ``pyarrow.json.read_json`` gives a file as a table
-(``pip install 'mschedx[arrow]'``). In format 1, which is still read, the operator was an array.
-Before anything is added to a file of format 1 it is brought to format 2, and kept beside as it was.
+(``pip install 'mschedx[arrow]'``).
 
 Each line is written at once and ends in a newline; a file that was cut loses its last line only.
 Reading changes nothing: what is broken is set aside, and the next line begins on one of its own.
@@ -20,9 +19,7 @@ Floats are written so that they read back the same.
 
 from __future__ import annotations
 
-import json
 import math
-import shutil
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -117,7 +114,7 @@ class DatasetFile:
     parts : list of TaskTrials
         All declarations, those of other machines too.
     notes : list of str
-        Lines that were set aside, and why; where a file of format 1 is kept as it was.
+        Lines that were set aside, and why.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -129,7 +126,6 @@ class DatasetFile:
         self.tasks: dict[str, TaskTrials] = {}
         self.parts: list[TaskTrials] = []
         self.notes: list[str] = []
-        self._is_first = False
         self._size = self.path.stat().st_size if self.path.exists() else 0
         for line in read_lines(self.path):
             try:
@@ -225,10 +221,6 @@ class DatasetFile:
         self._lock = _lock_of(self.path)
         if self.path.stat().st_size != self._size:
             self._read()
-        if self._is_first:
-            kept = _bring_up(self.path)
-            self._is_first = False
-            self.notes.append(f"it was of format 1 and is of format 2 now; as it was: {kept}")
 
     def _add(self, task: DatasetTask) -> TaskTrials:
         self.parts.append(TaskTrials(task))
@@ -256,18 +248,14 @@ class DatasetFile:
         for name, kind in _DECLARED.items():
             if not isinstance(line[name], kind):
                 raise ValueError(f"{name} is {line[name]!r}, expected {kind.__name__}")
-        if line["format"] not in (1, FORMAT):
+        if line["format"] != FORMAT:
             # What follows of this task has nowhere to go, rather than to another declaration.
             self.tasks.pop(line["key"], None)
-            raise ValueError(f"format {line['format']}, expected {FORMAT} or 1")
+            raise ValueError(f"format {line['format']}, expected {FORMAT}")
         operator = line["operator"]
-        self._is_first |= line["format"] == 1
-        if line["format"] == FORMAT:
-            operator = operator["name"], operator["sizes"], operator["dtype"]
-        name, sizes, dtype = operator
         task = DatasetTask(
             line["key"],
-            (name, tuple(sizes), dtype),
+            (operator["name"], tuple(operator["sizes"]), operator["dtype"]),
             line["target"],
             line["space"],
             line["machine"],
@@ -305,42 +293,6 @@ def _seconds(latency_s: float | None) -> float:
     if type(latency_s) not in (int, float) or not 0 < float(latency_s) < math.inf:
         raise ValueError(f"a latency of {latency_s!r} seconds")
     return float(latency_s)
-
-
-def _bring_up(path: Path) -> Path:
-    """Write a file of format 1 anew in format 2; return what the old one is kept as.
-
-    In its place, not by another file: the lock is on this one.
-    """
-    kept = path.with_name(f"{path.name}.format1")
-    if kept.exists():
-        raise ValueError(
-            f"{path} is of format 1, and {kept} is there already: put the whole one of both in its "
-            "place, and the other one away"
-        )
-    shutil.copyfile(path, kept)
-    text = "".join(_in_format_2(line) + "\n" for line in read_lines(path))
-    with path.open("r+b") as file:
-        file.write(text.encode())
-        file.truncate()
-    return kept
-
-
-def _in_format_2(line: Line) -> str:
-    """A line of any format in format 2; one that cannot be read as it is."""
-    content = line.content
-    first = isinstance(content, dict) and (content.get("kind"), content.get("format")) == (
-        "task",
-        1,
-    )
-    if not first:
-        return line.text
-    try:
-        name, sizes, dtype = content["operator"]
-    except (KeyError, TypeError, ValueError):
-        return line.text
-    operator = {"name": name, "sizes": sizes, "dtype": dtype}
-    return json.dumps({**content, "format": FORMAT, "operator": operator})
 
 
 class _Lock:

@@ -63,45 +63,13 @@ def test_objects_of_one_process_share_a_file(path):
     assert len(DatasetFile(path).tasks["k"]) == 4
 
 
-FIRST = (
-    '{"kind": "task", "format": 1, "key": "k", "operator": ["mean", [8, 8], "float32"], '
+WRITTEN = (
+    '{"kind": "task", "format": 2, "key": "k", '
+    '"operator": {"name": "mean", "sizes": [8, 8], "dtype": "float32"}, '
     '"target": {}, "space": null, "machine": {"cpu": "mine"}, "decisions": [["a"]]}\n'
     '{"kind": "trials", "task": "k", "sketch": 0, "configs": [[1], [2]], '
     '"latency_s": [1e-06, null]}\n'
 )
-
-
-def test_the_first_format_is_read_and_goes_on_in_the_second(path):
-    path.parent.mkdir()
-    path.write_text(FIRST + "cut sh")
-    file = DatasetFile(path)
-    assert [note.split(" was set")[0] for note in file.notes] == ["line 3"]
-    assert path.read_text() == FIRST + "cut sh", "reading changes nothing"
-    assert len(file.declare(TASK)) == 2, "the same task"
-    kept = path.with_name("set.jsonl.format1")
-    assert kept.read_text() == FIRST + "cut sh"
-    assert str(kept) in file.notes[-1]
-    assert "format 2 now" in file.notes[-1]
-    file.append("k", 0, CONFIGS, SECONDS)
-    lines = [json.loads(line) for line in path.read_text().splitlines() if line != "cut sh"]
-    assert [line.get("format") for line in lines] == [2, None, None]
-    assert lines[0]["operator"] == {"name": "mean", "sizes": [8, 8], "dtype": "float32"}
-    DatasetFile(path).append("k", 0, CONFIGS[:0], SECONDS[:0])
-    assert kept.read_text() == FIRST + "cut sh", "it is brought up once"
-    (known,) = DatasetFile(path).tasks.values()
-    assert known.task == TASK
-    np.testing.assert_array_equal(known.latency_s[0], [1e-6, np.inf, 1e-6, 2e-6])
-
-
-def test_what_was_kept_of_the_first_format_is_not_written_over(path):
-    """It may be the whole one, where writing the other was cut short."""
-    path.parent.mkdir()
-    path.write_text(FIRST)
-    path.with_name("set.jsonl.format1").write_text("whole")
-    with pytest.raises(ValueError, match=r"format1 is there already"):
-        DatasetFile(path).declare(TASK)
-    assert path.read_text() == FIRST
-    assert path.with_name("set.jsonl.format1").read_text() == "whole"
 
 
 def test_sizes_at_their_defaults_may_be_left_out(path):
@@ -117,12 +85,29 @@ def test_sizes_at_their_defaults_may_be_left_out(path):
         file.declare(replace(TASK, operator=("conv2d", (1, 8, 8, 8, 8, 5), "float32")))
 
 
-def test_a_format_that_is_yet_to_come_is_set_aside(path):
+def test_what_is_written_reads_back_as_it_was(path):
     path.parent.mkdir()
-    path.write_text(FIRST.replace('"format": 1', '"format": 3'))
+    path.write_text(WRITTEN + "cut sh")
+    file = DatasetFile(path)
+    assert [note.split(" was set")[0] for note in file.notes] == ["line 3"]
+    assert path.read_text() == WRITTEN + "cut sh", "reading changes nothing"
+    assert file.declare(TASK).task == TASK
+    file.append("k", 0, CONFIGS, SECONDS)
+    assert path.read_text().startswith(WRITTEN + "cut sh\n"), "what is there stays"
+    (known,) = DatasetFile(path).tasks.values()
+    np.testing.assert_array_equal(known.latency_s[0], [1e-6, np.inf, 1e-6, 2e-6])
+
+
+@pytest.mark.parametrize("other", [1, 3])
+def test_another_format_is_set_aside(path, other):
+    path.parent.mkdir()
+    path.write_text(WRITTEN.replace('"format": 2', f'"format": {other}'))
     file = DatasetFile(path)
     assert not file.tasks
-    assert "format 3, expected 2 or 1" in file.notes[0]
+    assert f"format {other}, expected 2" in file.notes[0]
+    before = path.read_bytes()
+    file.declare(TASK)
+    assert path.read_bytes().startswith(before), "and nothing of it is lost"
 
 
 @pytest.mark.parametrize(
@@ -154,7 +139,7 @@ def test_one_broken_line_costs_itself_alone(path, changes, says):
     path.parent.mkdir()
     whole = {"kind": "trials", "task": "k", "sketch": 0, "configs": [[1], [2]]}
     whole["latency_s"] = [1e-6, None]
-    path.write_text(FIRST + json.dumps({**whole, **changes}) + "\n" + json.dumps(whole) + "\n")
+    path.write_text(WRITTEN + json.dumps({**whole, **changes}) + "\n" + json.dumps(whole) + "\n")
     file = DatasetFile(path)
     assert len(file.notes) == 1
     assert file.notes[0].startswith("line 3 was set aside: ")
@@ -165,7 +150,7 @@ def test_one_broken_line_costs_itself_alone(path, changes, says):
 
 def test_a_latency_beyond_all_floats_is_no_failed_trial(path):
     path.parent.mkdir()
-    path.write_text(FIRST + FIRST.splitlines()[1].replace("1e-06", "1e400") + "\n")
+    path.write_text(WRITTEN + WRITTEN.splitlines()[1].replace("1e-06", "1e400") + "\n")
     file = DatasetFile(path)
     assert "a latency of inf seconds" in file.notes[0]
     assert len(file.tasks["k"]) == 2
