@@ -136,6 +136,21 @@ class Hardware:
         bits = re.search(r"\d+", dtype)
         return max(1, self.vector_bytes * 8 // int(bits.group() if bits else 32))
 
+    def known_rates(self) -> tuple[float, float]:
+        """`peak_flops` and `dram_bytes_per_s`, for who reasons with both.
+
+        Raises
+        ------
+        ValueError
+            Where one is not known.
+        """
+        if self.peak_flops is None or self.dram_bytes_per_s is None:
+            raise ValueError(
+                f"expected hardware with peak_flops and dram_bytes_per_s, got {self.name} without: "
+                "take a device of the table (Hardware.from_device) or set them with with_rates"
+            )
+        return self.peak_flops, self.dram_bytes_per_s
+
     def with_rates(self, *, peak_flops: float, dram_bytes_per_s: float | None = None) -> Hardware:
         """Give a copy with the device's own rates."""
         found = replace(self, peak_flops=peak_flops, dram_bytes_per_s=dram_bytes_per_s)

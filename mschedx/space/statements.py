@@ -173,6 +173,10 @@ class Statement:
                 return f"the elements of {access.buffer}"
         return None
 
+    def count_of(self, kind: str) -> int:
+        """Scalar operations of one instance of a kind; of "call" those of any function."""
+        return sum(n for k, n in self.operations.items() if k == kind or k.startswith(f"{kind}."))
+
     @property
     def flops(self) -> int:
         """Floating-point arithmetic of one instance, see `FLOPS`."""
@@ -203,6 +207,13 @@ class Statement:
         if None in extents:
             return None
         return multiply(1, *(extent for extent in extents if extent is not None))
+
+
+def known(expression: Expression | None) -> Expression:
+    """A number of a statement of which nothing is missing (`Statement.missing`)."""
+    if expression is None:
+        raise ValueError("expected a statement of which every number has an expression")
+    return expression
 
 
 def expressions(statements: Sequence[Statement]) -> dict[str, Expression]:

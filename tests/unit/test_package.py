@@ -52,6 +52,18 @@ def test_all_that_is_imported_is_declared():
     assert imported - sys.stdlib_module_names - declared == {"mschedx", "IPython"}
 
 
+def test_what_a_room_logs_bears_its_name():
+    """TVM's loggers are silenced, or listened to, by the beginning of their names."""
+    package = Path(mschedx.__file__).parent
+    named = [
+        (file.relative_to(package).parts[0], name)
+        for file in package.rglob("*.py")
+        for name in re.findall(r'getLogger\("([^"]*)"\)', file.read_text())
+    ]
+    assert {room for room, _ in named} >= {"space", "search", "cost"}
+    assert [one for one in named if one[1] != f"tvm.s_tir.meta_schedule.mschedx.{one[0]}"] == []
+
+
 def _imports(file):
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):

@@ -98,11 +98,6 @@ def cuda_costs(program: ProgramAt, hardware: Hardware) -> Costs:
     ValueError
         When the device's peak or memory rate is not known.
     """
-    if hardware.peak_flops is None or hardware.dram_bytes_per_s is None:
-        raise ValueError(
-            f"expected hardware with peak_flops and dram_bytes_per_s, got {hardware.name} without: "
-            "take a device of the table (Hardware.from_device) or set them with with_rates"
-        )
     views = program.statements
     device = Device(hardware)
     kernels = sorted({v.statement.kernel for v in views if v.statement.kernel is not None})

@@ -65,17 +65,21 @@ def balance(grid: FloatArray, multiprocessors: int) -> FloatArray:
 
 
 class Device:
-    """Rates of a GPU in cycles of its clock."""
+    """Rates of a GPU in cycles of its clock.
+
+    Raises
+    ------
+    ValueError
+        When the device's peak or memory rate is not known.
+    """
 
     def __init__(self, hardware: Hardware) -> None:
         self.hardware = hardware
-        assert hardware.peak_flops is not None
-        assert hardware.dram_bytes_per_s is not None
+        peak_flops, self.dram = hardware.known_rates()
         # The clock follows from the peak.
         self.fma_per_cycle = float(hardware.fma_per_cycle or 128)
-        self.hz = hardware.peak_flops / (2 * self.fma_per_cycle * hardware.cores)
-        self.tensor_flops = hardware.peak_tensor_flops or hardware.peak_flops
-        self.dram = hardware.dram_bytes_per_s
+        self.hz = peak_flops / (2 * self.fma_per_cycle * hardware.cores)
+        self.tensor_flops = hardware.peak_tensor_flops or peak_flops
         self.l2 = L2_BYTES_PER_CYCLE * hardware.cores * self.hz
         self.shared = SHARED_BYTES_PER_CYCLE * hardware.cores * self.hz
         self.limits = CudaLimits(

@@ -102,16 +102,12 @@ def statement_ms(found: Symbols, hardware: Hardware) -> FloatArray:
     ValueError
         When the device's peak or memory rate is not known.
     """
-    if hardware.peak_flops is None or hardware.dram_bytes_per_s is None:
-        raise ValueError(
-            f"expected hardware with peak_flops and dram_bytes_per_s, got {hardware.name} without: "
-            "take a device of the table (Hardware.from_device) or set them with with_rates"
-        )
+    peak_flops, dram_bytes_per_s = hardware.known_rates()
     warps = np.ceil(found.f9 / WARP)
     busy = alignment_of_grid(found.f8, warps, hardware.cores) * alignment_of_warps(found.f9)
     registers = np.maximum(1.0, found.f2 / REGISTERS)
     reuse = 1 + 1 / found.f6
-    gflops, gbytes = hardware.peak_flops / 1e9, hardware.dram_bytes_per_s / 1e9
+    gflops, gbytes = peak_flops / 1e9, dram_bytes_per_s / 1e9
     compute = found.f1 * reuse / (gflops * busy / registers) / 1e6
     memory = found.f5 * 1000 / (gbytes * 2.0**30)
     return np.maximum(compute, memory)

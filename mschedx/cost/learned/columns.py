@@ -24,7 +24,7 @@ from mschedx.space.algebra.expression import (
     minimum,
     multiply,
 )
-from mschedx.space.statements import BufferAccess, LoopLevel, Statement
+from mschedx.space.statements import BufferAccess, LoopLevel, Statement, known
 
 Column = Expression | float
 """An expression stands for a count or size, a float for a flag."""
@@ -90,16 +90,13 @@ def level_positions(statement: Statement) -> dict[str, int]:
 
 def statement_columns(statement: Statement) -> dict[str, Column]:
     """Describe a statement without its accesses; nothing of it may be missing."""
-    instances = _known(statement.instances)
+    instances = known(statement.instances)
     columns: dict[str, Column] = {"instances": instances}
     columns |= _loops(statement)
-    columns["lanes"] = _known(statement.lanes)
-    columns["unroll"] = _known(statement.unroll)
+    columns["lanes"] = known(statement.lanes)
+    columns["unroll"] = known(statement.unroll)
     for kind in OPERATIONS:
-        # Functions are "call.exp", "call.erf" and so on.
-        each = sum(
-            n for k, n in statement.operations.items() if k == kind or k.startswith(f"{kind}.")
-        )
+        each = statement.count_of(kind)
         columns[f"{kind}.each"] = constant(each)
         columns[f"{kind}.all"] = multiply(each, instances)
     columns |= _touched(statement)
@@ -134,14 +131,14 @@ def access_columns(
     }
     columns |= {f"in {scope}": float(_scope(access.scope) == scope) for scope in SCOPES}
     columns["element bytes"] = constant(access.element_bytes)
-    touched = multiply(_known(statement.instances), _known(access.elements[-1]))
+    touched = multiply(known(statement.instances), known(access.elements[-1]))
     columns["bytes"] = multiply(access.element_bytes, touched)
     for level in LEVELS:
-        columns[f"bytes.{level}"] = _known(access.bytes_at(at[level]))
+        columns[f"bytes.{level}"] = known(access.bytes_at(at[level]))
     for level in ("program", "block", "tile"):
         columns[f"lines.{level}"] = lines_at(access, at[level])
     columns["run.tile"] = _run(access, at["tile"])
-    columns["reuse"] = floor_div(touched, maximum(1, _known(access.elements[0])))
+    columns["reuse"] = floor_div(touched, maximum(1, known(access.elements[0])))
     stride = access.strides[-1] if access.strides else None
     columns["stride"] = constant(0) if stride is None else stride
     columns["stride known"] = float(stride is not None)
@@ -155,8 +152,8 @@ def access_columns(
 def context_columns(statement: Statement) -> dict[str, Column]:
     """What an access is told of the statement it belongs to."""
     return {
-        "instances": _known(statement.instances),
-        "flops": multiply(statement.flops, _known(statement.instances)),
+        "instances": known(statement.instances),
+        "flops": multiply(statement.flops, known(statement.instances)),
         "initialises": float(statement.is_init),
         "reduces": float(statement.is_reduction),
         "by warp": float(statement.by_warp),
@@ -167,12 +164,12 @@ def lines_at(access: BufferAccess, level: int) -> Expression:
     """Lines of `LINE_BYTES` touched at a level, at most: neighbours share lines."""
     run = _run(access, level)
     each = ceil_div(multiply(access.element_bytes, run), LINE_BYTES)
-    return multiply(ceil_div(_known(access.elements[level]), run), each)
+    return multiply(ceil_div(known(access.elements[level]), run), each)
 
 
 def _run(access: BufferAccess, level: int) -> Expression:
     run = access.runs[level]
-    return constant(1) if run is None else maximum(1, minimum(run, _known(access.elements[level])))
+    return constant(1) if run is None else maximum(1, minimum(run, known(access.elements[level])))
 
 
 def _loops(statement: Statement) -> dict[str, Column]:
@@ -203,7 +200,7 @@ def _loops(statement: Statement) -> dict[str, Column]:
     found["loops"] = constant(len(statement.loops))
     at = level_positions(statement)
     for level in ("block", "thread", "step", "tile"):
-        found[f"trips.{level}"] = _known(statement.trips(at[level], len(statement.loops)))
+        found[f"trips.{level}"] = known(statement.trips(at[level], len(statement.loops)))
     return found
 
 
@@ -212,13 +209,13 @@ def _touched(statement: Statement) -> dict[str, Column]:
     at = level_positions(statement)
     once = {access.buffer: access for access in statement.accesses}.values()
     return {
-        f"bytes.{level}": add(0, *(_known(access.bytes_at(at[level])) for access in once))
+        f"bytes.{level}": add(0, *(known(access.bytes_at(at[level])) for access in once))
         for level in LEVELS
     }
 
 
 def _product(loops: Sequence[LoopLevel]) -> Expression:
-    return multiply(1, *(_known(loop.extent) for loop in loops))
+    return multiply(1, *(known(loop.extent) for loop in loops))
 
 
 def _scope(scope: str) -> str:
@@ -227,9 +224,3 @@ def _scope(scope: str) -> str:
     if scope.startswith(("wmma", "m16n8k", "mma")):
         return "fragment"
     return "global" if scope.startswith("global") else "local"
-
-
-def _known(expression: Expression | None) -> Expression:
-    if expression is None:
-        raise ValueError("expected a statement of which every number has an expression")
-    return expression

@@ -360,11 +360,7 @@ def _products(statement: Statement) -> dict[str, Expression]:
     instances = product([statement.instances])
     columns = {"outer": instances}
     for kind in OPERATIONS:
-        # Functions are "call.exp", "call.erf" and so on.
-        count = sum(
-            n for k, n in statement.operations.items() if k == kind or k.startswith(f"{kind}.")
-        )
-        columns[kind] = product([constant(count), instances])
+        columns[kind] = product([constant(statement.count_of(kind)), instances])
     for group in GROUPS:
         extents = [loop.extent for loop in statement.loops if loop.kind == group]
         if extents:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mschedx.space.algebra.expression import Expression, add, constant, multiply
-from mschedx.space.statements import BufferAccess, Statement
+from mschedx.space.statements import BufferAccess, Statement, known
 
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
@@ -111,7 +111,7 @@ def bytes_inside(statements: Sequence[Statement], level: int) -> Expression:
     total: list[Expression] = [_ZERO]
     for statement in statements:
         once = {access.buffer: access for access in statement.accesses}
-        total += [_known(access.bytes_at(level)) for access in once.values()]
+        total += [known(access.bytes_at(level)) for access in once.values()]
     return add(*total)
 
 
@@ -203,8 +203,8 @@ class _SlotRow:
             distance.append(bytes_inside([own] if fixed[level] else together, level + 1))
         strides = [access.strides[level] for level in loops]
         return cls(
-            first=rows(_known(access.elements[0])),
-            last=rows(_known(access.elements[-1])),
+            first=rows(known(access.elements[0])),
+            last=rows(known(access.elements[-1])),
             run=rows(access.runs[0] or _ONE),
             stride=rows.of([_ZERO if s is None else s for s in strides], depth, _ZERO),
             stays=fixed + [True] * rest,
@@ -236,15 +236,9 @@ def allocation_depths(statements: Sequence[Statement]) -> Mapping[str, int]:
 
 
 def _trips(statement: Statement, start: int) -> Expression:
-    return _known(statement.trips(start, len(statement.loops)))
+    return known(statement.trips(start, len(statement.loops)))
 
 
 def product(expressions: Sequence[Expression | None]) -> Expression:
     """Multiply expressions that are all known; 1 of none."""
-    return multiply(1, *(_known(expression) for expression in expressions))
-
-
-def _known(expression: Expression | None) -> Expression:
-    if expression is None:
-        raise ValueError("expected a statement of which every number has an expression")
-    return expression
+    return multiply(1, *(known(expression) for expression in expressions))

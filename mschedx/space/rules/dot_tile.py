@@ -98,7 +98,7 @@ def _choose(
 
     Padding to whole vectors is faster than vectors of half the length (docs/findings.md), unless
     there is no more than such a one. Of those with its lanes (s8 × s8 over more or fewer words),
-    the first that costs at most an eighth more work than the least padded.
+    the first that costs little more work (`padding.PART_ADDED`) than the least padded.
     """
     extent = contraction.extents[contraction.vector]
 
@@ -111,7 +111,8 @@ def _choose(
         if factors is not None and (not fits or intrinsic.lanes == fits[0][0].lanes):
             fits.append((intrinsic, factors))
     works = [prod(contraction.padded(factors).extents) for _, factors in fits]
-    cheap = (one for one, work in zip(fits, works) if 8 * work <= 9 * min(works))
+    part = padding.PART_ADDED
+    cheap = (one for one, work in zip(fits, works) if part * work <= (part + 1) * min(works))
     return next(cheap, None)
 
 

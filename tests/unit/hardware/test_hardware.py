@@ -287,3 +287,11 @@ def test_whose_rates_a_gpu_gets_is_said():
 def test_nothing_is_said_of_a_gpu_that_is_known(tag):
     assert hardware.stand_in(normalize_target(tag)) == ""
     assert hardware.stand_in(Target({"kind": "cuda", "arch": "sm_80"})) == ""
+
+
+def test_rates_that_are_not_known_are_asked_for():
+    a100 = Hardware.from_device("a100")
+    assert a100.known_rates() == (a100.peak_flops, a100.dram_bytes_per_s)
+    for name in ("peak_flops", "dram_bytes_per_s"):
+        with pytest.raises(ValueError, match=r"got a100 without: .* with with_rates"):
+            replace(a100, **{name: None}).known_rates()

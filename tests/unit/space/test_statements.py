@@ -17,7 +17,7 @@ from mschedx.space import sketches
 from mschedx.space.algebra.tape import Tape
 from mschedx.space.analysis.exactness import check
 from mschedx.space.analysis.read.extract import entry, extract
-from mschedx.space.statements import expressions, without_unit_loops
+from mschedx.space.statements import Statement, expressions, known, without_unit_loops
 
 CPU = tvm.target.Target({"kind": "llvm", "mcpu": "znver4", "num-cores": 2})
 GPU = tvm.target.Target("nvidia/nvidia-a100")
@@ -202,3 +202,15 @@ def test_a_loop_that_only_a_run_counts_is_reported():
     model, configs = PSAModel(), sketch.sample(4, np.random.default_rng(0))
     assert model.unknown(sketch) == {statement.name: statement.missing()}
     assert (1 / model.score(sketch.task, [(sketch, configs)])[0] >= NOT_UNDERSTOOD_S).all()
+
+
+def test_functions_are_counted_as_calls_of_any():
+    counts = {"call.exp": 2, "call.erf": 1, "float.add": 3, "callback": 5}
+    rest = (None, None, None, False, False, False)
+    statement = Statement("C", (), (), counts, "", *rest)
+    assert [statement.count_of(kind) for kind in ("call", "float.add", "select")] == [3, 3, 0]
+
+
+def test_a_number_without_an_expression_is_none_to_reckon_with():
+    with pytest.raises(ValueError, match="every number has an expression"):
+        known(None)
