@@ -33,7 +33,7 @@ from tvm.s_tir import meta_schedule as ms
 from tvm.s_tir.meta_schedule.feature_extractor import PerStoreFeature
 
 from mschedx import workloads
-from mschedx.bench import pretrain
+from mschedx.bench import opened_tasks
 from mschedx.cost import FelixConfig, HeronXGB, Measured
 from mschedx.cost.learned.felix_features import FelixFeatures
 from mschedx.cost.learned.felix_mlp import FelixMLPModel
@@ -177,7 +177,7 @@ def opened(paths: Sequence[str], most: int | None) -> list[Recorded]:
 
 def open_task(trials: TaskTrials) -> Recorded:
     """Open the sketches of a task; ``ValueError`` where they are not those that were measured."""
-    task = pretrain.open_task(trials)
+    task = opened_tasks.open_task(trials)
     space = SketchSet([one.sketch for one in task.measured])
     parts = [space.lift(s, one.configs) for s, one in enumerate(task.measured)]
     return Recorded(task.name, space, Points.concatenate(parts), task.latency_s)

@@ -20,7 +20,8 @@ import numpy as np
 from pruner import JUDGED
 
 from mschedx.bench.collect import collect
-from mschedx.bench.pretrain import OpenedTask, fitted, new_model, open_task, pretrain
+from mschedx.bench.opened_tasks import OpenedTask, open_task
+from mschedx.bench.pretrain import fitted, new_model, pretrain
 from mschedx.cost.consensus import WEIGHT
 from mschedx.cost.learned.metrics import pairwise_accuracy, rank_correlation
 from mschedx.cost.learned.pam import PAMModel

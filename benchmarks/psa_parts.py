@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from pretraining import KS, best_of_first
 
-from mschedx.bench.pretrain import OpenedTask, open_task
+from mschedx.bench.opened_tasks import OpenedTask, open_task
 from mschedx.cost.analytical.costs import Costs
 from mschedx.cost.analytical.cpu import cpu_costs
 from mschedx.cost.analytical.machine import CpuMachine

@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from mschedx.cost.base import CostModel
+from mschedx.cost.base import CostModel
 
-    from .pretrain import OpenedTask
+from .opened_tasks import OpenedTask
 
 TOP = (1, 5)
 """k for which the best of the first k, and the k-th best of a draft, are reported."""

@@ -14,7 +14,8 @@ from safetensors import SafetensorError
 import mschedx.space
 from mschedx import cli
 from mschedx.bench.collect import declared, open_workload, this_machine
-from mschedx.bench.pretrain import OpenedTask, open_task, pretrain, split
+from mschedx.bench.opened_tasks import OpenedTask, open_task, split
+from mschedx.bench.pretrain import pretrain
 from mschedx.bench.pretrain_metrics import card_metrics, evaluate
 from mschedx.cost import PAM
 from mschedx.cost.base import PRETRAINED_ACCURACY
