@@ -10,7 +10,7 @@ from mschedx.report.charts import PALETTE, Bars, Chart, Figure, padded
 
 from .cell import CellResult
 from .statistics import best_curve
-from .tables import Final, median_ratios
+from .summaries import Final, median_ratios
 
 
 def curve_figures(results: Sequence[CellResult], tuners: Sequence[str]) -> list[Figure]:

@@ -11,7 +11,7 @@ from mschedx.report.charts import Figure
 from mschedx.report.html import document, figure_section, section, table, tiles
 from mschedx.report.svg import draw
 
-from . import tables
+from . import summaries, tables
 from .cell import CellResult
 from .figures import curve_figures, speedup_figure
 from .tables import ComparisonResult
@@ -21,7 +21,7 @@ def build_page(compared: ComparisonResult) -> str:
     """Give the page's text."""
     results, tuners, reference = compared.results, compared.tuners, compared.reference
     seeds = len({result.seed for result in results})
-    trials = tables.shared_trials(results)
+    trials = summaries.shared_trials(results)
     most = max((result.trials for result in results), default=trials)
     longer = f" ({most} of {escape(reference)})" if most > trials else ""
     workloads = len({result.workload for result in results})
@@ -29,7 +29,7 @@ def build_page(compared: ComparisonResult) -> str:
         f"{workloads} workloads × {len(tuners)} tuners × {seeds} seeds, "
         f"{trials} trials each{longer}; ratios are over {escape(reference)}"
     )
-    speedups = tables.speedups(compared.final, tuners, reference)
+    speedups = summaries.speedups(compared.final, tuners, reference)
     shown = [
         (f"{interval.value:.2f}×", f"{tuner} {interval.bounds}{interval.share}")
         for tuner, interval in speedups.items()

@@ -73,7 +73,7 @@ def best_curve(latency_s: Sequence[float | None], trials: int) -> FloatArray:
 def geomean_speedup(
     reference: dict[str, FloatArray],
     tuner: dict[str, FloatArray],
-    rng: np.random.Generator,
+    rng: np.random.Generator | None = None,
     draws: int = 2000,
 ) -> Interval:
     """Geometric mean over workloads of (reference's / tuner's median latency over seeds).
@@ -86,7 +86,10 @@ def geomean_speedup(
     reference, tuner : dict[str, float64 array [seeds]]
         Final latencies by workload, seconds, > 0, inf for a seed that has none. Workloads are
         left out that either lacks, or of which its median is inf.
+    rng : numpy.random.Generator, optional
+        What draws; when None, the same latencies give the same interval.
     """
+    rng = np.random.default_rng(0) if rng is None else rng
     of = len(reference.keys() | tuner.keys())
     names = [n for n in reference if n in tuner and len(reference[n]) and len(tuner[n])]
     names = [

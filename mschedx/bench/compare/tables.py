@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-import math
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from .cell import CellResult
-from .statistics import Interval, best_curve, first_reach, geomean_speedup, reach
+from .statistics import best_curve, geomean_speedup, reach
+from .summaries import (
+    Final,
+    bests_within,
+    by_workload,
+    curve_speedups,
+    final_latencies,
+    goal_latencies,
+    median_is_finite,
+    median_ratios,
+    moments,
+    seconds_to,
+    shared_trials,
+    speedups,
+    wall_moments,
+)
 
 _SHARES = (0.9, 0.95, 0.99, 1.0)
-Final = dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,36 +66,6 @@ def all_tables(compared: ComparisonResult) -> list[Any]:
         goal_table(results, tuners, reference),
         stage_table(results, tuners),
     ]
-
-
-def final_latencies(final: Final, tuner: str) -> dict[str, np.ndarray]:
-    """Re-timed latencies of a tuner by workload, seconds [seeds]; inf for one without a winner."""
-    return {
-        workload: np.array([s for name, s in seconds.items() if name.split("/")[0] == tuner])
-        for workload, seconds in final.items()
-    }
-
-
-def median_ratios(final: Final, tuner: str, reference: str) -> dict[str, float]:
-    """The reference's latency / a tuner's by workload, medians over the seeds.
-
-    0 where most seeds of the tuner have no winner; without workloads where the reference has none.
-    """
-    own, base = final_latencies(final, tuner), final_latencies(final, reference)
-    return {
-        workload: float(np.median(base[workload]) / np.median(own[workload]))
-        for workload in final
-        if len(own[workload]) and len(base[workload]) and _median_is_finite(base[workload])
-    }
-
-
-def speedups(final: Final, tuners: Sequence[str], reference: str) -> dict[str, Interval]:
-    """Geometric mean speed-ups over `reference`, with their intervals."""
-    base = final_latencies(final, reference)
-    return {
-        tuner: geomean_speedup(base, final_latencies(final, tuner), np.random.default_rng(0))
-        for tuner in tuners
-    }
 
 
 def rate_table(final: Final, tuners: Sequence[str]) -> Any:
@@ -133,40 +116,10 @@ def latency_table(final: Final, tuners: Sequence[str]) -> Any:
         cells = []
         for tuner in tuners:
             ms = 1e3 * latencies[tuner][workload]
-            found = len(ms) and _median_is_finite(ms)
+            found = len(ms) and median_is_finite(ms)
             cells.append(f"{np.median(ms):.4g} ({ms.min():.4g} - {ms.max():.4g})" if found else "-")
         table.add_row(workload, *cells)
     return table
-
-
-def shared_trials(results: Sequence[CellResult]) -> int:
-    """Trials that all runs were given: the reference may have had more (`Comparison`)."""
-    return min((result.trials for result in results), default=1)
-
-
-def moments(trials: int) -> list[int]:
-    """Numbers of trials at which curves are compared: a quarter, half, and all."""
-    return sorted({max(1, trials // 4), max(1, trials // 2), trials})
-
-
-def curve_speedups(
-    results: Sequence[CellResult], tuners: Sequence[str], reference: str, moments: Sequence[int]
-) -> dict[str, list[Interval]]:
-    """Speed-ups over `reference` when both have had so many trials, geometric means.
-
-    Latencies are those the runs themselves measured, not timed in turn.
-    """
-    bests = {
-        tuner: [_bests_after([r for r in results if r.tuner == tuner], m) for m in moments]
-        for tuner in tuners
-    }
-    return {
-        tuner: [
-            geomean_speedup(base, own, np.random.default_rng(0))
-            for base, own in zip(bests[reference], bests[tuner])
-        ]
-        for tuner in tuners
-    }
 
 
 def curve_table(
@@ -184,18 +137,6 @@ def curve_table(
     return table
 
 
-def wall_moments(results: Sequence[CellResult]) -> list[float]:
-    """Seconds at which curves are compared: the tuners' median times for all their trials.
-
-    Rounded up to tenths: what a tuner finds in its last round is known by then.
-    """
-    spent: dict[str, list[float]] = {}
-    for result in results:
-        if result.elapsed_s:
-            spent.setdefault(result.tuner, []).append(result.elapsed_s[-1])
-    return sorted({math.ceil(10 * statistics.median(times)) / 10 for times in spent.values()})
-
-
 def wall_table(results: Sequence[CellResult], tuners: Sequence[str], reference: str) -> Any:
     """Speed-ups over `reference` when both have had so many seconds, geometric means.
 
@@ -209,7 +150,7 @@ def wall_table(results: Sequence[CellResult], tuners: Sequence[str], reference: 
     table.add_column("tuner")
     seconds = wall_moments(results)
     bests: dict[tuple[str, float], dict[str, np.ndarray]] = {
-        (name, moment): _bests_within([r for r in results if r.tuner == name], moment)
+        (name, moment): bests_within([r for r in results if r.tuner == name], moment)
         for name in {reference, *tuners}
         for moment in seconds
     }
@@ -220,42 +161,12 @@ def wall_table(results: Sequence[CellResult], tuners: Sequence[str], reference: 
         for moment in seconds:
             base, own = bests[reference, moment], bests[tuner, moment]
             both = sum(
-                _median_is_finite(base[w]) and _median_is_finite(own[w]) for w in base if w in own
+                median_is_finite(base[w]) and median_is_finite(own[w]) for w in base if w in own
             )
-            interval = geomean_speedup(base, own, np.random.default_rng(0))
+            interval = geomean_speedup(base, own)
             cells.append(f"{interval.text} ({both})")
         table.add_row(tuner, *cells)
     return table
-
-
-def _median_is_finite(latencies: np.ndarray) -> bool:
-    return bool(np.isfinite(np.median(latencies)))
-
-
-def _by_workload(
-    results: Iterable[CellResult], number: Callable[[CellResult], float]
-) -> dict[str, np.ndarray]:
-    """A number of each result, by workload: float64 [seeds]."""
-    found: dict[str, list[float]] = {}
-    for result in results:
-        found.setdefault(result.workload, []).append(number(result))
-    return {workload: np.array(numbers) for workload, numbers in found.items()}
-
-
-def _bests_within(results: Sequence[CellResult], seconds: float) -> dict[str, np.ndarray]:
-    """Best latency known after `seconds` by workload, seconds [seeds]; inf where there is none."""
-
-    def best(result: CellResult) -> float:
-        known = zip(result.latency_s, result.elapsed_s)
-        return min((s for s, at in known if s and at <= seconds), default=math.inf)
-
-    return _by_workload(results, best)
-
-
-def _bests_after(results: Sequence[CellResult], trials: int) -> dict[str, np.ndarray]:
-    """Best latency after `trials` trials by workload, seconds [seeds]; inf where none had run."""
-    most = max(trials, 1)
-    return _by_workload(results, lambda one: float(best_curve(one.latency_s, most)[-1]))
 
 
 def reach_table(results: Sequence[CellResult], tuners: Sequence[str], reference: str) -> Any:
@@ -266,7 +177,7 @@ def reach_table(results: Sequence[CellResult], tuners: Sequence[str], reference:
     table.add_column("tuner")
     for share in _SHARES:
         table.add_column(f"{share:.0%}", justify="right")
-    goals = _goals(results, reference)
+    goals = goal_latencies(results, reference)
     for tuner in tuners:
         own = [r for r in results if r.tuner == tuner and r.workload in goals]
         cells = []
@@ -296,31 +207,17 @@ def goal_table(results: Sequence[CellResult], tuners: Sequence[str], reference: 
     )
     for name in ("tuner", "to its best", "to its end", "gets there"):
         table.add_column(name, justify="left" if name == "tuner" else "right")
-    goals = _goals(results, reference)
-    seconds = {name: _seconds_to(goals, results, name) for name in {reference, *tuners}}
+    goals = goal_latencies(results, reference)
+    seconds = {name: seconds_to(goals, results, name) for name in {reference, *tuners}}
     ended = [r for r in results if r.tuner == reference and r.elapsed_s]
-    whole = _by_workload(ended, lambda one: one.elapsed_s[-1])
+    whole = by_workload(ended, lambda one: one.elapsed_s[-1])
     for tuner in tuners:
         own = seconds[tuner]
-        there = sum(map(_median_is_finite, own.values()))
-        ratios = [geomean_speedup(base, own, np.random.default_rng(0))
-                  for base in (seconds[reference], whole)]  # fmt: skip
+        there = sum(map(median_is_finite, own.values()))
+        ratios = [geomean_speedup(base, own) for base in (seconds[reference], whole)]
         means = (ratio.text for ratio in ratios)
         table.add_row(tuner, *means, f"{there} of {len(own)} workloads")
     return table
-
-
-def _seconds_to(
-    goals: dict[str, float], results: Sequence[CellResult], tuner: str
-) -> dict[str, np.ndarray]:
-    """Seconds [seeds] until a goal is reached, by workload; inf where it never is."""
-
-    def reached_at(result: CellResult) -> float:
-        trial = first_reach(best_curve(result.latency_s, result.trials), goals[result.workload])
-        return math.inf if trial is None else result.elapsed_s[trial - 1]
-
-    own = [r for r in results if r.tuner == tuner and r.workload in goals]
-    return _by_workload(own, reached_at)
 
 
 def stage_table(results: Sequence[CellResult], tuners: Sequence[str]) -> Any:
@@ -371,17 +268,6 @@ def replay_table(curves: dict[str, np.ndarray], best_s: float, recorded: int) ->
         cells = [f"{best_s / float(np.median(found[:, m - 1])):.1%}" for m in shown]
         table.add_row(name, *cells, f"{best_s / float(found[:, -1].max()):.1%}")
     return table
-
-
-def _goals(results: Sequence[CellResult], reference: str) -> dict[str, float]:
-    """The reference's median best latency by workload, seconds.
-
-    Of an even number of seeds the slower of the middle two, which more than half of them reach.
-    """
-    own = [r for r in results if r.tuner == reference]
-    bests = _by_workload(own, lambda one: float(best_curve(one.latency_s, one.trials)[-1]))
-    goals = {workload: statistics.median_high(found) for workload, found in bests.items()}
-    return {workload: float(goal) for workload, goal in goals.items() if math.isfinite(goal)}
 
 
 def _interval_of(results: Sequence[CellResult]) -> str:

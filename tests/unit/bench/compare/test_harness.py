@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from mschedx import cli
-from mschedx.bench.compare import cell, harness, tables
+from mschedx.bench.compare import cell, harness, summaries, tables
 from mschedx.bench.compare.cell import CellResult
 from mschedx.bench.compare.host import HostError
 from mschedx.bench.compare.page import build_page, figures
@@ -68,7 +68,7 @@ def test_the_reference_may_have_another_number_of_trials(tmp_path):
 def test_runs_are_compared_at_trials_that_all_of_them_had(tmp_path, timed):
     _, results, _ = run(tmp_path, reference_trials=8)
     assert {result.trials for result in results} == {3, 8}
-    assert tables.shared_trials(results) == 3
+    assert summaries.shared_trials(results) == 3
     titles = [str(column.header) for column in all_tables(read_comparison(tmp_path))[2].columns]
     assert titles == ["tuner", "1 trials", "3 trials"]
 
@@ -164,7 +164,7 @@ def test_equal_wall_time_counts_what_was_known_by_then(tmp_path, monkeypatch):
 
     monkeypatch.setattr(harness, "run_cell", slower)
     results = harness.run_comparison(comparison(tmp_path))
-    assert tables.wall_moments(results) == [2.0, 8.0]
+    assert summaries.wall_moments(results) == [2.0, 8.0]
     console = Console(file=io.StringIO(), width=200)
     console.print(tables.wall_table(results, ["heron", "tvm"], "heron"))
     tvm = next(line for line in console.file.getvalue().splitlines() if " tvm " in line)
@@ -511,16 +511,16 @@ def test_two_processes_do_not_compare_into_one_folder(tmp_path, timed):
 def test_a_tuner_keeps_what_it_finds_in_its_last_round():
     found = invented(cell.Cell(find_workloads("softmax")[0], "tvm", 0, 3), None)
     result = replace(found, elapsed_s=[1.0, 1.0, 2.04])
-    (end,) = tables.wall_moments([result])
+    (end,) = summaries.wall_moments([result])
     assert end == 2.1
-    assert tables._bests_within([result], end)["softmax"].tolist() == [1e-3]
+    assert summaries.bests_within([result], end)["softmax"].tolist() == [1e-3]
 
 
 def test_curves_are_compared_at_equal_trials(tmp_path, monkeypatch):
     monkeypatch.setattr(harness, "run_cell", invented)
     results = harness.run_comparison(comparison(tmp_path))
-    found = tables.curve_speedups(results, ["heron", "tvm"], "tvm", [1, 2, 3])
+    found = summaries.curve_speedups(results, ["heron", "tvm"], "tvm", [1, 2, 3])
     assert np.isnan(found["heron"][0].value), "no first trial ran"
     assert [f.value for f in found["heron"][1:]] == pytest.approx([2.0, 2.0])
-    assert tables.moments(64) == [16, 32, 64]
-    assert tables.moments(1) == [1]
+    assert summaries.moments(64) == [16, 32, 64]
+    assert summaries.moments(1) == [1]

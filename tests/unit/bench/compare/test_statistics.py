@@ -34,6 +34,14 @@ def test_equal_tuners_have_an_interval_around_one():
     assert found.low < 1 < found.high
 
 
+def test_the_same_latencies_have_the_same_interval_twice():
+    rng = np.random.default_rng(1)
+    base, own = ({f"w{i}": rng.lognormal(0, 0.1, 5) for i in range(8)} for _ in range(2))
+    found = geomean_speedup(base, own)
+    assert found == geomean_speedup(base, own)
+    assert found != geomean_speedup(base, own, np.random.default_rng(1))
+
+
 def test_interval_covers_the_truth_about_as_often_as_it_says():
     rng, covered = np.random.default_rng(2), 0
     for _ in range(40):
