@@ -6,6 +6,7 @@ Python's; bool is no number.
 
 from __future__ import annotations
 
+import math
 from numbers import Integral, Real
 from typing import Any
 
@@ -72,6 +73,31 @@ def require_shares(config: Any, *names: str, zero: bool = True, one: bool = True
         inside = _is_number(value) and 0 <= value <= 1
         if not inside or (value == 0 and not zero) or (value == 1 and not one):
             raise _refused(config, name, interval, value)
+
+
+def check_seconds(name: str, seconds: float | None) -> None:
+    """Check a limit of time, seconds; None for none."""
+    if seconds is None:
+        return
+    number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if not number or not math.isfinite(seconds) or seconds <= 0:
+        raise ValueError(
+            f"expected {name} as seconds above 0, or None for no limit; got {seconds!r}"
+        )
+
+
+def check_seed(seed: int) -> int:
+    """Check the seed of a run: TVM's generator wraps around beyond 31 bits."""
+    if not is_whole(seed) or not 0 <= seed < 2**31:
+        raise ValueError(f"expected seed as an int from 0 to 2**31 - 1, got {seed!r}")
+    return int(seed)
+
+
+def check_trials(trials: int, name: str = "trials") -> int:
+    """Check a number of measurements."""
+    if not is_whole(trials) or trials < 1:
+        raise ValueError(f"expected {name} as an int of at least 1, got {trials!r}")
+    return int(trials)
 
 
 def _is_number(value: Any) -> bool:

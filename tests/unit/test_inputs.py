@@ -13,9 +13,8 @@ from tvm.s_tir import Schedule
 from tvm.script import tirx as T
 from tvm.target import Target
 
-import mschedx.inputs
 from mschedx import compat
-from mschedx.inputs import normalize_mod, normalize_target, scheduled_already
+from mschedx.inputs import normalize_mod, normalize_target, scheduled_already, targets
 from mschedx.measure import LocalBuilder, LocalRunner, MeasureConfig
 from mschedx.networks.tasks import as_task
 from mschedx.search import ConstrainedEvolution, Strategy
@@ -121,17 +120,17 @@ def test_the_old_form_of_a_target_is_translated(text, meant):
 
 @pytest.mark.parametrize("target", ["cuda", {"kind": "cuda"}, '{"kind": "cuda"}'])
 def test_a_gpu_is_named_where_there_is_none_to_ask(target, monkeypatch):
-    monkeypatch.setattr(mschedx.inputs, "has_gpu", lambda: False)
+    monkeypatch.setattr(targets, "has_gpu", lambda: False)
     with pytest.raises(ValueError, match=r'the "arch" of its GPU.*nvidia/nvidia-a100.*"sm_80"'):
         normalize_target(target)
 
 
 def test_a_target_object_without_a_gpu_s_name_is_refused_too(monkeypatch):
-    monkeypatch.setattr(mschedx.inputs, "has_gpu", lambda: False)
+    monkeypatch.setattr(targets, "has_gpu", lambda: False)
     unnamed = Target({"kind": "cuda", "arch": "sm_50"})  # as Target("cuda") is without a GPU
     if not tvm.cuda().exist:
         assert str(Target("cuda").attrs["arch"]) == "sm_50"
-    monkeypatch.setattr(mschedx.inputs, "_NAMED", set())
+    monkeypatch.setattr(targets, "_NAMED", set())
     with pytest.raises(ValueError, match='the "arch" of its GPU'):
         normalize_target(unnamed)
     for named in ({"kind": "cuda", "arch": "sm_50"}, "nvidia/nvidia-a100"):
@@ -143,7 +142,7 @@ def test_a_target_object_without_a_gpu_s_name_is_refused_too(monkeypatch):
 def test_measuring_on_a_gpu_that_is_not_there_is_refused_before_anything_is_built(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(mschedx.inputs, "has_gpu", lambda: False)
+    monkeypatch.setattr(targets, "has_gpu", lambda: False)
     with pytest.raises(ValueError, match=r"sm_80 needs an NVIDIA GPU.*runner="):
         tune(gemm(), "nvidia/nvidia-a100", work_dir=tmp_path / "w")
     assert not (tmp_path / "w").exists()
@@ -273,6 +272,6 @@ def test_a_target_that_tvm_refuses_without_a_word_is_named(monkeypatch):
     def refuse(config):
         raise ValueError
 
-    monkeypatch.setattr(mschedx.inputs, "Target", refuse)
+    monkeypatch.setattr(targets, "Target", refuse)
     with pytest.raises(ValueError, match=r"not know this target: ValueError\(\) Expected a kind"):
-        mschedx.inputs._parse({"kind": "llvm"})
+        targets._parse({"kind": "llvm"})

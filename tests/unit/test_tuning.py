@@ -13,7 +13,6 @@ from tvm.ir.utils import derived_object
 from tvm.s_tir import meta_schedule as ms
 from tvm.target import Target
 
-import mschedx.inputs
 import mschedx.winner
 from mschedx.compat import only_intrinsics
 from mschedx.cost import PAM, PSA, FelixMLP, HeronXGB
@@ -123,7 +122,7 @@ def test_a_cost_model_of_ours_ranks_and_others_are_said_to_be_of_no_use(tmp_path
 
 
 def test_records_of_a_device_that_is_not_here_are_read_and_not_compared(tmp_path, monkeypatch):
-    monkeypatch.setattr(mschedx.inputs, "has_gpu", lambda: False)
+    monkeypatch.setattr("mschedx.inputs.targets.has_gpu", lambda: False)
     gpu = {"target": "nvidia/nvidia-a100"}
     first = tune(gemm(), trials=2, work_dir=tmp_path, **quick(Runner([2, 1]), **gpu))
     # What the process that compares says there, which on a machine with a GPU it would not.

@@ -324,7 +324,7 @@ def test_a_seed_is_checked_before_anything_is_opened(tmp_path, monkeypatch, caps
 def test_a_gpu_that_is_not_here_spoils_no_data_set(tmp_path, monkeypatch):
     from mschedx.bench import collect as module
 
-    monkeypatch.setattr("mschedx.inputs.has_gpu", lambda: False)
+    monkeypatch.setattr("mschedx.inputs.targets.has_gpu", lambda: False)
     gpu = tvm.target.Target("nvidia/nvidia-a100")
     with pytest.raises(ValueError, match="needs an NVIDIA GPU to measure on"):
         module.collect([gemm(SIZES[0])], gpu, tmp_path / "set.jsonl", trials=1)
