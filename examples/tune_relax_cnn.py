@@ -22,7 +22,7 @@ from mschedx import compat
 from mschedx.cost import HeronXGB
 from mschedx.hardware import host_target
 from mschedx.measure import LocalBuilder, LocalRunner
-from mschedx.search import ConstrainedEvolution
+from mschedx.search import DraftVerify
 from mschedx.space import for_target
 
 
@@ -82,7 +82,7 @@ def tune_model(
             max_trials_per_task=per_task,
             num_trials_per_iter=16,
             space=for_target(target),  # mschedx from here
-            strategy=ConstrainedEvolution(),
+            strategy=DraftVerify(),
             cost_model=HeronXGB(),
             builder=LocalBuilder(),
             runner=LocalRunner(),
