@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pyarrow.json import read_json
 
-from mschedx.record.dataset import DatasetFile, DatasetTask
+from mschedx.record.dataset import DatasetFile, DatasetTask, read_datasets
 from mschedx.record.lock import try_lock
 
 TASK = DatasetTask("k", ("mean", (8, 8), "float32"), {}, None, {"cpu": "mine"}, (("a",),))
@@ -236,3 +236,13 @@ def test_of_trials_that_do_not_fit_nothing_is_written(path, trials, says):
     assert len(file.tasks["k"]) == 0
     file.append("k", 0, CONFIGS, [1, np.inf] * SECONDS)
     assert DatasetFile(path).notes == []
+
+
+def test_a_sketch_without_decisions_is_read_back(tmp_path):
+    task = DatasetTask("k", ("mean", (8, 8), "float32"), {}, None, {}, ((), ("a",)))
+    file = DatasetFile(tmp_path / "set.jsonl")
+    file.declare(task)
+    file.append("k", 0, np.empty((2, 0), dtype=np.int64), np.array([1e-6, np.inf]))
+    (found,) = read_datasets([tmp_path / "set.jsonl"], pytest.fail)
+    assert [one.shape for one in found.configs] == [(2, 0), (0, 1)]
+    assert found.latency_s[0].tolist() == [1e-6, np.inf]
