@@ -6,16 +6,12 @@ import numpy as np
 import pytest
 import tvm
 from serial import SerialSchedule
-from tvm import te
+from tensor_core_products import A100, factors, gemm, main_block, module, nests, spaces, workload
 from tvm.s_tir import Schedule
-from tvm.s_tir import meta_schedule as ms
-from tvm.s_tir.meta_schedule.testing import te_workload as tw
-from tvm.s_tir.schedule import Trace
 from tvm.script import tirx as T
 from tvm.target import Target
 from unoptimised import run_once
 
-from mschedx import compat
 from mschedx.space.analysis.read.extract import entry, extract
 from mschedx.space.analysis.read.probe import random_configs
 from mschedx.space.errors import InvalidSchedule
@@ -25,33 +21,7 @@ from mschedx.space.rules.matrix_product import as_product
 from mschedx.space.rules.tensor_core_tile import MAX_THREADS, tensor_core_tiles
 from mschedx.space.target import for_target
 
-A100 = Target("nvidia/nvidia-a100")
 CPU = Target({"kind": "llvm", "mcpu": "haswell", "num-cores": 1})
-
-
-def gemm(m, n, k, dtype="float16", out="float32", transposed=(False, False), epilogue=False):
-    a = te.placeholder((k, m) if transposed[0] else (m, k), dtype, name="A")
-    b = te.placeholder((n, k) if transposed[1] else (k, n), dtype, name="B")
-    r = te.reduce_axis((0, k), name="k")
-
-    def cell(i, j):
-        left = a[r, i] if transposed[0] else a[i, r]
-        right = b[j, r] if transposed[1] else b[r, j]
-        return te.sum(left.astype(out) * right.astype(out), axis=r)
-
-    c = te.compute((m, n), cell, name="C")
-    if not epilogue:
-        return te.create_prim_func([a, b, c])
-    bias = te.placeholder((n,), out, name="bias")
-    d = te.compute((m, n), lambda i, j: c[i, j] + bias[j], name="D")
-    e = te.compute((m, n), lambda i, j: te.max(d[i, j], te.const(0, out)), name="E")
-    return te.create_prim_func([a, b, bias, e])
-
-
-def workload(name, *args):
-    """An operator on float16 with float32 sums."""
-    tensors = getattr(tw, name)(*args, in_dtype="float16", out_dtype="float32")
-    return te.create_prim_func(list(tensors))
 
 
 FUNCTIONS = {
@@ -75,22 +45,6 @@ FUNCTIONS = {
 }
 
 
-def module(function):
-    return tvm.IRModule({"main": function.with_attr("global_symbol", "main")})
-
-
-def main_block(sch):
-    """The block that reduces."""
-    blocks = sch.get_child_blocks(sch.get_sblock("root"))
-    return next(block for block in blocks if sch.get(block).init is not None)
-
-
-def spaces(function, target=A100, serial=False, **options):
-    sch = Schedule(module(function), seed=1)
-    used = SerialSchedule(sch) if serial else sch
-    return tensor_core_tiles(used, main_block(sch), target, **options)
-
-
 def inputs_of(function, rng):
     """Small integers, whose sums every type here holds exactly."""
     shapes = [([int(d) for d in b.shape], str(b.dtype)) for b in function.params]
@@ -111,29 +65,6 @@ def test_every_space_computes_the_same(name):
     assert found
     for serial in found:
         np.testing.assert_array_equal(run(serial.schedule.mod, inputs), expected)
-
-
-def factors(sketch, **wanted):
-    """A valid config with some decisions fixed, by name."""
-    rng = np.random.default_rng(0)
-    configs = sketch.sample(20_000, rng)
-    columns = {name: sketch.names.index(name) for name in wanted}
-    for name, value in wanted.items():
-        configs = configs[configs[:, columns[name]] == value]
-    assert len(configs), f"no valid config has {wanted}"
-    return configs[0]
-
-
-def nests(sch):
-    """Every block with the loops around it: thread tags and extents, ``*`` before a pipeline."""
-    program = extract(entry(sch.mod))
-
-    def text(loop):
-        star = "*" if "software_pipeline_stage" in dict(loop.annotations) else ""
-        kind = {"vectorized": "v", "unrolled": "u"}.get(loop.kind, "")
-        return f"{star}{loop.thread.replace('Idx', '') or kind}{loop.extent}"
-
-    return {b.name: " ".join(text(program.loops[i]) for i in b.loops) for b in program.blocks[1:]}
 
 
 def test_structure_of_a_gemm():
@@ -198,52 +129,6 @@ def test_heron_fact_6_sampled_configs_become_programs(large):
         assert all(isinstance(one, Schedule) for one in outcomes)
 
 
-def shared_limit(mod, limit):
-    """``VerifyGPUCode`` for a device with so many bytes of shared memory."""
-    target = Target({**A100.export(), "tag": "", "max_shared_memory_per_block": limit})
-    with compat.only_intrinsics(target):
-        context = ms.TuneContext(mod, target=target, space_generator="post-order-apply")
-    postproc = ms.postproc.VerifyGPUCode()
-    postproc._initialize_with_tune_context(context)
-    return postproc
-
-
-def test_heron_fact_7_shared_bytes_are_exact_and_within_the_limit(large):
-    mod = module(gemm(4096, 4096, 4096))
-    for sketch in large:
-        configs = sketch.sample(300, np.random.default_rng(2))
-        extents = sketch.extents(configs)
-        total = shared_bytes(extents)
-        assert (total <= 49152).all()
-        parts = [value for key, value in extents.items() if key.endswith("shared.dyn/alloc_bytes")]
-        assert len(parts) == 2
-        np.testing.assert_array_equal(total, sum(parts))
-        for row in (int(np.argmax(total)), 0):
-            assert_exact(mod, sketch.schedule(configs[row]), int(total[row]))
-
-
-def shared_bytes(extents):
-    (name,) = [name for name in extents if name.endswith("/shared_bytes")]
-    return extents[name]
-
-
-def assert_exact(mod, sch, total):
-    """TVM, which counts the bytes of the lowered program, needs just so many."""
-    assert shared_limit(mod, total).apply(sch)
-    assert not shared_limit(mod, total - 1).apply(sch)
-
-
-def test_shared_bytes_are_exact_where_the_result_is_staged_too():
-    mod = module(gemm(1000, 1000, 1000))
-    for sketch in sketches(mod, A100):
-        configs = sketch.sample(4, np.random.default_rng(3))
-        total = shared_bytes(sketch.extents(configs))
-        for config, size in zip(configs, total):
-            sch = sketch.schedule(config)
-            assert any(name.startswith("C_reindex_pad_shared") for name in nests(sch))
-            assert_exact(mod, sch, int(size))
-
-
 def test_stages_are_a_decision_of_the_pipeline():
     sch, *_ = spaces(gemm(256, 256, 256))
     (sketch,) = sketches(module(gemm(256, 256, 256)), A100, [sch])
@@ -288,115 +173,6 @@ def test_guarded_copies_are_vectors_whatever_the_tile(channels):
             source = tvm.compile(schedule.mod, A100).mod.imports[0].inspect_source()
             assert "_s = 0" not in source
             assert "PadInput" not in source or "uint4" in source
-
-
-@pytest.mark.parametrize("made", ["computed", "every other"])
-def test_only_what_moves_neighbours_is_asynchronous(made):
-    """What makes an operand is done on the way to shared memory; ``cp.async`` moves vectors."""
-    a, b = te.placeholder((64, 128), "float16", "A"), te.placeholder((64, 64), "float16", "B")
-    makes = {
-        "computed": lambda i, j: te.max(a[i, j], te.const(0, "float16")),
-        "every other": lambda i, j: a[i, j * 2],
-    }
-    s = te.compute((64, 64), makes[made], name="S")
-    r = te.reduce_axis((0, 64), "r")
-
-    def cell(i, j):
-        return te.sum(s[i, r].astype("float32") * b[r, j].astype("float32"), axis=r)
-
-    function = te.create_prim_func([a, b, te.compute((64, 64), cell, name="C")])
-    for sketch in sketches(module(function), A100):
-        found = sketch.schedules(sketch.sample(24, np.random.default_rng(0)))
-        assert all(isinstance(one, Schedule) for one in found)
-
-
-def source_of(sketch, **wanted):
-    """The kernel of a valid config with some decisions fixed, as CUDA source."""
-    schedule = sketch.schedule(factors(sketch, **wanted))
-    source = tvm.compile(schedule.mod, A100).mod.imports[0].inspect_source()
-    return source[source.rindex("__global__") :]
-
-
-_EVENT = re.compile(
-    r"(?P<copy>mschedx_copy_async_\d+\()|(?P<commit>commit_group\(\))|wait_group_(?P<wait>\d)\(\)"
-    r"|(?P<sync>__syncthreads\(\))|(?P<use>\bfor \(int ax2_0_1)|(?P<loop>for \(int ax2_0_0)"
-)
-
-
-def events(source):
-    """What happens to asynchronous copies, in the order of the source."""
-    found = []
-    for one in _EVENT.finditer(source):
-        event = f"wait {one['wait']}" if one["wait"] else one.lastgroup
-        if not (event == "copy" and found[-1:] == ["copy"]):
-            found.append(event)
-    return found
-
-
-@pytest.mark.parametrize("stages", [1, 2, 3])
-def test_waits_cover_the_tiles_that_are_used(stages):
-    sketch, *_ = sketches(module(gemm(512, 512, 512)), A100)
-    wanted = {"ax2_0_0.stages": stages, "ax2_0_0.async": 1, "C_o.ax2_0.1": 2, "unroll": 0}
-    found = events(source_of(sketch, **wanted))
-    # Before iteration i uses its tiles, i + stages + 1 groups are committed, so as many as there
-    # are stages may be under way; after the last commit, one less for every iteration.
-    ahead = ["copy", "commit"] * stages
-    around = ["loop", "sync", "copy", "commit", f"wait {stages}", "sync", "use"]
-    last = [e for left in reversed(range(stages)) for e in (f"wait {left}", "sync", "use")]
-    assert found == ahead + around + last
-
-
-@pytest.mark.parametrize("unroll", [16, 512])
-def test_waits_are_for_constant_numbers_where_loops_are_unrolled(unroll):
-    sketch, *_ = sketches(module(gemm(512, 512, 512)), A100)
-    wanted = {"ax2_0_0.stages": 3, "ax2_0_0.async": 1, "unroll": unroll}
-    found = events(source_of(sketch, **wanted))
-    assert [e for e in found if e.startswith("wait")][-3:] == ["wait 2", "wait 1", "wait 0"]
-
-
-def test_a_record_replays_without_the_postproc():
-    mod = module(gemm(512, 512, 512))
-    sketch, *_ = sketches(mod, A100)
-    schedule = sketch.schedule(factors(sketch, **{"ax2_0_0.stages": 2, "ax2_0_0.async": 1}))
-    replayed = Schedule(mod)
-    Trace.apply_json_to_schedule(schedule.trace.as_json(), replayed)
-    tvm.ir.assert_structural_equal(schedule.mod, replayed.mod)
-    assert "mschedx_copy_async" in replayed.mod.script()
-
-
-def test_copies_are_synchronous_where_nothing_is_fetched_ahead_or_nobody_asks():
-    sketch, *_ = sketches(module(gemm(512, 512, 512)), A100)
-    for wanted in ({"ax2_0_0.stages": 0, "ax2_0_0.async": 1}, {"ax2_0_0.async": 0}):
-        source = source_of(sketch, **wanted)
-        assert "copy_async" not in source
-        assert "wait_group" not in source
-        assert "*(uint4*)" in source
-
-
-def test_fewer_iterations_than_stages_wait_for_everything():
-    sketch, *_ = sketches(module(gemm(256, 256, 64)), A100)
-    wanted = {"ax2_0_0.stages": 3, "ax2_0_0.async": 1, "C_o.ax2_0.0": 2, "unroll": 0}
-    found = events(source_of(sketch, **wanted))
-    assert found.count("commit") == 2
-    assert [e for e in found if e.startswith("wait")] == ["wait 0", "wait 0"]
-
-
-@pytest.mark.parametrize(
-    ("function", "target", "decided"),
-    [
-        (gemm(64, 64, 64), A100, True),
-        # Padded copies are guarded; a padded image is, its weights are not.
-        (gemm(60, 60, 60), A100, False),
-        (workload("conv2d_nhwc", 1, 8, 8, 32, 32, 3, 1, 1), A100, True),
-        (gemm(64, 64, 64), Target("nvidia/nvidia-t4"), False),
-    ],
-)
-def test_asynchronous_copies_are_a_decision(function, target, decided):
-    sch, *_ = spaces(function, target)
-    loops = extract(entry(sch.mod)).loops
-    pipelines = [dict(loop.annotations) for loop in loops if loop.annotations]
-    assert any("mschedx.async" in notes for notes in pipelines) == decided
-    assert any("mschedx.stages" in notes for notes in pipelines)
 
 
 def test_row_pitch_is_a_decision():
