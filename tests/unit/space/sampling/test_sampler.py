@@ -1,100 +1,26 @@
-"""The sampler against brute force, and the facts of specs/heron.md section 9 by number."""
+"""The sampler against brute force."""
 
 from __future__ import annotations
 
-import itertools
 import re
-import time
 
 import numpy as np
 import pytest
 from hash_seeds import printed_under_hash_seeds
-from heron_spaces import Builder, product, tensor_core_gemm, vnni_gemm
+from heron_spaces import Builder, product
+from random_spaces import brute_force, random_space
 from scipy import stats
 
-from mschedx.space.algebra.constraints import (
-    Constraint,
-    Relation,
-    at_least,
-    at_most,
-    equal,
-    multiple_of,
-)
-from mschedx.space.algebra.expression import (
-    CeilDiv,
-    Expression,
-    FloorDiv,
-    Lookup,
-    Max,
-    Min,
-    Product,
-    Sum,
-    Where,
-    add,
-    column,
-    constant,
-    monomial,
-)
+from mschedx.space.algebra.constraints import at_least, at_most, equal, multiple_of
+from mschedx.space.algebra.expression import Lookup, column
 from mschedx.space.errors import EmptySpace, SparseSpace
 from mschedx.space.sampling import join
 from mschedx.space.sampling.counted_states import Leaf, make_pairs
 from mschedx.space.trace.factors import factorizations
 
 
-def brute_force(builder: Builder) -> np.ndarray:
-    """Every valid config by trying all combinations of rows."""
-    combinations = itertools.product(*(range(len(t.rows)) for t in builder.tables))
-    picks = np.array(list(combinations), dtype=np.int64).reshape(-1, len(builder.tables))
-    configs = np.empty((len(picks), builder.width), dtype=np.int64)
-    for number, table in enumerate(builder.tables):
-        configs[:, list(table.columns)] = table.rows[picks[:, number]]
-    for constraint in builder.constraints:
-        configs = configs[constraint.holds(configs)]
-    return configs
-
-
 def as_set(configs: np.ndarray) -> set[tuple[int, ...]]:
     return set(map(tuple, configs.tolist()))
-
-
-def random_expression(rng: np.random.Generator, columns: list[int], depth: int) -> Expression:
-    """Any kind of expression, positive where it divides."""
-    kind = rng.integers(8) if depth else 0
-    if kind <= 1:
-        chosen = rng.choice(columns, size=rng.integers(1, 4))
-        exponents: dict[int, int] = {}
-        for c in chosen:
-            exponents[int(c)] = exponents.get(int(c), 0) + 1
-        return monomial(int(rng.integers(1, 4)), exponents)
-    parts = [random_expression(rng, columns, depth - 1) for _ in range(int(rng.integers(2, 4)))]
-    if kind == 2:
-        return add(*parts, int(rng.integers(-3, 4)))
-    if kind == 3:
-        return Product((Sum(tuple(parts)), parts[0]))
-    if kind == 4:
-        return Min(tuple(parts)) if rng.random() < 0.5 else Max(tuple(parts))
-    if kind == 5:
-        return CeilDiv(parts[0], column(int(rng.choice(columns))))
-    if kind == 6:
-        return Where(parts[0], column(int(rng.choice(columns))), True, parts[1], constant(7))
-    return Where(parts[0], parts[1], False, FloorDiv(parts[1], constant(2)), parts[0])
-
-
-def random_space(seed: int) -> Builder:
-    rng = np.random.default_rng(seed)
-    builder = Builder()
-    for _ in range(int(rng.integers(2, 5))):
-        builder.table(factorizations(int(rng.choice([1, 3, 4, 6, 8])), int(rng.integers(1, 4))))
-    builder.table(np.array([1, 2, 3]))
-    columns = list(range(builder.width))
-    for _ in range(int(rng.integers(1, 5))):
-        left = random_expression(rng, columns, 2)
-        relation = Relation(rng.choice([r.value for r in Relation]))
-        right: Expression = constant(int(rng.integers(1, 40)))
-        if relation is Relation.MULTIPLE or rng.random() < 0.4:
-            right = column(int(rng.choice(columns)))
-        builder.constraints.append(Constraint(left, relation, right, "random"))
-    return builder
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -223,107 +149,6 @@ class TestEmptySpace:
         assert builder.sampler().count() == 0
         with pytest.raises(EmptySpace, match="no row"):
             builder.sampler().sample(1, np.random.default_rng(0))
-
-
-class TestHeron:
-    @pytest.mark.parametrize(
-        ("shape", "count"), [((64, 64, 64), 331_314_480), ((8, 16, 16), 438_120)]
-    )
-    def test_fact_1_count(self, shape, count):
-        assert vnni_gemm(*shape).sampler().count() == count
-
-    def test_fact_2_shares_of_the_attach_positions(self):
-        ways = np.array([count_where(vnni_gemm(64, 64, 64), 2, p) for p in range(4)])
-        assert ways.sum() == 331_314_480
-        shares = ways / ways.sum()
-        assert shares == pytest.approx([0.835, 0.153, 0.012, 0], abs=6e-4)
-        assert ways[3] == 0
-        drawn = vnni_gemm(64, 64, 64).sampler().sample(50_000, np.random.default_rng(0))
-        hits = np.bincount(drawn[:, 2], minlength=4)
-        assert hits[3] == 0
-        assert stats.chisquare(hits[:3], shares[:3] * hits.sum()).pvalue > 1e-3
-
-    def test_fact_3_tensor_core_count(self):
-        sampler = tensor_core_gemm(64).sampler()
-        assert sampler.count() == 153_985_536_000
-        drawn = sampler.sample(50_000, np.random.default_rng(0))
-        share = count_where(tensor_core_gemm(64), 6, 1) / 153_985_536_000
-        assert share == pytest.approx(0.4304, abs=5e-5)
-        drawn_share = (drawn[:, 6] == 1).mean()
-        assert abs(drawn_share - share) < 4 * np.sqrt(share * (1 - share) / len(drawn))
-
-    def test_fact_5_tensor_core_samples(self):
-        drawn = tensor_core_gemm(64).sampler().sample(5_000, np.random.default_rng(0))
-        assert (drawn[:, 0] * drawn[:, 1] == 256).all()
-        assert (drawn[:, 4] * drawn[:, 9] == 32).all()
-        y = drawn[:, 3] * drawn[:, 8]
-        assert (32 * y <= 1024).all()
-        assert (drawn[:, 12] * drawn[:, 17] == y).all()
-
-    def test_fact_9_support_equals_enumeration(self):
-        sampler = vnni_gemm(8, 16, 16).sampler()
-        support = np.concatenate(list(sampler.every()))
-        assert len(support) == 438_120
-        assert len(np.unique(support, axis=0)) == 438_120
-        expected = {
-            (p, *i, *j, *ci, *cj)
-            for p in range(4)
-            for i in factorizations(8, 3).tolist()
-            for j in factorizations(16, 3).tolist()
-            for ci in _inner(8, p, i, 1)
-            for cj in _inner(16, p, j, 16)
-        }
-        assert set(map(tuple, support[:, 2:17].tolist())) == expected
-
-    def test_facts_8_and_10_and_11_recombination(self):
-        sampler = vnni_gemm(64, 64, 64).sampler()
-        rng = np.random.default_rng(0)
-        parents = sampler.sample(20_000, rng).reshape(10_000, 2, -1)
-        keys = rng.random((10_000, parents.shape[2])) < 0.3
-        children = sampler.recombine(parents, keys, np.random.default_rng(5))
-        assert sampler.is_valid(children).all()
-        inherited = (children[:, None] == parents).any(axis=1)
-        assert (inherited | ~keys).all()
-        again = sampler.recombine(parents, keys, np.random.default_rng(5))
-        assert np.array_equal(children, again)
-        assert (children != parents[:, 0]).any(axis=1).mean() > 0.9
-
-    def test_fact_8_identical_parents(self):
-        sampler = vnni_gemm(64, 64, 64).sampler()
-        rng = np.random.default_rng(0)
-        parents = np.repeat(sampler.sample(500, rng)[:, None], 2, axis=1)
-        keys = np.ones((500, parents.shape[2]), dtype=bool)
-        assert np.array_equal(sampler.recombine(parents, keys, rng), parents[:, 0])
-        keys[:, 0] = False
-        children = sampler.recombine(parents, keys, rng)
-        assert np.array_equal(children[:, 1:], parents[:, 0, 1:])
-        assert len(np.unique(children[:, 0])) == 6
-
-    @pytest.mark.performance
-    def test_fact_11_speed(self):
-        sampler = vnni_gemm(64, 64, 64).sampler()
-        rng = np.random.default_rng(0)
-        parents = sampler.sample(2 * 1248, rng).reshape(1248, 2, -1)
-        keys = rng.random((1248, parents.shape[2])) < 0.3
-        seconds = []
-        for _ in range(3):
-            start = time.process_time()
-            sampler.sample(10_000, rng)
-            sampler.recombine(parents, keys, rng)
-            seconds.append(time.process_time() - start)
-        assert min(seconds) < 1.0
-
-
-def count_where(builder: Builder, where: int, value: int) -> int | None:
-    """How many valid configs have this value in this column."""
-    builder.constraints.append(equal(column(where), constant(value), "chosen"))
-    return builder.sampler().count()
-
-
-def _inner(extent: int, position: int, copy: list[int], unit: int) -> list[list[int]]:
-    """Tiles of the compute stage by Heron's rule, written out."""
-    left = (extent, copy[1] * copy[2], copy[2], 1)[position]
-    return factorizations(left // unit, 4).tolist() if left % unit == 0 else []
 
 
 class TestRecombine:
