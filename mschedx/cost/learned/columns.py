@@ -11,8 +11,7 @@ L : number of loops of a statement, outermost first; levels as in `mschedx.space
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 from mschedx.space.algebra.expression import (
     Expression,
@@ -60,13 +59,6 @@ SCOPES = ("global", "shared", "fragment", "local")
 """Where buffers live; "fragment" is a tensor core's registers."""
 
 
-@dataclass(frozen=True)
-class Allocations:
-    """Bytes of the buffers a program allocates, by name; None where no expression is known."""
-
-    bytes: dict[str, Expression | None]
-
-
 def level_positions(statement: Statement) -> dict[str, int]:
     """The level, in ``range(L + 1)``, that each of `LEVELS` is for a statement."""
     shared, threads, reductions = 0, 0, []
@@ -112,7 +104,10 @@ def statement_columns(statement: Statement) -> dict[str, Column]:
 
 
 def access_columns(
-    statement: Statement, access: BufferAccess, also_written: bool, allocated: Allocations
+    statement: Statement,
+    access: BufferAccess,
+    also_written: bool,
+    allocated: Mapping[str, Expression | None],
 ) -> dict[str, Column]:
     """Describe an access of a statement.
 
@@ -122,7 +117,8 @@ def access_columns(
     access : BufferAccess
     also_written : bool
         Of a read: whether the statement writes the same elements, as an accumulation does.
-    allocated : Allocations
+    allocated : mapping of str to Expression or None
+        Bytes of the buffers a program allocates, by name; None where no expression is known.
     """
     at = level_positions(statement)
     columns: dict[str, Column] = {
@@ -142,7 +138,7 @@ def access_columns(
     stride = access.strides[-1] if access.strides else None
     columns["stride"] = constant(0) if stride is None else stride
     columns["stride known"] = float(stride is not None)
-    taken = allocated.bytes.get(access.buffer)
+    taken = allocated.get(access.buffer)
     columns["allocated"] = constant(0) if taken is None else taken
     columns["allocated known"] = float(taken is not None)
     columns["made here"] = float(bool(access.producers))

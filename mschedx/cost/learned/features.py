@@ -13,7 +13,7 @@ E : number of distinct expressions among the columns.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -26,13 +26,7 @@ from mschedx.space.algebra.tape import Tape
 from mschedx.space.statements import BufferAccess, Statement
 
 from ..per_sketch import PerSketch
-from .columns import (
-    Allocations,
-    Column,
-    access_columns,
-    context_columns,
-    statement_columns,
-)
+from .columns import Column, access_columns, context_columns, statement_columns
 from .dataflow_pattern import PATTERN, as_executed, first_match
 
 if TYPE_CHECKING:
@@ -117,10 +111,10 @@ class ProgramFeatures:
         known = [s for s, (_, reason) in zip(statements, reasons) if reason is None]
         sizes = _Sizes(reference)
         self._statements = _Rows(
-            [_statement_row(s, Allocations(allocations), sizes) for s in known], STATEMENT_NAMES
+            [_statement_row(s, allocations, sizes) for s in known], STATEMENT_NAMES
         )
         select = _pattern if published else sizes.most
-        self._accesses = _Rows(_access_rows(select(known), Allocations(allocations)), ACCESS_NAMES)
+        self._accesses = _Rows(_access_rows(select(known), allocations), ACCESS_NAMES)
         wanted = [*self._statements.expressions, *self._accesses.expressions]
         formulas = list(dict.fromkeys(wanted))
         place = {expression: row for row, expression in enumerate(formulas)}
@@ -264,7 +258,7 @@ def _accesses(statement: Statement) -> list[_Access]:
 
 
 def _statement_row(
-    statement: Statement, allocated: Allocations, sizes: _Sizes
+    statement: Statement, allocated: Mapping[str, Expression | None], sizes: _Sizes
 ) -> dict[str, Column]:
     row = statement_columns(statement)
     for slot, one in enumerate(sizes.largest(_accesses(statement), MOST_ACCESSES)):
@@ -274,7 +268,7 @@ def _statement_row(
 
 
 def _access_rows(
-    accesses: Sequence[_Access | None], allocated: Allocations
+    accesses: Sequence[_Access | None], allocated: Mapping[str, Expression | None]
 ) -> list[dict[str, Column]]:
     """A row for each access; of zeros for None."""
     return [
@@ -301,8 +295,7 @@ def _names(make: Callable[[Statement, BufferAccess], dict[str, Column]]) -> tupl
     return tuple(make(statement, access))
 
 
-_NOTHING = Allocations({})
-_ACCESS = _names(lambda statement, access: access_columns(statement, access, False, _NOTHING))
+_ACCESS = _names(lambda statement, access: access_columns(statement, access, False, {}))
 _CONTEXT = _names(lambda statement, access: context_columns(statement))
 _STATEMENT = _names(lambda statement, access: statement_columns(statement))
 

@@ -125,9 +125,9 @@ class SlotTable:
     first, last, run : int64 arrays [K]
         Rows: elements in the whole program and in one instance, neighbours among the first.
     stride : int64 array [K, L]
-    stays, serial, stride_known : bool arrays [K, L]
+    stays, serial : bool arrays [K, L]
         Of each loop: whether the access stays where it is; whether an earlier statement in the
-        same loop writes the buffer; whether there is an expression of the stride.
+        same loop writes the buffer.
     iterations, distance : int64 arrays [K, L]
         Rows: within one iteration of a loop, how often the statement runs and how many bytes it
         touches; where the access does not stay, how often the last statement runs that wrote the
@@ -144,7 +144,6 @@ class SlotTable:
     stride: IntArray
     stays: BoolArray
     serial: BoolArray
-    stride_known: BoolArray
     iterations: IntArray
     distance: IntArray
     element_bytes: IntArray
@@ -164,7 +163,7 @@ class SlotTable:
         ints = {name: column(name, (k,), np.int64) for name in ("first", "last", "run")}
         wide = {n: column(n, (k, depth), np.int64) for n in ("stride", "iterations", "distance")}
         flags = {n: column(n, (k, depth), bool) for n in ("stays", "serial", "stride_known")}
-        moves_known = np.all(flags["stride_known"] | flags["stays"], axis=1)
+        moves_known = np.all(flags.pop("stride_known") | flags["stays"], axis=1)
         return cls(
             statement=np.array([slot.statement for slot in slots], dtype=np.int64),
             element_bytes=np.array([s.access.element_bytes for s in slots], dtype=np.int64),

@@ -25,10 +25,10 @@ from .examples import Batch, Examples
 from .features import ACCESS_NAMES, MOST_ROWS, STATEMENT_NAMES
 from .ranking_model import RankingNetwork, seeded
 from .scaling import Scaling
+from .shipped import HEADS
 
 _HIDDEN = 256
 _MIDDLE = 64
-_HEADS = 4
 _WIDTH = 128
 
 
@@ -72,7 +72,7 @@ class AttentionNetwork(nn.Module):
             nn.Linear(_MIDDLE, _WIDTH),
             nn.ReLU(),
         )
-        self.attention = nn.MultiheadAttention(_WIDTH, _HEADS, batch_first=True)
+        self.attention = nn.MultiheadAttention(_WIDTH, HEADS, batch_first=True)
         self.fuse = nn.Sequential(nn.Linear(_HIDDEN + _WIDTH, _HIDDEN), nn.ReLU())
         self.norm = nn.BatchNorm1d(_HIDDEN) if form.published else nn.LayerNorm(_HIDDEN)
         self.residuals = nn.ModuleList(

@@ -20,11 +20,10 @@ from safetensors import SafetensorError, safe_open
 
 from ..base import PRETRAINED_ACCURACY
 from .features import ACCESS_NAMES, STATEMENT_NAMES, ProgramArrays
-from .shipped import ACCURACY, FORMAT, card_of
+from .shipped import ACCURACY, FORMAT, HEADS, card_of
 
 Array = NDArray[np.float32]
 
-_HEADS = 4
 _LAYERS = (
     *(f"network.{branch}.{layer}" for branch in ("statements", "accesses") for layer in (0, 2)),
     *(f"network.residuals.{layer}.0" for layer in (0, 1)),
@@ -44,6 +43,7 @@ _TENSORS = {
     "network.positions.weight",
 }
 _PIECE = 1024
+"""Programs scored at a time."""
 
 
 def _processors(card: Mapping[str, Any]) -> tuple[str, ...]:
@@ -156,9 +156,9 @@ class NumpyNetwork:
         three: Array = seen @ self._tensors[f"{name}.in_proj_weight"].T
         three = three + self._tensors[f"{name}.in_proj_bias"]
         count, rows, width = seen.shape
-        each = width // _HEADS
+        each = width // HEADS
         asks, keys, values = (
-            part.reshape(count, rows, _HEADS, each).swapaxes(1, 2)
+            part.reshape(count, rows, HEADS, each).swapaxes(1, 2)
             for part in np.split(three, 3, axis=2)
         )
         share = _softmax(asks @ keys.swapaxes(2, 3) / np.sqrt(np.float32(each)))

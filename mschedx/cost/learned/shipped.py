@@ -10,6 +10,9 @@ from typing import Any
 FORMAT = 1
 """Of a file of weights with its card, see `weights`."""
 
+HEADS = 4
+"""Heads of the network's attention, which a file of weights does not tell."""
+
 ACCURACY = "pairwise accuracy"
 """The metric of a card that says how far to trust it."""
 
