@@ -53,7 +53,7 @@ def evaluate(model: CostModel, tasks: Sequence[OpenedTask]) -> list[Ranking]:
 
     ranked = [(task.latency_s, task.scores(model)) for task in tasks]
 
-    def ranking(name: str, chosen: list[metrics.Ranked]) -> Ranking:
+    def ranking(name: str, chosen: list[metrics.LatenciesAndScores]) -> Ranking:
         drafts = [max(1, len(latency_s) // DRAFT) for latency_s, _ in chosen]
         return Ranking(
             name,

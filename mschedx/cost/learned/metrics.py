@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from mschedx import ranks
 
 FloatArray = NDArray[np.float64]
-Ranked = tuple[FloatArray, FloatArray]
+LatenciesAndScores = tuple[FloatArray, FloatArray]
 """Latencies [n] and scores [n] of one task."""
 
 
@@ -47,7 +47,7 @@ def rank_correlation(latency_s: FloatArray, scores: FloatArray) -> float:
     return ranks.rank_correlation(-latency_s, scores)
 
 
-def top_k_mean(tasks: Sequence[Ranked], k: int) -> float:
+def top_k_mean(tasks: Sequence[LatenciesAndScores], k: int) -> float:
     """The repository's Top-k: the mean over tasks of the best label among the first k.
 
     The label of a program is the task's best latency over its own; every task counts alike. Tasks
@@ -57,7 +57,9 @@ def top_k_mean(tasks: Sequence[Ranked], k: int) -> float:
     return float(np.mean(found)) if found else math.nan
 
 
-def top_k_sum(tasks: Sequence[Ranked], k: int, weights: Sequence[float] | None = None) -> float:
+def top_k_sum(
+    tasks: Sequence[LatenciesAndScores], k: int, weights: Sequence[float] | None = None
+) -> float:
     """The papers' Top-k: ``Σ w·L* / Σ w·min(L_1 … L_k)``, L_i the latency of the i-th by score.
 
     A task counts by its latency and by how often a network runs it (``weights``, 1 when None). 0
@@ -67,7 +69,7 @@ def top_k_sum(tasks: Sequence[Ranked], k: int, weights: Sequence[float] | None =
 
 
 def best_k(
-    tasks: Sequence[Ranked],
+    tasks: Sequence[LatenciesAndScores],
     drafts: int | Sequence[int],
     k: int,
     weights: Sequence[float] | None = None,
@@ -92,7 +94,10 @@ def recall(latency_s: FloatArray, scores: FloatArray, kept: int, best: int) -> f
 
 
 def _sum_ratio(
-    tasks: Sequence[Ranked], drafts: Sequence[int], k: int, weights: Sequence[float] | None
+    tasks: Sequence[LatenciesAndScores],
+    drafts: Sequence[int],
+    k: int,
+    weights: Sequence[float] | None,
 ) -> float:
     every = [1.0] * len(tasks) if weights is None else list(weights)
     if len(every) != len(tasks):
@@ -113,12 +118,12 @@ def _of_first(latency_s: FloatArray, scores: FloatArray, count: int, k: int = 1)
     return float(first[min(k, len(first)) - 1])
 
 
-def _ran(tasks: Sequence[Ranked]) -> list[Ranked]:
+def _ran(tasks: Sequence[LatenciesAndScores]) -> list[LatenciesAndScores]:
     checked = [_checked(*task) for task in tasks]
     return [task for task in checked if np.isfinite(task[0]).any()]
 
 
-def _checked(latency_s: FloatArray, scores: FloatArray) -> Ranked:
+def _checked(latency_s: FloatArray, scores: FloatArray) -> LatenciesAndScores:
     latency_s, scores = np.asarray(latency_s, float), np.asarray(scores, float)
     if latency_s.ndim != 1 or latency_s.shape != scores.shape:
         raise ValueError(
