@@ -225,3 +225,10 @@ class TuneResult:
                 + f"; the logs are in {self.work_dir / 'logs'}"
             )
         return self.schedule
+
+
+def estimate_flops(mod: IRModule) -> float:
+    """Count the arithmetic operations of one run, as MetaSchedule's own tables do."""
+    from tvm.s_tir.analysis import estimate_tir_flops
+
+    return float(estimate_tir_flops(mod))

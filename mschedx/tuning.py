@@ -36,7 +36,7 @@ from mschedx.report.progress import Progress, make_progress
 from mschedx.search.gradients import require_gradients
 from mschedx.session import intrinsics_for, recorded, run_session
 from mschedx.space.design_spaces import require_distinct_names
-from mschedx.tune_result import TuneResult
+from mschedx.tune_result import TuneResult, estimate_flops
 from mschedx.winner import Winner, choose_winner
 
 if TYPE_CHECKING:
@@ -230,51 +230,9 @@ def _traced(given: Any, place: int) -> Schedule | Trace:
 
 
 def _ranked(plan: Plan, folder: Path, display: Progress) -> TuneResult:
-    """The best ranked config as a result; says that nothing was measured.
+    from mschedx.ranked_result import ranked_result  # what ranks is imported where it is needed
 
-    Where no config becomes a program, the function as it is.
-    """
-    from mschedx.ranking import NothingToRank, rank, ranking_model
-    from mschedx.search.as_it_is import is_unscheduled, unscheduled_candidate
-    from mschedx.space.task import Task
-
-    mod, target, cost_model = plan.mod, plan.target, plan.parts.cost_model
-    model, notes = ranking_model(cost_model, [Task.of(mod, target)])
-    why_unscheduled = ""
-    try:
-        with said_already():
-            (best,) = rank(mod, target, 1, model=model, space=plan.parts.space, seed=plan.seed)
-        schedule, latency_s = best.schedule(), best.latency_s
-        predicted = "ranked, not measured"
-        if math.isfinite(latency_s):
-            predicted += f": {latency_s * 1e6:.4g} us is a prediction"
-        about = (", ".join([predicted, *best.left_out]), *notes_on_stand_in(target, cost_model))
-        notes = (*about, *notes)
-        if schedule.trace is not None and is_unscheduled(schedule.trace):
-            why_unscheduled = "the function stays as it is: nothing in its space looks faster"
-            notes = (*notes, why_unscheduled)
-        reasons = tuple(str(reason) for reason in best.reasons)
-    except NothingToRank as error:
-        schedule, latency_s, reasons = unscheduled_candidate(mod).sch, math.inf, ()
-        why_unscheduled = f"nothing could be ranked, so the function stays as it is: {error}"
-        notes = (*notes, why_unscheduled)
-    for note in notes:
-        display.note(note)
-    return TuneResult(
-        mod=mod,
-        target=target,
-        work_dir=folder,
-        latency_s=latency_s,
-        schedule=schedule,
-        best=None,
-        history=(),
-        flops=estimate_flops(mod),
-        measured=0,
-        wall_s=time.perf_counter() - plan.begin,
-        predicted=True,
-        why_unscheduled=why_unscheduled,
-        notes=(*notes, *reasons),
-    )
+    return ranked_result(plan, folder, display)
 
 
 def _result(
@@ -345,10 +303,3 @@ def _why_unscheduled(winner: Winner | None, run: Run | None, outcome: Outcome) -
             "measured is faster"
         )
     return outcome.ended or "nothing could be searched, so the function stays as it is"
-
-
-def estimate_flops(mod: IRModule) -> float:
-    """Count the arithmetic operations of one run, as MetaSchedule's own tables do."""
-    from tvm.s_tir.analysis import estimate_tir_flops
-
-    return float(estimate_tir_flops(mod))
