@@ -264,7 +264,7 @@ def replay(args: argparse.Namespace) -> int:
 
 
 def dataset(args: argparse.Namespace) -> int:
-    """Measure random configs of workloads into a data set."""
+    """Measure configs of workloads into a data set."""
     from mschedx.bench.collect import collect
     from mschedx.bench.suite import find_workloads
     from mschedx.inputs import normalize_target
@@ -274,6 +274,8 @@ def dataset(args: argparse.Namespace) -> int:
         normalize_target(args.target),
         args.file,
         trials=args.trials,
+        ranked=args.ranked,
+        model=args.model,
         space=args.space,
         seed=args.seed,
         say=_say,
