@@ -4,17 +4,18 @@
     python benchmarks/pruner.py --output others.jsonl --workloads gemm:96,640,320,mean:512,384
     python benchmarks/pruner.py --summary best_of_k.jsonl
 
-None of the shapes had a part in making PSA or in training a model. For each, random valid configs
-are measured, the first 16 that `mschedx.rank` gives, and what Heron's and Pruner's searches try.
-With ``--model`` the order by PSA and each of those models is measured beside it. In the end what
-was ranked and the fastest of all others are measured once more, in turn, and the fastest of these
-is the best known: a machine may be slower for minutes, and a ratio of figures of different minutes
-says nothing. Best-of-k is the best known over the fastest of the first k ranked; a random order
-gives the expectation over the random configs, and the function as it is written, which is what
-``tvm.compile`` makes of it, is the default that needs no choice at all. Spearman's coefficient is
-between prediction and latency on the random configs, and Best-k the fastest of them in the quarter
-that PSA has first, as a share of the fastest of all, beside a random quarter's. The runner goes
-before other processes where that is allowed.
+No model was trained on the shapes, and nothing of PSA looked for on them, but for what it knows of
+the loop around a tile (docs/benchmarks/psa.md), for which four were looked at in TVM's space. For
+each, random valid configs are measured, the first 16 that `mschedx.rank` gives, and what Heron's
+and Pruner's searches try. With ``--model`` the order by PSA and each of those models is measured
+beside it. In the end what was ranked and the fastest of all others are measured once more, in turn,
+and the fastest of these is the best known: a machine may be slower for minutes, and a ratio of
+figures of different minutes says nothing. Best-of-k is the best known over the fastest of the first
+k ranked; a random order gives the expectation over the random configs, and the function as it is
+written, which is what ``tvm.compile`` makes of it, is the default that needs no choice at all.
+Spearman's coefficient is between prediction and latency on the random configs, and Best-k the
+fastest of them in the quarter that PSA has first, as a share of the fastest of all, beside a random
+quarter's. The runner goes before other processes where that is allowed.
 """
 
 from __future__ import annotations
