@@ -15,6 +15,7 @@ import numpy as np
 from mschedx import compat
 from mschedx.cost.adapter import model_behind
 from mschedx.cost.consensus import ConsensusModel
+from mschedx.cost.learned.shipped import CPU
 from mschedx.cost.psa import PSAModel
 from mschedx.inputs import check_seed, check_trials, normalize_mod, normalize_target
 from mschedx.record.programs import program_hash
@@ -174,10 +175,12 @@ def _judge(model: Any, target: Target, space: Any) -> CostModel | None:
     """What ranks: a model, the opinion of a trained one beside PSA's, or PSA alone (None)."""
     if model is None:
         of_tvm = isinstance(space, str) and space == "post-order-apply"
-        model = "cpu" if of_tvm and target.kind.name == "llvm" else "psa"
+        model = CPU if of_tvm and target.kind.name == "llvm" else "psa"
     if model == "psa":
         return None
-    return ConsensusModel(model) if isinstance(model, (str, Path)) else model_behind(model)
+    if isinstance(model, (str, Path)):
+        return ConsensusModel(model, mcpu=str(target.attrs.get("mcpu", "generic")))
+    return model_behind(model)
 
 
 def ranking_model(

@@ -7,11 +7,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mschedx.hardware.host import system_cpu
+
 FORMAT = 1
 """Of a file of weights with its card, see `weights`."""
 
 ACCURACY = "pairwise accuracy"
 """The metric of a card that says how far to trust it."""
+
+CPU = "cpu"
+"""The model that comes with the package for CPUs: of those that do, the one for a processor."""
+
+_ANY_CPU = "cpu-znver4"
+"""What stands in for processors without a model of their own; it saw the most tasks."""
 
 _FOLDER = Path(__file__).with_name("weights")
 
@@ -21,19 +29,30 @@ def shipped() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in _FOLDER.glob("*.safetensors")))
 
 
-def weights_path(name: str | Path) -> Path:
+def weights_path(name: str | Path, mcpu: str | None = None) -> Path:
     """Find weights by name or path.
+
+    Parameters
+    ----------
+    name : str or path
+        `CPU`, a name of `shipped`, or a file.
+    mcpu : str, optional
+        The processor that `CPU` is asked for; this machine's when None. One that none of the models
+        was trained on gets that of a Zen 4.
 
     Raises
     ------
     FileNotFoundError
         For what is neither a model that comes with the package nor a file.
     """
+    if str(name) == CPU:
+        own = f"{CPU}-{mcpu or system_cpu()}"
+        return _FOLDER / f"{own if own in shipped() else _ANY_CPU}.safetensors"
     if str(name) in shipped():
         return _FOLDER / f"{name}.safetensors"
     path = Path(name)
     if not path.exists():
-        known = ", ".join(f'"{one}"' for one in shipped()) or "none"
+        known = ", ".join(f'"{one}"' for one in (CPU, *shipped()))
         raise FileNotFoundError(
             f"expected a file of weights (what PAM.save and `mschedx train` write) or the name of "
             f"a model that comes with the package ({known}), got {str(name)!r}"
