@@ -8,11 +8,12 @@ No model was trained on the shapes, and nothing of PSA looked for on them, but f
 the loop around a tile (docs/benchmarks/psa.md), for which four were looked at in TVM's space. For
 each, random valid configs are measured, the first 16 that `mschedx.rank` gives, and what Heron's
 and Pruner's searches try. With ``--model`` the order by PSA and each of those models is measured
-beside it. In the end what was ranked and the fastest of all others are measured once more, in turn,
-and the fastest of these is the best known: a machine may be slower for minutes, and a ratio of
-figures of different minutes says nothing. Best-of-k is the best known over the fastest of the first
-k ranked; a random order gives the expectation over the random configs, and the function as it is
-written, which is what ``tvm.compile`` makes of it, is the default that needs no choice at all.
+beside it, and in spaces where `rank` spreads its choice that of predictions alone. In the end what
+was ranked and the fastest of all others are measured once more, in turn, and the fastest of these
+is the best known: a machine may be slower for minutes, and a ratio of figures of different minutes
+says nothing. Best-of-k is the best known over the fastest of the first k ranked; a random order
+gives the expectation over the random configs, and the function as it is written, which is what
+``tvm.compile`` makes of it, is the default that needs no choice at all.
 Spearman's coefficient is between prediction and latency on the random configs, and Best-k the
 fastest of them in the quarter that PSA has first, as a share of the fastest of all, beside a random
 quarter's. The runner goes before other processes where that is allowed.
@@ -42,12 +43,13 @@ from mschedx.bench.suite import find_workloads
 from mschedx.cost.consensus import ConsensusModel
 from mschedx.cost.psa import PSAModel
 from mschedx.latency import latency_of
-from mschedx.ranking import best_of, opened
+from mschedx.ranking import best_of, deviation_in, opened
 from mschedx.search.points import SketchSet
 from mschedx.space.errors import InvalidSchedule
 from mschedx.workloads import Workload
 
 KS = (1, 2, 4, 8, 16)
+BY_PREDICTION = "by_prediction_s"
 AS_WRITTEN = "as_written_s"
 FINALISTS, ROUNDS = 8, 3
 """Of the random configs and of each search, measured in the end; how often all of them are."""
@@ -113,12 +115,14 @@ def judged(workload: Workload, space: str | None, arguments: argparse.Namespace)
     random, expected = np.concatenate(drawn), np.concatenate(predicted)
     searched = _searched(mod, target, space, arguments.trials, builder, runner)
     finalists = {"random_s": [programs[i] for i in np.argsort(random)[:FINALISTS]], **searched}
-    ranked = best_of(sketches, max(KS), None, np.random.default_rng(arguments.seed))
-    finalists["ranked_s"] = [one.schedule() for one in ranked]
-    for model in arguments.model:
+    usual = deviation_in(space)
+    orders = {"ranked_s": (None, usual)}
+    orders |= {BY_PREDICTION: (None, 0.0)} if usual else {}
+    orders |= {f"with_{Path(m).stem}_s": (ConsensusModel(m), usual) for m in arguments.model}
+    for name, (model, deviation) in orders.items():
         rng = np.random.default_rng(arguments.seed)
-        ranked = best_of(sketches, max(KS), ConsensusModel(model), rng)
-        finalists[f"with_{Path(model).stem}_s"] = [one.schedule() for one in ranked]
+        ranked = best_of(sketches, max(KS), model, rng, deviation)
+        finalists[name] = [one.schedule() for one in ranked]
     finalists[AS_WRITTEN] = [Schedule(mod)]
     measured = _in_turn(finalists, target, builder, runner)
     ran = np.isfinite(random)
@@ -138,7 +142,8 @@ def rankings(row: Mapping[str, object]) -> dict[str, str]:
     """What is ranked in a row, and by whom."""
     models = [name for name in row if name.startswith("with_")]
     by_models = {name: f"PSA and {name[len('with_') : -len('_s')]}" for name in models}
-    return {"ranked_s": "PSA", **by_models}
+    alone = {"ranked_s": "PSA", BY_PREDICTION: "PSA, in the order of predictions"}
+    return {**{name: title for name, title in alone.items() if name in row}, **by_models}
 
 
 def _plain(seconds: np.ndarray) -> list[float | None]:

@@ -20,7 +20,7 @@ from mschedx.hardware.peak import cpu_model
 from mschedx.inputs import check_seed, require_device
 from mschedx.latency import latency_s
 from mschedx.ranges import require_count
-from mschedx.ranking import NothingToRank, best_of
+from mschedx.ranking import NothingToRank, best_of, deviation_in
 from mschedx.record.dataset import DatasetFile, DatasetTask, TaskTrials
 from mschedx.record.work_dir import target_json, versions
 from mschedx.search.growing import searchable
@@ -109,7 +109,7 @@ def collect(
         notes = list(file.notes)
         rng = np.random.default_rng([seed, len(known)])
         failed: set[tuple[int, bytes]] = set()  # no schedule comes of these
-        first = _ranked_first(sketches, ranked, judge, rng) if len(known) < trials else []
+        first = _ranked_first(sketches, ranked, judge, rng, deviation_in(space))
         while len(known) < trials:
             wanted = min(_BATCH, trials - len(known))
             tried = _tried(known, failed)
@@ -193,13 +193,17 @@ def _tried(known: TaskTrials, failed: set[tuple[int, bytes]]) -> set[tuple[int, 
 
 
 def _ranked_first(
-    sketches: Sequence[Sketch], count: int, judge: ConsensusModel | None, rng: np.random.Generator
+    sketches: Sequence[Sketch],
+    count: int,
+    judge: ConsensusModel | None,
+    rng: np.random.Generator,
+    deviation: float,
 ) -> list[tuple[int, IntArray]]:
     """The best ranked, as sketch and config [D]; none where no config becomes a program."""
     if not count:
         return []
     try:
-        found = best_of(sketches, count, judge, rng)
+        found = best_of(sketches, count, judge, rng, deviation)
     except NothingToRank:
         return []
     index = {id(sketch): i for i, sketch in enumerate(sketches)}
