@@ -14,6 +14,7 @@ from .assembly import compiled
 from .checking import Check, check_output, reference_of
 from .choices import Choice, Origin, ranked_choices, tuned_choice, unscheduled_choice
 from .job import NetworkJob
+from .predictions import predicted_latencies
 from .progress import NetworkProgress
 from .result import NetworkResult
 from .tasks import NetworkTask
@@ -67,6 +68,9 @@ def conclude(
         signature=job.imported.signature,
         build=build,
         changed=job.imported.changed,
+        predict=partial(
+            predicted_latencies, target=job.target, space=job.parts.space, cold=job.cold
+        ),
     )
 
 

@@ -180,39 +180,6 @@ def test_an_exported_file_needs_tvm_alone(tuned, tmp_path):
         result.export(tmp_path / "network.txt")
 
 
-def test_a_profile_has_every_task_and_the_whole(tuned):
-    _, x, result, _ = tuned
-    profile = result.profile(x, runs=3)
-    assert {one.choice.task.key for one in profile.operators} == {
-        choice.task.key for choice in result.tasks
-    }
-    assert all(one.in_place_s > 0 for one in profile.operators)
-    assert all(one.rotated_s > 0 for one in profile.operators)
-    assert profile.rotated_s == pytest.approx(sum(one.rotated_s for one in profile.operators))
-    assert profile.alone_s == pytest.approx(result.latency_s)
-    assert profile.whole_s > 0
-    lines = profile.table().splitlines()
-    assert lines[0].split()[0] == "operator"
-    assert lines[-1].startswith("whole")
-    assert len(result.profile(runs=1).operators) == 2  # random inputs
-    for bad in (0, True, 1.5):
-        with pytest.raises(ValueError, match="expected runs >= 1"):
-            result.profile(x, runs=bad)
-
-
-class Scaled(torch.nn.Module):
-    def forward(self, x, *, scale):
-        return torch.softmax(x * scale, -1)
-
-
-def test_a_profile_is_called_as_the_network_is():
-    inputs = {"x": torch.rand(4, 16), "scale": torch.rand(16)}
-    result = tune_model(Scaled().eval(), inputs, trials_per_task=0, progress=False)
-    assert result.profile(**inputs, runs=2).operators
-    with pytest.raises(TypeError, match="the network takes"):
-        result.profile(inputs["x"], runs=2)
-
-
 def test_changed_weights_are_said(tmp_path):
     model, inputs = two(seed=3)
     result = tune_model(
