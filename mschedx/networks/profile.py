@@ -218,7 +218,8 @@ def profile_network(
         for tensor, parameter in zip(given, result.signature.inputs)
     ]
 
-    names = {f"{name}{end}" for c in result.tasks for name in c.task.functions for end in _ENDS}
+    choices = result.programs()
+    names = {f"{name}{end}" for c in choices for name in c.task.functions for end in _ENDS}
     passing = rotation_bytes(result.fused, Hardware.from_target(result.target))
 
     def measure() -> tuple[list[dict[str, float]], list[float], dict[str, float]]:
@@ -245,7 +246,7 @@ def profile_network(
     called = sorted({name for part in parts for name in part})
     medians = {name: statistics.median(part.get(name, 0.0) for part in parts) for name in called}
     operators = []
-    for choice, predicted_s in zip(result.tasks, result.predict(result.tasks)):
+    for choice, predicted_s in zip(choices, result.predict(choices)):
         own = [f"{name}{end}" for name in choice.task.functions for end in _ENDS]
         seconds = sum(medians.pop(name, 0.0) for name in own)
         turns = sum(rotated.get(name, 0.0) for name in own)
