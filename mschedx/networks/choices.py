@@ -136,17 +136,23 @@ def ranked_choices(
     seed: int = 0,
     cold: bool = False,
     prepared: bool = False,
+    done: Callable[[], None] | None = None,
 ) -> list[Choice]:
     """The best ranked config of each task, with no measurement.
 
     With the default space and model, as many processes rank as there are cores; `prepared` ones
     where `start_ranking` was called. The default model in the default space is PSA, of weights
-    that come from memory where these are ``cold``.
+    that come from memory where these are ``cold``. ``done`` is called as each task ends.
     """
     if space is None and model is None and len(tasks) > 1:
-        found = _ranked_apart(tasks, target, seed, cold, _initializer() if prepared else None)
+        initializer = _initializer() if prepared else None
+        found = _ranked_apart(tasks, target, seed, cold, initializer, done)
     else:
-        found = [_ranked(task.mod, target, space, model, seed, cold) for task in tasks]
+        found = []
+        for task in tasks:
+            found.append(_ranked(task.mod, target, space, model, seed, cold))
+            if done is not None:
+                done()
     return [_choice(task, answer, why) for task, answer in zip(tasks, found)]
 
 
@@ -177,7 +183,12 @@ def _ranked(
 
 
 def _ranked_apart(
-    tasks: Sequence[NetworkTask], target: Target, seed: int, cold: bool, initializer: bytes | None
+    tasks: Sequence[NetworkTask],
+    target: Target,
+    seed: int,
+    cold: bool,
+    initializer: bytes | None,
+    done: Callable[[], None] | None,
 ) -> list[tuple[tvm.IRModule, float] | str]:
     text = to_json_graph_str(target)
     # The largest first, so that no core is left with one at the end.
@@ -186,16 +197,21 @@ def _ranked_apart(
         for task in tasks
     ]
     found: list[tuple[tvm.IRModule, float] | str] = []
-    for outcome in on_all_cores(jobs, initializer):
+    for outcome in on_all_cores(jobs, initializer, done):
         answer = outcome.value if outcome.error is None else outcome.error
         found.append(answer if isinstance(answer, str) else (module_of(answer[0]), answer[1]))
     return found
 
 
 def on_all_cores(
-    jobs: Sequence[Callable[[], Job]], initializer: bytes | None = None
+    jobs: Sequence[Callable[[], Job]],
+    initializer: bytes | None = None,
+    done: Callable[[], None] | None = None,
 ) -> list[JobOutcome]:
-    """Carry out what takes a core for some seconds each, as many at a time as there are cores."""
+    """Carry out what takes a core for some seconds each, as many at a time as there are cores.
+
+    ``done`` is called as each ends.
+    """
     from mschedx import compat
 
     cores = compat.available_cores()
@@ -205,7 +221,8 @@ def on_all_cores(
         memory_bytes=max(1 << 30, total_memory_bytes() // (2 * cores)),
         initializer=initializer,
     )
-    return carry_out(config, jobs, kind="build", timeout_s=300.0)
+    told = None if done is None else lambda number, outcome: done()
+    return carry_out(config, list(jobs), kind="build", timeout_s=300.0, done=told)
 
 
 def _rank_job(mod: str, target: str, seed: int, cold: bool) -> tuple[str, float] | str:

@@ -29,8 +29,10 @@ _LATER = "compile(), export() and profile() rank it first"
 _INTERRUPTED = f"interrupted before a candidate of it ran; {_LATER}"
 _NOT_RANKED = f"interrupted before it was ranked; {_LATER}"
 
-Rank = Callable[[Sequence[NetworkTask]], tuple[list[Choice], tuple[str, ...]]]
-"""From tasks to their best ranked programs, and what there is to say of the model."""
+Rank = Callable[..., tuple[list[Choice], tuple[str, ...]]]
+"""From tasks to their best ranked programs, and what there is to say of the model.
+
+It may be given what to call as each task is done."""
 
 
 @dataclass(frozen=True)
@@ -58,20 +60,24 @@ def conclude(
 
     After Ctrl-C nothing is ranked, compiled or compared: what takes long is done when asked for.
     """
-    chosen = _choices(job, work_dir, outcome, verify=False)
+    chosen = _choices(job, work_dir, outcome, display, verify=False)
     programs, build = _compiled_once(job, chosen)
     notes = chosen.notes
     check, verify = Check.nothing(), job.verify and not outcome.interrupted
     given = (job.imported, job.fused, job.tasks, job.target, job.seed)
     reference = reference_of(*given) if verify else None
     if not outcome.interrupted:
+        display.stage("compiling the network")
         build()
     if reference is not None:
+        display.stage("comparing the output")
         check = check_output(reference, build(), job.target)
         if check.wrong:
             was = f"the network's output was wrong, its records are checked: {check.reason}"
-            chosen = _choices(job, work_dir, outcome, verify=True)
+            display.stage("checking the records one by one")
+            chosen = _choices(job, work_dir, outcome, display, verify=True)
             programs, build = _compiled_once(job, chosen)
+            display.stage("comparing the output of checked records")
             check = check_output(reference, build(), job.target)
             notes = [was, *chosen.notes]  # the lines on the first choices hold no longer
         notes += check.said("the framework's")
@@ -123,7 +129,14 @@ def _completed(chosen: _Chosen, rank: Rank) -> tuple[Choice, ...]:
     return tuple(ranked.get(choice.task.key, choice) for choice in chosen.choices)
 
 
-def _choices(job: NetworkJob, work_dir: WorkDir, outcome: Outcome, *, verify: bool) -> _Chosen:
+def _choices(
+    job: NetworkJob,
+    work_dir: WorkDir,
+    outcome: Outcome,
+    display: NetworkProgress,
+    *,
+    verify: bool,
+) -> _Chosen:
     """A program for every task."""
     found: dict[str, Choice] = {}
     notes: list[str] = []
@@ -140,7 +153,9 @@ def _choices(job: NetworkJob, work_dir: WorkDir, outcome: Outcome, *, verify: bo
         why = _INTERRUPTED if job.trials_per_task else _NOT_RANKED
         rest, left = [unscheduled_choice(task, why) for task in missing], missing
     else:
-        (rest, about), left = _ranking(job)(missing), []
+        if missing:
+            display.stage(f"ranking {len(missing)} tasks", len(missing))
+        (rest, about), left = _ranking(job)(missing, display.part_done), []
         notes += about
     found.update((choice.task.key, choice) for choice in rest)
     choices = tuple(found[task.key] for task in job.tasks.tunable)
@@ -163,9 +178,11 @@ def _ranking(job: NetworkJob) -> Rank:
         prepared=not measures,
     )
 
-    def rank(missing: Sequence[NetworkTask]) -> tuple[list[Choice], tuple[str, ...]]:
+    def rank(
+        missing: Sequence[NetworkTask], done: Callable[[], None] | None = None
+    ) -> tuple[list[Choice], tuple[str, ...]]:
         model, about = (None, ()) if measures else ranking_model(cost_model, tasks)
-        return ranked(missing, model=model), about
+        return ranked(missing, model=model, done=done), about
 
     return rank
 
