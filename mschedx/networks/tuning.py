@@ -302,6 +302,7 @@ def _measured(job: NetworkJob, work_dir: WorkDir, display: NetworkProgress) -> O
         timeout_s=job.timeout_s,
         begin=job.begin,
         names=job.parts.names(),
+        cold=job.cold and None in (job.parts.strategy, job.parts.runner),
     )
     reads = asks_for_records(job.parts.strategy)
     with open_database(work_dir, read=reads) as database:
