@@ -93,6 +93,53 @@ def test_inputs_that_do_not_lie_right_are_copied(tuned):
         np.testing.assert_allclose(result.compile()(given), expected, rtol=1e-5, atol=1e-6)
 
 
+def lying_right(kind, x):
+    """The same values as contiguous memory on a boundary of 64 bytes, and its address."""
+    if kind == "numpy":
+        room = np.empty(x.nbytes + 64, "uint8")
+        array = room[-room.ctypes.data % 64 :][: x.nbytes].view("float32").reshape(x.shape)
+        array[...] = x
+        return array, array.ctypes.data
+    tensor = {
+        "torch": x.clone,
+        "gradients": lambda: x.clone().requires_grad_(),
+        "class": lambda: x.clone().as_subclass(Image),
+        "tvm": lambda: tvm.runtime.tensor(x.numpy()),
+    }[kind]()
+    return tensor, tensor.data_ptr()
+
+
+class Watched:
+    """A network that notes where the tensors of its kernels lie."""
+
+    def __init__(self, network):
+        self.network, self.inputs, self.outputs = network, [], []
+        self._run, network._run = network._run, self.run
+
+    def run(self, tensors):
+        outputs = self._run(tensors)
+        self.inputs += [one.data_ptr() for one in tensors]
+        self.outputs += [one.data_ptr() for one in outputs]
+        return outputs
+
+
+@pytest.mark.parametrize("kind", ["torch", "gradients", "class", "numpy", "tvm"])
+def test_what_lies_right_is_not_copied(tuned, kind):
+    _, x, result, expected = tuned
+    watched = Watched(result.compile())
+    given, address = lying_right(kind, x)
+    assert address % 64 == 0
+    output = watched.network(given)
+    assert watched.inputs == [address]
+    if kind != "numpy":  # which owns its memory
+        assert [output.data_ptr()] == watched.outputs
+    found = output if kind == "numpy" else output.numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    turned = x.t().contiguous().t()
+    watched.network(turned)
+    assert watched.inputs[1] != turned.data_ptr(), "of what lies otherwise it is a copy"
+
+
 def test_any_thread_may_call_it(tuned):
     model, _, result, _ = tuned
     network = result.compile()
