@@ -162,7 +162,7 @@ def _fuse_vectors(
         outer = [loop for axis, loop in loops.items() if axis in alone]
     length = vector_length(extent, lanes)
     # The copy of a reduction moves by one; so does what it copies, or its own loops say otherwise.
-    plain = bool(last.reductions) or moves_by_one(sch, anchor, vector_axis)
+    plain = bool(last.reductions) or moves_by_one(sch, anchor, vector_axis, length or 1)
     whole = length is not None and plain
     vectors, *lane = (
         sch.split(loops[vector_axis], [None, length]) if whole else [loops[vector_axis]]
