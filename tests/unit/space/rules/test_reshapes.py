@@ -130,3 +130,22 @@ def test_every_statement_is_vectors(name):
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_every_sketch_computes_the_same(name):
     assert_sketches_agree(FUNCTIONS[name], TARGET, configs=3, tolerance=1e-5)
+
+
+def beside_a_stride():
+    """No vector is what lies behind each other in all that the last statement reads."""
+    x, z = array(*FLAT), array(ROWS, 2 * HEADS * WIDTH, name="Z")
+    s = topi.sigmoid(x)
+    y = te.compute(FLAT, lambda i, j: x[i, j] * s[i, j] * z[i, 2 * j], name="Y")
+    return te.create_prim_func([x, z, y])
+
+
+def test_a_statement_without_vectors_leaves_those_before_it_theirs():
+    """In every config: a chunk of two columns would hold no vector of the sigmoids."""
+    function = beside_a_stride().with_attr("global_symbol", "main")
+    (sketch,) = sketches(tvm.IRModule({"main": function}), TARGET)
+    configs = np.unique(sketch.sample(64, np.random.default_rng(0)), axis=0)
+    assert len(configs) > 4
+    for config in configs:
+        assert serial(sketch.schedule(config)) == ["Y"]
+    assert_sketches_agree(function, TARGET, configs=4, tolerance=1e-5)
