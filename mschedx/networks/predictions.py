@@ -35,9 +35,11 @@ def predicted_latencies(
     cold : bool
         Whether weights come from memory.
     """
-    tuned = [i for i, one in enumerate(choices) if one.record is not None]
+    tuned = {
+        i: (one.task.mod, one.record) for i, one in enumerate(choices) if one.record is not None
+    }
     found = [one.latency_s if one.origin is Origin.RANKED else math.nan for one in choices]
-    asked = [(choices[i].task.mod, choices[i].record) for i in tuned]
+    asked = list(tuned.values())
     if space is None:
         answers = _predicted_apart(asked, target, cold)
     else:
