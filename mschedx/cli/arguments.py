@@ -156,7 +156,9 @@ def _add_explain(subcommands: Subcommands) -> None:
     explain.add_argument("work_dir", type=Path, help="what tune wrote")
     explain.add_argument("trial", type=int, help="its number, from 0")
     explain.add_argument("--workload", type=int, default=None, help="which, if there are several")
-    explain.add_argument("--space", default=None, help="the space that was tuned in")
+    explain.add_argument(
+        "--space", default=None, help="the space that was tuned in, if its journal does not name it"
+    )
     explain.set_defaults(command=commands.explain)
 
 

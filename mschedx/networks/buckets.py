@@ -26,6 +26,7 @@ from .dimensions import Dimension, Shapes, dimensions_of, named_dimensions, pars
 from .exported import is_module
 from .importing import Network, read_network
 from .machines import flat, machine_of
+from .progress import staged
 from .provenance import output_provenances
 from .result import (
     NetworkResult,
@@ -187,7 +188,9 @@ def tune_buckets(
     if "fix_shapes" in tuning:
         raise TypeError("tune_buckets takes no fix_shapes: buckets say the sizes")
     asked = parse_buckets(buckets or {})
-    network = _read(model, example_inputs, asked)
+    progress = tuning.get("progress", True)
+    with staged(progress, "reading the network"):
+        network = _read(model, example_inputs, asked)
     dimensions = tuple(dimensions_of(network.mod, asked))
     shapes = Shapes.of_inputs(network.mod), Shapes.of_outputs(network.mod)
     made = Buckets(dimensions, *shapes)
@@ -213,7 +216,8 @@ def tune_buckets(
         return found
     if pad:
         return replace(found, pads=dict.fromkeys(asked, True))
-    return _tried(found, network, int(tuning.get("seed", 0)))
+    with staged(progress, "trying padded inputs"):
+        return _tried(found, network, int(tuning.get("seed", 0)))
 
 
 def _read(model: Any, example_inputs: Any, asked: Mapping[str, Sequence[int]]) -> Network:

@@ -48,6 +48,10 @@ class Session:
         At least one.
     timeout_s : float or None
         Begin no further wave after this many seconds since `begin` (``time.perf_counter``).
+    names : dict
+        Of the parts, as the journal keeps them.
+    cold : bool
+        Whether weights come from memory for what drafts or measures.
     """
 
     tasks: Sequence[NetworkTask]
@@ -57,6 +61,7 @@ class Session:
     timeout_s: float | None
     begin: float
     names: dict[str, str | None] = field(default_factory=dict)
+    cold: bool = False
 
 
 def is_done(tasks: Sequence[NetworkTask], trials_per_task: int, work_dir: WorkDir) -> int | None:
@@ -244,6 +249,7 @@ class _Records:
                 seed=session.seed,
                 trials=session.trials_per_task,
                 parts=session.names,
+                cold=session.cold,
             )
         elapsed = (like.elapsed_s or 0.0) + time.perf_counter() - session.begin
         scores = one.forecast(done.candidates)

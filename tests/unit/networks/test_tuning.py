@@ -213,8 +213,34 @@ def test_ctrl_c_leaves_tasks_unscheduled_that_were_not_measured(network, tmp_pat
     assert {choice.origin for choice in missing} == {Origin.UNSCHEDULED}
     fixed, unscheduled = result.notes
     assert fixed == "odd is no task and stays as it is: it is empty"
-    assert unscheduled.endswith("unscheduled: interrupted before a candidate of it ran")
+    why = (
+        "interrupted before a candidate of it ran; compile(), export() and profile() rank it first"
+    )
+    assert unscheduled.endswith(f"unscheduled: {why}")
     assert all(choice.task.name in unscheduled for choice in missing)
+
+
+def test_what_ctrl_c_left_is_ranked_once_it_is_compiled(network, tmp_path, monkeypatch):
+    asked, ranked_choices = [], conclude_module.ranked_choices
+
+    def noted(tasks, *args, **options):
+        asked.append([task.key for task in tasks])
+        return ranked_choices(tasks, *args, **options)
+
+    monkeypatch.setattr(conclude_module, "ranked_choices", noted)
+    parts = quick(Runner(interrupt_after=1), space=None)
+    result = tune_model(*network, trials_per_task=2, work_dir=tmp_path, **parts)
+    (left,) = [choice for choice in result.tasks if not choice.trials]
+    assert (left.origin, asked) == (Origin.UNSCHEDULED, [])
+    expected = network[0](*network[1]).detach()
+    np.testing.assert_allclose(result.compile()(*network[1]), expected, rtol=1e-4, atol=1e-5)
+    assert asked == [[left.task.key]]
+    operators = result.profile(runs=1).operators
+    assert result.export(tmp_path / "network.so").exists()
+    origins = {one.choice.task.key: one.choice.origin for one in operators}
+    assert origins.pop(left.task.key) is Origin.RANKED
+    assert set(origins.values()) == {Origin.TUNED}
+    assert len(asked) == 1, "once for all of them"
 
 
 def interrupted_once(function):
@@ -252,6 +278,17 @@ def test_ctrl_c_while_nothing_but_ranking_is_done_leaves_tasks_unscheduled(netwo
     assert result.interrupted
     assert {choice.origin for choice in result.tasks} == {Origin.UNSCHEDULED}
     assert any("unscheduled: interrupted before it was ranked" in note for note in result.notes)
+    assert {choice.origin for choice in result.programs()} == {Origin.RANKED}, "once asked for"
+
+
+def test_after_ctrl_c_what_is_said_of_the_model_that_ranks_is_a_warning(network, monkeypatch):
+    ranked = conclude_module.ranked_choices
+    monkeypatch.setattr(conclude_module, "ranked_choices", interrupted_once(ranked))
+    result = tune_model(*network, trials_per_task=0, **quick(space=None, cost_model="xgb"))
+    assert result.interrupted
+    with pytest.warns(UserWarning, match='"xgb" says nothing before it has learnt') as said:
+        assert {choice.origin for choice in result.programs()} == {Origin.RANKED}
+    assert said[0].filename == __file__
 
 
 def test_a_function_that_its_strategy_proposes_as_it_is_stays_unscheduled(network, tmp_path):
