@@ -25,6 +25,7 @@ from mschedx.cost import PSA
 from mschedx.cost.adapter import model_behind
 from mschedx.cost.base import CostModel
 from mschedx.ranges import require_counts, require_shares
+from mschedx.run_stages import DRAFT, stage
 
 from .base import logger
 from .blend import Blend, BlendedScorer
@@ -191,15 +192,20 @@ class DraftThenVerify:
         """The drafts that serve this round, made afresh when those before have served theirs."""
         if self._drafts is None or self._due:
             self._due = False
-            space, history = request.space, request.history
-            scorer = ArrayScorer(self._model, space)
-            if len(history):
-                # Before it learns, so that some of the trials are new to it.
-                self._judge(scorer, history, space)
-            # Nothing, too: what another run of this strategy has measured is not this one's.
-            scorer.learn(history)
-            self._drafts = self._drafted(samples, replace(request, scorer=scorer))
+            with stage(DRAFT):
+                self._drafts = self._afresh(samples, request)
         return self._drafts
+
+    def _afresh(self, samples: Points, request: Request) -> Scored:
+        """Drafts of what is known by now, which is judged by what has been measured."""
+        space, history = request.space, request.history
+        scorer = ArrayScorer(self._model, space, drafts=True)
+        if len(history):
+            # Before it learns, so that some of the trials are new to it.
+            self._judge(scorer, history, space)
+        # Nothing, too: what another run of this strategy has measured is not this one's.
+        scorer.learn(history)
+        return self._drafted(samples, replace(request, scorer=scorer))
 
     def _drafted(self, samples: Points, request: Request) -> Scored:
         config, space, scorer = self.config, request.space, request.scorer
@@ -260,7 +266,7 @@ class DraftThenVerify:
         if not self.config.blend:
             return scorer
         self._blend.observe(history)
-        draft = ArrayScorer(self._model, space)
+        draft = ArrayScorer(self._model, space, drafts=True)
         if not (scorer.ready and draft.ready):
             return scorer
         if len(history):

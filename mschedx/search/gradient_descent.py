@@ -135,7 +135,7 @@ class Descent:
                 self._draft = model = None
         if model is None:
             return None
-        scorer = ArrayScorer(model, space)
+        scorer = ArrayScorer(model, space, drafts=True)
         # Nothing, too: what another run of this strategy has measured is not this one's.
         scorer.learn(history)
         return scorer if scorer.ready else None
