@@ -15,6 +15,7 @@ Tuning", ASPLOS 2025, sections 3 and 4; parameters as in github qiaolian9/Pruner
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -33,6 +34,7 @@ from .draft_quality import DraftQuality
 from .history import History
 from .mutation import Mutation
 from .niches import Niches, spread
+from .notes import tell
 from .pick import EpsilonGreedy
 from .points import Points, SketchSet
 from .pool import Scored, gather
@@ -157,6 +159,7 @@ class DraftThenVerify:
         self._drafts: Scored | None = None
         self._niches: Niches | None = None
         self._quota = config.drafts
+        self._given_up = False
         self._blend = Blend()
 
     def propose(self, request: Request) -> Points:
@@ -210,7 +213,8 @@ class DraftThenVerify:
     def _drafted(self, samples: Points, request: Request) -> Scored:
         config, space, scorer = self.config, request.space, request.scorer
         if not scorer.ready:
-            logger.warning(
+            tell(
+                logging.WARNING,
                 "task %s: %s has nothing to say before it is measured: no drafts for %d rounds",
                 space.task.name,
                 type(self._model).__name__,
@@ -250,10 +254,14 @@ class DraftThenVerify:
         self._quota = quality.quota(
             config.drafts, config.population, config.least_trials, config.least_correlation
         )
-        if self._quota != before:
-            instead = "" if self._quota else "; the search samples instead"
-            text = "task %s: %d drafts from now on, not %d: %s%s"
-            logger.info(text, space.task.name, self._quota, before, quality, instead)
+        name = space.task.name
+        if not self._quota and not self._given_up:
+            self._given_up = True
+            text = "task %s: the draft is given up, the search samples instead: %s"
+            tell(logging.INFO, text, name, quality)
+        elif self._quota != before:
+            text = "task %s: %d drafts from now on, not %d: %s"
+            logger.info(text, name, self._quota, before, quality)
 
     @property
     def _most_measured(self) -> int:
