@@ -256,6 +256,27 @@ def test_a_kernel_has_one_die_of_a_k80():
     assert (one > two).all()
 
 
+def test_where_threads_are_few_that_is_the_cause():
+    """A product of 128³ fills few of an A100's multiprocessors, and all of a hundredth of it."""
+    sketch, a100 = opened("CUDA cores"), Hardware.from_device("a100")
+    configs = sketch.sample(200, np.random.default_rng(0))
+    one_of_its = replace(a100, cores=1).with_rates(
+        peak_flops=a100.peak_flops / 108, dram_bytes_per_s=a100.dram_bytes_per_s
+    )
+    update = {}
+    for device in (a100, one_of_its):
+        (update[device.cores],) = [
+            one for one in PSAModel(device).costs(sketch, configs).statements if one.name == "C"
+        ]
+    occupied = {
+        cores: np.mean([one.cause(i) == "occupancy" for i in range(len(configs))])
+        for cores, one in update.items()
+    }
+    assert occupied[108] > 0.95 > 0.05 > occupied[1]
+    for found in update.values():
+        assert ((found.idle() >= 0) & (found.idle() < 1)).all()
+
+
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", GPUS)
 def test_every_gpu_of_the_table_is_predicted_by_its_own_figures(name, form):
