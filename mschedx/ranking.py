@@ -375,8 +375,5 @@ def explained(psa: PSAModel, task: Task | None, sketch: Sketch, config: np.ndarr
 
 
 def _reasons(costs: Costs) -> tuple[Reason, ...]:
-    found = []
-    for one in costs.statements:
-        cause = max(one.terms, key=lambda name: float(one.terms[name][0]))
-        found.append(Reason(one.name, float(one.seconds[0]), cause))
+    found = [Reason(one.name, float(one.seconds[0]), one.cause(0)) for one in costs.statements]
     return tuple(sorted(found, key=lambda reason: -reason.seconds))

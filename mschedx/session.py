@@ -23,6 +23,7 @@ from mschedx.record.database import open_database
 from mschedx.record.rounds import Appended
 from mschedx.record.trials import Journal, Run, Trial, run_of, workload_number
 from mschedx.recorder import Earlier, Outcome, Recorder
+from mschedx.search.notes import listening
 
 if TYPE_CHECKING:
     from tvm import IRModule
@@ -87,7 +88,12 @@ def run_session(plan: Plan, work_dir: WorkDir, progress: Progress) -> Outcome:
             progress=progress,
             outcome=outcome,
         )
-        with ms.Profiler() as profiler, search_log() as said, interruptible(outcome.interrupt):
+        with (
+            ms.Profiler() as profiler,
+            search_log() as said,
+            listening() as outcome.said,
+            interruptible(outcome.interrupt),
+        ):
             try:
                 parts = _parts(plan)
                 nothing = _search(plan, work_dir, recorder, parts, seed)

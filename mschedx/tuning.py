@@ -313,6 +313,7 @@ def _result(
             f"{', '.join(ahead)} may lie in any layout and is packed ahead of all calls: latencies "
             "are without that, compile() packs at every call"
         )
+    notes = [*outcome.said, *notes]
     for note in notes:
         display.note(note)
     return TuneResult(

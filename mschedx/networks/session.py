@@ -23,6 +23,7 @@ from mschedx.record.trials import Journal, Trial
 from mschedx.record.work_dir import WorkDir
 from mschedx.recorder import Outcome
 from mschedx.search.as_it_is import are_unscheduled
+from mschedx.search.notes import listening
 from mschedx.session import derived_seed, remember
 
 from .budget import Budget, Standing, next_tasks
@@ -113,7 +114,12 @@ def run_session(
     builds = ThreadPoolExecutor(1, "mschedx-builds")
     waves = _Waves(session, parts, budget, records, builds, progress, outcome)
     try:
-        with quiet_logging(), numpy_seed(session.seed), interruptible(outcome.interrupt):
+        with (
+            quiet_logging(),
+            numpy_seed(session.seed),
+            listening() as outcome.said,
+            interruptible(outcome.interrupt),
+        ):
             while wave := next_tasks([one.standing for one in running], budget, _WAVE):
                 left = budget.left([one.standing for one in running])
                 waves.measure([running[i] for i in wave], left)

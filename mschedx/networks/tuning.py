@@ -215,7 +215,7 @@ def _carried_out(job: NetworkJob, folder: Path, display: NetworkProgress) -> Net
         _note_network(job, opened)
         outcome = _measured(job, opened, display)
         found = _concluded(job, opened, outcome, display)
-        return replace(found, work_dir=folder, notes=(*said, *found.notes))
+        return replace(found, work_dir=folder, notes=(*said, *outcome.said, *found.notes))
 
 
 def _concluded(
@@ -309,6 +309,8 @@ def _measured(job: NetworkJob, work_dir: WorkDir, display: NetworkProgress) -> O
         running, outcome = run_session(session, _parts(job, database), work_dir, display)
     if not outcome.interrupted:
         note_exhausted(running, work_dir)
+    for note in outcome.said:
+        display.note(note)
     for one in running:
         if one.why_ended is not None:
             display.note(f"{one.task.name}: {one.why_ended}")

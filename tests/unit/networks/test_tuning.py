@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 import torch
 import tvm
+from first_guess import UpsideDown
 from stand_ins import Future, Refuses, Runner
 from tiny_networks import TARGET, quick, two
 from tvm.ir.utils import derived_object
 from tvm.s_tir import meta_schedule as ms
 
-from mschedx import ConstrainedEvolution, GradientDescent, ranking, tune_model
+from mschedx import ConstrainedEvolution, DraftVerify, GradientDescent, ranking, tune_model
 from mschedx.cost import PSA, FelixMLP, HeronXGB
 from mschedx.measure.failures import MachineTrouble
 from mschedx.networks import Origin, choices, running
@@ -74,6 +75,17 @@ def test_every_task_is_tuned_and_the_output_checked(network, tmp_path):
         assert {trial.task for trial in run.trials} < {c.task.name for c in result.tasks}
         assert len(run.sessions) == 1
         assert all(trial.program is not None for trial in run.trials)
+
+
+def test_what_the_searches_say_of_their_draft_is_told_by_task(network, tmp_path):
+    small = {"population": 64, "drafts": 32, "parents": 16, "refresh": 1, "least_trials": 8}
+    noting, draft = Noting(), DraftVerify(UpsideDown(), **small)
+    how = quick(progress=noting, strategy=draft)
+    result = tune_model(*network, trials_per_task=24, work_dir=tmp_path, **how)
+    told = [note for note in result.notes if "the draft is given up" in note]
+    names = [choice.task.name for choice in result.tasks]
+    assert sorted(note.split(":")[0] for note in told) == sorted(f"task {name}" for name in names)
+    assert [note for note in noting.notes if note in told] == told
 
 
 def test_a_second_call_measures_nothing_and_finds_the_same(network, tmp_path):
