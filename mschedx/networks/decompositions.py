@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .narrow_floats import narrow_floats
 from .promotions import promotions
+from .small_values import small_values
 from .writes import writes
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def _of_single_operators() -> dict[Any, Callable[..., Any]]:
         aten.upsample_bilinear2d.vec: _upsample_bilinear2d,
         aten.upsample_nearest2d.vec: _upsample_nearest2d,
         aten.var_mean.correction: _var_mean,
+        **small_values(),
         **writes(),
     }
 
