@@ -123,6 +123,24 @@ def test_outputs_without_finite_values_are_not_checked():
     assert "output 0: 6 of 6 values are NaN or infinite" in check.reason
 
 
+def test_a_number_where_nan_is_expected_shows_nothing():
+    expected = ONES.copy()
+    expected[0, 0] = np.nan
+    check = compare_outputs([ONES], [expected], 1e-3)
+    assert (check.done, check.wrong) == (False, False)
+    assert "output 0: 1 of 6 values are numbers where NaN is expected" in check.reason
+    check = compare_outputs([ONES + np.eye(2, 3, 1, np.float32)], [expected], 1e-3)
+    assert check.wrong, "of those that are numbers one differs"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_no_number_where_one_is_expected_is_wrong(value):
+    found, expected = ONES.copy(), ONES.copy()
+    found[0, 0], expected[1, 1] = value, np.nan
+    assert compare_outputs([found], [expected], 1e-3).wrong
+    assert compare_outputs([np.full_like(ONES, np.inf)], [-np.inf * ONES], 1e-3).wrong
+
+
 @pytest.mark.parametrize(
     ("check", "said", "verified", "wrong"),
     [
