@@ -130,7 +130,9 @@ def program_of(exported: Any, example_inputs: Any = None) -> Program:
         For outputs that are neither tensors nor constants.
     """
     tensors, signature = _signature(exported, example_inputs)
-    reference = _reference(exported, signature)
+    # Tensors without values, of which torch exports as well, say nothing of a device.
+    places = ["cpu" if one.is_meta else one.device for one in tensors]
+    reference = _reference(exported, signature, places)
     changed = watch(lambda: _weights_of(exported))
     return Program(exported, tensors, signature, reference, changed, "exported")
 
@@ -258,11 +260,16 @@ def _signature(exported: Any, example_inputs: Any) -> tuple[list[Any], Signature
     return tensors, Signature((), flatten, unflatten, constants, returned=returned, of_torch=True)
 
 
-def _reference(exported: Any, signature: Signature) -> Callable[[list[Any]], list[Any]]:
+def _reference(
+    exported: Any, signature: Signature, places: Sequence[Any]
+) -> Callable[[list[Any]], list[Any]]:
+    """The program as torch runs it, on the devices of its example inputs, where its weights are."""
+
     def run(tensors: list[Any]) -> list[Any]:
         import torch
 
-        args, kwargs = _unflattened(exported, signature, tensors)
+        placed = [tensor.to(place) for tensor, place in zip(tensors, places)]
+        args, kwargs = _unflattened(exported, signature, placed)
         with torch.no_grad():
             outputs = exported.module()(*args, **kwargs)
         return [array_of(tensor) for tensor in _returned_tensors(outputs, signature)]
