@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -263,14 +264,25 @@ def _signature(exported: Any, example_inputs: Any) -> tuple[list[Any], Signature
 def _reference(
     exported: Any, signature: Signature, places: Sequence[Any]
 ) -> Callable[[list[Any]], list[Any]]:
-    """The program as torch runs it, on the devices of its example inputs, where its weights are."""
+    """The program as torch runs it, on the devices of its example inputs, where its weights are.
+
+    Casts that ``torch.autocast`` makes around the call of the tuner are in what is imported. They
+    are a thread's own, and the reference runs in another.
+    """
+    import torch
+
+    kinds = sorted({torch.device(place).type for place in ("cpu", *places)})
+    casts = {
+        kind: torch.get_autocast_dtype(kind) for kind in kinds if torch.is_autocast_enabled(kind)
+    }
 
     def run(tensors: list[Any]) -> list[Any]:
-        import torch
-
         placed = [tensor.to(place) for tensor, place in zip(tensors, places)]
         args, kwargs = _unflattened(exported, signature, placed)
-        with torch.no_grad():
+        with ExitStack() as around:
+            around.enter_context(torch.no_grad())
+            for kind, dtype in casts.items():
+                around.enter_context(torch.autocast(kind, dtype=dtype))
             outputs = exported.module()(*args, **kwargs)
         return [array_of(tensor) for tensor in _returned_tensors(outputs, signature)]
 
