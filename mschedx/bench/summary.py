@@ -10,6 +10,7 @@ from mschedx.tune_result import TuneResult
 from mschedx.workloads import Workload
 
 from .beside import BesideVendor, compared
+from .console import table_console
 from .torch_process import TorchProcess
 
 _UNSCHEDULED = "unscheduled"
@@ -20,10 +21,8 @@ _LONGEST_UNSCHEDULED_S = 20.0
 
 def print_summary(workload: Workload, result: TuneResult, *, compare: bool = True) -> None:
     """Save the winner, time it beside the alternatives, and print what came out."""
-    from rich.console import Console
-
     files = result.save()
-    console = Console(width=None if sys.stdout.isatty() else 100)
+    console = table_console(100)
     if compare and not result.interrupted and _runs_here(result):
         if sys.stdout.isatty():
             console.print(

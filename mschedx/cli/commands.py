@@ -216,11 +216,13 @@ def compare(args: argparse.Namespace) -> int:
 
     results = harness.run_comparison(comparison, _say)
     final = harness.time_winners(comparison, _say)
-    console = present.console()
     compared = ComparisonResult(results, final, comparison.names, comparison.over)
+    # Before anything is printed, of which a reader may have seen enough.
+    written = present.write_comparison(compared, args.out / "report.html", png=args.png)
+    console = present.console()
     for table in all_tables(compared):
         console.print(table)
-    for path in present.write_comparison(compared, args.out / "report.html", png=args.png):
+    for path in written:
         print(path)
     failed = sum(result.error is not None for result in results)
     if failed:
@@ -255,11 +257,9 @@ def replay(args: argparse.Namespace) -> int:
         say=_say,
     )
 
-    from rich.console import Console
+    from mschedx.bench.console import table_console
 
-    Console(width=None if sys.stdout.isatty() else 120).print(
-        replay_table(curves, landscape.best_s, len(landscape.points))
-    )
+    table_console(120).print(replay_table(curves, landscape.best_s, len(landscape.points)))
     return 0
 
 
@@ -303,9 +303,9 @@ def train(args: argparse.Namespace) -> int:
         say=_say,
     )
     if tested:
-        from rich.console import Console
+        from mschedx.bench.console import table_console
 
-        Console(width=None if sys.stdout.isatty() else 120).print(metrics_table(tested))
+        table_console(120).print(metrics_table(tested))
     print(output)
     return 0
 
