@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from mschedx.report.progress import describe_failures, format_seconds
@@ -20,20 +22,38 @@ _LONGEST_UNSCHEDULED_S = 20.0
 
 
 def print_summary(workload: Workload, result: TuneResult, *, compare: bool = True) -> None:
-    """Save the winner, time it beside the alternatives, and print what came out."""
+    """Save the winner, time it beside the alternatives, and print what came out.
+
+    Where that timing ends in an error, or is interrupted, what was found before is printed first.
+    """
     files = result.save()
     console = table_console(100)
-    if compare and not result.interrupted and _runs_here(result):
-        if sys.stdout.isatty():
-            console.print(
-                "timing it beside the function as it is, NumPy and torch ...", style="dim"
-            )
+    if not (compare and not result.interrupted and _runs_here(result)):
+        console.print(_in_a_line(workload, result))
+        _print_files(console, result, files)
+        return
+    if sys.stdout.isatty():
+        console.print("timing it beside the function as it is, NumPy and torch ...", style="dim")
+    try:
         console.print(_table(workload, result))
-    else:
-        console.print(
-            f"{workload.op} {workload.shape} {workload.dtype}: "
-            f"{format_seconds(result.latency_s)}, {result.gflops:.1f} GFLOP/s"
-        )
+    except BrokenPipeError:
+        raise
+    except BaseException:
+        console.print(_in_a_line(workload, result))
+        _print_files(console, result, files)
+        raise
+    _print_files(console, result, files)
+
+
+def _in_a_line(workload: Workload, result: TuneResult) -> str:
+    latency = format_seconds(result.latency_s)
+    return (
+        f"{workload.op} {workload.shape} {workload.dtype}: {latency}, {result.gflops:.1f} GFLOP/s"
+    )
+
+
+def _print_files(console: Any, result: TuneResult, files: Mapping[str, Path]) -> None:
+    """Say how much was measured, and where that and the schedule lie."""
     checked = "output checked" if result.verified else "output not checked"
     ended = " (interrupted)" if result.interrupted else " (time is up)" if result.timed_out else ""
     console.print(
