@@ -60,8 +60,10 @@ def _print_files(console: Any, result: TuneResult, files: Mapping[str, Path]) ->
         f"{len(result.history)} trials, {result.measured} measured now in "
         f"{result.wall_s:.1f} s{ended}{describe_failures(result.failures)}; {checked}"
     )
-    console.print(f"schedule  {files['schedule']}", soft_wrap=True)
-    console.print(f"database  {result.work_dir}", soft_wrap=True)
+    # Paths are copied from here: brackets and colons in them are no markup.
+    plain = {"soft_wrap": True, "markup": False, "emoji": False, "highlight": False}
+    console.print(f"schedule  {files['schedule']}", **plain)
+    console.print(f"database  {result.work_dir}", **plain)
 
 
 def _runs_here(result: TuneResult) -> bool:
