@@ -55,11 +55,20 @@ def tune_from_command(
     print(describe(result))
     _notes(args, result.notes)
     left_out = partial(_is_left_out, result)
-    if args.profile and not left_out("the profile"):
-        print(result.profile().table())
+    # The library first: a profile runs the network, which may fail.
     if args.export is not None and not left_out(f"{args.export}", wrong=result.wrong):
         print(result.export(args.export))
+    if args.profile and not left_out("the profile"):
+        _profile(result)
     return result
+
+
+def _profile(result: NetworkResult) -> None:
+    """Print where a run spends its time, or why that cannot be measured here."""
+    try:
+        print(result.profile().table())
+    except NetworkError as error:
+        complain(f"the profile is left out: {error}")
 
 
 def _notes(args: argparse.Namespace, notes: Sequence[str]) -> None:

@@ -127,7 +127,7 @@ def reference_of(
     arrays = random_arrays(imported.signature, np.random.default_rng(seed))
     above = random_arrays(imported.signature, np.random.default_rng(seed), low=0.1)
     follows = output_provenances(fused)
-    if imported.reference is None or _why_not_here(target):
+    if imported.reference is None or why_not_here(target):
         first, second = (
             cache(partial(_unscheduled, fused, tasks, given, target)) for given in (arrays, above)
         )
@@ -176,7 +176,7 @@ def compared(
     provenances : sequence of Provenance, optional
         Of the outputs; by the dtypes of the functions when None.
     """
-    if why := _why_not_here(target):
+    if why := why_not_here(target):
         return Check.nothing(why)
     try:
         expected = reference()
@@ -290,7 +290,7 @@ def run(executable: relax.VMExecutable, arrays: list[np.ndarray], target: Target
     return compat.on_cores(None, call)
 
 
-def _why_not_here(target: Target) -> str:
+def why_not_here(target: Target) -> str:
     """Why code for a target does not run in this process, which it might even end; or nothing."""
     if target.kind.name == "llvm":
         return other_architecture(target) or lacking_here(target)

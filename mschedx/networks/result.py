@@ -191,6 +191,11 @@ class NetworkResult:
         runs : int
             Runs of the network, of which each operator's median is taken.
 
+        Raises
+        ------
+        NetworkError
+            Where this machine does not run the network's code.
+
         Warns
         -----
         UserWarning
