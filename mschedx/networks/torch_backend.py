@@ -157,13 +157,13 @@ class _Dispatch:
         Raises
         ------
         NotNow
-            Where what failed may pass: a folder in use, a disk that is full.
+            Where what failed may pass: a folder in use, a disk that is full, no linker.
         """
         try:
             return make(module, tensors)
-        except (MachineTrouble, NotNow):
+        except NotNow:
             raise
-        except (WorkDirInUse, OSError) as error:
+        except (MachineTrouble, WorkDirInUse, OSError) as error:
             self._leave(what, module.graph_module, error, "torch for now")
             raise NotNow from error
         except Exception as error:  # of torch.export and of TVM's importer there are many kinds
