@@ -17,6 +17,7 @@ from mschedx.hardware import kernel_cores
 from mschedx.measure.failures import MachineTrouble, machine_trouble
 from mschedx.plan import Parts, Plan, name_of
 from mschedx.process_state import interruptible, numpy_seed, quiet_logging, search_log
+from mschedx.record.answers import answering
 from mschedx.record.checks import workload_entry
 from mschedx.record.contents import RECORDS, Contents
 from mschedx.record.database import open_database
@@ -224,7 +225,7 @@ def filled(
     """
     return Parts(
         builder=_own_builder() if given.builder is None else given.builder,
-        runner=runner() if given.runner is None else given.runner,
+        runner=runner() if given.runner is None else answering(given.runner),
         space=_own_space(target) if given.space is None else given.space,
         strategy=strategy() if given.strategy is None else given.strategy,
         cost_model=_cost_model(given),

@@ -169,7 +169,8 @@ def tune_buckets(
     pad : bool, optional
         True pads without trying, False never does.
     tuning
-        What else `tune_model` takes; ``timeout_s`` is shared by all sizes.
+        What else `tune_model` takes; ``timeout_s`` is shared by all sizes, and nothing is measured
+        for those that it does not reach.
 
     Raises
     ------
@@ -207,11 +208,12 @@ def tune_buckets(
     for done, sizes in enumerate(combinations):
         fixed = network.fixed(made.by_symbol(sizes))
         fixed = replace(fixed, name=f"{fixed.name} {made.name(sizes)}")
-        timeout_s = deadline.share(len(combinations) - done)
-        results[sizes] = tune_model(fixed, None, target, timeout_s=timeout_s, **tuning)
+        options = {**tuning, **deadline.options(made.name(sizes), len(combinations) - done)}
+        results[sizes] = tune_model(fixed, None, target, **options)
         if results[sizes].interrupted:
             break
-    found = BucketsResult(results=results, buckets=made, pads=dict.fromkeys(asked, False))
+    pads = dict.fromkeys(asked, False)
+    found = BucketsResult(results=results, buckets=made, pads=pads, notes=tuple(deadline.notes))
     if found.interrupted or pad is False:
         return found
     if pad:
@@ -245,7 +247,7 @@ def _tried(found: BucketsResult, network: Network, seed: int) -> BucketsResult:
                 f"{dimension.name} is not padded, only the sizes "
                 f"{', '.join(map(str, dimension.sizes))} are served: {check.reason}"
             )
-    return replace(found, pads=pads, notes=tuple(notes))
+    return replace(found, pads=pads, notes=(*found.notes, *notes))
 
 
 def _check_padding(

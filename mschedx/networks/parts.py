@@ -138,7 +138,8 @@ def tune_parts(
     target : Target | dict | str, optional
         This machine when None.
     tuning
-        What else `tune_model` takes; ``timeout_s`` is shared by all parts.
+        What else `tune_model` takes; ``timeout_s`` is shared by all parts, and nothing is measured
+        for those that it does not reach.
 
     Returns
     -------
@@ -257,8 +258,8 @@ def _tuned(
             with staged(options.get("progress", True), f"reading {part}"):
                 imported = import_network(module, given)
             imported = replace(imported, name=f"{name}, {part}", changed=list)
-            timeout_s = deadline.share(len(modules) - done)
-            result = tune_model(imported, None, target, timeout_s=timeout_s, **options)
+            limited = {**options, **deadline.options(part, len(modules) - done)}
+            result = tune_model(imported, None, target, **limited)
         except (NetworkError, InternalError) as error:  # the latter is TVM's, when it compiles
             notes.append(f"{part} is left to torch: {reason_of(error)}")
             continue
@@ -269,7 +270,7 @@ def _tuned(
         if result.interrupted:
             notes.append("interrupted: the parts behind it are left to torch")
             break
-    return results, notes
+    return results, [*notes, *deadline.notes]
 
 
 def _parameters(program: Program) -> tuple[Parameter, ...]:

@@ -26,6 +26,7 @@ from mschedx.report.progress import format_seconds
 
 from .caches import rotation_bytes
 from .choices import Choice, Origin
+from .errors import NetworkError
 from .machines import machine_of
 from .result import NetworkResult, compiled
 from .rewrites.pipeline import PACKED
@@ -204,9 +205,11 @@ def profile_network(
     result: NetworkResult, args: tuple[Any, ...], kwargs: dict[str, Any], runs: int
 ) -> Profile:
     """Run a compiled network with a clock around every call; see `NetworkResult.profile`."""
-    from .checking import random_arrays
+    from .checking import random_arrays, why_not_here
 
     runs = require_count("runs", runs)
+    if why := why_not_here(result.target):
+        raise NetworkError(f"{why}: profile the network on a machine that runs it")
     device = device_from_target(result.target)
     network = compiled(result)
     if args or kwargs:

@@ -20,7 +20,7 @@ from mschedx.user_warnings import warn_user
 from .choices import Choice, Origin
 from .compiled import CompiledNetwork
 from .errors import NetworkError
-from .linking import library_path, link
+from .linking import library_path, link, require_linker_for
 from .signature import Signature
 
 if TYPE_CHECKING:
@@ -174,7 +174,8 @@ class NetworkResult:
         Raises
         ------
         NetworkError
-            Where the output is wrong.
+            Where the output is wrong, and for a target of another architecture where no compiler is
+            named that links for it.
         ValueError
             For a path with another ending.
         OSError
@@ -205,6 +206,11 @@ class NetworkResult:
         runs : int
             Runs of the network, of which each operator's median is taken.
 
+        Raises
+        ------
+        NetworkError
+            Where this machine does not run the network's code.
+
         Warns
         -----
         UserWarning
@@ -225,6 +231,7 @@ def compiled(result: NetworkResult, cores: int | None = None) -> CompiledNetwork
 def written(result: NetworkResult, path: str | Path) -> Path:
     """A result as a file, as `NetworkResult.export` writes it; nothing is said about it."""
     place = library_path(path)
+    require_linker_for(result.target)
     place.parent.mkdir(parents=True, exist_ok=True)
     link(result.executable, place)
     return place

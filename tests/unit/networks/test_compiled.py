@@ -1,6 +1,8 @@
 """A compiled network as a function: kinds of tensors, threads, files, profile, bad arguments."""
 
+import copy
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -34,6 +36,13 @@ def tuned():
     result = tune_model(model, inputs, trials_per_task=1, **quick())
     with torch.no_grad():
         return model, inputs[0], result, model(*inputs)
+
+
+def test_a_copy_is_the_network_itself_and_none_is_pickled(tuned):
+    network = tuned[2].compile()
+    assert copy.deepcopy({"serve": network})["serve"] is network
+    with pytest.raises(TypeError, match=r"a CompiledNetwork cannot be pickled.*export a library"):
+        pickle.dumps(network)
 
 
 @pytest.mark.parametrize("kind", ["torch", "numpy", "tvm"])
