@@ -19,7 +19,7 @@ from mschedx.space.opening import sketches
 from mschedx.space.rules.blocks import root_blocks
 
 TARGET = Target({"kind": "llvm", "mcpu": "haswell", "num-cores": 2})
-ROWS, HEADS, WIDTH = 12, 6, 16
+ROWS, HEADS, WIDTH = 24, 6, 16
 
 
 def array(*shape, name="X"):
@@ -76,6 +76,11 @@ def with_other(shape, other, function):
     return te.create_prim_func([x, m, function(topi.add(x, m))])
 
 
+def turned(function):
+    """A function of rows, of which columns are written."""
+    return of((ROWS, HEADS * WIDTH), lambda x: topi.transpose(function(x), (1, 0)))
+
+
 FLAT, SCORES = (ROWS, HEADS * WIDTH), (ROWS, HEADS, WIDTH)
 FUNCTIONS = {
     "gelu": between(gelu),
@@ -94,6 +99,13 @@ FUNCTIONS = {
     "layer-norm-of-a-reshape": normalised(
         lambda x: topi.reshape(x, (1, *FLAT)), lambda y: topi.reshape(y, FLAT)
     ),
+}
+
+
+TURNED = {
+    "relu": turned(topi.nn.relu),
+    "exp": turned(topi.exp),
+    "gelu": turned(gelu_at_once),
 }
 
 
@@ -132,6 +144,16 @@ def test_every_sketch_computes_the_same(name):
     assert_sketches_agree(FUNCTIONS[name], TARGET, configs=3, tolerance=1e-5)
 
 
+@pytest.mark.parametrize("name", TURNED)
+def test_a_function_of_what_is_turned_has_a_space_of_vectors(name):
+    function = TURNED[name].with_attr("global_symbol", "main")
+    rng = np.random.default_rng(0)
+    opened = sketches(tvm.IRModule({"main": function}), TARGET)
+    left = [serial(sketch.schedule(sketch.sample(1, rng)[0])) for sketch in opened]
+    assert [] in left
+    assert_sketches_agree(function, TARGET, configs=8, tolerance=1e-5)
+
+
 def beside_a_stride():
     """No vector is what lies behind each other in all that the last statement reads."""
     x, z = array(*FLAT), array(ROWS, 2 * HEADS * WIDTH, name="Z")
@@ -148,4 +170,13 @@ def test_a_statement_without_vectors_leaves_those_before_it_theirs():
     assert len(configs) > 4
     for config in configs:
         assert serial(sketch.schedule(config)) == ["Y"]
+    assert_sketches_agree(function, TARGET, configs=4, tolerance=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(ROWS, 7), (7, ROWS)], ids=["odd-run", "odd-lanes"])
+def test_what_no_registers_turn_is_left_in_one_loop(shape):
+    function = of(shape, lambda x: topi.transpose(topi.nn.relu(x), (1, 0)))
+    (sketch,) = sketches(tvm.IRModule({"main": function}), TARGET)
+    sch = sketch.schedule(sketch.sample(1, np.random.default_rng(0))[0])
+    assert len(root_blocks(sch)) == 1
     assert_sketches_agree(function, TARGET, configs=4, tolerance=1e-5)
