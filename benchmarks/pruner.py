@@ -4,16 +4,19 @@
     python benchmarks/pruner.py --output others.jsonl --workloads gemm:96,640,320,mean:512,384
     python benchmarks/pruner.py --summary best_of_k.jsonl
 
-None of the shapes had a part in making PSA or in training a model. For each, random valid configs
-are measured, the first 16 that `mschedx.rank` gives, and what Heron's and Pruner's searches try.
-With ``--model`` the order by PSA and that model in turn is measured beside it. In the end what was
-ranked and the fastest of all others are measured once more, in turn, and the fastest of these is
-the best known: a machine may be slower for minutes, and a ratio of figures of different minutes
+No model was trained on the shapes, and nothing of PSA looked for on them, but for what it knows of
+the loop around a tile (docs/benchmarks/psa.md), for which four were looked at in TVM's space. For
+each, random valid configs are measured, the first 16 that `mschedx.rank` gives, and what Heron's
+and Pruner's searches try. With ``--model`` the order by PSA and each of those models is measured
+beside it, and in spaces where `rank` spreads its choice that of predictions alone. In the end what
+was ranked and the fastest of all others are measured once more, in turn, and the fastest of these
+is the best known: a machine may be slower for minutes, and a ratio of figures of different minutes
 says nothing. Best-of-k is the best known over the fastest of the first k ranked; a random order
 gives the expectation over the random configs, and the function as it is written, which is what
-``tvm.compile`` makes of it, is the default that needs no choice at all. Spearman's coefficient is
-between prediction and latency on the random configs. The runner goes before other processes where
-that is allowed.
+``tvm.compile`` makes of it, is the default that needs no choice at all.
+Spearman's coefficient is between prediction and latency on the random configs, and Best-k the
+fastest of them in the quarter that PSA has first, as a share of the fastest of all, beside a random
+quarter's. The runner goes before other processes where that is allowed.
 """
 
 from __future__ import annotations
@@ -40,13 +43,13 @@ from mschedx.bench.suite import find_workloads
 from mschedx.cost.consensus import ConsensusModel
 from mschedx.cost.psa import PSAModel
 from mschedx.latency import latency_of
-from mschedx.ranking import best_of, opened
+from mschedx.ranking import best_of, deviation_in, opened
 from mschedx.search.points import SketchSet
 from mschedx.space.errors import InvalidSchedule
 from mschedx.workloads import Workload
 
 KS = (1, 2, 4, 8, 16)
-RANKINGS = {"ranked_s": "PSA", "with_model_s": "PSA and the model"}
+BY_PREDICTION = "by_prediction_s"
 AS_WRITTEN = "as_written_s"
 FINALISTS, ROUNDS = 8, 3
 """Of the random configs and of each search, measured in the end; how often all of them are."""
@@ -112,12 +115,14 @@ def judged(workload: Workload, space: str | None, arguments: argparse.Namespace)
     random, expected = np.concatenate(drawn), np.concatenate(predicted)
     searched = _searched(mod, target, space, arguments.trials, builder, runner)
     finalists = {"random_s": [programs[i] for i in np.argsort(random)[:FINALISTS]], **searched}
-    ranked = best_of(sketches, max(KS), None, np.random.default_rng(arguments.seed))
-    finalists["ranked_s"] = [one.schedule() for one in ranked]
-    if arguments.model:
+    usual = deviation_in(space)
+    orders = {"ranked_s": (None, usual)}
+    orders |= {BY_PREDICTION: (None, 0.0)} if usual else {}
+    orders |= {f"with_{Path(m).stem}_s": (ConsensusModel(m), usual) for m in arguments.model}
+    for name, (model, deviation) in orders.items():
         rng = np.random.default_rng(arguments.seed)
-        ranked = best_of(sketches, max(KS), ConsensusModel(arguments.model), rng)
-        finalists["with_model_s"] = [one.schedule() for one in ranked]
+        ranked = best_of(sketches, max(KS), model, rng, deviation)
+        finalists[name] = [one.schedule() for one in ranked]
     finalists[AS_WRITTEN] = [Schedule(mod)]
     measured = _in_turn(finalists, target, builder, runner)
     ran = np.isfinite(random)
@@ -125,15 +130,28 @@ def judged(workload: Workload, space: str | None, arguments: argparse.Namespace)
         "workload": workload.name,
         "space": space or "mschedx",
         "best_s": min(ours.min(initial=np.inf) for ours in measured.values()),
-        **{name: _plain(measured[name]) for name in (*RANKINGS, AS_WRITTEN) if name in measured},
+        **{name: _plain(measured[name]) for name in (*rankings(measured), AS_WRITTEN)},
         "random_s": _plain(random),
+        "expected_s": _plain(expected),
         "finalists_s": {name: float(ours.min(initial=np.inf)) for name, ours in measured.items()},
         "spearman": float(spearmanr(expected[ran], random[ran])[0]),
     }
 
 
+def rankings(row: Mapping[str, object]) -> dict[str, str]:
+    """What is ranked in a row, and by whom."""
+    models = [name for name in row if name.startswith("with_")]
+    by_models = {name: f"PSA and {name[len('with_') : -len('_s')]}" for name in models}
+    alone = {"ranked_s": "PSA", BY_PREDICTION: "PSA, in the order of predictions"}
+    return {**{name: title for name, title in alone.items() if name in row}, **by_models}
+
+
 def _plain(seconds: np.ndarray) -> list[float | None]:
     return [s if np.isfinite(s) else None for s in seconds.tolist()]
+
+
+def _seconds(plain: Sequence[float | None]) -> np.ndarray:
+    return np.array([np.inf if s is None else s for s in plain])
 
 
 def _in_turn(
@@ -196,8 +214,7 @@ def _replayed(record: ms.database.TuningRecord) -> Schedule:
 
 def at_k(row: Row, k: int, ranking: str = "ranked_s") -> tuple[float, float]:
     """Best-of-k of the ranked, and expected of a random order."""
-    ranked = np.array([np.inf if s is None else s for s in row[ranking]])
-    random = np.sort([np.inf if s is None else s for s in row["random_s"]])
+    ranked, random = _seconds(row[ranking]), np.sort(_seconds(row["random_s"]))
     n = len(random)
     # Chance that the i-th fastest is the fastest of k drawn without replacement.
     k = min(k, n)
@@ -209,10 +226,21 @@ def at_k(row: Row, k: int, ranking: str = "ranked_s") -> tuple[float, float]:
     return float(row["best_s"] / ranked[:k].min()), expected
 
 
+def best_k(row: Row) -> tuple[float, float]:
+    """The fastest of the random configs that PSA has in its first quarter; of a random quarter.
+
+    As shares of the fastest of all of them (Best-k of Pruner's figure 6, k a quarter of the pool).
+    """
+    random, expected = _seconds(row["random_s"]), _seconds(row["expected_s"])
+    k = max(len(random) // 4, 1)
+    drafted = random[np.argsort(expected, kind="stable")[:k]].min()
+    chance = at_k({**row, "best_s": random.min()}, k)[1]
+    return float(random.min() / drafted), chance
+
+
 def line(row: Row) -> str:
     """A workload's row, as text."""
-    rankings = [name for name in RANKINGS if name in row]
-    parts = [" ".join(f"{at_k(row, k, name)[0]:.2f}" for k in KS) for name in rankings]
+    parts = [" ".join(f"{at_k(row, k, name)[0]:.2f}" for k in KS) for name in rankings(row)]
     return (
         f"{row['workload']:44} rho {row['spearman']:5.2f}  best-of-{KS}: {'; '.join(parts)}  "
         f"random-1 {at_k(row, 1)[1]:.2f}  best {row['best_s'] * 1e3:.4g} ms"
@@ -226,10 +254,9 @@ def summary(rows: list[Row]) -> None:
         own = [row for row in rows if row["space"] == space]
         rho = np.nanmedian([row["spearman"] for row in own])
         print(f"{space}: {len(own)} workloads, Spearman's coefficient {rho:.2f} in the median")
-        for ranking, title in RANKINGS.items():
+        titles = {name: title for row in own for name, title in rankings(row).items()}
+        for ranking, title in titles.items():
             those = [row for row in own if ranking in row]
-            if not those:
-                continue
             print(f"  {title}, {len(those)} workloads")
             for k in KS:
                 both = np.array([at_k(row, k, ranking) for row in those])
@@ -238,6 +265,14 @@ def summary(rows: list[Row]) -> None:
                     f"    k = {k:2}: geometric mean {mean:.3f}, 10th percentile "
                     f"{np.percentile(both[:, 0], 10):.3f}; a random order {chance:.3f}"
                 )
+        drafts = np.array([best_k(row) for row in own if "expected_s" in row])
+        if len(drafts):
+            mean, chance = np.exp(np.log(drafts).mean(axis=0))
+            ahead = int((drafts[:, 0] >= drafts[:, 1]).sum())
+            print(
+                f"  Best-k by PSA {mean:.3f}, of a random quarter {chance:.3f}; "
+                f"no worse on {ahead} of {len(drafts)}"
+            )
         written = [row["best_s"] / row[AS_WRITTEN][0] for row in own if AS_WRITTEN in row]
         if written:
             print(f"  as written: geometric mean {np.exp(np.log(written).mean()):.4f}")
@@ -248,7 +283,8 @@ def main() -> None:
     options.add_argument("--output", type=Path, help="file of JSON lines to append to, and resume")
     options.add_argument("--summary", nargs="+", type=Path, default=[])
     options.add_argument("--space", default=None)
-    options.add_argument("--model", default=None, help="a shipped model's name, or a file")
+    options.add_argument("--model", nargs="*", default=[], help="names of shipped ones, or files")
+    options.add_argument("--without", nargs="*", default=[], help="workloads to leave out, by name")
     options.add_argument("--random", type=int, default=96)
     options.add_argument("--trials", type=int, default=64, help="of each search")
     options.add_argument("--seed", type=int, default=0)
@@ -267,7 +303,7 @@ def main() -> None:
                 continue
             own.append(judged(workload, arguments.space, arguments))
             print(line(own.rows[-1]), flush=True)
-    summary([*given, *own.rows])
+    summary([row for row in [*given, *own.rows] if row["workload"] not in arguments.without])
 
 
 if __name__ == "__main__":

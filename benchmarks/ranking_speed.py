@@ -1,4 +1,4 @@
-"""How long it takes to rank, to draft and to verify.
+"""How long it takes to calibrate, to rank, to draft and to verify.
 
     python benchmarks/ranking_speed.py
 
@@ -7,6 +7,8 @@
 - A round: CPU and wall seconds of drafting and verifying one batch of `DraftVerify` after 64
   trials and two rounds, with drafts made afresh, and in the round after it, which takes those
   again.
+- PAM: wall seconds for the scores of 10,000 programs, of the features that it reads too.
+- Calibrating: wall seconds of `mschedx.calibrate` that measures, compiling its kernels included.
 - Whole calls, in new processes, imports and all: ``mschedx rank`` from the shell to the printed
   list, and ``mschedx.tune(trials=0)`` to a compiled kernel.
 
@@ -26,9 +28,10 @@ import numpy as np
 import tvm
 
 from mschedx import compat, workloads
+from mschedx.cost import Measured
 from mschedx.cost.learned.pam import PAMModel
 from mschedx.cost.psa import PSAModel
-from mschedx.hardware import host_target
+from mschedx.hardware import Hardware, host_target
 from mschedx.search import DraftThenVerify, DraftVerifyConfig
 from mschedx.search.history import History
 from mschedx.search.points import SketchSet
@@ -38,6 +41,7 @@ from mschedx.space import sketches
 from mschedx.space.sketch import Sketch
 
 PROGRAMS = 16384
+SCORED_BY_PAM = 10_000
 BATCH = 16
 WORKLOADS = {
     "gemm 512": ("gemm", (512, 512, 512), "float32", "cpu"),
@@ -77,6 +81,34 @@ def scored(name: str) -> float:
     return len(configs) / (time.perf_counter() - begin)
 
 
+def scored_together(name: str) -> tuple[int, float]:
+    """Processes, one for each core, and the programs a second that they score together."""
+    cores = compat.available_cores()
+    with ProcessPoolExecutor(cores) as pool:
+        list(pool.map(opened_there, [name] * cores))
+        return cores, sum(pool.map(scored, [name] * cores))
+
+
+def scored_by_pam(name: str) -> float:
+    """Wall seconds in which PAM, which has learnt from 64 programs, scores `SCORED_BY_PAM`."""
+    sketch = max(opened(name), key=lambda one: one.count())
+    rng = np.random.default_rng(0)
+    configs = sketch.sample(SCORED_BY_PAM, rng)
+    model = PAMModel()
+    model.learn(sketch.task, [Measured(sketch, configs[:64], 1e-4 * (1.0 + rng.random(64)))])
+    model.score(sketch.task, [(sketch, configs[:64])])
+    begin = time.perf_counter()
+    model.score(sketch.task, [(sketch, configs)])
+    return time.perf_counter() - begin
+
+
+def calibrated() -> float:
+    """Wall seconds of measuring this machine's rates, remembered or not."""
+    begin = time.perf_counter()
+    Hardware.calibrate(again=True)
+    return time.perf_counter() - begin
+
+
 def rounds(name: str) -> list[tuple[float, float]]:
     """CPU and wall seconds of two rounds after 64 trials of latencies that somebody made up."""
     space, rng = SketchSet(opened(name)), np.random.default_rng(0)
@@ -104,15 +136,14 @@ def called(command: list[str]) -> float:
 
 
 def main() -> None:
-    cores = compat.available_cores()
     for name in WORKLOADS:
         alone = scored(name)
-        with ProcessPoolExecutor(cores) as pool:
-            list(pool.map(opened_there, [name] * cores))
-            together = sum(pool.map(scored, [name] * cores))
+        cores, together = scored_together(name)
         print(f"{name}: {alone:,.0f} programs a second, {together:,.0f} in {cores} processes")
         for title, (cpu, wall) in zip(("drafts made", "drafts taken again"), rounds(name)):
             print(f"  a round, {title}: {cpu:.2f} CPU s, {wall:.2f} s")
+        print(f"  PAM, {SCORED_BY_PAM:,} programs: {scored_by_pam(name):.2f} s")
+    print(f"mschedx.calibrate: {calibrated():.1f} s")
     for name, arguments in CALLS.items():
         print(f"{name}: {called([sys.executable, '-m', 'mschedx', *arguments.split()]):.1f} s")
     print(f"mschedx.tune(trials=0), gemm: {called([sys.executable, '-c', TUNE]):.1f} s")

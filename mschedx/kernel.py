@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import tvm_ffi
@@ -61,7 +61,25 @@ def packed_ahead(mod: IRModule) -> tuple[str, ...]:
     return tuple(names)
 
 
-class Compiled(Executable):
+class OfOneProcess:
+    """A function whose code and threads are this process's: copies are itself, none is pickled."""
+
+    __slots__ = ()
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            f"a {type(self).__name__} cannot be pickled, since its code and threads belong to this "
+            "process: export a library and load that in the other process, or fork"
+        )
+
+
+class Compiled(OfOneProcess, Executable):
     """What ``tvm.compile`` gives, whose functions check their arguments and use all cores.
 
     Everything else is TVM's: ``mod``, ``export_library``. A library exported from it and loaded
@@ -104,7 +122,7 @@ class Compiled(Executable):
 
 
 @dataclass(frozen=True, slots=True)
-class Kernel:
+class Kernel(OfOneProcess):
     """A function that takes NumPy arrays, torch or TVM tensors, or any that DLPack knows.
 
     Any thread may call it, also in a process that was forked after it ran.

@@ -14,11 +14,14 @@ import numpy as np
 
 from mschedx import compat
 from mschedx.cost.adapter import model_behind
+from mschedx.cost.base import Logarithmic
 from mschedx.cost.consensus import ConsensusModel
+from mschedx.cost.learned.shipped import CPU
 from mschedx.cost.psa import PSAModel
 from mschedx.inputs import check_seed, check_trials, normalize_mod, normalize_target
 from mschedx.record.programs import program_hash
 from mschedx.search.build_effort import BuildEffort
+from mschedx.search.expected_best import DEVIATION, by_expected_best, distances
 from mschedx.search.growing import sampled_part, searchable
 from mschedx.search.moves import neighbours
 from mschedx.search.points import Points, SketchSet
@@ -41,7 +44,7 @@ POOL = 2048
 """Configs drawn at first."""
 
 VERIFIED = 512
-"""How many of the best the second opinion is asked about, where there is one."""
+"""How many of the best the second opinion is asked about, where there is one, and chosen from."""
 
 MOST_REFUSED = 512
 """How many in a row may make no program, or one that is there already, before no more is sought."""
@@ -145,8 +148,10 @@ def rank(
     Returns
     -------
     list of Ranked
-        The best first; no two give the same program. Programs that LLVM would be busy with for
-        long come last (`search.build_effort`).
+        The best first; no two give the same program. In other spaces than mschedx's, where
+        predictions are further off, each of the others is what adds most to the expected speed of
+        the fastest (`search.expected_best`): the second may be predicted slower than the third.
+        Programs that LLVM would be busy with for long come last (`search.build_effort`).
 
     Warns
     -----
@@ -167,17 +172,28 @@ def rank(
     compat.check_versions()
     judge = _judge(model, resolved, space)
     sketches = opened(module, resolved, space)
-    return best_of(sketches, limit, judge, np.random.default_rng(seed))
+    return best_of(sketches, limit, judge, np.random.default_rng(seed), deviation_in(space))
+
+
+def deviation_in(space: Any) -> float:
+    """How far off predictions are in a space, for `best_of`.
+
+    0 in mschedx's own: there it is little, and the order of predictions as good
+    (docs/benchmarks/ranking.md, "Which few to try").
+    """
+    return 0.0 if space is None else DEVIATION
 
 
 def _judge(model: Any, target: Target, space: Any) -> CostModel | None:
     """What ranks: a model, the opinion of a trained one beside PSA's, or PSA alone (None)."""
     if model is None:
         of_tvm = isinstance(space, str) and space == "post-order-apply"
-        model = "cpu" if of_tvm and target.kind.name == "llvm" else "psa"
+        model = CPU if of_tvm and target.kind.name == "llvm" else "psa"
     if model == "psa":
         return None
-    return ConsensusModel(model) if isinstance(model, (str, Path)) else model_behind(model)
+    if isinstance(model, (str, Path)):
+        return ConsensusModel(model, mcpu=str(target.attrs.get("mcpu", "generic")))
+    return model_behind(model)
 
 
 def ranking_model(
@@ -230,8 +246,13 @@ def best_of(
     limit: int,
     model: CostModel | None,
     rng: np.random.Generator,
+    deviation: float = 0.0,
 ) -> list[Ranked]:
     """Draw configs, move the best ones a little a few times, and keep the best of all.
+
+    With a ``deviation`` of the errors of ln(seconds), > 0, the first is the best and each further
+    one adds most to what the fastest of them is expected to be (`search.expected_best`), wherever
+    scores say how much faster a program is: PSA's do, and those of a `Logarithmic` model.
 
     Where a trained network gives a second opinion, both together order the best on processors that
     the network was trained on. On others, where nobody knows which is the better guide, the first
@@ -258,22 +279,40 @@ def best_of(
         fresh = moved.distinct(pool.points.codes())
         pool = pool.merged(Scored.by(scorer, fresh))
     great = BuildEffort(space).is_great(pool.points)
-    points = pool.take(~great).best(len(pool)).points
-    if second is not None and len(points):
-        asked = points.take(np.arange(min(max(VERIFIED, 2 * limit), len(points))))
-        points = _with_second_opinion(points, asked, second, space)
+    kept = pool.take(~great).best(len(pool))
+
+    def spread(scored: Scored, by: CostModel) -> Points:
+        return _spread(scored, by, space, 2 * limit, deviation, rng)
+
+    points = spread(kept, judge)
+    if second is not None and len(kept):
+        asked = kept.points.take(np.arange(min(max(VERIFIED, 2 * limit), len(kept))))
+        scored = Scored.by(ArrayScorer(second, space), asked).best(len(asked))
+        both = spread(scored, second)
+        known = second.knows(space.task)
+        ordered = Points.concatenate([both, points]) if known else _in_turn(points, both)
+        points = ordered.distinct()
     last = pool.take(great).best(len(pool)).points
     return _distinct(Points.concatenate([points, last]), space, limit, psa, space.task)
 
 
-def _with_second_opinion(
-    points: Points, asked: Points, second: ConsensusModel, space: SketchSet
+def _spread(
+    scored: Scored,
+    by: CostModel,
+    space: SketchSet,
+    count: int,
+    deviation: float,
+    rng: np.random.Generator,
 ) -> Points:
-    """Put points in the order of PSA in that of both opinions, as far as these were asked."""
-    both = Scored.by(ArrayScorer(second, space), asked).best(len(asked)).points
-    known = second.knows(space.task)
-    ordered = Points.concatenate([both, points]) if known else _in_turn(points, both)
-    return ordered.distinct()
+    """All points, the best first; the first ``count`` of them by what each adds, if so asked."""
+    unit = by.logarithmic if isinstance(by, Logarithmic) else None
+    if not deviation or (unit is None and not isinstance(by, PSAModel)):
+        return scored.points
+    few = scored.take(np.arange(min(max(VERIFIED, count), len(scored))))
+    log_speed = np.log(few.scores) if unit is None else few.scores / unit
+    apart = distances(few.points, space)
+    first = by_expected_best(log_speed, apart, count, rng, deviation)
+    return Points.concatenate([few.points.take(first), scored.points]).distinct()
 
 
 def _in_turn(one: Points, other: Points) -> Points:
@@ -336,8 +375,5 @@ def explained(psa: PSAModel, task: Task | None, sketch: Sketch, config: np.ndarr
 
 
 def _reasons(costs: Costs) -> tuple[Reason, ...]:
-    found = []
-    for one in costs.statements:
-        cause = max(one.terms, key=lambda name: float(one.terms[name][0]))
-        found.append(Reason(one.name, float(one.seconds[0]), cause))
+    found = [Reason(one.name, float(one.seconds[0]), one.cause(0)) for one in costs.statements]
     return tuple(sorted(found, key=lambda reason: -reason.seconds))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from tvm.s_tir import meta_schedule as ms
@@ -39,6 +39,8 @@ class Outcome:
     """Why the search ended before all trials were measured, if it did by itself."""
     fault: BaseException | None = None
     """What a callback has raised."""
+    said: list[str] = field(default_factory=list)
+    """What the searches have told (`mschedx.search.notes`)."""
 
     @property
     def stopping(self) -> bool:

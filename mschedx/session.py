@@ -17,12 +17,14 @@ from mschedx.hardware import kernel_cores
 from mschedx.measure.failures import MachineTrouble, machine_trouble
 from mschedx.plan import Parts, Plan, name_of
 from mschedx.process_state import interruptible, numpy_seed, quiet_logging, search_log
+from mschedx.record.answers import answering
 from mschedx.record.checks import workload_entry
 from mschedx.record.contents import RECORDS, Contents
 from mschedx.record.database import open_database
 from mschedx.record.rounds import Appended
 from mschedx.record.trials import Journal, Run, Trial, run_of, workload_number
 from mschedx.recorder import Earlier, Outcome, Recorder
+from mschedx.search.notes import listening
 
 if TYPE_CHECKING:
     from tvm import IRModule
@@ -87,7 +89,12 @@ def run_session(plan: Plan, work_dir: WorkDir, progress: Progress) -> Outcome:
             progress=progress,
             outcome=outcome,
         )
-        with ms.Profiler() as profiler, search_log() as said, interruptible(outcome.interrupt):
+        with (
+            ms.Profiler() as profiler,
+            search_log() as said,
+            listening() as outcome.said,
+            interruptible(outcome.interrupt),
+        ):
             try:
                 parts = _parts(plan)
                 nothing = _search(plan, work_dir, recorder, parts, seed)
@@ -218,10 +225,10 @@ def filled(
     """
     return Parts(
         builder=_own_builder() if given.builder is None else given.builder,
-        runner=runner() if given.runner is None else given.runner,
+        runner=runner() if given.runner is None else answering(given.runner),
         space=_own_space(target) if given.space is None else given.space,
         strategy=strategy() if given.strategy is None else given.strategy,
-        cost_model=_cost_model(given),
+        cost_model=_cost_model(given, target),
     )
 
 
@@ -249,15 +256,21 @@ def _own_strategy() -> Strategy:
     return DraftVerify()
 
 
-def _cost_model(given: Parts) -> Any:
+def _cost_model(given: Parts, target: Target) -> Any:
     """The cost model as TVM takes it: a plain `mschedx.cost.CostModel`, too, is made one."""
-    from mschedx.cost import TVMCostModel
+    from mschedx.cost import MoA, TVMCostModel
+    from mschedx.cost.learned.shipped import CPU, knows
     from mschedx.search.gradients import model_beside
 
     if isinstance(given.cost_model, str | ms.CostModel):
         return given.cost_model
     if given.cost_model is not None:
         return TVMCostModel(given.cost_model)
+    # Where a network has seen the processor it wins in TVM's space (docs/benchmarks/tvm_space.md),
+    # and in mschedx's it does not (docs/benchmarks/own_space.md).
+    of_tvm = isinstance(given.space, str) and given.space == "post-order-apply"
+    if of_tvm and given.strategy is None and knows(target):
+        return MoA(CPU)
     return model_beside(given.strategy)
 
 

@@ -62,7 +62,8 @@ class TuneResult:
         Why the winner is the function as it is, which is among the notes too; empty where it is
         not.
     notes : tuple[str, ...]
-        What else there is to say: repaired files, disqualified records, why a search ended early.
+        What else there is to say: repaired files, disqualified records, a draft that was given up,
+        why a search ended early.
     """
 
     mod: IRModule

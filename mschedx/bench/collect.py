@@ -1,4 +1,4 @@
-"""Measure random valid configs of workloads and keep them as a data set."""
+"""Measure configs of workloads, random and best ranked ones, and keep them as a data set."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mschedx import compat
+from mschedx.cost.consensus import ConsensusModel
 from mschedx.hardware import kernel_cores
 from mschedx.hardware.peak import cpu_model
 from mschedx.inputs import check_seed, require_device
 from mschedx.latency import latency_s
 from mschedx.ranges import require_count
+from mschedx.ranking import NothingToRank, best_of, deviation_in
 from mschedx.record.dataset import DatasetFile, DatasetTask, TaskTrials
 from mschedx.record.work_dir import target_json, versions
 from mschedx.search.growing import searchable
@@ -46,6 +48,8 @@ def collect(
     path: str | Path,
     *,
     trials: int,
+    ranked: int = 0,
+    model: str | Path | None = None,
     space: str | None = None,
     seed: int = 0,
     say: Callable[[str], None] = print,
@@ -53,8 +57,9 @@ def collect(
     """Measure until the file has so many trials of every workload; what it has counts.
 
     Configs are drawn uniformly from the valid ones of every sketch, each sketch as often as any
-    other. None is measured twice: a workload whose spaces have fewer configs gets fewer trials, and
-    one without a space is left out.
+    other, after those that a ranking puts first: random configs hardly ever are as good as what a
+    model is asked to tell apart once it ranks. None is measured twice: a workload whose spaces have
+    fewer configs gets fewer trials, and one without a space is left out.
 
     Parameters
     ----------
@@ -64,6 +69,10 @@ def collect(
         Data set to add to.
     trials : int
         Of each workload, > 0.
+    ranked : int
+        How many of the best ranked configs are among them, >= 0, as far as ``trials`` reaches.
+    model : str or path, optional
+        Ranks beside PSA, as `mschedx.rank` takes it; PSA alone when None.
     space : str, optional
         mschedx's own when None; otherwise what `mschedx.space.sketches` takes.
     seed : int
@@ -78,7 +87,9 @@ def collect(
     from mschedx import measure
 
     trials = require_count("trials", trials)
+    ranked = require_count("ranked", ranked, least=0)
     check_seed(seed)
+    judge = None if model is None else ConsensusModel(model)
     require_device(target)
     file = DatasetFile(path)
     builder = measure.LocalBuilder()
@@ -98,9 +109,11 @@ def collect(
         notes = list(file.notes)
         rng = np.random.default_rng([seed, len(known)])
         failed: set[tuple[int, bytes]] = set()  # no schedule comes of these
+        first = _ranked_first(sketches, ranked, judge, rng, deviation_in(space))
         while len(known) < trials:
             wanted = min(_BATCH, trials - len(known))
-            drawn = _untried(known, failed, sketches, wanted, rng)
+            tried = _tried(known, failed)
+            drawn = _next_of(first, tried, wanted) or _untried(tried, sketches, wanted, rng)
             if not drawn:
                 say(f"{workload.name}: no config is left that was not measured")
                 break
@@ -172,17 +185,50 @@ def this_machine() -> dict[str, Any]:
     }
 
 
+def _tried(known: TaskTrials, failed: set[tuple[int, bytes]]) -> set[tuple[int, bytes]]:
+    """Sketch and config of all that need no more trials."""
+    return failed | {
+        (index, row.tobytes()) for index, rows in enumerate(known.configs) for row in rows
+    }
+
+
+def _ranked_first(
+    sketches: Sequence[Sketch],
+    count: int,
+    judge: ConsensusModel | None,
+    rng: np.random.Generator,
+    deviation: float,
+) -> list[tuple[int, IntArray]]:
+    """The best ranked, as sketch and config [D]; none where no config becomes a program."""
+    if not count:
+        return []
+    try:
+        found = best_of(sketches, count, judge, rng, deviation)
+    except NothingToRank:
+        return []
+    index = {id(sketch): i for i, sketch in enumerate(sketches)}
+    return [(index[id(one.sketch)], one.config) for one in found]
+
+
+def _next_of(
+    first: list[tuple[int, IntArray]], tried: set[tuple[int, bytes]], wanted: int
+) -> dict[int, IntArray]:
+    """Some of those [n, D] by sketch that were not tried; they are taken off the list."""
+    left = [(i, config) for i, config in first if (i, config.tobytes()) not in tried]
+    first[:] = left[wanted:]
+    found: dict[int, list[IntArray]] = {}
+    for i, config in left[:wanted]:
+        found.setdefault(i, []).append(config)
+    return {i: np.stack(configs) for i, configs in sorted(found.items())}
+
+
 def _untried(
-    known: TaskTrials,
-    failed: set[tuple[int, bytes]],
+    tried: set[tuple[int, bytes]],
     sketches: Sequence[Sketch],
     wanted: int,
     rng: np.random.Generator,
 ) -> dict[int, IntArray]:
     """Draw some configs [n, D] by sketch, none of them drawn before; empty when none is found."""
-    tried = failed | {
-        (index, row.tobytes()) for index, rows in enumerate(known.configs) for row in rows
-    }
     for _ in range(_DRAWS):
         found: dict[int, list[IntArray]] = {}
         for index in rng.integers(len(sketches), size=wanted).tolist():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from mschedx.ranking import Reason, explained
 from mschedx.record.schedules import read_record
 from mschedx.record.trials import read_run
 from mschedx.space.resolver import Resolver
+
+_NAMED_SPACES = ("post-order-apply", "llvm", "cuda", "cuda-tensorcore", "hexagon")
+"""What ``ms.SpaceGenerator.create`` takes; a journal keeps the class of any other space."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,8 @@ class Explanation:
         Statements that the prediction is without, and why.
     program : str
         The config as annotated loop nests.
+    cold : bool
+        Whether weights come from memory, as in the network that it was measured for.
     """
 
     trial: int
@@ -39,12 +45,14 @@ class Explanation:
     reasons: tuple[Reason, ...]
     left_out: tuple[str, ...]
     program: str
+    cold: bool = False
 
     def __str__(self) -> str:
         measured = "failed" if self.measured_s is None else f"{self.measured_s * 1e6:.4g} us"
         understood = math.isfinite(self.predicted_s)
         predicted = f"{self.predicted_s * 1e6:.4g} us" if understood else "-"
-        lines = [f"trial {self.trial}: measured {measured}, predicted {predicted}"]
+        cold = ", weights from memory" if self.cold else ""
+        lines = [f"trial {self.trial}: measured {measured}, predicted {predicted}{cold}"]
         lines += [f"  {line}" for line in (*self.reasons, *self.left_out)]
         return "\n".join([*lines, "", self.program])
 
@@ -52,7 +60,7 @@ class Explanation:
 def explain(
     work_dir: str | Path, trial: int, workload: int | None = None, space: Any = None
 ) -> Explanation:
-    """Explain a trial of a work_dir.
+    """Explain a trial of a work_dir, in the caches that it was measured with.
 
     Parameters
     ----------
@@ -62,7 +70,8 @@ def explain(
     workload : int, optional
         Which, if there are several.
     space : optional
-        The space that was tuned in, as `mschedx.space.sketches` takes it.
+        The space that was tuned in, as `mschedx.space.sketches` takes it; when None the one that
+        the trial's session names.
 
     Raises
     ------
@@ -84,6 +93,8 @@ def explain(
             f"{work_dir}: trial {trial} is the function as it is, since nothing could be searched; "
             "only schedules can be explained"
         )
+    session = run.session_of(chosen)
+    space = _named_space(session) if space is None else space
     resolver = Resolver.of_space(record.workload.mod, record.target, space)
     resolved = resolver.resolve([record.trace])
     config = resolved.configs[0]
@@ -92,6 +103,14 @@ def explain(
             f"{work_dir}: trial {trial} is not of this space; say with --space which it is of"
         )
     sketch = resolver.sketches[resolved.sketch[0]]
-    found = explained(PSAModel(), None, sketch, np.asarray(config))
+    cold = session.get("cold") is True
+    found = explained(PSAModel(cold=cold), None, sketch, np.asarray(config))
     said = (found.latency_s, found.reasons, found.left_out)
-    return Explanation(trial, chosen.latency_s, *said, sketch.describe(config))
+    return Explanation(trial, chosen.latency_s, *said, sketch.describe(config), cold)
+
+
+def _named_space(session: Mapping[str, Any]) -> str | None:
+    """The space of a session, where it was one that TVM makes by its name."""
+    parts = session.get("parts")
+    space = parts.get("space") if isinstance(parts, dict) else None
+    return space if space in _NAMED_SPACES else None

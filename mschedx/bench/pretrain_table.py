@@ -15,7 +15,8 @@ def metrics_table(tested: Sequence[Ranking]) -> Table:
     table.add_column("task")
     for name in ("trials", "pairs", "rank corr.", *(f"top-{k}" for k in TOP)):
         table.add_column(name, justify="right")
-    table.add_column(f"top-{TOP[0]} by time", justify="right")
+    for k in TOP:
+        table.add_column(f"top-{k} by time", justify="right")
     for k in TOP:
         table.add_column(f"best-{k} of a quarter", justify="right")
     for number, one in enumerate(tested, start=1):
@@ -25,7 +26,7 @@ def metrics_table(tested: Sequence[Ranking]) -> Table:
             f"{one.pairs:.3f}",
             f"{one.correlation:.2f}",
             *(f"{value:.3f}" for value in one.top_mean),
-            f"{one.top_sum[0]:.3f}",
+            *(f"{value:.3f}" for value in one.top_sum),
             *(f"{value:.3f}" for value in one.best),
             end_section=number == len(tested) - 1,
         )

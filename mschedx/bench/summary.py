@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from mschedx.report.progress import describe_failures, format_seconds
@@ -10,6 +12,7 @@ from mschedx.tune_result import TuneResult
 from mschedx.workloads import Workload
 
 from .beside import BesideVendor, compared
+from .console import table_console
 from .torch_process import TorchProcess
 
 _UNSCHEDULED = "unscheduled"
@@ -20,30 +23,48 @@ _LONGEST_UNSCHEDULED_S = 20.0
 
 
 def print_summary(workload: Workload, result: TuneResult, *, compare: bool = True) -> None:
-    """Save the winner, time it beside the alternatives, and print what came out."""
-    from rich.console import Console
+    """Save the winner, time it beside the alternatives, and print what came out.
 
+    Where that timing ends in an error, or is interrupted, what was found before is printed first.
+    """
     files = result.save()
-    console = Console(width=None if sys.stdout.isatty() else 100)
-    if compare and not result.interrupted and _runs_here(result):
-        if sys.stdout.isatty():
-            console.print(
-                "timing it beside the function as it is, NumPy and torch ...", style="dim"
-            )
+    console = table_console(100)
+    if not (compare and not result.interrupted and _runs_here(result)):
+        console.print(_in_a_line(workload, result))
+        _print_files(console, result, files)
+        return
+    if sys.stdout.isatty():
+        console.print("timing it beside the function as it is, NumPy and torch ...", style="dim")
+    try:
         console.print(_table(workload, result))
-    else:
-        console.print(
-            f"{workload.op} {workload.shape} {workload.dtype}: "
-            f"{format_seconds(result.latency_s)}, {result.gflops:.1f} GFLOP/s"
-        )
+    except BrokenPipeError:
+        raise
+    except BaseException:
+        console.print(_in_a_line(workload, result))
+        _print_files(console, result, files)
+        raise
+    _print_files(console, result, files)
+
+
+def _in_a_line(workload: Workload, result: TuneResult) -> str:
+    latency = format_seconds(result.latency_s)
+    return (
+        f"{workload.op} {workload.shape} {workload.dtype}: {latency}, {result.gflops:.1f} GFLOP/s"
+    )
+
+
+def _print_files(console: Any, result: TuneResult, files: Mapping[str, Path]) -> None:
+    """Say how much was measured, and where that and the schedule lie."""
     checked = "output checked" if result.verified else "output not checked"
     ended = " (interrupted)" if result.interrupted else " (time is up)" if result.timed_out else ""
     console.print(
         f"{len(result.history)} trials, {result.measured} measured now in "
         f"{result.wall_s:.1f} s{ended}{describe_failures(result.failures)}; {checked}"
     )
-    console.print(f"schedule  {files['schedule']}", soft_wrap=True)
-    console.print(f"database  {result.work_dir}", soft_wrap=True)
+    # Paths are copied from here: brackets and colons in them are no markup.
+    plain = {"soft_wrap": True, "markup": False, "emoji": False, "highlight": False}
+    console.print(f"schedule  {files['schedule']}", **plain)
+    console.print(f"database  {result.work_dir}", **plain)
 
 
 def _runs_here(result: TuneResult) -> bool:

@@ -156,7 +156,9 @@ def _add_explain(subcommands: Subcommands) -> None:
     explain.add_argument("work_dir", type=Path, help="what tune wrote")
     explain.add_argument("trial", type=int, help="its number, from 0")
     explain.add_argument("--workload", type=int, default=None, help="which, if there are several")
-    explain.add_argument("--space", default=None, help="the space that was tuned in")
+    explain.add_argument(
+        "--space", default=None, help="the space that was tuned in, if its journal does not name it"
+    )
     explain.set_defaults(command=commands.explain)
 
 
@@ -245,7 +247,7 @@ def _add_replay(subcommands: Subcommands) -> None:
 
 
 def _add_dataset(subcommands: Subcommands) -> None:
-    dataset = subcommands.add_parser("dataset", help="measure random configs, to train models on")
+    dataset = subcommands.add_parser("dataset", help="measure configs, to train models on")
     dataset.add_argument("file", type=Path, help="data set to write or to add to")
     dataset.add_argument(
         "--workloads",
@@ -255,6 +257,10 @@ def _add_dataset(subcommands: Subcommands) -> None:
     dataset.add_argument("--target", default=None, help="JSON or a tag; this machine by default")
     dataset.add_argument("--space", default=None, help='"post-order-apply" for TVM\'s own space')
     dataset.add_argument("--trials", type=int, default=256, help="of each workload (default 256)")
+    dataset.add_argument(
+        "--ranked", type=int, default=0, help="of these, the best ranked ones first (default 0)"
+    )
+    dataset.add_argument("--model", default=None, help="ranks beside PSA: a file, or its name")
     dataset.add_argument("--seed", type=int, default=0)
     dataset.set_defaults(command=commands.dataset)
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from .status import INTERRUPTED, NOTHING_FOUND, WRONG
-from .streams import complain
+from .streams import complain, say
 
 
 def _workload(args: argparse.Namespace) -> Any:
@@ -167,7 +166,7 @@ def _report_comparison(args: argparse.Namespace, output: Path) -> int:
             f"--workload is for the folder of a run, and {args.work_dir} is a comparison: its page "
             "has all workloads"
         )
-    found = present.read_comparison(args.work_dir, _say)
+    found = present.read_comparison(args.work_dir, say)
     reference = args.reference or found.reference
     if reference not in found.tuners:
         raise ValueError(f"--reference {reference} is not among {', '.join(found.tuners)}")
@@ -214,13 +213,15 @@ def compare(args: argparse.Namespace) -> int:
         reference_trials=args.reference_trials,
     )
 
-    results = harness.run_comparison(comparison, _say)
-    final = harness.time_winners(comparison, _say)
-    console = present.console()
+    results = harness.run_comparison(comparison, say)
+    final = harness.time_winners(comparison, say)
     compared = ComparisonResult(results, final, comparison.names, comparison.over)
+    # Before anything is printed, of which a reader may have seen enough.
+    written = present.write_comparison(compared, args.out / "report.html", png=args.png)
+    console = present.console()
     for table in all_tables(compared):
         console.print(table)
-    for path in present.write_comparison(compared, args.out / "report.html", png=args.png):
+    for path in written:
         print(path)
     failed = sum(result.error is not None for result in results)
     if failed:
@@ -252,19 +253,17 @@ def replay(args: argparse.Namespace) -> int:
         seeds=args.seeds,
         trials=args.trials,
         batch=batch,
-        say=_say,
+        say=say,
     )
 
-    from rich.console import Console
+    from mschedx.bench.console import table_console
 
-    Console(width=None if sys.stdout.isatty() else 120).print(
-        replay_table(curves, landscape.best_s, len(landscape.points))
-    )
+    table_console(120).print(replay_table(curves, landscape.best_s, len(landscape.points)))
     return 0
 
 
 def dataset(args: argparse.Namespace) -> int:
-    """Measure random configs of workloads into a data set."""
+    """Measure configs of workloads into a data set."""
     from mschedx.bench.collect import collect
     from mschedx.bench.suite import find_workloads
     from mschedx.inputs import normalize_target
@@ -274,12 +273,14 @@ def dataset(args: argparse.Namespace) -> int:
         normalize_target(args.target),
         args.file,
         trials=args.trials,
+        ranked=args.ranked,
+        model=args.model,
         space=args.space,
         seed=args.seed,
-        say=_say,
+        say=say,
     )
     for note in file.notes:
-        print(f"mschedx: {args.file}: {note}", file=sys.stderr)
+        complain(f"{args.file}: {note}")
     print(args.file)
     ran = [math.isfinite(task.best_s) for task in file.tasks.values()]
     return NOTHING_FOUND if ran and not any(ran) else 0
@@ -300,19 +301,14 @@ def train(args: argparse.Namespace) -> int:
         published=args.published,
         start=args.start,
         seed=args.seed,
-        say=_say,
+        say=say,
     )
     if tested:
-        from rich.console import Console
+        from mschedx.bench.console import table_console
 
-        Console(width=None if sys.stdout.isatty() else 120).print(metrics_table(tested))
+        table_console(120).print(metrics_table(tested))
     print(output)
     return 0
-
-
-def _say(text: str) -> None:
-    """Progress, beside what the command prints."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def _no_winner(result: Any) -> str:

@@ -21,8 +21,13 @@ def about(error: OSError) -> str:
 
 def complain(text: str) -> None:
     """Say what is wrong on the error stream, if anybody listens."""
+    say(f"mschedx: {text}")
+
+
+def say(text: str) -> None:
+    """Say how far a command is, beside what it prints; whoever read that may have gone."""
     with contextlib.suppress(OSError):
-        print(f"mschedx: {text}", file=sys.stderr)
+        print(text, file=sys.stderr, flush=True)
 
 
 def flush(stream: Any) -> None:

@@ -12,9 +12,10 @@ from typing import Any
 
 from mschedx.bench.named import find_named
 from mschedx.files import require_writable
+from mschedx.inputs import normalize_target
 from mschedx.networks.buckets import BucketsResult, tune_buckets
 from mschedx.networks.errors import NetworkError
-from mschedx.networks.linking import library_path
+from mschedx.networks.linking import library_path, require_linker_for
 from mschedx.networks.parts import PartsResult, tune_parts
 from mschedx.networks.result import NetworkResult, said_of_output
 from mschedx.networks.tuning import tune_model
@@ -39,11 +40,14 @@ def tune_from_command(
     Raises
     ------
     ValueError
-        For options that do not go together, and for a path that is no library's.
+        For options that do not go together, for a path that is no library's, and for a library that
+        nothing here links.
     OSError
         For a path that cannot be written, before anything is tuned.
     """
     options = {**_options(args), **parts}
+    if args.export is not None and args.target is not None:
+        require_linker_for(normalize_target(args.target))
     if args.bucket:
         return _tune_buckets(args, options)
     if args.unsupported == "torch":
@@ -55,11 +59,20 @@ def tune_from_command(
     print(describe(result))
     _notes(args, result.notes)
     left_out = partial(_is_left_out, result)
-    if args.profile and not left_out("the profile"):
-        print(result.profile().table())
+    # The library first: a profile runs the network, which may fail.
     if args.export is not None and not left_out(f"{args.export}", wrong=result.wrong):
         print(result.export(args.export))
+    if args.profile and not left_out("the profile"):
+        _profile(result)
     return result
+
+
+def _profile(result: NetworkResult) -> None:
+    """Print where a run spends its time, or why that cannot be measured here."""
+    try:
+        print(result.profile().table())
+    except NetworkError as error:
+        complain(f"the profile is left out: {error}")
 
 
 def _notes(args: argparse.Namespace, notes: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from tvm.s_tir.meta_schedule.cost_model.cost_model import _PyCostModel
 
 from mschedx.latency import latency_s
+from mschedx.run_stages import covered_by_tvm
 from mschedx.space.resolver import Resolver
 from mschedx.space.sketch import Sketch
 from mschedx.space.task import Task
@@ -106,22 +107,24 @@ class Conversation:
             )
         task = Task.of(context.mod, context.target, context.task_name)
         drivers = self._driving(task)
-        for driver in drivers:
-            # Now and not before the next round: there may be none.
-            driver.learn()
-        if drivers or not candidates:
-            return
-        trials = self._trials.setdefault(task.key, TracedTrials())
-        seconds = np.array([latency_s(result) for result in results])
-        trials.add(candidates, seconds, _space_of(context))
-        trials.teach(self.model, task)
+        with covered_by_tvm():
+            for driver in drivers:
+                # Now and not before the next round: there may be none.
+                driver.learn()
+            if drivers or not candidates:
+                return
+            trials = self._trials.setdefault(task.key, TracedTrials())
+            seconds = np.array([latency_s(result) for result in results])
+            trials.add(candidates, seconds, _space_of(context))
+            trials.teach(self.model, task)
 
     def predict(self, context: Any, candidates: Sequence[Any]) -> FloatArray:
         task = Task.of(context.mod, context.target, context.task_name)
         if not self.model.ready(task):
             return np.ones(len(candidates))
         trials = self._trials.setdefault(task.key, TracedTrials())
-        scores = trials.score(self.model, task, candidates, _space_of(context))
+        with covered_by_tvm():
+            scores = trials.score(self.model, task, candidates, _space_of(context))
         unit = self.model.logarithmic if isinstance(self.model, Logarithmic) else None
         return as_weights(scores, unit)
 

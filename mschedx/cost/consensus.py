@@ -43,13 +43,20 @@ class ConsensusModel:
     """PSA and a pretrained PAM as one `CostModel`, `Logarithmic`; parameters as of `Consensus`.
 
     PSA goes on learning from what is measured, the network does not.
+
+    Parameters
+    ----------
+    mcpu : str, optional
+        The processor that ``"cpu"`` is asked for; this machine's when None.
     """
 
-    def __init__(self, pretrained: str | Path, weight: float = WEIGHT) -> None:
+    def __init__(
+        self, pretrained: str | Path, weight: float = WEIGHT, mcpu: str | None = None
+    ) -> None:
         if not weight >= 0:
             raise ValueError(f"expected a weight >= 0, got {weight}")
         self.psa, self.weight = PSAModel(), weight
-        self.network = NumpyNetwork.load(weights_path(pretrained))
+        self.network = NumpyNetwork.load(weights_path(pretrained, mcpu))
 
     @property
     def logarithmic(self) -> float:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mschedx.files import whole
+from mschedx.run_stages import TRAIN, stage
 
 from .adapter import TVMCostModel
 from .base import MOST_ANALYSED, FloatArray, IntArray, Measured
@@ -163,7 +164,8 @@ class HeronXGBModel:
     def _fitted(self, task: Task) -> BoostedTrees:
         if task.key not in self._trees:
             trees = BoostedTrees(self.config)
-            trees.fit(self._rows(task.key))
+            with stage(TRAIN):
+                trees.fit(self._rows(task.key))
             self._trees[task.key] = trees
         return self._trees[task.key]
 

@@ -101,9 +101,9 @@ def _nvidia(
     )
 
 
-# Vendor sheets.
+# Vendor sheets. A kernel runs on one of a K80's two dies, which CUDA lists as two devices.
 _GPUS = (
-    _nvidia("k80", "sm_37", 26, gflops=8226, gbps=480, l2_mib=3, shared_kib=112, f16_tflops=None),
+    _nvidia("k80", "sm_37", 13, gflops=4113, gbps=240, l2_mib=1.5, shared_kib=112, f16_tflops=None),
     _nvidia("v100", "sm_70", 80, gflops=15700, gbps=900, l2_mib=6, shared_kib=96, f16_tflops=125),
     _nvidia(
         "titanv", "sm_70", 80, gflops=14900, gbps=651, l2_mib=4.5, shared_kib=96, f16_tflops=110

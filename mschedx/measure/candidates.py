@@ -17,8 +17,22 @@ if TYPE_CHECKING:
 
 
 def build_all(mods: Sequence[IRModule], target: Target, builder: Any) -> list[Any]:
-    """Build scheduled modules; a ``BuilderResult`` for each."""
-    return list(builder.build([BuilderInput(mod, target) for mod in mods])) if mods else []
+    """Build scheduled modules; a ``BuilderResult`` for each.
+
+    Raises
+    ------
+    RuntimeError
+        Where the builder gives no result for some, or more than there are modules.
+    """
+    if not mods:
+        return []
+    built = list(builder.build([BuilderInput(mod, target) for mod in mods]))
+    if len(built) != len(mods):
+        raise RuntimeError(
+            f"expected a result for each of {len(mods)} candidates of the builder, got "
+            f"{len(built)}: have its build() give one for every input, in their order"
+        )
+    return built
 
 
 def run_all(

@@ -11,9 +11,9 @@ A builder's or runner's ``error_msg`` begins ``"<category>: <what happened>"``:
 ``other``  a message that is not ours, for instance of TVM's own builder or runner
 ========== ==========================================================================
 
-What keeps every candidate from being measured is no candidate's failure: a full temporary folder,
-no file handles, no linker, helper processes that die. It is raised as :class:`MachineTrouble`,
-after a second and a third try, and no trial is recorded.
+What keeps every candidate from being measured is no candidate's failure: a temporary folder that is
+full or mounted noexec, no file handles, no linker, helper processes that die. It is raised as
+:class:`MachineTrouble`, after a second and a third try, and no trial is recorded.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ _MACHINE_ERRNOS = (
 )
 # The same as a compiler or a linker says it.
 _MACHINE_TEXTS = tuple(os.strerror(number) for number in _MACHINE_ERRNOS)
+# What the loader says of every library in a folder that is mounted noexec.
+_NOT_MAPPED = "failed to map segment from shared object"
 _MACHINE_MARK = "machine: "
 
 
@@ -64,8 +66,15 @@ def machine_trouble(error: BaseException) -> str | None:
         return text.partition(_MACHINE_MARK)[2].strip()
     if isinstance(error, OSError) and error.errno in _MACHINE_ERRNOS:
         return text
-    lines = [line for line in text.splitlines() if any(sign in line for sign in _MACHINE_TEXTS)]
-    return lines[0].strip() if lines else None
+    for line in text.splitlines():
+        if any(sign in line for sign in _MACHINE_TEXTS):
+            return line.strip()
+        if _NOT_MAPPED in line and not out_of_memory(line):
+            return (
+                f"{line.strip()} (is its folder mounted noexec? Set TMPDIR to one where libraries "
+                "may be loaded)"
+            )
+    return None
 
 
 def reason(error_msg: str | None) -> str | None:

@@ -127,6 +127,7 @@ def compare(
     provenance: Provenance = Provenance.EXACT,
     *,
     multiplies: bool = False,
+    passes_nan: bool = False,
 ) -> Difference:
     """Compare two arrays of one shape and dtype; see the module for the rule.
 
@@ -144,9 +145,12 @@ def compare(
         How far the values follow what floats were rounded to.
     multiplies : bool
         As `Precision.multiplies`.
+    passes_nan : bool
+        Whether what gave `found` may go on with a number where `expected` has NaN, as maxima of TVM
+        do. A number for NaN then shows nothing.
     """
     if expected.dtype.kind not in "iub":
-        difference = _compared_floats(found, expected, relative_tolerance, allowance)
+        difference = _compared_floats(found, expected, relative_tolerance, allowance, passes_nan)
         if multiplies and not difference.reason and _vanishes(expected):
             why = "all results are 0 or below the smallest normal number for the inputs tried"
             return replace(difference, reason=why, shown=False)
@@ -201,14 +205,19 @@ def _distances(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
 
 
 def _compared_floats(
-    found: np.ndarray, expected: np.ndarray, relative_tolerance: float, allowance: float
+    found: np.ndarray,
+    expected: np.ndarray,
+    relative_tolerance: float,
+    allowance: float,
+    passes_nan: bool,
 ) -> Difference:
     x, y = found.astype(np.float64), expected.astype(np.float64)
     finite = np.isfinite(y)
     scale = float(np.max(np.abs(y[finite]), initial=_smallest_normal(expected.dtype)))
     tolerance = relative_tolerance * scale + allowance
     special = ~finite & ~((np.isnan(x) & np.isnan(y)) | (x == y))
-    if special.any():
+    passed = special & np.isnan(y) if passes_nan else np.zeros_like(special)
+    if (special & ~passed).any():
         return Difference(
             math.inf, tolerance, f"{int(special.sum())} of {y.size} NaN or infinite values differ"
         )
@@ -221,6 +230,10 @@ def _compared_floats(
             tolerance,
             f"{wrong} of {y.size} values differ by more than {tolerance:.3g}, up to {largest:.3g}",
         )
+    if passed.any():
+        numbers = f"{int(passed.sum())} of {y.size} values are numbers where NaN is expected"
+        why = f"{numbers} for the inputs tried; maxima and minima of TVM pass NaN over"
+        return Difference(largest, tolerance, why, shown=False)
     useless = y.size - int(np.count_nonzero(finite))
     if 2 * useless > y.size:
         why = f"{useless} of {y.size} values are NaN or infinite for the inputs tried"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tvm
 
-from mschedx.kernel import is_torch
+from mschedx.kernel import OfOneProcess, is_torch
 
 from .compiled import CompiledNetwork
 from .dimensions import Dimension, Shapes
@@ -61,7 +61,7 @@ class Buckets:
         return ",".join(f"{name}={size}" for name, size in zip(plain, sizes))
 
 
-class CompiledBuckets:
+class CompiledBuckets(OfOneProcess):
     """A network as a function of inputs of many sizes.
 
     A call goes to the artefact of its size. Where padding is right, another size goes to the next

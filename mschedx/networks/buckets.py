@@ -26,6 +26,7 @@ from .dimensions import Dimension, Shapes, dimensions_of, named_dimensions, pars
 from .exported import is_module
 from .importing import Network, read_network
 from .machines import flat, machine_of
+from .progress import staged
 from .provenance import output_provenances
 from .result import (
     NetworkResult,
@@ -168,7 +169,8 @@ def tune_buckets(
     pad : bool, optional
         True pads without trying, False never does.
     tuning
-        What else `tune_model` takes; ``timeout_s`` is shared by all sizes.
+        What else `tune_model` takes; ``timeout_s`` is shared by all sizes, and nothing is measured
+        for those that it does not reach.
 
     Raises
     ------
@@ -187,7 +189,9 @@ def tune_buckets(
     if "fix_shapes" in tuning:
         raise TypeError("tune_buckets takes no fix_shapes: buckets say the sizes")
     asked = parse_buckets(buckets or {})
-    network = _read(model, example_inputs, asked)
+    progress = tuning.get("progress", True)
+    with staged(progress, "reading the network"):
+        network = _read(model, example_inputs, asked)
     dimensions = tuple(dimensions_of(network.mod, asked))
     shapes = Shapes.of_inputs(network.mod), Shapes.of_outputs(network.mod)
     made = Buckets(dimensions, *shapes)
@@ -204,16 +208,18 @@ def tune_buckets(
     for done, sizes in enumerate(combinations):
         fixed = network.fixed(made.by_symbol(sizes))
         fixed = replace(fixed, name=f"{fixed.name} {made.name(sizes)}")
-        timeout_s = deadline.share(len(combinations) - done)
-        results[sizes] = tune_model(fixed, None, target, timeout_s=timeout_s, **tuning)
+        options = {**tuning, **deadline.options(made.name(sizes), len(combinations) - done)}
+        results[sizes] = tune_model(fixed, None, target, **options)
         if results[sizes].interrupted:
             break
-    found = BucketsResult(results=results, buckets=made, pads=dict.fromkeys(asked, False))
+    pads = dict.fromkeys(asked, False)
+    found = BucketsResult(results=results, buckets=made, pads=pads, notes=tuple(deadline.notes))
     if found.interrupted or pad is False:
         return found
     if pad:
         return replace(found, pads=dict.fromkeys(asked, True))
-    return _tried(found, network, int(tuning.get("seed", 0)))
+    with staged(progress, "trying padded inputs"):
+        return _tried(found, network, int(tuning.get("seed", 0)))
 
 
 def _read(model: Any, example_inputs: Any, asked: Mapping[str, Sequence[int]]) -> Network:
@@ -241,7 +247,7 @@ def _tried(found: BucketsResult, network: Network, seed: int) -> BucketsResult:
                 f"{dimension.name} is not padded, only the sizes "
                 f"{', '.join(map(str, dimension.sizes))} are served: {check.reason}"
             )
-    return replace(found, pads=pads, notes=tuple(notes))
+    return replace(found, pads=pads, notes=(*found.notes, *notes))
 
 
 def _check_padding(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import tvm
 from tvm.target import Target
@@ -22,6 +22,9 @@ from mschedx.record.work_dir import WorkDir
 from mschedx.winner import choose_winner
 
 from .tasks import NetworkTask
+
+if TYPE_CHECKING:
+    from mschedx.measure.processes import JobOutcome
 
 
 class Origin(StrEnum):
@@ -48,6 +51,8 @@ class Choice:
         Measured in the work_dir.
     why : str
         Why it is not tuned; empty where it is.
+    record : list or None
+        Of a tuned program, as the database's file keeps it; None for others.
     """
 
     task: NetworkTask
@@ -56,6 +61,7 @@ class Choice:
     latency_s: float
     trials: int = 0
     why: str = ""
+    record: list[Any] | None = None
 
 
 def tuned_choice(
@@ -80,8 +86,12 @@ def tuned_choice(
     if winner is None:
         return None, notes
     latency_s = winner.trial.latency_s or math.inf
-    origin = Origin.UNSCHEDULED if winner.trial.unscheduled else Origin.TUNED
-    return Choice(task, winner.schedule.mod, origin, latency_s, len(run.trials)), notes
+    if winner.trial.unscheduled:
+        origin, record = Origin.UNSCHEDULED, None
+    else:
+        origin, record = Origin.TUNED, run.records[winner.trial.record]
+    mod, trials = winner.schedule.mod, len(run.trials)
+    return Choice(task, mod, origin, latency_s, trials, record=record), notes
 
 
 def unscheduled_choice(task: NetworkTask, why: str) -> Choice:
@@ -126,17 +136,23 @@ def ranked_choices(
     seed: int = 0,
     cold: bool = False,
     prepared: bool = False,
+    done: Callable[[], None] | None = None,
 ) -> list[Choice]:
     """The best ranked config of each task, with no measurement.
 
     With the default space and model, as many processes rank as there are cores; `prepared` ones
     where `start_ranking` was called. The default model in the default space is PSA, of weights
-    that come from memory where these are ``cold``.
+    that come from memory where these are ``cold``. ``done`` is called as each task ends.
     """
     if space is None and model is None and len(tasks) > 1:
-        found = _ranked_apart(tasks, target, seed, cold, _initializer() if prepared else None)
+        initializer = _initializer() if prepared else None
+        found = _ranked_apart(tasks, target, seed, cold, initializer, done)
     else:
-        found = [_ranked(task.mod, target, space, model, seed, cold) for task in tasks]
+        found = []
+        for task in tasks:
+            found.append(_ranked(task.mod, target, space, model, seed, cold))
+            if done is not None:
+                done()
     return [_choice(task, answer, why) for task, answer in zip(tasks, found)]
 
 
@@ -167,8 +183,35 @@ def _ranked(
 
 
 def _ranked_apart(
-    tasks: Sequence[NetworkTask], target: Target, seed: int, cold: bool, initializer: bytes | None
+    tasks: Sequence[NetworkTask],
+    target: Target,
+    seed: int,
+    cold: bool,
+    initializer: bytes | None,
+    done: Callable[[], None] | None,
 ) -> list[tuple[tvm.IRModule, float] | str]:
+    text = to_json_graph_str(target)
+    # The largest first, so that no core is left with one at the end.
+    jobs = [
+        lambda mod=task.mod: Job(_rank_job, (to_json_graph_str(mod), text, seed, cold))
+        for task in tasks
+    ]
+    found: list[tuple[tvm.IRModule, float] | str] = []
+    for outcome in on_all_cores(jobs, initializer, done):
+        answer = outcome.value if outcome.error is None else outcome.error
+        found.append(answer if isinstance(answer, str) else (module_of(answer[0]), answer[1]))
+    return found
+
+
+def on_all_cores(
+    jobs: Sequence[Callable[[], Job]],
+    initializer: bytes | None = None,
+    done: Callable[[], None] | None = None,
+) -> list[JobOutcome]:
+    """Carry out what takes a core for some seconds each, as many at a time as there are cores.
+
+    ``done`` is called as each ends.
+    """
     from mschedx import compat
 
     cores = compat.available_cores()
@@ -178,27 +221,18 @@ def _ranked_apart(
         memory_bytes=max(1 << 30, total_memory_bytes() // (2 * cores)),
         initializer=initializer,
     )
-    text = to_json_graph_str(target)
-    # The largest first, so that no core is left with one at the end.
-    jobs = [
-        lambda mod=task.mod: Job(_rank_job, (to_json_graph_str(mod), text, seed, cold))
-        for task in tasks
-    ]
-    found: list[tuple[tvm.IRModule, float] | str] = []
-    for outcome in carry_out(config, jobs, kind="build", timeout_s=300.0):
-        answer = outcome.value if outcome.error is None else outcome.error
-        found.append(answer if isinstance(answer, str) else (_module(answer[0]), answer[1]))
-    return found
+    told = None if done is None else lambda number, outcome: done()
+    return carry_out(config, list(jobs), kind="build", timeout_s=300.0, done=told)
 
 
 def _rank_job(mod: str, target: str, seed: int, cold: bool) -> tuple[str, float] | str:
     """In a worker process: rank one function; modules travel as TVM's JSON."""
     with without_collections():
         resolved = cast("Target", from_json_graph_str(target))
-        answer = _ranked(_module(mod), resolved, None, None, seed, cold)
+        answer = _ranked(module_of(mod), resolved, None, None, seed, cold)
         return answer if isinstance(answer, str) else (to_json_graph_str(answer[0]), answer[1])
 
 
-def _module(text: str) -> tvm.IRModule:
+def module_of(text: str) -> tvm.IRModule:
     """As ``tvm.ir.load_json``, which rewrites the text in Python for older versions first."""
     return cast("tvm.IRModule", from_json_graph_str(text))

@@ -10,13 +10,13 @@ from tvm import relax
 from tvm.runtime import Tensor
 
 from mschedx import compat
-from mschedx.kernel import Kernel, Parameter, is_torch
+from mschedx.kernel import Kernel, OfOneProcess, Parameter, is_torch
 
 from .machines import flat, machine_of
 from .signature import Signature
 
 
-class CompiledNetwork:
+class CompiledNetwork(OfOneProcess):
     """A network as a function of torch or TVM tensors, or NumPy arrays.
 
     Tensors that are contiguous and begin on 64 bytes are used where they lie, others are copied.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mschedx.kernel import Parameter, is_torch
+from mschedx.kernel import OfOneProcess, Parameter, is_torch
 
 from .arrays import array_of, tensor_of
 from .signature import Signature
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
 
 
-class CompiledParts:
+class CompiledParts(OfOneProcess):
     """A network as a function of torch tensors or NumPy arrays, some of its operators torch's.
 
     Outputs are of the first input's kind, and new with every call. Gradients are not computed.

@@ -3,26 +3,54 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from mschedx.record.contents import read_contents
 from mschedx.record.work_dir import WorkDir
 from mschedx.recorder import Outcome
+from mschedx.user_warnings import warn_user
 
 from .assembly import compiled
 from .checking import Check, check_output, reference_of
 from .choices import Choice, Origin, ranked_choices, tuned_choice, unscheduled_choice
 from .job import NetworkJob
+from .predictions import predicted_latencies
 from .progress import NetworkProgress
 from .result import NetworkResult
 from .tasks import NetworkTask
 
 if TYPE_CHECKING:
-    from mschedx.cost.base import CostModel
+    from tvm.relax import VMExecutable
 
-_INTERRUPTED = "interrupted before a candidate of it ran"
-_NOT_RANKED = "interrupted before it was ranked"
+_LATER = "compile(), export() and profile() rank it first"
+_INTERRUPTED = f"interrupted before a candidate of it ran; {_LATER}"
+_NOT_RANKED = f"interrupted before it was ranked; {_LATER}"
+
+Rank = Callable[..., tuple[list[Choice], tuple[str, ...]]]
+"""From tasks to their best ranked programs, and what there is to say of the model.
+
+It may be given what to call as each task is done."""
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """A program for every task.
+
+    Parameters
+    ----------
+    choices : tuple of Choice
+    notes : list of str
+        A line on each that is not tuned.
+    left : tuple of NetworkTask
+        What Ctrl-C has left unscheduled.
+    """
+
+    choices: tuple[Choice, ...]
+    notes: list[str]
+    left: tuple[NetworkTask, ...]
 
 
 def conclude(
@@ -30,27 +58,34 @@ def conclude(
 ) -> NetworkResult:
     """Choose, compile and check; where the output is wrong, choose again among checked records.
 
-    After Ctrl-C nothing is ranked, compiled or compared: what takes longer is done when asked for.
+    After Ctrl-C nothing is ranked, compiled or compared: what takes long is done when asked for.
     """
-    choices, notes = _choices(job, work_dir, outcome, verify=False)
-    build = cache(partial(compiled, job.fused, choices, job.target, prepack=job.prepack))
+    chosen = _choices(job, work_dir, outcome, display, verify=False)
+    programs, build = _compiled_once(job, chosen)
+    notes = chosen.notes
     check, verify = Check.nothing(), job.verify and not outcome.interrupted
     given = (job.imported, job.fused, job.tasks, job.target, job.seed)
     reference = reference_of(*given) if verify else None
     if not outcome.interrupted:
+        display.stage("compiling the network")
         build()
     if reference is not None:
+        display.stage("comparing the output")
         check = check_output(reference, build(), job.target)
         if check.wrong:
             was = f"the network's output was wrong, its records are checked: {check.reason}"
-            choices, more = _choices(job, work_dir, outcome, verify=True)
-            build = cache(partial(compiled, job.fused, choices, job.target, prepack=job.prepack))
+            display.stage("checking the records one by one")
+            chosen = _choices(job, work_dir, outcome, display, verify=True)
+            programs, build = _compiled_once(job, chosen)
+            display.stage("comparing the output of checked records")
             check = check_output(reference, build(), job.target)
-            notes = [was, *more]  # the lines on the first choices hold no longer
+            notes = [was, *chosen.notes]  # the lines on the first choices hold no longer
         notes += check.said("the framework's")
     for note in notes:
         display.note(note)
-    order = sorted(choices, key=lambda one: (-one.task.weight * one.latency_s, one.task.name))
+    order = sorted(
+        chosen.choices, key=lambda one: (-one.task.weight * one.latency_s, one.task.name)
+    )
     return NetworkResult(
         name=job.imported.name,
         fused=job.fused,
@@ -65,16 +100,45 @@ def conclude(
         **check.fields(),
         notes=(*work_dir.notes, *notes),
         signature=job.imported.signature,
+        programs=programs,
         build=build,
         changed=job.imported.changed,
+        predict=partial(
+            predicted_latencies, target=job.target, space=job.parts.space, cold=job.cold
+        ),
     )
 
 
+def _compiled_once(
+    job: NetworkJob, chosen: _Chosen
+) -> tuple[Callable[[], tuple[Choice, ...]], Callable[[], VMExecutable]]:
+    """The programs that the network is compiled with, and the network; each is made once."""
+    programs = cache(partial(_completed, chosen, _ranking(job)))
+    fused, target, prepack = job.fused, job.target, job.prepack
+    return programs, cache(lambda: compiled(fused, programs(), target, prepack=prepack))
+
+
+def _completed(chosen: _Chosen, rank: Rank) -> tuple[Choice, ...]:
+    """The choices, with ranked programs in the place of what Ctrl-C has left unscheduled."""
+    if not chosen.left:
+        return chosen.choices
+    found, about = rank(chosen.left)
+    for note in about:
+        warn_user(note)
+    ranked = {choice.task.key: choice for choice in found}
+    return tuple(ranked.get(choice.task.key, choice) for choice in chosen.choices)
+
+
 def _choices(
-    job: NetworkJob, work_dir: WorkDir, outcome: Outcome, *, verify: bool
-) -> tuple[list[Choice], list[str]]:
-    """A program for every task, and a line on each that is not tuned."""
-    chosen: dict[str, Choice] = {}
+    job: NetworkJob,
+    work_dir: WorkDir,
+    outcome: Outcome,
+    display: NetworkProgress,
+    *,
+    verify: bool,
+) -> _Chosen:
+    """A program for every task."""
+    found: dict[str, Choice] = {}
     notes: list[str] = []
     missing: list[NetworkTask] = []
     contents = read_contents(work_dir.path)
@@ -84,45 +148,46 @@ def _choices(
         if choice is None:
             missing.append(task)
         else:
-            chosen[task.key] = choice
+            found[task.key] = choice
     if outcome.interrupted:
         why = _INTERRUPTED if job.trials_per_task else _NOT_RANKED
-        rest = [unscheduled_choice(task, why) for task in missing]
+        rest, left = [unscheduled_choice(task, why) for task in missing], missing
     else:
-        model, about = _model(job)
+        if missing:
+            display.stage(f"ranking {len(missing)} tasks", len(missing))
+        (rest, about), left = _ranking(job)(missing, display.part_done), []
         notes += about
-        rest = _ranked(job, missing, model)
-    chosen.update((choice.task.key, choice) for choice in rest)
-    choices = [chosen[task.key] for task in job.tasks.tunable]
-    return choices, notes + _about_untuned(choices, job)
+    found.update((choice.task.key, choice) for choice in rest)
+    choices = tuple(found[task.key] for task in job.tasks.tunable)
+    return _Chosen(choices, notes + _about_untuned(choices, job), tuple(left))
 
 
-def _model(job: NetworkJob) -> tuple[CostModel | None, tuple[str, ...]]:
-    """What ranks: the user's model where nothing is measured; with what there is to say of it."""
+def _ranking(job: NetworkJob) -> Rank:
+    """How a job ranks; the user's model does where nothing is measured. It holds no weights."""
     from mschedx.ranking import ranking_model
 
-    if job.trials_per_task:
-        return None, ()
+    measures, cost_model = bool(job.trials_per_task), job.parts.cost_model
     tasks = [one.task for one in job.tasks.tunable]
-    return ranking_model(job.parts.cost_model, tasks)
-
-
-def _ranked(job: NetworkJob, missing: list[NetworkTask], model: CostModel | None) -> list[Choice]:
-    """The best ranked program of each task."""
-    why = "no record of it ran" if job.trials_per_task else "nothing was measured"
-    return ranked_choices(
-        missing,
-        job.target,
-        why,
+    ranked = partial(
+        ranked_choices,
+        target=job.target,
+        why="no record of it ran" if measures else "nothing was measured",
         space=job.parts.space,
-        model=model,
         seed=job.seed,
         cold=job.cold,
-        prepared=not job.trials_per_task,
+        prepared=not measures,
     )
 
+    def rank(
+        missing: Sequence[NetworkTask], done: Callable[[], None] | None = None
+    ) -> tuple[list[Choice], tuple[str, ...]]:
+        model, about = (None, ()) if measures else ranking_model(cost_model, tasks)
+        return ranked(missing, model=model, done=done), about
 
-def _about_untuned(choices: list[Choice], job: NetworkJob) -> list[str]:
+    return rank
+
+
+def _about_untuned(choices: Sequence[Choice], job: NetworkJob) -> list[str]:
     notes = [f"{name} is no task and stays as it is: {why}" for name, why in job.tasks.fixed]
     ranked = [one for one in choices if one.origin is Origin.RANKED]
     if ranked and len(ranked) == len(choices):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -130,7 +131,9 @@ def program_of(exported: Any, example_inputs: Any = None) -> Program:
         For outputs that are neither tensors nor constants.
     """
     tensors, signature = _signature(exported, example_inputs)
-    reference = _reference(exported, signature)
+    # Tensors without values, of which torch exports as well, say nothing of a device.
+    places = ["cpu" if one.is_meta else one.device for one in tensors]
+    reference = _reference(exported, signature, places)
     changed = watch(lambda: _weights_of(exported))
     return Program(exported, tensors, signature, reference, changed, "exported")
 
@@ -258,12 +261,28 @@ def _signature(exported: Any, example_inputs: Any) -> tuple[list[Any], Signature
     return tensors, Signature((), flatten, unflatten, constants, returned=returned, of_torch=True)
 
 
-def _reference(exported: Any, signature: Signature) -> Callable[[list[Any]], list[Any]]:
-    def run(tensors: list[Any]) -> list[Any]:
-        import torch
+def _reference(
+    exported: Any, signature: Signature, places: Sequence[Any]
+) -> Callable[[list[Any]], list[Any]]:
+    """The program as torch runs it, on the devices of its example inputs, where its weights are.
 
-        args, kwargs = _unflattened(exported, signature, tensors)
-        with torch.no_grad():
+    Casts that ``torch.autocast`` makes around the call of the tuner are in what is imported. They
+    are a thread's own, and the reference runs in another.
+    """
+    import torch
+
+    kinds = sorted({torch.device(place).type for place in ("cpu", *places)})
+    casts = {
+        kind: torch.get_autocast_dtype(kind) for kind in kinds if torch.is_autocast_enabled(kind)
+    }
+
+    def run(tensors: list[Any]) -> list[Any]:
+        placed = [tensor.to(place) for tensor, place in zip(tensors, places)]
+        args, kwargs = _unflattened(exported, signature, placed)
+        with ExitStack() as around:
+            around.enter_context(torch.no_grad())
+            for kind, dtype in casts.items():
+                around.enter_context(torch.autocast(kind, dtype=dtype))
             outputs = exported.module()(*args, **kwargs)
         return [array_of(tensor) for tensor in _returned_tensors(outputs, signature)]
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from mschedx import compat
 from mschedx.files import whole
+from mschedx.hardware import other_architecture
 from mschedx.measure.failures import MachineTrouble, machine_trouble
+
+from .errors import NetworkError
+
+if TYPE_CHECKING:
+    from tvm.target import Target
 
 _SUFFIXES = (".so", ".dll", ".dylib")
 
@@ -26,6 +34,22 @@ def library_path(path: str | Path) -> Path:
             f"expected the path of a shared library (.so, .dll, .dylib), got {str(path)!r}"
         )
     return place
+
+
+def require_linker_for(target: Target) -> None:
+    """Refuse to link for another architecture with a compiler that links for this machine's.
+
+    Raises
+    ------
+    NetworkError
+        Where none is named.
+    """
+    why = other_architecture(target)
+    if why and not (os.environ.get("CXX") or os.environ.get("CC")):
+        raise NetworkError(
+            f"{why}: to write a library name a compiler that links for it in the environment, "
+            f"CXX={compat.architecture_of(target)}-linux-gnu-g++"
+        )
 
 
 def link(executable: Any, place: Path) -> None:

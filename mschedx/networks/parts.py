@@ -22,6 +22,7 @@ from .compiled_parts import CompiledParts
 from .deadline import Deadline
 from .errors import DynamicShape, NetworkError, UnsupportedOperators, reason_of
 from .importing import import_network, sizes_of_examples
+from .progress import staged
 from .result import NetworkResult, compiled, said_of_output, warn_of_changes, warn_of_wrong
 from .signature import Signature
 from .tuning import tune_model
@@ -137,7 +138,8 @@ def tune_parts(
     target : Target | dict | str, optional
         This machine when None.
     tuning
-        What else `tune_model` takes; ``timeout_s`` is shared by all parts.
+        What else `tune_model` takes; ``timeout_s`` is shared by all parts, and nothing is measured
+        for those that it does not reach.
 
     Returns
     -------
@@ -162,17 +164,19 @@ def tune_parts(
     >>> fast(x).shape
     torch.Size([1, 64])
     """
-    program = _program(model, example_inputs)
     fix_shapes = bool(tuning.pop("fix_shapes", False))
-    try:
-        network = program.network()
-    except UnsupportedOperators as error:
-        if not error.operators:
-            raise
-        unknown = error
-    else:
+    with staged(tuning.get("progress", True), "reading the network"):
+        program = _program(model, example_inputs)
+        try:
+            network, unknown = program.network(), None
+        except UnsupportedOperators as error:
+            if not error.operators:
+                raise
+            network, unknown = None, error
+    if network is not None:
         imported = network.fixed(sizes_of_examples(network.mod, network.tensors, fix_shapes))
         return tune_model(imported, None, target, **tuning)
+    assert unknown is not None
     if not fix_shapes:
         _require_constant_shapes(program)
     return _around(program, unknown, target, tuning)
@@ -233,7 +237,8 @@ def _around(
     )
     if found.interrupted or not tuning.get("verify", True):
         return found
-    check = _check(found, program)
+    with staged(tuning.get("progress", True), "comparing the output"):
+        check = _check(found, program)
     return replace(found, notes=(*found.notes, *check.said("torch's")), **check.fields())
 
 
@@ -250,10 +255,11 @@ def _tuned(
     for done, (part, (module, given)) in enumerate(modules.items()):
         try:
             # Weights are the whole's, which says whether they have changed.
-            imported = import_network(module, given)
+            with staged(options.get("progress", True), f"reading {part}"):
+                imported = import_network(module, given)
             imported = replace(imported, name=f"{name}, {part}", changed=list)
-            timeout_s = deadline.share(len(modules) - done)
-            result = tune_model(imported, None, target, timeout_s=timeout_s, **options)
+            limited = {**options, **deadline.options(part, len(modules) - done)}
+            result = tune_model(imported, None, target, **limited)
         except (NetworkError, InternalError) as error:  # the latter is TVM's, when it compiles
             notes.append(f"{part} is left to torch: {reason_of(error)}")
             continue
@@ -264,7 +270,7 @@ def _tuned(
         if result.interrupted:
             notes.append("interrupted: the parts behind it are left to torch")
             break
-    return results, notes
+    return results, [*notes, *deadline.notes]
 
 
 def _parameters(program: Program) -> tuple[Parameter, ...]:

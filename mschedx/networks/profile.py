@@ -7,6 +7,7 @@ read and write passes through the caches between two calls of it. So each is tim
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from mschedx.report.progress import format_seconds
 
 from .caches import rotation_bytes
 from .choices import Choice, Origin
+from .errors import NetworkError
 from .machines import machine_of
 from .result import NetworkResult, compiled
 from .rewrites.pipeline import PACKED
@@ -40,6 +42,8 @@ class Operator:
     Parameters
     ----------
     choice : Choice
+    predicted_s : float
+        Seconds of all its calls by PSA; NaN where it predicts nothing.
     in_place_s : float
         Median seconds of all its calls together, measured in the network.
     rotated_s : float
@@ -47,6 +51,7 @@ class Operator:
     """
 
     choice: Choice
+    predicted_s: float
     in_place_s: float
     rotated_s: float
 
@@ -89,8 +94,38 @@ class Profile:
         """Sum of the operators alone, arguments in turn: what the network should take."""
         return sum(one.rotated_s for one in self.operators)
 
+    @property
+    def predicted_s(self) -> float:
+        """Sum of the operators by PSA; NaN where one of them has no prediction."""
+        return sum(one.predicted_s for one in self.operators)
+
+    def between(self) -> dict[str, float]:
+        """What lies between the sum of the operators alone and the whole, in seconds.
+
+        The parts add up to ``whole_s - alone_s``, where the time rotated stands for that alone of
+        operators of which nothing is known; one that is negative says that the figure before it
+        is an upper bound.
+
+        Returns
+        -------
+        dict[str, float]
+            ``"caches"``: what operators find no longer in the caches, since others passed through
+            them (rotated less alone). ``"place"``: what they wait for in the network only, lines
+            that another core wrote and threads that wake up (in place less rotated). ``"others"``:
+            functions that are no tasks. ``"clock"``: the whole without a clock around every call,
+            less the sum with it.
+        """
+        others = sum(self.other_s.values())
+        known = [one for one in self.operators if math.isfinite(one.alone_s)]
+        return {
+            "caches": sum(one.rotated_s - one.alone_s for one in known),
+            "place": self.in_place_s - self.rotated_s,
+            "others": others,
+            "clock": self.whole_s - self.in_place_s - others,
+        }
+
     def table(self) -> str:
-        """As text, one operator a line."""
+        """As text, one operator a line, and what lies between their sum and the whole."""
         lines = [_HEAD]
         for one in self.operators:
             choice = one.choice
@@ -100,6 +135,7 @@ class Profile:
                 _line(
                     choice.task.name[:48],
                     calls=choice.task.weight,
+                    predicted=format_seconds(one.predicted_s),
                     alone=f"{about}{format_seconds(one.alone_s)}",
                     rotated=format_seconds(one.rotated_s),
                     in_place=format_seconds(one.in_place_s),
@@ -111,27 +147,52 @@ class Profile:
             lines.append(_line(name[:48], in_place=format_seconds(seconds)))
         in_place = format_seconds(self.in_place_s + sum(self.other_s.values()))
         alone, rotated = format_seconds(self.alone_s), format_seconds(self.rotated_s)
-        lines.append(_line("sum", alone=alone, rotated=rotated, in_place=in_place))
-        return "\n".join([*lines, _line("whole", in_place=format_seconds(self.whole_s))])
+        predicted = format_seconds(self.predicted_s)
+        lines.append(
+            _line("sum", predicted=predicted, alone=alone, rotated=rotated, in_place=in_place)
+        )
+        lines.append(_line("whole", in_place=format_seconds(self.whole_s)))
+        return "\n".join([*lines, "", *self._said_between()])
+
+    def _said_between(self) -> list[str]:
+        """A line for each part of `between`."""
+        lines = ["between the sum alone and the whole:"]
+        for name, seconds in self.between().items():
+            share = seconds / max(self.whole_s, 1e-12)
+            sign = "-" if seconds < 0 else ""
+            time_of = f"{sign}{format_seconds(abs(seconds))}"
+            lines.append(f"  {time_of:>9} {share:7.1%}  {_MEANINGS[name]}")
+        return lines
+
+
+_MEANINGS = {
+    "caches": "what leaves the caches between two calls (rotated less alone)",
+    "place": "what another core wrote, threads that wake up (in place less rotated)",
+    "others": "functions that are no tasks",
+    "clock": "the whole has no clock around each call",
+}
+"""Of the parts of `Profile.between`."""
 
 
 def _line(
     name: str,
     *,
     calls: Any = "",
+    predicted: str = "",
     alone: str = "",
     rotated: str = "",
     in_place: str = "",
     rate: str = "",
     origin: str = "",
 ) -> str:
-    times = f"{alone:>9} {rotated:>9} {in_place:>9}"
+    times = f"{predicted:>9} {alone:>9} {rotated:>9} {in_place:>9}"
     return f"{name:48} {calls:>5} {times} {rate:>8}  {origin}".rstrip()
 
 
 _HEAD = _line(
     "operator",
     calls="calls",
+    predicted="predicted",
     alone="alone",
     rotated="rotated",
     in_place="in place",
@@ -144,9 +205,11 @@ def profile_network(
     result: NetworkResult, args: tuple[Any, ...], kwargs: dict[str, Any], runs: int
 ) -> Profile:
     """Run a compiled network with a clock around every call; see `NetworkResult.profile`."""
-    from .checking import random_arrays
+    from .checking import random_arrays, why_not_here
 
     runs = require_count("runs", runs)
+    if why := why_not_here(result.target):
+        raise NetworkError(f"{why}: profile the network on a machine that runs it")
     device = device_from_target(result.target)
     network = compiled(result)
     if args or kwargs:
@@ -158,7 +221,8 @@ def profile_network(
         for tensor, parameter in zip(given, result.signature.inputs)
     ]
 
-    names = {f"{name}{end}" for c in result.tasks for name in c.task.functions for end in _ENDS}
+    choices = result.programs()
+    names = {f"{name}{end}" for c in choices for name in c.task.functions for end in _ENDS}
     passing = rotation_bytes(result.fused, Hardware.from_target(result.target))
 
     def measure() -> tuple[list[dict[str, float]], list[float], dict[str, float]]:
@@ -185,10 +249,12 @@ def profile_network(
     called = sorted({name for part in parts for name in part})
     medians = {name: statistics.median(part.get(name, 0.0) for part in parts) for name in called}
     operators = []
-    for choice in result.tasks:
+    for choice, predicted_s in zip(choices, result.predict(choices)):
         own = [f"{name}{end}" for name in choice.task.functions for end in _ENDS]
         seconds = sum(medians.pop(name, 0.0) for name in own)
-        operators.append(Operator(choice, seconds, sum(rotated.get(name, 0.0) for name in own)))
+        turns = sum(rotated.get(name, 0.0) for name in own)
+        predicted_s *= choice.task.weight
+        operators.append(Operator(choice, predicted_s, seconds, turns))
     operators.sort(key=lambda one: -one.in_place_s)
     return Profile(tuple(operators), medians, statistics.median(whole))
 

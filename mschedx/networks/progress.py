@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from typing import IO, Any
 
@@ -27,16 +27,37 @@ _ROWS = 20
 
 
 class NetworkProgress(SessionProgress):
-    """Told of a session as it goes; shows nothing. The displays build on what it keeps."""
+    """Told of a session as it goes; shows nothing. The displays build on what it keeps.
+
+    Before a session and after it there are stages, and nothing else where nothing is measured.
+
+    Attributes
+    ----------
+    now : str
+        The stage; empty during a session, and when all is done.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.tasks: Sequence[RunningTask] = ()
         self.current: RunningTask | None = None
+        self.now = ""
+        self._parts = self._parts_done = 0
+
+    def stage(self, text: str, parts: int = 0) -> None:
+        """Begin what may take seconds, of so many parts where these are told of."""
+        self.now, self._parts, self._parts_done = text, parts, 0
+
+    def part_done(self) -> None:
+        """One more part of the stage is done."""
+        self._parts_done += 1
+
+    def stop(self) -> None:
+        self.now = ""
 
     def start(self, tasks: Sequence[RunningTask], total: int) -> None:
         """Begin a session of so many trials in all, earlier ones included."""
-        self.tasks = tasks
+        self.tasks, self.now = tasks, ""
         self._begin_with(total, sum(len(one.trials) for one in tasks))
 
     def searching(self, one: RunningTask) -> None:
@@ -65,6 +86,12 @@ class NetworkProgress(SessionProgress):
         )
         return f"{self.done}/{self.total} trials, {estimate}, {format_left(self.seconds_left())}"
 
+    def line(self) -> str:
+        """The summary of a session, if there is one, and the stage."""
+        counted = f", {self._parts_done} of {self._parts} done" if self._parts else ""
+        parts = (self.summary() if self.tasks else "", f"{self.now}{counted}" if self.now else "")
+        return "; ".join(part for part in parts if part)
+
     def rows(self) -> list[tuple[str, ...]]:
         """What tables show, by `COLUMNS`, of the tasks that take most of the network's time."""
         shares = {one.task.key: one.task.weight * one.best_s for one in self.tasks}
@@ -86,11 +113,19 @@ class NetworkProgress(SessionProgress):
 
 
 class PlainNetworkProgress(NetworkProgress):
-    """One line a round, for logs and pipes."""
+    """One line a stage or round, for logs and pipes."""
 
     def __init__(self, file: IO[str] | None = None) -> None:
         super().__init__()
         self._print = LineWriter(file)
+
+    def stage(self, text: str, parts: int = 0) -> None:
+        super().stage(text, parts)
+        self._print(text)
+
+    def start(self, tasks: Sequence[RunningTask], total: int) -> None:
+        self._print(f"tuning {len(tasks)} tasks")
+        super().start(tasks, total)
 
     def update(self, one: RunningTask, trials: Sequence[Trial]) -> None:
         super().update(one, trials)
@@ -103,6 +138,18 @@ class PlainNetworkProgress(NetworkProgress):
 
 class _Redrawn(NetworkProgress):
     """A display that is drawn anew with everything that happens; a subclass says how."""
+
+    def stage(self, text: str, parts: int = 0) -> None:
+        super().stage(text, parts)
+        self._draw()
+
+    def part_done(self) -> None:
+        super().part_done()
+        self._draw()
+
+    def start(self, tasks: Sequence[RunningTask], total: int) -> None:
+        super().start(tasks, total)
+        self._draw()
 
     def searching(self, one: RunningTask) -> None:
         super().searching(one)
@@ -117,7 +164,10 @@ class _Redrawn(NetworkProgress):
 
 
 class LiveNetworkProgress(_Redrawn):
-    """The tasks that take most of the network's time as a table, redrawn in place."""
+    """The tasks that take most of the network's time as a table, redrawn in place.
+
+    Where there is no table, a stage is a line that goes with the last one.
+    """
 
     def __init__(self, console: Any = None) -> None:
         super().__init__()
@@ -127,28 +177,30 @@ class LiveNetworkProgress(_Redrawn):
         self._console = console or Console(stderr=True)
         self._live = Live(console=self._console, auto_refresh=False)
 
-    def start(self, tasks: Sequence[RunningTask], total: int) -> None:
-        super().start(tasks, total)
-        with contextlib.suppress(OSError):  # the terminal has gone; the run goes on
-            self._live.start()
-            self._draw()
-
     def note(self, text: str) -> None:
         with contextlib.suppress(OSError):
             self._console.print(text, style="dim", markup=False)
 
     def stop(self) -> None:
+        super().stop()
+        if self._live.is_started:
+            self._live.transient = not self.tasks
+            self._draw()
         with contextlib.suppress(OSError):
             self._live.stop()
 
     def _draw(self) -> None:
-        with contextlib.suppress(OSError):
-            self._live.update(self._table(), refresh=True)
+        with contextlib.suppress(OSError):  # the terminal has gone; the run goes on
+            self._live.start()
+            self._live.update(self._shown(), refresh=True)
 
-    def _table(self) -> Any:
+    def _shown(self) -> Any:
         from rich.table import Table
+        from rich.text import Text
 
-        table = Table(caption=self.summary())
+        if not self.tasks:
+            return Text(self.line(), style="dim")
+        table = Table(caption=self.line())
         for name in COLUMNS:
             table.add_column(name, justify="left" if name in _TEXTS else "right")
         for row in self.rows():
@@ -163,22 +215,24 @@ class NotebookNetworkProgress(_Redrawn):
         super().__init__()
         self._cell = NotebookCell(display)
 
-    def start(self, tasks: Sequence[RunningTask], total: int) -> None:
-        super().start(tasks, total)
-        self._draw()
+    def stop(self) -> None:
+        was = self.now
+        super().stop()
+        if was:
+            self._draw()
 
     def note(self, text: str) -> None:
         self._cell.note(text)
         self._draw()
 
     def _draw(self) -> None:
+        said = self.line()
         if not self.tasks:
-            self._cell.show("", "")
+            self._cell.show(escape(said), said)
             return
         lines = ["".join(f"<th>{escape(name)}</th>" for name in COLUMNS)]
         lines += ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in self.rows()]
         table = "".join(f"<tr>{line}</tr>" for line in lines)
-        said = self.summary()
         self._cell.show(f"{bar(self)} {escape(said)}<table>{table}</table>", said)
 
 
@@ -191,3 +245,19 @@ def make_network_progress(progress: bool | NetworkProgress) -> NetworkProgress:
     return choose_display(
         notebook=NotebookNetworkProgress, terminal=LiveNetworkProgress, plain=PlainNetworkProgress
     )
+
+
+@contextlib.contextmanager
+def staged(progress: bool | NetworkProgress, text: str) -> Iterator[None]:
+    """Show what goes on in this block, which is no part of tuning one network.
+
+    Parameters
+    ----------
+    progress : bool or NetworkProgress
+        As of `make_network_progress`.
+    text : str
+        The stage.
+    """
+    with make_network_progress(progress) as display:
+        display.stage(text)
+        yield

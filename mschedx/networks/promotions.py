@@ -40,7 +40,7 @@ def promotions() -> dict[Any, Callable[..., Any]]:
         aten.all.default: lambda x: aten.all.dim(x.reshape(-1), 0),
         aten.all.dim: _all,
         aten.any.default: lambda x: aten.any.dim(x.reshape(-1), 0),
-        aten.any.dim: _any,
+        **{f: partial(_any, f) for f in (aten.any.dim, aten.any.dims)},
         aten.cat.default: _cat,
         aten.pow.Scalar: _pow_scalar,
         aten.where.self: _where,
@@ -84,13 +84,13 @@ def _of_reals(operator: Any, x: torch.Tensor) -> Any:
     return operator(x.to(torch.get_default_dtype()))
 
 
-def _any(x: torch.Tensor, dim: int, keepdim: bool = False) -> Any:
-    """Whether any is not zero: the importer adds numbers. Torch answers in uint8 of uint8."""
+def _any(operator: Any, x: torch.Tensor, dim: Any = None, keepdim: bool = False) -> Any:
+    """Whether any is not zero: the importer gives the largest. Torch answers in uint8 of uint8."""
     import torch
 
     if x.dtype == torch.bool:
         return NotImplemented
-    found = torch.ops.aten.any.dim(x.to(torch.bool), dim, keepdim)
+    found = operator(x.to(torch.bool), dim, keepdim)
     return found.to(x.dtype) if x.dtype == torch.uint8 else found
 
 

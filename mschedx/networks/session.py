@@ -23,6 +23,7 @@ from mschedx.record.trials import Journal, Trial
 from mschedx.record.work_dir import WorkDir
 from mschedx.recorder import Outcome
 from mschedx.search.as_it_is import are_unscheduled
+from mschedx.search.notes import listening
 from mschedx.session import derived_seed, remember
 
 from .budget import Budget, Standing, next_tasks
@@ -48,6 +49,10 @@ class Session:
         At least one.
     timeout_s : float or None
         Begin no further wave after this many seconds since `begin` (``time.perf_counter``).
+    names : dict
+        Of the parts, as the journal keeps them.
+    cold : bool
+        Whether weights come from memory for what drafts or measures.
     """
 
     tasks: Sequence[NetworkTask]
@@ -57,6 +62,7 @@ class Session:
     timeout_s: float | None
     begin: float
     names: dict[str, str | None] = field(default_factory=dict)
+    cold: bool = False
 
 
 def is_done(tasks: Sequence[NetworkTask], trials_per_task: int, work_dir: WorkDir) -> int | None:
@@ -108,7 +114,12 @@ def run_session(
     builds = ThreadPoolExecutor(1, "mschedx-builds")
     waves = _Waves(session, parts, budget, records, builds, progress, outcome)
     try:
-        with quiet_logging(), numpy_seed(session.seed), interruptible(outcome.interrupt):
+        with (
+            quiet_logging(),
+            numpy_seed(session.seed),
+            listening() as outcome.said,
+            interruptible(outcome.interrupt),
+        ):
             while wave := next_tasks([one.standing for one in running], budget, _WAVE):
                 left = budget.left([one.standing for one in running])
                 waves.measure([running[i] for i in wave], left)
@@ -244,6 +255,7 @@ class _Records:
                 seed=session.seed,
                 trials=session.trials_per_task,
                 parts=session.names,
+                cold=session.cold,
             )
         elapsed = (like.elapsed_s or 0.0) + time.perf_counter() - session.begin
         scores = one.forecast(done.candidates)

@@ -16,7 +16,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from mschedx.user_warnings import warn_user
 
 from .errors import NetworkError, UnsupportedOperators, reason_of
 from .torch_artefacts import Artefacts, NotNow
+from .torch_folder import own_folder
 from .torch_options import Options
 from .torch_parts import READS_NUMBERS, Called, Frozen, about_parts, assemble, cut, to_tune
 from .torch_views import COMPUTES, SharedMemory, computing, views_apart
@@ -156,13 +157,13 @@ class _Dispatch:
         Raises
         ------
         NotNow
-            Where what failed may pass: a folder in use, a disk that is full.
+            Where what failed may pass: a folder in use, a disk that is full, no linker.
         """
         try:
             return make(module, tensors)
-        except (MachineTrouble, NotNow):
+        except NotNow:
             raise
-        except (WorkDirInUse, OSError) as error:
+        except (MachineTrouble, WorkDirInUse, OSError) as error:
             self._leave(what, module.graph_module, error, "torch for now")
             raise NotNow from error
         except Exception as error:  # of torch.export and of TVM's importer there are many kinds
@@ -185,16 +186,18 @@ class _Dispatch:
         return self._in_parts(module, tensors, unknown)
 
     def _tuned(self, module: torch.nn.Module, tensors: Sequence[torch.Tensor]) -> Any:
+        given = self._options.work_dir
+        folder = Path(own_folder(self._options.tuning) if given is None else given)
         call = partial(
             tune_model,
             module,
             tuple(tensors),
             trials_per_task=self._options.trials_per_task,
-            work_dir=self._options.work_dir,
+            work_dir=folder,
             **{"progress": False, **self._options.tuning},
         )
-        with _turn_of(self._options.work_dir):
-            result = self._when_free(call)
+        with _turn_of(folder):
+            result = self._when_free(call, folder)
         if result.interrupted:
             # Tasks that were not measured are unscheduled: nothing to go on with.
             raise KeyboardInterrupt(f"what was measured is in {result.work_dir}")
@@ -208,7 +211,7 @@ class _Dispatch:
             return self._options.cores
         return min(torch.get_num_threads(), compat.available_cores())
 
-    def _when_free(self, call: Callable[[], Any]) -> Any:
+    def _when_free(self, call: Callable[[], Any], folder: Path) -> Any:
         """What a call gives once no other process tunes into its folder.
 
         Raises
@@ -222,7 +225,7 @@ class _Dispatch:
             try:
                 return call()
             except WorkDirInUse as error:
-                folder, left = Path(self._options.work_dir), end - time.monotonic()
+                left = end - time.monotonic()
                 if left > 0:
                     used = str(error).partition(";")[0]  # the rest says what else to do
                     self._warn(f"a graph waits for its folder: {used}")
@@ -275,11 +278,9 @@ _TURNS: dict[Path, threading.Lock] = {}
 """Of folders: graphs are captured in several threads, which then need not look at locks."""
 
 
-def _turn_of(work_dir: Any) -> AbstractContextManager[Any]:
+def _turn_of(folder: Path) -> AbstractContextManager[Any]:
     """Wait until no other graph of this process is tuned in a folder."""
-    if work_dir is None:
-        return nullcontext()
-    return _TURNS.setdefault(Path(work_dir).resolve(), threading.Lock())
+    return _TURNS.setdefault(folder.resolve(), threading.Lock())
 
 
 def _require_here(tensors: Sequence[torch.Tensor], target: Any) -> None:

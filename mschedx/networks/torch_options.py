@@ -28,9 +28,10 @@ class Options:
     trials_per_task : int
         0 measures nothing.
     work_dir : path, optional
-        One folder for all graphs, which are tuned in turn, those of other processes too; a new one
-        for each when None. A graph waits for its turn, ``timeout_s`` at most where that is given;
-        then torch runs it, and it is tried again after a minute.
+        One folder for all graphs, which are tuned in turn, those of other processes too; one for
+        all graphs of this process with the same options, which goes with it, when None. A graph
+        waits for its turn, ``timeout_s`` at most where that is given; then torch runs it, and it is
+        tried again after a minute.
     max_artefacts : int
         Combinations of shapes and weights to compile, for each graph; weights that are gone or
         were written to do not count.

@@ -36,14 +36,14 @@ from mschedx.session import alone, asks_for_records, filled, intrinsics_for, mad
 from .choices import start_ranking
 from .conclude import conclude
 from .errors import NetworkError, reason_of
-from .importing import import_network
+from .importing import Imported, import_network
 from .job import NetworkJob
 from .progress import NetworkProgress, make_network_progress
 from .result import NetworkResult
 from .rewrites.pipeline import fuse, simplify
 from .running import SharedParts
 from .session import Session, is_done, note_exhausted, run_session
-from .tasks import tasks_of
+from .tasks import Tasks, tasks_of
 
 if TYPE_CHECKING:
     from tvm import IRModule
@@ -99,12 +99,14 @@ def tune_model(
         latencies, and is the same as far as these are.
     space, strategy, cost_model, builder, runner : optional
         Whatever ``ms.tune_tasks`` takes, names included; when None mschedx's own,
-        `mschedx.DraftVerify` and `mschedx.cost.HeronXGB` among them, or
-        `mschedx.cost.FelixMLP` beside `mschedx.GradientDescent`. One cost model serves all
-        tasks. The runner of our own times a task with all but its first argument out of the caches,
-        where the network's weights are more than these hold.
+        `mschedx.DraftVerify` and `mschedx.cost.HeronXGB` among them, with
+        ``space="post-order-apply"`` on a processor that a network was trained on
+        ``mschedx.cost.MoA("cpu")``, and `mschedx.cost.FelixMLP` beside `mschedx.GradientDescent`.
+        One cost model serves all tasks. The runner of our own times a task with all but its first
+        argument out of the caches, where the network's weights are more than these hold.
     progress : bool | NetworkProgress
-        Show a table of the tasks (plain lines when not on a terminal), or a display of one's own.
+        Show what is done, and a table of the tasks while they are measured (plain lines when not on
+        a terminal), or a display of one's own.
     timeout_s : float, optional
         After this many seconds no further wave begins. A wave, a batch of each of up to eight
         tasks, is measured to its end, and the first one always is.
@@ -146,35 +148,66 @@ def tune_model(
     )
     _start_processes(trials_per_task, parts)
     prepack = resolved.kind.name == "llvm" if prepack is None else prepack
+    with make_network_progress(progress) as display:
+        imported, tasks = _read(
+            model,
+            example_inputs,
+            resolved,
+            display,
+            fix_shapes=fix_shapes,
+            prepack=prepack,
+            exact=exact,
+            own_space=parts.space is None,
+        )
+        job = NetworkJob(
+            imported=imported,
+            fused=imported.mod,
+            tasks=tasks,
+            target=resolved,
+            trials_per_task=trials_per_task,
+            seed=seed,
+            timeout_s=timeout_s,
+            begin=begin,
+            prepack=prepack,
+            verify=verify,
+            parts=parts,
+        )
+        folder = tempfile.mkdtemp(prefix="mschedx-") if work_dir is None else work_dir
+        # Absolute, so that what is returned reads its records wherever the process goes.
+        return _carried_out(job, Path(folder).absolute(), display)
+
+
+def _read(
+    model: Any,
+    example_inputs: Any,
+    target: Target,
+    display: NetworkProgress,
+    *,
+    fix_shapes: bool,
+    prepack: bool,
+    exact: bool,
+    own_space: bool,
+) -> tuple[Imported, Tasks]:
+    """Import a network, rewrite it for a target and cut it into tasks.
+
+    Its module is the fused one: most weights have been laid out anew, and those of the import need
+    not stay beside them.
+    """
     with without_collections():
+        if not isinstance(model, Imported):
+            display.stage("reading the network")
         imported = import_network(model, example_inputs, fix_shapes=fix_shapes)
-        own_space = parts.space is None
-        fused = _fused(imported.mod, resolved, prepack=prepack, exact=exact, own_space=own_space)
-        tasks = tasks_of(fused, resolved)
-    job = NetworkJob(
-        # Most weights have been laid out anew: those of the import need not stay beside them.
-        imported=replace(imported, mod=fused),
-        fused=fused,
-        tasks=tasks,
-        target=resolved,
-        trials_per_task=trials_per_task,
-        seed=seed,
-        timeout_s=timeout_s,
-        begin=begin,
-        prepack=prepack,
-        verify=verify,
-        parts=parts,
-    )
-    # Absolute, so that what is returned reads its records wherever the process goes.
-    folder = Path(tempfile.mkdtemp(prefix="mschedx-") if work_dir is None else work_dir).absolute()
-    return _carried_out(job, folder, make_network_progress(progress))
+        display.stage("rewriting the network")
+        fused = _fused(imported.mod, target, prepack=prepack, exact=exact, own_space=own_space)
+        return replace(imported, mod=fused), tasks_of(fused, target)
 
 
 def _carried_out(job: NetworkJob, folder: Path, display: NetworkProgress) -> NetworkResult:
     """Measure what the folder lacks, and choose for every task."""
     intrinsics = intrinsics_for(folder, job.target, job.parts.space)
     opening = open_work_dir if job.trials_per_task else open_to_read
-    with intrinsics, opening(folder, job.target) as opened, display, said_already():
+    display.stage("reading the records")
+    with intrinsics, opening(folder, job.target) as opened, said_already():
         said = notes_on_stand_in(job.target, job.parts.strategy, job.parts.cost_model)
         if job.trials_per_task and job.parts.runner is None:
             said = (*said, *notes_on_machine(job.target))
@@ -183,7 +216,7 @@ def _carried_out(job: NetworkJob, folder: Path, display: NetworkProgress) -> Net
         _note_network(job, opened)
         outcome = _measured(job, opened, display)
         found = _concluded(job, opened, outcome, display)
-        return replace(found, work_dir=folder, notes=(*said, *found.notes))
+        return replace(found, work_dir=folder, notes=(*said, *outcome.said, *found.notes))
 
 
 def _concluded(
@@ -270,12 +303,15 @@ def _measured(job: NetworkJob, work_dir: WorkDir, display: NetworkProgress) -> O
         timeout_s=job.timeout_s,
         begin=job.begin,
         names=job.parts.names(),
+        cold=job.cold and None in (job.parts.strategy, job.parts.runner),
     )
     reads = asks_for_records(job.parts.strategy)
     with open_database(work_dir, read=reads) as database:
         running, outcome = run_session(session, _parts(job, database), work_dir, display)
     if not outcome.interrupted:
         note_exhausted(running, work_dir)
+    for note in outcome.said:
+        display.note(note)
     for one in running:
         if one.why_ended is not None:
             display.note(f"{one.task.name}: {one.why_ended}")

@@ -3,10 +3,11 @@
 TVM's database keeps a trace and its run times, or 1e10 s for a failure, and nothing else. The
 journal (``mschedx_trials.jsonl``) adds, one JSON object a line, why a trial failed and when:
 
-- ``session``: one call of the tuner (seed, trials asked for, start time);
+- ``session``: one call of the tuner (seed, trials asked for, start time, what it searched and
+  measured with, ``cold`` where weights came from memory);
 - ``trial``: one measurement; ``record`` is its line in ``database_tuning_record.json``;
 - ``disqualified``: a record whose output was wrong, and ``verified``: one whose output was right;
-- ``end``: seconds of the session by stage;
+- ``end``: seconds of the session by stage, in TVM's names and those of `mschedx.run_stages`;
 - ``workload`` and ``written``: what the other files hold (:mod:`.checks`).
 
 Entries of trials are written just before TVM writes their records, so that no record is without
@@ -109,6 +110,11 @@ class Run:
         """Count failed trials by reason, most frequent first."""
         return count_failures(self.trials)
 
+    def session_of(self, trial: Trial) -> dict[str, Any]:
+        """What the journal says of the session of a trial; empty where it says nothing."""
+        there = 0 <= trial.session < len(self.sessions)
+        return self.sessions[trial.session] if there else {}
+
 
 def count_failures(trials: Sequence[Trial]) -> dict[str, int]:
     """Count failed trials by reason, most frequent first."""
@@ -139,9 +145,18 @@ class Journal:
         append_lines(self._path, entries)
 
     def session(
-        self, workload: int, *, seed: int, trials: int, parts: Mapping[str, str | None]
+        self,
+        workload: int,
+        *,
+        seed: int,
+        trials: int,
+        parts: Mapping[str, str | None],
+        cold: bool = False,
     ) -> None:
-        """Write that a call of the tuner begins: for what workload, and what it was asked for."""
+        """Write that a call of the tuner begins: for what workload, and what it was asked for.
+
+        ``cold`` says that its trials were drafted and measured with weights out of the caches.
+        """
         self.append(
             {
                 "kind": "session",
@@ -150,6 +165,7 @@ class Journal:
                 "seed": seed,
                 "trials": trials,
                 "parts": dict(parts),
+                **({"cold": True} if cold else {}),
             }
         )
 

@@ -23,6 +23,8 @@ _STAGES = {
     "MeasureCallback/AddToDatabase": "record",
     "MeasureCallback/PyMeasureCallback": "record",
     "MeasureCallback/RemoveBuildArtifact": "record",
+    "EvoSearch/Evolve/PredictNormalizedScore": "predict",
+    **{name: name for name in ("draft", "lower", "predict", "train")},  # `mschedx.run_stages`
 }
 
 
@@ -35,7 +37,7 @@ class Report:
     flops, bytes_moved : float
         Of one run: arithmetic, and all arguments once.
     stages : dict[str, float]
-        Seconds by stage; "search" is sampling, scoring and materialising.
+        Seconds by stage, as `group_stages` gives them.
     hardware : Hardware | None
         With rates, for the roofline; None where they are not known.
     arguments : list[str]
@@ -117,7 +119,16 @@ def analyse_run(path: str | Path, workload: int | None = None, *, calibrate: boo
 
 
 def group_stages(stages: dict[str, float]) -> dict[str, float]:
-    """Sum MetaSchedule's profile by stage; what no stage claims is the search's."""
+    """Sum MetaSchedule's profile by stage; what no stage claims is the search's.
+
+    Of a strategy of ours that is opening design spaces, sampling, and choosing. Of TVM's it holds
+    all of the search but what its cost model predicts.
+
+    Parameters
+    ----------
+    stages : dict[str, float]
+        Seconds by TVM's names and those of `mschedx.run_stages`, with their ``"Total"``.
+    """
     total = stages.get("Total", 0.0)
     if not total:
         return {}

@@ -100,7 +100,10 @@ def time_spent(report: Report) -> Figure | None:
         return None
     total = sum(report.stages.values())
     rows = [(n, s, f"{s:.1f} s, {s / total:.0%}") for n, s in report.stages.items()]
-    text = f"{total:.1f} s in all. “search” is sampling, scoring and materialising candidates."
+    text = (
+        f"{total:.1f} s in all. “draft” is an analytical model's part, “lower” makes programs of "
+        "configs, “predict” and “train” are the cost model's, “search” is the rest of the search."
+    )
     return Figure("time", "Where time went", text, Bars(rows, "Seconds by stage"))
 
 

@@ -24,6 +24,7 @@ import numpy as np
 
 from mschedx.cost.base import Measured
 from mschedx.ranges import require_count
+from mschedx.run_stages import LOWER, stage
 from mschedx.space.errors import InvalidSchedule
 
 from .build_effort import BuildEffort
@@ -114,7 +115,8 @@ class Materializer:
     def _build(self, points: Points, position: int) -> Candidate | None:
         sketch = self._space.sketches[points.sketch[position]]
         try:
-            schedule = sketch.schedule(self._space.config(points, position))
+            with stage(LOWER):
+                schedule = sketch.schedule(self._space.config(points, position))
         except InvalidSchedule as error:
             self.failures[error.reason] += 1
             level = logging.WARNING if self.failures[error.reason] <= _LOUD else logging.DEBUG

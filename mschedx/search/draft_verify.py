@@ -15,6 +15,7 @@ Tuning", ASPLOS 2025, sections 3 and 4; parameters as in github qiaolian9/Pruner
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -25,6 +26,7 @@ from mschedx.cost import PSA
 from mschedx.cost.adapter import model_behind
 from mschedx.cost.base import CostModel
 from mschedx.ranges import require_counts, require_shares
+from mschedx.run_stages import DRAFT, stage
 
 from .base import logger
 from .blend import Blend, BlendedScorer
@@ -32,6 +34,7 @@ from .draft_quality import DraftQuality
 from .history import History
 from .mutation import Mutation
 from .niches import Niches, spread
+from .notes import tell
 from .pick import EpsilonGreedy
 from .points import Points, SketchSet
 from .pool import Scored, gather
@@ -156,6 +159,7 @@ class DraftThenVerify:
         self._drafts: Scored | None = None
         self._niches: Niches | None = None
         self._quota = config.drafts
+        self._given_up = False
         self._blend = Blend()
 
     def propose(self, request: Request) -> Points:
@@ -191,20 +195,26 @@ class DraftThenVerify:
         """The drafts that serve this round, made afresh when those before have served theirs."""
         if self._drafts is None or self._due:
             self._due = False
-            space, history = request.space, request.history
-            scorer = ArrayScorer(self._model, space)
-            if len(history):
-                # Before it learns, so that some of the trials are new to it.
-                self._judge(scorer, history, space)
-            # Nothing, too: what another run of this strategy has measured is not this one's.
-            scorer.learn(history)
-            self._drafts = self._drafted(samples, replace(request, scorer=scorer))
+            with stage(DRAFT):
+                self._drafts = self._afresh(samples, request)
         return self._drafts
+
+    def _afresh(self, samples: Points, request: Request) -> Scored:
+        """Drafts of what is known by now, which is judged by what has been measured."""
+        space, history = request.space, request.history
+        scorer = ArrayScorer(self._model, space, drafts=True)
+        if len(history):
+            # Before it learns, so that some of the trials are new to it.
+            self._judge(scorer, history, space)
+        # Nothing, too: what another run of this strategy has measured is not this one's.
+        scorer.learn(history)
+        return self._drafted(samples, replace(request, scorer=scorer))
 
     def _drafted(self, samples: Points, request: Request) -> Scored:
         config, space, scorer = self.config, request.space, request.scorer
         if not scorer.ready:
-            logger.warning(
+            tell(
+                logging.WARNING,
                 "task %s: %s has nothing to say before it is measured: no drafts for %d rounds",
                 space.task.name,
                 type(self._model).__name__,
@@ -244,10 +254,14 @@ class DraftThenVerify:
         self._quota = quality.quota(
             config.drafts, config.population, config.least_trials, config.least_correlation
         )
-        if self._quota != before:
-            instead = "" if self._quota else "; the search samples instead"
-            text = "task %s: %d drafts from now on, not %d: %s%s"
-            logger.info(text, space.task.name, self._quota, before, quality, instead)
+        name = space.task.name
+        if not self._quota and not self._given_up:
+            self._given_up = True
+            text = "task %s: the draft is given up, the search samples instead: %s"
+            tell(logging.INFO, text, name, quality)
+        elif self._quota != before:
+            text = "task %s: %d drafts from now on, not %d: %s"
+            logger.info(text, name, self._quota, before, quality)
 
     @property
     def _most_measured(self) -> int:
@@ -260,7 +274,7 @@ class DraftThenVerify:
         if not self.config.blend:
             return scorer
         self._blend.observe(history)
-        draft = ArrayScorer(self._model, space)
+        draft = ArrayScorer(self._model, space, drafts=True)
         if not (scorer.ready and draft.ready):
             return scorer
         if len(history):

@@ -20,6 +20,7 @@ model is pretrained.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,6 @@ from mschedx.cost.base import Differentiable
 from mschedx.cost.psa import PSAModel
 from mschedx.hardware import Hardware
 
-from .base import logger
 from .best_choices import with_best_choices
 from .blend import Blend, BlendedScorer
 from .climb import climb
@@ -39,6 +39,7 @@ from .draft_verify import draft_model
 from .history import History
 from .moves import neighbours
 from .niches import Niches, spread
+from .notes import tell
 from .points import FloatArray, IntArray, Points, SketchSet
 from .pool import Scored, gather, sample_new, thinned
 from .request import Request
@@ -131,11 +132,12 @@ class Descent:
             try:
                 Hardware.from_target(space.task.target)
             except ValueError as error:
-                logger.info("task %s: no draft, the search samples: %s", space.task.name, error)
+                text = "task %s: no draft, the search samples: %s"
+                tell(logging.INFO, text, space.task.name, error)
                 self._draft = model = None
         if model is None:
             return None
-        scorer = ArrayScorer(model, space)
+        scorer = ArrayScorer(model, space, drafts=True)
         # Nothing, too: what another run of this strategy has measured is not this one's.
         scorer.learn(history)
         return scorer if scorer.ready else None

@@ -21,6 +21,7 @@ from mschedx.cost.base import (
     Measured,
     checked_scores,
 )
+from mschedx.run_stages import DRAFT, PREDICT, TRAIN, stage
 
 from .history import History
 from .points import FloatArray, Points, SketchSet
@@ -114,6 +115,8 @@ class ArrayScorer:
     teach : callable, optional
         Has the model learn what was measured of a task, with what others know of the same one;
         when None it learns the history of this search.
+    drafts : bool
+        Whether it is a draft's: its seconds are then that stage's (`run_stages`).
     """
 
     capacity: int | None = None
@@ -123,25 +126,30 @@ class ArrayScorer:
         model: CostModel,
         space: SketchSet,
         teach: Callable[[Task], None] | None = None,
+        *,
+        drafts: bool = False,
     ) -> None:
         self._model, self._space, self._teach = model, space, teach
+        self._learning, self._scoring = (DRAFT, DRAFT) if drafts else (TRAIN, PREDICT)
 
     @property
     def ready(self) -> bool:
         return self._model.ready(self._space.task)
 
     def learn(self, history: History) -> None:
-        if self._teach is not None:
-            self._teach(self._space.task)
-        else:
-            self._model.learn(self._space.task, measured_by_sketch(history, self._space))
+        with stage(self._learning):
+            if self._teach is not None:
+                self._teach(self._space.task)
+            else:
+                self._model.learn(self._space.task, measured_by_sketch(history, self._space))
 
     def score(self, points: Points) -> FloatArray:
         groups = self._space.groups(points)
         scores = np.empty(len(points))
         if groups:
             asked = [(self._space.sketches[s], configs) for s, _, configs in groups]
-            raw = self._model.score(self._space.task, asked)
+            with stage(self._scoring):
+                raw = self._model.score(self._space.task, asked)
             order = np.concatenate([positions for _, positions, _ in groups])
             scores[order] = checked_scores(raw, len(points), type(self._model).__name__)
         return scores
@@ -213,7 +221,8 @@ class CandidateScorer:
         alive = [i for i, candidate in enumerate(candidates) if candidate is not None]
         if not alive:  # TVM cannot predict an empty list.
             return np.zeros(len(points))
-        raw = self._predict([candidates[i] for i in alive])
+        with stage(PREDICT):
+            raw = self._predict([candidates[i] for i in alive])
         found = checked_scores(raw, len(alive), "behind cost_model=")
         # What has no program comes behind the worst that has one; scores may be negative.
         worst = float(found.min())

@@ -17,6 +17,7 @@ from mschedx.record.work_dir import target_json
 from mschedx.space.resolver import Resolved
 
 from .history import History
+from .notes import tell
 from .points import FloatArray, IntArray, Points, SketchSet
 
 logger = logging.getLogger("tvm.s_tir.meta_schedule.mschedx.search")
@@ -76,9 +77,8 @@ def recall(
     history.add(found.points, found.latency_s)
     programs |= found.programs
     if found.unreadable:
-        logger.warning(
-            "%d records of this workload do not replay and are left alone", found.unreadable
-        )
+        text = "task %s: %d records do not replay and are left alone"
+        tell(logging.WARNING, text, space.task.name, found.unreadable)
     if programs:
         logger.info("%d programs measured before, %d in this space", len(programs), len(history))
     return history, programs

@@ -5,6 +5,7 @@ Building and running are stand-ins, so that what is checked is the conversation 
 
 import gc
 import weakref
+from functools import cache
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from tvm.s_tir.meta_schedule.cost_model import PyCostModel
 from tvm.script import relax as R
 
 from mschedx import compat, workloads
+from mschedx.bench.pretrain import new_model
 from mschedx.cost import (
     PAM,
     PSA,
@@ -26,6 +28,7 @@ from mschedx.cost import (
     FelixConfig,
     FelixMLP,
     HeronXGB,
+    Measured,
     MoA,
     MoAConfig,
     PAMConfig,
@@ -83,7 +86,21 @@ class Foreign(PyCostModel):
         return self.answer(len(candidates))
 
 
+@cache
+def trained(name):
+    """A model that learns from data sets alone, after one pass over programs of our space."""
+    sketch = sketches(gemm(), target())[0]
+    configs = sketch.sample(8, np.random.default_rng(0))
+    measured = [Measured(sketch, configs, 1e-3 * np.arange(1.0, 9.0))]
+    model = new_model(name, epochs=1, published=False, seed=0)
+    model.train(model.examples_of([(sketch.task, measured)]), target_kind="llvm")
+    return model
+
+
 MODELS = {
+    "PSA": PSA,
+    "TLP": lambda: TVMCostModel(trained("tlp")),
+    "One-Shot Tuner": lambda: TVMCostModel(trained("one-shot")),
     "HeronXGB": HeronXGB,
     "PAM": lambda: PAM(PAMConfig(train=TrainConfig(epochs=3, warm_epochs=2))),
     "MoA": lambda: MoA("cpu", MoAConfig(train=TrainConfig(epochs=3, warm_epochs=2))),
@@ -154,14 +171,21 @@ def test_every_kind_of_space_works(space, strategy, tmp_path):
     assert len(database) == len(set(programs)) == 16
 
 
+A100 = tvm.target.Target("nvidia/nvidia-a100")
+ON_CUDA = {
+    "post-order-apply": lambda: (gemm(), "post-order-apply"),
+    "tensor cores": lambda: (workloads.make("gemm", (64, 64, 64), "float16"), for_target(A100)),
+}
+
+
 @pytest.mark.usefixtures("analysed_once")
-@pytest.mark.parametrize("strategy", ["draft, verify", "gradient descent"])
-def test_searches_of_cuda_run_through_tvm(strategy, tmp_path):
-    on = tvm.target.Target("nvidia/nvidia-a100")
-    model = MODELS["FelixMLP"]()
-    database, programs = tune(
-        gemm(), tmp_path, STRATEGIES[strategy](), model, space="post-order-apply", target=on
-    )
+@pytest.mark.parametrize("model", ["PSA", "HeronXGB", "PAM", "FelixMLP"])
+@pytest.mark.parametrize("strategy", ["constrained evolution", "draft, verify", "gradient descent"])
+@pytest.mark.parametrize("space", ON_CUDA)
+def test_searches_of_cuda_run_through_tvm(space, strategy, model, tmp_path):
+    function, of = ON_CUDA[space]()
+    parts = STRATEGIES[strategy](), MODELS[model]()
+    database, programs = tune(function, tmp_path, *parts, space=of, target=A100)
     assert len(database) == len(set(programs)) == 16
 
 
@@ -176,7 +200,8 @@ def test_a_task_of_which_every_trial_fails_ends_with_its_budget(strategy, tmp_pa
     assert database.get_top_k(database.get_all_tuning_records()[0].workload, 1) == []
 
 
-@pytest.mark.parametrize("strategy", ["draft, verify", "gradient descent"])
+@pytest.mark.usefixtures("analysed_once")
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_searches_run_through_tune_relax(strategy, tmp_path):
     @R.function
     def main(x: R.Tensor((16, 32), "float32"), w: R.Tensor((32, 48), "float32")):

@@ -1,5 +1,7 @@
 """A compiled winner checks or copies what it is given, and never reads where it must not."""
 
+import copy
+import pickle
 import threading
 from types import SimpleNamespace
 
@@ -53,6 +55,14 @@ def placed(offset, dtype="float32", shape=(N, N)):
     array = raw[begin : begin + size].view(dtype).reshape(shape)
     array[...] = 1
     return array
+
+
+def test_copies_are_itself_and_none_is_pickled(double):
+    whole = compiled(scaled())
+    for one in (double, whole):
+        assert copy.copy(one) is copy.deepcopy(one) is one
+        with pytest.raises(TypeError, match="export a library and load that"):
+            pickle.dumps(one)
 
 
 @pytest.mark.parametrize("a", [0, 4, 16, 32])

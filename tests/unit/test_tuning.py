@@ -1,3 +1,4 @@
+import io
 import json
 import logging
 import math
@@ -7,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import tvm
+from first_guess import UpsideDown
 from stand_ins import Runner, answers, gemm, quick
 from tvm import tirx
 from tvm.ir.utils import derived_object
@@ -22,6 +24,7 @@ from mschedx.inputs import normalize_mod, normalize_target
 from mschedx.measure.verification import VerifyResult
 from mschedx.ranking import Ranked
 from mschedx.record.lines import read_lines
+from mschedx.report.progress import PlainProgress
 from mschedx.search import ConstrainedRandom, DraftVerify, GradientDescent
 from mschedx.tuning import tune
 
@@ -47,6 +50,31 @@ def test_instructions_that_this_machine_lacks_are_said_where_it_measures(tmp_pat
     assert any("lacks avx512bw" in note and "crash here" in note for note in here.notes)
     away = tune(gemm(), trials=1, work_dir=tmp_path / "away", **{**options, "runner": Runner()})
     assert not any("lacks" in note for note in away.notes)
+
+
+SMALL = {"population": 64, "drafts": 32, "parents": 16, "refresh": 1, "least_trials": 8}
+
+
+@pytest.mark.parametrize(
+    ("draft", "said"),
+    [
+        (UpsideDown, "task main: the draft is given up, the search samples instead: over 16 tri"),
+        (HeronXGB, "task main: HeronXGBModel has nothing to say before it is measured: no drafts"),
+    ],
+)
+def test_what_a_search_says_of_its_draft_is_told_once(draft, said, tmp_path):
+    shown = io.StringIO()
+    how = quick(
+        Runner(),
+        strategy=DraftVerify(draft(), **SMALL),
+        cost_model="none",
+        progress=PlainProgress(2.0 * 32**3, shown),
+    )
+    how["trials_per_round"] = 8
+    notes = tune(gemm(), trials=48, work_dir=tmp_path, **how).notes
+    (told,) = [note for note in notes if "draft" in note]
+    assert told.startswith(said)
+    assert shown.getvalue().count(f"note: {told}") == 1
 
 
 def test_failures_are_counted_by_reason_and_never_win(tmp_path):

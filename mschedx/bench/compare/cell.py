@@ -63,7 +63,7 @@ class CellResult:
     wall_s : float
         Of the whole process.
     stages : dict[str, float]
-        Seconds by stage, of MetaSchedule's profile.
+        Seconds by stage, of MetaSchedule's profile: `mschedx.report.analysis.group_stages`.
     timeout_s : float | None
         The cell's.
     warm : bool | None

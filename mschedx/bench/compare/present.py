@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from mschedx.files import write_atomic
 from mschedx.record.lines import parse
 
+from ..console import table_console
 from .cell import CellResult
 from .harness import ASKED, read_results, read_timed, timed_seconds
 from .tables import ComparisonResult
@@ -17,9 +17,7 @@ from .tables import ComparisonResult
 
 def console() -> Any:
     """A console as wide as the terminal, or 160 columns where output goes to a file."""
-    from rich.console import Console
-
-    return Console(width=None if sys.stdout.isatty() else 160)
+    return table_console(160)
 
 
 def write_comparison(compared: ComparisonResult, path: Path, *, png: bool = False) -> list[Path]:

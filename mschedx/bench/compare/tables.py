@@ -223,10 +223,11 @@ def goal_table(results: Sequence[CellResult], tuners: Sequence[str], reference: 
 def stage_table(results: Sequence[CellResult], tuners: Sequence[str]) -> Any:
     """Seconds of a run by stage, and of the whole process: means over the runs.
 
-    A tuner whose runs have no profile, as TVM's stock pipeline, has no stages.
+    A tuner whose runs have no profile, as TVM's stock pipeline, has no stages, and one of which
+    no run has a stage none of that name.
     """
     table = _table("Seconds of a run (means)")
-    stages = ("search", "build", "run", "train", "record")
+    stages = ("search", "draft", "lower", "predict", "train", "build", "run", "record")
     for name in ("tuner", *stages, "process", "failed trials"):
         table.add_column(name, justify="left" if name == "tuner" else "right")
     for tuner in tuners:
@@ -235,7 +236,9 @@ def stage_table(results: Sequence[CellResult], tuners: Sequence[str]) -> Any:
             continue
         profiles = [r.stages for r in own if r.stages]
         cells = [
-            f"{statistics.mean(p.get(s, 0.0) for p in profiles):.1f}" if profiles else "-"
+            f"{statistics.mean(p.get(s, 0.0) for p in profiles):.1f}"
+            if any(s in profile for profile in profiles)
+            else "-"
             for s in stages
         ]
         failed = sum(sum(r.failures.values()) for r in own)

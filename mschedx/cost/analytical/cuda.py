@@ -21,6 +21,9 @@ kept where these programs asked for no other.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 import numpy as np
 
 from mschedx.hardware import Hardware
@@ -117,12 +120,13 @@ def _cost(view: StatementView, block: Block, device: Device) -> StatementCost:
     aligned = block.threads / (warps * 32)
     share = balance(block.grid, hardware.cores)
     active = np.minimum(resident, np.ceil(block.grid / hardware.cores)) * warps
+    issuing = np.minimum(active / _ISSUING_WARPS, 1.0)
     terms = {name: np.zeros(len(view.lanes)) for name in TERMS}
     by_tensor_cores = _multiply_adds(view) if view.statement.by_warp else 0
     each = by_tensor_cores or _weighted_operations(view)
     if by_tensor_cores:
         speed = next((s for key, s in _TENSOR.items() if key in view.statement.intrinsic), 1.0)
-        busy = share * np.minimum(active / _ISSUING_WARPS, 1.0)
+        busy = share * issuing
         terms["tensor"] = view.instances * each / (device.tensor_flops * speed * busy)
     elif each:
         lanes = INTEGERS_PER_CYCLE if _is_integer(view) else device.fma_per_cycle
@@ -148,9 +152,33 @@ def _cost(view: StatementView, block: Block, device: Device) -> StatementCost:
     if _fills(view):
         hidden = np.ones(len(hidden))  # what its threads wait for is counted
     parts = [terms["arithmetic"] + terms["tensor"], terms["shared"], terms["L2"], terms["DRAM"]]
-    seconds = sum(part**OVERLAP for part in parts) ** (1 / OVERLAP) / hidden
+    seconds = _overlapped(parts) / hidden
     seconds = seconds * np.where(view.asynchronous > 0, PIPELINED, 1.0) + terms["waiting"]
-    return StatementCost(view.statement.name, view.statement.kernel, seconds, terms)
+    idle = partial(_idle, terms, hidden, share, issuing)
+    return StatementCost(view.statement.name, view.statement.kernel, seconds, terms, idle)
+
+
+def _overlapped(parts: Sequence[FloatArray]) -> FloatArray:
+    """Seconds of parts that are done at a time: [n]."""
+    return sum((part**OVERLAP for part in parts), np.zeros(len(parts[0]))) ** (1 / OVERLAP)
+
+
+def _idle(
+    terms: dict[str, FloatArray], hidden: FloatArray, share: FloatArray, issuing: FloatArray
+) -> FloatArray:
+    """Share of the time without waiting that more thread blocks and warps would save: [n].
+
+    Parameters
+    ----------
+    terms : dict of str to float64 array [n]
+    hidden, share, issuing : float64 arrays [n]
+        What of instructions' latencies, multiprocessors and their schedulers is filled, in (0, 1].
+    """
+    rest = [terms["shared"], terms["L2"]]
+    now = [terms["arithmetic"] + terms["tensor"], *rest, terms["DRAM"]]
+    filled = [terms["arithmetic"] + terms["tensor"] * issuing, *rest]
+    least = _overlapped([*(share * part for part in filled), terms["DRAM"]])
+    return 1 - least * hidden / np.maximum(_overlapped(now), np.finfo(float).tiny)
 
 
 def _weighted_operations(view: StatementView) -> float:

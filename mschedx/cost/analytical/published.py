@@ -2,7 +2,8 @@
 
 Kept so that its numbers can be checked; `cuda` is the analyzer to rank with. The published form
 counts elements where bytes are meant, so that fp32 transfers come out four times too short, sees no
-occupancy, and jumps where a grid passes the number of multiprocessors.
+occupancy, jumps where a grid passes the number of multiprocessors, and takes a K80's two dies for
+one device.
 
 Notation (symbol : meaning)
 ---------------------------
@@ -103,14 +104,21 @@ def statement_ms(found: Symbols, hardware: Hardware) -> FloatArray:
         When the device's peak or memory rate is not known.
     """
     peak_flops, dram_bytes_per_s = hardware.known_rates()
+    dies = _dies(hardware)
     warps = np.ceil(found.f9 / WARP)
-    busy = alignment_of_grid(found.f8, warps, hardware.cores) * alignment_of_warps(found.f9)
+    busy = alignment_of_grid(found.f8, warps, dies * hardware.cores) * alignment_of_warps(found.f9)
     registers = np.maximum(1.0, found.f2 / REGISTERS)
     reuse = 1 + 1 / found.f6
-    gflops, gbytes = peak_flops / 1e9, dram_bytes_per_s / 1e9
+    gflops = dies * peak_flops / 1e9
+    gbytes = dies * dram_bytes_per_s / 1e9
     compute = found.f1 * reuse / (gflops * busy / registers) / 1e6
     memory = found.f5 * 1000 / (gbytes * 2.0**30)
     return np.maximum(compute, memory)
+
+
+def _dies(hardware: Hardware) -> int:
+    """How many devices the published table has as one: two dies of a K80."""
+    return 2 if hardware.name == "k80" else 1
 
 
 def _counts(kind: str) -> bool:

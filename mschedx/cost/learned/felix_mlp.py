@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from mschedx.ranges import require_count
+from mschedx.run_stages import TRAIN, stage
 
 from ..adapter import TVMCostModel
 from ..base import FloatArray, IntArray, Measured
@@ -224,7 +225,8 @@ class FelixMLPModel:
         else:
             network, steps = copy.deepcopy(self.network), config.later_steps
         rate = config.fine_tuning_rate if self._loaded else config.learning_rate
-        fit(network, parts, config, self._generator, rate=rate, steps=steps)
+        with stage(TRAIN):
+            fit(network, parts, config, self._generator, rate=rate, steps=steps)
         self.network = network
         del self._pending[key]
 

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from mschedx.ranges import require_counts
+from mschedx.run_stages import TRAIN, stage
 
 from ..adapter import TVMCostModel
 from ..base import FloatArray, IntArray, Measured
@@ -136,7 +137,8 @@ class PAMModel(RankingModel[PAMConfig]):
         examples = self._programs.examples()
         if len(examples) >= 2:
             # A copy learns: training that is cut short leaves the weights, and the trials pending.
-            self.network = self._taught(self._thinned(examples, key))
+            with stage(TRAIN):
+                self.network = self._taught(self._thinned(examples, key))
             online = {"tasks": len(examples.tasks), "programs": len(examples)}
             self.card = replace(self.card, trained_on={**self.card.trained_on, "online": online})
         self._pending.remove(key)

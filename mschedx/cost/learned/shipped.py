@@ -5,7 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from mschedx.hardware.host import system_cpu
+
+if TYPE_CHECKING:
+    from tvm.target import Target
 
 FORMAT = 1
 """Of a file of weights with its card, see `weights`."""
@@ -16,6 +21,12 @@ HEADS = 4
 ACCURACY = "pairwise accuracy"
 """The metric of a card that says how far to trust it."""
 
+CPU = "cpu"
+"""The model that comes with the package for CPUs: of those that do, the one for a processor."""
+
+_ANY_CPU = "cpu-znver4"
+"""What stands in for processors without a model of their own; it saw the most tasks."""
+
 _FOLDER = Path(__file__).with_name("weights")
 
 
@@ -24,19 +35,35 @@ def shipped() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in _FOLDER.glob("*.safetensors")))
 
 
-def weights_path(name: str | Path) -> Path:
+def knows(target: Target) -> bool:
+    """Whether a model that comes with the package was trained on the target's processor."""
+    return target.kind.name == "llvm" and f"{CPU}-{target.attrs.get('mcpu')}" in shipped()
+
+
+def weights_path(name: str | Path, mcpu: str | None = None) -> Path:
     """Find weights by name or path.
+
+    Parameters
+    ----------
+    name : str or path
+        `CPU`, a name of `shipped`, or a file.
+    mcpu : str, optional
+        The processor that `CPU` is asked for; this machine's when None. One that none of the models
+        was trained on gets that of a Zen 4.
 
     Raises
     ------
     FileNotFoundError
         For what is neither a model that comes with the package nor a file.
     """
+    if str(name) == CPU:
+        own = f"{CPU}-{mcpu or system_cpu()}"
+        return _FOLDER / f"{own if own in shipped() else _ANY_CPU}.safetensors"
     if str(name) in shipped():
         return _FOLDER / f"{name}.safetensors"
     path = Path(name)
     if not path.exists():
-        known = ", ".join(f'"{one}"' for one in shipped()) or "none"
+        known = ", ".join(f'"{one}"' for one in (CPU, *shipped()))
         raise FileNotFoundError(
             f"expected a file of weights (what PAM.save and `mschedx train` write) or the name of "
             f"a model that comes with the package ({known}), got {str(name)!r}"

@@ -11,10 +11,10 @@ from typing import Any
 
 import tvm_ffi
 from tvm import tirx
-from tvm.ir import Call, TensorLoad
+from tvm.ir import Call, Range, TensorLoad
 from tvm.s_tir import SBlock
 from tvm.sym import Analyzer, detect_linear_equation
-from tvm.tirx import ForKind, IntImm, IterVar
+from tvm.tirx import ForKind, IntImm, IterVar, Var
 from tvm.tirx.analysis import undefined_vars
 from tvm_ffi import Array
 
@@ -263,12 +263,17 @@ def choice_of(value: Any) -> tuple[Any, Any, Any] | None:
     return condition, chosen, other
 
 
-def moves_by_one(sch: Any, block: Any, axis: int) -> bool:
+def moves_by_one(sch: Any, block: Any, axis: int, lanes: int = 1) -> bool:
     """Whether a step along ``axis`` moves every operand by one element, or not at all.
 
     Anything else (a stride, a transposition, a choice that differs from lane to lane) TVM would
     take apart lane by lane, where LLVM, left a plain loop, finds shuffles and masks. A loop that
     ends when a condition says so it does not vectorise at all.
+
+    Parameters
+    ----------
+    lanes : int
+        Steps from a multiple of them on are asked about, where they divide the axis.
     """
     body: Any = sch.get(block)
     if has_while(body):
@@ -276,12 +281,28 @@ def moves_by_one(sch: Any, block: Any, axis: int) -> bool:
     var = body.iter_vars[axis].var
     if any(var in undefined_vars(condition) for condition in choices(body.body)):
         return False
+    known, step = _in_vectors(body, axis, lanes)
     loads = (node for node in nodes(body.body) if isinstance(node, TensorLoad))
-    return all(_step(load, var) in (0, 1) for load in loads)
+    return all(_step(load, var, step, known) in (0, 1) for load in loads)
 
 
-def _step(load: Any, var: Any) -> int | None:
-    """Elements that a load moves by with ``var``; None when it is not linear in it."""
+def _in_vectors(body: Any, axis: int, lanes: int) -> tuple[Analyzer, Any]:
+    """What knows the axes of a block, one of them as vectors of lanes; and the lane."""
+    along = body.iter_vars[axis]
+    points = constant_extent(along.dom.extent)
+    if lanes == 1 or points is None or points % lanes or constant_extent(along.dom.min) != 0:
+        return ranges(body), along.var
+    analyzer, kind = Analyzer(), str(along.var.ty)
+    vector, lane = Var("vector", along.var.ty), Var("lane", along.var.ty)
+    for var, extent in ((vector, points // lanes), (lane, lanes)):
+        analyzer.bind(var, Range(IntImm(kind, 0), IntImm(kind, extent)))
+    for iv in body.iter_vars:
+        analyzer.bind(iv.var, vector * lanes + lane if iv.var.same_as(along.var) else iv.dom)
+    return analyzer, lane
+
+
+def _step(load: Any, var: Any, step: Any, known: Analyzer) -> int | None:
+    """Elements that a load moves by with a step along ``var``; None when it is not linear in it."""
     stride: int | None = 1
     offset: Any = 0
     for index, extent in zip(reversed(load.indices), reversed(load.source.shape)):
@@ -290,8 +311,9 @@ def _step(load: Any, var: Any) -> int | None:
             return None
         offset = offset + index * (stride or 0)
         stride = None if stride is None or size is None else stride * size
-    # ``k // 28 * 28 + k % 28`` is k: rows that follow each other are one.
-    return coefficient(Analyzer().simplify(offset), var)
+    # ``k // 28 * 28 + k % 28`` is k: rows that follow each other are one. So is ``k % 28`` where k
+    # is less, as TVM writes reshapes.
+    return coefficient(known.simplify(offset), step)
 
 
 def coefficient(index: Any, var: Any) -> int | None:

@@ -163,12 +163,13 @@ def _fuse_vectors(
         outer = [loop for axis, loop in loops.items() if axis in alone]
     length = vector_length(extent, lanes)
     # The copy of a reduction moves by one; so does what it copies, or its own loops say otherwise.
-    plain = bool(last.reductions) or moves_by_one(sch, anchor, vector_axis)
-    whole = length is not None and plain
+    plain = bool(last.reductions) or moves_by_one(sch, anchor, vector_axis, length or 1)
+    # Stages before it have whole vectors in every chunk, whether it has some or not.
+    whole = length is not None and (plain or bool(producers))
     vectors, *lane = (
         sch.split(loops[vector_axis], [None, length]) if whole else [loops[vector_axis]]
     )
-    most = hw.vector_registers // 2 if whole else -1
+    most = hw.vector_registers // 2 if whole and plain else -1
     tile = sample_tile(sch, vectors, 2, most)
     chunks, inside = sch.split(vectors, tile)
     sch.reorder(*outer, chunks, *rest, inside, *lane)
@@ -177,9 +178,9 @@ def _fuse_vectors(
     # Before the anchor may become a call: TVM moves nothing to a reader that is one.
     for stage in reversed(producers):
         sch.compute_at(stage.block, chunk, preserve_unit_loops=True)
-    for loop in lane:
-        vectorise(sch, anchor, loop)
-    if not lane:
-        call_function(sch, anchor, inside)
+    if lane and plain:
+        vectorise(sch, anchor, lane[0])
+    else:
+        call_function(sch, anchor, lane[0] if lane else inside)
     for stage in producers:
         vectorise_inside(sch, stage.block, own_loops(sch, stage.block), lanes)

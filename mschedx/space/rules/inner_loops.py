@@ -72,7 +72,7 @@ def vectorise_inside(sch: Any, block: Any, loops: dict[int, Any], lanes: int) ->
         vectors, inner = [loops[last]], []
         extent = constant_extent(sch.get(loops[last]).extent)
         length = None if extent is None else vector_length(extent, lanes)
-        if length is not None and moves_by_one(sch, block, last):
+        if length is not None and moves_by_one(sch, block, last, length):
             vector, lane = sch.split(loops[last], [None, length])
             vectors, inner = [vector], [lane]
     if not reduced:

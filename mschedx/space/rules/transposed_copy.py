@@ -40,6 +40,11 @@ def transpose_of(sch: Any, stage: Stage, hw: Hardware) -> Transpose | None:
     return find_transpose(lanes, stage.extents[run], (), gaps)
 
 
+def turns(stage: Stage) -> bool:
+    """Whether a stage is elementwise, of one operand that lies the other way round."""
+    return _axes(stage) is not None
+
+
 def _between(dims: Sequence[int | None], first: int, last: int) -> int:
     """Dimensions between those of two axes; -1 where the last one is not the last dimension."""
     place = list(dims).index(first)

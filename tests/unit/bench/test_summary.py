@@ -30,6 +30,32 @@ def test_the_winner_is_timed_beside_others(result, capsys):
     assert "the table" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), MemoryError()], ids=repr)
+def test_what_was_found_is_said_where_the_timing_beside_others_ends(
+    error, result, capsys, monkeypatch
+):
+    def table(*_):
+        raise error
+
+    monkeypatch.setattr(summary, "_table", table)
+    with pytest.raises(type(error)):
+        summary.print_summary(WORKLOAD, result)
+    out = capsys.readouterr().out
+    assert "gemm (32, 32, 32) float32: 1 ms" in out
+    assert "4 trials, 4 measured now" in out
+    assert f"database  {result.work_dir}" in out
+
+
+@pytest.mark.parametrize("name", ["gemm[red]", "v1:smile:", "a[/b]"])
+def test_paths_are_printed_as_they_are(name, result, capsys, tmp_path):
+    moved = tmp_path / name
+    moved.mkdir(parents=True)
+    summary.print_summary(WORKLOAD, replace(result, work_dir=moved), compare=False)
+    out = capsys.readouterr().out
+    assert f"\ndatabase  {moved}\n" in out
+    assert f"\nschedule  {moved}" in out
+
+
 def test_after_ctrl_c_nothing_more_is_timed(result, capsys):
     summary.print_summary(WORKLOAD, replace(result, interrupted=True))
     assert "the table" not in capsys.readouterr().out

@@ -241,6 +241,25 @@ def test_streams_that_cannot_be_written(line, status, says):
     assert bool(done.stderr) == bool(says)
 
 
+def test_a_comparison_is_written_before_a_reader_has_seen_enough(monkeypatch, tmp_path):
+    """Of ``mschedx compare ... | head``."""
+
+    def print_table(*_):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("mschedx.bench.compare.harness.run_comparison", lambda *_: [])
+    monkeypatch.setattr("mschedx.bench.compare.harness.time_winners", lambda *_: {})
+    monkeypatch.setattr("mschedx.bench.compare.tables.all_tables", lambda _: ["a table"])
+    monkeypatch.setattr(
+        "mschedx.bench.compare.present.write_comparison",
+        lambda _, path, png: path.write_text("the page") and [path],
+    )
+    monkeypatch.setattr("rich.console.Console.print", print_table)
+    monkeypatch.setattr("mschedx.cli.abandon", lambda stream: None)
+    assert cli.main(["compare", "--workloads", "gemm_128", "--out", str(tmp_path)]) == 0
+    assert (tmp_path / "report.html").read_text() == "the page"
+
+
 @pytest.mark.parametrize(
     ("error", "status", "says"),
     [

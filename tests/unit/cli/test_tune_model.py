@@ -13,6 +13,8 @@ from mschedx import cli
 from mschedx.cli import tune_model
 from mschedx.networks import conclude
 from mschedx.networks.checking import Check
+from mschedx.networks.errors import NetworkError
+from mschedx.networks.result import NetworkResult
 from mschedx.plan import name_of
 from mschedx.record.contents import TRIALS
 
@@ -52,6 +54,21 @@ def test_a_network_of_a_file_is_tuned_exported_and_profiled(invented, factory, t
     assert "Linear: " in out
     assert "output checked" in out
     assert "in place" in out
+    assert library.exists()
+
+
+def test_a_network_that_does_not_run_here_is_exported_and_not_profiled(
+    invented, factory, tmp_path, capsys, monkeypatch
+):
+    def profile(self):
+        raise NetworkError("this CPU lacks avx512bw")
+
+    monkeypatch.setattr(NetworkResult, "profile", profile)
+    library = tmp_path / "net.so"
+    args = ["tune-model", f"{factory}:both", "--trials-per-task", "1", "--profile"]
+    work = ["--work-dir", str(tmp_path / "w"), "--export", str(library)]
+    assert cli.main([*args, *work]) == 0
+    assert "the profile is left out: this CPU lacks avx512bw" in capsys.readouterr().err
     assert library.exists()
 
 

@@ -26,10 +26,20 @@ def asked():
     return [(sketch, sketch.sample(30, rng)) for sketch in sketches(gemm(), host_target())]
 
 
-def test_a_model_for_cpus_comes_with_the_package():
-    assert "cpu" in shipped()
-    assert weights_path("cpu").stat().st_size <= 5 << 20
-    assert weights_path("cpu").with_suffix(".safetensors.json").exists()
+def test_models_for_cpus_come_with_the_package():
+    paths = [weights_path(name) for name in shipped()]
+    assert weights_path("cpu") in paths
+    assert sum(path.stat().st_size for path in paths) <= 5 << 20
+    assert all(path.with_suffix(".safetensors.json").exists() for path in paths)
+
+
+@pytest.mark.parametrize("mcpu", ["znver4", "znver5", "skylake-avx512", "no-such-cpu"])
+def test_each_processor_has_the_model_that_knows_it_or_that_of_a_zen_4(mcpu, monkeypatch):
+    own = mcpu if f"cpu-{mcpu}" in shipped() else "znver4"
+    assert weights_path("cpu", mcpu) == weights_path(f"cpu-{own}")
+    assert ConsensusModel("cpu", mcpu=mcpu).network.processors == {own}
+    monkeypatch.setattr("mschedx.cost.learned.shipped.system_cpu", lambda: mcpu)
+    assert weights_path("cpu") == weights_path(f"cpu-{own}"), "this machine's where none is named"
 
 
 @pytest.mark.parametrize("name", shipped())
@@ -102,10 +112,12 @@ def test_weights_of_another_kind_of_target_are_refused():
         mschedx.rank(gemm(), "nvidia/nvidia-a100", limit=1, model="cpu")
 
 
-def test_it_is_taken_to_rank_like_the_better_of_both():
-    model = ConsensusModel("cpu")
+@pytest.mark.parametrize(("mcpu", "accuracy"), [("znver4", 0.728), ("znver5", 0.757)])
+def test_it_is_taken_to_rank_like_the_better_of_both(mcpu, accuracy):
+    model = ConsensusModel("cpu", mcpu=mcpu)
     assert isinstance(model, KnowsSkill)
-    assert model.network.accuracy == 0.728, "of the card"
-    assert model.skill() == ACCURACY == PSAModel().skill()
+    assert model.network.accuracy == accuracy, "of the card"
+    assert PSAModel().skill() == ACCURACY
+    assert model.skill() == max(ACCURACY, accuracy)
     model.network.accuracy = 0.9
     assert model.skill() == 0.9

@@ -21,8 +21,8 @@ from mschedx.cost import PSA, Annealable, CostModel, Measured
 from mschedx.cost.analytical.caches import traffic
 from mschedx.cost.analytical.cuda_block import CudaLimits, Device, balance, occupancy
 from mschedx.cost.analytical.machine import CpuMachine
-from mschedx.cost.psa import PSAModel
-from mschedx.hardware import Hardware
+from mschedx.cost.psa import FORMS, PSAModel
+from mschedx.hardware import GPUS, Hardware
 from mschedx.search import Descent, DescentConfig
 from mschedx.search.history import History
 from mschedx.search.points import SketchSet
@@ -237,11 +237,57 @@ def test_a_gpu_in_no_table_is_predicted_as_the_one_that_stands_in():
 
 @pytest.mark.parametrize(
     ("name", "boost_mhz"),
-    [("k80", 875), ("v100", 1530), ("t4", 1590), ("a100", 1410), ("rtx4090", 2520)],
-)
+    [("k80", 875), ("v100", 1530), ("titanv", 1455), ("t4", 1590), ("a100", 1410),
+     ("a100_40", 1410), ("rtx4090", 2520), ("h200", 1980)],
+)  # fmt: skip
 def test_the_clock_of_a_gpu_follows_from_its_peak(name, boost_mhz):
     """Boost clocks of the vendor's sheets; the K80's peak is of a lower one, under load."""
     assert Device(Hardware.from_device(name)).hz == pytest.approx(boost_mhz * 1e6, rel=0.07)
+
+
+def test_a_kernel_has_one_die_of_a_k80():
+    die = Hardware.from_target({"kind": "cuda", "arch": "sm_37"})
+    assert (die.name, die.cores) == ("k80", 13)
+    assert (die.peak_flops, die.dram_bytes_per_s) == (4113e9, 240e9)
+    both = replace(die, cores=26).with_rates(peak_flops=8226e9, dram_bytes_per_s=480e9)
+    sketch = opened("CUDA cores")
+    configs = sketch.sample(64, np.random.default_rng(0))
+    one, two = (PSAModel(device).latency_s(None, sketch, configs) for device in (die, both))
+    assert (one > two).all()
+
+
+def test_where_threads_are_few_that_is_the_cause():
+    """A product of 128³ fills few of an A100's multiprocessors, and all of a hundredth of it."""
+    sketch, a100 = opened("CUDA cores"), Hardware.from_device("a100")
+    configs = sketch.sample(200, np.random.default_rng(0))
+    one_of_its = replace(a100, cores=1).with_rates(
+        peak_flops=a100.peak_flops / 108, dram_bytes_per_s=a100.dram_bytes_per_s
+    )
+    update = {}
+    for device in (a100, one_of_its):
+        (update[device.cores],) = [
+            one for one in PSAModel(device).costs(sketch, configs).statements if one.name == "C"
+        ]
+    occupied = {
+        cores: np.mean([one.cause(i) == "occupancy" for i in range(len(configs))])
+        for cores, one in update.items()
+    }
+    assert occupied[108] > 0.95 > 0.05 > occupied[1]
+    for found in update.values():
+        assert ((found.idle() >= 0) & (found.idle() < 1)).all()
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", GPUS)
+def test_every_gpu_of_the_table_is_predicted_by_its_own_figures(name, form):
+    sketch = opened("CUDA cores")
+    configs = sketch.sample(8, np.random.default_rng(0))
+    own = GPUS[name]
+    slower = replace(own, peak_flops=own.peak_flops / 8, dram_bytes_per_s=own.dram_bytes_per_s / 8)
+    found = PSAModel(own, form).latency_s(None, sketch, configs)
+    assert np.isfinite(found).all()
+    assert (found > 0).all()
+    assert (PSAModel(slower, form).latency_s(None, sketch, configs) > found).all()
 
 
 def test_devices_without_rates_are_named():

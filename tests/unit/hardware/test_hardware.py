@@ -231,6 +231,21 @@ def test_thread_blocks_of_a_multiprocessor_by_compute_capability():
     assert {held[name] for name in ("v100", "a100", "h100", "h200", "b200")} == {32}
 
 
+@pytest.mark.parametrize(
+    ("name", "arch", "multiprocessors", "gflops", "gbytes"),
+    [("k80", "sm_37", 13, 4113, 240), ("t4", "sm_75", 40, 8141, 320),
+     ("v100", "sm_70", 80, 15700, 900), ("titanv", "sm_70", 80, 14900, 651),
+     ("orin", "sm_87", 16, 2660, 204), ("a100", "sm_80", 108, 19490, 1935),
+     ("a100_40", "sm_80", 108, 19490, 1555), ("h200", "sm_90", 132, 66900, 4800)],
+)  # fmt: skip
+def test_rows_of_gpus(name, arch, multiprocessors, gflops, gbytes):
+    """What a kernel has of them: one die of a K80."""
+    row = Hardware.from_device(name)
+    assert (row.name, row.arch, row.cores) == (name, arch, multiprocessors)
+    assert (row.peak_flops, row.dram_bytes_per_s) == (gflops * 1e9, gbytes * 1e9)
+    assert (row.peak_tensor_flops is None) == (name == "k80"), "its cores have none"
+
+
 def test_an_architecture_of_several_products_says_nothing_of_rates():
     for arch in ("sm_90", "sm_90a"):
         assert not hardware.is_known_gpu(Target({"kind": "cuda", "arch": arch})), "H100 or H200"

@@ -48,3 +48,12 @@ def test_it_is_removed_when_running_is_interrupted(mod):
 def test_nothing_is_asked_of_builder_and_runner_for_nothing():
     assert build_all([], TARGET, None) == []
     assert run_all([], [], TARGET, None) == []
+
+
+def test_a_builder_that_gives_no_result_for_some_is_an_error(mod):
+    class Forgetful:
+        def build(self, inputs):
+            return Builder().build(inputs)[:-1]
+
+    with pytest.raises(RuntimeError, match="a result for each of 3 candidates of the builder, got"):
+        build_all([mod] * 3, TARGET, Forgetful())

@@ -31,6 +31,22 @@ def test_reason(message, category):
     assert failures.reason(message) == category
 
 
+NOT_MAPPED = "/tmp/x/candidate.so: failed to map segment from shared object"
+
+
+@pytest.mark.parametrize("more", ["", ": Operation not permitted"])
+def test_a_folder_that_is_mounted_noexec_is_no_candidates_failure(more):
+    error = RuntimeError(f"InternalError: Check failed: (lib_handle_)\nFailed: {NOT_MAPPED}{more}")
+    trouble = failures.machine_trouble(error)
+    assert trouble.startswith(f"Failed: {NOT_MAPPED}{more} (is its folder mounted noexec?")
+    assert "TMPDIR" in trouble
+
+
+def test_a_candidate_too_large_to_be_loaded_is_its_own_failure():
+    error = RuntimeError(f"{NOT_MAPPED}: Cannot allocate memory")
+    assert failures.machine_trouble(error) is None
+
+
 def exit_status(action) -> int:
     pid = os.fork()
     if pid == 0:

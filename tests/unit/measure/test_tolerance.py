@@ -175,3 +175,12 @@ def test_equal_arrays_of_few_finite_values_show_nothing(useless, shown):
     difference = compare(values, values.copy(), 1e-4)
     assert difference.shown is shown
     assert ("60 of 100 values are NaN or infinite" in difference.reason) is not shown
+
+
+def test_a_number_for_nan_is_wrong_unless_nan_may_be_passed_over():
+    found, expected = np.ones(4, np.float32), np.array([1, np.nan, 1, 1], np.float32)
+    assert compare(found, expected, 1e-3).shown
+    assert "1 of 4 NaN or infinite values differ" in compare(found, expected, 1e-3).reason
+    passed = compare(found, expected, 1e-3, passes_nan=True)
+    assert not passed.shown
+    assert "1 of 4 values are numbers where NaN is expected" in passed.reason

@@ -4,7 +4,13 @@ import pytest
 import torch
 from tiny_networks import quick
 
-from mschedx.networks import torch_backend
+from mschedx.networks import torch_backend, torch_folder
+
+
+@pytest.fixture(autouse=True)
+def without_records():
+    """What other tests have measured is not found."""
+    torch_folder.forget()
 
 
 @pytest.fixture

@@ -90,6 +90,15 @@ def test_sizes_between_are_computed_as_the_next_larger_one():
     assert "padded" in repr(found)
 
 
+def test_sizes_that_come_after_the_time_are_not_measured():
+    model, inputs = two()
+    options = quick(verify=False, trials_per_task=2, timeout_s=1e-3, pad=False)
+    found = tune_buckets(model, inputs, X0, **options)
+    assert [result.measured > 0 for result in found.results.values()] == [True, False, False]
+    (note,) = found.notes
+    assert note.startswith("time was up before x0=4, x0=8: nothing was measured for these")
+
+
 def test_what_padding_would_change_is_served_in_its_sizes_alone():
     found = tune_buckets(Mean().eval(), (torch.randn(4, 16),), {"x[0]": (4, 8)}, **untuned())
     assert found.pads == {"x[0]": False}

@@ -1,6 +1,7 @@
 """Outputs of a network and of its reference, compared."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from mschedx.hardware import host
 from mschedx.measure.provenance import Provenance
 from mschedx.networks import checking
 from mschedx.networks.checking import Check, compare_outputs, compared
+from mschedx.networks.errors import NetworkError
 
 HOST = Target("llvm")
 ONES = np.ones((2, 3), np.float32)
@@ -75,7 +77,7 @@ def test_a_network_that_cannot_be_run_is_wrong():
 
 
 def test_nothing_is_run_for_a_device_that_is_not_here(monkeypatch):
-    monkeypatch.setattr(checking, "_why_not_here", lambda target: "there is no such device here")
+    monkeypatch.setattr(checking, "why_not_here", lambda target: "there is no such device here")
     check = compared(failing(AssertionError()), failing(AssertionError()), (), HOST)
     assert (check.done, check.reason) == (False, "there is no such device here")
 
@@ -100,6 +102,16 @@ def test_a_network_for_a_cpu_that_has_more_is_not_run_in_this_process(monkeypatc
     assert re.search(r"this CPU \(haswell\) lacks avx512bw, .* and \d more", check.reason)
 
 
+def test_a_network_for_a_cpu_that_has_more_is_not_profiled_in_this_process(monkeypatch):
+    """Its code might end the process."""
+    model, x = Applied(torch.relu).eval(), torch.rand(4, 8)
+    result = tune_model(model, (x,), trials_per_task=0, **quick(space=None, cost_model=None))
+    monkeypatch.setattr(host, "system_cpu", lambda: "haswell")
+    target = Target({"kind": "llvm", "mcpu": "skylake-avx512", "num-cores": 2})
+    with pytest.raises(NetworkError, match=r"lacks avx512bw.*profile the network on a machine"):
+        replace(result, target=target).profile(x)
+
+
 def test_an_integer_output_that_rounding_may_have_decided_is_not_wrong():
     places = np.arange(100)
     check = compare_outputs([places[::-1]], [places], 1e-3, [Provenance.DECIDED])
@@ -121,6 +133,24 @@ def test_outputs_without_finite_values_are_not_checked():
     check = compare_outputs([nothing, ONES], [nothing, ONES], 1e-3)
     assert not check.done
     assert "output 0: 6 of 6 values are NaN or infinite" in check.reason
+
+
+def test_a_number_where_nan_is_expected_shows_nothing():
+    expected = ONES.copy()
+    expected[0, 0] = np.nan
+    check = compare_outputs([ONES], [expected], 1e-3)
+    assert (check.done, check.wrong) == (False, False)
+    assert "output 0: 1 of 6 values are numbers where NaN is expected" in check.reason
+    check = compare_outputs([ONES + np.eye(2, 3, 1, np.float32)], [expected], 1e-3)
+    assert check.wrong, "of those that are numbers one differs"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_no_number_where_one_is_expected_is_wrong(value):
+    found, expected = ONES.copy(), ONES.copy()
+    found[0, 0], expected[1, 1] = value, np.nan
+    assert compare_outputs([found], [expected], 1e-3).wrong
+    assert compare_outputs([np.full_like(ONES, np.inf)], [-np.inf * ONES], 1e-3).wrong
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """A compiled network as a function: kinds of tensors, threads, files, profile, bad arguments."""
 
+import copy
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -34,6 +36,13 @@ def tuned():
     result = tune_model(model, inputs, trials_per_task=1, **quick())
     with torch.no_grad():
         return model, inputs[0], result, model(*inputs)
+
+
+def test_a_copy_is_the_network_itself_and_none_is_pickled(tuned):
+    network = tuned[2].compile()
+    assert copy.deepcopy({"serve": network})["serve"] is network
+    with pytest.raises(TypeError, match=r"a CompiledNetwork cannot be pickled.*export a library"):
+        pickle.dumps(network)
 
 
 @pytest.mark.parametrize("kind", ["torch", "numpy", "tvm"])
@@ -91,6 +100,53 @@ def test_inputs_that_do_not_lie_right_are_copied(tuned):
     turned = x.t().contiguous().t()
     for given in (shifted, turned):
         np.testing.assert_allclose(result.compile()(given), expected, rtol=1e-5, atol=1e-6)
+
+
+def lying_right(kind, x):
+    """The same values as contiguous memory on a boundary of 64 bytes, and its address."""
+    if kind == "numpy":
+        room = np.empty(x.nbytes + 64, "uint8")
+        array = room[-room.ctypes.data % 64 :][: x.nbytes].view("float32").reshape(x.shape)
+        array[...] = x
+        return array, array.ctypes.data
+    tensor = {
+        "torch": x.clone,
+        "gradients": lambda: x.clone().requires_grad_(),
+        "class": lambda: x.clone().as_subclass(Image),
+        "tvm": lambda: tvm.runtime.tensor(x.numpy()),
+    }[kind]()
+    return tensor, tensor.data_ptr()
+
+
+class Watched:
+    """A network that notes where the tensors of its kernels lie."""
+
+    def __init__(self, network):
+        self.network, self.inputs, self.outputs = network, [], []
+        self._run, network._run = network._run, self.run
+
+    def run(self, tensors):
+        outputs = self._run(tensors)
+        self.inputs += [one.data_ptr() for one in tensors]
+        self.outputs += [one.data_ptr() for one in outputs]
+        return outputs
+
+
+@pytest.mark.parametrize("kind", ["torch", "gradients", "class", "numpy", "tvm"])
+def test_what_lies_right_is_not_copied(tuned, kind):
+    _, x, result, expected = tuned
+    watched = Watched(result.compile())
+    given, address = lying_right(kind, x)
+    assert address % 64 == 0
+    output = watched.network(given)
+    assert watched.inputs == [address]
+    if kind != "numpy":  # which owns its memory
+        assert [output.data_ptr()] == watched.outputs
+    found = output if kind == "numpy" else output.numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    turned = x.t().contiguous().t()
+    watched.network(turned)
+    assert watched.inputs[1] != turned.data_ptr(), "of what lies otherwise it is a copy"
 
 
 def test_any_thread_may_call_it(tuned):
@@ -178,39 +234,6 @@ def test_an_exported_file_needs_tvm_alone(tuned, tmp_path):
     np.testing.assert_allclose(np.load(tmp_path / "y.npy"), expected, rtol=1e-5, atol=1e-6)
     with pytest.raises(ValueError, match="shared library"):
         result.export(tmp_path / "network.txt")
-
-
-def test_a_profile_has_every_task_and_the_whole(tuned):
-    _, x, result, _ = tuned
-    profile = result.profile(x, runs=3)
-    assert {one.choice.task.key for one in profile.operators} == {
-        choice.task.key for choice in result.tasks
-    }
-    assert all(one.in_place_s > 0 for one in profile.operators)
-    assert all(one.rotated_s > 0 for one in profile.operators)
-    assert profile.rotated_s == pytest.approx(sum(one.rotated_s for one in profile.operators))
-    assert profile.alone_s == pytest.approx(result.latency_s)
-    assert profile.whole_s > 0
-    lines = profile.table().splitlines()
-    assert lines[0].split()[0] == "operator"
-    assert lines[-1].startswith("whole")
-    assert len(result.profile(runs=1).operators) == 2  # random inputs
-    for bad in (0, True, 1.5):
-        with pytest.raises(ValueError, match="expected runs >= 1"):
-            result.profile(x, runs=bad)
-
-
-class Scaled(torch.nn.Module):
-    def forward(self, x, *, scale):
-        return torch.softmax(x * scale, -1)
-
-
-def test_a_profile_is_called_as_the_network_is():
-    inputs = {"x": torch.rand(4, 16), "scale": torch.rand(16)}
-    result = tune_model(Scaled().eval(), inputs, trials_per_task=0, progress=False)
-    assert result.profile(**inputs, runs=2).operators
-    with pytest.raises(TypeError, match="the network takes"):
-        result.profile(inputs["x"], runs=2)
 
 
 def test_changed_weights_are_said(tmp_path):

@@ -75,6 +75,13 @@ def test_parts_share_a_work_dir_and_resume(network, tmp_path):
     assert "part_2" in repr(found)
 
 
+def test_parts_that_come_after_the_time_are_not_measured(network):
+    model, x, _ = network
+    found = tune_parts(model, (x,), **quick(trials_per_task=2, timeout_s=1e-3))
+    assert [result.measured > 0 for result in found.results.values()] == [True, False]
+    assert any(note.startswith("time was up before part_2: nothing") for note in found.notes)
+
+
 def test_a_part_that_was_not_reached_is_torchs(network, tmp_path):
     model, x, _ = network
     options = quick(Runner(interrupt_after=1), trials_per_task=4, work_dir=tmp_path)
@@ -159,7 +166,7 @@ def test_networks_that_have_no_parts(network):
 
 def test_seconds_are_shared_by_the_parts(network, tmp_path):
     model, x, _ = network
-    options = quick(Runner(sleep_s=0.2), trials_per_task=64, timeout_s=2, work_dir=tmp_path)
+    options = quick(Runner(sleep_s=0.6), trials_per_task=64, timeout_s=4, work_dir=tmp_path)
     found = tune_parts(model, (x,), **options)
     assert all(result.timed_out for result in found.results.values())
 

@@ -75,3 +75,32 @@ def test_a_network_that_is_nan_on_most_inputs_is_checked_on_positive_ones(least,
     said = [note for note in result.notes if "are NaN or infinite for the inputs tried" in note]
     assert len(said) == (0 if verified else 1)
     assert not result.wrong
+
+
+class Limited(torch.nn.Module):
+    """Values of which those from NaN on are what a maximum makes of NaN."""
+
+    def __init__(self, limit):
+        super().__init__()
+        self.limit = limit
+
+    def forward(self, x):
+        return self.limit(x) * 2
+
+
+LIMITS = {
+    "clamp": lambda x: torch.log(x).clamp(min=-10),
+    "relu": lambda x: torch.sqrt(x).relu(),
+    "maximum": lambda x: torch.maximum(torch.log(x), torch.full_like(x, -3)),
+    "max_pool2d": lambda x: torch.nn.functional.max_pool2d(x.log()[None], 2, 2)[0],
+}
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_maxima_of_nan_do_not_make_a_network_wrong(limit):
+    """Torch hands NaN on, TVM's maxima give the number."""
+    parts = quick(space=None, strategy=None, cost_model=None)
+    model, x = Limited(LIMITS[limit]).eval(), torch.rand(4, 8) + 0.5
+    result = tune_model(model, (x,), trials_per_task=0, **parts)
+    assert not result.wrong
+    assert result.verified, result.notes

@@ -205,14 +205,18 @@ def test_a_graph_that_cannot_be_cut_is_torchs(monkeypatch, step):
         same(compiled, model, torch.rand(3, 8))
 
 
-def test_trouble_with_the_machine_while_cutting_ends_the_call(monkeypatch):
-    def fail(*_):
-        raise MachineTrouble("no memory")
+@pytest.mark.parametrize("step", ["tune_model", "cut"])
+def test_trouble_with_the_machine_is_no_failure_of_the_call(monkeypatch, step):
+    """It may pass, and torch can answer meanwhile."""
 
-    monkeypatch.setattr(torch_backend, "cut", fail)
+    def fail(*_, **__):
+        raise MachineTrouble("no space left")
+
+    monkeypatch.setattr(torch_backend, step, fail)
     model = Filtered().eval()
-    with pytest.raises(MachineTrouble, match="no memory"), torch.no_grad():
-        torch.compile(model, backend=backend, options=OPTIONS)(torch.rand(3, 8))
+    compiled = torch.compile(model, backend=backend, options=OPTIONS)
+    with pytest.warns(UserWarning, match="left to torch for now: MachineTrouble: .*no space left"):
+        same(compiled, model, torch.rand(3, 8))
 
 
 def test_an_error_without_a_text_is_named(monkeypatch):

@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 import torch
 import tvm
+from first_guess import UpsideDown
 from stand_ins import Future, Refuses, Runner
 from tiny_networks import TARGET, quick, two
 from tvm.ir.utils import derived_object
 from tvm.s_tir import meta_schedule as ms
 
-from mschedx import ConstrainedEvolution, GradientDescent, ranking, tune_model
+from mschedx import ConstrainedEvolution, DraftVerify, GradientDescent, ranking, tune_model
 from mschedx.cost import PSA, FelixMLP, HeronXGB
 from mschedx.measure.failures import MachineTrouble
 from mschedx.networks import Origin, choices, running
@@ -74,6 +75,17 @@ def test_every_task_is_tuned_and_the_output_checked(network, tmp_path):
         assert {trial.task for trial in run.trials} < {c.task.name for c in result.tasks}
         assert len(run.sessions) == 1
         assert all(trial.program is not None for trial in run.trials)
+
+
+def test_what_the_searches_say_of_their_draft_is_told_by_task(network, tmp_path):
+    small = {"population": 64, "drafts": 32, "parents": 16, "refresh": 1, "least_trials": 8}
+    noting, draft = Noting(), DraftVerify(UpsideDown(), **small)
+    how = quick(progress=noting, strategy=draft)
+    result = tune_model(*network, trials_per_task=24, work_dir=tmp_path, **how)
+    told = [note for note in result.notes if "the draft is given up" in note]
+    names = [choice.task.name for choice in result.tasks]
+    assert sorted(note.split(":")[0] for note in told) == sorted(f"task {name}" for name in names)
+    assert [note for note in noting.notes if note in told] == told
 
 
 def test_a_second_call_measures_nothing_and_finds_the_same(network, tmp_path):
@@ -213,8 +225,34 @@ def test_ctrl_c_leaves_tasks_unscheduled_that_were_not_measured(network, tmp_pat
     assert {choice.origin for choice in missing} == {Origin.UNSCHEDULED}
     fixed, unscheduled = result.notes
     assert fixed == "odd is no task and stays as it is: it is empty"
-    assert unscheduled.endswith("unscheduled: interrupted before a candidate of it ran")
+    why = (
+        "interrupted before a candidate of it ran; compile(), export() and profile() rank it first"
+    )
+    assert unscheduled.endswith(f"unscheduled: {why}")
     assert all(choice.task.name in unscheduled for choice in missing)
+
+
+def test_what_ctrl_c_left_is_ranked_once_it_is_compiled(network, tmp_path, monkeypatch):
+    asked, ranked_choices = [], conclude_module.ranked_choices
+
+    def noted(tasks, *args, **options):
+        asked.append([task.key for task in tasks])
+        return ranked_choices(tasks, *args, **options)
+
+    monkeypatch.setattr(conclude_module, "ranked_choices", noted)
+    parts = quick(Runner(interrupt_after=1), space=None)
+    result = tune_model(*network, trials_per_task=2, work_dir=tmp_path, **parts)
+    (left,) = [choice for choice in result.tasks if not choice.trials]
+    assert (left.origin, asked) == (Origin.UNSCHEDULED, [])
+    expected = network[0](*network[1]).detach()
+    np.testing.assert_allclose(result.compile()(*network[1]), expected, rtol=1e-4, atol=1e-5)
+    assert asked == [[left.task.key]]
+    operators = result.profile(runs=1).operators
+    assert result.export(tmp_path / "network.so").exists()
+    origins = {one.choice.task.key: one.choice.origin for one in operators}
+    assert origins.pop(left.task.key) is Origin.RANKED
+    assert set(origins.values()) == {Origin.TUNED}
+    assert len(asked) == 1, "once for all of them"
 
 
 def interrupted_once(function):
@@ -252,6 +290,17 @@ def test_ctrl_c_while_nothing_but_ranking_is_done_leaves_tasks_unscheduled(netwo
     assert result.interrupted
     assert {choice.origin for choice in result.tasks} == {Origin.UNSCHEDULED}
     assert any("unscheduled: interrupted before it was ranked" in note for note in result.notes)
+    assert {choice.origin for choice in result.programs()} == {Origin.RANKED}, "once asked for"
+
+
+def test_after_ctrl_c_what_is_said_of_the_model_that_ranks_is_a_warning(network, monkeypatch):
+    ranked = conclude_module.ranked_choices
+    monkeypatch.setattr(conclude_module, "ranked_choices", interrupted_once(ranked))
+    result = tune_model(*network, trials_per_task=0, **quick(space=None, cost_model="xgb"))
+    assert result.interrupted
+    with pytest.warns(UserWarning, match='"xgb" says nothing before it has learnt') as said:
+        assert {choice.origin for choice in result.programs()} == {Origin.RANKED}
+    assert said[0].filename == __file__
 
 
 def test_a_function_that_its_strategy_proposes_as_it_is_stays_unscheduled(network, tmp_path):

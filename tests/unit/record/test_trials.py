@@ -1,6 +1,7 @@
 import json
 import math
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -61,6 +62,18 @@ def test_a_session_says_what_it_was_asked_for(tmp_path):
     assert 0 < session.pop("time") <= time.time()
     asked = {"seed": 7, "trials": 16, "parts": parts}
     assert session == {"kind": "session", "workload": 1, **asked}
+
+
+def test_a_trial_knows_its_session_and_whether_weights_were_cold_in_it(tmp_path):
+    write(tmp_path, record(0, [1e-3]), record(0, [2e-3]))
+    journal = Journal(tmp_path)
+    for number, cold in enumerate((False, True)):
+        journal.session(0, seed=number, trials=2, parts={}, cold=cold)
+        journal.trials([Trial(index=number, record=number, session=number)])
+    run = read_run(tmp_path, 0)
+    first, second = map(run.session_of, run.trials)
+    assert ("cold" in first, second["cold"], second["seed"]) == (False, True, 1)
+    assert run.session_of(replace(run.trials[0], session=2)) == {}, "its line is lost"
 
 
 def test_journal_adds_what_the_database_lacks(tmp_path):

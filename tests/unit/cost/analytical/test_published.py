@@ -8,6 +8,7 @@ import tvm
 
 from mschedx import workloads
 from mschedx.cost.analytical.published import (
+    Symbols,
     alignment_of_grid,
     alignment_of_warps,
     statement_ms,
@@ -98,8 +99,6 @@ def test_fact_5_multiprocessors(grid, warps, share):
 
 
 def test_fact_4_registers():
-    from mschedx.cost.analytical.published import Symbols
-
     def seconds(f2):
         one, many = np.ones(1), np.full(1, 1e9)
         found = Symbols(many, many, np.array([f2]), many, 0 * one, 2 * one, 108 * one, 256 * one)
@@ -109,10 +108,24 @@ def test_fact_4_registers():
     assert seconds(256.0) == pytest.approx(2 * seconds(1.0))
 
 
+@pytest.mark.parametrize(
+    ("name", "gflops", "gbytes", "multiprocessors"),
+    [("k80", 8226, 480, 26), ("t4", 8141, 320, 40), ("titanv", 14900, 651, 80),
+     ("orin", 2660, 204, 16), ("a100", 19490, 1935, 108), ("a100_40", 19490, 1555, 108)],
+)  # fmt: skip
+def test_devices_are_those_of_the_published_table(name, gflops, gbytes, multiprocessors):
+    """pruner.md section 1.3; both dies of a K80."""
+    device, one = Hardware.from_device(name), np.ones(2)
+    grid = np.array([multiprocessors, multiprocessors + 1.0])
+    computes = Symbols(one, 1e12 * one, one, one, 0 * one, np.inf * one, grid, 256 * one)
+    share = np.array([1.0, (multiprocessors + 1) / (2 * multiprocessors)])
+    np.testing.assert_allclose(statement_ms(computes, device), 1e6 / gflops / share)
+    copies = Symbols(0 * one, 0 * one, one, one, 1e9 * one, one, grid, 256 * one)
+    np.testing.assert_allclose(statement_ms(copies, device), 1e12 / (gbytes * 2**30))
+
+
 def test_rates_that_are_not_known_are_named():
     from dataclasses import replace
-
-    from mschedx.cost.analytical.published import Symbols
 
     one = np.ones(1)
     found = Symbols(one, one, one, one, one, one, one, one)

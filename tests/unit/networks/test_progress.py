@@ -1,0 +1,107 @@
+"""What is said of a network before anything is measured, after it, and where nothing is."""
+
+import io
+import re
+import sys
+
+import pytest
+from rich.console import Console
+from tiny_networks import TARGET, Table, quick, two
+
+from mschedx import tune_buckets, tune_model, tune_parts
+from mschedx.networks import NetworkError
+from mschedx.networks.progress import (
+    LiveNetworkProgress,
+    NotebookNetworkProgress,
+    PlainNetworkProgress,
+)
+
+BEFORE = ["reading the network", "rewriting the network", "reading the records"]
+AFTER = ["compiling the network", "comparing the output"]
+
+
+def ranked(progress, space=None):
+    parts = quick(space=space, cost_model=None, progress=progress)
+    return tune_model(*two(), trials_per_task=0, **parts)
+
+
+def said_plainly(call):
+    """Lines of a plain display that a call is given, notes left out."""
+    file = io.StringIO()
+    call(PlainNetworkProgress(file))
+    return [one for one in file.getvalue().splitlines() if not one.startswith("note: ")]
+
+
+def terminal():
+    screen = io.StringIO()
+    return screen, LiveNetworkProgress(Console(file=screen, force_terminal=True, width=140))
+
+
+def test_every_stage_is_a_line_where_nothing_is_measured():
+    assert said_plainly(ranked) == [*BEFORE, "ranking 2 tasks", *AFTER]
+
+
+def test_stages_stand_around_the_rounds():
+    def measured(progress):
+        tune_model(*two(), trials_per_task=2, **quick(progress=progress))
+
+    lines = said_plainly(measured)
+    assert lines[:4] == [*BEFORE, "tuning 2 tasks"]
+    assert all("trials, best" in line for line in lines[4:-2])
+    assert len(lines) > 6
+    assert lines[-2:] == AFTER
+
+
+@pytest.mark.parametrize("space", [None, "post-order-apply"], ids=["apart", "here"])
+def test_a_terminal_counts_the_tasks_that_are_ranked(space):
+    screen, progress = terminal()
+    ranked(progress, space=space)
+    shown = screen.getvalue()
+    assert [text in shown for text in (*BEFORE, *AFTER)] == [True] * 5
+    counts = re.findall(r"ranking 2 tasks, (\d) of 2 done", shown)
+    assert list(dict.fromkeys(counts)) == ["0", "1", "2"]
+    assert shown.endswith("\x1b[1A\x1b[2K"), "the last stage is wiped off, for there is no table"
+
+
+def test_a_table_stays_without_the_last_stage():
+    screen, progress = terminal()
+    tune_model(*two(), trials_per_task=2, **quick(progress=progress))
+    assert "0 s left; comparing the output" in screen.getvalue()
+    assert "comparing" not in screen.getvalue().rpartition("of network")[2]
+
+
+def test_a_notebook_shows_the_stages_in_its_cell():
+    drawn = []
+    progress = NotebookNetworkProgress(lambda content, **_: drawn.append(content["text/plain"]))
+    ranked(progress)
+    assert set(drawn) > {*BEFORE, *AFTER, "ranking 2 tasks, 1 of 2 done"}
+    assert drawn[-1] == "", "nothing is going on any more"
+
+
+def test_a_network_that_is_refused_leaves_no_display_behind():
+    screen, progress = terminal()
+    streams = sys.stdout, sys.stderr
+    model, inputs = two()
+    with pytest.raises(NetworkError, match="training"):
+        tune_model(model.train(), inputs, target=TARGET, progress=progress)
+    assert "reading the network" in screen.getvalue()
+    assert (sys.stdout, sys.stderr) == streams
+    assert not progress._live.is_started
+
+
+def test_several_sizes_are_read_once_and_tried_padded():
+    def tuned(progress):
+        options = {"trials_per_task": 0, "target": TARGET, "progress": progress}
+        tune_buckets(*two(), {"x[0]": (1, 3)}, **options)
+
+    lines = said_plainly(tuned)
+    assert lines.count("reading the network") == 1
+    assert lines[-1] == "trying padded inputs"
+    assert lines.count("comparing the output") == 2
+
+
+def test_a_network_without_unknown_operators_is_read_once():
+    def tuned(progress):
+        tune_parts(Table().eval(), (), TARGET, trials_per_task=0, progress=progress)
+
+    assert said_plainly(tuned)[:2] == ["reading the network", "rewriting the network"]
