@@ -171,7 +171,7 @@ def test_strategies_and_cost_models_are_named_in_any_combination(parts, capsys):
     assert parts("--strategy", "evolutionary", "--cost-model", "xgb") == ["evolutionary", "xgb"]
     own = ["mschedx.search:RepairedGenetic", "--cost-model", "mschedx.cost:HeronXGB"]
     assert parts("--strategy", *own) == ["RepairedGenetic", "HeronXGB"]
-    assert capsys.readouterr().err == "mschedx: enough\n" * 6
+    assert capsys.readouterr().err == "mschedx: enough\n" * 8
 
 
 def test_a_cost_model_that_nobody_asks_is_noted(parts, capsys):
