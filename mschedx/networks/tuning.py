@@ -149,16 +149,9 @@ def tune_model(
     _start_processes(trials_per_task, parts)
     prepack = resolved.kind.name == "llvm" if prepack is None else prepack
     with make_network_progress(progress) as display:
-        imported, tasks = _read(
-            model,
-            example_inputs,
-            resolved,
-            display,
-            fix_shapes=fix_shapes,
-            prepack=prepack,
-            exact=exact,
-            own_space=parts.space is None,
-        )
+        how = {"prepack": prepack, "exact": exact, "own_space": parts.space is None}
+        read = partial(_read, fix_shapes=fix_shapes, **how)
+        imported, tasks = read(model, example_inputs, resolved, display)
         job = NetworkJob(
             imported=imported,
             fused=imported.mod,
