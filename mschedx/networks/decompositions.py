@@ -11,7 +11,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .narrow_floats import narrow_floats
-from .pooling import pooling
 from .promotions import promotions
 from .small_values import small_values
 from .writes import writes
@@ -49,6 +48,7 @@ def _of_single_operators() -> dict[Any, Callable[..., Any]]:
 
     aten = torch.ops.aten
     torchs = (aten.addmv.default, aten.logaddexp.default)
+    maxima = (aten.max_pool2d_with_indices.default, aten.max_pool3d_with_indices.default)
     norms = (
         *(aten.native_layer_norm.default, aten.native_group_norm.default),
         aten._native_batch_norm_legit.no_stats,
@@ -56,6 +56,8 @@ def _of_single_operators() -> dict[Any, Callable[..., Any]]:
     return {
         **{operator: decomposition_table[operator] for operator in torchs},
         **{f: partial(_norm, f, decomposition_table[f]) for f in norms},
+        **{f: partial(_avg_pool, f) for f in (aten.avg_pool2d.default, aten.avg_pool3d.default)},
+        **{f: partial(_max_pool, f) for f in maxima},
         aten.clamp.default: _clamp,
         aten.clamp.Tensor: _clamp_tensor,
         aten.cumprod.default: partial(_cumulated, aten.cumprod.default),
@@ -71,7 +73,6 @@ def _of_single_operators() -> dict[Any, Callable[..., Any]]:
         aten.upsample_bilinear2d.vec: _upsample_bilinear2d,
         aten.upsample_nearest2d.vec: _upsample_nearest2d,
         aten.var_mean.correction: _var_mean,
-        **pooling(),
         **small_values(),
         **writes(),
     }
@@ -84,6 +85,30 @@ def _full_like(x: torch.Tensor, value: Any, *, dtype: Any = None, **_: Any) -> A
     if not isinstance(value, float) or math.isfinite(value):
         return NotImplemented
     return torch.full(tuple(x.shape), value, dtype=dtype or x.dtype, device=x.device)
+
+
+def _avg_pool(
+    operator: Any,
+    x: torch.Tensor,
+    kernel: Sequence[int],
+    stride: Sequence[int] = (),
+    padding: Sequence[int] = (0,),
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Any:
+    """The importer takes no notice of another divisor."""
+    if divisor_override is None or ceil_mode:
+        return NotImplemented
+    axes = 2 if "2d" in operator.__name__ else 3
+    whole = list(kernel) * (axes if len(kernel) == 1 else 1)
+    mean = operator(x, kernel, stride, padding, False, True)
+    return mean * (math.prod(whole) / divisor_override)
+
+
+def _max_pool(operator: Any, x: torch.Tensor, kernel: Any, stride: Any = (), *more: Any) -> Any:
+    """The importer knows no empty stride, which is as long as the window."""
+    return NotImplemented if stride else operator(x, kernel, kernel, *more)
 
 
 def _cumulated(operator: Any, x: torch.Tensor, dim: int, *, dtype: Any = None) -> Any:

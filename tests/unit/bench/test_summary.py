@@ -41,7 +41,7 @@ def test_what_was_found_is_said_where_the_timing_beside_others_ends(
     with pytest.raises(type(error)):
         summary.print_summary(WORKLOAD, result)
     out = capsys.readouterr().out
-    assert "gemm (32, 32, 32) float32: 1 ms" in out
+    assert "gemm (32, 32, 32) float32: 250 us" in out
     assert "4 trials, 4 measured now" in out
     assert f"database  {result.work_dir}" in out
 

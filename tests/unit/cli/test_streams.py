@@ -1,28 +1,27 @@
 """Standard streams that nobody reads."""
 
+import contextlib
 import os
 import sys
 from types import SimpleNamespace
 
-import pytest
-
 from mschedx import cli
 
 
-@pytest.fixture
-def unread(monkeypatch, capsys):
-    """An error stream whose reader has gone; in place of what `capsys` reads."""
-    del capsys
+@contextlib.contextmanager
+def unread_errors(monkeypatch):
+    """Let the error stream be one whose reader has gone."""
     read, write = os.pipe()
     os.close(read)
-    with os.fdopen(os.dup(write), "w", buffering=1) as file:
-        monkeypatch.setattr(sys, "stderr", file)
+    with os.fdopen(os.dup(write), "w", buffering=1) as file, monkeypatch.context() as patched:
+        patched.setattr(sys, "stderr", file)
         yield
-        os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, file.fileno())
+        os.close(nowhere)
     os.close(write)
 
 
-@pytest.mark.usefixtures("unread")
 def test_a_command_whose_progress_nobody_reads_goes_on_to_its_end(monkeypatch, tmp_path, capsys):
     """Of ``mschedx dataset ... 2>&1 | head``: status 0 says that the file is whole."""
     done = []
@@ -35,6 +34,8 @@ def test_a_command_whose_progress_nobody_reads_goes_on_to_its_end(monkeypatch, t
 
     monkeypatch.setattr("mschedx.bench.collect.collect", collect)
     path = str(tmp_path / "set.jsonl")
-    assert cli.main(["dataset", path, "--workloads", "gemm_128,gemm_512"]) == 0
+    with unread_errors(monkeypatch):
+        status = cli.main(["dataset", path, "--workloads", "gemm_128,gemm_512"])
+    assert status == 0
     assert len(done) == 2
     assert path in capsys.readouterr().out

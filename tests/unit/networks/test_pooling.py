@@ -5,7 +5,6 @@ import pytest
 import torch
 from tiny_networks import relax_outputs
 
-from mschedx.networks.errors import UnsupportedOperators
 from mschedx.networks.importing import read_network
 
 F = torch.nn.functional
@@ -61,9 +60,3 @@ def test_windows_are_those_of_torch(case):
     found = relax_outputs(network.mod, [tensor.numpy() for tensor in tensors])
     for tensor, pooled in zip(tensors, found, strict=True):
         np.testing.assert_allclose(pooled, pool(tensor).numpy(), rtol=1e-5, atol=1e-6)
-
-
-def test_places_of_maxima_are_refused_where_axes_are_pooled_one_by_one():
-    pool = torch.nn.MaxPool2d(2, 2, padding=1, ceil_mode=True, return_indices=True)
-    with pytest.raises(UnsupportedOperators, match="max_pool2d_with_indices"):
-        read_network(Pooled(lambda x: pool(x)[1]).eval(), (OBLONGS[0],))
