@@ -228,7 +228,7 @@ def filled(
         runner=runner() if given.runner is None else answering(given.runner),
         space=_own_space(target) if given.space is None else given.space,
         strategy=strategy() if given.strategy is None else given.strategy,
-        cost_model=_cost_model(given, target),
+        cost_model=_cost_model(given),
     )
 
 
@@ -256,21 +256,15 @@ def _own_strategy() -> Strategy:
     return DraftVerify()
 
 
-def _cost_model(given: Parts, target: Target) -> Any:
+def _cost_model(given: Parts) -> Any:
     """The cost model as TVM takes it: a plain `mschedx.cost.CostModel`, too, is made one."""
-    from mschedx.cost import MoA, TVMCostModel
-    from mschedx.cost.learned.shipped import CPU, knows
+    from mschedx.cost import TVMCostModel
     from mschedx.search.gradients import model_beside
 
     if isinstance(given.cost_model, str | ms.CostModel):
         return given.cost_model
     if given.cost_model is not None:
         return TVMCostModel(given.cost_model)
-    # Where a network has seen the processor it wins in TVM's space (docs/benchmarks/tvm_space.md),
-    # and in mschedx's it does not (docs/benchmarks/own_space.md).
-    of_tvm = isinstance(given.space, str) and given.space == "post-order-apply"
-    if of_tvm and given.strategy is None and knows(target):
-        return MoA(CPU)
     return model_beside(given.strategy)
 
 

@@ -87,11 +87,9 @@ def tune(
         the same as far as these are.
     space, strategy, cost_model, builder, runner : optional
         Whatever ``ms.tune_tir`` takes, names included; when None mschedx's own,
-        `mschedx.DraftVerify` and `mschedx.cost.HeronXGB` among them, with
-        ``space="post-order-apply"`` on a processor that a network was trained on
-        ``mschedx.cost.MoA("cpu")``, and `mschedx.cost.FelixMLP` beside `mschedx.GradientDescent`.
-        ``space`` may be a `mschedx.space.Sketch` or a list of them, for instance
-        ``sketch.fix(unroll=16)``.
+        `mschedx.DraftVerify` and `mschedx.cost.HeronXGB` among them, or
+        `mschedx.cost.FelixMLP` beside `mschedx.GradientDescent`. ``space`` may be a
+        `mschedx.space.Sketch` or a list of them, for instance ``sketch.fix(unroll=16)``.
     progress : bool | Progress
         Show a live display (plain lines when not on a terminal), or a display of one's own.
     timeout_s : float, optional

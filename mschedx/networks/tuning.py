@@ -99,11 +99,10 @@ def tune_model(
         latencies, and is the same as far as these are.
     space, strategy, cost_model, builder, runner : optional
         Whatever ``ms.tune_tasks`` takes, names included; when None mschedx's own,
-        `mschedx.DraftVerify` and `mschedx.cost.HeronXGB` among them, with
-        ``space="post-order-apply"`` on a processor that a network was trained on
-        ``mschedx.cost.MoA("cpu")``, and `mschedx.cost.FelixMLP` beside `mschedx.GradientDescent`.
-        One cost model serves all tasks. The runner of our own times a task with all but its first
-        argument out of the caches, where the network's weights are more than these hold.
+        `mschedx.DraftVerify` and `mschedx.cost.HeronXGB` among them, or
+        `mschedx.cost.FelixMLP` beside `mschedx.GradientDescent`. One cost model serves all
+        tasks. The runner of our own times a task with all but its first argument out of the caches,
+        where the network's weights are more than these hold.
     progress : bool | NetworkProgress
         Show what is done, and a table of the tasks while they are measured (plain lines when not on
         a terminal), or a display of one's own.

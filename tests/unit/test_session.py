@@ -8,13 +8,11 @@ import pytest
 from stand_ins import Builder, Refuses, Runner, gemm, quick
 from tvm.ir.utils import derived_object
 from tvm.s_tir import meta_schedule as ms
-from tvm.target import Target
 
 import mschedx
 import mschedx.session
 import mschedx.tuning
-from mschedx.cost import PSA, HeronXGB, MoA
-from mschedx.plan import Parts
+from mschedx.cost import PSA, HeronXGB
 from mschedx.report.progress import PlainProgress
 from mschedx.tuning import tune
 
@@ -32,24 +30,6 @@ def space(*factors, postprocs=()):
         return found
 
     return ms.space_generator.ScheduleFn(make, postprocs=list(postprocs), mutator_probs={})
-
-
-@pytest.mark.parametrize(
-    ("mcpu", "given", "model"),
-    [
-        ("znver5", {"space": "post-order-apply"}, MoA),
-        ("znver4", {"space": "post-order-apply"}, MoA),
-        ("skylake-avx512", {"space": "post-order-apply"}, HeronXGB),
-        ("znver5", {}, HeronXGB),
-        ("znver5", {"space": "post-order-apply", "strategy": mschedx.DraftVerify()}, HeronXGB),
-        ("znver5", {"space": "post-order-apply", "cost_model": PSA()}, PSA),
-    ],
-)
-def test_tuning_starts_from_what_is_known_of_the_processor_where_that_wins(mcpu, given, model):
-    target = Target({"kind": "llvm", "mcpu": mcpu, "num-cores": 2})
-    parts = Parts(builder=Builder(), runner=Runner(), **given)
-    found = mschedx.session.filled(parts, target, Runner, mschedx.DraftVerify)
-    assert type(found.cost_model) is model
 
 
 def options(runner, space, **more):

@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mschedx.hardware.host import system_cpu
-
-if TYPE_CHECKING:
-    from tvm.target import Target
 
 FORMAT = 1
 """Of a file of weights with its card, see `weights`."""
@@ -33,11 +30,6 @@ _FOLDER = Path(__file__).with_name("weights")
 def shipped() -> tuple[str, ...]:
     """Names of the models that come with the package; each has its card beside it, as JSON."""
     return tuple(sorted(path.stem for path in _FOLDER.glob("*.safetensors")))
-
-
-def knows(target: Target) -> bool:
-    """Whether a model that comes with the package was trained on the target's processor."""
-    return target.kind.name == "llvm" and f"{CPU}-{target.attrs.get('mcpu')}" in shipped()
 
 
 def weights_path(name: str | Path, mcpu: str | None = None) -> Path:
