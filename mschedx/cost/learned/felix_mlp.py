@@ -36,7 +36,7 @@ from .felix_network import (
     fit,
     labels_of,
 )
-from .shipped import weights_path
+from .shipped import refuse_weights, weights_path
 from .train import bounded_threads
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ class FelixMLPModel:
     logarithmic = 1.0
 
     def __init__(self, config: FelixConfig | None = None, seed: int = 0) -> None:
+        refuse_weights(config)
         self.config = config or FelixConfig()
         self.network: Ensemble | None = None
         self._generator = torch.Generator().manual_seed(seed)

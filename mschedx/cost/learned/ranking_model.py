@@ -21,6 +21,7 @@ from . import weights
 from .examples import Batch, Examples, Part
 from .features import ProgramArrays
 from .losses import lambda_rank
+from .shipped import refuse_weights
 from .train import Course, TrainConfig, drawn_from, fit, predict
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class RankingModel(ABC, Generic[Config]):
     name: ClassVar[str]
 
     def __init__(self, config: Config, seed: int = 0) -> None:
+        refuse_weights(config)
         self.config = config
         self.network: RankingNetwork | None = None
         self.card = weights.Card(self.name, config.published, None, self.columns())

@@ -90,3 +90,18 @@ def card_of(metadata: Mapping[str, str] | None) -> dict[str, Any]:
     if type(accuracy) not in (int, float) or not 0 <= accuracy <= 1:
         raise ValueError(f"expected its {ACCURACY} from 0 to 1, got {accuracy!r}")
     return card
+
+
+def refuse_weights(config: object) -> None:
+    """Refuse weights in the place of a configuration, which is the first parameter of PAM and FelixMLP.
+
+    Raises
+    ------
+    TypeError
+        For a text or a path.
+    """
+    if isinstance(config, str | Path):
+        raise TypeError(
+            f"expected config as a configuration, got {config!r}: weights are given by name, "
+            f"pretrained={str(config)!r}"
+        )
