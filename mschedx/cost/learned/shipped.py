@@ -93,7 +93,7 @@ def card_of(metadata: Mapping[str, str] | None) -> dict[str, Any]:
 
 
 def refuse_weights(config: object) -> None:
-    """Refuse weights in the place of a configuration, which is the first parameter of PAM and FelixMLP.
+    """Refuse weights in the place of a configuration, the first parameter of PAM and FelixMLP.
 
     Raises
     ------
