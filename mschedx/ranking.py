@@ -148,7 +148,7 @@ def rank(
     Returns
     -------
     list of Ranked
-        The best first; no two give the same program. In other spaces than mschedx's, where
+        The best first; no two give the same program. In ``space="post-order-apply"``, where
         predictions are further off, each of the others is what adds most to the expected speed of
         the fastest (`search.expected_best`): the second may be predicted slower than the third.
         Programs that LLVM would be busy with for long come last (`search.build_effort`).
@@ -176,19 +176,22 @@ def rank(
 
 
 def deviation_in(space: Any) -> float:
-    """How far off predictions are in a space, for `best_of`.
+    """How far off predictions are in a space, for `best_of`: known of TVM's own, else 0.
 
-    0 in mschedx's own: there it is little, and the order of predictions as good
-    (docs/benchmarks/ranking.md, "Which few to try").
+    In mschedx's it is little, and the order of predictions as good (docs/benchmarks/ranking.md,
+    "Which few to try"); of others nothing was measured.
     """
-    return 0.0 if space is None else DEVIATION
+    return DEVIATION if _is_tvms(space) else 0.0
+
+
+def _is_tvms(space: Any) -> bool:
+    return isinstance(space, str) and space == "post-order-apply"
 
 
 def _judge(model: Any, target: Target, space: Any) -> CostModel | None:
     """What ranks: a model, the opinion of a trained one beside PSA's, or PSA alone (None)."""
     if model is None:
-        of_tvm = isinstance(space, str) and space == "post-order-apply"
-        model = CPU if of_tvm and target.kind.name == "llvm" else "psa"
+        model = CPU if _is_tvms(space) and target.kind.name == "llvm" else "psa"
     if model == "psa":
         return None
     if isinstance(model, (str, Path)):

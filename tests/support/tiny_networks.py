@@ -17,6 +17,17 @@ class Two(torch.nn.Module):
         return self.second(self.first(x).relu())
 
 
+class Applied(torch.nn.Module):
+    """A function of one tensor as a network."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
 class Table(torch.nn.Module):
     """A network of its weights alone, as torch captures one behind a break of its graph."""
 

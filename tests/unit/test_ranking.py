@@ -156,6 +156,13 @@ def test_in_tvms_space_the_first_few_are_unlike(model):
     assert unlike(spread) > unlike(plain)
 
 
+def test_in_mschedxs_space_the_order_is_that_of_predictions_however_it_is_given():
+    func, target = workloads.make("gemm", (128, 96, 64)), tvm.target.Target(TARGET)
+    for space in (None, mschedx.space.for_target(target)):
+        latencies = [one.latency_s for one in mschedx.rank(func, target, 6, space=space)]
+        assert latencies == sorted(latencies)
+
+
 def unlike(ranked):
     """Mean share of decisions in which two of them differ."""
     shares = [

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny_networks import quick
+from tiny_networks import Applied, quick
 from tvm.target import Target
 
 from mschedx import compat, tune_model
@@ -176,17 +176,6 @@ def test_a_check_says_what_users_are_told_of_it(check, said, verified, wrong):
     assert check.said("ours") == said
     numbers = {"max_error": check.max_error, "tolerance": check.tolerance}
     assert check.fields() == {"verified": verified, "wrong": wrong, **numbers}
-
-
-class Applied(torch.nn.Module):
-    """A function of one tensor as a network."""
-
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-
-    def forward(self, x):
-        return self.function(x)
 
 
 RUNNING = {

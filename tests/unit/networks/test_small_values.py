@@ -3,24 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from tiny_networks import relax_outputs
+from tiny_networks import Applied, relax_outputs
 
 from mschedx.networks.importing import read_network
 
 SIZES = torch.logspace(-9, 4, 391, dtype=torch.float64)
 BOTH = torch.cat([-SIZES.flip(0), torch.zeros(1, dtype=torch.float64), SIZES])
 F = torch.nn.functional
-
-
-class Applied(torch.nn.Module):
-    """A function of one tensor as a network."""
-
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-
-    def forward(self, x):
-        return self.function(x)
 
 
 def in_tvm(function, x):
