@@ -3,7 +3,9 @@
 A function that is called again and again on the same arguments finds them in the level of cache
 that holds them. Within a network, all that the other operators read and write passes through the
 caches between two calls of one. Here as many bytes pass through: the arguments are copied, and
-every call gets the copy that was used longest ago.
+every call gets the copy that was used longest ago. An activation, which the operator before has
+just written, comes from nearer than a weight, which was last read in the run before: each argument
+may have a distance of its own.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ def time_rotated(
     function: Callable[..., Any],
     device: Any,
     args: Sequence[Any],
-    rotate_bytes: int,
+    rotate_bytes: int | Sequence[int],
     *,
     repeats: int = 3,
     min_repeat_s: float = 0.005,
@@ -39,9 +41,10 @@ def time_rotated(
         Where it runs; synchronised around every group.
     args : sequence
         Tensors are copied, anything else is passed as it is.
-    rotate_bytes : int
-        At least so many bytes of arguments are used in turn, two copies at least (at most 4096).
-        Choose more than the cache which the arguments shall not be found in.
+    rotate_bytes : int or sequence of int
+        At least so many bytes are used before a copy is used again, of all arguments or of each
+        (those of one distance count together). There are two copies at least, 4096 at most, and a
+        power of two of them. Choose more than the cache which an argument shall not be found in.
     repeats : int
         Groups, of which the median is taken.
     min_repeat_s : float
@@ -50,41 +53,63 @@ def time_rotated(
     Raises
     ------
     ValueError
-        For bytes or a duration that are negative, no repeats, or arguments without a tensor.
+        For bytes or a duration that are negative, distances that are not one for each argument, no
+        repeats, or arguments without a tensor.
     """
-    from tvm.runtime import Tensor
-
-    if rotate_bytes < 0 or repeats < 1 or not (is_finite(min_repeat_s) and min_repeat_s >= 0):
+    apart = [rotate_bytes] * len(args) if isinstance(rotate_bytes, int) else list(rotate_bytes)
+    if any(one < 0 for one in apart) or repeats < 1 or not _is_duration(min_repeat_s):
         raise ValueError(
             "expected rotate_bytes and min_repeat_s not negative and repeats of at least 1, got "
             f"{rotate_bytes!r}, {min_repeat_s!r} and {repeats!r}"
         )
-    own = sum(_bytes(one) for one in args if isinstance(one, Tensor))
-    if not own:
+    if len(apart) != len(args):
+        raise ValueError(
+            f"expected rotate_bytes of each argument, got {len(apart)} for {len(args)} arguments"
+        )
+    calls = _calls(device, args, apart)
+    first = _group(function, device, calls, 1)  # page faults, code, threads
+    first = min(first, _group(function, device, calls, 1))
+    rounds = max(1, math.ceil(min_repeat_s / max(first * len(calls), 1e-9)))
+    return statistics.median(_group(function, device, calls, rounds) for _ in range(repeats))
+
+
+def _is_duration(value: float) -> bool:
+    return is_finite(value) and value >= 0
+
+
+def _calls(device: Any, args: Sequence[Any], apart: list[int]) -> list[list[Any]]:
+    """The arguments of as many calls as the most copies there are of one of them."""
+    from tvm.runtime import Tensor
+
+    sizes = [_bytes(one) if isinstance(one, Tensor) else 0 for one in args]
+    if not any(sizes):
         raise ValueError("expected at least one tensor with elements among the arguments, got none")
-    count = min(_MOST_COPIES, max(2, math.ceil(rotate_bytes / own)))
-    copies = [
-        [one.copyto(device) if isinstance(one, Tensor) else one for one in args]
-        for _ in range(count)
+    together = {distance: 0 for distance in apart}
+    for distance, size in zip(apart, sizes):
+        together[distance] += size
+    # Powers of two, so that all begin anew with the one that has the most.
+    copies = {
+        distance: min(_MOST_COPIES, max(2, 1 << (math.ceil(distance / size) - 1).bit_length()))
+        for distance, size in together.items()
+        if size
+    }
+    columns = [
+        [one.copyto(device) for _ in range(copies[distance])] if size else [one]
+        for one, distance, size in zip(args, apart, sizes)
     ]
-    first = _group(function, device, copies, 1)  # page faults, code, threads
-    first = min(first, _group(function, device, copies, 1))
-    rounds = max(1, math.ceil(min_repeat_s / max(first * count, 1e-9)))
-    return statistics.median(_group(function, device, copies, rounds) for _ in range(repeats))
+    return [[column[i % len(column)] for column in columns] for i in range(max(map(len, columns)))]
 
 
 def _bytes(tensor: Any) -> int:
     return math.prod(tensor.shape) * -(-tensor.dtype.bits * tensor.dtype.lanes // 8)
 
 
-def _group(
-    function: Callable[..., Any], device: Any, copies: list[list[Any]], rounds: int
-) -> float:
-    """Mean seconds of a call, over all copies so many times."""
+def _group(function: Callable[..., Any], device: Any, calls: list[list[Any]], rounds: int) -> float:
+    """Mean seconds of a call, over all of them so many times."""
     device.sync()
     begin = time.perf_counter()
     for _ in range(rounds):
-        for args in copies:
+        for args in calls:
             function(*args)
     device.sync()
-    return (time.perf_counter() - begin) / (rounds * len(copies))
+    return (time.perf_counter() - begin) / (rounds * len(calls))

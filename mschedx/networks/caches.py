@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import tvm
@@ -25,15 +26,48 @@ def weights_are_cold(mod: tvm.IRModule, hardware: Hardware) -> bool:
     return weight_bytes(mod) > max(hardware.l2_bytes, hardware.l3_bytes)
 
 
-def rotation_bytes(mod: tvm.IRModule, hardware: Hardware) -> int:
-    """Bytes that pass through the caches between two calls of an operator of a network.
+@dataclass(frozen=True)
+class Distances:
+    """Bytes that pass through the caches before an argument of an operator is used again.
 
-    Its weights, but no more than four times the last cache, which holds nothing over then, and no
-    less than twice the cores' own caches, which activations alone pass through.
+    Parameters
+    ----------
+    activation : int
+        Twice the cores' own caches: other operators have been through these, while the last one
+        still holds what the operator before wrote.
+    weight : int
+        The network's weights, which all are read before one is read again; no more than four times
+        the last cache, which holds nothing over then, and no less than ``activation``.
     """
-    last = max(hardware.l2_bytes, hardware.l3_bytes)
-    own = 2 * hardware.l2_bytes * hardware.cores
-    return max(own, min(weight_bytes(mod), 4 * last))
+
+    activation: int
+    weight: int
+
+    @classmethod
+    def of(cls, mod: tvm.IRModule, hardware: Hardware) -> Distances:
+        """Those of a fused network on a CPU."""
+        last = max(hardware.l2_bytes, hardware.l3_bytes)
+        own = 2 * hardware.l2_bytes * hardware.cores
+        return cls(own, max(own, min(weight_bytes(mod), 4 * last)))
+
+
+def constant_arguments(mod: tvm.IRModule) -> dict[str, frozenset[int]]:
+    """Which arguments of each function that "main" calls are constants in every call."""
+    found: dict[str, frozenset[int]] = {}
+
+    def visit(expr: Any) -> None:
+        if not (isinstance(expr, relax.Call) and len(expr.args) >= 2):
+            return
+        callee, given = expr.args[0], expr.args[1]
+        if isinstance(callee, tvm.ir.GlobalVar) and isinstance(given, relax.Tuple):
+            constant = frozenset(
+                i for i, one in enumerate(given.fields) if isinstance(one, tvm.ir.GenericConst)
+            )
+            name = str(callee.name_hint)
+            found[name] = found.get(name, constant) & constant
+
+    relax.analysis.post_order_visit(mod["main"], visit)
+    return found
 
 
 def weight_bytes(mod: tvm.IRModule) -> int:

@@ -1,33 +1,31 @@
 """Every operator of a compiled network, timed where it runs.
 
-A task is tuned alone, its arguments in its core's cache; in the network all that other operators
+A task is tuned alone, its input in its core's cache; in the network all that other operators
 read and write passes through the caches between two calls of it. So each is timed a third way
-(:mod:`mschedx.measure.rotation`): alone, with arguments that left these caches in the same way.
+(:mod:`mschedx.measure.rotation`): alone, with arguments that come from as far as the network's do
+(`Distances`). The three take turns, since a shared machine is faster in one second than in the
+next.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
-import time
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import tvm_ffi
-from tvm import relax
 from tvm.runtime import device_from_target
 
 from mschedx import compat
 from mschedx.hardware import Hardware
-from mschedx.measure.rotation import time_rotated
 from mschedx.ranges import require_count
 from mschedx.report.progress import format_seconds
 
-from .caches import rotation_bytes
+from .caches import Distances, constant_arguments
 from .choices import Choice, Origin
 from .errors import NetworkError
-from .machines import machine_of
+from .readings import read
 from .result import NetworkResult, compiled
 from .rewrites.pipeline import PACKED
 
@@ -45,9 +43,10 @@ class Operator:
     predicted_s : float
         Seconds of all its calls by PSA; NaN where it predicts nothing.
     in_place_s : float
-        Median seconds of all its calls together, measured in the network.
+        Median seconds of all its calls together, measured in the network, less those of the clock.
     rotated_s : float
-        Seconds of all its calls, measured alone with arguments in turn; 0 where it is not called.
+        Seconds of all its calls, measured alone with weights and activations that come from as far
+        as in the network (`Distances`); 0 where it is not called.
     """
 
     choice: Choice
@@ -91,7 +90,7 @@ class Profile:
 
     @property
     def rotated_s(self) -> float:
-        """Sum of the operators alone, arguments in turn: what the network should take."""
+        """Sum of the operators alone, arguments from as far as in the network."""
         return sum(one.rotated_s for one in self.operators)
 
     @property
@@ -113,7 +112,7 @@ class Profile:
             them (rotated less alone). ``"place"``: what they wait for in the network only, lines
             that another core wrote and threads that wake up (in place less rotated). ``"others"``:
             functions that are no tasks. ``"clock"``: the whole without a clock around every call,
-            less the sum with it.
+            less the sum with it, from which the clock's own time was taken as far as it is known.
         """
         others = sum(self.other_s.values())
         known = [one for one in self.operators if math.isfinite(one.alone_s)]
@@ -169,7 +168,7 @@ _MEANINGS = {
     "caches": "what leaves the caches between two calls (rotated less alone)",
     "place": "what another core wrote, threads that wake up (in place less rotated)",
     "others": "functions that are no tasks",
-    "clock": "the whole has no clock around each call",
+    "clock": "what the clock around each call took that was not seen",
 }
 """Of the parts of `Profile.between`."""
 
@@ -223,96 +222,23 @@ def profile_network(
 
     choices = result.programs()
     names = {f"{name}{end}" for c in choices for name in c.task.functions for end in _ENDS}
-    passing = rotation_bytes(result.fused, Hardware.from_target(result.target))
+    apart = Distances.of(result.fused, Hardware.from_target(result.target))
+    constant = constant_arguments(result.fused)
 
-    def measure() -> tuple[list[dict[str, float]], list[float], dict[str, float]]:
-        machine = machine_of(result.executable, device)
-        _settle(lambda: machine["main"](*tensors), device)
-        whole = [_timed(lambda: machine["main"](*tensors), device) for _ in range(runs + 1)]
-        clock = _Clock(device)
-        machine.set_instrument(tvm_ffi.convert(clock.note))
-        parts = []
-        for _ in range(runs + 1):
-            clock.begin()
-            machine["main"](*tensors)
-            parts.append(clock.seconds)
-        seen = _Calls(names)
-        machine.set_instrument(tvm_ffi.convert(seen.note))
-        machine["main"](*tensors)
-        alone = {
-            name: seen.count[name] * time_rotated(function, device, args, passing)
-            for name, (function, args) in seen.first.items()
-        }
-        return parts[1:], whole[1:], alone  # the first of each finds cold caches
+    def far(name: str, count: int) -> list[int]:
+        weights = constant.get(name.removesuffix(PACKED), frozenset())
+        return [apart.weight if i in weights else apart.activation for i in range(count)]
 
-    parts, whole, rotated = compat.on_cores(None, measure)
-    called = sorted({name for part in parts for name in part})
-    medians = {name: statistics.median(part.get(name, 0.0) for part in parts) for name in called}
+    readings = compat.on_cores(
+        None, lambda: read(result.executable, device, tensors, names, far, runs)
+    )
+    medians = readings.in_place()
     operators = []
     for choice, predicted_s in zip(choices, result.predict(choices)):
         own = [f"{name}{end}" for name in choice.task.functions for end in _ENDS]
         seconds = sum(medians.pop(name, 0.0) for name in own)
-        turns = sum(rotated.get(name, 0.0) for name in own)
+        turns = sum(readings.rotated(name) for name in own)
         predicted_s *= choice.task.weight
         operators.append(Operator(choice, predicted_s, seconds, turns))
     operators.sort(key=lambda one: -one.in_place_s)
-    return Profile(tuple(operators), medians, statistics.median(whole))
-
-
-def _settle(call: Any, device: Any) -> None:
-    """Let older threads stop spinning, then work until the new pool's have a core each.
-
-    A network of 2 or 17 ms takes twice as long until then, however many runs that is.
-    """
-    time.sleep(compat.SETTLE_S)
-    spent = 0.0
-    while spent < compat.SETTLE_S:
-        spent += _timed(call, device)
-
-
-def _timed(call: Any, device: Any) -> float:
-    begin = time.perf_counter()
-    call()
-    device.sync()
-    return time.perf_counter() - begin
-
-
-class _Calls:
-    """Keeps the first call of each of some functions, arguments and all, and counts them."""
-
-    def __init__(self, names: set[str]) -> None:
-        self._names = names
-        self.first: dict[str, tuple[Any, tuple[Any, ...]]] = {}
-        self.count: dict[str, int] = {}
-
-    def note(self, func: Any, name: str, before_run: bool, ret_value: Any, *args: Any) -> int:
-        """Called before and after every function."""
-        del ret_value
-        if before_run and str(name) in self._names:
-            self.first.setdefault(str(name), (func, args))
-            self.count[str(name)] = self.count.get(str(name), 0) + 1
-        return int(relax.VMInstrumentReturnKind.NO_OP)
-
-
-class _Clock:
-    """Adds up the seconds of each function that a virtual machine calls."""
-
-    def __init__(self, device: Any) -> None:
-        self._device = device
-        self.seconds: dict[str, float] = {}
-        self._since = 0.0
-
-    def begin(self) -> None:
-        """Forget what was before."""
-        self.seconds = {}
-
-    def note(self, func: Any, name: str, before_run: bool, ret_value: Any, *args: Any) -> int:
-        """Called before and after every function."""
-        del func, ret_value, args
-        self._device.sync()
-        if before_run:
-            self._since = time.perf_counter()
-        else:
-            spent = time.perf_counter() - self._since
-            self.seconds[str(name)] = self.seconds.get(str(name), 0.0) + spent
-        return int(relax.VMInstrumentReturnKind.NO_OP)
+    return Profile(tuple(operators), medians, statistics.median(readings.whole))

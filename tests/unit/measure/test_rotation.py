@@ -27,7 +27,7 @@ def tensor(count: int):
     return tvm.runtime.tensor(np.ones(count, dtype=np.float32), DEVICE)
 
 
-@pytest.mark.parametrize(("rotate_bytes", "copies"), [(0, 2), (4000, 2), (12001, 4), (40000, 10)])
+@pytest.mark.parametrize(("rotate_bytes", "copies"), [(0, 2), (4000, 2), (12001, 4), (40000, 16)])
 def test_every_copy_in_turn(rotate_bytes, copies):
     calls, given = Calls(), tensor(1000)
     found = time_rotated(calls, DEVICE, [given, 7], rotate_bytes, repeats=2, min_repeat_s=0)
@@ -36,6 +36,26 @@ def test_every_copy_in_turn(rotate_bytes, copies):
     assert np.from_dlpack(given).ctypes.data not in calls.firsts
     assert calls.firsts == calls.firsts[:copies] * 4  # two groups to warm up, two timed
     assert set(calls.others) == {7}
+
+
+def test_each_argument_at_its_own_distance():
+    firsts, seconds = Calls(), []
+
+    def call(weight, activation):
+        firsts(weight)
+        seconds.append(np.from_dlpack(activation).ctypes.data)
+
+    args = [tensor(1000), tensor(500)]
+    time_rotated(call, DEVICE, args, [30000, 8000], repeats=1, min_repeat_s=0)
+    assert firsts.firsts == firsts.firsts[:8] * 3
+    assert seconds == seconds[:4] * 6
+    assert (len(set(firsts.firsts)), len(set(seconds))) == (8, 4)
+
+
+def test_arguments_of_one_distance_pass_together():
+    calls = Calls()
+    time_rotated(calls, DEVICE, [tensor(1000), tensor(3000)], [16000, 16000], repeats=1)
+    assert len(set(calls.firsts)) == 2
 
 
 def test_groups_last_as_long_as_asked_for():
@@ -50,6 +70,8 @@ def test_groups_last_as_long_as_asked_for():
         ([3], 10, {}, "at least one tensor"),
         ([], 10, {}, "at least one tensor"),
         ([tensor(4)], -1, {}, "not negative"),
+        ([tensor(4)], [-1], {}, "not negative"),
+        ([tensor(4)], [1, 1], {}, "2 for 1 arguments"),
         ([tensor(4)], 1, {"repeats": 0}, "repeats of at least 1"),
         ([tensor(4)], 1, {"min_repeat_s": float("nan")}, "min_repeat_s"),
     ],

@@ -4,8 +4,14 @@ import torch
 from tiny_networks import two
 from tvm import relax
 
+from mschedx import tune_model
 from mschedx.hardware import Hardware, host_target
-from mschedx.networks.caches import rotation_bytes, weight_bytes, weights_are_cold
+from mschedx.networks.caches import (
+    Distances,
+    constant_arguments,
+    weight_bytes,
+    weights_are_cold,
+)
 from mschedx.networks.importing import import_network
 
 
@@ -39,6 +45,16 @@ def test_what_passes_through_the_caches_is_the_weights_between_two_bounds():
     size = weight_bytes(mod)
     here = Hardware.from_target(host_target())
     small = replace(here, cores=2, l2_bytes=size // 16, l3_bytes=size)
-    assert rotation_bytes(mod, small) == size
-    assert rotation_bytes(mod, replace(small, l3_bytes=size // 8)) == 4 * (size // 8)
-    assert rotation_bytes(mod, replace(small, l2_bytes=size)) == 4 * size
+    own = 4 * (size // 16)
+    assert Distances.of(mod, small) == Distances(activation=own, weight=size)
+    tight = replace(small, l3_bytes=size // 8)
+    assert Distances.of(mod, tight) == Distances(own, 4 * (size // 8))
+    assert Distances.of(mod, replace(small, l2_bytes=size)) == Distances(4 * size, 4 * size)
+
+
+def test_arguments_that_are_weights():
+    model, inputs = two()
+    result = tune_model(model, inputs, trials_per_task=0, progress=False)
+    constant = constant_arguments(result.fused)
+    assert set(constant) == {name for choice in result.programs() for name in choice.task.functions}
+    assert set(constant.values()) == {frozenset({1, 2}), frozenset({1, 2})}

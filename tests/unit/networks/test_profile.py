@@ -10,6 +10,7 @@ from tvm.s_tir.meta_schedule.database import Workload
 
 from mschedx import tune_model
 from mschedx.bench.explain import explain
+from mschedx.networks.caches import Distances
 from mschedx.networks.choices import Origin
 from mschedx.record.contents import read_contents
 from mschedx.record.trials import read_run, workload_number
@@ -92,3 +93,19 @@ def test_a_profile_is_called_as_the_network_is():
     assert result.profile(**inputs, runs=2).operators
     with pytest.raises(TypeError, match="the network takes"):
         result.profile(inputs["x"], runs=2)
+
+
+def test_weights_come_from_further_than_activations(tuned, monkeypatch):
+    x, result = tuned
+    asked = []
+
+    def time_rotated(function, device, args, rotate_bytes, *, repeats):
+        asked.append(rotate_bytes)
+        return 1.0
+
+    monkeypatch.setattr("mschedx.networks.readings.time_rotated", time_rotated)
+    far = staticmethod(lambda mod, hardware: Distances(activation=10, weight=1000))
+    monkeypatch.setattr(Distances, "of", far)
+    profile = result.profile(x, runs=1)
+    assert asked == [[10, 1000, 1000, 10]] * 2
+    assert profile.rotated_s == sum(one.choice.task.weight for one in profile.operators)
