@@ -186,7 +186,8 @@ class PSAModel:
                 )
             return _published(program, hardware)
         if hardware.kind == "cpu":
-            return cpu_costs(program, CpuMachine.of(hardware), cold=self.cold)
+            cold = _weights(sketch) if self.cold else frozenset()
+            return cpu_costs(program, CpuMachine.of(hardware), cold=cold)
         return cuda_costs(program, hardware)
 
     def unknown(self, sketch: Sketch) -> dict[str, str]:
@@ -251,9 +252,9 @@ class PSA(TVMCostModel):
         "improved", or "published" for the paper's formulas with their weaknesses (elements instead
         of bytes, no caches, no occupancy; for GPUs only).
     cold : bool
-        Predict for a CPU whose caches hold none of the program's inputs when it is called, as for
-        an operator of a network with many weights (``MeasureConfig(flush_cache=True)`` measures
-        so). Of no effect on GPUs.
+        Predict for a CPU whose caches hold none of the program's inputs but the first when it is
+        called, as for an operator of a network with many weights
+        (``MeasureConfig(flush_cache=True)`` measures so). Of no effect on GPUs.
     """
 
     model: PSAModel
@@ -275,6 +276,13 @@ def _view(sketch: Sketch, *, stands_in: bool) -> ProgramView:
 def _positive(seconds: FloatArray) -> FloatArray:
     """A program without a statement that is understood is taken to last long."""
     return np.where(np.isfinite(seconds) & (seconds > 0), seconds, 1.0)
+
+
+def _weights(sketch: Sketch) -> frozenset[str]:
+    """Parameters but the first, which the operator before has just written."""
+    (func,) = sketch.design.mod.functions.values()
+    first, *others = [str(one.name) for one in func.params]
+    return frozenset(others) - {first}
 
 
 def _features(costs: Costs) -> FloatArray:

@@ -7,12 +7,13 @@ its data from each cache, whichever is longer, smoothly::
     t = (t_core^p + t_L2^p + t_L3^p + t_DRAM^p)^(1/p)
 
 What has left the caches since the last call, as the weights of a network do, comes from memory
-first: a core computes with a panel of them when it has it, so that this time is added.
+first: a core computes with a panel of them when it has it, so that this time is added. What the
+operator before wrote, and what the program writes and reads itself, has not left them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -39,19 +40,33 @@ TERMS = ("arithmetic", "loads", "stores", "chain", "issue", "serial", "L2", "L3"
 """What a statement may wait for."""
 
 
-def cpu_costs(program: ProgramAt, machine: CpuMachine, *, cold: bool = False) -> Costs:
+def cpu_costs(
+    program: ProgramAt, machine: CpuMachine, *, cold: frozenset[str] = frozenset()
+) -> Costs:
     """Predict what the statements of a program cost at n configs.
 
     Parameters
     ----------
     program : ProgramAt
     machine : CpuMachine
-    cold : bool
-        Whether no cache holds anything when the program is called; else what it touches is in the
+    cold : frozenset of str
+        Parameters that no cache holds when the program is called; what else it touches is in the
         smallest that holds it all.
     """
-    statements = tuple(_cost(view, machine, cold) for view in program.statements)
+    statements = tuple(
+        _cost(view, machine, own) for view, own in _first_reads(program.statements, cold)
+    )
     return Costs(statements, _forks(program.statements, machine, program.count))
+
+
+def _first_reads(
+    views: Sequence[StatementView], cold: frozenset[str]
+) -> Iterator[tuple[StatementView, frozenset[str]]]:
+    """Each statement, and which buffers it is the first to fetch."""
+    for view in views:
+        own = cold & {one.access.buffer for one in view.reads}
+        cold -= own
+        yield view, own
 
 
 def _forks(views: Sequence[StatementView], machine: CpuMachine, n: int) -> FloatArray:
@@ -65,7 +80,7 @@ def _forks(views: Sequence[StatementView], machine: CpuMachine, n: int) -> Float
     return sum(regions.values(), np.zeros(n)) * machine.fork_s
 
 
-def _cost(view: StatementView, machine: CpuMachine, cold: bool) -> StatementCost:
+def _cost(view: StatementView, machine: CpuMachine, cold: frozenset[str]) -> StatementCost:
     parallel = view.kinds("parallel")
     outside = parallel[-1] + 1 if parallel else 0
     chunks = view.extents[parallel].prod(axis=0) if parallel else np.ones(len(view.lanes))
@@ -82,21 +97,27 @@ def _cost(view: StatementView, machine: CpuMachine, cold: bool) -> StatementCost
         "serial": core.serial,
     }
     terms = {name: rounds * cycles / machine.hz for name, cycles in per_round.items()}
-    transfers = _transfers(view, machine, outside, rounds, cold)
-    fetched = transfers["DRAM"] if cold else np.zeros_like(rounds)
+    transfers, fetched = _transfers(view, machine, outside, rounds, cold)
     evicted = rounds * _evicted(view, machine, outside) / machine.hz
-    overlapped = [one for name, one in transfers.items() if not (cold and name == "DRAM")]
-    parts = [rounds * core.cycles / machine.hz, *overlapped]
+    parts = [rounds * core.cycles / machine.hz, *transfers.values()]
     # A tile waits for lines that it has just lost, whatever else it does.
     seconds = sum(part**OVERLAP for part in parts) ** (1 / OVERLAP) + evicted + fetched
-    terms |= {**transfers, "L2": transfers["L2"] + evicted}
+    terms |= {**transfers, "L2": transfers["L2"] + evicted, "DRAM": transfers["DRAM"] + fetched}
     return StatementCost(view.statement.name, view.statement.kernel, seconds, terms)
 
 
 def _transfers(
-    view: StatementView, machine: CpuMachine, outside: int, rounds: FloatArray, cold: bool
-) -> dict[str, FloatArray]:
-    """Seconds of moving data into each cache of the fullest core."""
+    view: StatementView,
+    machine: CpuMachine,
+    outside: int,
+    rounds: FloatArray,
+    cold: frozenset[str],
+) -> tuple[dict[str, FloatArray], FloatArray]:
+    """Seconds of moving data into each cache of the fullest core.
+
+    And those of fetching from memory what a warm call finds in the last cache, of buffers that are
+    ``cold``.
+    """
     footprints, starts, pages = [], [], []
     for access in view.accesses:
         own = lines(access, view.extents, machine.line_bytes)[outside:]
@@ -120,13 +141,16 @@ def _transfers(
         costs = [f * (1 / rate + s * wait) for f, s in zip(footprints, starts)]
         first = sum((c[0] for c in costs), np.zeros(len(rounds)))
         # A kernel that is called again finds in a cache what fits there.
-        kept = 0.0 if cold and name == "DRAM" else first / (1 + (in_all / size) ** 4)
+        fitting = 1 / (1 + (in_all / size) ** 4)
         moved = traffic(footprints, costs, trips, size)
-        found[name] = np.maximum(moved - kept, 0.0) / machine.hz
+        found[name] = np.maximum(moved - first * fitting, 0.0) / machine.hz
+    # Of the last of these, which is memory.
+    weights = [c[0] for c, a in zip(costs, view.accesses) if a.access.buffer in cold]
+    fetched = fitting * sum(weights, np.zeros(len(rounds))) / machine.hz
     translated = [p / PAGE_BYTES for p in pages]
     misses = traffic(pages, translated, trips, machine.tlb_pages * PAGE_BYTES)
     found["TLB"] = misses * machine.tlb_cycles / machine.hz
-    return found
+    return found, fetched
 
 
 def _evicted(view: StatementView, machine: CpuMachine, outside: int) -> FloatArray:

@@ -93,6 +93,26 @@ def test_cold_weights_are_read_by_one_core_each_rather_than_by_both():
     assert cold[0] - cold[1] > warm[0] - warm[1] + 0.4 * weights / 12e9
 
 
+@pytest.mark.parametrize(("op", "shape"), [("softmax", (128, 768)), ("mean", (1024, 768))])
+def test_what_reads_its_input_alone_has_no_cold_weights(op, shape):
+    """The operator before has just written it, and a program's own buffers are its own."""
+    sketch = sketches(workloads.make(op, shape), CPU)[0]
+    configs = sketch.sample(100, np.random.default_rng(0))
+    warm, cold = (PSAModel(cold=cold).latency_s(None, sketch, configs) for cold in (False, True))
+    np.testing.assert_array_equal(warm, cold)
+
+
+def test_cold_weights_come_from_memory_once():
+    """Those that are packed are read from memory, and the copy from where it was written."""
+    weights = 4 * 768 * 768
+    for sketch in sketches(workloads.make("gemm", (128, 768, 768)), CPU):
+        configs = sketch.sample(400, np.random.default_rng(0))
+        warm, cold = (PSAModel(cold=c).latency_s(None, sketch, configs) for c in (False, True))
+        # Both cores have 12 GB/s: a core that reads all takes twice as long, and short runs wait.
+        fetched = (cold - warm) / (weights / 12e9)
+        assert ((fetched > 0.9) & (fetched < 5)).all()
+
+
 @pytest.mark.parametrize("name", list(CASES))
 def test_every_config_gets_a_latency_and_a_cause(name):
     sketch = opened(name)
