@@ -24,7 +24,7 @@ from mschedx.search.build_effort import BuildEffort
 from mschedx.search.expected_best import DEVIATION, by_expected_best, distances
 from mschedx.search.growing import sampled_part, searchable
 from mschedx.search.moves import neighbours
-from mschedx.search.points import Points, SketchSet
+from mschedx.search.points import FloatArray, IntArray, Points, SketchSet
 from mschedx.search.pool import Scored, gather
 from mschedx.search.scoring import ArrayScorer
 from mschedx.space.errors import NOT_SEARCHABLE, InvalidSchedule
@@ -257,11 +257,11 @@ def best_of(
     one adds most to what the fastest of them is expected to be (`search.expected_best`), wherever
     scores say how much faster a program is: PSA's do, and those of a `Logarithmic` model.
 
-    Where a trained network gives a second opinion, both together order the best on processors that
-    the network was trained on. On others, where nobody knows which is the better guide, the first
-    by PSA and the first by both come in turn: whoever tries a few of them has what either is right
-    about. Those that LLVM would be busy with for long come behind all others, whatever is
-    predicted.
+    Where a trained network gives a second opinion, both together choose the first on processors
+    that the network was trained on, and PSA on others, where nobody knows which is the better
+    guide. Further ones are chosen as if either opinion may be the right one; without a deviation
+    the two take turns, or both together order them where they know the processor. Those that LLVM
+    would be busy with for long come behind all others, whatever is predicted.
     """
     psa = model if isinstance(model, PSAModel) else PSAModel()
     judge = psa if model is None else model
@@ -283,45 +283,53 @@ def best_of(
         pool = pool.merged(Scored.by(scorer, fresh))
     great = BuildEffort(space).is_great(pool.points)
     kept = pool.take(~great).best(len(pool))
-
-    def spread(scored: Scored, by: CostModel) -> Points:
-        return _spread(scored, by, space, 2 * limit, deviation, rng)
-
-    points = spread(kept, judge)
-    if second is not None and len(kept):
-        asked = kept.points.take(np.arange(min(max(VERIFIED, 2 * limit), len(kept))))
-        scored = Scored.by(ArrayScorer(second, space), asked).best(len(asked))
-        both = spread(scored, second)
-        known = second.knows(space.task)
-        ordered = Points.concatenate([both, points]) if known else _in_turn(points, both)
-        points = ordered.distinct()
+    few = kept.take(np.arange(min(max(VERIFIED, 2 * limit), len(kept))))
+    opinions = [_Opinion(judge, few.scores)]
+    known = second is not None and second.knows(space.task)
+    if second is not None and len(few):
+        opinions.append(_Opinion(second, ArrayScorer(second, space).score(few.points)))
+    if known:
+        opinions.reverse()
+    apart = distances(few.points, few.points, space) if deviation else None
+    order = _order(opinions, known, 2 * limit, apart, deviation, rng)
+    points = Points.concatenate([few.points.take(order), kept.points]).distinct()
     last = pool.take(great).best(len(pool)).points
     return _distinct(Points.concatenate([points, last]), space, limit, psa, space.task)
 
 
-def _spread(
-    scored: Scored,
-    by: CostModel,
-    space: SketchSet,
+@dataclass(frozen=True)
+class _Opinion:
+    """Scores [n] by a model."""
+
+    model: CostModel
+    scores: FloatArray
+
+    @property
+    def log_speed(self) -> FloatArray | None:
+        """ln(1 / seconds), where scores say how much faster a program is."""
+        if isinstance(self.model, Logarithmic):
+            return self.scores / self.model.logarithmic
+        return np.log(self.scores) if isinstance(self.model, PSAModel) else None
+
+
+def _order(
+    opinions: Sequence[_Opinion],
+    known: bool,
     count: int,
+    apart: FloatArray | None,
     deviation: float,
     rng: np.random.Generator,
-) -> Points:
-    """All points, the best first; the first ``count`` of them by what each adds, if so asked."""
-    unit = by.logarithmic if isinstance(by, Logarithmic) else None
-    if not deviation or (unit is None and not isinstance(by, PSAModel)):
-        return scored.points
-    few = scored.take(np.arange(min(max(VERIFIED, count), len(scored))))
-    log_speed = np.log(few.scores) if unit is None else few.scores / unit
-    apart = distances(few.points, space)
-    first = by_expected_best(log_speed, apart, count, rng, deviation)
-    return Points.concatenate([few.points.take(first), scored.points]).distinct()
+) -> IntArray:
+    """Positions of n configs: by what each adds, where distances [n, n] are given, else by scores.
 
-
-def _in_turn(one: Points, other: Points) -> Points:
-    """The first of one, the first of the other, the second of one, and so on."""
-    places = np.concatenate([2 * np.arange(len(one)), 2 * np.arange(len(other)) + 1])
-    return Points.concatenate([one, other]).take(np.argsort(places))
+    Where one opinion is known to be the better guide it is the first, and its order alone counts;
+    else they take turns.
+    """
+    log_speed = [one.log_speed for one in opinions]
+    if apart is not None and all(one is not None for one in log_speed):
+        return by_expected_best(np.stack(log_speed), apart, count, rng, deviation)
+    orders = [np.argsort(-one.scores, kind="stable") for one in opinions]
+    return orders[0] if known else np.stack(orders, axis=1).ravel()
 
 
 def _distinct(

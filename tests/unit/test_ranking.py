@@ -18,7 +18,7 @@ from mschedx.cost.consensus import ConsensusModel
 from mschedx.cost.psa import PSAModel
 from mschedx.ranking import NothingToRank, best_of, opened
 from mschedx.search.build_effort import BuildEffort
-from mschedx.search.points import Points, SketchSet
+from mschedx.search.points import SketchSet
 from mschedx.space import sketches
 from mschedx.space.errors import EmptySpace, InvalidSchedule
 
@@ -183,13 +183,12 @@ def test_scores_of_no_known_scale_keep_their_order():
     assert one == other
 
 
-def test_two_orders_in_turn():
-    def points(*values):
-        return Points(np.zeros(len(values), np.int64), np.array(values, np.int64)[:, None])
-
-    found = mschedx.ranking._in_turn(points(3, 1, 2), points(1, 3, 5, 2, 4))
-    assert found.configs[:, 0].tolist() == [3, 1, 1, 3, 2, 5, 2, 4]
-    assert len(mschedx.ranking._in_turn(points(), points(7))) == 1
+@pytest.mark.parametrize(("known", "expected"), [(True, [2, 1, 0]), (False, [2, 0, 1, 1, 0, 2])])
+def test_one_that_is_known_to_be_better_orders_and_two_that_are_not_take_turns(known, expected):
+    model = PAM(pretrained="cpu").model  # of which scores only order
+    opinions = [mschedx.ranking._Opinion(model, np.array(s)) for s in ([1.0, 2, 3], [3.0, 2, 1])]
+    order = mschedx.ranking._order(opinions, known, 3, None, 0.0, np.random.default_rng(0))
+    assert order.tolist() == expected
 
 
 class LikesEffort(PSAModel):

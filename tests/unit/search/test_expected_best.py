@@ -67,6 +67,24 @@ def test_a_config_unlike_the_first_comes_before_its_twins():
     assert 5 not in far, "one that is no match for them whatever the error is left for later"
 
 
+def test_of_two_opinions_the_first_chooses_first_and_both_are_heard():
+    """Two that each hold one config for three times as fast as the other does."""
+    opinions = np.array([[1.1, 0.0, 0.9, 0.9], [0.0, 1.0, 0.4, 0.4]])
+    for swapped in (False, True):
+        given = opinions[::-1] if swapped else opinions
+        order = by_expected_best(given, 1 - np.eye(4), 4, np.random.default_rng(0), 0.1)
+        assert order[:2].tolist() == ([1, 0] if swapped else [0, 1])
+    alone = by_expected_best(opinions[0], 1 - np.eye(4), 4, np.random.default_rng(0), 0.1)
+    assert alone[-1] == 1
+
+
+def test_equal_opinions_are_one():
+    log_speed, distance = some(2, n=20)
+    one = by_expected_best(log_speed, distance, 6, np.random.default_rng(0))
+    two = by_expected_best(np.stack([log_speed] * 2), distance, 6, np.random.default_rng(0))
+    assert one.tolist() == two.tolist()
+
+
 @pytest.mark.parametrize(("n", "count"), [(0, 3), (4, 0), (1, 5)])
 def test_few_or_none(n, count):
     found = by_expected_best(np.zeros(n), np.zeros((n, n)), count, np.random.default_rng(0))
@@ -78,7 +96,7 @@ def test_distances_are_shares_of_decisions():
     space = SketchSet(sketches(workloads.make("gemm", (48, 32, 16)), target, "post-order-apply"))
     assert len(space.sketches) > 1
     points = space.sample(12, np.random.default_rng(0))
-    apart = distances(points, space)
+    apart = distances(points, points, space)
     for i in range(12):
         for j in range(12):
             s = int(points.sketch[i])
