@@ -185,11 +185,16 @@ class BlendedScorer:
         return self._draft.score(points), self._model.score(points)
 
     def score(self, points: Points) -> FloatArray:
+        return self.with_draft(points)[1]
+
+    def with_draft(self, points: Points) -> tuple[FloatArray, FloatArray]:
+        """What the draft says of points [n], on its own scale, and both together."""
         drafted, learned = self.opinions(points)
         if self._scales is None:
             self._scales = Scale.of(drafted), Scale.of(learned)
         of_draft, of_model = self._scales
-        return (1 - self.share) * of_draft(drafted) + self.share * of_model(learned)
+        both = (1 - self.share) * of_draft(drafted) + self.share * of_model(learned)
+        return drafted, both
 
     def importance(self) -> FloatArray | None:
         return self._model.importance()

@@ -30,13 +30,14 @@ from mschedx.run_stages import DRAFT, stage
 
 from .base import logger
 from .blend import Blend, BlendedScorer
+from .corrected import CorrectedScorer
 from .draft_quality import DraftQuality
 from .history import History
 from .mutation import Mutation
 from .niches import Niches, spread
 from .notes import tell
 from .pick import EpsilonGreedy
-from .points import Points, SketchSet
+from .points import IntArray, Points, SketchSet
 from .pool import Scored, gather
 from .population import evolve
 from .request import Request
@@ -88,6 +89,9 @@ class DraftVerifyConfig:
     blend : bool
         Whether the draft's opinion counts when verifying too, as far as it has ranked what was
         measured better than the learned model did (`blend`).
+    correct : bool
+        Whether what scores got wrong about measured configs corrects those of configs like them
+        (`error_process`), and a batch is what is expected to hold the fastest.
 
     Raises
     ------
@@ -112,6 +116,7 @@ class DraftVerifyConfig:
     least_correlation: float = 0.0
     pool: int = 256
     blend: bool = True
+    correct: bool = True
 
     def __post_init__(self) -> None:
         require_counts(self, "population", "drafts", "refresh", "parents", "least_trials", "pool")
@@ -136,6 +141,7 @@ class DraftVerifyConfig:
             niche_share=1.0,
             adapt=False,
             blend=False,
+            correct=False,
         )
 
 
@@ -176,18 +182,35 @@ class DraftThenVerify:
             self._begun, self._due = space.begun, True
         samples = space.sample(config.population, rng)
         drafts = self._current(samples, request).untried(history.tried)
-        verifier = self._verifier(space, history, scorer)
+        opinion = self._opinion(space, history, scorer)
+        verifier = self._corrected(opinion, space, history)
         if scorer.ready:
             found = self._verified(drafts.points, samples, replace(request, scorer=verifier))
             found = found.untried(history.tried)
+        elif isinstance(verifier, CorrectedScorer):
+            found = Scored.by(verifier, drafts.points)
         else:
             found = self._spread(drafts, space, 2 * count)
-        found = found.filled(count, space, history.tried, rng)
-        order = EpsilonGreedy(config.epsilon)(found.scores, count, rng)
+        if isinstance(verifier, CorrectedScorer) and len(found) >= count:
+            order = self._batch(found, verifier, count, rng)
+        else:
+            found = found.filled(count, space, history.tried, rng)
+            order = EpsilonGreedy(config.epsilon)(found.scores, count, rng)
         chosen = found.points.take(order[: 2 * count])
-        if isinstance(verifier, BlendedScorer):
-            self._blend.expect(chosen, verifier)
+        if isinstance(opinion, BlendedScorer):
+            self._blend.expect(chosen, opinion)
         return chosen
+
+    def _batch(
+        self, found: Scored, verifier: CorrectedScorer, count: int, rng: np.random.Generator
+    ) -> IntArray:
+        """The batch that is expected to hold the fastest, a share of it by chance, then spares."""
+        order = verifier.batch(found, 2 * count, rng)
+        first = round((1 - self.config.epsilon) * count)
+        rest = np.setdiff1d(np.arange(len(found)), order[:first])
+        lucky = rest[rng.permutation(len(rest))[: count - first]]
+        spare = order[first:]
+        return np.concatenate([order[:first], lucky, spare[~np.isin(spare, lucky)]])
 
     # Drafting.
 
@@ -269,8 +292,18 @@ class DraftThenVerify:
 
     # Verifying.
 
-    def _verifier(self, space: SketchSet, history: History, scorer: Scorer) -> Scorer:
-        """What verifies: the learned model, blended with the draft where that is asked for."""
+    def _corrected(self, scorer: Scorer, space: SketchSet, history: History) -> Scorer:
+        """The same, corrected where that is asked for and costs little.
+
+        Where it says nothing yet, the draft speaks.
+        """
+        if not self.config.correct or scorer.capacity is not None:
+            return scorer
+        known = scorer if scorer.ready else ArrayScorer(self._model, space, drafts=True)
+        return CorrectedScorer(known, space, history) if known.ready else scorer
+
+    def _opinion(self, space: SketchSet, history: History, scorer: Scorer) -> Scorer:
+        """The learned model's, blended with the draft's where that is asked for."""
         if not self.config.blend:
             return scorer
         self._blend.observe(history)

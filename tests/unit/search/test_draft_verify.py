@@ -20,7 +20,7 @@ from mschedx.search.scoring import ArrayScorer
 
 PUBLISHED = DraftVerifyConfig.as_published()
 SMALL = DraftVerifyConfig(
-    population=64, drafts=24, parents=16, batch=8, niche_share=0.5, blend=False
+    population=64, drafts=24, parents=16, batch=8, niche_share=0.5, blend=False, correct=False
 )
 
 BLENDED = replace(SMALL, blend=True)
@@ -179,7 +179,7 @@ def test_a_draft_that_says_nothing_has_no_share_in_verifying():
     for _ in range(2):
         found, _, _ = rounds()
     assert len(found) >= 8
-    assert rounds.search._verifier(rounds.space, rounds.history, rounds.scorer) is rounds.scorer
+    assert rounds.search._opinion(rounds.space, rounds.history, rounds.scorer) is rounds.scorer
 
 
 def test_as_published_a_tenth_of_the_population_is_rounded_down():
@@ -190,7 +190,7 @@ def test_as_published_the_learned_model_alone_verifies():
     rounds = Rounds(PUBLISHED)
     rounds()
     rounds()
-    assert rounds.search._verifier(rounds.space, rounds.history, rounds.scorer) is rounds.scorer
+    assert rounds.search._opinion(rounds.space, rounds.history, rounds.scorer) is rounds.scorer
 
 
 def test_niches_keep_both_sketches_among_the_drafts():
