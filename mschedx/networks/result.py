@@ -133,8 +133,8 @@ class NetworkResult:
         elements, evenly spread, of a tensor.
 
         After Ctrl-C, tasks that were not measured are ranked first, as ``trials_per_task=0`` does:
-        some 10 s for ResNet-50 on two cores. So do `export` and `profile`, whichever is called
-        first.
+        some 10 s for ResNet-50 on two cores, and shows it as that call showed its progress. So do
+        `export` and `profile`, whichever is called first.
 
         Parameters
         ----------

@@ -105,7 +105,7 @@ def tune_model(
         where the network's weights are more than these hold.
     progress : bool | NetworkProgress
         Show what is done, and a table of the tasks while they are measured (plain lines when not on
-        a terminal), or a display of one's own.
+        a terminal), or a display of one's own. What the result does later shows there, too.
     timeout_s : float, optional
         After this many seconds no further wave begins. A wave, a batch of each of up to eight
         tasks, is measured to its end, and the first one always is.
@@ -163,6 +163,7 @@ def tune_model(
             prepack=prepack,
             verify=verify,
             parts=parts,
+            progress=progress,
         )
         folder = tempfile.mkdtemp(prefix="mschedx-") if work_dir is None else work_dir
         # Absolute, so that what is returned reads its records wherever the process goes.
