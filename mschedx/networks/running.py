@@ -16,6 +16,7 @@ from mschedx.plan import Parts
 from mschedx.record.rounds import Round
 from mschedx.record.trials import Trial
 from mschedx.recorder import forecast, foretells
+from mschedx.run_stages import UPDATE
 from mschedx.search.as_it_is import unscheduled_candidate
 
 from .budget import Standing
@@ -43,6 +44,11 @@ class RunningTask:
     seed : int
     history : sequence of Trial
         What the work_dir holds of it.
+
+    Attributes
+    ----------
+    profiler : ms.Profiler
+        Entered by whoever works on the task, so that its seconds are known by stage.
     """
 
     def __init__(
@@ -57,6 +63,7 @@ class RunningTask:
         self.trials = list(history)
         best = _best_s(self.trials)
         self.standing = Standing(task.weight, task.flops, len(self.trials), best, best)
+        self.profiler = ms.Profiler()
         self.why_ended: str | None = None
         self._context: ms.TuneContext | None = None
         self._earlier = len(self.trials)
@@ -133,7 +140,8 @@ class RunningTask:
             candidates, ran = list(done.candidates), list(done.ran)
             strategy.notify_runner_results(candidates, ran)
             if model is not None:
-                model.update(self._context, candidates, ran)
+                with ms.Profiler.timeit(UPDATE):
+                    model.update(self._context, candidates, ran)
         self.trials += trials
         self.standing = replace(
             self.standing,
