@@ -87,11 +87,19 @@ def tuned_choice(
         return None, notes
     latency_s = winner.trial.latency_s or math.inf
     if winner.trial.unscheduled:
-        origin, record = Origin.UNSCHEDULED, None
+        origin, record, why = Origin.UNSCHEDULED, None, _why_as_it_is(run)
     else:
-        origin, record = Origin.TUNED, run.records[winner.trial.record]
+        origin, record, why = Origin.TUNED, run.records[winner.trial.record], ""
     mod, trials = winner.schedule.mod, len(run.trials)
-    return Choice(task, mod, origin, latency_s, trials, record=record), notes
+    return Choice(task, mod, origin, latency_s, trials, why, record), notes
+
+
+def _why_as_it_is(run: Run) -> str:
+    """Why the function as it is won; whoever measured it knew more of the first reason."""
+    scheduled = sum(not trial.unscheduled for trial in run.trials)
+    if not scheduled:
+        return "nothing of its design spaces could be searched"
+    return f"none of {scheduled} scheduled programs that were measured is faster"
 
 
 def unscheduled_choice(task: NetworkTask, why: str) -> Choice:

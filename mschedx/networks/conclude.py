@@ -222,8 +222,7 @@ def _about_untuned(choices: Sequence[Choice], job: NetworkJob) -> list[str]:
     reasons: dict[str, list[str]] = {}
     for one in choices:
         if one.origin is Origin.UNSCHEDULED:
-            why = one.why or "no program of its space is faster"
-            reasons.setdefault(why, []).append(one.task.name)
+            reasons.setdefault(one.why, []).append(one.task.name)
     return notes + [f"{_stay(names)} unscheduled: {why}" for why, names in reasons.items()]
 
 

@@ -17,7 +17,7 @@ from mschedx.record.rounds import Round
 from mschedx.record.trials import Trial
 from mschedx.recorder import forecast, foretells
 from mschedx.run_stages import UPDATE
-from mschedx.search.as_it_is import unscheduled_candidate
+from mschedx.search.as_it_is import are_unscheduled, unscheduled_candidate
 
 from .budget import Standing
 from .tasks import NetworkTask
@@ -92,6 +92,8 @@ class RunningTask:
         batch = strategy.generate_measure_candidates()
         if not batch:
             self._end("the design space holds no more programs")
+        elif are_unscheduled(batch):
+            return self._as_it_is("no config of its design spaces becomes a program")
         return list(batch or ())
 
     def _begin(self, most: int, per_round: int) -> str | None:

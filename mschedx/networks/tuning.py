@@ -33,6 +33,7 @@ from mschedx.recorder import Outcome
 from mschedx.search.gradients import require_gradients
 from mschedx.session import alone, asks_for_records, filled, intrinsics_for, made
 
+from .budget import Budget
 from .choices import start_ranking
 from .conclude import conclude
 from .errors import NetworkError, reason_of
@@ -303,11 +304,16 @@ def _measured(job: NetworkJob, work_dir: WorkDir, display: NetworkProgress) -> O
         running, outcome = run_session(session, _parts(job, database), work_dir, display)
     if not outcome.interrupted:
         note_exhausted(running, work_dir)
+    outcome.said += [
+        f"{one.task.name}: {one.why_ended}" for one in running if one.why_ended is not None
+    ]
+    standings = [one.standing for one in running]
+    done = sum(one.trials for one in standings)
+    planned = Budget(job.trials_per_task, len(standings)).planned(standings)
+    if outcome.timed_out and done < planned:
+        outcome.said.append(f"time was up after {done} of {planned} trials")
     for note in outcome.said:
         display.note(note)
-    for one in running:
-        if one.why_ended is not None:
-            display.note(f"{one.task.name}: {one.why_ended}")
     return outcome
 
 
