@@ -1,4 +1,4 @@
-"""What a search tells its user: that it does not, or no longer, do what it was asked to.
+"""What a search tells its user: that it does not, or no longer, do all it was asked to.
 
 MetaSchedule's log goes to files of a work_dir, and nowhere for networks. Who tunes for a user
 collects these lines beside it (`listening`) and gives them with the result.
@@ -29,7 +29,12 @@ def tell(level: int, text: str, *arguments: Any) -> None:
     *arguments
     """
     logger.log(level, text, *arguments)
-    heard, line = _heard.get(), text % arguments
+    pass_on(text % arguments)
+
+
+def pass_on(line: str) -> None:
+    """Tell whoever listens in this thread what the log has already, or need not have."""
+    heard = _heard.get()
     if heard is not None and line not in heard:
         heard.append(line)
 
