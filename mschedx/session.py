@@ -25,7 +25,7 @@ from mschedx.record.rounds import Appended
 from mschedx.record.trials import Journal, Run, Trial, run_of, workload_number
 from mschedx.recorder import Earlier, Outcome, Recorder
 from mschedx.run_stages import seconds_by_stage
-from mschedx.search.notes import listening
+from mschedx.told import listening
 
 if TYPE_CHECKING:
     from tvm import IRModule

@@ -18,6 +18,7 @@ from mschedx.record.trials import Trial
 from mschedx.recorder import forecast, foretells
 from mschedx.run_stages import UPDATE
 from mschedx.search.as_it_is import are_unscheduled, unscheduled_candidate
+from mschedx.told import listening, pass_on
 
 from .budget import Standing
 from .tasks import NetworkTask
@@ -109,17 +110,20 @@ class RunningTask:
             num_threads=1,
         ).clone()
         assert context.search_strategy is not None
-        try:
-            spaces = list(context.generate_design_space())
-            context.search_strategy.pre_tuning(
-                most, per_round, spaces, parts.database, parts.cost_model
-            )
-        except Exception as error:  # whatever it is, the other tasks are tuned
-            if machine_trouble(error) is not None:
-                raise
-            return _reason(error)
-        self._context = context
-        return None
+        with listening() as told:
+            try:
+                spaces = list(context.generate_design_space())
+                context.search_strategy.pre_tuning(
+                    most, per_round, spaces, parts.database, parts.cost_model
+                )
+                self._context, nothing = context, None
+            except Exception as error:  # whatever it is, the other tasks are tuned
+                if machine_trouble(error) is not None:
+                    raise
+                nothing = _reason(error)
+        for line in told:  # a rule knows no task
+            pass_on(line if self.task.name in line else f"{self.task.name}: {line}")
+        return nothing
 
     def _as_it_is(self, why: str) -> list[ms.MeasureCandidate]:
         """Measure the function unscheduled, once, where nothing can be searched."""

@@ -24,8 +24,8 @@ from mschedx.record.work_dir import WorkDir
 from mschedx.recorder import Outcome
 from mschedx.run_stages import BUILD, RECORD, RUN, seconds_by_stage
 from mschedx.search.as_it_is import are_unscheduled
-from mschedx.search.notes import listening
 from mschedx.session import derived_seed, remember
+from mschedx.told import listening
 
 from .budget import Budget, Standing, next_tasks
 from .choices import recorded

@@ -18,9 +18,9 @@ import numpy as np
 
 from mschedx.space.errors import NOT_SEARCHABLE, EmptySpace
 from mschedx.space.trace.splitting import refused_somewhere
+from mschedx.told import pass_on
 
 from .base import logger
-from .notes import pass_on
 from .points import IntArray, SketchSet
 
 if TYPE_CHECKING:

@@ -29,11 +29,11 @@ from mschedx.record.programs import program_hash
 from mschedx.space.errors import NOT_SEARCHABLE, EmptySpace
 from mschedx.space.task import Task
 from mschedx.space.trace.instructions import searched_part
+from mschedx.told import pass_on
 
 from .as_it_is import unscheduled_candidate
 from .base import Candidate, Materializer, Search, TaskSearch, logger
 from .growing import GrowingSet, left_out, searchable, searched
-from .notes import pass_on
 from .points import Points, SketchSet
 from .scoring import ArrayScorer, CandidateScorer, NoScorer, Scorer
 from .warm_start import recall

@@ -5,11 +5,14 @@ import re
 import pytest
 from stand_ins import Refuses, Runner
 from tiny_networks import quick, two
+from tvm.ir.utils import derived_object
 from tvm.s_tir import meta_schedule as ms
+from tvm.s_tir.meta_schedule.schedule_rule import PyScheduleRule
 
 from mschedx import ConstrainedEvolution, tune_model
 from mschedx.networks import Origin, running
 from mschedx.networks.progress import NetworkProgress
+from mschedx.space.rules.guards import Guarded
 
 
 class Noting(NetworkProgress):
@@ -106,3 +109,34 @@ def test_a_function_that_no_measured_program_beats_says_so(network, tmp_path):
     why = result.tasks[0].why
     assert re.fullmatch(r"none of [1-9] scheduled programs that were measured is faster", why)
     assert any(why in note for note in result.notes)
+
+
+@derived_object
+class Fails(PyScheduleRule):
+    """A rule that meets what it does not understand."""
+
+    def _initialize_with_tune_context(self, context):
+        del context
+
+    def apply(self, sch, block):
+        raise ValueError("no such axis")
+
+    def clone(self):
+        return Fails()
+
+
+def test_a_rule_that_fails_at_a_block_is_named_by_task(network):
+    rules = [Guarded(Fails(), "Fails"), *ms.ScheduleRule.create("llvm")]
+    space = ms.space_generator.PostOrderApply(
+        sch_rules=rules,
+        postprocs=ms.Postproc.create("llvm"),
+        mutator_probs=ms.Mutator.create("llvm"),
+    )
+    noting = Noting()
+    result = tune_model(*network, trials_per_task=2, **quick(space=space, progress=noting))
+    assert {choice.origin for choice in result.tasks} == {Origin.TUNED}
+    for name in names(result):
+        lines = [note for note in result.notes if note.startswith(f"{name}: Fails does not fit")]
+        assert lines
+        assert all("no such axis" in line for line in lines)
+        assert set(lines) <= set(noting.notes)
