@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from mschedx.record.contents import read_contents
 from mschedx.record.work_dir import WorkDir
 from mschedx.recorder import Outcome
+from mschedx.told import listening
 from mschedx.user_warnings import warn_user
 
 from .assembly import compiled
@@ -30,7 +31,7 @@ _INTERRUPTED = f"interrupted before a candidate of it ran; {_LATER}"
 _NOT_RANKED = f"interrupted before it was ranked; {_LATER}"
 
 Rank = Callable[..., tuple[list[Choice], tuple[str, ...]]]
-"""From tasks to their best ranked programs, and what there is to say of the model.
+"""From tasks to their best ranked programs, and what there is to say of the model and of them.
 
 It may be given what to call as each task is done."""
 
@@ -207,7 +208,8 @@ def _ranking(job: NetworkJob) -> Rank:
         missing: Sequence[NetworkTask], done: Callable[[], None] | None = None
     ) -> tuple[list[Choice], tuple[str, ...]]:
         model, about = (None, ()) if measures else ranking_model(cost_model, tasks)
-        return ranked(missing, model=model, done=done), about
+        with listening() as told:
+            return ranked(missing, model=model, done=done), (*about, *told)
 
     return rank
 

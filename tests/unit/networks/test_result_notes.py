@@ -125,7 +125,8 @@ class Fails(PyScheduleRule):
         return Fails()
 
 
-def test_a_rule_that_fails_at_a_block_is_named_by_task(network):
+@pytest.mark.parametrize("trials", [0, 2])
+def test_a_rule_that_fails_at_a_block_is_named_by_task(network, trials):
     rules = [Guarded(Fails(), "Fails"), *ms.ScheduleRule.create("llvm")]
     space = ms.space_generator.PostOrderApply(
         sch_rules=rules,
@@ -133,8 +134,9 @@ def test_a_rule_that_fails_at_a_block_is_named_by_task(network):
         mutator_probs=ms.Mutator.create("llvm"),
     )
     noting = Noting()
-    result = tune_model(*network, trials_per_task=2, **quick(space=space, progress=noting))
-    assert {choice.origin for choice in result.tasks} == {Origin.TUNED}
+    how = quick(space=space, progress=noting)
+    result = tune_model(*network, trials_per_task=trials, **how)
+    assert Origin.UNSCHEDULED not in {choice.origin for choice in result.tasks}
     for name in names(result):
         lines = [note for note in result.notes if note.startswith(f"{name}: Fails does not fit")]
         assert lines
