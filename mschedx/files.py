@@ -5,9 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
+
+_Written = TypeVar("_Written")
 
 _BESIDE = ".mschedx-"
 
@@ -63,6 +66,45 @@ def write_atomic(path: Path, text: str) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise named(error, path) from error
+
+
+@contextmanager
+def written_before(
+    write: Callable[[], _Written], troubles: tuple[type[Exception], ...] = (OSError,)
+) -> Iterator[_Written | None]:
+    """Write files, then print in this block what is to be seen though they cannot be written.
+
+    Parameters
+    ----------
+    write : callable
+        Called first: whoever reads what is printed may have seen enough before it is all said.
+    troubles : tuple of type
+        What it may raise where something cannot be written.
+
+    Yields
+    ------
+    object or None
+        What it gives; None where something cannot be written.
+
+    Raises
+    ------
+    Exception
+        What it has raised: one of ``troubles`` once the block has ended.
+    """
+    trouble, written = None, None
+    try:
+        written = write()
+    except BrokenPipeError:
+        raise
+    except troubles as error:
+        trouble = error
+    try:
+        yield written
+    except BrokenPipeError:
+        if trouble is None:
+            raise
+    if trouble is not None:
+        raise trouble
 
 
 def require_writable(folder: Path) -> None:

@@ -40,7 +40,7 @@ class Outcome:
     fault: BaseException | None = None
     """What a callback has raised."""
     said: list[str] = field(default_factory=list)
-    """What the searches have told (`mschedx.search.notes`)."""
+    """What was told meanwhile (`mschedx.told`); of a network, why tasks ended too."""
 
     @property
     def stopping(self) -> bool:

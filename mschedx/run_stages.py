@@ -26,6 +26,12 @@ PREDICT = "predict"
 TRAIN = "train"
 """What a cost model learns."""
 
+BUILD, RUN, RECORD = "SendToBuilder", "JoinRunnerFutures", "MeasureCallback/AddToDatabase"
+"""TVM's own stages, for who measures without its scheduler (`ms.Profiler.timeit`)."""
+
+UPDATE = "MeasureCallback/UpdateCostModel"
+"""TVM's stage around a cost model's ``update``; of a model of ours no other is counted there."""
+
 
 class _Here(threading.local):
     """What is open in this thread: profilers are of one thread, too."""
@@ -46,6 +52,11 @@ class _Here(threading.local):
 
 
 _here = _Here()
+
+
+def seconds_by_stage(profiler: Profiler) -> dict[str, float]:
+    """What a profile says so far: seconds by TVM's names and these, with their ``"Total"``."""
+    return {str(name): float(seconds) for name, seconds in profiler.get().items()}
 
 
 @contextmanager

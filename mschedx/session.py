@@ -24,7 +24,8 @@ from mschedx.record.database import open_database
 from mschedx.record.rounds import Appended
 from mschedx.record.trials import Journal, Run, Trial, run_of, workload_number
 from mschedx.recorder import Earlier, Outcome, Recorder
-from mschedx.search.notes import listening
+from mschedx.run_stages import seconds_by_stage
+from mschedx.told import listening
 
 if TYPE_CHECKING:
     from tvm import IRModule
@@ -105,8 +106,7 @@ def run_session(plan: Plan, work_dir: WorkDir, progress: Progress) -> Outcome:
             except KeyboardInterrupt:
                 if not outcome.interrupted:
                     raise
-    stages = {str(name): float(seconds) for name, seconds in profiler.get().items()}
-    Journal(work_dir.path).append({"kind": "end", "workload": common.workload, "stages": stages})
+    Journal(work_dir.path).end(common.workload, seconds_by_stage(profiler))
     return outcome
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mschedx.cost.learned.shipped import weights_path
-from mschedx.files import require_writable, whole, write_atomic
+from mschedx.files import require_writable, whole, write_atomic, written_before
 from mschedx.inputs import check_seed
 from mschedx.record.dataset import TaskTrials, read_datasets
 
@@ -45,6 +45,7 @@ def pretrain(
     start: str | Path | None = None,
     seed: int = 0,
     say: Callable[[str], None] = print,
+    show: Callable[[list[Ranking]], None] = lambda tested: None,
 ) -> list[Ranking]:
     """Train a model, write its file and its card beside it as JSON.
 
@@ -71,6 +72,8 @@ def pretrain(
     seed : int
     say : callable
         Told what goes on.
+    show : callable
+        Given what is returned once the files are written, or cannot be.
 
     Returns
     -------
@@ -115,7 +118,8 @@ def pretrain(
         metrics_from=_metrics_from(tests, accuracy),
         trained_on={**made.card.trained_on, **_origin(paths, read), **begun},
     )
-    _save(made, Path(output))
+    with written_before(lambda: _save(made, Path(output))):
+        show(tested)
     return tested
 
 

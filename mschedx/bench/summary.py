@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mschedx.files import written_before
 from mschedx.report.progress import describe_failures, format_seconds
 from mschedx.tune_result import TuneResult
 from mschedx.workloads import Workload
@@ -25,9 +26,16 @@ _LONGEST_UNSCHEDULED_S = 20.0
 def print_summary(workload: Workload, result: TuneResult, *, compare: bool = True) -> None:
     """Save the winner, time it beside the alternatives, and print what came out.
 
-    Where that timing ends in an error, or is interrupted, what was found before is printed first.
+    Where that timing ends in an error, or is interrupted, what was found before is printed first;
+    where the winner cannot be saved, all of it is.
     """
-    files = result.save()
+    with written_before(result.save) as files:
+        _print_found(workload, result, files, compare)
+
+
+def _print_found(
+    workload: Workload, result: TuneResult, files: Mapping[str, Path] | None, compare: bool
+) -> None:
     console = table_console(100)
     if not (compare and not result.interrupted and _runs_here(result)):
         console.print(_in_a_line(workload, result))
@@ -53,7 +61,7 @@ def _in_a_line(workload: Workload, result: TuneResult) -> str:
     )
 
 
-def _print_files(console: Any, result: TuneResult, files: Mapping[str, Path]) -> None:
+def _print_files(console: Any, result: TuneResult, files: Mapping[str, Path] | None) -> None:
     """Say how much was measured, and where that and the schedule lie."""
     checked = "output checked" if result.verified else "output not checked"
     ended = " (interrupted)" if result.interrupted else " (time is up)" if result.timed_out else ""
@@ -63,7 +71,8 @@ def _print_files(console: Any, result: TuneResult, files: Mapping[str, Path]) ->
     )
     # Paths are copied from here: brackets and colons in them are no markup.
     plain = {"soft_wrap": True, "markup": False, "emoji": False, "highlight": False}
-    console.print(f"schedule  {files['schedule']}", **plain)
+    if files is not None:
+        console.print(f"schedule  {files['schedule']}", **plain)
     console.print(f"database  {result.work_dir}", **plain)
 
 

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mschedx.files import written_before
+
 from .status import INTERRUPTED, NOTHING_FOUND, WRONG
 from .streams import complain, say
 
@@ -217,11 +219,12 @@ def compare(args: argparse.Namespace) -> int:
     final = harness.time_winners(comparison, say)
     compared = ComparisonResult(results, final, comparison.names, comparison.over)
     # Before anything is printed, of which a reader may have seen enough.
-    written = present.write_comparison(compared, args.out / "report.html", png=args.png)
-    console = present.console()
-    for table in all_tables(compared):
-        console.print(table)
-    for path in written:
+    page = args.out / "report.html"
+    with written_before(lambda: present.write_comparison(compared, page, png=args.png)) as written:
+        console = present.console()
+        for table in all_tables(compared):
+            console.print(table)
+    for path in written or ():
         print(path)
     failed = sum(result.error is not None for result in results)
     if failed:
@@ -288,11 +291,16 @@ def dataset(args: argparse.Namespace) -> int:
 
 def train(args: argparse.Namespace) -> int:
     """Train a cost model on data sets and print how it ranks held-out tasks."""
+    from mschedx.bench.console import table_console
     from mschedx.bench.pretrain import pretrain
     from mschedx.bench.pretrain_table import metrics_table
 
+    def show(tested: list[Any]) -> None:
+        if tested:
+            table_console(120).print(metrics_table(tested))
+
     output = args.output or Path(f"{args.model}.safetensors")
-    tested = pretrain(
+    pretrain(
         args.files,
         output,
         model=args.model,
@@ -302,11 +310,8 @@ def train(args: argparse.Namespace) -> int:
         start=args.start,
         seed=args.seed,
         say=say,
+        show=show,
     )
-    if tested:
-        from mschedx.bench.console import table_console
-
-        table_console(120).print(metrics_table(tested))
     print(output)
     return 0
 

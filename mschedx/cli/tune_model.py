@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from mschedx.bench.named import find_named
-from mschedx.files import require_writable
+from mschedx.files import require_writable, written_before
 from mschedx.inputs import normalize_target
+from mschedx.measure.failures import MachineTrouble
 from mschedx.networks.buckets import BucketsResult, tune_buckets
 from mschedx.networks.errors import NetworkError
 from mschedx.networks.linking import library_path, require_linker_for
@@ -59,11 +60,15 @@ def tune_from_command(
     print(describe(result))
     _notes(args, result.notes)
     left_out = partial(_is_left_out, result)
+
+    def export() -> None:
+        if args.export is not None and not left_out(f"{args.export}", wrong=result.wrong):
+            print(result.export(args.export))
+
     # The library first: a profile runs the network, which may fail.
-    if args.export is not None and not left_out(f"{args.export}", wrong=result.wrong):
-        print(result.export(args.export))
-    if args.profile and not left_out("the profile"):
-        _profile(result)
+    with written_before(export, (OSError, MachineTrouble)):
+        if args.profile and not left_out("the profile"):
+            _profile(result)
     return result
 
 

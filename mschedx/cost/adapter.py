@@ -20,6 +20,7 @@ from mschedx.run_stages import covered_by_tvm
 from mschedx.space.resolver import Resolver
 from mschedx.space.sketch import Sketch
 from mschedx.space.task import Task
+from mschedx.told import pass_on
 
 from .base import CostModel, FloatArray, Logarithmic, Measured, by_key, checked_model
 from .traced_trials import TracedTrials
@@ -142,8 +143,12 @@ def _space_of(context: Any) -> Callable[[], Resolver]:
             )
         except Exception as error:  # a function that the analysis does not understand, whatever why
             lines = str(error).strip().splitlines() or [repr(error)]
-            text = "task %s: its space cannot be opened, so its programs have no sketches: %s"
-            logger.warning(text, context.task_name, lines[0])
+            line = (
+                f"task {context.task_name}: its space cannot be opened, so its programs have no "
+                f"sketches: {lines[0]}"
+            )
+            logger.warning("%s", line)
+            pass_on(line)
             return Resolver([])
 
     return opened

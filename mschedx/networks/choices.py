@@ -19,6 +19,7 @@ from mschedx.measure.reference import quick
 from mschedx.record.contents import Contents
 from mschedx.record.trials import Run, run_of, workload_number
 from mschedx.record.work_dir import WorkDir
+from mschedx.told import listening, pass_on
 from mschedx.winner import choose_winner
 
 from .tasks import NetworkTask
@@ -87,11 +88,19 @@ def tuned_choice(
         return None, notes
     latency_s = winner.trial.latency_s or math.inf
     if winner.trial.unscheduled:
-        origin, record = Origin.UNSCHEDULED, None
+        origin, record, why = Origin.UNSCHEDULED, None, _why_as_it_is(run)
     else:
-        origin, record = Origin.TUNED, run.records[winner.trial.record]
+        origin, record, why = Origin.TUNED, run.records[winner.trial.record], ""
     mod, trials = winner.schedule.mod, len(run.trials)
-    return Choice(task, mod, origin, latency_s, trials, record=record), notes
+    return Choice(task, mod, origin, latency_s, trials, why, record), notes
+
+
+def _why_as_it_is(run: Run) -> str:
+    """Why the function as it is won; whoever measured it knew more of the first reason."""
+    scheduled = sum(not trial.unscheduled for trial in run.trials)
+    if not scheduled:
+        return "nothing of its design spaces could be searched"
+    return f"none of {scheduled} scheduled programs that were measured is faster"
 
 
 def unscheduled_choice(task: NetworkTask, why: str) -> Choice:
@@ -142,7 +151,8 @@ def ranked_choices(
 
     With the default space and model, as many processes rank as there are cores; `prepared` ones
     where `start_ranking` was called. The default model in the default space is PSA, of weights
-    that come from memory where these are ``cold``. ``done`` is called as each task ends.
+    that come from memory where these are ``cold``. ``done`` is called as each task ends. What is
+    left out is told by task (`mschedx.told`).
     """
     if space is None and model is None and len(tasks) > 1:
         initializer = _initializer() if prepared else None
@@ -150,10 +160,21 @@ def ranked_choices(
     else:
         found = []
         for task in tasks:
-            found.append(_ranked(task.mod, target, space, model, seed, cold))
+            found.append(_ranked_and_told(task.mod, target, space, model, seed, cold))
             if done is not None:
                 done()
-    return [_choice(task, answer, why) for task, answer in zip(tasks, found)]
+    for task, (_, told) in zip(tasks, found):
+        for line in told:
+            pass_on(f"{task.name}: {line}")
+    return [_choice(task, answer, why) for task, (answer, _) in zip(tasks, found)]
+
+
+def _ranked_and_told(
+    mod: tvm.IRModule, target: Target, space: Any, model: Any, seed: int, cold: bool
+) -> tuple[tuple[tvm.IRModule, float] | str, list[str]]:
+    """As `_ranked`, and what was told meanwhile."""
+    with listening() as told:
+        return _ranked(mod, target, space, model, seed, cold), told
 
 
 def _choice(task: NetworkTask, answer: tuple[Any, float] | str, why: str) -> Choice:
@@ -189,17 +210,18 @@ def _ranked_apart(
     cold: bool,
     initializer: bytes | None,
     done: Callable[[], None] | None,
-) -> list[tuple[tvm.IRModule, float] | str]:
+) -> list[tuple[tuple[tvm.IRModule, float] | str, list[str]]]:
     text = to_json_graph_str(target)
     # The largest first, so that no core is left with one at the end.
     jobs = [
         lambda mod=task.mod: Job(_rank_job, (to_json_graph_str(mod), text, seed, cold))
         for task in tasks
     ]
-    found: list[tuple[tvm.IRModule, float] | str] = []
+    found: list[tuple[tuple[tvm.IRModule, float] | str, list[str]]] = []
     for outcome in on_all_cores(jobs, initializer, done):
-        answer = outcome.value if outcome.error is None else outcome.error
-        found.append(answer if isinstance(answer, str) else (module_of(answer[0]), answer[1]))
+        answer, told = outcome.value if outcome.error is None else (outcome.error, [])
+        read = answer if isinstance(answer, str) else (module_of(answer[0]), answer[1])
+        found.append((read, told))
     return found
 
 
@@ -225,12 +247,15 @@ def on_all_cores(
     return carry_out(config, list(jobs), kind="build", timeout_s=300.0, done=told)
 
 
-def _rank_job(mod: str, target: str, seed: int, cold: bool) -> tuple[str, float] | str:
+def _rank_job(
+    mod: str, target: str, seed: int, cold: bool
+) -> tuple[tuple[str, float] | str, list[str]]:
     """In a worker process: rank one function; modules travel as TVM's JSON."""
     with without_collections():
         resolved = cast("Target", from_json_graph_str(target))
-        answer = _ranked(module_of(mod), resolved, None, None, seed, cold)
-        return answer if isinstance(answer, str) else (to_json_graph_str(answer[0]), answer[1])
+        answer, told = _ranked_and_told(module_of(mod), resolved, None, None, seed, cold)
+        sent = answer if isinstance(answer, str) else (to_json_graph_str(answer[0]), answer[1])
+        return sent, told
 
 
 def module_of(text: str) -> tvm.IRModule:

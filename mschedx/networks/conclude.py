@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from mschedx.record.contents import read_contents
 from mschedx.record.work_dir import WorkDir
 from mschedx.recorder import Outcome
+from mschedx.told import listening
 from mschedx.user_warnings import warn_user
 
 from .assembly import compiled
@@ -18,7 +19,7 @@ from .checking import Check, check_output, reference_of
 from .choices import Choice, Origin, ranked_choices, tuned_choice, unscheduled_choice
 from .job import NetworkJob
 from .predictions import predicted_latencies
-from .progress import NetworkProgress
+from .progress import NetworkProgress, staged
 from .result import NetworkResult
 from .tasks import NetworkTask
 
@@ -30,7 +31,7 @@ _INTERRUPTED = f"interrupted before a candidate of it ran; {_LATER}"
 _NOT_RANKED = f"interrupted before it was ranked; {_LATER}"
 
 Rank = Callable[..., tuple[list[Choice], tuple[str, ...]]]
-"""From tasks to their best ranked programs, and what there is to say of the model.
+"""From tasks to their best ranked programs, and what there is to say of the model and of them.
 
 It may be given what to call as each task is done."""
 
@@ -58,10 +59,12 @@ def conclude(
 ) -> NetworkResult:
     """Choose, compile and check; where the output is wrong, choose again among checked records.
 
-    After Ctrl-C nothing is ranked, compiled or compared: what takes long is done when asked for.
+    After Ctrl-C nothing is ranked, compiled or compared: what takes long is done when asked for,
+    and shown then.
     """
     chosen = _choices(job, work_dir, outcome, display, verify=False)
-    programs, build = _compiled_once(job, chosen)
+    later = job.progress if outcome.interrupted else False
+    programs, build = _compiled_once(job, chosen, later)
     notes = chosen.notes
     check, verify = Check.nothing(), job.verify and not outcome.interrupted
     given = (job.imported, job.fused, job.tasks, job.target, job.seed)
@@ -76,7 +79,7 @@ def conclude(
             was = f"the network's output was wrong, its records are checked: {check.reason}"
             display.stage("checking the records one by one")
             chosen = _choices(job, work_dir, outcome, display, verify=True)
-            programs, build = _compiled_once(job, chosen)
+            programs, build = _compiled_once(job, chosen, later)
             display.stage("comparing the output of checked records")
             check = check_output(reference, build(), job.target)
             notes = [was, *chosen.notes]  # the lines on the first choices hold no longer
@@ -103,26 +106,49 @@ def conclude(
         programs=programs,
         build=build,
         changed=job.imported.changed,
-        predict=partial(
-            predicted_latencies, target=job.target, space=job.parts.space, cold=job.cold
-        ),
+        predict=_predicting(job),
     )
 
 
 def _compiled_once(
-    job: NetworkJob, chosen: _Chosen
+    job: NetworkJob, chosen: _Chosen, progress: bool | NetworkProgress
 ) -> tuple[Callable[[], tuple[Choice, ...]], Callable[[], VMExecutable]]:
-    """The programs that the network is compiled with, and the network; each is made once."""
-    programs = cache(partial(_completed, chosen, _ranking(job)))
+    """The programs that the network is compiled with, and the network; each is made once.
+
+    ``progress`` shows both as stages of their own; False where a display does that already.
+    """
+    programs = cache(partial(_completed, chosen, _ranking(job), progress))
     fused, target, prepack = job.fused, job.target, job.prepack
-    return programs, cache(lambda: compiled(fused, programs(), target, prepack=prepack))
+
+    def build() -> VMExecutable:
+        chosen_programs = programs()
+        with staged(progress, "compiling the network"):
+            return compiled(fused, chosen_programs, target, prepack=prepack)
+
+    return programs, cache(build)
 
 
-def _completed(chosen: _Chosen, rank: Rank) -> tuple[Choice, ...]:
+def _predicting(job: NetworkJob) -> Callable[[Sequence[Choice]], list[float]]:
+    """What `NetworkResult.profile` asks of the programs' predictions; it holds no weights."""
+    target, space, cold, progress = job.target, job.parts.space, job.cold, job.progress
+
+    def predict(choices: Sequence[Choice]) -> list[float]:
+        read = sum(choice.record is not None for choice in choices)
+        with staged(progress if read else False, f"predicting {read} tasks", read) as display:
+            return predicted_latencies(
+                choices, target, space=space, cold=cold, done=display.part_done
+            )
+
+    return predict
+
+
+def _completed(chosen: _Chosen, rank: Rank, progress: bool | NetworkProgress) -> tuple[Choice, ...]:
     """The choices, with ranked programs in the place of what Ctrl-C has left unscheduled."""
     if not chosen.left:
         return chosen.choices
-    found, about = rank(chosen.left)
+    count = len(chosen.left)
+    with staged(progress, f"ranking {count} tasks", count) as display:
+        found, about = rank(chosen.left, display.part_done)
     for note in about:
         warn_user(note)
     ranked = {choice.task.key: choice for choice in found}
@@ -182,7 +208,8 @@ def _ranking(job: NetworkJob) -> Rank:
         missing: Sequence[NetworkTask], done: Callable[[], None] | None = None
     ) -> tuple[list[Choice], tuple[str, ...]]:
         model, about = (None, ()) if measures else ranking_model(cost_model, tasks)
-        return ranked(missing, model=model, done=done), about
+        with listening() as told:
+            return ranked(missing, model=model, done=done), (*about, *told)
 
     return rank
 
@@ -197,8 +224,7 @@ def _about_untuned(choices: Sequence[Choice], job: NetworkJob) -> list[str]:
     reasons: dict[str, list[str]] = {}
     for one in choices:
         if one.origin is Origin.UNSCHEDULED:
-            why = one.why or "no program of its space is faster"
-            reasons.setdefault(why, []).append(one.task.name)
+            reasons.setdefault(one.why, []).append(one.task.name)
     return notes + [f"{_stay(names)} unscheduled: {why}" for why, names in reasons.items()]
 
 

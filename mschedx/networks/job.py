@@ -11,6 +11,7 @@ from mschedx.plan import Parts
 
 from .caches import weights_are_cold
 from .importing import Imported
+from .progress import NetworkProgress
 from .tasks import Tasks
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class NetworkJob:
         When the call began, by ``time.perf_counter``.
     parts : Parts
         As the caller gave them.
+    progress : bool or NetworkProgress
+        As the caller gave it, for what is done once it is asked for.
     """
 
     imported: Imported
@@ -49,6 +52,7 @@ class NetworkJob:
     prepack: bool
     verify: bool
     parts: Parts
+    progress: bool | NetworkProgress
 
     @cached_property
     def cold(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from tvm.target import Target
@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 
 def predicted_latencies(
-    choices: Sequence[Choice], target: Target, *, space: Any = None, cold: bool = False
+    choices: Sequence[Choice],
+    target: Target,
+    *,
+    space: Any = None,
+    cold: bool = False,
+    done: Callable[[], None] = lambda: None,
 ) -> list[float]:
     """Seconds of one call of each choice's program [len(choices)], by PSA as it comes.
 
@@ -34,6 +39,8 @@ def predicted_latencies(
         That was tuned in; in the default one as many processes read records as there are cores.
     cold : bool
         Whether weights come from memory.
+    done : callable
+        Called as each record has been read.
     """
     tuned = {
         i: (one.task.mod, one.record) for i, one in enumerate(choices) if one.record is not None
@@ -41,21 +48,26 @@ def predicted_latencies(
     found = [one.latency_s if one.origin is Origin.RANKED else math.nan for one in choices]
     asked = list(tuned.values())
     if space is None:
-        answers = _predicted_apart(asked, target, cold)
+        answers = _predicted_apart(asked, target, cold, done)
     else:
-        answers = [_predicted(mod, record, target, space, cold) for mod, record in asked]
+        answers = []
+        for mod, record in asked:
+            answers.append(_predicted(mod, record, target, space, cold))
+            done()
     for i, seconds in zip(tuned, answers):
         found[i] = seconds
     return [seconds if math.isfinite(seconds) else math.nan for seconds in found]
 
 
-def _predicted_apart(asked: Sequence[Any], target: Target, cold: bool) -> list[float]:
+def _predicted_apart(
+    asked: Sequence[Any], target: Target, cold: bool, done: Callable[[], None]
+) -> list[float]:
     text = to_json_graph_str(target)
     jobs = [
         lambda mod=mod, record=record: Job(_job, (to_json_graph_str(mod), record, text, cold))
         for mod, record in asked
     ]
-    outcomes = on_all_cores(jobs)
+    outcomes = on_all_cores(jobs, done=done)
     return [math.nan if one.error is not None else one.value for one in outcomes]
 
 

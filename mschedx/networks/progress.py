@@ -172,10 +172,14 @@ class LiveNetworkProgress(_Redrawn):
     def __init__(self, console: Any = None) -> None:
         super().__init__()
         from rich.console import Console
-        from rich.live import Live
 
         self._console = console or Console(stderr=True)
-        self._live = Live(console=self._console, auto_refresh=False)
+        self._live = self._begun()
+
+    def _begun(self) -> Any:
+        from rich.live import Live
+
+        return Live(console=self._console, auto_refresh=False)
 
     def note(self, text: str) -> None:
         with contextlib.suppress(OSError):
@@ -188,6 +192,8 @@ class LiveNetworkProgress(_Redrawn):
             self._draw()
         with contextlib.suppress(OSError):
             self._live.stop()
+        # What shows later stands below what was printed since, and does not wipe it off.
+        self._live = self._begun()
 
     def _draw(self) -> None:
         with contextlib.suppress(OSError):  # the terminal has gone; the run goes on
@@ -248,7 +254,9 @@ def make_network_progress(progress: bool | NetworkProgress) -> NetworkProgress:
 
 
 @contextlib.contextmanager
-def staged(progress: bool | NetworkProgress, text: str) -> Iterator[None]:
+def staged(
+    progress: bool | NetworkProgress, text: str, parts: int = 0
+) -> Iterator[NetworkProgress]:
     """Show what goes on in this block, which is no part of tuning one network.
 
     Parameters
@@ -257,7 +265,9 @@ def staged(progress: bool | NetworkProgress, text: str) -> Iterator[None]:
         As of `make_network_progress`.
     text : str
         The stage.
+    parts : int
+        As of `NetworkProgress.stage`; the block tells the display of those that are done.
     """
     with make_network_progress(progress) as display:
-        display.stage(text)
-        yield
+        display.stage(text, parts)
+        yield display

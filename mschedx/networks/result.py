@@ -64,7 +64,8 @@ class NetworkResult:
     max_error, tolerance : float
         Largest difference of an output, and the largest allowed; NaN where nothing was compared.
     notes : tuple of str
-        What else there is to say: tasks that are not tuned, repaired files, disqualified records.
+        What else there is to say: tasks that are not tuned or have no more programs, time that was
+        up, repaired files, disqualified records.
     programs : callable
         Gives the choices that the network is compiled with: `tasks`, and those that are unscheduled
         since Ctrl-C came first as they are ranked, which the first call does.
@@ -133,8 +134,8 @@ class NetworkResult:
         elements, evenly spread, of a tensor.
 
         After Ctrl-C, tasks that were not measured are ranked first, as ``trials_per_task=0`` does:
-        some 10 s for ResNet-50 on two cores. So do `export` and `profile`, whichever is called
-        first.
+        some 10 s for ResNet-50 on two cores, and shows it as that call showed its progress. So do
+        `export` and `profile`, whichever is called first.
 
         Parameters
         ----------

@@ -16,7 +16,9 @@ from mschedx.plan import Parts
 from mschedx.record.rounds import Round
 from mschedx.record.trials import Trial
 from mschedx.recorder import forecast, foretells
-from mschedx.search.as_it_is import unscheduled_candidate
+from mschedx.run_stages import UPDATE
+from mschedx.search.as_it_is import are_unscheduled, unscheduled_candidate
+from mschedx.told import listening, pass_on
 
 from .budget import Standing
 from .tasks import NetworkTask
@@ -43,6 +45,11 @@ class RunningTask:
     seed : int
     history : sequence of Trial
         What the work_dir holds of it.
+
+    Attributes
+    ----------
+    profiler : ms.Profiler
+        Entered by whoever works on the task, so that its seconds are known by stage.
     """
 
     def __init__(
@@ -57,6 +64,7 @@ class RunningTask:
         self.trials = list(history)
         best = _best_s(self.trials)
         self.standing = Standing(task.weight, task.flops, len(self.trials), best, best)
+        self.profiler = ms.Profiler()
         self.why_ended: str | None = None
         self._context: ms.TuneContext | None = None
         self._earlier = len(self.trials)
@@ -85,6 +93,8 @@ class RunningTask:
         batch = strategy.generate_measure_candidates()
         if not batch:
             self._end("the design space holds no more programs")
+        elif are_unscheduled(batch):
+            return self._as_it_is("no config of its design spaces becomes a program")
         return list(batch or ())
 
     def _begin(self, most: int, per_round: int) -> str | None:
@@ -100,17 +110,20 @@ class RunningTask:
             num_threads=1,
         ).clone()
         assert context.search_strategy is not None
-        try:
-            spaces = list(context.generate_design_space())
-            context.search_strategy.pre_tuning(
-                most, per_round, spaces, parts.database, parts.cost_model
-            )
-        except Exception as error:  # whatever it is, the other tasks are tuned
-            if machine_trouble(error) is not None:
-                raise
-            return _reason(error)
-        self._context = context
-        return None
+        with listening() as told:
+            try:
+                spaces = list(context.generate_design_space())
+                context.search_strategy.pre_tuning(
+                    most, per_round, spaces, parts.database, parts.cost_model
+                )
+                self._context, nothing = context, None
+            except Exception as error:  # whatever it is, the other tasks are tuned
+                if machine_trouble(error) is not None:
+                    raise
+                nothing = _reason(error)
+        for line in told:  # a rule knows no task
+            pass_on(line if self.task.name in line else f"{self.task.name}: {line}")
+        return nothing
 
     def _as_it_is(self, why: str) -> list[ms.MeasureCandidate]:
         """Measure the function unscheduled, once, where nothing can be searched."""
@@ -133,7 +146,8 @@ class RunningTask:
             candidates, ran = list(done.candidates), list(done.ran)
             strategy.notify_runner_results(candidates, ran)
             if model is not None:
-                model.update(self._context, candidates, ran)
+                with ms.Profiler.timeit(UPDATE):
+                    model.update(self._context, candidates, ran)
         self.trials += trials
         self.standing = replace(
             self.standing,

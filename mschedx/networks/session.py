@@ -22,9 +22,10 @@ from mschedx.record.rounds import Appended, Round
 from mschedx.record.trials import Journal, Trial
 from mschedx.record.work_dir import WorkDir
 from mschedx.recorder import Outcome
+from mschedx.run_stages import BUILD, RECORD, RUN, seconds_by_stage
 from mschedx.search.as_it_is import are_unscheduled
-from mschedx.search.notes import listening
 from mschedx.session import derived_seed, remember
+from mschedx.told import listening
 
 from .budget import Budget, Standing, next_tasks
 from .choices import recorded
@@ -139,7 +140,9 @@ def run_session(
         builds.shutdown(cancel_futures=True)
         outcome.measured = records.measured
         for one in running:
-            one.close()
+            with one.profiler:
+                one.close()
+    records.end(running)
     return running, outcome
 
 
@@ -171,22 +174,37 @@ class _Waves:
                 break
             _end_if_interrupted(self.outcome)
             self.progress.searching(one)
-            candidates = one.propose(budget.most - one.standing.trials, min(_ROUND, budget.floor))
+            most, per_round = budget.most - one.standing.trials, min(_ROUND, budget.floor)
+            with one.profiler:
+                candidates = one.propose(most, per_round)
             if not candidates:
                 continue
             left -= len(candidates)
             built = self.builds.submit(_build, candidates, target, self.parts.builder)
             batches.append((one, candidates, built))
-        ready = [(one, candidates, future.result()) for one, candidates, future in batches]
+        ready = []
+        for one, candidates, future in batches:
+            with one.profiler, ms.Profiler.timeit(BUILD):
+                ready.append((one, candidates, future.result()))
         for one, candidates, built in ready:
             _end_if_interrupted(self.outcome)
             self.progress.running(one)
-            arguments = [candidate.args_info for candidate in candidates]
-            ran = run_all(built, arguments, target, self.parts.runner)
-            done = Round(None, 0, candidates, built, ran)
-            trials = self.records.write(one, done)
-            one.take_in(done, trials)
+            with one.profiler:
+                trials = self._run(one, candidates, built)
             self.progress.update(one, trials)
+
+    def _run(
+        self, one: RunningTask, candidates: Sequence[Any], built: Sequence[Any]
+    ) -> list[Trial]:
+        """Run a task's batch, write it down and tell the search."""
+        arguments = [candidate.args_info for candidate in candidates]
+        with ms.Profiler.timeit(RUN):
+            ran = run_all(built, arguments, self.session.target, self.parts.runner)
+        done = Round(None, 0, candidates, built, ran)
+        with ms.Profiler.timeit(RECORD):
+            trials = self.records.write(one, done)
+        one.take_in(done, trials)
+        return trials
 
 
 def _end_if_interrupted(outcome: Outcome) -> None:
@@ -272,3 +290,10 @@ class _Records:
         self._next[key] = replace(like, index=like.index + len(trials), round=like.round + 1)
         self.measured += len(trials)
         return trials
+
+    def end(self, running: Sequence[RunningTask]) -> None:
+        """Journal what each task took of the session, seconds by stage."""
+        for one in running:
+            stages = seconds_by_stage(one.profiler)
+            if one.task.key in self._begun:
+                self._journal.end(self._next[one.task.key].workload, stages)

@@ -33,6 +33,7 @@ from mschedx.recorder import Outcome
 from mschedx.search.gradients import require_gradients
 from mschedx.session import alone, asks_for_records, filled, intrinsics_for, made
 
+from .budget import Budget
 from .choices import start_ranking
 from .conclude import conclude
 from .errors import NetworkError, reason_of
@@ -105,7 +106,7 @@ def tune_model(
         where the network's weights are more than these hold.
     progress : bool | NetworkProgress
         Show what is done, and a table of the tasks while they are measured (plain lines when not on
-        a terminal), or a display of one's own.
+        a terminal), or a display of one's own. What the result does later shows there, too.
     timeout_s : float, optional
         After this many seconds no further wave begins. A wave, a batch of each of up to eight
         tasks, is measured to its end, and the first one always is.
@@ -163,6 +164,7 @@ def tune_model(
             prepack=prepack,
             verify=verify,
             parts=parts,
+            progress=progress,
         )
         folder = tempfile.mkdtemp(prefix="mschedx-") if work_dir is None else work_dir
         # Absolute, so that what is returned reads its records wherever the process goes.
@@ -302,11 +304,16 @@ def _measured(job: NetworkJob, work_dir: WorkDir, display: NetworkProgress) -> O
         running, outcome = run_session(session, _parts(job, database), work_dir, display)
     if not outcome.interrupted:
         note_exhausted(running, work_dir)
+    outcome.said += [
+        f"{one.task.name}: {one.why_ended}" for one in running if one.why_ended is not None
+    ]
+    standings = [one.standing for one in running]
+    done = sum(one.trials for one in standings)
+    planned = Budget(job.trials_per_task, len(standings)).planned(standings)
+    if outcome.timed_out and done < planned:
+        outcome.said.append(f"time was up after {done} of {planned} trials")
     for note in outcome.said:
         display.note(note)
-    for one in running:
-        if one.why_ended is not None:
-            display.note(f"{one.task.name}: {one.why_ended}")
     return outcome
 
 

@@ -7,7 +7,8 @@ journal (``mschedx_trials.jsonl``) adds, one JSON object a line, why a trial fai
   measured with, ``cold`` where weights came from memory);
 - ``trial``: one measurement; ``record`` is its line in ``database_tuning_record.json``;
 - ``disqualified``: a record whose output was wrong, and ``verified``: one whose output was right;
-- ``end``: seconds of the session by stage, in TVM's names and those of `mschedx.run_stages`;
+- ``end``: seconds of the session by stage, in TVM's names and those of `mschedx.run_stages`; of a
+  network's session, those that the task had;
 - ``workload`` and ``written``: what the other files hold (:mod:`.checks`).
 
 Entries of trials are written just before TVM writes their records, so that no record is without
@@ -168,6 +169,10 @@ class Journal:
                 **({"cold": True} if cold else {}),
             }
         )
+
+    def end(self, workload: int, stages: Mapping[str, float]) -> None:
+        """Write what a session took of a workload, seconds by stage."""
+        self.append({"kind": "end", "workload": workload, "stages": dict(stages)})
 
     def trials(self, trials: Sequence[Trial]) -> None:
         """Write trials."""

@@ -17,7 +17,7 @@ def run_figures(report: Report) -> list[Figure]:
     found = (
         curve(report),
         curve_by_time(report),
-        time_spent(report),
+        time_spent(report.stages),
         failures(report.run.trials),
         prediction(report.run.trials),
         importance(report),
@@ -94,15 +94,16 @@ def _describe(trial: Trial, flops: float) -> str:
     return f"trial {trial.index}: {format_seconds(latency)}, {flops / latency / 1e9:.1f} GFLOP/s"
 
 
-def time_spent(report: Report) -> Figure | None:
-    """Seconds by stage; None where they are not known."""
-    if not report.stages:
+def time_spent(stages: dict[str, float]) -> Figure | None:
+    """Seconds by stage, as `group_stages` gives them; None where they are not known."""
+    if not stages:
         return None
-    total = sum(report.stages.values())
-    rows = [(n, s, f"{s:.1f} s, {s / total:.0%}") for n, s in report.stages.items()]
+    total = sum(stages.values())
+    rows = [(n, s, f"{s:.1f} s, {s / total:.0%}") for n, s in stages.items()]
     text = (
         f"{total:.1f} s in all. “draft” is an analytical model's part, “lower” makes programs of "
-        "configs, “predict” and “train” are the cost model's, “search” is the rest of the search."
+        "configs, “predict” and “train” are the cost model's, “search” is the rest of the search; "
+        "“build” and “run” are what was waited for."
     )
     return Figure("time", "Where time went", text, Bars(rows, "Seconds by stage"))
 

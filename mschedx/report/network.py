@@ -13,7 +13,9 @@ from mschedx.record.contents import Contents, read_contents
 from mschedx.record.trials import Run, run_of
 from mschedx.record.work_dir import read_manifest
 
-from .html import document, section, table, tiles
+from .analysis import group_stages
+from .figures import time_spent
+from .html import document, figure_section, section, table, tiles
 from .progress import format_seconds
 
 
@@ -65,6 +67,15 @@ class FolderReport:
         if len(rows) < self.networks[network]:
             return math.inf
         return sum(row.calls[network] * row.best_s for row in rows)
+
+    @property
+    def stages(self) -> dict[str, float]:
+        """Seconds of tuning all tasks by stage, as `group_stages` gives them."""
+        seconds: dict[str, float] = {}
+        for row in self.rows:
+            for stage, spent in row.run.stages.items():
+                seconds[stage] = seconds.get(stage, 0.0) + spent
+        return group_stages(seconds)
 
 
 def count_workloads(path: str | Path) -> int:
@@ -125,6 +136,9 @@ def build_folder_page(report: FolderReport) -> str:
     alone = [row for row in report.rows if not row.calls]
     if alone:
         body += section("Tasks of no network", "", _table([(row, 1) for row in alone], math.nan))
+    spent = time_spent(report.stages)
+    if spent is not None:
+        body += figure_section(spent)
     return document(f"Tuning {len(report.rows)} tasks", escape(str(report.path)), body)
 
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from mschedx.space.errors import NOT_SEARCHABLE, EmptySpace
 from mschedx.space.trace.splitting import refused_somewhere
+from mschedx.told import pass_on
 
 from .base import logger
 from .points import IntArray, SketchSet
@@ -119,10 +120,17 @@ class GrowingSet(SketchSet):
             self.refused[sketch] = str(error)
             after = self.refused_spaces
             for space in after.keys() - before.keys():
-                text = "task %s, design space %d: %s"
-                logger.warning(text, self.task.name, space, after[space])
+                line = left_out(self.task.name, space, after[space])
+                logger.warning("%s", line)
+                if self.opened:  # or else whoever has begun it says so, or that there is nothing
+                    pass_on(line)
             return False
         return True
+
+
+def left_out(task: str, space: int, why: str) -> str:
+    """Say that a design space of a task is not searched."""
+    return f"task {task}, design space {space}: {why}"
 
 
 def searched(sketch: Sketch) -> Sketch:

@@ -29,10 +29,11 @@ from mschedx.record.programs import program_hash
 from mschedx.space.errors import NOT_SEARCHABLE, EmptySpace
 from mschedx.space.task import Task
 from mschedx.space.trace.instructions import searched_part
+from mschedx.told import pass_on
 
 from .as_it_is import unscheduled_candidate
 from .base import Candidate, Materializer, Search, TaskSearch, logger
-from .growing import GrowingSet, searchable, searched
+from .growing import GrowingSet, left_out, searchable, searched
 from .points import Points, SketchSet
 from .scoring import ArrayScorer, CandidateScorer, NoScorer, Scorer
 from .warm_start import recall
@@ -323,7 +324,7 @@ class _Rounds:
                 found = sketches_from([schedule], self._mod, self._target, self._postprocs)
             except NOT_SEARCHABLE as error:
                 refused[index] = str(error)
-                logger.warning("task %s, design space %d: %s", self._name, index, error)
+                logger.warning("%s", left_out(self._name, index, str(error)))
                 continue
             sketches += found
             spaces += [index] * len(found)
@@ -339,6 +340,8 @@ class _Rounds:
                 f"task {self._name}: nothing to search for target {self._target.kind.name}: "
                 f"{why}. Check that space= suits this workload and target."
             )
+        for index, why in sorted(refused.items()):
+            pass_on(left_out(self._name, index, why))
         return space
 
     def _scorer(self, cost_model: Any, space: SketchSet, materialize: Materializer) -> Scorer:

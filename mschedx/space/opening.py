@@ -10,6 +10,8 @@ import tvm
 from tvm.s_tir import Schedule
 from tvm.s_tir import meta_schedule as ms
 
+from mschedx.told import pass_on
+
 from .design_spaces import generate, shared_postprocs
 from .errors import NOT_SEARCHABLE, EmptySpace, InvalidSchedule, UnsupportedTrace
 from .sketch import Sketch
@@ -116,7 +118,7 @@ def sketches_from(
     Raises
     ------
     EmptySpace, InvalidSchedule, UnsupportedTrace
-        When none can be opened, the first one's reason; of some, it is logged.
+        When none can be opened, the first one's reason; of some, it is logged and told.
     """
     shared = shared_postprocs(mod, target, postprocs)
     limit = min(MAX_COMBINATIONS, max(4, _MOST_SKETCHES // max(len(design_spaces), 1)))
@@ -130,5 +132,7 @@ def sketches_from(
     if refused and not found:
         raise next(iter(refused.values()))
     for index, error in refused.items():
-        logger.warning("design space %d is left out: %s", index, error)
+        line = f"design space {index} is left out: {error}"
+        logger.warning("%s", line)
+        pass_on(line)
     return found

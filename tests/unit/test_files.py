@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mschedx.files import require_writable, whole, write_atomic
+from mschedx.files import require_writable, whole, write_atomic, written_before
 
 
 def test_a_file_that_cannot_be_replaced_stays(tmp_path, monkeypatch):
@@ -93,3 +93,44 @@ def test_folders_are_looked_at_before_anything_is_written(tmp_path):
         require_writable(tmp_path / "file" / "below")
     with pytest.raises(OSError, match="/proc"):
         require_writable(Path("/proc"))
+
+
+def test_what_is_printed_behind_a_file_depends_on_no_file():
+    said = []
+
+    def full():
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "page")
+
+    with (
+        pytest.raises(OSError, match="No space left on device: 'page'"),
+        written_before(full) as got,
+    ):
+        said.append(got)
+    assert said == [None]
+    with written_before(lambda: ["page"]) as got:
+        said.append(got)
+    assert said == [None, ["page"]]
+
+
+def test_a_reader_who_has_seen_enough_hides_no_file_that_cannot_be_written():
+    def full():
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OSError, match="No space"), written_before(full):
+        raise BrokenPipeError
+    with pytest.raises(BrokenPipeError), written_before(list):
+        raise BrokenPipeError
+    with pytest.raises(KeyError), written_before(full):
+        raise KeyError
+
+
+def test_other_troubles_than_those_named_are_raised_at_once():
+    def broken():
+        raise KeyError("x")
+
+    with pytest.raises(KeyError), written_before(broken):
+        pytest.fail("nothing is printed")
+    said = []
+    with pytest.raises(KeyError), written_before(broken, (KeyError,)):
+        said.append("printed")
+    assert said == ["printed"]

@@ -20,11 +20,12 @@ ALLOWED = {
     "ranges": (),
     "user_warnings": (),
     "run_stages": (),
+    "told": (),
     "intrinsics": (),
     "hardware": ("compat", "files"),
     "workloads": (),
     "inputs": ("hardware", "ranges", "user_warnings", "error_text"),
-    "space": ("compat", "hardware", "intrinsics", "collector", "error_text"),
+    "space": ("compat", "hardware", "intrinsics", "collector", "error_text", "told"),
     "cost": (
         "space",
         "files",

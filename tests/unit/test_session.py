@@ -14,6 +14,8 @@ import mschedx.session
 import mschedx.tuning
 from mschedx.cost import PSA, HeronXGB
 from mschedx.report.progress import PlainProgress
+from mschedx.space import opening
+from mschedx.space.errors import EmptySpace
 from mschedx.tuning import tune
 
 
@@ -55,6 +57,23 @@ def test_a_space_that_is_used_up_says_so_and_stops_its_counter(tmp_path):
     again = tune(gemm(), trials=64, work_dir=tmp_path, **options(Runner(), space(2))[1])
     assert (again.measured, len(again.history)) == (0, 6)
     assert "no more programs than 6" in again.notes[0]
+
+
+def test_a_design_space_that_is_left_out_is_said_with_the_result(tmp_path, monkeypatch):
+    opened = opening.sketches_from
+
+    def some(design_spaces, *others):
+        if "n=3" in str(design_spaces[0].trace):
+            raise EmptySpace("no room for it")
+        return opened(design_spaces, *others)
+
+    monkeypatch.setattr(opening, "sketches_from", some)
+    shown, how = options(Runner(), space(2, 3))
+    result = tune(gemm(), trials=4, work_dir=tmp_path, **how)
+    assert result.measured == 4
+    (note,) = result.notes
+    assert note.endswith(", design space 1: no room for it")
+    assert f"note: {note}" in shown.getvalue()
 
 
 def test_what_cannot_be_searched_stays_as_it_is_and_says_why(tmp_path):

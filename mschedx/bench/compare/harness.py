@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from mschedx.files import write_atomic
 from mschedx.ranges import require_counts
+from mschedx.record.errors import WorkDirNotWritable
 from mschedx.record.lines import append_lines, read_lines
 from mschedx.record.lock import locked
 from mschedx.workloads import Workload
@@ -129,6 +130,17 @@ def _alone(comparison: Comparison) -> AbstractContextManager[None]:
     )
 
 
+@contextmanager
+def _alone_if_writable(comparison: Comparison, say: Callable[[str], None]) -> Iterator[None]:
+    """As `_alone`; where nothing can be written, nobody is kept out and it is said."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(_alone(comparison))
+        except (OSError, WorkDirNotWritable) as error:
+            say(f"what is timed cannot be kept: {error}")
+        yield
+
+
 def _asked(comparison: Comparison) -> dict[str, Any]:
     """What is compared, as JSON."""
     return {
@@ -202,13 +214,16 @@ def time_winners(
 ) -> dict[str, dict[str, float]]:
     """Time the winners of all runs of a workload, NumPy, torch and the peak in turn.
 
+    Where the folder cannot be written any more, what was timed is returned all the same, and it is
+    said that it is not kept; a workload whose winners cannot be timed for it is left out.
+
     Returns
     -------
     dict[str, dict[str, float]]
         By workload: seconds by ``tuner/seed`` (inf where a run has no winner), "NumPy" and "torch";
         "peak" in FLOP/s and "flops" of one run.
     """
-    with _alone(comparison), TorchProcess() as torch:
+    with _alone_if_writable(comparison, say), TorchProcess() as torch:
         file = comparison.path / FINAL
         known = read_timed(comparison.path)
         results = {result.key: result for result in read_results(comparison.path)}
@@ -220,10 +235,18 @@ def time_winners(
                 continue
             say(f"timing the winners of {workload.name}")
             folders = {cell.name: comparison.path / "runs" / cell.key for cell in cells}
-            seconds = _time(workload, folders, torch)
-            known[workload.name] = {"workload": workload.name, "runs": runs, "seconds": seconds}
-            append_lines(file, [known[workload.name]])
-    return {w.name: timed_seconds(known[w.name]) for w in comparison.workloads}
+            known.pop(workload.name, None)
+            try:
+                seconds = _time(workload, folders, torch)
+                known[workload.name] = {"workload": workload.name, "runs": runs, "seconds": seconds}
+                append_lines(file, [known[workload.name]])
+            except ConnectionError:  # a process that has died, no file
+                raise
+            except OSError as error:
+                lost = "not kept" if workload.name in known else "left out"
+                say(f"the winners of {workload.name} are {lost}: {error}")
+    timed = [workload.name for workload in comparison.workloads if workload.name in known]
+    return {name: timed_seconds(known[name]) for name in timed}
 
 
 def timed_seconds(line: dict[str, Any]) -> dict[str, float]:
@@ -252,14 +275,13 @@ def _compile(mod: Any, target: Any, path: Path) -> Any:
     """Compile the fastest record whose output is right; None if there is none."""
     import tvm
 
+    from mschedx.record.contents import RECORDS
+    from mschedx.record.reading import open_to_read
     from mschedx.record.trials import read_run
-    from mschedx.record.work_dir import open_work_dir
     from mschedx.winner import choose_winner
 
-    with open_work_dir(path, target) as opened:
-        try:
-            run = read_run(path)
-        except FileNotFoundError:
-            return None
-        winner, _ = choose_winner(run, mod, target, opened, verify=True)
+    if not (path / RECORDS).exists():
+        return None
+    with open_to_read(path, target) as opened:
+        winner, _ = choose_winner(read_run(path), mod, target, opened, verify=True)
     return tvm.compile(winner.schedule.mod, target=target)["main"] if winner else None

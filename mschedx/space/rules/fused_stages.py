@@ -12,12 +12,13 @@ from tvm.s_tir.meta_schedule.schedule_rule import PyScheduleRule
 
 from mschedx.hardware import Hardware
 
-from .blocks import is_copy, is_tiled
+from .blocks import is_tiled
 from .fused_rows import across_rows, fuse_rows
 from .ragged_rows import factors
-from .stages import Stage, common_rows, stage_of, stages_of
+from .stages import Stage, common_rows, stages_of
 from .streamed_reduction import split_reduction, stream_columns, worth_splitting
-from .transposed_copy import transpose_blocks, transpose_of, turns
+from .transposed_copy import transpose_blocks, transpose_of, turned_reads
+from .turned import turn_first, turn_last, turned_operand
 from .window_tile import is_window, offers, tile_window
 
 logger = logging.getLogger("tvm.s_tir.meta_schedule.mschedx.space")
@@ -42,8 +43,10 @@ def fused_spaces(sch: Schedule, hw: Hardware) -> list[Schedule]:
         found.append(_attempt(sch, lambda s, st: fuse_rows(s, st, rows, hw)))
     if few or not any(found):
         found.append(_attempt(sch, lambda s, st: _one_by_one(s, st, hw)))
-    if turns(stages[-1]):
-        found.append(_attempt(sch, lambda s, st: _turn_apart(s, st, hw)))
+    if turned_reads(stages[-1]):
+        found.append(_attempt(sch, lambda s, st: turn_last(s, st, hw)))
+    if rows is not None and turned_operand(stages, rows) is not None:
+        found.append(_attempt(sch, lambda s, st: _turn_first(s, st, rows, hw)))
     return [space for space in found if space is not None]
 
 
@@ -72,36 +75,9 @@ def _attempt(sch: Schedule, build: Callable[[Any, list[Stage]], bool | None]) ->
     return copy
 
 
-def _turn_apart(sch: Any, stages: list[Stage], hw: Hardware) -> bool:
-    """Turn what the last stage reads by a copy of its own, and what is before it and behind alone.
-
-    Rewrite
-    -------
-    ``for j, i: y[j, i] = max(x[i, j], 0)``  →
-    ``t[j, i] = x[i, j] through registers; for j, i: y[j, i] = max(t[j, i], 0), in vectors``
-
-    Returns
-    -------
-    bool
-        False where no registers turn it.
-    """
-    *before, last = stages
-    rows = common_rows(before) if before else []
-    copy: Stage | None = last
-    behind: list[Stage | None] = []
-    if not is_copy(sch.get(last.block)):
-        copy = stage_of(sch, sch.reindex(last.block, ("read", 0)))
-        behind = [stage_of(sch, last.block)]
-    transpose = None if copy is None else transpose_of(sch, copy, hw)
-    if copy is None or transpose is None or rows is None or None in behind:
-        return False
-    if before:
-        fuse_rows(sch, before, rows, hw)
-    for stage in behind:
-        assert stage is not None
-        fuse_rows(sch, [stage], [list(stage.spatial)], hw)
-    transpose_blocks(sch, copy, transpose)
-    return True
+def _turn_first(sch: Any, stages: list[Stage], rows: list[list[int]], hw: Hardware) -> bool:
+    operand = turned_operand(stages, rows)
+    return operand is not None and turn_first(sch, stages, operand, hw)
 
 
 def _splits(sch: Any, stage: Stage, hw: Hardware) -> bool:
@@ -142,7 +118,8 @@ class FusedStages(PyScheduleRule):
     over a short window that slides (pooling, depthwise convolution) are tiled for registers, in as
     many design spaces as their columns may run in ways (:func:`tile_window`); a copy that
     transposes goes through registers (:func:`transpose_blocks`), in one more space also where
-    a function of one operand is fused with it (:func:`_turn_apart`).
+    an elementwise function is fused with it (:func:`turn_last`), or a softmax or normalisation
+    reads what lies the other way round (:func:`turn_first`).
 
     Rewrite
     -------

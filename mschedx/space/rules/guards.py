@@ -17,6 +17,7 @@ from tvm.s_tir.meta_schedule.schedule_rule import PyScheduleRule
 from tvm.tirx import ForKind
 
 from mschedx.space.miscompiled import falling_quotients
+from mschedx.told import pass_on
 
 from ..annotation_keys import UNROLL_IMPLICIT
 from .blocks import (
@@ -44,8 +45,8 @@ class Guarded(PyScheduleRule):
 
     Functions come from everywhere, and a rule that meets a block it does not understand is no
     reason to leave the function without any space: the block is left to the next rule. The failure
-    is logged with the block and the reason. Where ``keeps`` looks on, the rule gets a copy; where
-    nothing does, what it has changed before it raises stays changed.
+    is logged and told with the block and the reason. Where ``keeps`` looks on, the rule gets a
+    copy; where nothing does, what it has changed before it raises stays changed.
 
     Rewrite
     -------
@@ -85,13 +86,12 @@ class Guarded(PyScheduleRule):
         except Exception as error:  # TVM's errors share no class, and ours would be a defect
             place = getattr(sch.get(block), "name_hint", "?")
             lines = str(error).strip().splitlines() or [repr(error)]
-            logger.warning(
-                "%s does not fit block %s, which is left to the next rule: %s: %s",
-                self.name,
-                place,
-                type(error).__name__,
-                lines[-1],
+            line = (
+                f"{self.name} does not fit block {place}, which is left to the next rule: "
+                f"{type(error).__name__}: {lines[-1]}"
             )
+            logger.warning("%s", line)
+            pass_on(line)
             return [sch]
 
     def clone(self) -> Any:

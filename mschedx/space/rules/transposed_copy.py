@@ -10,6 +10,7 @@ from tvm.ir import TensorLoad
 from mschedx.hardware import Hardware
 from mschedx.intrinsics.x86_transpose import Transpose, find_transpose
 
+from .block_access import BlockAccess
 from .index_maps import transform_axes
 from .register_tile import vector_length
 from .stages import Stage
@@ -40,9 +41,27 @@ def transpose_of(sch: Any, stage: Stage, hw: Hardware) -> Transpose | None:
     return find_transpose(lanes, stage.extents[run], (), gaps)
 
 
-def turns(stage: Stage) -> bool:
-    """Whether a stage is elementwise, of one operand that lies the other way round."""
-    return _axes(stage) is not None
+def turned_reads(stage: Stage) -> list[int]:
+    """The operands of an elementwise stage that lie the other way round, by their places."""
+    if stage.reductions:
+        return []
+    return [place for place, read in enumerate(stage.reads) if _ways(stage, read) is not None]
+
+
+def turned_alike(stage: Stage) -> list[int] | None:
+    """The axes of an elementwise stage in the order in which all of its operands lie.
+
+    Operands with fewer of the axes, such as a bias, lie in neither way where they have one alone.
+    None where an operand lies as what is written does, or two lie differently.
+    """
+    turned = turned_reads(stage)
+    orders = {tuple(a for a in stage.reads[place].plain if a is not None) for place in turned}
+    others = [read for place, read in enumerate(stage.reads) if place not in turned]
+    long = [[axis for axis in read.axes if stage.extents[axis] > 1] for read in others]
+    if len(orders) != 1 or any(len(axes) > 1 for axes in long):
+        return None
+    (order,) = orders
+    return [*(axis for axis in range(len(stage.extents)) if axis not in order), *order]
 
 
 def _between(dims: Sequence[int | None], first: int, last: int) -> int:
@@ -55,7 +74,11 @@ def _axes(stage: Stage) -> tuple[int, int] | None:
     """The axes that are contiguous in what is written and in what is read, if they differ."""
     if stage.reductions or len(stage.reads) != 1:
         return None
-    read = stage.reads[0]
+    return _ways(stage, stage.reads[0])
+
+
+def _ways(stage: Stage, read: BlockAccess) -> tuple[int, int] | None:
+    """As `_axes`, of one of several operands."""
     across, run = stage.last, stage.contiguous(read)
     plain = all(one is not None or not axes for one, axes in zip(read.plain, read.dims))
     if across is None or run is None or across == run or not plain or across not in read.plain:

@@ -167,6 +167,19 @@ def test_weights_find_their_folder_and_replace_others_when_they_are_whole(
     assert sorted(path.name for path in output.parent.iterdir()) == ["model", "model.json"]
 
 
+def test_the_table_comes_though_the_weights_cannot_be_written(file, tmp_path, monkeypatch, capsys):
+    def full(self, path):
+        raise OSError(28, "No space left on device", path)
+
+    monkeypatch.setattr(PAMModel, "save", full)
+    args = ["train", str(file), "--held-out", "0.25", "--epochs", "1"]
+    assert cli.main([*args, "-o", str(tmp_path / "model")]) == 3
+    said = capsys.readouterr()
+    assert "held-out tasks" in said.out
+    assert "No space left on device" in said.err
+    assert str(tmp_path / "model") not in said.out
+
+
 def test_weights_stay_where_others_cannot_be_written(tmp_path, monkeypatch):
     path, card = tmp_path / "model", Card("X", False, None, {})
     write(path, {"w": torch.ones(2)}, card)

@@ -87,3 +87,18 @@ def test_a_function_that_takes_minutes_as_it_is_is_not_timed(result, monkeypatch
     assert [*summary.compare_rates(workload, long).seconds] == ["mschedx"]
     names, latencies, *_ = TABLE(workload, long).columns
     assert [*zip(names.cells, latencies.cells)] == [("unscheduled", "-"), ("mschedx", "1 ms")]
+
+
+def test_what_was_found_is_printed_though_the_winner_cannot_be_saved(result, capsys, monkeypatch):
+    def full(self):
+        raise OSError(28, "No space left on device", "schedule.py")
+
+    monkeypatch.setattr(type(result), "save", full)
+    for compare, first in ((True, "the table"), (False, "gemm (32, 32, 32) float32: 250 us")):
+        with pytest.raises(OSError, match="No space left"):
+            summary.print_summary(WORKLOAD, result, compare=compare)
+        out = capsys.readouterr().out
+        assert first in out
+        assert "4 trials, 4 measured now" in out
+        assert f"database  {result.work_dir}" in out
+        assert "schedule  " not in out

@@ -11,6 +11,7 @@ from tiny_networks import quick, two
 
 from mschedx import cli
 from mschedx.cli import tune_model
+from mschedx.measure.failures import MachineTrouble
 from mschedx.networks import conclude
 from mschedx.networks.checking import Check
 from mschedx.networks.errors import NetworkError
@@ -70,6 +71,24 @@ def test_a_network_that_does_not_run_here_is_exported_and_not_profiled(
     assert cli.main([*args, *work]) == 0
     assert "the profile is left out: this CPU lacks avx512bw" in capsys.readouterr().err
     assert library.exists()
+
+
+@pytest.mark.parametrize(
+    "trouble", [OSError(28, "No space left on device", "net.so"), MachineTrouble("no linker")]
+)
+def test_a_library_that_cannot_be_written_costs_no_profile(
+    trouble, invented, factory, tmp_path, capsys, monkeypatch
+):
+    def export(self, path):
+        raise trouble
+
+    monkeypatch.setattr(NetworkResult, "export", export)
+    args = ["tune-model", f"{factory}:both", "--trials-per-task", "1", "--profile"]
+    work = ["--work-dir", str(tmp_path / "w"), "--export", str(tmp_path / "net.so")]
+    assert cli.main([*args, *work]) == 3
+    said = capsys.readouterr()
+    assert "in place" in said.out
+    assert "No space left on device: net.so" in said.err or "no linker" in said.err
 
 
 @pytest.mark.parametrize("exact", [False, True])

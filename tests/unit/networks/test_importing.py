@@ -97,7 +97,8 @@ def test_all_unknown_operators_of_an_onnx_file_are_named_at_once():
         helper.make_tensor_value_info(name, TensorProto.FLOAT, [4, 4]) for name in "xyz"
     )
     nodes = [
-        helper.make_node(op, ["x"], [out], domain="own") for op, out in (("B", "y"), ("A", "z"))
+        helper.make_node(op, ["x"], [out], name, domain="own")
+        for op, out, name in (("B", "y", "second"), ("A", "z", ""))
     ]
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
     model = helper.make_model(helper.make_graph(nodes, "g", [one], others), opset_imports=opsets)
@@ -106,28 +107,69 @@ def test_all_unknown_operators_of_an_onnx_file_are_named_at_once():
     ) as caught:
         import_network(model)
     assert caught.value.operators == ("A", "B")
+    assert "split the file at B 'second' (output 'y'), A (output 'z') (onnx" in str(caught.value)
+
+
+def test_of_many_unknown_onnx_nodes_the_first_are_named():
+    from onnx import TensorProto, helper
+
+    given = helper.make_tensor_value_info("x0", TensorProto.FLOAT, [4])
+    last = helper.make_tensor_value_info("x10", TensorProto.FLOAT, [4])
+    nodes = [helper.make_node("B", [f"x{n}"], [f"x{n + 1}"], domain="own") for n in range(10)]
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    graph = helper.make_graph(nodes, "g", [given], [last])
+    with pytest.raises(UnsupportedOperators, match=r"B \(output 'x8'\), 2 more \(onnx"):
+        import_network(helper.make_model(graph, opset_imports=opsets))
 
 
 @pytest.mark.parametrize(
     ("kind", "more", "attributes"),
     [("Upsample", [3], {}), ("Conv", [3, 3, 3, 3], {"auto_pad": "SAME"})],
 )
-def test_uses_of_onnx_operators_that_the_importer_cannot_read_are_refused(kind, more, attributes):
-    """Its errors are of many kinds."""
+def test_uses_of_onnx_operators_that_the_importer_cannot_read_are_refused(
+    kind, more, attributes, capsys
+):
+    """Its errors are of many kinds, and name no node."""
     from onnx import TensorProto, helper, numpy_helper
 
     shape = [1, 3, 8, 8][: 3 if kind == "Upsample" else 4]
     given, out = (helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n in "xy")
     graph = helper.make_graph(
-        [helper.make_node(kind, ["x", "w"], ["y"], **attributes)],
+        [helper.make_node(kind, ["x", "w"], ["y"], "here", **attributes)],
         "g",
         [given],
         [out],
         [numpy_helper.from_array(np.ones(more, np.float32), "w")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 9)])
-    with pytest.raises(UnsupportedOperators, match="cannot import"):
+    said = rf"cannot import the operators {kind} of this .* split the file at {kind} 'here' "
+    with pytest.raises(UnsupportedOperators, match=said) as caught:
         import_network(model)
+    assert caught.value.operators == (kind,)
+    assert capsys.readouterr().out == "", "the importer prints what it was given"
+
+
+def test_an_unknown_onnx_operator_inside_a_branch_is_named():
+    from onnx import TensorProto, helper
+
+    info = helper.make_tensor_value_info
+    branches = {}
+    for branch, kind, domain in (("then_branch", "Relu", ""), ("else_branch", "Unknown", "own")):
+        inside = [helper.make_node(kind, ["x"], [branch], f"in {branch}", domain=domain)]
+        branches[branch] = helper.make_graph(
+            inside, branch, [], [info(branch, TensorProto.FLOAT, [4])]
+        )
+    graph = helper.make_graph(
+        [helper.make_node("If", ["b"], ["y"], "choice", **branches)],
+        "g",
+        [info("b", TensorProto.BOOL, []), info("x", TensorProto.FLOAT, [4])],
+        [info("y", TensorProto.FLOAT, [4])],
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    model = helper.make_model(graph, opset_imports=opsets)
+    with pytest.raises(UnsupportedOperators, match="Unknown 'in else_branch' ") as caught:
+        import_network(model)
+    assert caught.value.operators == ("Unknown",)
 
 
 @pytest.mark.parametrize("unsupported", [translation._unsupported, networks_of_onnx._unsupported])

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 from rich.console import Console
+from stand_ins import Runner
 from tiny_networks import TARGET, Table, quick, two
 
 from mschedx import tune_buckets, tune_model, tune_parts
@@ -105,3 +106,52 @@ def test_a_network_without_unknown_operators_is_read_once():
         tune_parts(Table().eval(), (), TARGET, trials_per_task=0, progress=progress)
 
     assert said_plainly(tuned)[:2] == ["reading the network", "rewriting the network"]
+
+
+LATER = ["ranking 1 tasks", "compiling the network"]
+
+
+def interrupted(progress):
+    """Of two tasks one was measured before Ctrl-C came."""
+    parts = quick(Runner(interrupt_after=1), space=None, progress=progress)
+    return tune_model(*two(), trials_per_task=2, **parts)
+
+
+def test_what_ctrl_c_left_says_what_it_does_once_it_is_asked_for():
+    file = io.StringIO()
+    result = interrupted(PlainNetworkProgress(file))
+    assert result.interrupted
+    said = len(file.getvalue())
+    result.compile()
+    assert file.getvalue()[said:].splitlines() == LATER
+    result.compile()
+    assert file.getvalue()[said:].splitlines() == LATER, "it is done once"
+    result.profile(runs=1)
+    assert file.getvalue()[said:].splitlines() == [*LATER, "predicting 1 tasks"]
+
+
+def test_a_terminal_and_a_notebook_count_what_ctrl_c_left():
+    screen, progress = terminal()
+    result = interrupted(progress)
+    said = len(screen.getvalue())
+    result.compile()
+    before, _, _ = screen.getvalue()[said:].partition("ranking 1")
+    assert "\x1b[1A" not in before, "what was printed since is not wiped off"
+    unstyled = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen.getvalue()[said:])
+    shown = " ".join(unstyled.split())  # a caption is as wide as its table
+    assert [f"ranking 1 tasks, {done} of 1 done" in shown for done in (0, 1)] == [True, True]
+    assert "compiling the network" in shown
+    assert not progress._live.is_started
+    drawn = []
+    result = interrupted(
+        NotebookNetworkProgress(lambda content, **_: drawn.append(content["text/plain"]))
+    )
+    drawn.clear()
+    result.compile()
+    assert any("ranking 1 tasks, 1 of 1 done" in text for text in drawn)
+    assert any("compiling the network" in text for text in drawn)
+
+
+def test_without_a_display_nothing_is_said_later_either(capsys):
+    interrupted(False).compile()
+    assert capsys.readouterr().err == ""

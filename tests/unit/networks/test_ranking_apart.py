@@ -10,10 +10,12 @@ import tvm
 from tiny_networks import TARGET, two
 
 from mschedx.measure.pool import Job, PoolConfig, carry_out
+from mschedx.measure.processes import JobOutcome
 from mschedx.networks import checking, choices
 from mschedx.networks.importing import import_network
 from mschedx.networks.rewrites.pipeline import fuse, simplify
 from mschedx.networks.tasks import tasks_of
+from mschedx.told import listening, pass_on
 
 LLVM = tvm.target.Target(TARGET)
 
@@ -46,6 +48,28 @@ def test_prepared_processes_choose_the_same():
     for one, other in zip(plain, prepared):
         tvm.ir.assert_structural_equal(one.mod, other.mod)
         assert one.latency_s == other.latency_s
+
+
+def test_what_is_told_in_the_processes_is_told_by_task(monkeypatch):
+    def here(jobs, *_):
+        made = [job() for job in jobs]
+        return [JobOutcome(one.function(*one.args)) for one in made[1:]] + [
+            JobOutcome(error="died")
+        ]
+
+    def told(*_):
+        pass_on("PackedTile does not fit block dense")
+        return "no config"
+
+    monkeypatch.setattr(choices, "on_all_cores", here)
+    monkeypatch.setattr(choices, "_ranked", told)
+    _, _, tasks = parts(*two())
+    with listening() as heard:
+        found = choices.ranked_choices(tasks.tunable, LLVM, "nothing was measured")
+    first, last = (task.name for task in tasks.tunable)
+    assert heard == [f"{first}: PackedTile does not fit block dense"]
+    assert [one.task.name for one in found] == [first, last]
+    assert [one.why.rpartition(": ")[2] for one in found] == ["no config", "died"]
 
 
 def test_the_framework_runs_while_the_network_is_compiled():

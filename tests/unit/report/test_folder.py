@@ -1,6 +1,7 @@
 """A page for a folder of several tasks."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from tvm.s_tir import meta_schedule as ms
 from mschedx import cli
 from mschedx.inputs import normalize_mod
 from mschedx.record.work_dir import open_work_dir
-from mschedx.report.analysis import _bytes
+from mschedx.report.analysis import _bytes, group_stages
 from mschedx.report.network import analyse_folder, build_folder_page
 from mschedx.tuning import tune
 
@@ -49,6 +50,20 @@ def test_a_page_says_how_much_of_a_network_was_measured(folder):
     assert "1 of 2" in page
     assert "tasks of Partly measured" in page
     assert "Partly, by its tasks" not in page
+
+
+def test_a_page_says_where_the_time_of_all_tasks_went(folder):
+    report = analyse_folder(folder)
+    alone = [group_stages(row.run.stages) for row in report.rows]
+    assert len(alone) == 2
+    for stage, seconds in report.stages.items():
+        assert seconds == pytest.approx(sum(one.get(stage, 0.0) for one in alone)), stage
+    assert {"search", "build", "run", "record"} <= report.stages.keys()
+    assert "Where time went" in build_folder_page(report)
+    without = replace(
+        report, rows=tuple(replace(r, run=replace(r.run, stages={})) for r in report.rows)
+    )
+    assert "Where time went" not in build_folder_page(without)
 
 
 @pytest.mark.parametrize(

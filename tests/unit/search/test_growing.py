@@ -9,6 +9,7 @@ from toy import ToySketch, latency
 from mschedx.search.base import Materializer, TaskSearch
 from mschedx.search.constrained_random import RandomSearch
 from mschedx.search.growing import GrowingSet, sampled_part, searchable
+from mschedx.search.notes import listening
 from mschedx.search.points import Points
 from mschedx.search.scoring import NoScorer
 from mschedx.space.errors import EmptySpace, SparseSpace, UnsupportedTrace
@@ -154,11 +155,24 @@ def test_a_design_space_of_refused_sketches_says_so_once(refuses, chance, caplog
     assert said.endswith(f", design space {SPACES[refuses[0]]}: {reason}")
 
 
+def test_a_design_space_that_is_refused_beside_another_is_told():
+    """Where none can be searched the error says it."""
+    space, _ = growing(refuses=(3, 4))
+    with listening() as heard:
+        space.begin()
+        while space.grow():
+            pass
+    (line,) = heard
+    assert line.endswith(", design space 1: no 3; no 4")
+
+
 def test_a_design_space_that_earlier_points_show_to_be_refused_says_so_too(caplog):
     space, _ = growing(refuses=(3, 4))
     space.ensure_open([3])
     assert not caplog.records
-    space.ensure_open([4])
+    with listening() as heard:
+        space.ensure_open([4])
+    assert heard == [], "there is no other yet"
     space.ensure_open([4, 3])
     assert space.opened == ()
     assert space.refused_spaces == {1: "no 3; no 4"}

@@ -1,16 +1,18 @@
+import errno
+import os
 from dataclasses import replace
 
 import pytest
 from comparisons import broken, comparison, invented, run
 
 from mschedx import cli
-from mschedx.bench.compare import harness
+from mschedx.bench.compare import harness, present
 from mschedx.bench.compare.host import HostError
 from mschedx.bench.compare.present import read_comparison
 from mschedx.bench.compare.tuners import find_tuners
 from mschedx.bench.suite import find_workloads
 from mschedx.record.errors import WorkDirError
-from mschedx.record.lines import read_lines
+from mschedx.record.lines import append_lines, read_lines
 from mschedx.record.lock import locked
 from mschedx.report import png
 
@@ -200,3 +202,71 @@ def test_two_processes_do_not_compare_into_one_folder(tmp_path, timed):
         for act in (harness.run_comparison, harness.time_winners):
             with pytest.raises(WorkDirError, match=r"is being compared into by process \d+; wait"):
                 act(comparison(tmp_path))
+
+
+def full(path, *_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
+def compare_softmax(folder):
+    args = ["compare", "--workloads", "softmax", "--seeds", "1", "--trials", "3"]
+    return cli.main([*args, "--tuners", "heron,tvm", "--out", str(folder)])
+
+
+def test_the_tables_come_though_the_page_cannot_be_written(tmp_path, timed, monkeypatch, capsys):
+    with monkeypatch.context() as patched:
+        patched.setattr(present, "write_atomic", full)
+        assert compare_softmax(tmp_path) == 3
+    said = capsys.readouterr()
+    assert "2.00" in said.out
+    assert said.err.endswith(f"No space left on device: {tmp_path / 'report.html'}\n")
+    assert compare_softmax(tmp_path) == 0
+    assert timed == ["softmax"], "what was timed was kept"
+
+
+def test_the_tables_come_though_what_was_timed_cannot_be_kept(tmp_path, timed, monkeypatch, capsys):
+    def append(path, lines):
+        return (full if path.name == harness.FINAL else append_lines)(path, lines)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(harness, "append_lines", append)
+        assert compare_softmax(tmp_path) == 0
+    said = capsys.readouterr()
+    assert "2.00" in said.out
+    assert "the winners of softmax are not kept: [Errno 28]" in said.err
+    assert compare_softmax(tmp_path) == 0
+    assert timed == ["softmax", "softmax"]
+
+
+def test_in_a_folder_without_a_lock_what_was_run_is_timed_all_the_same(
+    tmp_path, timed, monkeypatch
+):
+    made, _, final = run(tmp_path)
+
+    def refuse(*_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(tmp_path / "mschedx.lock"))
+
+    monkeypatch.setattr(harness, "locked", refuse)
+    said = []
+    assert harness.time_winners(made, said.append) == final
+    assert said == [
+        "what is timed cannot be kept: [Errno 30] Read-only file system: "
+        f"'{tmp_path / 'mschedx.lock'}'"
+    ]
+
+
+def test_winners_that_cannot_be_opened_for_a_full_disk_leave_one_workload_out(
+    tmp_path, timed, monkeypatch
+):
+    made = comparison(tmp_path)
+    harness.run_comparison(made)
+    times, said = harness._time, []
+
+    def some(workload, *others):
+        return full("manifest") if workload.name == "softmax" else times(workload, *others)
+
+    monkeypatch.setattr(harness, "_time", some)
+    assert [*harness.time_winners(made, said.append)] == ["gemm_128"]
+    assert said[-1] == (
+        "the winners of softmax are left out: [Errno 28] No space left on device: 'manifest'"
+    )

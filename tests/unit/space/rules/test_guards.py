@@ -14,6 +14,7 @@ from mschedx.space import sketches
 from mschedx.space.annotation_keys import UNROLL_IMPLICIT
 from mschedx.space.rules.blocks import is_tiled, root_block, root_blocks
 from mschedx.space.rules.guards import Guarded, keeps_whole_blocks, not_bound, not_tiled
+from mschedx.told import listening
 
 
 @derived_object
@@ -42,11 +43,15 @@ def test_the_block_is_left_to_the_next_rule_and_the_reason_logged(error, caplog)
     schedule = Schedule(doubled())
     before = schedule.mod.script()
     (block,) = schedule.get_child_blocks(schedule.get_sblock("root"))
-    with caplog.at_level(logging.WARNING, "tvm.s_tir.meta_schedule.mschedx.space"):
+    with (
+        caplog.at_level(logging.WARNING, "tvm.s_tir.meta_schedule.mschedx.space"),
+        listening() as heard,
+    ):
         left = Guarded(Raises(error), "Raises").clone().apply(schedule, block)
     assert [one.mod.script() for one in left] == [before]
     assert "Raises does not fit block" in caplog.text
     assert "Index out of range" in caplog.text
+    assert heard == [record.getMessage() for record in caplog.records]
 
 
 def test_ctrl_c_in_a_rule_is_no_failure_of_the_rule():

@@ -59,8 +59,8 @@ def between(function):
     return te.create_prim_func([x, by_heads(function(topi.reshape(x, (1, ROWS, HEADS * WIDTH))))])
 
 
-def normalised(before, after):
-    x, scale, shift = array(ROWS, HEADS * WIDTH), *(array(HEADS * WIDTH, name=n) for n in "GB")
+def normalised(before, after, shape=(ROWS, HEADS * WIDTH)):
+    x, scale, shift = array(*shape), *(array(HEADS * WIDTH, name=n) for n in "GB")
     given = before(x)
     y = topi.nn.layer_norm(given, scale, shift, [len(given.shape) - 1])
     return te.create_prim_func([x, scale, shift, after(y)])
@@ -102,10 +102,38 @@ FUNCTIONS = {
 }
 
 
+def turned_beside(function):
+    """A function of columns, and of another operand that lies as what is written does."""
+    x, z = array(*FLAT), array(*reversed(FLAT), name="Z")
+    return te.create_prim_func([x, z, topi.nn.relu(topi.add(topi.transpose(function(x)), z))])
+
+
+def turned_together():
+    """Two operands that lie alike, and a bias along each of the two axes."""
+    x, z, b, c = (
+        array(*FLAT),
+        array(*FLAT, name="Z"),
+        array(FLAT[0], name="B"),
+        array(FLAT[1], name="C"),
+    )
+    y = te.compute(FLAT[::-1], lambda j, i: x[i, j] * z[i, j] + b[i] * c[j], name="Y")
+    return te.create_prim_func([x, z, b, c, y])
+
+
 TURNED = {
     "relu": turned(topi.nn.relu),
     "exp": turned(topi.exp),
     "gelu": turned(gelu_at_once),
+    "silu": turned(silu),
+    "gelu-by-operators": turned(gelu),
+    "sum-with-a-straight-one": turned_beside(lambda x: x),
+    "exp-beside-a-straight-one": turned_beside(topi.exp),
+    "two-that-lie-alike": turned_together(),
+    "softmax-behind": turned(softmax),
+    "softmax-before": of(FLAT, lambda x: softmax(topi.transpose(x, (1, 0)))),
+    "softmax-of-a-batch-before": of((3, *FLAT), lambda x: softmax(topi.transpose(x, (0, 2, 1)))),
+    "layer-norm-behind": normalised(lambda x: x, topi.transpose),
+    "layer-norm-before": normalised(topi.transpose, lambda y: y, FLAT[::-1]),
 }
 
 
