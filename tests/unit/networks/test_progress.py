@@ -3,6 +3,7 @@
 import io
 import re
 import sys
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -14,6 +15,7 @@ from mschedx.networks.progress import (
     LiveNetworkProgress,
     NotebookNetworkProgress,
     PlainNetworkProgress,
+    make_network_progress,
 )
 
 BEFORE = ["reading the network", "rewriting the network", "reading the records"]
@@ -105,3 +107,42 @@ def test_a_network_without_unknown_operators_is_read_once():
         tune_parts(Table().eval(), (), TARGET, trials_per_task=0, progress=progress)
 
     assert said_plainly(tuned)[:2] == ["reading the network", "rewriting the network"]
+
+
+def test_plain_progress_says_how_far_it_is(network, capsys):
+    tune_model(*network, trials_per_task=2, **quick(progress=PlainNetworkProgress()))
+    lines = [line for line in capsys.readouterr().err.splitlines() if "trials, best" in line]
+    assert len(lines) >= 4
+    assert re.search(r"4/4 trials, network .* 0 s left", lines[-1])
+
+
+def test_the_live_table_shows_every_task_and_the_network(network):
+    from rich.console import Console
+
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=140)
+    result = tune_model(*network, trials_per_task=2, **quick(progress=LiveNetworkProgress(console)))
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen.getvalue())
+    assert all(choice.task.name in shown for choice in result.tasks)
+    assert "of network" in shown
+    assert "4/4 trials" in shown
+
+
+def test_a_notebook_shows_the_same_table_in_one_display(network, monkeypatch):
+    drawn = []
+    shell = SimpleNamespace(kernel=object())
+    display = SimpleNamespace(display=lambda content, **options: drawn.append((content, options)))
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    chosen = make_network_progress(True)
+    assert isinstance(chosen, NotebookNetworkProgress)
+    chosen.note("a <note>")
+    result = tune_model(*network, trials_per_task=2, **quick(progress=chosen))
+    assert [options["update"] for _, options in drawn] == [False] + [True] * (len(drawn) - 1)
+    assert len({options["display_id"] for _, options in drawn}) == 1
+    last = drawn[-1][0]
+    assert last["text/plain"].startswith("4/4 trials, network ")
+    assert '<progress value="4" max="4">' in last["text/html"]
+    assert all(f"<td>{choice.task.name}</td>" in last["text/html"] for choice in result.tasks)
+    assert "a &lt;note&gt;" in last["text/html"]
+    assert not isinstance(make_network_progress(False), NotebookNetworkProgress)
