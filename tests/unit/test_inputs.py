@@ -34,6 +34,8 @@ def test_a_time_limit_is_seconds(seconds, tmp_path):
 def test_counts_are_integers(count, tmp_path):
     with pytest.raises(ValueError, match="expected trials_per_round as an int of at least 1"):
         tune(gemm(), work_dir=tmp_path, **quick(Runner(), trials_per_round=count))
+    with pytest.raises(ValueError, match="expected trials as an int of at least 1"):
+        tune(gemm(), trials=count or -1, work_dir=tmp_path)  # no trials rank
     with pytest.raises(ValueError, match="expected max_workers >= 1, got"):
         LocalBuilder(max_workers=count)
     with pytest.raises(ValueError, match="expected repeats >= 1, got"):
@@ -277,12 +279,6 @@ def test_a_target_that_tvm_refuses_without_a_word_is_named(monkeypatch):
         targets._parse({"kind": "llvm"})
 
 
-@pytest.mark.parametrize("trials", [-1, 2.5, "64", True])
-def test_trials_must_be_positive_integers(trials, tmp_path):
-    with pytest.raises(ValueError, match="trials as an int of at least 1"):
-        tune(gemm(), trials=trials, work_dir=tmp_path)
-
-
 @pytest.mark.parametrize(
     ("target", "says"),
     [
@@ -323,10 +319,6 @@ def test_bad_functions_say_what_to_pass():
         normalize_mod(gemm(n))
     with pytest.raises(ValueError, match="no blocks"):
         normalize_mod(tirx.PrimFunc([], tirx.Evaluate(0)))
-    func = gemm()
-    with_scalar = tirx.PrimFunc([*func.params, n], func.body)
-    with pytest.raises(ValueError, match="scalar"):
-        normalize_mod(with_scalar)
     with pytest.raises(ValueError, match=r"got 2 of 2.*tune_relax"):
         normalize_mod(tvm.IRModule({"main": gemm(), "other": gemm()}))
     with pytest.raises(TypeError, match="got int"):
