@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mschedx.record.contents import read_contents
 from mschedx.record.work_dir import WorkDir
-from mschedx.recorder import Outcome
+from mschedx.recorder import SessionOutcome
 from mschedx.user_warnings import warn_user
 
 from .assembly import compiled
@@ -54,7 +54,7 @@ class _Chosen:
 
 
 def conclude(
-    job: NetworkJob, work_dir: WorkDir, outcome: Outcome, display: NetworkProgress
+    job: NetworkJob, work_dir: WorkDir, outcome: SessionOutcome, display: NetworkProgress
 ) -> NetworkResult:
     """Choose, compile and check; where the output is wrong, choose again among checked records.
 
@@ -132,7 +132,7 @@ def _completed(chosen: _Chosen, rank: Rank) -> tuple[Choice, ...]:
 def _choices(
     job: NetworkJob,
     work_dir: WorkDir,
-    outcome: Outcome,
+    outcome: SessionOutcome,
     display: NetworkProgress,
     *,
     verify: bool,

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
-from tiny_networks import TARGET, Table, quick, two
+from tiny_networks import TARGET, WeightsAlone, quick, two
 
 from mschedx import tune_buckets, tune_model, tune_parts
 from mschedx.networks import NetworkError
@@ -106,7 +106,7 @@ def test_several_sizes_are_read_once_and_tried_padded():
 
 def test_a_network_without_unknown_operators_is_read_once():
     def tuned(progress):
-        tune_parts(Table().eval(), (), TARGET, trials_per_task=0, progress=progress)
+        tune_parts(WeightsAlone().eval(), (), TARGET, trials_per_task=0, progress=progress)
 
     assert said_plainly(tuned)[:2] == ["reading the network", "rewriting the network"]
 
