@@ -104,6 +104,37 @@ def test_no_module_of_the_tests_is_longer_either():
     assert {path for path, count in lines.items() if count > most_lines()} == set()
 
 
+UNWRAPPED = (
+    "docs/benchmarks/networks.md",
+    "docs/benchmarks/own_space.md",
+    "docs/benchmarks/tvm_space.md",
+)
+
+
+def prose(page):
+    """Lines of a page outside of its tables and code, with their numbers."""
+    in_code = False
+    for number, line in enumerate(page.read_text().splitlines(), 1):
+        if line.lstrip().startswith("```"):
+            in_code = not in_code
+        elif not in_code and not line.lstrip().startswith("|"):
+            yield number, line
+
+
+def test_lines_of_prose_are_short_enough_to_be_compared():
+    pages = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]
+    named = {str(page.relative_to(ROOT)): page for page in pages}
+    lines = [
+        f"{name}:{number}"
+        for name, page in named.items()
+        if name not in UNWRAPPED
+        for number, line in prose(page)
+        if len(line) > 120 and " " in line.strip()  # a single word cannot be wrapped
+    ]
+    assert set(UNWRAPPED) < set(named)
+    assert lines == []
+
+
 def test_sizes_are_lines(modules):
     assert sizes(modules) == [0, 1, 1, 2, 2, 3]
     assert summary(modules)["lines of a module: p50 / p90 / max"] == "2 / 2 / 3"
