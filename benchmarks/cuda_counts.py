@@ -22,7 +22,7 @@ from tvm.target import Target
 
 from mschedx.cost.analytical import cuda, cuda_block
 from mschedx.cost.analytical.view import ProgramView, StatementView
-from mschedx.emulator import Counts, Options
+from mschedx.emulator import Counts, ExecutionOptions
 from mschedx.emulator.check import Reference, check, reference
 from mschedx.space import Sketch
 
@@ -100,7 +100,9 @@ def ratios(sketches: list[Sketch], target: Target, expected: Reference, configs:
         for sketch in sketches:
             for config in sketch.sample(max(1, configs // len(sketches)), rng):
                 (schedule,) = sketch.schedules(config[None])
-                done = check(schedule.mod, target, expected, Path(folder), Options(count=True))
+                done = check(
+                    schedule.mod, target, expected, Path(folder), ExecutionOptions(count=True)
+                )
                 counts = done.execution.counts
                 assert counts is not None
                 model = predicted(sketch, config)

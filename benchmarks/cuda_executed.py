@@ -33,7 +33,7 @@ from cuda_workloads import TARGET, WORKLOADS, product
 from gpu_stages import Budget, Journal, Record, Stage, advance
 from tvm.target import Target
 
-from mschedx.emulator import CompilationError, Kind, Options, UnsupportedSource
+from mschedx.emulator import CompilationError, ExecutionOptions, Kind, UnsupportedSource
 from mschedx.emulator.build import build
 from mschedx.emulator.check import Checked, Reference, check, reference
 from mschedx.emulator.execute import run
@@ -163,7 +163,7 @@ def _record(
     if isinstance(outcome, InvalidSchedule):
         return {"ok": False, "reason": f"invalid: {outcome}"[:300]}
     try:
-        checked = check(outcome.mod, target, expected, folder, Options(count=True))
+        checked = check(outcome.mod, target, expected, folder, ExecutionOptions(count=True))
     except UnsupportedSource as error:
         return {"ok": False, "reason": str(error)[:300]}
     except (CompilationError, RuntimeError) as error:  # TVM's InternalError is a RuntimeError
@@ -236,7 +236,7 @@ def time_launches(seconds: float) -> None:
             run(library, expected.before)
             start, cpu, launches = time.perf_counter(), time.process_time(), 0
             while time.perf_counter() - start < seconds:
-                run(library, expected.before, Options(seed=launches))
+                run(library, expected.before, ExecutionOptions(seed=launches))
                 launches += 1
             rate = 60 * launches / (time.perf_counter() - start)
             each_ms = 1e3 * (time.process_time() - cpu) / launches

@@ -104,12 +104,12 @@ def _stages(
     if "space" in wanted:
         yield from space_stages(checker, args.configs, names)
     if "table" in wanted and not args.compile_only:
-        from gpu_table import Table
+        from gpu_table import TableStage
 
         folder = args.out / f"{slug}-{args.trials}"
         seeds = tuple(map(int, args.seeds.split(",")))
         tuners = tuple(args.tuners.split(","))
-        table = Table(checker.target, args.trials, folder, tuners, seeds, names)
+        table = TableStage(checker.target, args.trials, folder, tuners, seeds, names)
         yield Stage("table", table.keys(), 1, table.work)
 
 

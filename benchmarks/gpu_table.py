@@ -38,7 +38,7 @@ _CAPTURED = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class TableStage:
     """What is compared, on what, and where the tuning's folders are.
 
     Attributes

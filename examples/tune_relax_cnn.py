@@ -2,7 +2,7 @@
 
     python examples/tune_relax_cnn.py --trials 64 --work-dir cnn
 
-Only the arguments of ``tune_relax`` marked below, the target and the two helpers of
+Only the model, the arguments of ``tune_relax`` marked below, the target and the two helpers of
 ``mschedx.compat`` are mschedx's; the rest is TVM's usual way.
 """
 
@@ -22,41 +22,9 @@ from mschedx import compat
 from mschedx.cost import HeronXGB
 from mschedx.hardware import host_target
 from mschedx.measure import LocalBuilder, LocalRunner
+from mschedx.models import make
 from mschedx.search import DraftVerify
 from mschedx.space import for_target
-
-
-class SmallCNN(torch.nn.Module):
-    """Convolutions with batch-norm and relu, pooling, and a dense layer."""
-
-    def __init__(self, channels: int = 16, classes: int = 10) -> None:
-        super().__init__()
-        self.features = torch.nn.Sequential(
-            torch.nn.Conv2d(3, channels, 3, padding=1),
-            torch.nn.BatchNorm2d(channels),
-            torch.nn.ReLU(),
-            torch.nn.MaxPool2d(2),
-            torch.nn.Conv2d(channels, 2 * channels, 3, padding=1),
-            torch.nn.BatchNorm2d(2 * channels),
-            torch.nn.ReLU(),
-            torch.nn.AdaptiveAvgPool2d(1),
-        )
-        self.classifier = torch.nn.Linear(2 * channels, classes)
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return self.classifier(self.features(image).flatten(1))
-
-
-def example_model(size: int = 32, seed: int = 0) -> tuple[torch.nn.Module, torch.Tensor]:
-    """Give a model in inference mode, with batch-norm statistics that are not trivial."""
-    torch.manual_seed(seed)
-    model = SmallCNN()
-    image = torch.rand(1, 3, size, size)
-    model.train()
-    with torch.no_grad():
-        for _ in range(3):
-            model(torch.rand(4, 3, size, size))
-    return model.eval(), image
 
 
 def import_model(model: torch.nn.Module, image: torch.Tensor) -> tvm.IRModule:
@@ -107,11 +75,11 @@ def main() -> None:
     parser.add_argument("--work-dir", default=None)
     args = parser.parse_args()
 
-    model, image = example_model()
+    model, (image,) = make("resnet18", small=True)
     mod = import_model(model, image)
     target = host_target()
     work_dir = args.work_dir or tempfile.mkdtemp(prefix="mschedx-cnn-")
-    database = tune_model(mod, target, work_dir, args.trials, max(4, args.trials // 4))
+    database = tune_model(mod, target, work_dir, args.trials, max(4, args.trials // 8))
     executable = ms.relax_integration.compile_relax(database, mod, target, params=None)
     found = run_model(executable, image)
     with torch.no_grad():

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Outcome:
+class SessionOutcome:
     """How a session went; the callback and the signal handler fill it."""
 
     measured: int = 0
@@ -151,7 +151,7 @@ class Recorder:
         To which TVM adds records of the same work_dir.
     progress : Progress
         Shows the rounds.
-    outcome : Outcome
+    outcome : SessionOutcome
         Is filled as rounds come in.
     """
 
@@ -163,7 +163,7 @@ class Recorder:
         work_dir: WorkDir,
         database: ms.Database,
         progress: Progress,
-        outcome: Outcome,
+        outcome: SessionOutcome,
     ) -> None:
         self.outcome, self.database = outcome, database
         self._plan, self._progress = plan, progress

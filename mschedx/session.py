@@ -23,7 +23,7 @@ from mschedx.record.contents import RECORDS, Contents
 from mschedx.record.database import open_database
 from mschedx.record.rounds import Appended
 from mschedx.record.trials import Journal, Run, Trial, run_of, workload_number
-from mschedx.recorder import Earlier, Outcome, Recorder
+from mschedx.recorder import Earlier, Recorder, SessionOutcome
 from mschedx.run_stages import seconds_by_stage
 from mschedx.told import listening
 
@@ -52,7 +52,7 @@ def _of(contents: Contents, work_dir: WorkDir, mod: IRModule) -> Run | None:
     return None if number is None else run_of(work_dir.path, contents, number)
 
 
-def run_session(plan: Plan, work_dir: WorkDir, progress: Progress) -> Outcome:
+def run_session(plan: Plan, work_dir: WorkDir, progress: Progress) -> SessionOutcome:
     """Measure until the work_dir holds ``plan.trials`` trials of the function, or it is stopped.
 
     Whatever stops it, all rounds that were measured are in the database and in the journal. Where
@@ -72,7 +72,7 @@ def run_session(plan: Plan, work_dir: WorkDir, progress: Progress) -> Outcome:
     """
     before = _of(work_dir.contents, work_dir, plan.mod)
     done = before.trials if before is not None else ()
-    outcome = Outcome()
+    outcome = SessionOutcome()
     progress.start(plan.trials, done)
     if len(done) >= plan.trials:
         return outcome

@@ -31,7 +31,7 @@ from mschedx.record.contents import RECORDS
 from mschedx.record.reading import open_to_read
 from mschedx.record.trials import Run, Trial
 from mschedx.record.work_dir import WorkDir, open_work_dir
-from mschedx.recorder import Outcome
+from mschedx.recorder import SessionOutcome
 from mschedx.report.progress import Progress, make_progress
 from mschedx.search.gradients import require_gradients
 from mschedx.session import intrinsics_for, recorded, run_session
@@ -238,7 +238,7 @@ def _ranked(plan: Plan, folder: Path, display: Progress) -> TuneResult:
 def _result(
     plan: Plan,
     work_dir: WorkDir,
-    outcome: Outcome,
+    outcome: SessionOutcome,
     display: Progress,
     before: tuple[str, ...],
     *,
@@ -293,7 +293,7 @@ def _result(
     )
 
 
-def _why_unscheduled(winner: Winner | None, run: Run | None, outcome: Outcome) -> str:
+def _why_unscheduled(winner: Winner | None, run: Run | None, outcome: SessionOutcome) -> str:
     """Why the winner is the function as it is; empty where it is not."""
     if winner is None or run is None or not winner.trial.unscheduled:
         return ""

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from mschedx.ranges import require_positive
 
-from .training_rows import Table
+from .training_rows import TrainingRows
 
 if TYPE_CHECKING:
     import torch
@@ -182,11 +182,11 @@ class ReadsTraces(Protocol):
     sketches. ``rows`` hold the sampled decisions (`trace_features.from_candidates`).
     """
 
-    def learn_traces(self, task: Task, rows: Table) -> None:
+    def learn_traces(self, task: Task, rows: TrainingRows) -> None:
         """Take note of all such trials of ``task`` so far."""
         ...
 
-    def score_traces(self, task: Task, rows: Table) -> FloatArray:
+    def score_traces(self, task: Task, rows: TrainingRows) -> FloatArray:
         """Score rows [n], as `CostModel.score` does and comparable to it: float64 [n]."""
         ...
 

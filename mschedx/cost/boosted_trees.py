@@ -15,7 +15,7 @@ import numpy as np
 
 from mschedx.ranges import require_counts, require_no_negative, require_shares
 
-from .training_rows import FloatArray, Table, aligned
+from .training_rows import FloatArray, TrainingRows, aligned
 
 
 class Label(StrEnum):
@@ -108,7 +108,7 @@ class BoostedTrees:
         """Whether `fit` saw at least two different labels."""
         return self._booster is not None
 
-    def fit(self, table: Table) -> None:
+    def fit(self, table: TrainingRows) -> None:
         """Train from scratch; a table in which nothing ran, or all alike, leaves it unfitted."""
         self._booster, self.names = None, table.names
         if not np.isfinite(table.latency_s).any() or not table.names:

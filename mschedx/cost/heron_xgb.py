@@ -28,7 +28,7 @@ from .adapter import TVMCostModel
 from .base import MOST_ANALYSED, FloatArray, IntArray, Measured
 from .boosted_trees import BoostedTrees, TreeConfig
 from .learned.features import signed_log2
-from .training_rows import Table, aligned
+from .training_rows import TrainingRows, aligned
 
 if TYPE_CHECKING:
     from mschedx.space.sketch import Sketch
@@ -46,9 +46,9 @@ class HeronXGBModel:
     def __init__(self, config: TreeConfig | None = None, quantities: bool = True) -> None:
         self.config = config or TreeConfig()
         self.quantities = quantities
-        self._loaded: dict[str, Table] = {}
-        self._measured: dict[str, Table] = {}
-        self._traced: dict[str, Table] = {}
+        self._loaded: dict[str, TrainingRows] = {}
+        self._measured: dict[str, TrainingRows] = {}
+        self._traced: dict[str, TrainingRows] = {}
         self._trees: dict[str, BoostedTrees] = {}
         self._layouts: dict[str, _Layout] = {}
         self._numbers: dict[str, dict[str, int]] = {}
@@ -68,9 +68,9 @@ class HeronXGBModel:
                 continue
             names = self._layout(part.sketch, analyse).names
             tables.append(
-                Table(names, self._features(task, part.sketch, part.configs), part.latency_s)
+                TrainingRows(names, self._features(task, part.sketch, part.configs), part.latency_s)
             )
-        self._measured[task.key] = Table.join(tables)
+        self._measured[task.key] = TrainingRows.join(tables)
         self._trees.pop(task.key, None)
 
     def score(self, task: Task, asked: Sequence[tuple[Sketch, IntArray]]) -> FloatArray:
@@ -95,11 +95,11 @@ class HeronXGBModel:
                 found[column] += weights.get(name, 0.0) / len(columns)
         return found
 
-    def learn_traces(self, task: Task, rows: Table) -> None:
+    def learn_traces(self, task: Task, rows: TrainingRows) -> None:
         self._traced[task.key] = rows
         self._trees.pop(task.key, None)
 
-    def score_traces(self, task: Task, rows: Table) -> FloatArray:
+    def score_traces(self, task: Task, rows: TrainingRows) -> FloatArray:
         return self._fitted(task).predict(rows.features, rows.names)
 
     def save(self, path: str) -> None:
@@ -127,7 +127,7 @@ class HeronXGBModel:
                 if header["format"] != _FORMAT:
                     raise ValueError(f"format {header['format']}, expected {_FORMAT}")
                 loaded = {
-                    key: Table(
+                    key: TrainingRows(
                         tuple(names), stored[f"features_{index}"], stored[f"latency_s_{index}"]
                     )
                     for index, (key, names) in enumerate(header["tasks"].items())
@@ -149,17 +149,17 @@ class HeronXGBModel:
 
     # Inside.
 
-    def _rows(self, key: str) -> Table:
+    def _rows(self, key: str) -> TrainingRows:
         """Every row known of a task; a row both loaded and measured counts once."""
-        empty = Table.join([])
+        empty = TrainingRows.join([])
         loaded, measured, traced = (
             store.get(key, empty) for store in (self._loaded, self._measured, self._traced)
         )
-        new = Table.join([measured, traced])
+        new = TrainingRows.join([measured, traced])
         again = set(_codes(new, new.names))
         old = np.array([code not in again for code in _codes(loaded, new.names)], dtype=bool)
-        kept = Table(loaded.names, loaded.features[old], loaded.latency_s[old])
-        return Table.join([kept, new])
+        kept = TrainingRows(loaded.names, loaded.features[old], loaded.latency_s[old])
+        return TrainingRows.join([kept, new])
 
     def _fitted(self, task: Task) -> BoostedTrees:
         if task.key not in self._trees:
@@ -239,7 +239,7 @@ class _Layout:
         )
 
 
-def _codes(table: Table, names: Sequence[str]) -> list[bytes]:
+def _codes(table: TrainingRows, names: Sequence[str]) -> list[bytes]:
     """One code per row; equal codes mean equal features and latency."""
     rows = np.column_stack([np.nan_to_num(table.columns(names), nan=-1.0), table.latency_s])
     return [row.tobytes() for row in rows]

@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from .training_rows import FloatArray, Table
+from .training_rows import FloatArray, TrainingRows
 
 _UNTIL = "EnterPostproc"
 _CATEGORICAL = "SampleCategorical"
 
 
-def from_candidates(candidates: Sequence[Any], latency_s: FloatArray | None = None) -> Table:
+def from_candidates(candidates: Sequence[Any], latency_s: FloatArray | None = None) -> TrainingRows:
     """Read the decisions of measure candidates.
 
     Parameters
@@ -32,7 +32,7 @@ def from_candidates(candidates: Sequence[Any], latency_s: FloatArray | None = No
 
     Returns
     -------
-    Table [n, F]
+    TrainingRows [n, F]
         log2(1 + value) of every tile factor and non-negative choice; other choices as they are.
     """
     rows = [_decisions(candidate.sch.trace) for candidate in candidates]
@@ -44,7 +44,7 @@ def from_candidates(candidates: Sequence[Any], latency_s: FloatArray | None = No
             features[i, position[name]] = math.log2(1 + value) if value >= 0 else value
     if latency_s is None:
         latency_s = np.zeros(len(rows))
-    return Table(names, features, latency_s)
+    return TrainingRows(names, features, latency_s)
 
 
 def _decisions(trace: Any) -> dict[str, float]:

@@ -12,7 +12,7 @@ from mschedx.space.resolver import Resolver
 
 from .base import CostModel, FloatArray, IntArray, Measured, ReadsTraces, by_key, checked_scores
 from .trace_features import from_candidates
-from .training_rows import Table
+from .training_rows import TrainingRows
 
 if TYPE_CHECKING:
     from mschedx.space.sketch import Sketch
@@ -54,7 +54,7 @@ class TracedTrials:
         self._unknown: set[str] = set()
         self._configs: dict[str, list[IntArray]] = {}
         self._latency_s: dict[str, list[FloatArray]] = {}
-        self._others = Table.join([])
+        self._others = TrainingRows.join([])
 
     def replace(self, measured: Sequence[Measured]) -> None:
         """Forget what is known of sketches and take these trials instead."""
@@ -94,7 +94,7 @@ class TracedTrials:
         if len(by_sketch.others):
             others = [candidates[i] for i in by_sketch.others]
             rows = from_candidates(others, latency_s[by_sketch.others])
-            self._others = Table.join([self._others, rows])
+            self._others = TrainingRows.join([self._others, rows])
 
     def _add_sketches(self, resolver: Resolver) -> None:
         known = {sketch.key for sketch in self._resolver.sketches}

@@ -17,7 +17,7 @@ FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Table:
+class TrainingRows:
     """Features and latencies of trials.
 
     Parameters
@@ -49,12 +49,12 @@ class Table:
         return aligned(self.features, self.names, names)
 
     @staticmethod
-    def join(tables: Sequence[Table]) -> Table:
+    def join(tables: Sequence[TrainingRows]) -> TrainingRows:
         """Put tables under each other; columns are united by name, in order of first sight."""
         names = tuple(dict.fromkeys(name for table in tables for name in table.names))
         if not tables:
-            return Table((), np.empty((0, 0)), np.empty(0))
-        return Table(
+            return TrainingRows((), np.empty((0, 0)), np.empty(0))
+        return TrainingRows(
             names,
             np.concatenate([table.columns(names) for table in tables]),
             np.concatenate([table.latency_s for table in tables]),

@@ -1,7 +1,7 @@
 """Execute the CUDA that schedules become, without a GPU."""
 
 from .build import CompilationError
-from .execute import Execution, Options, execute
+from .execute import Execution, ExecutionOptions, execute
 from .report import Counts, Fault, Kind
 from .translate import UnsupportedSource
 
@@ -9,9 +9,9 @@ __all__ = [
     "CompilationError",
     "Counts",
     "Execution",
+    "ExecutionOptions",
     "Fault",
     "Kind",
-    "Options",
     "UnsupportedSource",
     "execute",
 ]

@@ -29,7 +29,7 @@ from .report import Counts, Fault, Kind, Line, Requests
 from .source import Launch
 
 
-class Outcome(enum.IntEnum):
+class LaunchOutcome(enum.IntEnum):
     """How a launch ended."""
 
     FINISHED = 0
@@ -144,7 +144,7 @@ def request(
     )
 
 
-def launch(machine: ctypes.CDLL, kernel: Any, described: _Launch) -> Outcome:
+def launch(machine: ctypes.CDLL, kernel: Any, described: _Launch) -> LaunchOutcome:
     """Run a kernel.
 
     Raises
@@ -152,8 +152,10 @@ def launch(machine: ctypes.CDLL, kernel: Any, described: _Launch) -> Outcome:
     MemoryError
         If its arrays are larger than the emulator's memory.
     """
-    outcome = Outcome(machine.emulator_launch(ctypes.cast(kernel, c_void_p), byref(described)))
-    if outcome is Outcome.TOO_LARGE:
+    outcome = LaunchOutcome(
+        machine.emulator_launch(ctypes.cast(kernel, c_void_p), byref(described))
+    )
+    if outcome is LaunchOutcome.TOO_LARGE:
         total = sum(described.bytes[i] for i in range(described.arrays))
         raise MemoryError(
             "expected at most 64 arrays, 2 GiB together, "

@@ -16,7 +16,7 @@ from mschedx.measure.timing import Bounds, numpy_dtype
 from mschedx.measure.tolerance import compare
 
 from .build import build
-from .execute import Execution, Options, run
+from .execute import Execution, ExecutionOptions, run
 from .source import generate
 
 
@@ -89,7 +89,7 @@ def check(
     target: Target,
     expected: Reference,
     folder: Path,
-    options: Options | None = None,
+    options: ExecutionOptions | None = None,
 ) -> Checked:
     """Execute a scheduled module on the reference's arguments.
 
@@ -101,7 +101,7 @@ def check(
     expected : Reference
     folder : Path
         Where the compiled kernels go while they are needed.
-    options : Options or None
+    options : ExecutionOptions or None
 
     Raises
     ------

@@ -33,7 +33,7 @@ _MOST_THREADS = (1024, 1024, 64)
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class ExecutionOptions:
     """How to execute.
 
     Attributes
@@ -79,7 +79,10 @@ class Execution:
 
 
 def execute(
-    mod: tvm.IRModule, target: Target, arrays: Sequence[np.ndarray], options: Options | None = None
+    mod: tvm.IRModule,
+    target: Target,
+    arrays: Sequence[np.ndarray],
+    options: ExecutionOptions | None = None,
 ) -> Execution:
     """Generate, compile and execute a scheduled function.
 
@@ -91,7 +94,7 @@ def execute(
         Of kind cuda.
     arrays : Sequence[numpy.ndarray]
         All arguments, outputs too; not changed.
-    options : Options or None
+    options : ExecutionOptions or None
 
     Raises
     ------
@@ -107,10 +110,10 @@ def execute(
 
 
 def run(
-    library: Library, arrays: Sequence[np.ndarray], options: Options | None = None
+    library: Library, arrays: Sequence[np.ndarray], options: ExecutionOptions | None = None
 ) -> Execution:
     """Execute a compiled program; see :func:`execute`."""
-    options = options or Options()
+    options = options or ExecutionOptions()
     for launch in library.program.launches:
         _require_launchable(launch, library.program.thread_limit)
     memory = _memory(library.program, arrays)
@@ -190,7 +193,7 @@ def _launch(
     library: Library,
     launch: Launch,
     memory: list[np.ndarray],
-    options: Options,
+    options: ExecutionOptions,
 ) -> bool:
     """Run one kernel, with the coarsest granules that its accesses and arrays allow."""
     arguments = [memory[place] for place in launch.arguments]
@@ -205,6 +208,6 @@ def _launch(
             arguments,
         )
         outcome = bindings.launch(_machine(), kernel, request)
-        if outcome is not bindings.Outcome.FINER_GRANULES:
-            return outcome is bindings.Outcome.FINISHED
+        if outcome is not bindings.LaunchOutcome.FINER_GRANULES:
+            return outcome is bindings.LaunchOutcome.FINISHED
     raise AssertionError("accesses of a byte fit granules of a byte")

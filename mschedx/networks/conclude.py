@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mschedx.record.contents import read_contents
 from mschedx.record.work_dir import WorkDir
-from mschedx.recorder import Outcome
+from mschedx.recorder import SessionOutcome
 from mschedx.told import listening
 from mschedx.user_warnings import warn_user
 
@@ -55,7 +55,7 @@ class _Chosen:
 
 
 def conclude(
-    job: NetworkJob, work_dir: WorkDir, outcome: Outcome, display: NetworkProgress
+    job: NetworkJob, work_dir: WorkDir, outcome: SessionOutcome, display: NetworkProgress
 ) -> NetworkResult:
     """Choose, compile and check; where the output is wrong, choose again among checked records.
 
@@ -158,7 +158,7 @@ def _completed(chosen: _Chosen, rank: Rank, progress: bool | NetworkProgress) ->
 def _choices(
     job: NetworkJob,
     work_dir: WorkDir,
-    outcome: Outcome,
+    outcome: SessionOutcome,
     display: NetworkProgress,
     *,
     verify: bool,

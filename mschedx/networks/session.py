@@ -21,7 +21,7 @@ from mschedx.process_state import interruptible, numpy_seed, quiet_logging
 from mschedx.record.rounds import Appended, Round
 from mschedx.record.trials import Journal, Trial
 from mschedx.record.work_dir import WorkDir
-from mschedx.recorder import Outcome
+from mschedx.recorder import SessionOutcome
 from mschedx.run_stages import BUILD, RECORD, RUN, seconds_by_stage
 from mschedx.search.as_it_is import are_unscheduled
 from mschedx.session import derived_seed, remember
@@ -94,7 +94,7 @@ def note_exhausted(running: Sequence[RunningTask], work_dir: WorkDir) -> None:
 
 def run_session(
     session: Session, parts: SharedParts, work_dir: WorkDir, progress: NetworkProgress
-) -> tuple[list[RunningTask], Outcome]:
+) -> tuple[list[RunningTask], SessionOutcome]:
     """Measure until the budget is used up, or it is stopped; what was measured is kept.
 
     Raises
@@ -104,7 +104,7 @@ def run_session(
     OSError
         If the work_dir can no longer be written.
     """
-    outcome = Outcome()
+    outcome = SessionOutcome()
     records = _Records(session, parts.database, work_dir)
     running = [
         RunningTask(task, session.target, parts, derived_seed(session.seed, place), known)
@@ -156,7 +156,7 @@ class _Waves:
     records: _Records
     builds: ThreadPoolExecutor
     progress: NetworkProgress
-    outcome: Outcome
+    outcome: SessionOutcome
 
     def measure(self, wave: Sequence[RunningTask], left: int) -> None:
         """Search and build a batch of each task, then run them one after the other.
@@ -207,7 +207,7 @@ class _Waves:
         return trials
 
 
-def _end_if_interrupted(outcome: Outcome) -> None:
+def _end_if_interrupted(outcome: SessionOutcome) -> None:
     """Raise again what a library that was called meanwhile took for a failure of its own."""
     if outcome.interrupted:
         raise KeyboardInterrupt

@@ -35,7 +35,7 @@ from mschedx.user_warnings import warn_user
 from .errors import NetworkError, UnsupportedOperators, reason_of
 from .torch_artefacts import Artefacts, NotNow
 from .torch_folder import own_folder
-from .torch_options import Options
+from .torch_options import BackendOptions
 from .torch_parts import READS_NUMBERS, Called, Frozen, about_parts, assemble, cut, to_tune
 from .torch_views import COMPUTES, SharedMemory, computing, views_apart
 from .tuning import tune_model
@@ -56,7 +56,7 @@ def backend(
     example_inputs : sequence
         One for each placeholder: weights, inputs, and symbolic sizes.
     options : dict, optional
-        See `Options`.
+        See `BackendOptions`.
     mode : str, optional
         Torch's word for effort, of which this backend knows none.
 
@@ -72,7 +72,7 @@ def backend(
         isinstance(example, torch.nn.Parameter) or _is_static(node)
         for node, example in zip(placeholders, example_inputs)
     ]
-    read = Options.of(options)
+    read = BackendOptions.of(options)
     try:
         whole = views_apart(graph)
     except SharedMemory as error:
@@ -102,7 +102,7 @@ class _Dispatch:
     graph : torch.fx.GraphModule
     fixed : list of bool
         Which of its arguments are weights.
-    options : Options
+    options : BackendOptions
     why_not : str
         Why there can be no artefact; empty where there can.
     """
@@ -111,7 +111,7 @@ class _Dispatch:
         self,
         graph: torch.fx.GraphModule,
         fixed: list[bool],
-        options: Options,
+        options: BackendOptions,
         why_not: str = "",
     ) -> None:
         self._why_not = why_not

@@ -20,7 +20,7 @@ _OWN = ("trials_per_task", "work_dir", "max_artefacts", "cores")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class BackendOptions:
     """What ``options={...}`` may hold.
 
     Parameters
@@ -50,7 +50,7 @@ class Options:
     tuning: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, given: dict[str, Any] | None) -> Options:
+    def of(cls, given: dict[str, Any] | None) -> BackendOptions:
         """Read the options; what is wrong with them is raised here, not left to torch.
 
         Raises

@@ -29,7 +29,7 @@ from mschedx.process_state import interruptible
 from mschedx.record.database import open_database
 from mschedx.record.reading import open_to_read
 from mschedx.record.work_dir import WorkDir, open_work_dir
-from mschedx.recorder import Outcome
+from mschedx.recorder import SessionOutcome
 from mschedx.search.gradients import require_gradients
 from mschedx.session import alone, asks_for_records, filled, intrinsics_for, made
 
@@ -214,7 +214,7 @@ def _carried_out(job: NetworkJob, folder: Path, display: NetworkProgress) -> Net
 
 
 def _concluded(
-    job: NetworkJob, work_dir: WorkDir, outcome: Outcome, display: NetworkProgress
+    job: NetworkJob, work_dir: WorkDir, outcome: SessionOutcome, display: NetworkProgress
 ) -> NetworkResult:
     """What `conclude` gives; after Ctrl-C meanwhile, what it gives of an interrupted session."""
     if outcome.interrupted:
@@ -281,14 +281,14 @@ def _note_network(job: NetworkJob, work_dir: WorkDir) -> None:
     work_dir.write_manifest(networks={**known, free: calls})
 
 
-def _measured(job: NetworkJob, work_dir: WorkDir, display: NetworkProgress) -> Outcome:
+def _measured(job: NetworkJob, work_dir: WorkDir, display: NetworkProgress) -> SessionOutcome:
     """Measure what is missing."""
     if not job.trials_per_task or not job.tasks.tunable:
-        return Outcome()
+        return SessionOutcome()
     known = is_done(job.tasks.tunable, job.trials_per_task, work_dir)
     if known is not None:
         display.note(f"all {known} trials are in the work_dir already")
-        return Outcome()
+        return SessionOutcome()
     session = Session(
         tasks=job.tasks.tunable,
         target=job.target,

@@ -9,7 +9,7 @@ from .sampling.sampler import Sampler
 from .sketch import Sketch
 from .target import for_target
 from .task import Task
-from .trace.design import Decision, DecisionKind, Design, Table
+from .trace.design import Decision, DecisionKind, Design, SampleTable
 
 __all__ = [
     "Constraint",
@@ -22,10 +22,10 @@ __all__ = [
     "Relation",
     "Resolved",
     "Resolver",
+    "SampleTable",
     "Sampler",
     "Sketch",
     "SparseSpace",
-    "Table",
     "Task",
     "UnsupportedTrace",
     "for_target",

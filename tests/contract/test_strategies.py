@@ -3,15 +3,13 @@
 Building and running are stand-ins, so that what is checked is the conversation with TVM.
 """
 
-import gc
-import weakref
 from functools import cache
 
 import numpy as np
 import pytest
 import tvm
 import tvm_ffi
-from dummy import NoBuilder, NoRunner, evolutionary, gemm, relu, softmax, target, tune
+from dummy import NoBuilder, NoRunner, context, evolutionary, gemm, relu, softmax, target, tune
 from first_guess import FirstGuess
 from tvm import relax
 from tvm.ir.utils import derived_object
@@ -44,9 +42,6 @@ from mschedx.search import (
     GradientDescent,
     RepairedGenetic,
 )
-from mschedx.search.constrained_evolution import Evolution, EvolutionConfig
-from mschedx.search.growing import GrowingSet
-from mschedx.search.strategy import Strategy
 from mschedx.space import sketches
 from mschedx.space.target import for_target
 
@@ -383,18 +378,6 @@ def test_nonsense_from_a_cost_model_stops_the_run_with_its_name(answer, message,
         tune(gemm(), tmp_path, ConstrainedEvolution(**SMALL), Foreign(answer))
 
 
-def context(strategy, mod=None):
-    with compat.only_intrinsics(target()):
-        return ms.TuneContext(
-            mod or gemm(),
-            target=target(),
-            space_generator="post-order-apply",
-            search_strategy=strategy,
-            rand_state=3,
-            num_threads=1,
-        ).clone()
-
-
 @pytest.mark.usefixtures("analysed_once")
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_the_life_of_a_strategy(strategy):
@@ -410,113 +393,3 @@ def test_the_life_of_a_strategy(strategy):
         assert sizes == [7, 7, 6]
         assert tuned.generate_measure_candidates() is None
         tuned.post_tuning()
-
-
-@pytest.mark.parametrize(
-    ("strategy", "model", "trials", "begins_with_one"),
-    [
-        (DraftVerify, HeronXGB, 64, True),
-        (ConstrainedEvolution, PSA, 64, True),
-        (ConstrainedEvolution, HeronXGB, 64, False),
-        (DraftVerify, HeronXGB, 8, False),  # no second round in which the others could come
-    ],
-)
-def test_many_sketches_are_not_all_scored_before_the_first_trial(
-    strategy, model, trials, begins_with_one, monkeypatch
-):
-    monkeypatch.setattr("mschedx.search.strategy.MOST_ANALYSED", 1)
-    began = []
-
-    def begin(space, rng=None):
-        original(space, rng)
-        began.append((len(space.opened), len(space.spaces)))
-
-    original = GrowingSet.begin
-    monkeypatch.setattr(GrowingSet, "begin", begin)
-    tuned = context(strategy())
-    tuned.pre_tuning(max_trials=trials, num_trials_per_iter=8, cost_model=model())
-    ((opened, spaces),) = began
-    assert spaces > 1
-    assert opened == (1 if begins_with_one else spaces)
-
-
-def test_clones_do_not_share_state():
-    first = context(STRATEGIES["constrained evolution"]())
-    second = first.clone()
-    first.pre_tuning(max_trials=4, num_trials_per_iter=4, cost_model=HeronXGB())
-    with pytest.raises(RuntimeError, match="expected pre_tuning before the first round"):
-        second.generate_measure_candidates()
-    second.pre_tuning(max_trials=2, num_trials_per_iter=2, cost_model=HeronXGB())
-    assert len(first.generate_measure_candidates()) == 4
-    assert len(second.generate_measure_candidates()) == 2
-
-
-def test_strategies_are_freed_after_tuning(tmp_path):
-    alive = []
-
-    def watched():
-        search = Evolution(EvolutionConfig(**SMALL))
-        alive.append(weakref.ref(search))
-        return search
-
-    tune(gemm(), tmp_path, Strategy(watched, batch=8), HeronXGB(), trials=8)
-    gc.collect()
-    assert alive
-    assert [ref() for ref in alive] == [None] * len(alive)
-
-
-@pytest.mark.parametrize("trials", [0, -1])
-def test_no_trials_are_refused(trials):
-    tuned = context(ConstrainedEvolution())
-    with pytest.raises(ValueError, match=f"expected max_trials of task main >= 1, got {trials}"):
-        tuned.pre_tuning(max_trials=trials, num_trials_per_iter=4)
-    with pytest.raises(ValueError, match="expected num_trials_per_iter of task main >= 1, got 0"):
-        tuned.pre_tuning(max_trials=4, num_trials_per_iter=0)
-
-
-def test_a_space_without_designs_is_refused_where_there_is_one_task():
-    tuned = context(ConstrainedEvolution().alone())
-    with pytest.raises(ValueError, match=r"task main: nothing to search .*no design space"):
-        tuned.pre_tuning(max_trials=4, num_trials_per_iter=4, design_spaces=[])
-
-
-def test_one_model_hears_of_every_space_that_a_task_is_searched_in(tmp_path):
-    model = HeronXGB()
-    asked = []
-    score = model.model.score
-    model.model.score = lambda task, parts: asked.append(len(parts)) or score(task, parts)
-    for number, space in enumerate(("post-order-apply", for_target(target()))):
-        before = len(asked)
-        tune(
-            gemm(),
-            tmp_path / str(number),
-            evolutionary(),
-            model,
-            trials=16,
-            num_trials_per_iter=8,
-            space=space,
-        )
-        assert any(asked[before:]), "candidates of this space have sketches"
-
-
-class Logarithmic(HeronXGBModel):
-    """Says the same on another scale, on which all scores are negative."""
-
-    def score(self, task, asked):
-        return np.log(1e-9 + super().score(task, asked)) - 100
-
-
-def test_tvms_search_hears_a_model_whose_scores_are_negative(tmp_path, monkeypatch):
-    said = []
-    predict = Conversation.predict
-
-    def noted(self, context, candidates):
-        said.append(predict(self, context, candidates))
-        return said[-1]
-
-    monkeypatch.setattr(Conversation, "predict", noted)
-    model = TVMCostModel(Logarithmic())
-    tune(gemm(), tmp_path, evolutionary(), model, trials=16, num_trials_per_iter=8)
-    late = [scores for scores in said if len(np.unique(scores)) > 1]
-    assert late
-    assert all((scores > 0).all() for scores in said)

@@ -8,6 +8,7 @@ import tvm_ffi
 from tvm.s_tir import meta_schedule as ms
 
 from mschedx.hardware import host_target
+from mschedx.models import make
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "tune_relax_cnn.py"
 
@@ -21,7 +22,7 @@ def example():
 
 
 def test_a_tuned_model_equals_torch(example, tmp_path):
-    model, image = example.example_model(size=16)
+    model, (image,) = make("resnet18", small=True)
     mod = example.import_model(model, image)
     target = host_target()
     database = example.tune_model(mod, target, str(tmp_path), trials=16, per_task=2)

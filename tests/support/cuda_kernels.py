@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mschedx.emulator import Options
+from mschedx.emulator import ExecutionOptions
 from mschedx.emulator.build import build
 from mschedx.emulator.execute import run
 from mschedx.emulator.source import Array, Launch, Program
@@ -47,7 +47,7 @@ def execute_kernel(source, arrays, options=None, **launch):
 
 def execute_program(described, arrays, options=None):
     """Build and run a program."""
-    return run(build(described, Path(_folder().name)), arrays, options or Options())
+    return run(build(described, Path(_folder().name)), arrays, options or ExecutionOptions())
 
 
 def poisoned(shape, dtype):

@@ -121,3 +121,16 @@ def tune(mod, work_dir, strategy, cost_model, trials=16, seed=1, **options):
             **options,
         )
     return database, builder.programs
+
+
+def context(strategy, mod=None):
+    """A task as TVM's tuner hands it to a strategy."""
+    with compat.only_intrinsics(target()):
+        return ms.TuneContext(
+            mod or gemm(),
+            target=target(),
+            space_generator="post-order-apply",
+            search_strategy=strategy,
+            rand_state=3,
+            num_threads=1,
+        ).clone()

@@ -13,7 +13,7 @@ from mschedx.space.trace.factors import factorizations
 
 
 @dataclass
-class Table:
+class SampleTable:
     columns: tuple[int, ...]
     rows: np.ndarray
 
@@ -22,7 +22,7 @@ class Builder:
     """Collects tables and remembers which columns are whose."""
 
     def __init__(self) -> None:
-        self.tables: list[Table] = []
+        self.tables: list[SampleTable] = []
         self.constraints: list[Constraint] = []
         self.width = 0
 
@@ -31,7 +31,7 @@ class Builder:
         rows = rows[:, None] if rows.ndim == 1 else rows
         columns = tuple(range(self.width, self.width + rows.shape[1]))
         self.width += rows.shape[1]
-        self.tables.append(Table(columns, rows))
+        self.tables.append(SampleTable(columns, rows))
         return columns
 
     def sampler(self) -> Sampler:

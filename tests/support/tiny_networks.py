@@ -28,7 +28,7 @@ class Applied(torch.nn.Module):
         return self.function(x)
 
 
-class Table(torch.nn.Module):
+class WeightsAlone(torch.nn.Module):
     """A network of its weights alone, as torch captures one behind a break of its graph."""
 
     def __init__(self):

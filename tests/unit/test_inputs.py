@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tvm
 from stand_ins import Runner, gemm, quick
-from tvm import te
+from tvm import te, tirx
 from tvm.s_tir import Schedule
 from tvm.script import tirx as T
 from tvm.target import Target
@@ -34,6 +34,8 @@ def test_a_time_limit_is_seconds(seconds, tmp_path):
 def test_counts_are_integers(count, tmp_path):
     with pytest.raises(ValueError, match="expected trials_per_round as an int of at least 1"):
         tune(gemm(), work_dir=tmp_path, **quick(Runner(), trials_per_round=count))
+    with pytest.raises(ValueError, match="expected trials as an int of at least 1"):
+        tune(gemm(), trials=count or -1, work_dir=tmp_path)  # no trials rank
     with pytest.raises(ValueError, match="expected max_workers >= 1, got"):
         LocalBuilder(max_workers=count)
     with pytest.raises(ValueError, match="expected repeats >= 1, got"):
@@ -275,3 +277,55 @@ def test_a_target_that_tvm_refuses_without_a_word_is_named(monkeypatch):
     monkeypatch.setattr(targets, "Target", refuse)
     with pytest.raises(ValueError, match=r"not know this target: ValueError\(\) Expected a kind"):
         targets._parse({"kind": "llvm"})
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        ("llvm -mcpu=znver4 -num-cores 2", '"mcpu": "znver4", "num-cores": 2'),
+        ("nonsense", "does not know"),
+        ({"kind": "nonsense"}, '"llvm", "cuda"'),
+        ({"kind": "llvm", "num_cores": 2}, "num-cores"),
+        ("llvm", r'needs num-cores.*"mcpu": ".+", "num-cores": \d'),
+        ({"kind": "llvm", "mcpu": "haswell"}, r'"mcpu": "haswell", "num-cores": \d'),
+        ({"kind": "llvm", "num-cores": 0}, "got num-cores 0"),
+        ('{"kind": ', "JSON"),
+        ("c", 'got "c"'),
+        ({"mcpu": "haswell"}, "kind"),
+    ],
+)
+def test_bad_targets_say_what_to_write(target, says, tmp_path):
+    with pytest.raises(ValueError, match=says):
+        tune(gemm(), target, work_dir=tmp_path)
+
+
+def test_a_target_without_mcpu_is_warned_about():
+    with pytest.warns(UserWarning, match="mcpu") as said:
+        normalize_target({"kind": "llvm", "num-cores": 2})
+    assert [one.filename for one in said] == [__file__]
+
+
+def test_target_forms_are_equal():
+    config = {"kind": "llvm", "mcpu": "haswell", "num-cores": 2}
+    forms = [config, json.dumps(config), Target(config)]
+    assert len({str(normalize_target(f)) for f in forms}) == 1
+    assert normalize_target("nvidia/nvidia-a100").kind.name == "cuda"
+    assert normalize_target(None).kind.name == "llvm"
+
+
+def test_bad_functions_say_what_to_pass():
+    n = tirx.Var("n", "int32")
+    with pytest.raises(ValueError, match=r"dynamic shape .*n.*specialize"):
+        normalize_mod(gemm(n))
+    with pytest.raises(ValueError, match="no blocks"):
+        normalize_mod(tirx.PrimFunc([], tirx.Evaluate(0)))
+    with pytest.raises(ValueError, match=r"got 2 of 2.*tune_relax"):
+        normalize_mod(tvm.IRModule({"main": gemm(), "other": gemm()}))
+    with pytest.raises(TypeError, match="got int"):
+        normalize_mod(5)
+
+
+def test_a_module_of_one_function_is_that_function():
+    func = gemm()
+    modules = [normalize_mod(func), normalize_mod(tvm.IRModule({"kernel": func}))]
+    tvm.ir.assert_structural_equal(*modules)

@@ -1,22 +1,31 @@
-"""How a session ends by itself: the space is used up, or there was nothing to search."""
+"""What a session searches, and how it ends by itself: nothing is left, or there was nothing."""
 
 import io
 import math
 import signal
 
+import numpy as np
 import pytest
+import tvm
 from stand_ins import Builder, Refuses, Runner, gemm, quick
 from tvm.ir.utils import derived_object
 from tvm.s_tir import meta_schedule as ms
+from tvm.target import Target
 
 import mschedx
 import mschedx.session
 import mschedx.tuning
 from mschedx.cost import PSA, HeronXGB
+from mschedx.cost.heron_xgb import HeronXGBModel
+from mschedx.inputs import normalize_mod
+from mschedx.ranking import Ranked
 from mschedx.report.progress import PlainProgress
+from mschedx.search import ConstrainedRandom
 from mschedx.space import opening
 from mschedx.space.errors import EmptySpace
 from mschedx.tuning import tune
+
+HASWELL = Target({"kind": "llvm", "mcpu": "haswell", "num-cores": 2})
 
 
 def space(*factors, postprocs=()):
@@ -271,3 +280,125 @@ def test_what_tvms_own_strategies_find_nothing_for_is_recorded_also_where_it_fai
     again = tune(gemm(), trials=8, work_dir=tmp_path, **how)
     assert again.history == result.history
     assert not any("broken" in note or "left out" in note for note in again.notes)
+
+
+def sketch_and_fixed():
+    """A sketch of the function, and the same with its first tile factor fixed."""
+    from mschedx.space import sketches
+
+    sketch = sketches(gemm(), HASWELL)[0]
+    decision = next(d for d in sketch.decisions if len(d.domain) > 2)
+    return sketch, sketch.fix({decision.name: decision.domain[1]}), decision
+
+
+def test_a_sketch_as_space_measures_only_its_configs(tmp_path):
+    sketch, fixed, decision = sketch_and_fixed()
+    parts = quick(Runner(), space=fixed, strategy=ConstrainedRandom(), cost_model="none")
+    result = tune(gemm(), trials=12, work_dir=tmp_path, **parts)
+    configs = [sketch.config_of(r.trace) for r in result.database.get_all_tuning_records()]
+    assert len(configs) == 12
+    assert {int(config[decision.column]) for config in configs} == {decision.domain[1]}
+
+
+def test_start_is_measured_first_and_taken_into_account(tmp_path):
+    sketch, _, _ = sketch_and_fixed()
+    known = [sketch.schedule(c) for c in sketch.sample(3, np.random.default_rng(5))]
+    parts = quick(Runner(), space=None, strategy=ConstrainedRandom(), cost_model=None)
+    result = tune(gemm(), trials=8, work_dir=tmp_path, start=known, **parts)
+    # TVM's database is in the order of latencies, and each candidate here is faster than the last.
+    records = list(result.database.get_all_tuning_records())[::-1][:3]
+    assert [sketch.config_of(r.trace).tolist() for r in records] == [
+        sketch.config_of(s.trace).tolist() for s in known
+    ]
+    configs = sketch.sample(2, np.random.default_rng(6))
+    ranked = [Ranked(sketch, config, 1.0, ()) for config in configs]
+    result = tune(gemm(), trials=2, work_dir=tmp_path / "ranked", start=ranked, **parts)
+    records = list(result.database.get_all_tuning_records())[::-1]
+    assert [sketch.config_of(r.trace).tolist() for r in records] == [
+        one.config.tolist() for one in ranked
+    ]
+    for wrong, says in (
+        ("a", "got str at position 1"),
+        (None, "got NoneType at position 1"),
+        (
+            tvm.s_tir.Schedule._create_non_traced(normalize_mod(gemm())),
+            "a schedule without a trace",
+        ),
+    ):
+        with pytest.raises((TypeError, ValueError), match=says):
+            tune(gemm(), trials=8, start=[known[0], wrong], **parts)
+    other = tvm.s_tir.Schedule(normalize_mod(gemm()))
+    with pytest.raises(ValueError, match=r"another at position 0 of start"):
+        tune(gemm(), trials=8, start=[other], **parts)
+    with pytest.raises(TypeError, match=r"expected start as a list of .*, got Schedule"):
+        tune(gemm(), trials=8, start=known[0], **parts)
+
+
+def test_trials_of_all_sketches_of_one_design_are_remembered(tmp_path, monkeypatch):
+    sketch, _, decision = sketch_and_fixed()
+    two = [sketch.fix({decision.name: value}) for value in decision.domain[:2]]
+
+    def parts():
+        return quick(Runner(), space=two, strategy=ConstrainedRandom(), cost_model=HeronXGB())
+
+    first = tune(gemm(), trials=12, work_dir=tmp_path, **parts())
+    configs = [sketch.config_of(r.trace) for r in first.database.get_all_tuning_records()]
+    assert len({int(config[decision.column]) for config in configs}) == 2
+    learn, learnt = HeronXGBModel.learn, []
+
+    def watch(model, task, measured):
+        learnt.append(sum(len(part.configs) for part in measured))
+        return learn(model, task, measured)
+
+    monkeypatch.setattr(HeronXGBModel, "learn", watch)
+    tune(gemm(), trials=16, work_dir=tmp_path, **parts())
+    assert learnt[0] == 12
+    learnt.clear()
+    rng, searched = np.random.default_rng(9), [one.narrowed(preferences=True) for one in two]
+    known = [one.schedule(one.sample(1, rng)[0]) for one in searched]
+    tune(gemm(), trials=2, work_dir=tmp_path / "start", start=known, **parts())
+    assert learnt == [2]
+
+
+def test_strategies_of_tvm_are_refused_where_they_would_search_more(tmp_path):
+    _, fixed, _ = sketch_and_fixed()
+    parts = quick(Runner(), space=fixed, strategy="evolutionary")
+    with pytest.raises(TypeError, match="expected a strategy of mschedx with sketches as space="):
+        tune(gemm(), trials=2, work_dir=tmp_path, **parts)
+
+
+def test_sketches_without_a_config_are_not_replaced_by_the_whole_space(tmp_path):
+    from mschedx.space.algebra.constraints import equal
+    from mschedx.space.algebra.expression import column
+    from mschedx.space.sketch import Sketch
+
+    sketch, _, decision = sketch_and_fixed()
+    nothing = Sketch(sketch.design, extra=[equal(column(decision.column), 7, "test")])
+    ways = (
+        {"space": nothing, "strategy": ConstrainedRandom()},
+        {"space": None, "strategy": ConstrainedRandom().restricted(sketches=[nothing])},
+    )
+    says = "task main: nothing to search: none of 1 sketches has a valid config: "
+    for way in ways:
+        parts = quick(Runner(), cost_model="none", **way)
+        with pytest.raises(ValueError, match=says):
+            tune(gemm(), trials=2, work_dir=tmp_path, **parts)
+
+
+def test_what_a_strategy_was_restricted_to_holds_beside_what_tune_is_given(tmp_path):
+    sketch, fixed, decision = sketch_and_fixed()
+    known = [fixed.schedule(c) for c in fixed.sample(2, np.random.default_rng(5))]
+    alone = ConstrainedRandom()
+    ways = {
+        "start": ({"space": fixed}, alone.restricted(start=known)),
+        "sketches": ({"space": None, "start": known}, alone.restricted(sketches=[fixed])),
+        "both": ({"space": None}, alone.restricted(start=known).restricted(sketches=[fixed])),
+    }
+    for way, (given, strategy) in ways.items():
+        parts = quick(Runner(), strategy=strategy, cost_model="none", **given)
+        result = tune(gemm(), trials=8, work_dir=tmp_path / way, **parts)
+        records = result.database.get_all_tuning_records()
+        configs = [sketch.config_of(record.trace) for record in records][::-1]
+        assert {int(config[decision.column]) for config in configs} == {decision.domain[1]}, way
+        first = [config.tolist() for config in configs[:2]]
+        assert first == [sketch.config_of(one.trace).tolist() for one in known], way

@@ -10,7 +10,6 @@ import pytest
 import tvm
 from first_guess import UpsideDown
 from stand_ins import Runner, answers, gemm, quick
-from tvm import tirx
 from tvm.ir.utils import derived_object
 from tvm.s_tir import meta_schedule as ms
 from tvm.target import Target
@@ -18,11 +17,8 @@ from tvm.target import Target
 import mschedx.winner
 from mschedx.compat import only_intrinsics
 from mschedx.cost import PAM, PSA, FelixMLP, HeronXGB
-from mschedx.cost.heron_xgb import HeronXGBModel
 from mschedx.hardware import host
-from mschedx.inputs import normalize_mod, normalize_target
 from mschedx.measure.verification import VerifyResult
-from mschedx.ranking import Ranked
 from mschedx.record.lines import read_lines
 from mschedx.report.progress import PlainProgress
 from mschedx.search import ConstrainedRandom, DraftVerify, GradientDescent
@@ -341,194 +337,10 @@ def test_nothing_is_left_behind_in_logging_and_numpy(tmp_path, capsys):
     assert list((tmp_path / "logs").glob("*.log")), "the log goes to files"
 
 
-@pytest.mark.parametrize("trials", [-1, 2.5, "64", True])
-def test_trials_must_be_positive_integers(trials, tmp_path):
-    with pytest.raises(ValueError, match="trials as an int of at least 1"):
-        tune(gemm(), trials=trials, work_dir=tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("target", "says"),
-    [
-        ("llvm -mcpu=znver4 -num-cores 2", '"mcpu": "znver4", "num-cores": 2'),
-        ("nonsense", "does not know"),
-        ({"kind": "nonsense"}, '"llvm", "cuda"'),
-        ({"kind": "llvm", "num_cores": 2}, "num-cores"),
-        ("llvm", r'needs num-cores.*"mcpu": ".+", "num-cores": \d'),
-        ({"kind": "llvm", "mcpu": "haswell"}, r'"mcpu": "haswell", "num-cores": \d'),
-        ({"kind": "llvm", "num-cores": 0}, "got num-cores 0"),
-        ('{"kind": ', "JSON"),
-        ("c", 'got "c"'),
-        ({"mcpu": "haswell"}, "kind"),
-    ],
-)
-def test_bad_targets_say_what_to_write(target, says, tmp_path):
-    with pytest.raises(ValueError, match=says):
-        tune(gemm(), target, work_dir=tmp_path)
-
-
-def test_a_target_without_mcpu_is_warned_about():
-    with pytest.warns(UserWarning, match="mcpu") as said:
-        normalize_target({"kind": "llvm", "num-cores": 2})
-    assert [one.filename for one in said] == [__file__]
-
-
-def test_target_forms_are_equal():
-    config = {"kind": "llvm", "mcpu": "haswell", "num-cores": 2}
-    forms = [config, json.dumps(config), Target(config)]
-    assert len({str(normalize_target(f)) for f in forms}) == 1
-    assert normalize_target("nvidia/nvidia-a100").kind.name == "cuda"
-    assert normalize_target(None).kind.name == "llvm"
-
-
-def test_bad_functions_say_what_to_pass():
-    n = tirx.Var("n", "int32")
-    with pytest.raises(ValueError, match=r"dynamic shape .*n.*specialize"):
-        normalize_mod(gemm(n))
-    with pytest.raises(ValueError, match="no blocks"):
-        normalize_mod(tirx.PrimFunc([], tirx.Evaluate(0)))
-    func = gemm()
-    with_scalar = tirx.PrimFunc([*func.params, n], func.body)
-    with pytest.raises(ValueError, match="scalar"):
-        normalize_mod(with_scalar)
-    with pytest.raises(ValueError, match=r"got 2 of 2.*tune_relax"):
-        normalize_mod(tvm.IRModule({"main": gemm(), "other": gemm()}))
-    with pytest.raises(TypeError, match="got int"):
-        normalize_mod(5)
-
-
-def test_a_module_of_one_function_is_that_function():
-    func = gemm()
-    modules = [normalize_mod(func), normalize_mod(tvm.IRModule({"kernel": func}))]
-    tvm.ir.assert_structural_equal(*modules)
-
-
 def test_the_name_is_a_function_whatever_was_imported_before():
     code = "from mschedx.tuning import TuneResult; import mschedx; mschedx.tune(5)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "TypeError: expected a tirx.PrimFunc" in run.stderr
-
-
-def sketch_and_fixed():
-    """A sketch of the function, and the same with its first tile factor fixed."""
-    from mschedx.space import sketches
-
-    sketch = sketches(gemm(), HASWELL)[0]
-    decision = next(d for d in sketch.decisions if len(d.domain) > 2)
-    return sketch, sketch.fix({decision.name: decision.domain[1]}), decision
-
-
-def test_a_sketch_as_space_measures_only_its_configs(tmp_path):
-    sketch, fixed, decision = sketch_and_fixed()
-    parts = quick(Runner(), space=fixed, strategy=ConstrainedRandom(), cost_model="none")
-    result = tune(gemm(), trials=12, work_dir=tmp_path, **parts)
-    configs = [sketch.config_of(r.trace) for r in result.database.get_all_tuning_records()]
-    assert len(configs) == 12
-    assert {int(config[decision.column]) for config in configs} == {decision.domain[1]}
-
-
-def test_start_is_measured_first_and_taken_into_account(tmp_path):
-    sketch, _, _ = sketch_and_fixed()
-    known = [sketch.schedule(c) for c in sketch.sample(3, np.random.default_rng(5))]
-    parts = quick(Runner(), space=None, strategy=ConstrainedRandom(), cost_model=None)
-    result = tune(gemm(), trials=8, work_dir=tmp_path, start=known, **parts)
-    # TVM's database is in the order of latencies, and each candidate here is faster than the last.
-    records = list(result.database.get_all_tuning_records())[::-1][:3]
-    assert [sketch.config_of(r.trace).tolist() for r in records] == [
-        sketch.config_of(s.trace).tolist() for s in known
-    ]
-    configs = sketch.sample(2, np.random.default_rng(6))
-    ranked = [Ranked(sketch, config, 1.0, ()) for config in configs]
-    result = tune(gemm(), trials=2, work_dir=tmp_path / "ranked", start=ranked, **parts)
-    records = list(result.database.get_all_tuning_records())[::-1]
-    assert [sketch.config_of(r.trace).tolist() for r in records] == [
-        one.config.tolist() for one in ranked
-    ]
-    for wrong, says in (
-        ("a", "got str at position 1"),
-        (None, "got NoneType at position 1"),
-        (
-            tvm.s_tir.Schedule._create_non_traced(normalize_mod(gemm())),
-            "a schedule without a trace",
-        ),
-    ):
-        with pytest.raises((TypeError, ValueError), match=says):
-            tune(gemm(), trials=8, start=[known[0], wrong], **parts)
-    other = tvm.s_tir.Schedule(normalize_mod(gemm()))
-    with pytest.raises(ValueError, match=r"another at position 0 of start"):
-        tune(gemm(), trials=8, start=[other], **parts)
-    with pytest.raises(TypeError, match=r"expected start as a list of .*, got Schedule"):
-        tune(gemm(), trials=8, start=known[0], **parts)
-
-
-def test_trials_of_all_sketches_of_one_design_are_remembered(tmp_path, monkeypatch):
-    sketch, _, decision = sketch_and_fixed()
-    two = [sketch.fix({decision.name: value}) for value in decision.domain[:2]]
-
-    def parts():
-        return quick(Runner(), space=two, strategy=ConstrainedRandom(), cost_model=HeronXGB())
-
-    first = tune(gemm(), trials=12, work_dir=tmp_path, **parts())
-    configs = [sketch.config_of(r.trace) for r in first.database.get_all_tuning_records()]
-    assert len({int(config[decision.column]) for config in configs}) == 2
-    learn, learnt = HeronXGBModel.learn, []
-
-    def watch(model, task, measured):
-        learnt.append(sum(len(part.configs) for part in measured))
-        return learn(model, task, measured)
-
-    monkeypatch.setattr(HeronXGBModel, "learn", watch)
-    tune(gemm(), trials=16, work_dir=tmp_path, **parts())
-    assert learnt[0] == 12
-    learnt.clear()
-    rng, searched = np.random.default_rng(9), [one.narrowed(preferences=True) for one in two]
-    known = [one.schedule(one.sample(1, rng)[0]) for one in searched]
-    tune(gemm(), trials=2, work_dir=tmp_path / "start", start=known, **parts())
-    assert learnt == [2]
-
-
-def test_strategies_of_tvm_are_refused_where_they_would_search_more(tmp_path):
-    _, fixed, _ = sketch_and_fixed()
-    parts = quick(Runner(), space=fixed, strategy="evolutionary")
-    with pytest.raises(TypeError, match="expected a strategy of mschedx with sketches as space="):
-        tune(gemm(), trials=2, work_dir=tmp_path, **parts)
-
-
-def test_sketches_without_a_config_are_not_replaced_by_the_whole_space(tmp_path):
-    from mschedx.space.algebra.constraints import equal
-    from mschedx.space.algebra.expression import column
-    from mschedx.space.sketch import Sketch
-
-    sketch, _, decision = sketch_and_fixed()
-    nothing = Sketch(sketch.design, extra=[equal(column(decision.column), 7, "test")])
-    ways = (
-        {"space": nothing, "strategy": ConstrainedRandom()},
-        {"space": None, "strategy": ConstrainedRandom().restricted(sketches=[nothing])},
-    )
-    says = "task main: nothing to search: none of 1 sketches has a valid config: "
-    for way in ways:
-        parts = quick(Runner(), cost_model="none", **way)
-        with pytest.raises(ValueError, match=says):
-            tune(gemm(), trials=2, work_dir=tmp_path, **parts)
-
-
-def test_what_a_strategy_was_restricted_to_holds_beside_what_tune_is_given(tmp_path):
-    sketch, fixed, decision = sketch_and_fixed()
-    known = [fixed.schedule(c) for c in fixed.sample(2, np.random.default_rng(5))]
-    alone = ConstrainedRandom()
-    ways = {
-        "start": ({"space": fixed}, alone.restricted(start=known)),
-        "sketches": ({"space": None, "start": known}, alone.restricted(sketches=[fixed])),
-        "both": ({"space": None}, alone.restricted(start=known).restricted(sketches=[fixed])),
-    }
-    for way, (given, strategy) in ways.items():
-        parts = quick(Runner(), strategy=strategy, cost_model="none", **given)
-        result = tune(gemm(), trials=8, work_dir=tmp_path / way, **parts)
-        records = result.database.get_all_tuning_records()
-        configs = [sketch.config_of(record.trace) for record in records][::-1]
-        assert {int(config[decision.column]) for config in configs} == {decision.domain[1]}, way
-        first = [config.tolist() for config in configs[:2]]
-        assert first == [sketch.config_of(one.trace).tolist() for one in known], way
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,17 +26,10 @@ from mschedx.run_stages import TRAIN, stage
 
 from ..adapter import TVMCostModel
 from ..base import FloatArray, IntArray, Measured
-from . import weights
 from .felix_features import NAMES, FelixFeatures
-from .felix_network import (
-    MOST_PROGRAMS,
-    Ensemble,
-    FelixConfig,
-    Programs,
-    fit,
-    labels_of,
-)
-from .shipped import refuse_weights, weights_path
+from .felix_network import MOST_PROGRAMS, Ensemble, FelixConfig, Programs, fit, labels_of
+from .network_model import NetworkModel
+from .shipped import weights_path
 from .train import bounded_threads
 
 if TYPE_CHECKING:
@@ -47,7 +40,7 @@ WIDTH = 0.25
 """Of the smoothings of a relaxed score where no other is asked for."""
 
 
-class FelixMLPModel:
+class FelixMLPModel(NetworkModel[FelixConfig, Ensemble]):
     """The ensemble and what it learns from; a `CostModel`, also `Differentiable` and `Annealable`.
 
     Training waits until a score is asked for. Scores are predictions of ``ln(1 / latency)``, less
@@ -60,28 +53,27 @@ class FelixMLPModel:
         Of initial weights and of the order of training.
     """
 
+    name = "FelixMLP"
     logarithmic = 1.0
 
     def __init__(self, config: FelixConfig | None = None, seed: int = 0) -> None:
-        refuse_weights(config)
-        self.config = config or FelixConfig()
-        self.network: Ensemble | None = None
-        self._generator = torch.Generator().manual_seed(seed)
+        super().__init__(config or FelixConfig(), seed)
         self._programs: dict[str, list[Programs]] = {}
         self._pending: dict[str, None] = {}
-        self._loaded = False
-        self.card = weights.Card("FelixMLP", False, None, {"statements": list(NAMES)})
+
+    def columns(self) -> dict[str, list[str]]:
+        return {"statements": list(NAMES)}
+
+    def network_for(self, tensors: Mapping[str, torch.Tensor]) -> Ensemble:
+        members, width, _ = tensors["last.weight"].shape
+        return Ensemble(members, len(NAMES), width, torch.Generator())
 
     def ready(self, task: Task) -> bool:
-        self.card = self.card.used_for(task)
-        return self._loaded or task.key in self._programs
-
-    def skill(self) -> float | None:
-        """Pairwise accuracy on tasks that the weights have not seen; see `Card.skill`."""
-        return self.card.skill() if self._loaded else None
+        self._check_kind(task)
+        return self._pretrained or task.key in self._programs
 
     def learn(self, task: Task, measured: Sequence[Measured]) -> None:
-        self.card = self.card.used_for(task)
+        self._check_kind(task)
         found = self._read(task, measured)
         if found:
             self._programs[task.key] = found
@@ -155,7 +147,7 @@ class FelixMLPModel:
             steps=steps or max(self.config.steps, math.ceil(epochs * count / self.config.batch)),
         )
         trained_on = {"tasks": len({part.task for part in parts}), "programs": count}
-        self.network, self._loaded = network, True
+        self.network, self._pretrained = network, True
         self.card = replace(card, trained_on=trained_on)
         return error
 
@@ -163,28 +155,11 @@ class FelixMLPModel:
         """Write the weights with their card, without the programs they were learnt from."""
         for key in list(self._pending):
             self._catch_up(key)
-        if self.network is None:
-            raise ValueError(
-                "expected a FelixMLP that has learnt something, got a new one: there are no "
-                "weights to write"
-            )
-        card = self.card
-        if self._programs:
-            programs = sum(len(p.labels) for some in self._programs.values() for p in some)
-            online = {"tasks": len(self._programs), "programs": programs}
-            card = replace(card, trained_on={**card.trained_on, "online": online})
-        weights.write(path, self.network.state_dict(), card)
+        super().save(path)
 
     def load(self, path: str | Path) -> None:
         """Read weights; what is measured from now on adds to them."""
-        tensors, card = weights.read(path, self.card)
-        try:
-            members, width, _ = tensors["last.weight"].shape
-            network = Ensemble(members, len(NAMES), width, torch.Generator())
-            network.load_state_dict(tensors)
-        except (KeyError, ValueError, RuntimeError) as error:
-            raise ValueError(f"{path}: expected the weights of a FelixMLP: {error}") from error
-        self.network, self._loaded, self.card = network, True, card
+        super().load(path)
         self._programs, self._pending = {}, {}
 
     # Inside.
@@ -225,10 +200,12 @@ class FelixMLPModel:
             network, steps = self._new(parts), config.steps
         else:
             network, steps = copy.deepcopy(self.network), config.later_steps
-        rate = config.fine_tuning_rate if self._loaded else config.learning_rate
+        rate = config.fine_tuning_rate if self._pretrained else config.learning_rate
         with stage(TRAIN):
             fit(network, parts, config, self._generator, rate=rate, steps=steps)
         self.network = network
+        programs = sum(len(part.labels) for some in self._programs.values() for part in some)
+        self._note_online(len(self._programs), programs)
         del self._pending[key]
 
     def _new(self, parts: Sequence[Programs]) -> Ensemble:

@@ -139,8 +139,7 @@ class PAMModel(RankingModel[PAMConfig]):
             # A copy learns: training that is cut short leaves the weights, and the trials pending.
             with stage(TRAIN):
                 self.network = self._taught(self._thinned(examples, key))
-            online = {"tasks": len(examples.tasks), "programs": len(examples)}
-            self.card = replace(self.card, trained_on={**self.card.trained_on, "online": online})
+            self._note_online(len(examples.tasks), len(examples))
         self._pending.remove(key)
 
     def _taught(self, examples: Examples) -> RankingNetwork:

@@ -6,22 +6,20 @@ minimises. `PAMModel` learns while tuning as well; an `OfflineModel` never does.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import nn
 
 from ..base import FloatArray, IntArray, Measured
-from . import weights
 from .examples import Batch, Examples, Part
 from .features import ProgramArrays
 from .losses import lambda_rank
-from .shipped import refuse_weights
+from .network_model import NetworkModel
 from .train import Course, TrainConfig, drawn_from, fit, predict
 
 if TYPE_CHECKING:
@@ -62,7 +60,7 @@ class ModelConfig(Protocol):
 Config = TypeVar("Config", bound=ModelConfig)
 
 
-class RankingModel(ABC, Generic[Config]):
+class RankingModel(NetworkModel[Config, RankingNetwork]):
     """A network and its training; most of a `CostModel`.
 
     Parameters
@@ -70,24 +68,9 @@ class RankingModel(ABC, Generic[Config]):
     config : ModelConfig
     seed : int
         Of initial weights and of the order of training.
-
-    Attributes
-    ----------
-    network : RankingNetwork or None
-        None until it is trained or loaded.
-    card : weights.Card
-        What is known of the weights.
     """
 
-    name: ClassVar[str]
-
-    def __init__(self, config: Config, seed: int = 0) -> None:
-        refuse_weights(config)
-        self.config = config
-        self.network: RankingNetwork | None = None
-        self.card = weights.Card(self.name, config.published, None, self.columns())
-        self._generator = torch.Generator().manual_seed(seed)
-        self._pretrained = False
+    least_programs = 2
 
     @staticmethod
     def loss(
@@ -97,10 +80,6 @@ class RankingModel(ABC, Generic[Config]):
         return lambda_rank(scores, labels, groups)
 
     @abstractmethod
-    def columns(self) -> dict[str, list[str]]:
-        """What each input of the network is, by branch."""
-
-    @abstractmethod
     def reader(self, sketch: Sketch) -> Reader:
         """Return how the programs of a sketch are read."""
 
@@ -108,9 +87,9 @@ class RankingModel(ABC, Generic[Config]):
     def make(self, generator: torch.Generator) -> RankingNetwork:
         """Make a network whose initial weights come from ``generator`` alone."""
 
-    def skill(self) -> float | None:
-        """Pairwise accuracy on tasks that the weights have not seen; see `Card.skill`."""
-        return self.card.skill() if self._pretrained else None
+    def network_for(self, tensors: Mapping[str, torch.Tensor]) -> RankingNetwork:
+        del tensors
+        return self.make(torch.Generator().manual_seed(0))
 
     def score(self, task: Task, asked: Sequence[tuple[Sketch, IntArray]]) -> FloatArray:
         del task
@@ -153,30 +132,7 @@ class RankingModel(ABC, Generic[Config]):
         self.card = replace(self.card, target_kind=target_kind, trained_on=trained_on)
         return course
 
-    def save(self, path: str) -> None:
-        """Write the weights with their card, without the programs they were learnt from."""
-        if self.network is None:
-            raise ValueError(
-                f"expected a {self.card.model} that has learnt from two programs or more, got a "
-                "new one: there are no weights to write"
-            )
-        weights.write(path, self.network.state_dict(), self.card)
-
-    def load(self, path: str | Path) -> None:
-        """Read weights that `save` or ``mschedx train`` wrote."""
-        tensors, card = weights.read(path, self.card)
-        network = self.make(torch.Generator().manual_seed(0))
-        try:
-            network.load_state_dict(tensors)
-        except RuntimeError as error:
-            raise ValueError(f"{path}: expected the weights of {card.model}: {error}") from error
-        self.network, self.card = network.eval(), card
-        self._pretrained = True
-
     # Inside.
-
-    def _check_kind(self, task: Task) -> None:
-        self.card = self.card.used_for(task)
 
     def _new(
         self, examples: Examples, held_out: Examples | None = None

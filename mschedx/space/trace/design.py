@@ -3,8 +3,8 @@
 A design space is a ``Schedule`` whose trace holds sampling instructions. :class:`Design` turns each
 of them into columns: one per factor of a tile, one for a categorical (holding the candidate's
 *value*), one for a compute location (holding TVM's code: -2 inline, -1 root, otherwise the index of
-the consumer's loop). What an instruction can return is a :class:`Table`. Locations are fixed within
-a design, for they change the program's structure.
+the consumer's loop). What an instruction can return is a :class:`SampleTable`. Locations are
+fixed within a design, for they change the program's structure.
 
 TVM repairs an invalid decision in silence, for instance ``[2, 5]`` of 16 becomes ``[1, 16]``. Every
 replay here reads its decisions back and refuses such a config.
@@ -43,9 +43,9 @@ from .instructions import (
 )
 from .materialize import Postprocs
 from .prefix import Tail, tail
-from .tables import Decision, DecisionKind, Table, open_instructions
+from .tables import Decision, DecisionKind, SampleTable, open_instructions
 
-__all__ = ["Decision", "DecisionKind", "Design", "Table"]
+__all__ = ["Decision", "DecisionKind", "Design", "SampleTable"]
 
 IntArray = NDArray[np.int64]
 
@@ -67,7 +67,7 @@ class Design:
     trace : tvm.s_tir.Trace
         Instructions without postprocs and dead code; its decisions are those of ``base``.
     decisions : tuple of Decision
-    tables : tuple of Table
+    tables : tuple of SampleTable
         One per sampling instruction, in trace order; together they cover every column once.
     base : int64 array [D]
         A config that has been replayed.
@@ -87,7 +87,7 @@ class Design:
     target: tvm.target.Target
     trace: Trace
     decisions: tuple[Decision, ...]
-    tables: tuple[Table, ...]
+    tables: tuple[SampleTable, ...]
     base: IntArray
     constraints: tuple[Constraint, ...] = ()
     postprocs: Postprocs | None = None
@@ -300,10 +300,10 @@ class Design:
         wanted = {t.instruction for t in self.tables if self._kind(t) is DecisionKind.CATEGORICAL}
         return {i: plain(insts[i].attrs)[0] for i in sorted(wanted)}
 
-    def _kind(self, table: Table) -> DecisionKind:
+    def _kind(self, table: SampleTable) -> DecisionKind:
         return self.decisions[table.columns[0]].kind
 
-    def _row(self, table: Table, raw: Raw) -> Raw | None:
+    def _row(self, table: SampleTable, raw: Raw) -> Raw | None:
         """Turn TVM's form of a decision into the columns' values."""
         candidates = self._candidates.get(table.instruction)
         if candidates is not None:

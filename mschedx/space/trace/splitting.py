@@ -30,7 +30,7 @@ from .instructions import (
 from .location_offers import scales_an_index
 from .locations import MAX_COMBINATIONS, LocationChoice, combinations
 from .materialize import Postprocs
-from .tables import Decision, DecisionKind, Table
+from .tables import Decision, DecisionKind, SampleTable
 
 IntArray = NDArray[np.int64]
 
@@ -104,11 +104,11 @@ def _moved(whole: Design, choice: LocationChoice, scales: bool) -> Design | None
         code = choice.codes.get(decision.instruction)
         return decision if code is None else replace(decision, domain=(code,))
 
-    def with_row(table: Table) -> Table:
+    def with_row(table: SampleTable) -> SampleTable:
         code = choice.codes.get(table.instruction)
         if code is None:
             return table
-        return Table(table.instruction, table.columns, np.array([[code]]))
+        return SampleTable(table.instruction, table.columns, np.array([[code]]))
 
     own = (replace(c, names=whole.names) for c in choice.constraints)
     moved = replace(

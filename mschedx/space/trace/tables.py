@@ -80,7 +80,7 @@ class Decision:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Table:
+class SampleTable:
     """What one sampling instruction can return and TVM keeps without repair.
 
     Parameters
@@ -103,7 +103,7 @@ class Opened:
     """A trace opened up; the fields are those of :class:`mschedx.space.trace.design.Design`."""
 
     decisions: tuple[Decision, ...]
-    tables: tuple[Table, ...]
+    tables: tuple[SampleTable, ...]
     base: IntArray
     constraints: tuple[Constraint, ...]
 
@@ -124,7 +124,7 @@ def open_instructions(mod: tvm.IRModule, trace: Trace, sampled: list[Sampled]) -
     if any(np.ptp(configs[:, columns].prod(axis=1)) for columns in tiles):
         configs = configs_of(replayed_tables(mod, trace, sampled, _FIT_PROBES), sampled, layout)
     names = _names(sampled, layout)
-    tables: list[Table] = []
+    tables: list[SampleTable] = []
     constraints: list[Constraint] = []
     for item, columns in zip(sampled, layout):
         if item.kind in TILES:
@@ -137,7 +137,7 @@ def open_instructions(mod: tvm.IRModule, trace: Trace, sampled: list[Sampled]) -
             rows = _candidates(item)
         else:
             rows = configs[:1, columns]
-        tables.append(Table(item.instruction, tuple(columns), rows))
+        tables.append(SampleTable(item.instruction, tuple(columns), rows))
     decisions = _decisions(sampled, tables, names)
     return Opened(decisions, tuple(tables), configs[0].copy(), tuple(constraints))
 
@@ -265,7 +265,7 @@ def _extent(item: Sampled, configs: IntArray, columns: list[int]) -> Monomial:
     return extent
 
 
-def _reachable(extent: Monomial, tables: list[Table]) -> list[int]:
+def _reachable(extent: Monomial, tables: list[SampleTable]) -> list[int]:
     """List the values of an extent over all rows of the earlier tables."""
     values = np.array([extent.coefficient], dtype=np.int64)
     for table in tables:
@@ -296,7 +296,7 @@ def _candidates(item: Sampled) -> IntArray:
 
 
 def _decisions(
-    sampled: list[Sampled], tables: list[Table], names: list[str]
+    sampled: list[Sampled], tables: list[SampleTable], names: list[str]
 ) -> tuple[Decision, ...]:
     return tuple(
         Decision(

@@ -23,7 +23,7 @@ def table(tmp_path_factory):
         )
         patch.setattr(gpu_table, "_REPEATS", 2)
         folder = tmp_path_factory.mktemp("table")
-        yield gpu_table.Table(host_target(), 4, folder, ("heron", "random"), (0, 1))
+        yield gpu_table.TableStage(host_target(), 4, folder, ("heron", "random"), (0, 1))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

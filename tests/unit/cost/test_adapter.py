@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import stand_ins
 import tvm_ffi
-from dummy import gemm, target
+from dummy import evolutionary, gemm, target, tune
 from toy import ToySketch
 from tvm.s_tir import meta_schedule as ms
 from tvm.s_tir.meta_schedule.cost_model import CostModel as TVMInterface
@@ -13,8 +13,10 @@ import mschedx
 from mschedx.cost import CostModel, HeronXGB, Measured, TreeConfig, TVMCostModel, adapter
 from mschedx.cost.adapter import Conversation, as_weights, conversation_behind
 from mschedx.cost.base import checked_scores
+from mschedx.cost.heron_xgb import HeronXGBModel
 from mschedx.search import ConstrainedRandom
 from mschedx.space import Task, sketches
+from mschedx.space.target import for_target
 
 
 class Least:
@@ -205,3 +207,45 @@ def test_a_model_knows_the_last_round_also_of_a_run_that_was_stopped(tmp_path, s
     model.save(str(tmp_path / "model"))
     with np.load(tmp_path / "model") as stored:
         assert len(stored["latency_s_0"]) == 16
+
+
+def test_one_model_hears_of_every_space_that_a_task_is_searched_in(tmp_path):
+    model = HeronXGB()
+    asked = []
+    score = model.model.score
+    model.model.score = lambda task, parts: asked.append(len(parts)) or score(task, parts)
+    for number, space in enumerate(("post-order-apply", for_target(target()))):
+        before = len(asked)
+        tune(
+            gemm(),
+            tmp_path / str(number),
+            evolutionary(),
+            model,
+            trials=16,
+            num_trials_per_iter=8,
+            space=space,
+        )
+        assert any(asked[before:]), "candidates of this space have sketches"
+
+
+class Logarithmic(HeronXGBModel):
+    """Says the same on another scale, on which all scores are negative."""
+
+    def score(self, task, asked):
+        return np.log(1e-9 + super().score(task, asked)) - 100
+
+
+def test_tvms_search_hears_a_model_whose_scores_are_negative(tmp_path, monkeypatch):
+    said = []
+    predict = Conversation.predict
+
+    def noted(self, context, candidates):
+        said.append(predict(self, context, candidates))
+        return said[-1]
+
+    monkeypatch.setattr(Conversation, "predict", noted)
+    model = TVMCostModel(Logarithmic())
+    tune(gemm(), tmp_path, evolutionary(), model, trials=16, num_trials_per_iter=8)
+    late = [scores for scores in said if len(np.unique(scores)) > 1]
+    assert late
+    assert all((scores > 0).all() for scores in said)

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 
 from mschedx.cost.boosted_trees import BoostedTrees, Label, TreeConfig, labels
-from mschedx.cost.training_rows import Table, aligned
+from mschedx.cost.training_rows import TrainingRows, aligned
 
 
 def rows(n=200, seed=0):
     """Latency that depends on the first two of four features."""
     x = np.random.default_rng(seed).integers(0, 8, size=(n, 4)).astype(float)
-    return Table(tuple("abcd"), x, 1e-3 * np.exp(0.3 * np.abs(x[:, 0] - 3) + 0.5 * x[:, 1]))
+    return TrainingRows(tuple("abcd"), x, 1e-3 * np.exp(0.3 * np.abs(x[:, 0] - 3) + 0.5 * x[:, 1]))
 
 
 @pytest.mark.parametrize("label", list(Label))
@@ -33,9 +33,9 @@ def test_importance_counts_the_splits_of_what_matters():
 def test_unfitted_trees_score_one():
     trees = BoostedTrees(TreeConfig())
     assert np.array_equal(trees.predict(np.ones((3, 2)), ("a", "b")), np.ones(3))
-    alike = Table(("a",), np.arange(4.0)[:, None], np.full(4, 1e-3))
-    failed = Table(("a",), np.arange(4.0)[:, None], np.full(4, np.inf))
-    for table in (alike, failed, Table.join([])):
+    alike = TrainingRows(("a",), np.arange(4.0)[:, None], np.full(4, 1e-3))
+    failed = TrainingRows(("a",), np.arange(4.0)[:, None], np.full(4, np.inf))
+    for table in (alike, failed, TrainingRows.join([])):
         trees.fit(table)
         assert not trees.fitted
         assert np.array_equal(trees.predict(np.ones((2, 1)), ("a",)), np.ones(2))
@@ -76,16 +76,16 @@ def test_columns_are_matched_by_name():
 
 
 def test_joined_tables_unite_columns():
-    joined = Table.join(
+    joined = TrainingRows.join(
         [
-            Table(("a", "b"), np.ones((1, 2)), np.ones(1)),
-            Table(("b", "c"), np.full((1, 2), 2.0), np.ones(1)),
+            TrainingRows(("a", "b"), np.ones((1, 2)), np.ones(1)),
+            TrainingRows(("b", "c"), np.full((1, 2), 2.0), np.ones(1)),
         ]
     )
     assert joined.names == ("a", "b", "c")
     assert np.array_equal(joined.features, [[1, 1, np.nan], [np.nan, 2, 2]], equal_nan=True)
     with pytest.raises(ValueError, match=r"expected features \[2, 1\]"):
-        Table(("a",), np.ones((2, 3)), np.ones(2))
+        TrainingRows(("a",), np.ones((2, 3)), np.ones(2))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from toy import ToySketch, latency
 
 from mschedx.cost import HeronXGB, Measured
 from mschedx.cost.heron_xgb import HeronXGBModel
-from mschedx.cost.training_rows import Table
+from mschedx.cost.training_rows import TrainingRows
 from mschedx.space import Task
 
 T, A, B = Task("t"), Task("a"), Task("b")
@@ -183,8 +183,8 @@ def test_trials_that_only_traces_describe_are_learnt_beside_the_others():
     sketch, model = ToySketch(), HeronXGBModel()
     rows = np.arange(60.0)[:, None]
     model.learn(T, [measured(sketch)])
-    model.learn_traces(T, Table(("trace.0",), rows, 1e-3 * (1 + rows[:, 0])))
-    scores = model.score_traces(T, Table(("trace.0",), rows, np.zeros(60)))
+    model.learn_traces(T, TrainingRows(("trace.0",), rows, 1e-3 * (1 + rows[:, 0])))
+    scores = model.score_traces(T, TrainingRows(("trace.0",), rows, np.zeros(60)))
     assert np.corrcoef(rows[:, 0], np.log(scores))[0, 1] < -0.9
     configs = sketch.sample(300, np.random.default_rng(1))
     known = model.score(T, [(sketch, configs)])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from cuda_kernels import execute_kernel, kernel, poisoned
 
-from mschedx.emulator import Options
+from mschedx.emulator import ExecutionOptions
 
 SHARED = "__shared__ alignas(128) float s[2048];"
 FILL = "for (int i = t; i < 2048; i += 32) s[i] = A[i];\n__syncthreads();\n"
@@ -13,7 +13,7 @@ FILL = "for (int i = t; i < 2048; i += 32) s[i] = A[i];\n__syncthreads();\n"
 def counted(body, shared=SHARED, **launch):
     source = kernel(f"int t = threadIdx.x;\n{body}", "float* A, float* D", shared)
     arrays = [np.arange(2048, dtype="float32"), poisoned(2048, "float32")]
-    return execute_kernel(source, arrays, Options(count=True), **launch).counts
+    return execute_kernel(source, arrays, ExecutionOptions(count=True), **launch).counts
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from cuda_gemm import tensor_core_gemm
 from cuda_workloads import product
 from tvm.target import Target
 
-from mschedx.emulator import Kind, Options
+from mschedx.emulator import ExecutionOptions, Kind
 from mschedx.emulator.build import build
 from mschedx.emulator.check import reference
 from mschedx.emulator.execute import run
@@ -55,7 +55,7 @@ def outcome(program, expected, folder, seeds=4):
     library = build(program, folder)
     results = []
     for seed in range(seeds):
-        done = run(library, expected.before, Options(seed=seed))
+        done = run(library, expected.before, ExecutionOptions(seed=seed))
         wrong = any(
             compare(a, b, expected.relative_tolerance).reason
             for a, b in zip(done.arrays, expected.after, strict=True)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from cuda_kernels import execute_kernel, execute_program, kernel, poisoned, program
 
-from mschedx.emulator import Kind, Options
+from mschedx.emulator import ExecutionOptions, Kind
 
 SHARED = "__shared__ alignas(64) int s[256];"
 COPY = """
@@ -90,7 +90,9 @@ SOURCE = "".join(
 
 def executed(case, seed):
     arrays = [np.arange(64, dtype="int32"), poisoned(64, "int32")]
-    return execute_kernel(SOURCE, arrays, Options(seed=seed), name=name(case), block=(64, 1, 1))
+    return execute_kernel(
+        SOURCE, arrays, ExecutionOptions(seed=seed), name=name(case), block=(64, 1, 1)
+    )
 
 
 @pytest.mark.parametrize("case", RIGHT)
@@ -140,7 +142,7 @@ def test_interruptions_show_in_the_numbers_what_a_race_does():
     body = "int t = threadIdx.x; for (int i = 0; i < 50; ++i) { int x = D[0]; D[0] = x + 1; }"
     source = kernel(body, "int* D")
     calm, restless = (
-        execute_kernel(source, [np.zeros(1, "int32")], Options(preempt_every=every))
+        execute_kernel(source, [np.zeros(1, "int32")], ExecutionOptions(preempt_every=every))
         for every in (0, 3)
     )
     assert calm.arrays[0][0] == 50 * 32
@@ -155,7 +157,7 @@ def test_the_same_seed_is_the_same_execution():
     source = kernel(body, "int* D")
 
     def run(seed):
-        options = Options(seed=seed, preempt_every=5)
+        options = ExecutionOptions(seed=seed, preempt_every=5)
         return execute_kernel(source, [np.zeros(3, "int32")], options).arrays[0].tolist()
 
     assert run(1) == run(1)
@@ -212,7 +214,7 @@ def test_random_programs_race_where_no_order_is_certain():
             for row in code.tolist()
         ]
         arrays = [code.astype("int32"), poisoned(64, "int32")]
-        done = execute_kernel(source, arrays, Options(seed=1), block=(64, 1, 1))
+        done = execute_kernel(source, arrays, ExecutionOptions(seed=1), block=(64, 1, 1))
         expected = happens_before_races(programs)
         assert (Kind.RACE in {f.kind for f in done.faults}) == expected
         seen.add(expected)
@@ -236,7 +238,7 @@ def test_a_read_of_one_block_and_a_write_of_another_race_in_every_order(case, bl
     for seed in range(16):
         arrays = [np.arange(64, dtype="int32"), poisoned(64 * blocks, "int32")]
         launch = {"grid": (blocks, 1, 1), "block": (64, 1, 1)}
-        done = execute_kernel(source, arrays, Options(seed=seed), **launch)
+        done = execute_kernel(source, arrays, ExecutionOptions(seed=seed), **launch)
         assert {fault.kind for fault in done.faults} == {Kind.RACE}, seed
 
 

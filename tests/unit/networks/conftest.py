@@ -1,8 +1,8 @@
-"""Graphs of torch.compile without measurements."""
+"""A tiny network, and graphs of torch.compile without measurements."""
 
 import pytest
 import torch
-from tiny_networks import quick
+from tiny_networks import quick, two
 
 from mschedx.networks import torch_backend, torch_folder
 
@@ -11,6 +11,12 @@ from mschedx.networks import torch_backend, torch_folder
 def without_records():
     """What other tests have measured is not found."""
     torch_folder.forget()
+
+
+@pytest.fixture(scope="module")
+def network():
+    """A network of two tasks, and its inputs."""
+    return two()
 
 
 @pytest.fixture

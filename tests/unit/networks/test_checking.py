@@ -13,8 +13,9 @@ from mschedx import compat, tune_model
 from mschedx.hardware import host
 from mschedx.measure.provenance import Provenance
 from mschedx.networks import checking
-from mschedx.networks.checking import Check, compare_outputs, compared
+from mschedx.networks.checking import Check, compare_outputs, compared, random_arrays
 from mschedx.networks.errors import NetworkError
+from mschedx.networks.importing import import_network
 
 HOST = Target("llvm")
 ONES = np.ones((2, 3), np.float32)
@@ -193,3 +194,72 @@ def test_what_functions_round_that_are_no_tasks_is_no_error(name):
     assert not result.wrong
     assert result.verified, result.notes
     assert result.tolerance < 0.05
+
+
+class Quotients(torch.nn.Module):
+    def forward(self, x, n):
+        return x // n, x % n
+
+
+SIXES, DIVISORS = torch.arange(6), torch.arange(6) + 1
+
+
+def checked(model, *inputs, **options):
+    return tune_model(model, inputs, trials_per_task=1, **quick(**options))
+
+
+def test_integers_of_the_check_are_those_of_the_examples():
+    """Others may be no place of a table, and 0 divides nothing."""
+    table = checked(torch.nn.Embedding(1, 4).eval(), torch.zeros(3, dtype=torch.int64))
+    assert table.verified
+    result = checked(Quotients().eval(), SIXES, DIVISORS)
+    assert result.verified
+    assert result.profile(runs=1).operators
+    divisors = random_arrays(result.signature, np.random.default_rng(0))[1]
+    np.testing.assert_array_equal(divisors, DIVISORS)
+    shorter = (result.signature.inputs[0], replace(result.signature.inputs[1], shape=(3,)))
+    drawn = random_arrays(replace(result.signature, inputs=shorter), np.random.default_rng(0))[1]
+    assert drawn.shape == (3,)
+    assert set(drawn.tolist()) <= set(DIVISORS.tolist())
+
+
+def test_a_reference_that_fails_costs_no_result():
+    class Zeros(torch.nn.Module):
+        """A divisor that is 0 for all that the check draws."""
+
+        def forward(self, x):
+            return x.long() // (x > 9).long()
+
+    result = checked(Zeros().eval(), torch.full((6,), 10.0))
+    assert not result.verified
+    assert result.wrong == ""
+    assert result.notes[-1].startswith("the network's output could not be compared: the reference")
+    assert "ZeroDivisionError" in result.notes[-1]
+
+
+def test_a_divisor_of_zero_ends_no_process():
+    """A kernel cannot raise torch's error: the rest of the output is right."""
+    result = checked(Quotients().eval(), SIXES, DIVISORS)
+    divisors = DIVISORS.clone()
+    divisors[2] = 0
+    quotients, remainders = result.compile()(SIXES, divisors)
+    known = [0, 1, 3, 4, 5]
+    assert torch.equal(quotients[known], (SIXES // DIVISORS)[known])
+    assert torch.equal(remainders[known], (SIXES % DIVISORS)[known])
+    assert (quotients[2], remainders[2]) == (0, 0)
+
+
+def test_a_module_that_divides_integers_is_checked_and_profiled():
+    """A Relax module has no framework that would refuse the inputs first."""
+    result = checked(import_network(Quotients().eval(), (SIXES, DIVISORS)).mod)
+    assert result.verified
+    assert result.profile(runs=1).operators
+
+
+def test_why_a_network_cannot_be_run_is_said_in_the_result(network, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("no such function\nin the machine")
+
+    monkeypatch.setattr("mschedx.networks.checking.run", broken)
+    result = tune_model(*network, trials_per_task=1, **quick())
+    assert result.wrong == "it cannot be run: no such function"

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import tvm
-from tiny_networks import TARGET, Table, quick, two
+from tiny_networks import TARGET, WeightsAlone, quick, two
 
 from mschedx import compat, tune_buckets, tune_model
 from mschedx.networks import NetworkError, conclude
@@ -76,7 +76,7 @@ def test_outputs_for_tensors_of_a_class_of_their_own_are_torchs(tuned):
 
 
 def test_outputs_of_a_network_of_torch_without_inputs_are_torchs():
-    model = Table().eval()
+    model = WeightsAlone().eval()
     network = tune_model(model, (), trials_per_task=0, progress=False, target=TARGET).compile()
     first = network()
     torch.testing.assert_close(first, model())

@@ -1,13 +1,16 @@
 """What is said of a network before anything is measured, after it, and where nothing is."""
 
 import io
+import math
 import re
 import sys
+from html import escape
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 from stand_ins import Runner
-from tiny_networks import TARGET, Table, quick, two
+from tiny_networks import TARGET, WeightsAlone, quick, two
 
 from mschedx import tune_buckets, tune_model, tune_parts
 from mschedx.networks import NetworkError
@@ -15,6 +18,7 @@ from mschedx.networks.progress import (
     LiveNetworkProgress,
     NotebookNetworkProgress,
     PlainNetworkProgress,
+    make_network_progress,
 )
 
 BEFORE = ["reading the network", "rewriting the network", "reading the records"]
@@ -103,7 +107,7 @@ def test_several_sizes_are_read_once_and_tried_padded():
 
 def test_a_network_without_unknown_operators_is_read_once():
     def tuned(progress):
-        tune_parts(Table().eval(), (), TARGET, trials_per_task=0, progress=progress)
+        tune_parts(WeightsAlone().eval(), (), TARGET, trials_per_task=0, progress=progress)
 
     assert said_plainly(tuned)[:2] == ["reading the network", "rewriting the network"]
 
@@ -155,3 +159,64 @@ def test_a_terminal_and_a_notebook_count_what_ctrl_c_left():
 def test_without_a_display_nothing_is_said_later_either(capsys):
     interrupted(False).compile()
     assert capsys.readouterr().err == ""
+
+
+def session(progress):
+    """A session of two tasks, as a display is told of it: two trials of each."""
+
+    def task(name, weight):
+        named = SimpleNamespace(name=name, key=name, weight=weight, flops=4e6)
+        return SimpleNamespace(task=named, trials=(), best_s=math.inf)
+
+    first, second = task("first", 1), task("second", 3)
+    progress.start([first, second], total=4)
+    for one, best_s in ((first, 1e-3), (second, 2e-3)):
+        progress.searching(one)
+        one.trials, one.best_s = (None, None), best_s
+        progress.update(one, one.trials)
+
+
+ROWS = [
+    (">", "second", "3", "2", "2 ms", "2", "86%"),
+    ("", "first", "1", "2", "1 ms", "4", "14%"),
+]
+
+
+def test_plain_progress_says_how_far_it_is(capsys):
+    session(PlainNetworkProgress())
+    assert capsys.readouterr().err.splitlines() == [
+        "tuning 2 tasks",
+        "first: 2 trials, best 1 ms; 2/4 trials, 1 tasks to go, 0 s left",
+        "second: 2 trials, best 2 ms; 4/4 trials, network 7 ms, 0 s left",
+    ]
+
+
+def test_the_live_table_shows_every_task_and_the_network():
+    screen, progress = terminal()
+    with progress:
+        session(progress)
+    assert progress.rows() == ROWS
+    last = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen.getvalue()).rpartition("of network")[2]
+    assert all(cell in last for row in ROWS for cell in row)
+    assert "4/4 trials, network 7 ms, 0 s left" in last
+
+
+def test_a_notebook_shows_the_same_table_in_one_display(monkeypatch):
+    drawn = []
+    shell = SimpleNamespace(kernel=object())
+    display = SimpleNamespace(display=lambda content, **options: drawn.append((content, options)))
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    chosen = make_network_progress(True)
+    assert isinstance(chosen, NotebookNetworkProgress)
+    chosen.note("a <note>")
+    session(chosen)
+    assert [options["update"] for _, options in drawn] == [False] + [True] * (len(drawn) - 1)
+    assert len({options["display_id"] for _, options in drawn}) == 1
+    last = drawn[-1][0]
+    assert last["text/plain"] == "4/4 trials, network 7 ms, 0 s left"
+    assert '<progress value="4" max="4">' in last["text/html"]
+    for row in ROWS:
+        assert "".join(f"<td>{escape(cell)}</td>" for cell in row) in last["text/html"]
+    assert "a &lt;note&gt;" in last["text/html"]
+    assert not isinstance(make_network_progress(False), NotebookNetworkProgress)

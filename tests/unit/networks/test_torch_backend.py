@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from captured_graphs import OPTIONS, same
-from tiny_networks import Table, two
+from tiny_networks import WeightsAlone, two
 from tvm.target import Target
 
 from mschedx import compat
@@ -71,7 +71,7 @@ def test_a_graph_break_makes_two_graphs(invented):
 
 
 def test_a_graph_of_weights_alone_gives_tensors_of_torch(invented):
-    model = Table().eval()
+    model = WeightsAlone().eval()
     compiled = torch.compile(model, backend=backend, options=OPTIONS)
     same(compiled, model)
     with torch.no_grad():
@@ -83,7 +83,7 @@ def test_a_graph_of_weights_alone_gives_tensors_of_torch(invented):
 def test_weights_elsewhere_than_the_target_are_torchs_where_nothing_is_given(invented):
     options = {**OPTIONS, "target": {"kind": "cuda", "arch": "sm_80"}}
     with pytest.warns(UserWarning, match=r"on cuda:0.* got a tensor on cpu"):
-        same(torch.compile(Table().eval(), backend=backend, options=options), Table())
+        same(torch.compile(WeightsAlone().eval(), backend=backend, options=options), WeightsAlone())
     assert invented == []
 
 

@@ -10,7 +10,7 @@ from mschedx import DraftVerify
 from mschedx.cost import HeronXGB
 from mschedx.networks.progress import NetworkProgress
 from mschedx.networks.torch_backend import backend
-from mschedx.networks.torch_options import Options
+from mschedx.networks.torch_options import BackendOptions
 
 
 @pytest.mark.parametrize(
@@ -51,5 +51,5 @@ def test_options_of_every_kind_are_read():
         "timeout_s": 1,
         "progress": NetworkProgress(),
     }
-    read = Options.of(options)
+    read = BackendOptions.of(options)
     assert {**vars(read), **read.tuning, "tuning": None} == {**options, "tuning": None}

@@ -9,14 +9,7 @@ import torch
 import tvm
 from dummy import gemm, target
 
-from mschedx.cost import (
-    Annealable,
-    Differentiable,
-    FelixConfig,
-    FelixMLP,
-    KnowsSkill,
-    Measured,
-)
+from mschedx.cost import Annealable, Differentiable, FelixConfig, FelixMLP, KnowsSkill, Measured
 from mschedx.cost.adapter import as_weights
 from mschedx.cost.base import PRETRAINED_ACCURACY
 from mschedx.cost.learned import felix_mlp
@@ -290,6 +283,13 @@ def spoilt(network, *_, **__):
         for weight in network.parameters():
             weight.fill_(torch.nan)
     raise KeyboardInterrupt
+
+
+def test_its_card_says_what_it_has_learnt_from_while_tuning():
+    model = taught(8)
+    assert model.card.trained_on == {}
+    model.score(opened()[0].task, asked(4))
+    assert model.card.trained_on == {"online": {"tasks": 1, "programs": 16}}
 
 
 def test_pretrained_networks_know_their_skill_and_new_ones_have_none(tmp_path):
