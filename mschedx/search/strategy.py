@@ -204,10 +204,11 @@ class _Rounds:
     def __init__(self, form: _Form) -> None:
         self._form = form
         self._running: TaskSearch | None = None
-        self._unsearched = self._as_it_is = False
+        self._unsearched = self._as_it_is = self._begun = False
         self._conversation: Conversation | None = None
 
     def initialize(self, context: Any) -> None:
+        self._begun = False  # whoever was interrupted may begin again
         self._mod, self._target, self._name = context.mod, context.target, context.task_name
         self._seed, self._threads = context.rand_state, context.num_threads
         generator = context.space_generator
@@ -221,6 +222,12 @@ class _Rounds:
         database: Any = None,
         cost_model: Any = None,
     ) -> None:
+        if self._begun:  # the tasks of all contexts would be searched as the last one's
+            raise ValueError(
+                f"task {self._name}: expected post_tuning between two pre_tuning, got none: a "
+                "strategy serves one context at a time. Clone the contexts, or make a strategy "
+                "for each"
+            )
         for name, value in (
             ("max_trials", max_trials),
             ("num_trials_per_iter", num_trials_per_iter),
@@ -235,6 +242,7 @@ class _Rounds:
             scored = form.drafts or is_ready(cost_model, task)
             space = self._opened(design_spaces, task, rng, scored and max_trials > batch)
         if space is None:
+            self._begun = True
             return
         history, programs = recall(database, self._mod, self._target, space, program_hash)
         materialize = Materializer(space, program_hash)
@@ -253,6 +261,7 @@ class _Rounds:
         )
         if self._conversation is not None:
             self._conversation.begin(space.task, space.sketches, driver=self._running)
+        self._begun = True
 
     def generate_measure_candidates(self) -> list[MeasureCandidate] | None:
         if self._as_it_is:
@@ -278,6 +287,7 @@ class _Rounds:
     def post_tuning(self) -> None:
         task, conversation = self._running, self._conversation
         self._running = self._conversation = None
+        self._begun = False
         if task is None:
             return
         task.learn()
