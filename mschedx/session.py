@@ -281,7 +281,7 @@ def _restricted(plan: Plan, parts: Parts) -> Parts:
     """
     from mschedx.search.strategy import Strategy
     from mschedx.space.design_spaces import generator_of
-    from mschedx.space.opening import given_sketches, sketches
+    from mschedx.space.opening import given_sketches, require_same_names, sketches
 
     parts = alone(parts)
     given = given_sketches(parts.space)
@@ -293,6 +293,7 @@ def _restricted(plan: Plan, parts: Parts) -> Parts:
             f"{name_of(parts.strategy)}: TVM's own know neither"
         )
     own = [] if given is None else sketches(plan.mod, plan.target, given)
+    require_same_names(own, plan.mod)
     strategy = parts.strategy.restricted(own, plan.start)
     space = generator_of([one.design.trace for one in own]) if own else parts.space
     return replace(parts, strategy=strategy, space=space)

@@ -27,6 +27,7 @@ from mschedx.latency import latency_s
 from mschedx.ranges import require_count
 from mschedx.record.programs import program_hash
 from mschedx.space.errors import NOT_SEARCHABLE, EmptySpace
+from mschedx.space.opening import require_same_names
 from mschedx.space.task import Task
 from mschedx.space.trace.instructions import searched_part
 
@@ -38,6 +39,7 @@ from .scoring import ArrayScorer, CandidateScorer, NoScorer, Scorer
 from .warm_start import recall
 
 if TYPE_CHECKING:
+    from tvm import IRModule
     from tvm.s_tir import Schedule, Trace
 
     from mschedx.space.sketch import Sketch
@@ -154,11 +156,12 @@ class Given:
     sketches: tuple[Sketch, ...] = ()
     start: tuple[Schedule | Trace, ...] = ()
 
-    def spaces(self, task: Task) -> SketchSet | None:
+    def spaces(self, task: Task, mod: IRModule) -> SketchSet | None:
         """The sketches of a task as they are `searched`, or None if none is given."""
         own = [sketch for sketch in self.sketches if sketch.task.key == task.key]
         if not own:
             return None
+        require_same_names(own, mod)
         try:
             return SketchSet(searchable(own, searched), None, task)
         except EmptySpace as error:
@@ -237,7 +240,7 @@ class _Rounds:
         form, rng = self._form, np.random.default_rng(self._seed)
         task = Task.of(self._mod, self._target, self._name)
         batch = min(form.batch or round_size(max_trials), num_trials_per_iter)
-        space = form.given.spaces(task)
+        space = form.given.spaces(task, self._mod)
         if space is None:
             scored = form.drafts or is_ready(cost_model, task)
             space = self._opened(design_spaces, task, rng, scored and max_trials > batch)
