@@ -282,10 +282,10 @@ class _Rounds:
     def notify_runner_results(
         self, measure_candidates: Sequence[Any], results: Sequence[Any]
     ) -> None:
-        del measure_candidates  # the batch just generated, in its order
         if self._as_it_is:  # no point of the space
             return
-        self._task().tell(np.array([latency_s(result) for result in results]))
+        programs = [program_hash(candidate.sch.mod) for candidate in measure_candidates]
+        self._task().tell(np.array([latency_s(result) for result in results]), programs)
 
     def post_tuning(self) -> None:
         task, conversation = self._running, self._conversation

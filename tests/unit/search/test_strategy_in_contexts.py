@@ -1,11 +1,13 @@
-"""One strategy object in several contexts of TVM's, as loops of one's own make them."""
+"""Strategies in loops of one's own: several contexts of one object, batches in any order."""
 
 import pytest
-from dummy import relu, target
+from dummy import gemm, relu, target
 from tvm.s_tir import meta_schedule as ms
 
 from mschedx import compat
+from mschedx.cost import TVMCostModel
 from mschedx.search import ConstrainedRandom
+from mschedx.space import Resolver
 
 
 def context(strategy, function, name):
@@ -75,3 +77,61 @@ def test_whoever_was_interrupted_or_refused_may_begin_again():
     again = context(strategy, relu(96), "b")
     begin(again)
     assert extents(again) == {96}
+
+
+class Remembers:
+    """A cost model that keeps what it was last taught, and knows nothing."""
+
+    def __init__(self):
+        self.measured = ()
+
+    def ready(self, task):
+        return False
+
+    def learn(self, task, measured):
+        self.measured = measured
+
+    def score(self, task, asked):
+        raise AssertionError("it is never ready")
+
+    save = load = score
+
+    @property
+    def latencies(self):
+        """By the config of each trial."""
+        return {
+            tuple(config): seconds
+            for part in self.measured
+            for config, seconds in zip(part.configs.tolist(), part.latency_s.tolist())
+        }
+
+
+def test_results_are_of_the_candidates_that_they_are_given_with():
+    """A loop of one's own: two batches ahead, and sorted before they run."""
+    model = Remembers()
+    one = context(ConstrainedRandom(batch=4), gemm(), "a")
+    one.pre_tuning(max_trials=8, num_trials_per_iter=4, cost_model=TVMCostModel(model))
+    batches = [list(one.generate_measure_candidates()) for _ in range(2)]
+    resolver = Resolver.of_space(one.mod, target(), "post-order-apply")
+    expected = {}
+    for number, batch in enumerate(batches):
+        seconds = [1e-3 * (i + 1 + 4 * number) for i in range(4)]
+        results = [ms.runner.RunnerResult([s], None) for s in seconds]
+        found = resolver.resolve([candidate.sch.trace for candidate in batch[::-1]])
+        expected |= zip([tuple(config.tolist()) for config in found.configs], seconds)
+        one.notify_runner_results(batch[::-1], results)
+    one.post_tuning()
+    assert len(expected) == 8
+    assert model.latencies == expected
+
+
+def test_results_of_other_programs_are_refused():
+    one = context(ConstrainedRandom(batch=2), relu(128), "a")
+    other = context(ConstrainedRandom(batch=2), relu(96), "b")
+    begin(one)
+    begin(other)
+    one.generate_measure_candidates()
+    foreign = other.generate_measure_candidates()
+    results = [ms.runner.RunnerResult([1e-3], None)] * len(foreign)
+    with pytest.raises(ValueError, match="that were never proposed"):
+        one.notify_runner_results(foreign, results)
