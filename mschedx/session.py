@@ -160,8 +160,11 @@ def _begin(
 def remember(mod: IRModule, number: int, contents: Contents, journal: Journal) -> None:
     """Keep the workload in the journal, too: without it its records are of no use."""
     known = [e["workload"] for e in contents.journal if e["kind"] == "workload"]
-    if number not in known:
-        journal.append(workload_entry(number, ms.database.Workload(mod).as_json()))
+    if number in known:
+        return
+    there = number < len(contents.workloads)  # with the hash that its line has
+    content = contents.workloads[number] if there else ms.database.Workload(mod).as_json()
+    journal.append(workload_entry(number, content))
 
 
 def _search(
@@ -222,7 +225,15 @@ def filled(
     """Make what is not given: what is our own differs by call for runner and strategy only.
 
     Builder and runner are made first, since their workers start apart.
+
+    Raises
+    ------
+    ValueError
+        For a space of ours for another target.
     """
+    from mschedx.space.or_as_it_is import require_made_for
+
+    require_made_for(given.space, target)
     return Parts(
         builder=_own_builder() if given.builder is None else given.builder,
         runner=runner() if given.runner is None else answering(given.runner),
@@ -281,9 +292,11 @@ def _restricted(plan: Plan, parts: Parts) -> Parts:
     """
     from mschedx.search.strategy import Strategy
     from mschedx.space.design_spaces import generator_of
-    from mschedx.space.opening import given_sketches, sketches
+    from mschedx.space.opening import given_sketches, require_same_names, sketches
 
     parts = alone(parts)
+    if isinstance(parts.strategy, Strategy):
+        parts = replace(parts, strategy=parts.strategy.of_one_task())
     given = given_sketches(parts.space)
     if given is None and not plan.start:
         return parts
@@ -293,6 +306,7 @@ def _restricted(plan: Plan, parts: Parts) -> Parts:
             f"{name_of(parts.strategy)}: TVM's own know neither"
         )
     own = [] if given is None else sketches(plan.mod, plan.target, given)
+    require_same_names(own, plan.mod)
     strategy = parts.strategy.restricted(own, plan.start)
     space = generator_of([one.design.trace for one in own]) if own else parts.space
     return replace(parts, strategy=strategy, space=space)

@@ -22,7 +22,7 @@ from mschedx.space.sketch import Sketch
 from mschedx.space.task import Task
 from mschedx.told import pass_on
 
-from .base import CostModel, FloatArray, Logarithmic, Measured, by_key, checked_model
+from .base import CostModel, FloatArray, Logarithmic, Measured, checked_model, joined
 from .traced_trials import TracedTrials
 
 logger = logging.getLogger("tvm.s_tir.meta_schedule.mschedx.cost")
@@ -46,7 +46,8 @@ class Conversation:
     While a search of ours drives a task, it has the model taught, failed builds and earlier
     runs included; what TVM reports of the same trials then only says that it is time. Functions
     that differ in their names only are one task to a model and several to TVM: each is driven, and
-    the model learns from all of them together.
+    the model learns from all of them together. What was measured before a search began, by another
+    search or into another folder, is taught with what it measures.
 
     Parameters
     ----------
@@ -57,35 +58,48 @@ class Conversation:
         self.model = model
         self._trials: dict[str, TracedTrials] = {}
         self._drivers: dict[str, list[weakref.ref[Driver]]] = {}
-        self._ended: dict[str, list[Measured]] = {}
+        self._taught: dict[str, list[Measured]] = {}
 
     def begin(self, task: Task, sketches: Sequence[Sketch], driver: Driver) -> None:
         """Leave the teaching of a task to ``driver``, until `end` or as long as it lives."""
         others = self._driving(task)
         if not others:
-            self._trials[task.key] = TracedTrials(Resolver(sketches))
-            self._ended.pop(task.key, None)
+            self._trials[task.key] = self._undriven(task).of_sketches(sketches)
         self._drivers[task.key] = [weakref.ref(one) for one in (*others, driver)]
 
     def learn(self, task: Task) -> None:
-        """Teach the model what all drivers of a task have measured."""
-        ended, drivers = self._ended.get(task.key, []), self._driving(task)
-        measured = [*(part for driver in drivers for part in driver.measured()), *ended]
-        alone = len(drivers) == 1 and not ended
-        self.model.learn(task, measured if alone else by_key(measured))
+        """Teach the model what all drivers of a task have measured, after what was before."""
+        drivers = self._driving(task)
+        own = [part for driver in drivers for part in driver.measured()]
+        self._taught[task.key] = _without_analysis(own)  # drivers may die before they end
+        before = self._known(task).measured()
+        alone = len(drivers) == 1 and not any(len(part.configs) for part in before)
+        self.model.learn(task, own if alone else joined(before, own))
 
     def end(self, task: Task, driver: Driver) -> None:
         """Take the teaching back from a driver, with everything it has measured."""
-        # The driver's own sketches would keep their analysis in memory, task after task.
-        own = [replace(part, sketch=Sketch(part.sketch.design)) for part in driver.measured()]
-        ended = [*self._ended.pop(task.key, []), *own]
+        self._keep(task, _without_analysis(driver.measured()))
         left = [one for one in self._driving(task) if one is not driver]
         self._drivers[task.key] = [weakref.ref(one) for one in left]
-        if left:
-            self._ended[task.key] = ended
-            return
-        self._trials[task.key] = TracedTrials(Resolver([part.sketch for part in ended]))
-        self._trials[task.key].replace(ended)
+        if not left:
+            self._taught.pop(task.key, None)
+
+    def _known(self, task: Task) -> TracedTrials:
+        """What is known of a task beside that of its drivers."""
+        return self._trials.setdefault(task.key, TracedTrials())
+
+    def _keep(self, task: Task, measured: Sequence[Measured]) -> None:
+        """Add what a driver has measured."""
+        trials = self._known(task).of_sketches([part.sketch for part in measured])
+        trials.replace(joined(trials.measured(), measured))
+        self._trials[task.key] = trials
+
+    def _undriven(self, task: Task) -> TracedTrials:
+        """What is known of a task without drivers, with what those taught that did not end."""
+        taught = self._taught.pop(task.key, None)
+        if taught:
+            self._keep(task, taught)
+        return self._known(task)
 
     def _driving(self, task: Task) -> list[Driver]:
         """The drivers of a task that live, in the order in which they began."""
@@ -96,6 +110,9 @@ class Conversation:
 
     def load(self, path: str) -> None:
         self.model.load(path)
+        # It is what the file says, to which is added what is measured from now on.
+        self._trials.clear()
+        self._taught.clear()
 
     def save(self, path: str) -> None:
         self.model.save(path)
@@ -114,7 +131,7 @@ class Conversation:
                 driver.learn()
             if drivers or not candidates:
                 return
-            trials = self._trials.setdefault(task.key, TracedTrials())
+            trials = self._undriven(task)
             seconds = np.array([latency_s(result) for result in results])
             trials.add(candidates, seconds, _space_of(context))
             trials.teach(self.model, task)
@@ -123,11 +140,16 @@ class Conversation:
         task = Task.of(context.mod, context.target, context.task_name)
         if not self.model.ready(task):
             return np.ones(len(candidates))
-        trials = self._trials.setdefault(task.key, TracedTrials())
+        trials = self._known(task)
         with covered_by_tvm():
             scores = trials.score(self.model, task, candidates, _space_of(context))
         unit = self.model.logarithmic if isinstance(self.model, Logarithmic) else None
         return as_weights(scores, unit)
+
+
+def _without_analysis(measured: Sequence[Measured]) -> list[Measured]:
+    """Trials of new sketches: a driver's own would keep their analysis in memory, task by task."""
+    return [replace(part, sketch=Sketch(part.sketch.design)) for part in measured]
 
 
 def _space_of(context: Any) -> Callable[[], Resolver]:
@@ -217,8 +239,10 @@ class TVMCostModel(_PyCostModel):
         self.model.save(path)
 
     def load(self, path: str) -> None:
-        """Read what `save` wrote."""
-        self.model.load(path)
+        """Read what `save` wrote, in the place of what was learnt before."""
+        conversation = conversation_behind(self)
+        assert conversation is not None
+        conversation.load(path)
 
 
 def model_behind(given: Any) -> CostModel:

@@ -81,6 +81,27 @@ def by_key(measured: Sequence[Measured]) -> list[Measured]:
     ]
 
 
+def joined(older: Sequence[Measured], newer: Sequence[Measured]) -> list[Measured]:
+    """Put older trials before newer ones, by key; of a config in both the newer trials alone.
+
+    Newer sketches stand for older ones of their key, since what is known of these is at hand.
+    """
+    before = {part.sketch.key: part for part in by_key(older)}
+    found = []
+    for part in by_key(newer):
+        old = before.pop(part.sketch.key, None)
+        if old is not None:
+            again = {config.tobytes() for config in part.configs}
+            kept = np.array([c.tobytes() not in again for c in old.configs], dtype=bool)
+            part = Measured(
+                part.sketch,
+                np.concatenate([old.configs[kept], part.configs]),
+                np.concatenate([old.latency_s[kept], part.latency_s]),
+            )
+        found.append(part)
+    return [*found, *(part for part in before.values() if len(part.configs))]
+
+
 @runtime_checkable
 class CostModel(Protocol):
     """A cost model as a search sees it.

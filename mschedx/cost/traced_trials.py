@@ -56,6 +56,15 @@ class TracedTrials:
         self._latency_s: dict[str, list[FloatArray]] = {}
         self._others = TrainingRows.join([])
 
+    def of_sketches(self, sketches: Sequence[Sketch]) -> TracedTrials:
+        """The same trials, where these sketches stand for those of their keys, and come first."""
+        keys = {sketch.key for sketch in sketches}
+        others = [sketch for sketch in self._resolver.sketches if sketch.key not in keys]
+        found = TracedTrials(Resolver([*sketches, *others]))
+        found._configs, found._latency_s = dict(self._configs), dict(self._latency_s)
+        found._others = self._others
+        return found
+
     def replace(self, measured: Sequence[Measured]) -> None:
         """Forget what is known of sketches and take these trials instead."""
         parts = by_key(measured)
@@ -102,8 +111,8 @@ class TracedTrials:
         if more:
             self._resolver = Resolver([*self._resolver.sketches, *more])
 
-    def teach(self, model: CostModel, task: Task) -> None:
-        """Let a model learn all of it; of sketches with one key the first stands for all."""
+    def measured(self) -> list[Measured]:
+        """All trials by sketch, empty ones too; of sketches with one key the first has all."""
         measured = []
         known_configs, known_s = dict(self._configs), dict(self._latency_s)
         for sketch in self._resolver.sketches:
@@ -111,7 +120,11 @@ class TracedTrials:
             configs = [empty, *known_configs.pop(sketch.key, [])]
             latency_s = [np.empty(0), *known_s.pop(sketch.key, [])]
             measured.append(Measured(sketch, np.concatenate(configs), np.concatenate(latency_s)))
-        model.learn(task, measured)
+        return measured
+
+    def teach(self, model: CostModel, task: Task) -> None:
+        """Let a model learn all of it."""
+        model.learn(task, self.measured())
         if len(self._others) and isinstance(model, ReadsTraces):
             model.learn_traces(task, self._others)
 

@@ -175,7 +175,7 @@ class TaskSearch:
         self._programs = set(programs)
         self._first = space.empty() if first is None else first
         self._effort, self._held_back = BuildEffort(space), space.empty()
-        self._in_flight: list[Candidate] = []
+        self._in_flight: dict[int, Candidate] = {}  # by program, which no other has
         self._learnt = 0
         self._begun = False
 
@@ -214,30 +214,48 @@ class TaskSearch:
             batch = self._of_held_back(wanted)
         self.materialize.forget()
         self._left -= len(batch)
-        self._in_flight = batch
+        self._in_flight |= {candidate.program: candidate for candidate in batch}
         if not batch and wanted:
             self._explain_end()
         return batch or None
 
-    def tell(self, latency_s: FloatArray) -> None:
-        """Record the latencies [n] (seconds, ``inf`` = failed) of the last batch, in its order.
+    def tell(self, latency_s: FloatArray, programs: Sequence[int] | None = None) -> None:
+        """Record latencies of candidates.
+
+        Parameters
+        ----------
+        latency_s : float64 array [n]
+            Seconds, > 0; ``inf`` for one that failed.
+        programs : sequence of n int, optional
+            Structural hashes of the modules that were measured, in any order and of any batch;
+            those left out may follow later, or never. When None, the latencies are of all
+            candidates without one, in the order in which they were proposed.
 
         Raises
         ------
         ValueError
-            For another number of them than the batch had candidates.
+            For another number of latencies than of candidates, and for a program that was not
+            proposed or has its latency.
         """
-        if len(latency_s) != len(self._in_flight):
+        programs = list(self._in_flight if programs is None else programs)
+        if len(latency_s) != len(programs):
             raise ValueError(
-                f"expected results of the {len(self._in_flight)} candidates of the last batch, "
-                f"got {len(latency_s)}"
+                f"expected results of {len(programs)} candidates, got {len(latency_s)}"
             )
-        if not self._in_flight:
+        wrong = len(programs) - len(self._in_flight.keys() & set(programs))
+        if wrong:
+            raise ValueError(
+                "expected results of candidates that wait for them, got "
+                f"{wrong} of {len(programs)} that were never proposed or have theirs: hand back "
+                "the candidates that were generated, each once"
+            )
+        if not programs:
             return
-        points = Points.concatenate([candidate.point for candidate in self._in_flight])
+        points = Points.concatenate([self._in_flight[program].point for program in programs])
         valid = self.space.is_valid(points)
         self.history.add(points.take(valid), np.asarray(latency_s)[valid])
-        self._in_flight = []
+        for program in programs:
+            del self._in_flight[program]
 
     def learn(self) -> None:
         """Teach the scorer, if there is something new."""

@@ -26,14 +26,14 @@ from mschedx.error_text import first_line
 from mschedx.latency import latency_s
 from mschedx.ranges import require_count
 from mschedx.record.programs import program_hash
-from mschedx.space.errors import NOT_SEARCHABLE, EmptySpace
+from mschedx.space.errors import NOT_SEARCHABLE
 from mschedx.space.task import Task
-from mschedx.space.trace.instructions import searched_part
 from mschedx.told import pass_on
 
 from .as_it_is import unscheduled_candidate
 from .base import Candidate, Materializer, Search, TaskSearch, logger
-from .growing import GrowingSet, left_out, searchable, searched
+from .given import Given
+from .growing import GrowingSet, left_out
 from .points import Points, SketchSet
 from .scoring import ArrayScorer, CandidateScorer, NoScorer, Scorer
 from .warm_start import recall
@@ -131,12 +131,21 @@ class Strategy(_PySearchStrategy):
             Search these instead of the design spaces that TVM hands over. They are of one task;
             others are searched as always.
         start : sequence of Schedule or Trace
-            Measure these first, in this order. Programs that no sketch holds raise ``ValueError``
-            when tuning begins.
+            Measure these first, in this order, where they are of the task: those of functions with
+            other parameters or block names are left to the tasks of these. Others that no sketch
+            holds raise ``ValueError`` when tuning begins.
         """
         before = self.given
-        given = Given(tuple(sketches) or before.sketches, tuple(start) or before.start)
+        given = replace(
+            before,
+            sketches=tuple(sketches) or before.sketches,
+            start=tuple(start) or before.start,
+        )
         return _of_form(replace(self._form, given=given))
+
+    def of_one_task(self) -> Strategy:
+        """Return this search for a run of one task, of which all programs to start from must be."""
+        return _of_form(replace(self._form, given=replace(self.given, one_task=True)))
 
     def alone(self) -> Strategy:
         """Return this search for a caller that deals with what is raised for one task.
@@ -146,40 +155,6 @@ class Strategy(_PySearchStrategy):
         what this returns the reason is raised, as ``ValueError`` where there is nothing to search.
         """
         return _of_form(replace(self._form, alone=True))
-
-
-@dataclass(frozen=True)
-class Given:
-    """What the user knows of a task; parameters as of `Strategy.restricted`."""
-
-    sketches: tuple[Sketch, ...] = ()
-    start: tuple[Schedule | Trace, ...] = ()
-
-    def spaces(self, task: Task) -> SketchSet | None:
-        """The sketches of a task as they are `searched`, or None if none is given."""
-        own = [sketch for sketch in self.sketches if sketch.task.key == task.key]
-        if not own:
-            return None
-        try:
-            return SketchSet(searchable(own, searched), None, task)
-        except EmptySpace as error:
-            # A plain ValueError: TVM's calling convention keeps no other class than the built-in.
-            raise ValueError(f"task {task.name}: nothing to search: {error}") from None
-
-    def first(self, space: SketchSet) -> Points:
-        """The points to measure first; opens their sketches."""
-        traces = [searched_part(one) for one in self.start]
-        found = space.resolver.resolve(traces)
-        points = [space.empty()]
-        for number, (sketch, config) in enumerate(zip(found.sketch, found.configs)):
-            if config is None:
-                raise ValueError(
-                    f"expected programs of the {len(space)} sketches of {space.task.name} to start "
-                    f"from, got another at position {number} of start"
-                )
-            space.ensure_open(space.of_one_key(int(sketch)))
-            points.append(space.place(int(sketch), config[None]))
-        return Points.concatenate(points)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,10 +180,11 @@ class _Rounds:
     def __init__(self, form: _Form) -> None:
         self._form = form
         self._running: TaskSearch | None = None
-        self._unsearched = self._as_it_is = False
+        self._unsearched = self._as_it_is = self._begun = False
         self._conversation: Conversation | None = None
 
     def initialize(self, context: Any) -> None:
+        self._begun = False  # whoever was interrupted may begin again
         self._mod, self._target, self._name = context.mod, context.target, context.task_name
         self._seed, self._threads = context.rand_state, context.num_threads
         generator = context.space_generator
@@ -222,6 +198,12 @@ class _Rounds:
         database: Any = None,
         cost_model: Any = None,
     ) -> None:
+        if self._begun:  # the tasks of all contexts would be searched as the last one's
+            raise ValueError(
+                f"task {self._name}: expected post_tuning between two pre_tuning, got none: a "
+                "strategy serves one context at a time. Clone the contexts, or make a strategy "
+                "for each"
+            )
         for name, value in (
             ("max_trials", max_trials),
             ("num_trials_per_iter", num_trials_per_iter),
@@ -231,11 +213,12 @@ class _Rounds:
         form, rng = self._form, np.random.default_rng(self._seed)
         task = Task.of(self._mod, self._target, self._name)
         batch = min(form.batch or round_size(max_trials), num_trials_per_iter)
-        space = form.given.spaces(task)
+        space = form.given.spaces(task, self._mod)
         if space is None:
             scored = form.drafts or is_ready(cost_model, task)
             space = self._opened(design_spaces, task, rng, scored and max_trials > batch)
         if space is None:
+            self._begun = True
             return
         history, programs = recall(database, self._mod, self._target, space, program_hash)
         materialize = Materializer(space, program_hash)
@@ -250,10 +233,11 @@ class _Rounds:
             rng=rng,
             history=history,
             programs=tuple(programs),
-            first=form.given.first(space) if form.given.start else None,
+            first=form.given.first(space, self._mod) if form.given.start else None,
         )
         if self._conversation is not None:
             self._conversation.begin(space.task, space.sketches, driver=self._running)
+        self._begun = True
 
     def generate_measure_candidates(self) -> list[MeasureCandidate] | None:
         if self._as_it_is:
@@ -271,14 +255,15 @@ class _Rounds:
     def notify_runner_results(
         self, measure_candidates: Sequence[Any], results: Sequence[Any]
     ) -> None:
-        del measure_candidates  # the batch just generated, in its order
         if self._as_it_is:  # no point of the space
             return
-        self._task().tell(np.array([latency_s(result) for result in results]))
+        programs = [program_hash(candidate.sch.mod) for candidate in measure_candidates]
+        self._task().tell(np.array([latency_s(result) for result in results]), programs)
 
     def post_tuning(self) -> None:
         task, conversation = self._running, self._conversation
         self._running = self._conversation = None
+        self._begun = False
         if task is None:
             return
         task.learn()

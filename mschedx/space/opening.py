@@ -36,6 +36,7 @@ def sketches(
     Parameters
     ----------
     mod : tvm.IRModule or PrimFunc
+        The only function of a module is called "main" in what is made of it, as by TVM's tuners.
     target : tvm.target.Target, dict or tag
     space : optional
         Our space for the target when None; otherwise an ``ms.SpaceGenerator``, its name such as
@@ -57,6 +58,8 @@ def sketches(
     if given is not None:
         mod = mod if isinstance(mod, tvm.IRModule) else tvm.IRModule({"main": mod})
         return _of_task(given, Task.of(mod, target))
+    if not isinstance(space, (Schedule, list, tuple)):  # those are written for its own name
+        mod = _called_main(mod)
     schedules, mod, postprocs = generate(mod, target, space)
     found, refused = [], []
     for sketch in sketches_from(schedules, mod, target, postprocs):
@@ -81,6 +84,41 @@ def given_sketches(space: object) -> list[Sketch] | None:
         other = next(one for one in space if not isinstance(one, Sketch))
         raise TypeError(f"expected a list of sketches, got a {type(other).__name__} among them")
     return found or None
+
+
+def require_same_names(given: Sequence[Sketch], mod: tvm.IRModule) -> None:
+    """Refuse sketches whose traces would not find their function in ``mod``.
+
+    Functions that differ in their names only are one task, but traces name them.
+
+    Raises
+    ------
+    ValueError
+        What the functions are called, and how sketches are made that fit.
+    """
+    names = _names(mod)
+    for sketch in given:
+        if _names(sketch.design.mod) != names:
+            raise ValueError(
+                f"expected sketches of a function called {_quoted(names)}, got one whose schedule "
+                f"was written for {_quoted(_names(sketch.design.mod))}: write it for a module in "
+                f"which the function is called {_quoted(names)}"
+            )
+
+
+def _names(mod: tvm.IRModule) -> list[str]:
+    return sorted(var.name_hint for var in mod.get_global_vars())
+
+
+def _quoted(names: list[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
+
+
+def _called_main(mod: Any) -> Any:
+    """A module whose only function is called "main", as ``ms.tune_tir`` makes it; others as is."""
+    if not isinstance(mod, tvm.IRModule) or len(names := _names(mod)) != 1 or names == ["main"]:
+        return mod
+    return tvm.IRModule({"main": mod[names[0]]})
 
 
 def _of_task(given: list[Sketch], task: Task) -> list[Sketch]:

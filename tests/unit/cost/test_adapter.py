@@ -41,15 +41,15 @@ class Least:
 class Driving:
     """A search that has measured some of the toy's points, and has them taught when it is told."""
 
-    def __init__(self, conversation, task, sketch, latency_s=()):
+    def __init__(self, conversation, task, sketch, latency_s=(), seed=0):
         self.conversation, self.task, self.sketch = conversation, task, sketch
-        self.latency_s = latency_s
+        self.latency_s, self.seed = latency_s, seed
 
     def learn(self):
         self.conversation.learn(self.task)
 
     def measured(self):
-        configs = self.sketch.sample(len(self.latency_s), np.random.default_rng(0))
+        configs = self.sketch.sample(len(self.latency_s), np.random.default_rng(self.seed))
         return [Measured(self.sketch, configs, np.array(self.latency_s, float))]
 
 
@@ -165,7 +165,9 @@ def test_a_model_that_is_logarithmic_by_no_number_above_0_is_refused(unit):
 
 @pytest.fixture
 def context():
-    return ms.TuneContext(gemm(), target=target(), task_name="gemm")
+    return ms.TuneContext(
+        gemm(), target=target(), task_name="gemm", space_generator="post-order-apply"
+    )
 
 
 def test_searches_of_one_task_teach_their_model_what_all_of_them_have_measured(context):
@@ -174,7 +176,7 @@ def test_searches_of_one_task_teach_their_model_what_all_of_them_have_measured(c
     sketch = sketches(gemm(), target(), "post-order-apply")[0]
     conversation = Conversation(Remembering())
     first = Driving(conversation, task, sketch, [1e-3, 2e-3])
-    second = Driving(conversation, task, sketch, [3e-3])
+    second = Driving(conversation, task, sketch, [3e-3], seed=1)
     for driver in (first, second):
         conversation.begin(task, [sketch], driver)
     conversation.update(context, [], [])
@@ -187,11 +189,85 @@ def test_searches_of_one_task_teach_their_model_what_all_of_them_have_measured(c
     assert sorted(taught) == [1e-3, 2e-3, 3e-3, 4e-3]
 
     conversation.end(task, second)
-    config = sketch.sample(1, np.random.default_rng(1))[0]
-    candidate = ms.MeasureCandidate(sketch.schedule(config), [])
-    conversation.update(context, [candidate], [ms.runner.RunnerResult([5e-3], None)])
+    measured_by_tvm(conversation, context, sketch, 5e-3)
     taught = np.concatenate(conversation.model.taught)
     assert sorted(taught) == [1e-3, 2e-3, 3e-3, 4e-3, 5e-3]
+
+
+def measured_by_tvm(conversation, context, sketch, seconds):
+    """A trial of a strategy of TVM's."""
+    config = sketch.sample(1, np.random.default_rng(9))[0]
+    candidate = ms.MeasureCandidate(sketch.schedule(config), [])
+    conversation.update(context, [candidate], [ms.runner.RunnerResult([seconds], None)])
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_model_that_is_used_again_keeps_what_it_knew(context, ends):
+    """Whatever measured it, and whether that search came to its end; each config counts once."""
+    task = Task.of(context.mod, context.target, "gemm")
+    sketch, other = sketches(gemm(), target(), "post-order-apply")[:2]
+    conversation = Conversation(Remembering())
+    measured_by_tvm(conversation, context, sketch, 9e-3)
+
+    def again(sketch, latency_s, seed):
+        driver = Driving(conversation, task, sketch, latency_s, seed)
+        conversation.begin(task, [sketch], driver)
+        conversation.update(context, [], [])
+        if ends:
+            conversation.end(task, driver)
+        return known()
+
+    def known():
+        return sorted(sorted(part) for part in conversation.model.taught if part)
+
+    assert again(sketch, [1e-3, 2e-3], 0) == [[1e-3, 2e-3, 9e-3]]
+    assert again(other, [3e-3], 1) == [[1e-3, 2e-3, 9e-3], [3e-3]]
+    assert again(sketch, [4e-3, 5e-3], 0) == [[3e-3], [4e-3, 5e-3, 9e-3]]
+    gc.collect()
+    measured_by_tvm(conversation, context, other, 8e-3)
+    assert known() == [[3e-3, 8e-3], [4e-3, 5e-3, 9e-3]]
+
+
+def test_what_a_model_reads_from_a_file_takes_the_place_of_what_it_knew(context, tmp_path):
+    task = Task.of(context.mod, context.target, "gemm")
+    sketch = sketches(gemm(), target(), "post-order-apply")[0]
+    model = TVMCostModel(Remembering())
+    conversation = conversation_behind(model)
+    measured_by_tvm(conversation, context, sketch, 9e-3)
+    model.load(str(tmp_path / "any"))
+    driver = Driving(conversation, task, sketch, [1e-3])
+    conversation.begin(task, [sketch], driver)
+    driver.learn()
+    assert model.model.taught == [[1e-3]]
+
+
+@pytest.mark.parametrize("stop", ["whole", "early"])
+def test_a_model_learns_from_all_folders_that_it_was_used_for(tmp_path, stop):
+    model, traces = HeronXGB(), set()
+
+    def tuned(folder, trials, seed):
+        limit = trials if stop == "whole" else 64
+        result = mschedx.tune(
+            stand_ins.gemm(),
+            trials=limit,
+            work_dir=tmp_path / folder,
+            seed=seed,
+            on_round=None if stop == "whole" else lambda done: done[-1].index >= trials - 1,
+            **stand_ins.quick(
+                stand_ins.Runner(), strategy=ConstrainedRandom(batch=8), cost_model=model
+            ),
+        )
+        assert len(result.history) == trials
+        traces.update(str(record.trace) for record in result.database.get_all_tuning_records())
+        model.save(str(tmp_path / "model"))
+        with np.load(tmp_path / "model") as stored:
+            assert len(stored["latency_s_0"]) == len(traces)
+
+    tuned("a", 8, seed=1)
+    tuned("b", 16, seed=2)
+    assert len(traces) > 16
+    tuned("a", 16, seed=1)
+    assert len(traces) > 24
 
 
 @pytest.mark.parametrize("stop", ["whole", "early"])

@@ -9,8 +9,9 @@ from mschedx.cost import PSA, HeronXGB
 from mschedx.search import ConstrainedEvolution, DraftVerify
 from mschedx.search.constrained_evolution import Evolution, EvolutionConfig
 from mschedx.search.constrained_random import RandomSearch
+from mschedx.search.given import Given
 from mschedx.search.growing import GrowingSet
-from mschedx.search.strategy import Given, Strategy
+from mschedx.search.strategy import Strategy
 
 SMALL = {"population": 40, "generations": 2, "batch": 8, "pool": 48}
 

@@ -154,8 +154,58 @@ def test_failed_trials_are_kept_and_do_not_stop_the_search():
 def test_results_that_do_not_match_the_batch_are_refused():
     task = start(RandomSearch())
     task.next_batch()
-    with pytest.raises(ValueError, match="32 candidates of the last batch, got 3"):
+    with pytest.raises(ValueError, match="expected results of 32 candidates, got 3"):
         task.tell(np.ones(3))
+
+
+class TestResultsByProgram:
+    """Whoever measures may sort a batch, measure a part of it, or be batches behind."""
+
+    def learnt(self, task):
+        return dict(zip(task.history.points.codes(), task.history.latency_s.tolist()))
+
+    def told(self, task, batch):
+        """Tell a latency of each candidate that its config decides; by code."""
+        found = latency(np.array([candidate.schedule.mod for candidate in batch]))
+        task.tell(found, [candidate.program for candidate in batch])
+        return dict(zip([candidate.point.codes()[0] for candidate in batch], found.tolist()))
+
+    def test_a_batch_in_another_order(self):
+        task = start(RandomSearch())
+        assert self.told(task, task.next_batch()[::-1]) == self.learnt(task)
+        assert len(task.history) == 32
+
+    def test_two_batches_at_once_and_one_in_parts(self):
+        task = start(RandomSearch(), trials=24, batch=8)
+        one, two = task.next_batch(), task.next_batch()
+        expected = self.told(task, one)
+        assert self.learnt(task) == expected
+        expected |= self.told(task, two[5:])
+        expected |= self.told(task, task.next_batch())
+        assert self.learnt(task) == expected
+        assert len(expected) == 8 + 3 + 8
+        assert task.next_batch() is None
+        expected |= self.told(task, two[:5])
+        assert self.learnt(task) == expected
+
+    @pytest.mark.parametrize("wrong", ["told", "twice", "another"])
+    def test_results_of_what_waits_for_none_are_refused_and_nothing_is_learnt(self, wrong):
+        task = start(RandomSearch(), trials=24, batch=8)
+        told, batch = task.next_batch(), task.next_batch()
+        self.told(task, told)
+        programs = [candidate.program for candidate in batch]
+        odd = {"told": told[0].program, "twice": programs[0], "another": -1}[wrong]
+        with pytest.raises(ValueError, match="got 1 of 8 that were never proposed or have theirs"):
+            task.tell(np.ones(8), [*programs[:7], odd])
+        assert len(task.history) == 8
+        assert self.told(task, batch).items() <= self.learnt(task).items()
+
+    def test_what_is_no_latency_is_refused_and_can_be_told_again(self):
+        task = start(RandomSearch(), batch=4)
+        batch = task.next_batch()
+        with pytest.raises(ValueError, match="expected latencies > 0"):
+            task.tell(np.array([1.0, 1.0, 1.0, np.nan]), [one.program for one in batch])
+        assert self.told(task, batch) == self.learnt(task)
 
 
 @pytest.mark.parametrize(("name", "value"), [("trials", 0), ("trials", -3), ("batch", 0)])
