@@ -11,7 +11,7 @@ from typing import Any
 
 import tvm_ffi
 from tvm import tirx
-from tvm.s_tir import Schedule
+from tvm.s_tir import Schedule, ScheduleError
 from tvm.s_tir.stmt import SBlockRealize
 from tvm.tirx import IntImm
 
@@ -36,6 +36,26 @@ def falling_quotients(sch: Schedule) -> int:
     kinds = ((tirx.FloorDiv, quotients.append), (tirx.FloorMod, quotients.append))
     tvm_ffi.structural_walk(function.body, ((SBlockRealize, bind), *kinds))
     return sum(_FALLS in _signs(quotient.a, bindings) for quotient in quotients)
+
+
+def falls_inlined(sch: Any, block: Any, *, reverse: bool = False) -> bool:
+    """Whether inlining a block makes a quotient of a falling index.
+
+    Inlined into ``a[i] = t[7 - i]``, ``t[i] = x[i // 2]`` does.
+
+    Parameters
+    ----------
+    sch : Schedule
+    block : SBlockRV
+    reverse : bool
+        Into what makes its operand, in place of what reads its result.
+    """
+    inlined = sch.copy()
+    try:
+        (inlined.reverse_compute_inline if reverse else inlined.compute_inline)(block)
+    except ScheduleError:
+        return False
+    return falling_quotients(inlined) > falling_quotients(sch)
 
 
 def _signs(expr: Any, bindings: dict[Any, Any]) -> frozenset[int]:
