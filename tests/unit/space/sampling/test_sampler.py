@@ -76,6 +76,18 @@ def test_rejection_when_a_join_is_too_large(monkeypatch):
     assert stats.chisquare(hits).pvalue > 1e-3
 
 
+def test_the_same_generator_draws_the_same_whatever_was_drawn_before(monkeypatch):
+    monkeypatch.setattr(join, "MAX_PAIRS", 200)
+    used, fresh = sums_space().sampler(), sums_space().sampler()
+    assert used.rejected
+    used.sample(1000, np.random.default_rng(1))
+    used.sample(1, np.random.default_rng(2))
+    drawn = [one.sample(64, np.random.default_rng(0)) for one in (fresh, used, fresh)]
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    np.testing.assert_array_equal(drawn[0], drawn[2])
+    assert used.acceptance == fresh.acceptance
+
+
 def test_counts_beyond_64_bits_are_exact():
     builder = Builder()
     rows = factorizations(2**20, 5)
