@@ -151,7 +151,8 @@ class Sampler:
         EmptySpace
             When nothing is valid; says which constraints exclude everything, and by how much.
         SparseSpace
-            When rejection leaves so few that ``n`` would take more than 2**26 draws.
+            When rejection leaves so few that ``n`` would take more than 2**26 draws, or none of
+            2**22.
         """
         self._refuse_empty()
         if not self.rejected:
@@ -358,7 +359,7 @@ class Sampler:
             return
         names = "\n".join(f"  {constraint}" for constraint in self.rejected)
         if not found:
-            raise EmptySpace(f"none of {tried} draws satisfies\n{names}")
+            raise SparseSpace(f"none of {tried} draws satisfies\n{names}")
         raise SparseSpace(
             f"expected constraints under which {wanted} configs can be drawn, got {found} in "
             f"{tried} draws; the constraints that draws have to meet by chance are\n{names}\n"
