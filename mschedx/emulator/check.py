@@ -20,8 +20,9 @@ from .build import build
 from .execute import Execution, Options, run
 from .source import generate
 
-_STEPS = (1, -3)
-"""From what an argument holds to what it might hold: of ``max(a, x)`` one of them shows ``a``."""
+_STEPS = (1, 2)
+"""From what an argument holds to what it might hold. Two, for where ``x`` is ``a + 1`` the second
+one shows that ``max(a, x)`` reads ``a``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,11 +191,14 @@ def _bits(array: np.ndarray) -> np.ndarray:
 
 
 def _moved(array: np.ndarray, step: int) -> np.ndarray:
-    """Another value for every element."""
+    """Another value for every element; what may be indices stays below what it was at most."""
     if array.dtype.kind == "b":
         return ~array
-    wide = array.astype(np.int64 if array.dtype.kind in "iu" else np.float64)
-    return (wide + step).astype(array.dtype)
+    whole = array.dtype.kind in "iu"
+    moved = array.astype(np.int64 if whole else np.float64) + step
+    if whole and array.itemsize >= 4:
+        moved %= max(2, int(array.max(initial=0)) + 1)
+    return moved.astype(array.dtype)
 
 
 def _as(array: np.ndarray, like: np.ndarray) -> np.ndarray:
