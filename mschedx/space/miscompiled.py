@@ -38,21 +38,14 @@ def falling_quotients(sch: Schedule) -> int:
     return sum(_FALLS in _signs(quotient.a, bindings) for quotient in quotients)
 
 
-def falls_inlined(sch: Any, block: Any, *, reverse: bool = False) -> bool:
+def falls_inlined(sch: Any, block: Any) -> bool:
     """Whether inlining a block makes a quotient of a falling index.
 
     Inlined into ``a[i] = t[7 - i]``, ``t[i] = x[i // 2]`` does.
-
-    Parameters
-    ----------
-    sch : Schedule
-    block : SBlockRV
-    reverse : bool
-        Into what makes its operand, in place of what reads its result.
     """
     inlined = sch.copy()
     try:
-        (inlined.reverse_compute_inline if reverse else inlined.compute_inline)(block)
+        inlined.compute_inline(block)
     except ScheduleError:
         return False
     return falling_quotients(inlined) > falling_quotients(sch)

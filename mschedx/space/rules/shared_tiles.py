@@ -72,9 +72,7 @@ def scatter(sch: Any, copy: Any, sinks: Sequence[Any], loop: Any) -> None:
     for sink in sinks:
         sch.reverse_compute_inline(sink)
     readers = sch.get_consumers(copy)
-    while len(readers) == 1 and not falls_inlined(sch, readers[0], reverse=True):
-        if not _succeeds(sch.reverse_compute_inline, readers[0]):
-            break
+    while len(readers) == 1 and _succeeds(sch.reverse_compute_inline, readers[0]):
         readers = sch.get_consumers(copy)
 
 
