@@ -51,6 +51,20 @@ def falls_inlined(sch: Any, block: Any) -> bool:
     return falling_quotients(inlined) > falling_quotients(sch)
 
 
+def inline(sch: Any, block: Any) -> None:
+    """Inline a block.
+
+    Raises
+    ------
+    ScheduleError
+        Where that makes a quotient of a falling index; the schedule is then of no use.
+    """
+    falling = falling_quotients(sch)
+    sch.compute_inline(block)
+    if falling_quotients(sch) > falling:
+        raise ScheduleError("inlined, an index would fall that TVM 0.27 divides wrongly")
+
+
 def _signs(expr: Any, bindings: dict[Any, Any]) -> frozenset[int]:
     """The signs with which loops enter an index."""
     if isinstance(expr, tirx.Var):

@@ -9,7 +9,7 @@ from typing import Any
 from tvm.ir import TensorLoad
 
 from mschedx.hardware import Hardware
-from mschedx.space.miscompiled import falls_inlined
+from mschedx.space.miscompiled import inline
 
 from .blocks import choice_of, moves_by_one, own_loops
 from .elementwise import vectorise
@@ -113,6 +113,11 @@ def tile_window(
     hw : Hardware
     columns : Columns
         One of `offers`.
+
+    Raises
+    ------
+    ScheduleError
+        Where a primitive refuses, or what pads cannot be inlined rightly (`miscompiled.inline`).
     """
     place = _place(stages)
     window, last = stages[place], stages[-1]
@@ -120,8 +125,8 @@ def tile_window(
     before = list(stages[:place])
     if columns.inline or column not in slid:
         for stage in stages[:place]:
-            if _pads(sch, stage) and not falls_inlined(sch, stage.block):
-                sch.compute_inline(stage.block)
+            if _pads(sch, stage):
+                inline(sch, stage.block)
                 before.remove(stage)
     anchor, loops = _anchor(sch, last)
     length = columns.lanes or _lanes(sch, stages[place:], anchor, hw)
