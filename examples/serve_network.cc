@@ -3,7 +3,8 @@
 //   g++ -std=c++17 -O2 examples/serve_network.cc -o serve_network $(python examples/serve_network.py --flags)
 //   ./serve_network network.so 1 3 32 32        # a float32 input of this shape
 //
-// TVM's threads: TVM_BIND_THREADS=0 TVM_NUM_THREADS=<cores> lets kernels use all cores.
+// TVM's threads: TVM_BIND_THREADS=0 TVM_NUM_THREADS=<cores> lets kernels use all cores that the
+// process may use (`nproc`; fewer under a cgroup's quota). More threads than cores wait for each other.
 
 #include <dlpack/dlpack.h>
 #include <tvm/ffi/container/array.h>

@@ -28,8 +28,9 @@ def flags() -> str:
 
 def run(path: Path, array: np.ndarray) -> np.ndarray:
     """Load an exported network and run it; nothing here needs mschedx."""
-    # By itself TVM takes half of the cores. It reads these at its first kernel.
-    os.environ.update(TVM_NUM_THREADS=str(os.cpu_count()), TVM_BIND_THREADS="0")
+    # By itself TVM takes half of the machine's cores; it reads these at its first kernel. More
+    # threads than cores wait for one another: under a cgroup's quota, say fewer.
+    os.environ.update(TVM_NUM_THREADS=str(len(os.sched_getaffinity(0))), TVM_BIND_THREADS="0")
     import tvm
     from tvm import relax
 

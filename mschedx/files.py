@@ -51,21 +51,16 @@ def whole(place: Path) -> Iterator[Path]:
 
 
 def write_atomic(path: Path, text: str) -> None:
-    """Replace a file so that a reader or a crash sees the old or the new one, whole.
+    """Replace a text so that a reader or a crash sees the old or the new one, as `whole` does.
 
     Raises
     ------
     OSError
         With the file's name; the old file is then as it was.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
+    with whole(path) as beside:
         # Names of files may hold bytes that are no text.
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise named(error, path) from error
+        beside.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 @contextmanager

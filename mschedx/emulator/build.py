@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,16 +116,20 @@ def prepared() -> Path:
     if not folder.exists():
         cache.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(dir=cache))
-        runtime = [str(path) for path in sources if path.suffix == ".cc"]
-        _compile(*_COMMON, "-O2", "-shared", *runtime, "-o", str(partial / "runtime.so"))
-        prefix = partial / "prefix.h"
-        prefix.write_text('#include "emulator.h"\n#include "mma.h"\n', encoding="utf-8")
-        _compile(*_COMMON, *_KERNEL, "-x", "c++-header", str(prefix), "-o", f"{prefix}.gch")
         try:
-            os.replace(partial, folder)  # whole, or not there
-        except OSError:  # another process was first
-            shutil.rmtree(partial)
+            _prepare(partial, [str(path) for path in sources if path.suffix == ".cc"])
+            with suppress(OSError):  # another process was first
+                os.replace(partial, folder)  # whole, or not there
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
     return folder
+
+
+def _prepare(folder: Path, runtime: list[str]) -> None:
+    _compile(*_COMMON, "-O2", "-shared", *runtime, "-o", str(folder / "runtime.so"))
+    prefix = folder / "prefix.h"
+    prefix.write_text('#include "emulator.h"\n#include "mma.h"\n', encoding="utf-8")
+    _compile(*_COMMON, *_KERNEL, "-x", "c++-header", str(prefix), "-o", f"{prefix}.gch")
 
 
 def _compile(*options: str) -> None:

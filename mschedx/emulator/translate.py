@@ -155,7 +155,7 @@ def _closing(text: str, start: int) -> int:
 
 
 def _split(text: str, separator: str) -> list[str]:
-    """Split at separators that stand outside of parentheses and strings; `::` are no two."""
+    """Split at separators outside of parentheses and strings; of `::` the part between is empty."""
     parts, begin = [], 0
     for i, character, depth in _characters(text):
         if character != separator or depth != 0:

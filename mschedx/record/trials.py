@@ -59,6 +59,10 @@ class Trial:
         Whether it is the function as it is, since nothing could be searched.
     program : int | None
         Structural hash of the scheduled module; None when not logged.
+    session : int
+        Call of the tuner, from 0.
+    task : str
+        Name of the task that it was measured for.
     """
 
     index: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import uuid
 from collections.abc import Callable
 from html import escape
 from typing import IO, Any, Self, TypeVar
@@ -90,6 +91,8 @@ class NotebookCell:
 
     def __init__(self, display: Callable[..., Any] | None = None) -> None:
         self._display = _display() if display is None else display
+        # One that no other display has, in this process or in a notebook that is opened again.
+        self._id = f"mschedx-{uuid.uuid4().hex}"
         self._is_shown, self._notes = False, list[str]()
 
     def note(self, text: str) -> None:
@@ -100,7 +103,7 @@ class NotebookCell:
         """Replace what is shown, by HTML or, where that cannot be, by plain text."""
         notes = "".join(f"<div><small>{escape(note)}</small></div>" for note in self._notes)
         content = {"text/html": html + notes, "text/plain": text}
-        self._display(content, raw=True, display_id=f"mschedx-{id(self)}", update=self._is_shown)
+        self._display(content, raw=True, display_id=self._id, update=self._is_shown)
         self._is_shown = True
 
 

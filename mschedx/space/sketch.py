@@ -89,7 +89,10 @@ class Sketch:
             return self._given
         from .analysis import analyse
 
-        # Where they were asked for before; otherwise the analysis finds them among its own replays.
+        # Our own programs are mostly analysed before anything is sampled: unless their loops were
+        # asked for before, the analysis finds them among its own replays.
+        if self._on_cpu and not self._says_its_loops:
+            return analyse(self.design, loops=self._constant_loops)
         return analyse(self.design, loops=self.__dict__.get("_constant_loops"))
 
     @property
@@ -130,10 +133,10 @@ class Sketch:
 
         On a CPU no postproc of TVM rejects a program for its sizes, only for loops of varying
         extent, so that sampling there needs no analysis. What compilers reject of tensorised
-        programs is among them only once the sketch is analysed, see :meth:`compilable`.
+        programs is among those of :meth:`compilable`.
         """
-        early = self._on_cpu and self._given is None and "analysis" not in self.__dict__
-        derived = self._constant_loops if early else self.analysis.constraints
+        sampled = self._on_cpu and self._given is None
+        derived = self._constant_loops if sampled else self.analysis.constraints
         extra = (replace(c, names=c.names or self.names) for c in self._extra)
         return (*self.design.constraints, *derived, *extra)
 
@@ -232,8 +235,10 @@ class Sketch:
         wanted = {**(values or {}), **named}
         origin = "fixed by the user"
         fixed = [equal(column(self._column(name, v)), v, origin) for name, v in wanted.items()]
-        known = self.analysis if self.is_analysed else None
-        sketch = Sketch(self.design, known, (*self._extra, *fixed))
+        sketch = Sketch(self.design, self._given, (*self._extra, *fixed))
+        # What is known stays known, and constraints are the same whether it is or not.
+        known = ("analysis", "_constant_loops")
+        vars(sketch).update({name: vars(self)[name] for name in known if name in vars(self)})
         sketch.sample(1, np.random.default_rng(0))
         return sketch
 

@@ -17,6 +17,7 @@ from .or_as_it_is import OrAsItIs
 from .postprocs.async_copies import cuda_postprocs
 from .postprocs.together import with_ours
 from .rules.attention_tile import AttentionTile
+from .rules.axes_in_order import AxesInOrder
 from .rules.dot_tile import DotTile
 from .rules.fused_stages import FusedStages
 from .rules.guards import (
@@ -46,7 +47,8 @@ def for_target(
     fused into streams over their rows (:class:`FusedStages`), what is left gets vectors and cores
     (:class:`Remainder`) or TVM's own rules. On ``cuda`` contractions whose
     types the tensor cores of the target take are tiled around them (:class:`TensorCoreTile`);
-    everything else gets TVM's rules for CUDA cores.
+    everything else gets TVM's rules for CUDA cores. Reductions that are written with their loops
+    in another order are brought into the usual one first (:class:`AxesInOrder`).
 
     Outside of :func:`mschedx.compat.only_intrinsics` this loads TVM's tensor intrinsics, once a
     process: 2 s here, 15-20 s when ``ms.tune_tir`` would have to do it.
@@ -122,11 +124,16 @@ def _llvm_rules(target: Target, im2col: bool) -> list[Any]:
     return [
         UnknownRules(),
         custom,
+        _in_order(),
         _guarded(scalars),
         _guarded(inline, keeps=(keeps_functions(hardware),)),
         *(Guarded(rule, type(rule).__name__) for rule in ours),
         *(_guarded(rule, not_tiled) for rule in tiling),
     ]
+
+
+def _in_order() -> Any:
+    return Guarded(AxesInOrder(), "AxesInOrder")
 
 
 def _guarded(rule: Any, applies: Applies | None = None, keeps: tuple[Keeps, ...] = ()) -> Any:
@@ -156,4 +163,5 @@ def _llvm_postprocs() -> list[Postproc]:
 def _cuda_rules(target: Target, tf32: bool) -> list[Any]:
     custom, *rest = ScheduleRule.create("cuda")
     tensor_cores = Guarded(TensorCoreTile(target, tf32=tf32), "TensorCoreTile")
-    return [UnknownRules(), custom, tensor_cores, *(_guarded(rule, not_bound) for rule in rest)]
+    tvms = (_guarded(rule, not_bound) for rule in rest)
+    return [UnknownRules(), custom, _in_order(), tensor_cores, *tvms]

@@ -48,10 +48,11 @@ def test_a_network_is_tuned_compiled_and_served_from_c(tmp_path):
         expected = model(given).numpy()
     script = (
         "import numpy, os, serve_network, tvm\n"
+        "os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])\n"
         f"given = numpy.array({given.tolist()}, 'float32')\n"
         f"numpy.savetxt({str(tmp_path / 'found')!r}, serve_network.run({str(library)!r}, given))\n"
         "threads = tvm.get_global_func('runtime.NumThreads')()\n"
-        "assert threads == os.cpu_count(), threads\n"
+        "assert threads == 1, threads  # as many as the process may use\n"
     )
     bare = {name: value for name, value in os.environ.items() if not name.startswith("TVM_")}
     subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT / "examples", env=bare)

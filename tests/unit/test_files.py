@@ -21,6 +21,27 @@ def test_a_file_that_cannot_be_replaced_stays(tmp_path, monkeypatch):
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
 
 
+def test_threads_that_write_one_file_do_not_meet(tmp_path):
+    file, texts = tmp_path / "f", [letter * 50_000 for letter in "abcdefgh"]
+    failed = []
+
+    def write(text):
+        try:
+            for _ in range(20):
+                write_atomic(file, text)
+                assert file.read_text() in texts
+        except (OSError, AssertionError) as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=write, args=(text,)) for text in texts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert list(tmp_path.iterdir()) == [file]
+
+
 def test_names_that_are_no_text_are_written_as_escapes(tmp_path):
     file = tmp_path / "f"
     write_atomic(file, "grün \udcff")
@@ -57,8 +78,9 @@ def test_a_link_stays_one(tmp_path):
     for text in ("old", "new"):
         with whole(tmp_path / "latest") as beside:
             beside.write_text(text)
+    write_atomic(tmp_path / "latest", "newer")
     assert (tmp_path / "latest").is_symlink()
-    assert (tmp_path / "first").read_text() == "new"
+    assert (tmp_path / "first").read_text() == "newer"
 
 
 def test_a_pipe_is_written_to(tmp_path):

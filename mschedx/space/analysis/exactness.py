@@ -7,6 +7,7 @@ they have been through both, so that a config is replayed once.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -35,7 +36,9 @@ class Verdict:
 
     ``wrong`` maps a quantity to (config, expression's value, program's value) where they first
     differ; ``refused`` counts configs without a program by reason. ``accepted`` tells of every
-    config that was put to the postprocs whether all of them took it.
+    config that was put to the postprocs whether all of them took it. ``lowered_numbers`` counts
+    what was compared of lowered programs by its kind: ``"vector"``, ``"alloc"``,
+    ``"threadIdx.x"``. What is called otherwise there than in the analysis is compared with nothing.
     """
 
     compared: int = 0
@@ -44,19 +47,22 @@ class Verdict:
     wrong: dict[str, tuple[list[int], int, int]] = field(default_factory=dict)
     refused: dict[str, int] = field(default_factory=dict)
     accepted: list[bool] = field(default_factory=list)
+    lowered_numbers: Counter[str] = field(default_factory=Counter)
 
     def note(
         self, name: str, expression: Expression | None, seen: Sequence[int], configs: IntArray
-    ) -> None:
-        """Compare one quantity at configs [n, D] with what was seen [n]."""
+    ) -> int:
+        """Compare one quantity at configs [n, D] with what was seen [n]; how many were known."""
         if expression is None:
-            return
+            return 0
         got, truth = expression(configs), np.asarray(seen, dtype=np.int64)
         differs = np.flatnonzero((got != truth) & (truth != UNKNOWN))
-        self.compared += int((truth != UNKNOWN).sum())
+        known = int((truth != UNKNOWN).sum())
+        self.compared += known
         if len(differs) and name not in self.wrong:
             first = differs[0]
             self.wrong[name] = (configs[first].tolist(), int(got[first]), int(truth[first]))
+        return known
 
     def refuse(self, reason: str) -> None:
         """Count a config without a program."""
@@ -169,7 +175,8 @@ def _check_lowered(analysis: Analysis, seen: _Seen, verdict: Verdict) -> None:
         shapes = [shape_of(lowered.allocations, one.buffer) or () for lowered in programs]
         for d, expression in enumerate(one.shape):
             extents = [shape[d] if d < len(shape) else UNKNOWN for shape in shapes]
-            verdict.note(f"{one.buffer}/alloc[{d}]", expression, extents, configs)
+            known = verdict.note(f"{one.buffer}/alloc[{d}]", expression, extents, configs)
+            verdict.lowered_numbers["alloc"] += known
     kinds = {
         "vector": "vectors",
         "parallel": "parallels",
@@ -179,14 +186,16 @@ def _check_lowered(analysis: Analysis, seen: _Seen, verdict: Verdict) -> None:
     for info in analysis.vectors:
         for part, kind in kinds.items():
             values = [getattr(lowered, kind).get(info.block, UNKNOWN) for lowered in programs]
-            verdict.note(f"{info.block}/{part}", getattr(info, part), values, configs)
+            known = verdict.note(f"{info.block}/{part}", getattr(info, part), values, configs)
+            verdict.lowered_numbers[part] += known
     for kernel in analysis.kernels:
         tags = {tag for lowered in programs for tag in lowered.threads.get(kernel.name, {})}
         for tag in sorted(tags):
             values = [
                 lowered.threads.get(kernel.name, {}).get(tag, UNKNOWN) for lowered in programs
             ]
-            verdict.note(f"{kernel.name}/{tag}", kernel.extents.get(tag), values, configs)
+            known = verdict.note(f"{kernel.name}/{tag}", kernel.extents.get(tag), values, configs)
+            verdict.lowered_numbers[tag] += known
 
 
 def _check_statements(analysis: Analysis, seen: _Seen, verdict: Verdict) -> None:

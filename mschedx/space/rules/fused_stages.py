@@ -10,6 +10,7 @@ from tvm.ir.utils import derived_object
 from tvm.s_tir import Schedule, ScheduleError
 from tvm.s_tir.meta_schedule.schedule_rule import PyScheduleRule
 
+from mschedx.error_text import first_line, last_line
 from mschedx.hardware import Hardware
 
 from .blocks import is_tiled
@@ -58,9 +59,10 @@ def _windows(sch: Schedule, stages: list[Stage], hw: Hardware) -> list[Schedule]
 
 
 def _attempt(sch: Schedule, build: Callable[[Any, list[Stage]], bool | None]) -> Schedule | None:
-    """Build on a copy; None where that gives False, or a primitive refuses.
+    """Build on a copy; None where that gives False, a primitive refuses, or a step fails.
 
-    It does so of an arg max that cannot be factored.
+    A primitive does so of an arg max that cannot be factored. What one way does not expect costs
+    the function no other way.
     """
     copy = sch.copy()
     stages = stages_of(copy)
@@ -69,8 +71,14 @@ def _attempt(sch: Schedule, build: Callable[[Any, list[Stage]], bool | None]) ->
         if build(copy, stages) is False:
             return None
     except ScheduleError as error:
-        lines = str(error).strip().splitlines() or [repr(error)]
-        logger.info("a design space is left out that TVM refuses to make: %s", lines[0])
+        logger.info("a design space is left out that TVM refuses to make: %s", first_line(error))
+        return None
+    except Exception as error:  # TVM's other errors share no class, and ours would be a defect
+        logger.warning(
+            "a design space is left out that FusedStages fails to make: %s: %s",
+            type(error).__name__,
+            last_line(error),
+        )
         return None
     return copy
 

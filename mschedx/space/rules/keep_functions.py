@@ -105,12 +105,15 @@ def _has_function(body: Any) -> bool:
 
 def _feeds(sch: Any, name: str, products: list[str]) -> bool:
     """Whether a product is computed from a block, directly or not."""
-    after = [sch.get_sblock(name)]
+    after, seen = [sch.get_sblock(name)], {name}
     while after:
-        consumers = sch.get_consumers(after.pop())
-        if any(sch.get(one).name_hint in products for one in consumers):
-            return True
-        after += consumers
+        for one in sch.get_consumers(after.pop()):
+            reader = sch.get(one).name_hint
+            if reader in products:
+                return True
+            if reader not in seen:  # `x * sigmoid(x)` reads x twice, one way or the other
+                seen.add(reader)
+                after.append(one)
     return False
 
 

@@ -33,6 +33,8 @@ COUNTABLE = 1 << 21
 """Most configs that are looked at one by one to count those a rejected constraint leaves."""
 
 _AT_ONCE = 1 << 17
+_JUDGING = 4096
+"""Draws by which it is judged how many of them are kept."""
 _JUDGED_DRAWS = 1 << 22
 """Draws after which it is judged whether as many more as are needed are worth it."""
 _MOST_DRAWS = 1 << 26
@@ -83,7 +85,6 @@ class Sampler:
         self._constraints = list(constraints)
         self.n_columns = n_columns
         self._graph = Graph(owners, constraints)
-        self._drawn = self._kept = 0
 
     @property
     def tables(self) -> list[tuple[tuple[int, ...], IntArray]]:
@@ -101,18 +102,16 @@ class Sampler:
         _, _, active = self._joined
         return tuple(c for i, c in enumerate(self._constraints) if i not in active)
 
-    @property
+    @cached_property
     def acceptance(self) -> float:
         """The share of draws that the rejected constraints leave; 1.0 when there are none.
 
-        `EmptySpace` when there is nothing to draw.
+        Of 4096 draws that are always the same. `EmptySpace` when there is nothing to draw.
         """
         if not self.rejected:
             return 1.0
         self._refuse_empty()
-        if not self._drawn:
-            self._accepted(4096, np.random.default_rng(0))
-        return self._kept / self._drawn
+        return len(self._accepted(_JUDGING, np.random.default_rng(0))) / _JUDGING
 
     def count(self) -> int | None:
         """Count the valid configs exactly; None when a rejected constraint makes it infeasible."""
@@ -152,7 +151,8 @@ class Sampler:
         EmptySpace
             When nothing is valid; says which constraints exclude everything, and by how much.
         SparseSpace
-            When rejection leaves so few that ``n`` would take more than 2**26 draws.
+            When rejection leaves so few that ``n`` would take more than 2**26 draws, or none of
+            2**22.
         """
         self._refuse_empty()
         if not self.rejected:
@@ -160,7 +160,8 @@ class Sampler:
         found: list[IntArray] = []
         missing, tried = n, 0
         while missing > 0:
-            size = min(int(missing / max(self._rate, 1e-3) * 1.1) + 64, _AT_ONCE)
+            # What other calls drew must not matter: the same generator, the same configs.
+            size = min(int(missing / max(self.acceptance, 1e-3) * 1.1) + 64, _AT_ONCE)
             configs = self._accepted(size, rng)[:missing]
             found.append(configs)
             missing -= len(configs)
@@ -358,24 +359,17 @@ class Sampler:
             return
         names = "\n".join(f"  {constraint}" for constraint in self.rejected)
         if not found:
-            raise EmptySpace(f"none of {tried} draws satisfies\n{names}")
+            raise SparseSpace(f"none of {tried} draws satisfies\n{names}")
         raise SparseSpace(
             f"expected constraints under which {wanted} configs can be drawn, got {found} in "
             f"{tried} draws; the constraints that draws have to meet by chance are\n{names}\n"
             "widen or replace these, or draw fewer configs"
         )
 
-    @property
-    def _rate(self) -> float:
-        return self._kept / self._drawn if self._drawn else 1.0
-
     def _accepted(self, n: int, rng: np.random.Generator) -> IntArray:
         """Draw ``n`` configs of the joined constraints and keep what the others accept."""
         configs = self._draw(n, rng)
-        kept = configs[self._passes(configs)]
-        self._drawn += len(configs)
-        self._kept += len(kept)
-        return kept
+        return configs[self._passes(configs)]
 
     def _passes(
         self, configs: IntArray, constraints: Sequence[Constraint] | None = None

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from tvm.target import Target
 
 from mschedx import cli
 from mschedx.bench import collect as module
@@ -52,6 +53,24 @@ def test_the_best_ranked_are_measured_first(tmp_path, measured, model):
     more = collect([PRODUCT], host_target(), tmp_path / "more.jsonl", trials=20, **given)
     assert best < rows(more)
     assert len(rows(more)) == 20
+
+
+def test_weights_are_those_of_the_target_s_processor(tmp_path, monkeypatch):
+    asked = []
+
+    class Asked(Exception):
+        pass
+
+    def model(pretrained, *, mcpu=None):
+        asked.append((pretrained, mcpu))
+        raise Asked
+
+    monkeypatch.setattr(module, "ConsensusModel", model)
+    for mcpu in ("znver4", "znver5"):
+        target = Target({"kind": "llvm", "mcpu": mcpu, "num-cores": 1})
+        with pytest.raises(Asked):
+            collect([PRODUCT], target, tmp_path / "set.jsonl", trials=4, ranked=2, model="cpu")
+    assert asked == [("cpu", "znver4"), ("cpu", "znver5")]
 
 
 def test_what_a_file_has_is_not_measured_again(tmp_path, measured):

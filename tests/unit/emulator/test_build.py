@@ -9,7 +9,8 @@ import pytest
 from cuda_kernels import execute_kernel, kernel, program
 
 from mschedx.emulator import CompilationError
-from mschedx.emulator.build import build, compiler
+from mschedx.emulator import build as module
+from mschedx.emulator.build import build, compiler, prepared
 
 
 def test_what_the_compiler_says(tmp_path):
@@ -28,6 +29,14 @@ def test_an_old_compiler(monkeypatch):
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: SimpleNamespace(stdout="11\n"))
     with pytest.raises(RuntimeError, match=r"expected g\+\+ 12 or newer, got 11"):
         compiler.__wrapped__()
+
+
+def test_a_runtime_that_does_not_compile_leaves_nothing_behind(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(module, "_COMMON", (*module._COMMON, "-no-such-option"))
+    with pytest.raises(CompilationError, match="no-such-option"):
+        prepared.__wrapped__()
+    assert list((tmp_path / "mschedx" / "emulator").iterdir()) == []
 
 
 def test_the_same_source_is_compiled_once(tmp_path):

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import tvm
 from tvm import te
+from tvm.script import tirx as T
 from tvm.target import Target
 
+from mschedx import compat
 from mschedx.emulator.check import check, reference
 from mschedx.space import sketches
 
@@ -50,3 +52,92 @@ def test_a_right_schedule_of_rows_of_a_table_has_no_fault(tmp_path):
     with pytest.raises(ValueError, match="expected 3 arrays, got 2"):
         check(schedule.mod, A100, other, tmp_path)
     assert list(tmp_path.glob("*.so")) == []
+
+
+with compat.fast_script():
+
+    @T.prim_func(s_tir=True)
+    def counted_up(a: T.Buffer((64, 16), "float32")):
+        for i, j in T.grid(64, 16):
+            with T.sblock("a"):
+                vi, vj = T.axis.remap("SS", [i, j])
+                a[vi, vj] = a[vi, vj] + T.float32(1)
+
+    @T.prim_func(s_tir=True)
+    def largest_so_far(x: T.Buffer((64, 16), "float32"), a: T.Buffer((64, 16), "float32")):
+        for i, j in T.grid(64, 16):
+            with T.sblock("a"):
+                vi, vj = T.axis.remap("SS", [i, j])
+                a[vi, vj] = T.max(a[vi, vj], x[vi, vj])
+
+    @T.prim_func(s_tir=True)
+    def row_of_a_cache(
+        x: T.Buffer((16,), "float16"),
+        c: T.Buffer((8, 16), "float16"),
+        y: T.Buffer((8, 16), "float16"),
+    ):
+        for j in range(16):
+            with T.sblock("c"):
+                vj = T.axis.spatial(16, j)
+                c[5, vj] = x[vj]
+        for i, j in T.grid(8, 16):
+            with T.sblock("y"):
+                vi, vj = T.axis.remap("SS", [i, j])
+                y[vi, vj] = c[vi, vj] * T.float16(2)
+
+    @T.prim_func(s_tir=True)
+    def every_other(x: T.Buffer((64,), "uint8"), y: T.Buffer((128,), "uint8")):
+        for i in range(64):
+            with T.sblock("y"):
+                vi = T.axis.spatial(64, i)
+                y[vi * 2] = x[vi] + T.uint8(3)
+
+    @T.prim_func(s_tir=True)
+    def each_twice(x: T.Buffer((64,), "uint8"), y: T.Buffer((128,), "uint8")):
+        for i in range(128):
+            with T.sblock("y"):
+                vi = T.axis.spatial(128, i)
+                y[vi] = x[vi // 2] + T.uint8(3)
+
+
+def executed(function, folder, of=None):
+    """A schedule of a function beside the reference of it, or of another one."""
+    mod, asked = (
+        tvm.IRModule({"main": one.with_attr("global_symbol", "main")})
+        for one in (function, of or function)
+    )
+    rng = np.random.default_rng(0)
+    expected = reference(asked, rng)
+    sketch, *_ = sketches(mod, A100)
+    (schedule,) = sketch.schedules(sketch.sample(1, rng))
+    return expected, check(schedule.mod, A100, expected, folder)
+
+
+@pytest.mark.parametrize("function", [counted_up, largest_so_far, row_of_a_cache])
+def test_what_is_read_before_it_is_written_starts_as_it_is(function, tmp_path):
+    expected, checked = executed(function, tmp_path)
+    assert checked.ok, (checked.wrong, checked.execution.faults)
+    assert all(np.isfinite(start).all() for start in expected.before)
+
+
+def test_what_nobody_writes_stays(tmp_path):
+    expected, checked = executed(every_other, tmp_path)
+    assert checked.ok, (checked.wrong, checked.execution.faults)
+    (x, y), (_, end) = expected.before, expected.after
+    assert (y == 255).all()
+    np.testing.assert_array_equal(end[::2], x + 3)
+    assert (end[1::2] == 255).all()
+
+
+def test_a_kernel_that_writes_what_nobody_does_is_wrong(tmp_path):
+    _, checked = executed(each_twice, tmp_path, of=every_other)
+    assert checked.wrong == "64 of 128 values are written that nobody writes"
+
+
+def test_results_of_which_most_are_no_numbers_show_nothing(tmp_path):
+    x = te.placeholder((64, 16), "float32", "X")
+    y = te.compute((64, 16), lambda *at: te.log(x[at]), name="Y")
+    _, checked = executed(te.create_prim_func([x, y]), tmp_path)
+    assert checked.wrong == ""
+    assert "NaN or infinite for the inputs tried" in checked.unshown
+    assert not checked.ok

@@ -89,7 +89,9 @@ def test_every_barrier_is_missed(kernels, name, tmp_path):
 
 def test_a_wait_one_group_short(kernels, tmp_path):
     program, expected = kernels["pipelined"]
-    for groups in sorted(set(re.findall(r"wait_group (\d+);", program.source))):
+    waits = sorted(set(re.findall(r"wait_group (\d+);", program.source)))
+    assert waits
+    for groups in waits:
         source = program.source.replace(f"wait_group {groups};", f"wait_group {int(groups) + 1};")
         for kinds, _ in outcome(replace(program, source=source), expected, tmp_path):
             assert Kind.RACE in kinds, groups

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from mschedx.record.trials import Trial
-from mschedx.report.displays import in_notebook
+from mschedx.report.displays import NotebookCell, in_notebook
 from mschedx.report.progress import (
     LiveProgress,
     NotebookProgress,
@@ -37,6 +37,15 @@ class TestNotebook:
         last = drawn[-1][0]
         assert "2/4 trials, best 1 ms (1000.0 GFLOP/s), 1 failed (1 timeout)" in last["text/plain"]
         assert "a &lt;note&gt;" in last["text/html"]
+
+    def test_displays_one_after_the_other_are_two(self):
+        """The first is gone when the second is made, and may have lain where that lies."""
+        shown = []
+        for _ in range(20):
+            cell = NotebookCell(lambda content, **options: shown.append(options["display_id"]))
+            cell.show("", "")
+            del cell
+        assert len(set(shown)) == 20
 
     def test_make_progress_takes_it_in_a_notebook(self, monkeypatch):
         assert not in_notebook()

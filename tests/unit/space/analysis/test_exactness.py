@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
@@ -36,6 +38,12 @@ def int8_gemm(transposed: bool):
     return tvm.IRModule({"main": te.create_prim_func([a, b, c])})
 
 
+COMPARED = {
+    "llvm": {"vector", "parallel", "unroll"},
+    "cuda": {"vector", "unroll", "alloc", "blockIdx.x", "threadIdx.x"},
+}
+"""What the mirror says of every workload's lowered programs."""
+
 CASES = [
     ("gemm", "llvm"),
     ("gemm-prime", "llvm"),
@@ -60,6 +68,7 @@ def test_scheduled_programs(workload, target):
 
 @pytest.mark.parametrize(("workload", "target"), CASES)
 def test_lowered_programs(workload, target):
+    numbers = Counter()
     for index, design in enumerate(designs(workload, target)):
         analysis = analysed(workload, target, index)
         configs = satisfying(design, analysis, 8)
@@ -67,6 +76,8 @@ def test_lowered_programs(workload, target):
         assert verdict.wrong == {}
         assert verdict.lowered >= 2
         assert set(verdict.refused) <= {"repaired"}  # compute locations that these tiles rule out
+        numbers += verdict.lowered_numbers
+    assert set(numbers) >= COMPARED[target]
 
 
 @pytest.mark.parametrize(

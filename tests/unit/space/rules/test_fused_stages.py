@@ -391,6 +391,16 @@ def test_few_results_with_long_sums_are_also_split():
         assert len(fused_spaces(sch, HARDWARE)) == number, name
 
 
+def test_a_way_that_fails_costs_no_other(monkeypatch, caplog):
+    def fails(*_):
+        raise AssertionError("no such stage")
+
+    monkeypatch.setattr("mschedx.space.rules.fused_stages.split_reduction", fails)
+    sch = Schedule(tvm.IRModule({"main": FUNCTIONS["sum-columns-epilogue"]}))
+    assert len(fused_spaces(sch, HARDWARE)) == 1
+    assert "fails to make: AssertionError: no such stage" in caplog.text
+
+
 def softmax_from_minus_infinity(n, c):
     """As people write it by hand; TVM's own maximum begins with the lowest finite number."""
     highest = te.comm_reducer(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tvm
-from tvm import te
+from tvm import te, topi
 from tvm.s_tir import Schedule, Trace
 from tvm.s_tir.meta_schedule import TuneContext
 from tvm.s_tir.meta_schedule.arg_info import ArgInfo
@@ -15,7 +15,7 @@ from mschedx import workloads
 from mschedx.hardware import Hardware
 from mschedx.space.opening import sketches
 from mschedx.space.rules.guards import Guarded
-from mschedx.space.rules.keep_functions import keeps_functions
+from mschedx.space.rules.keep_functions import _feeds, keeps_functions
 from mschedx.space.target import for_target
 
 TARGET = Target({"kind": "llvm", "mcpu": "haswell", "num-cores": 2})
@@ -114,3 +114,24 @@ def test_an_epilogue_that_tvm_does_not_inline_is_left_to_its_rule():
     sch = Schedule(mod)
     (left,) = rule.apply(sch, sch.get_sblock("S"))
     tvm.ir.assert_structural_equal(left.mod, mod)
+
+
+def test_blocks_that_are_read_twice_are_walked_once():
+    """Of a product before 16 of them, which end in no other: 2 ** 16 ways lead to the last."""
+    a, b = (te.placeholder((32, 32), "float32", name) for name in "AB")
+    r = te.reduce_axis((0, 32), "r")
+    y = te.compute((32, 32), lambda i, j: te.sum(a[i, r] * b[r, j], axis=r), name="C")
+    for _ in range(16):
+        y = topi.multiply(y, topi.sigmoid(y))
+    sch, asked = Schedule(tvm.IRModule({"main": te.create_prim_func([a, b, y])})), []
+
+    class Counted:
+        def __getattr__(self, name):
+            return getattr(sch, name)
+
+        def get_consumers(self, block):
+            asked.append(block)
+            return sch.get_consumers(block)
+
+    assert not _feeds(Counted(), "C", [])
+    assert len(asked) == 1 + 2 * 16

@@ -107,7 +107,9 @@ def test_rows_that_an_intrinsic_reads_are_not_copied(caplog):
 
 
 def test_a_softmax_between_products_is_one_loop_nest():
-    for sch in schedules("attention")[1]:
+    found = schedules("attention")[1]
+    assert found
+    for sch in found:
         nests = []
         for block in sch.get_child_blocks(sch.get_sblock("root")):
             outermost = sch.get(sch.get_loops(block)[0])

@@ -76,6 +76,18 @@ def test_rejection_when_a_join_is_too_large(monkeypatch):
     assert stats.chisquare(hits).pvalue > 1e-3
 
 
+def test_the_same_generator_draws_the_same_whatever_was_drawn_before(monkeypatch):
+    monkeypatch.setattr(join, "MAX_PAIRS", 200)
+    used, fresh = sums_space().sampler(), sums_space().sampler()
+    assert used.rejected
+    used.sample(1000, np.random.default_rng(1))
+    used.sample(1, np.random.default_rng(2))
+    drawn = [one.sample(64, np.random.default_rng(0)) for one in (fresh, used, fresh)]
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    np.testing.assert_array_equal(drawn[0], drawn[2])
+    assert used.acceptance == fresh.acceptance
+
+
 def test_counts_beyond_64_bits_are_exact():
     builder = Builder()
     rows = factorizations(2**20, 5)
@@ -300,11 +312,15 @@ def test_an_empty_space_has_no_acceptance(monkeypatch):
 
 
 @pytest.fixture
-def rare(monkeypatch):
-    """A sampler that rejects, of which 16,000 draws are worth a sample, judged after 1000."""
+def few_draws(monkeypatch):
+    """Of a sampler that rejects, 16,000 draws are worth a sample, judged after 1000."""
     monkeypatch.setattr(join, "MAX_PAIRS", 200)
     for name, value in (("_AT_ONCE", 500), ("_JUDGED_DRAWS", 1000), ("_MOST_DRAWS", 16_000)):
         monkeypatch.setattr(f"mschedx.space.sampling.sampler.{name}", value)
+
+
+@pytest.fixture
+def rare(few_draws):
     return sums_space().sampler()
 
 
@@ -324,3 +340,13 @@ def test_a_sample_that_takes_many_draws_and_not_too_many_is_drawn(rare):
     drawn = rare.sample(wanted, np.random.default_rng(0))
     assert len(drawn) == wanted
     assert rare.is_valid(drawn).all()
+
+
+def test_that_no_draw_was_valid_does_not_say_that_nothing_is(few_draws):
+    builder = sums_space()
+    left = builder.constraints[0].left
+    builder.constraints[0] = equal(left, 31, "no such sum of divisors")
+    sampler = builder.sampler()
+    assert builder.constraints[0] in sampler.rejected
+    with pytest.raises(SparseSpace, match=r"none of \d+ draws satisfies\n.*no such sum"):
+        sampler.sample(1, np.random.default_rng(0))

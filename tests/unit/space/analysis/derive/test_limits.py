@@ -173,8 +173,8 @@ def test_what_is_searched_is_sampled_from_what_compiles():
     """By a search that only samples, too; in either order of asking."""
     target = tvm.target.Target({"kind": "llvm", "mcpu": "znver4", "num-cores": 2})
     mod = tvm.IRModule({"main": workloads.make("gemm", (64, 64, 32), "int8")})
-    known, *_ = sketches(mod, target, "post-order-apply")
-    assert known.statements
+    known = sketches(mod, target, "post-order-apply")[0].compilable()
+    assert known.is_analysed
     for early in (False, True):
         sketch, *_ = sketches(mod, target, "post-order-apply")
         if early:
@@ -185,6 +185,22 @@ def test_what_is_searched_is_sampled_from_what_compiles():
         assert known.is_valid(found.sample(200, np.random.default_rng(0))).all()
     ranked = opened(mod, target, "post-order-apply")
     assert all(any("VectorizeLoop" in c.origin for c in one.constraints) for one in ranked)
+
+
+def test_constraints_do_not_hang_on_what_was_asked_first():
+    """Of one that is narrowed by a decision, too."""
+    target = tvm.target.Target({"kind": "llvm", "mcpu": "znver4", "num-cores": 2})
+    mod = tvm.IRModule({"main": workloads.make("gemm", (64, 64, 32), "int8")})
+    fresh, known = (sketches(mod, target, "post-order-apply")[0] for _ in range(2))
+    assert known.statements
+    name, value = fresh.names[0], int(fresh.sample(1, np.random.default_rng(0))[0, 0])
+    for first, second in ((fresh, known), (fresh.fix({name: value}), known.fix({name: value}))):
+        assert second.is_analysed
+        assert first.constraints == second.constraints
+        assert first.count() == second.count() > second.compilable().count()
+        drawn = (one.sample(64, np.random.default_rng(0)) for one in (first, second))
+        np.testing.assert_array_equal(*drawn)
+    assert not fresh.is_analysed
 
 
 def test_what_llvm_refuses_altogether_is_not_searched():

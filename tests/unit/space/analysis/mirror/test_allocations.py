@@ -42,9 +42,10 @@ def test_a_kernels_vthreads_do_not_count_for_the_arrays_of_another(chain):
         asked = {chain.names[column] for column in one.bytes.columns}
         assert asked
         assert all(name.startswith(f"{own}.") for name in asked)
-    for limit in chain.analysis.preferences:
-        if "registers of a thread" in limit.origin:
-            assert len({chain.names[c].split(".")[0] for c in limit.columns}) == 1
+    limits = [one for one in chain.analysis.preferences if "registers of a thread" in one.origin]
+    assert len(limits) == 2
+    for limit in limits:
+        assert len({chain.names[c].split(".")[0] for c in limit.columns}) == 1
 
 
 def test_local_arrays_are_those_of_the_compiled_kernels(chain):
