@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 LEAST_BELIEF = 0.125
 """Of an opinion; by hand."""
 
+MEASURED = 256
+"""Measurements that are looked at, the fastest: what a round costs grows with their cube."""
+
 _CONSIDERED = 384
 """Points of which a batch is chosen, those that any opinion has first: it costs their cube."""
 
@@ -105,8 +108,8 @@ class CorrectedScorer:
 
     def _fitted(self, scores: list[FloatArray]) -> tuple[_Fit, ...]:
         if not self._fits:
-            ran = self._history.succeeded
-            points, latency_s = self._history.points.take(ran), self._history.latency_s[ran]
+            points = self._history.best(MEASURED)
+            latency_s = np.sort(self._history.latency_s)[: len(points)]
             scales = [Scale.of(own) for own in scores]
             processes = [
                 ErrorProcess.of(self._space, points, scale(own), latency_s)

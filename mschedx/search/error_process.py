@@ -47,9 +47,6 @@ _LEAST = 8
 _PRIOR = (0.3, 0.4)
 """Its deviation and reach where they do not: between PSA's in TVM's space and in mschedx's."""
 
-_MOST = 256
-"""Measurements that are looked at, the fastest: what a round costs grows with their cube."""
-
 
 @dataclass(frozen=True)
 class ErrorProcess:
@@ -86,7 +83,7 @@ class ErrorProcess:
     def of(
         cls, space: SketchSet, points: Points, scores: FloatArray, latency_s: FloatArray
     ) -> ErrorProcess:
-        """Fit to measured points [n], n >= 0.
+        """Fit to measured points [n], n >= 0; it takes their cube.
 
         Parameters
         ----------
@@ -95,9 +92,7 @@ class ErrorProcess:
         latency_s : float64 array [n]
             Seconds, finite.
         """
-        fastest = np.argsort(latency_s, kind="stable")[:_MOST]
-        points, scores = points.take(fastest), scores[fastest]
-        log_speed = -np.log(latency_s[fastest])
+        log_speed = -np.log(latency_s)
         level = float(log_speed.mean()) if len(points) else 0.0
         unexplained = log_speed - level - SLOPE * scores
         apart = distances(points, points, space)

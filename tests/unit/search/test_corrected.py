@@ -84,6 +84,18 @@ def test_new_trials_are_fitted_anew(space):
     assert after[: len(more)].mean() < before[: len(more)].mean()
 
 
+def test_the_fastest_of_many_trials_are_looked_at():
+    space = SketchSet([ToySketch(m=64, n=96)])
+    points = space.sample(3000, np.random.default_rng(0)).distinct().take(np.arange(400))
+    history = History.of(space)
+    history.add(points, np.linspace(2e-3, 1e-3, 400))
+    scorer = CorrectedScorer(ArrayScorer(FirstGuess(), space), space, history)
+    scorer.score(space.sample(20, np.random.default_rng(1)))
+    (fit,) = scorer._fits
+    assert {*fit.process.points.codes()} == {*points.take(np.arange(144, 400)).codes()}
+    assert fit.process.level == pytest.approx(-np.log(history.latency_s[144:]).mean())
+
+
 def test_it_has_no_slope(space):
     scorer, _ = corrected(space, slow_first)
     assert not scorer.differentiable
