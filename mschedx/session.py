@@ -160,8 +160,11 @@ def _begin(
 def remember(mod: IRModule, number: int, contents: Contents, journal: Journal) -> None:
     """Keep the workload in the journal, too: without it its records are of no use."""
     known = [e["workload"] for e in contents.journal if e["kind"] == "workload"]
-    if number not in known:
-        journal.append(workload_entry(number, ms.database.Workload(mod).as_json()))
+    if number in known:
+        return
+    there = number < len(contents.workloads)  # with the hash that its line has
+    content = contents.workloads[number] if there else ms.database.Workload(mod).as_json()
+    journal.append(workload_entry(number, content))
 
 
 def _search(

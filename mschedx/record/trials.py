@@ -20,6 +20,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -248,9 +249,30 @@ def run_of(directory: Path, contents: Contents, workload: int | None = None) -> 
 
 
 def workload_number(contents: Contents, structural_hash: str) -> int | None:
-    """Find the workload with this hash (as TVM writes it); None if it is new."""
-    hashes = [content[0] for content in contents.workloads]
-    return hashes.index(structural_hash) if structural_hash in hashes else None
+    """Find the workload with this hash (as TVM writes it); None if it is new.
+
+    Lines have other hashes where they are of another equality (``module_equality``) or of a machine
+    that hashes differently. TVM then takes what it makes of their modules, and so does this.
+    """
+    for number, content in enumerate(contents.workloads):
+        if content[0] == structural_hash:
+            return number
+    for number, content in enumerate(contents.workloads):
+        if _hashed_here(*content) == structural_hash:
+            return number
+    return None
+
+
+@lru_cache(maxsize=2048)
+def _hashed_here(stored: str, module: str) -> str | None:
+    """Structural hash of a workload's line, of whatever hash it has; None if TVM cannot read it."""
+    from tvm.s_tir.meta_schedule.database import Workload
+
+    try:
+        loaded = Workload.from_json([stored, module])
+    except Exception:  # TVM raises whatever its parsers raise; who opens the folder is told of it
+        return None
+    return str(Workload(loaded.mod).as_json()[0])
 
 
 def _trial(line: dict[str, Any]) -> Trial:
