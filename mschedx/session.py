@@ -225,7 +225,15 @@ def filled(
     """Make what is not given: what is our own differs by call for runner and strategy only.
 
     Builder and runner are made first, since their workers start apart.
+
+    Raises
+    ------
+    ValueError
+        For a space of ours for another target.
     """
+    from mschedx.space.or_as_it_is import require_made_for
+
+    require_made_for(given.space, target)
     return Parts(
         builder=_own_builder() if given.builder is None else given.builder,
         runner=runner() if given.runner is None else answering(given.runner),

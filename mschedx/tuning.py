@@ -36,6 +36,7 @@ from mschedx.report.progress import Progress, make_progress
 from mschedx.search.gradients import require_gradients
 from mschedx.session import intrinsics_for, recorded, run_session
 from mschedx.space.design_spaces import require_distinct_names
+from mschedx.space.or_as_it_is import require_made_for
 from mschedx.tune_result import TuneResult, estimate_flops
 from mschedx.winner import Winner, choose_winner
 
@@ -135,6 +136,7 @@ def tune(
         require_gradients(strategy, cost_model)
     module, resolved = normalize_mod(mod), normalize_target(target)
     require_distinct_names(module, space)
+    require_made_for(space, resolved)
     if trials and runner is None and (why := unfillable(module["main"])):
         raise ValueError(f"{why}: use int8, or pass a runner= that makes its arguments")
     compat.check_versions()

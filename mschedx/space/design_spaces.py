@@ -15,7 +15,7 @@ from tvm.s_tir.stmt import SBlock
 from mschedx import compat
 
 from .errors import UnsupportedTrace
-from .or_as_it_is import OrAsItIs, raising
+from .or_as_it_is import OrAsItIs, raising, require_made_for
 from .postprocs.together import with_ours
 from .trace.materialize import Postprocs
 
@@ -56,6 +56,7 @@ def generate(
         with compat.only_intrinsics(target, kinds):
             space = rules_for(target)
     elif isinstance(space, ms.SpaceGenerator):
+        require_made_for(space, target)
         # A generator remembers the context it was last initialised with.
         space = raising(space).clone()
     require_distinct_names(_as_module(mod), space)

@@ -12,6 +12,7 @@ from tvm.s_tir.meta_schedule.space_generator.space_generator import _PySpaceGene
 
 from mschedx.error_text import last_line
 
+from .task import canonical_json
 from .trace.instructions import touch
 
 logger = logging.getLogger("tvm.s_tir.meta_schedule.mschedx.space")
@@ -29,26 +30,29 @@ class OrAsItIs(_PySpaceGenerator):
     ----------
     inner : ms.SpaceGenerator
         Its rules, postprocs and mutators are this one's.
+    target : tvm.target.Target
+        What the rules were made for: a context for another one is refused.
 
     Attributes
     ----------
     inner : ms.SpaceGenerator
-        Of this object as it was made; what TVM hands on has no such attribute.
+    target : tvm.target.Target
+        Of this object as it was made; what TVM hands on has no such attributes.
     """
 
     __slots__ = ("__dict__", "__weakref__")
 
-    def __init__(self, inner: ms.SpaceGenerator) -> None:
-        self.inner = inner
+    def __init__(self, inner: ms.SpaceGenerator, target: tvm.target.Target) -> None:
+        self.inner, self.target = inner, target
         # TVM keeps these callbacks: were they methods of this object, it would keep itself alive.
-        spaces = _Spaces(inner)
+        spaces = _Spaces(inner, target)
         super().__init__(
             inner.sch_rules or [],
             inner.postprocs or [],
             inner.mutator_probs or {},
             spaces.initialize,
             spaces.generate,
-            lambda: OrAsItIs(inner.clone()),
+            lambda: OrAsItIs(inner.clone(), target),
         )
 
 
@@ -60,13 +64,39 @@ def raising(space: Any) -> Any:
     return space.inner if isinstance(space, OrAsItIs) else space
 
 
+def require_made_for(space: Any, target: tvm.target.Target) -> None:
+    """Refuse a space of ours in a run for another target than its rules were made for.
+
+    They ask their own target for instructions, vector lengths and cores, where TVM's rules ask the
+    context's.
+
+    Raises
+    ------
+    ValueError
+        Both targets, and what to pass.
+    """
+    if isinstance(space, OrAsItIs):
+        _require_same(space.target, target)
+
+
+def _require_same(made_for: tvm.target.Target, target: tvm.target.Target) -> None:
+    found, wanted = canonical_json(made_for), canonical_json(target)
+    if found != wanted:
+        raise ValueError(
+            f"expected a space for the target that is tuned for, {wanted}, got one that was made "
+            f"for {found}: pass space=mschedx.space.for_target(target) of that target"
+        )
+
+
 class _Spaces:
     """What TVM calls of an `OrAsItIs`."""
 
-    def __init__(self, inner: ms.SpaceGenerator) -> None:
-        self._inner, self._task = inner, "main"
+    def __init__(self, inner: ms.SpaceGenerator, target: tvm.target.Target) -> None:
+        self._inner, self._target, self._task = inner, target, "main"
 
     def initialize(self, context: Any) -> None:
+        if context.target is not None:
+            _require_same(self._target, context.target)
         self._inner._initialize_with_tune_context(context)
         self._task = str(context.task_name)
 

@@ -66,7 +66,8 @@ def for_target(
     Returns
     -------
     SpaceGenerator
-        To pass as ``space=`` to ``ms.tune_tir``, ``tune_relax`` or :func:`mschedx.tune`. A function
+        To pass as ``space=`` to ``ms.tune_tir``, ``tune_relax`` or :func:`mschedx.tune`, for this
+        target: with another one they raise ``ValueError``. A function
         of which its rules make nothing stays as it is, with a warning (:class:`OrAsItIs`), so that
         the other tasks of a run are tuned.
 
@@ -75,7 +76,8 @@ def for_target(
     ValueError
         For a kind of target that is neither llvm nor cuda.
     """
-    return OrAsItIs(rules_for(target, tf32=tf32, im2col=im2col))
+    target = target if isinstance(target, Target) else Target(target)
+    return OrAsItIs(rules_for(target, tf32=tf32, im2col=im2col), target)
 
 
 def rules_for(

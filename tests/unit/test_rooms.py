@@ -77,7 +77,7 @@ WITHIN_SPACE = {
     "task": (),
     "statements": ("algebra",),
     "analysis": ("trace", "statements"),
-    "or_as_it_is": ("trace",),
+    "or_as_it_is": ("trace", "task"),
     "target": ("rules", "postprocs", "or_as_it_is"),
     "design_spaces": ("target", "trace"),
     "describe": ("statements",),

@@ -1,0 +1,49 @@
+"""Spaces of ours in runs that they were not made for."""
+
+import pytest
+from dummy import gemm
+from stand_ins import Runner, quick
+from tvm.s_tir import meta_schedule as ms
+from tvm.target import Target
+
+import mschedx
+from mschedx.space import for_target, sketches
+
+AVX2 = {"kind": "llvm", "mcpu": "haswell", "num-cores": 2}
+OTHERS = {
+    "instructions": {**AVX2, "mcpu": "sapphirerapids"},
+    "cores": {**AVX2, "num-cores": 32},
+    "kind": "nvidia/nvidia-a100",
+}
+SAYS = r"expected a space for the target .*haswell.*made for .*for_target\(target\)"
+
+
+def context(space, target):
+    return ms.TuneContext(gemm(), target=Target(target), space_generator=space, num_threads=1)
+
+
+def tuned(space, target, tmp_path):
+    options = quick(Runner(), space=space, target=target, cost_model="none")
+    return mschedx.tune(gemm(), trials=1, work_dir=tmp_path / "w", **options)
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_a_space_for_another_target_is_refused_wherever_it_is_used(other, tmp_path):
+    space = for_target(OTHERS[other])
+    for use in (
+        lambda: context(space, AVX2),
+        lambda: context(space.clone(), AVX2),
+        lambda: sketches(gemm(), AVX2, space),
+        lambda: mschedx.rank(gemm(), AVX2, space=space),
+        lambda: tuned(space, AVX2, tmp_path),
+    ):
+        with pytest.raises(ValueError, match=SAYS):
+            use()
+    assert not list(tmp_path.iterdir()), "it is said before anything is made"
+
+
+@pytest.mark.parametrize("target", [AVX2, "nvidia/nvidia-a100"])
+def test_the_same_target_in_other_words_is_not_another(target):
+    for same in (Target(target), Target(str(Target(target))), Target(target, host="llvm")):
+        assert context(for_target(target), same).clone().generate_design_space()
+        assert sketches(gemm(), same, for_target(target))
