@@ -3,19 +3,21 @@
 What LLVM makes of a schedule takes its buffers to lie on boundaries of 64 bytes, and TVM's wrapper
 around it checks number, dtype and shape of the arguments but not that: a NumPy array, which lies
 on 16, ends the process. :class:`Kernel` looks first. Arrays that can be used where they lie are
-used there, others are copied, and what the function writes is copied back. TVM by itself would use
+used there, others are copied, and what the function writes is copied back. So are inputs that share
+memory with an output: tiles of it are written while others are still read. TVM by itself would use
 half of the cores; a kernel gets all of them, or what was asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import tvm_ffi
-from tvm.runtime import Executable, cpu, device_from_target, empty
+from tvm.runtime import DataType, Executable, cpu, device_from_target, empty
 
 from mschedx.compat import PERFORMED_AHEAD, Caller
 from mschedx.error_text import first_line
@@ -38,6 +40,12 @@ class Parameter:
     shape: tuple[int, ...]
     written: bool
     alignment: int = _BYTES
+
+    @property
+    def nbytes(self) -> int:
+        """Of the array, compact."""
+        element = DataType(self.dtype)
+        return (math.prod(self.shape) * element.bits * element.lanes + 7) // 8
 
     def __str__(self) -> str:
         return f"{self.name}: {self.dtype} {list(self.shape)}"
@@ -152,7 +160,8 @@ class Kernel(OfOneProcess):
         TypeError
             For another number of arguments, another dtype, or no array.
         ValueError
-            For another shape, an array on another device, or an output that cannot be written.
+            For another shape, an array on another device, an output that cannot be written, or two
+            outputs that share memory.
         """
         if len(args) != len(self.parameters):
             raise TypeError(
@@ -160,7 +169,7 @@ class Kernel(OfOneProcess):
                 f"({', '.join(map(str, self.parameters))}), outputs included; got {len(args)}"
             )
         prepared = [self.prepare(arg, p) for arg, p in zip(args, self.parameters)]
-        tensors = [tensor for tensor, _ in prepared]
+        tensors = self._apart(args, [tensor for tensor, _ in prepared])
         if self.caller is None:
             self.function(*tensors)
         else:
@@ -200,6 +209,27 @@ class Kernel(OfOneProcess):
             return copy, lambda: copy.copyto(tensor)
         raise ValueError(f"{wrong}one that is not contiguous: copy it first")
 
+    def _apart(self, args: Sequence[Any], tensors: list[Any]) -> list[Any]:
+        """Copy the inputs that share memory with an output, as NumPy's functions do."""
+        spans = [_span(tensor, p) for tensor, p in zip(tensors, self.parameters)]
+        for output, written in enumerate(self.parameters):
+            if not written.written:
+                continue
+            for other, parameter in enumerate(self.parameters):
+                if other == output:
+                    continue
+                meet = _meet(spans[output], spans[other])
+                if parameter.written and (meet or _share(args[output], args[other])):
+                    raise ValueError(
+                        f"{self.name} expects outputs in memory of their own; got one memory for "
+                        f"{written.name} and {parameter.name}: pass an array for each"
+                    )
+                if meet:
+                    copy = empty(parameter.shape, parameter.dtype, tensors[other].device)
+                    tensors[other].copyto(copy)
+                    tensors[other], spans[other] = copy, _span(copy, parameter)
+        return tensors
+
     def _is_here(self, device: Any) -> bool:
         kind = device.dlpack_device_type()
         if kind != self.device.dlpack_device_type():
@@ -220,6 +250,22 @@ class Kernel(OfOneProcess):
             arg[...] = copy.numpy()
 
         return copy, copy_back
+
+
+def _span(tensor: Any, parameter: Parameter) -> tuple[int, int]:
+    """Where a compact tensor begins and ends in memory."""
+    begin = tensor.data_ptr()
+    return begin, begin + parameter.nbytes
+
+
+def _meet(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    return max(one[0], other[0]) < min(one[1], other[1])
+
+
+def _share(one: Any, other: Any) -> bool:
+    """Whether NumPy arrays share memory, which their copies do not."""
+    both = isinstance(one, np.ndarray) and isinstance(other, np.ndarray)
+    return both and np.may_share_memory(one, other) and np.shares_memory(one, other)
 
 
 def _is_host(device: Any) -> bool:
