@@ -18,8 +18,8 @@ def normalize_mod(mod: IRModule | tirx.PrimFunc) -> IRModule:
     TypeError
         For anything but a PrimFunc or an IRModule.
     ValueError
-        For a module with no or several PrimFuncs, scalar parameters, dynamic shapes, strides, and
-        a function without blocks.
+        For a module with no or several PrimFuncs, scalar parameters, dynamic shapes, strides,
+        constant offsets, and a function without blocks.
     """
     if isinstance(mod, IRModule):
         prims = {g.name_hint: f for g, f in mod.functions_items() if isinstance(f, tirx.PrimFunc)}
@@ -118,6 +118,13 @@ def _require_static(func: tirx.PrimFunc) -> None:
                 f'buffer "{param.name}" has the strides {[str(n) for n in param.strides]}; but '
                 "arrays of trials are compact: declare it without strides, where it is part of "
                 "something larger with the shape of all of it"
+            )
+        offset = getattr(param.elem_offset, "value", 0)  # a variable one may be any
+        if offset:
+            raise ValueError(
+                f'buffer "{param.name}" begins {offset} elements into its array; but arrays of '
+                "trials begin with their first element: declare it without elem_offset, where it "
+                "is part of something larger with the shape of all of it"
             )
 
 

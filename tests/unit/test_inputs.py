@@ -254,6 +254,37 @@ def test_arrays_with_gaps_are_refused(strides):
         normalize_mod(strided(strides))
 
 
+def part_of_an_arena(offset):
+    @T.prim_func(s_tir=True)
+    def main(x: T.handle, y: T.handle):
+        a = T.match_buffer(x, (64, 64), elem_offset=offset)
+        b = T.match_buffer(y, (64, 64))
+        for i, j in T.grid(64, 64):
+            with T.sblock("b"):
+                vi, vj = T.axis.remap("SS", [i, j])
+                b[vi, vj] = a[vi, vj] + T.float32(1)
+
+    return main
+
+
+def test_arrays_that_begin_elsewhere_are_refused():
+    with pytest.raises(ValueError, match=r'"a" begins 1024 elements into .* without elem_offset'):
+        normalize_mod(part_of_an_arena(1024))
+
+
+def test_no_offset_and_one_that_may_be_any_are_none():
+    @T.prim_func(s_tir=True)
+    def anywhere(x: T.handle, y: T.Buffer((16,), "float32")):
+        a = T.match_buffer(x, (16,), offset_factor=1)
+        for i in range(16):
+            with T.sblock("b"):
+                v = T.axis.spatial(16, i)
+                y[v] = a[v] + T.float32(1)
+
+    for function in (part_of_an_arena(0), anywhere):
+        assert normalize_mod(function)["main"].body.block.name_hint == "root"
+
+
 def test_strides_of_a_compact_array_are_none():
     @T.prim_func(s_tir=True)
     def any_strides(x: T.handle, y: T.Buffer((16,), "float32")):
