@@ -71,6 +71,8 @@ class CellResult:
     machine : dict | None
         Processor, cores and versions that it ran with, see `mschedx.bench.collect.this_machine`;
         None where they were not written down.
+    code : str | None
+        Its tuner's, see `Tuner.code`; None where it was not written down.
     """
 
     key: str
@@ -87,6 +89,7 @@ class CellResult:
     timeout_s: float | None = None
     warm: bool | None = None
     machine: dict[str, Any] | None = None
+    code: str | None = None
 
     @property
     def name(self) -> str:

@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +110,8 @@ def run_comparison(
 ) -> list[CellResult]:
     """Run the cells that have no result yet, or one with an error; gives all results.
 
-    A cell that was cut short begins anew, and so does one of another machine or version.
+    A cell that was cut short begins anew, and so does one of another machine or version, and of a
+    user's own tuner whose file has changed.
 
     Raises
     ------
@@ -143,17 +144,26 @@ def _run_missing(comparison: Comparison, say: Callable[[str], None]) -> list[Cel
 
     file = comparison.path / RESULTS
     cells = list(comparison.cells())
-    ran = [result for result in read_results(comparison.path, say) if result.error is None]
-    known = {one.key: one for one in ran if one.machine in (None, this_machine())}
-    others = {one.key for one in ran} - known.keys()
-    if others & {cell.key for cell in cells}:
+    code = {tuner.name: tuner.code for tuner in comparison.tuners}
+    asked = {cell.key for cell in cells}
+    read = read_results(comparison.path, say)
+    ran = [result for result in read if result.error is None and result.key in asked]
+    here = [one for one in ran if one.machine in (None, this_machine())]
+    known = {one.key: one for one in here if one.code in (None, code.get(one.tuner))}
+    if len(here) < len(ran):
         say("runs of another machine or version are left aside, and done here anew")
+    changed = {one.tuner for one in here if one.key not in known}
+    if changed:
+        say(f"runs of {', '.join(sorted(changed))} with other code are left aside, and done anew")
+    if known:
+        say(f"{len(known)} of {len(cells)} runs are in {file} already")
     with Host(cell_environment()) as host:
         for number, cell in enumerate(cells):
             if cell.key in known:
                 continue
             work_dir = comparison.path / "runs" / cell.key
             result = run_cell(cell, work_dir, host if comparison.warm else None)
+            result = replace(result, code=code[cell.tuner])
             known[cell.key] = result
             append_lines(file, [asdict(result)])
             best = min((s for s in result.latency_s if s is not None), default=math.inf)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mschedx.bench.named import find_named
@@ -21,12 +24,16 @@ class Tuner:
         mschedx's for all.
     stock : bool
         Run ``ms.tune_tir`` with all of TVM's defaults instead, builder and runner too.
+    code : str
+        Of a user's own, a digest of the file that it is in, as it is now; "" of others, and where
+        there is no file. What that file imports is not looked at.
     """
 
     name: str
     about: str
     parts: Parts
     stock: bool = False
+    code: str = ""
 
 
 def _tvm(strategy: str, cost_model: str) -> Parts:
@@ -138,7 +145,17 @@ def _own(name: str, function: Callable[..., Any]) -> Tuner:
             )
         return found
 
-    return Tuner(name, "a user's own", parts)
+    return Tuner(name, "a user's own", parts, code=_code_of(function))
+
+
+def _code_of(function: Callable[..., Any]) -> str:
+    """Digest of the file that a callable is written in; "" where there is none."""
+    try:
+        file = inspect.getsourcefile(inspect.unwrap(function))
+        text = b"" if file is None else Path(file).read_bytes()
+    except (TypeError, OSError):  # of builtins and objects; of what was made by hand
+        return ""
+    return hashlib.sha256(text).hexdigest()[:16] if text else ""
 
 
 def find_tuners(names: str) -> list[Tuner]:

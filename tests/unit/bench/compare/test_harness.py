@@ -191,7 +191,32 @@ def test_runs_of_another_version_are_not_compared_with_those_of_this_one(tmp_pat
     assert "another machine or version" in said[8]
     assert {one.machine["mschedx"] for one in harness.read_results(tmp_path)} == {"2"}
     harness.run_comparison(comparison(tmp_path, seeds=1), said.append)
-    assert len(said) == 8 + 1 + 4, "what this version has run is kept"
+    assert len(said) == 8 + 1 + 4 + 1, "what this version has run is kept"
+    assert said[-1] == f"4 of 4 runs are in {tmp_path / harness.RESULTS} already"
+
+
+def test_runs_of_a_users_tuner_are_done_anew_once_its_file_has_changed(
+    tmp_path, timed, monkeypatch
+):
+    file, said = tmp_path / "a_tuner_of_ones_own.py", []
+    file.write_text("def mine():\n    return {'cost_model': 'random'}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def tuned():
+        tuners = find_tuners("a_tuner_of_ones_own:mine,tvm")
+        harness.run_comparison(comparison(tmp_path / "out", tuners=tuners, seeds=1), said.append)
+        return [line.content["tuner"] for line in read_lines(tmp_path / "out" / harness.RESULTS)]
+
+    assert tuned().count("a_tuner_of_ones_own:mine") == 2
+    assert len(tuned()) == 4
+    file.write_text(file.read_text().replace("random", "xgb"))
+    said.clear()
+    assert tuned().count("a_tuner_of_ones_own:mine") == 4
+    assert said[0].startswith("runs of a_tuner_of_ones_own:mine with other code are left aside")
+    assert said[1].startswith("2 of 4 runs are in ")
+    said.clear()
+    assert len(tuned()) == 6, "the others were kept, and now all are"
+    assert [text.split(" are ")[0] for text in said] == ["4 of 4 runs"]
 
 
 def test_two_processes_do_not_compare_into_one_folder(tmp_path, timed):
