@@ -295,6 +295,8 @@ def _restricted(plan: Plan, parts: Parts) -> Parts:
     from mschedx.space.opening import given_sketches, require_same_names, sketches
 
     parts = alone(parts)
+    if isinstance(parts.strategy, Strategy):
+        parts = replace(parts, strategy=parts.strategy.of_one_task())
     given = given_sketches(parts.space)
     if given is None and not plan.start:
         return parts

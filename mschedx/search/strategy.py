@@ -26,20 +26,18 @@ from mschedx.error_text import first_line
 from mschedx.latency import latency_s
 from mschedx.ranges import require_count
 from mschedx.record.programs import program_hash
-from mschedx.space.errors import NOT_SEARCHABLE, EmptySpace
-from mschedx.space.opening import require_same_names
+from mschedx.space.errors import NOT_SEARCHABLE
 from mschedx.space.task import Task
-from mschedx.space.trace.instructions import searched_part
 
 from .as_it_is import unscheduled_candidate
 from .base import Candidate, Materializer, Search, TaskSearch, logger
-from .growing import GrowingSet, searchable, searched
+from .given import Given
+from .growing import GrowingSet
 from .points import Points, SketchSet
 from .scoring import ArrayScorer, CandidateScorer, NoScorer, Scorer
 from .warm_start import recall
 
 if TYPE_CHECKING:
-    from tvm import IRModule
     from tvm.s_tir import Schedule, Trace
 
     from mschedx.space.sketch import Sketch
@@ -132,12 +130,21 @@ class Strategy(_PySearchStrategy):
             Search these instead of the design spaces that TVM hands over. They are of one task;
             others are searched as always.
         start : sequence of Schedule or Trace
-            Measure these first, in this order. Programs that no sketch holds raise ``ValueError``
-            when tuning begins.
+            Measure these first, in this order, where they are of the task: those of functions with
+            other parameters or block names are left to the tasks of these. Others that no sketch
+            holds raise ``ValueError`` when tuning begins.
         """
         before = self.given
-        given = Given(tuple(sketches) or before.sketches, tuple(start) or before.start)
+        given = replace(
+            before,
+            sketches=tuple(sketches) or before.sketches,
+            start=tuple(start) or before.start,
+        )
         return _of_form(replace(self._form, given=given))
+
+    def of_one_task(self) -> Strategy:
+        """Return this search for a run of one task, of which all programs to start from must be."""
+        return _of_form(replace(self._form, given=replace(self.given, one_task=True)))
 
     def alone(self) -> Strategy:
         """Return this search for a caller that deals with what is raised for one task.
@@ -147,41 +154,6 @@ class Strategy(_PySearchStrategy):
         what this returns the reason is raised, as ``ValueError`` where there is nothing to search.
         """
         return _of_form(replace(self._form, alone=True))
-
-
-@dataclass(frozen=True)
-class Given:
-    """What the user knows of a task; parameters as of `Strategy.restricted`."""
-
-    sketches: tuple[Sketch, ...] = ()
-    start: tuple[Schedule | Trace, ...] = ()
-
-    def spaces(self, task: Task, mod: IRModule) -> SketchSet | None:
-        """The sketches of a task as they are `searched`, or None if none is given."""
-        own = [sketch for sketch in self.sketches if sketch.task.key == task.key]
-        if not own:
-            return None
-        require_same_names(own, mod)
-        try:
-            return SketchSet(searchable(own, searched), None, task)
-        except EmptySpace as error:
-            # A plain ValueError: TVM's calling convention keeps no other class than the built-in.
-            raise ValueError(f"task {task.name}: nothing to search: {error}") from None
-
-    def first(self, space: SketchSet) -> Points:
-        """The points to measure first; opens their sketches."""
-        traces = [searched_part(one) for one in self.start]
-        found = space.resolver.resolve(traces)
-        points = [space.empty()]
-        for number, (sketch, config) in enumerate(zip(found.sketch, found.configs)):
-            if config is None:
-                raise ValueError(
-                    f"expected programs of the {len(space)} sketches of {space.task.name} to start "
-                    f"from, got another at position {number} of start"
-                )
-            space.ensure_open(space.of_one_key(int(sketch)))
-            points.append(space.place(int(sketch), config[None]))
-        return Points.concatenate(points)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,7 +232,7 @@ class _Rounds:
             rng=rng,
             history=history,
             programs=tuple(programs),
-            first=form.given.first(space) if form.given.start else None,
+            first=form.given.first(space, self._mod) if form.given.start else None,
         )
         if self._conversation is not None:
             self._conversation.begin(space.task, space.sketches, driver=self._running)

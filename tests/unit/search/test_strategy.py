@@ -1,7 +1,8 @@
 from dataclasses import replace
 
 from mschedx.search.constrained_random import RandomSearch
-from mschedx.search.strategy import Given, Strategy
+from mschedx.search.given import Given
+from mschedx.search.strategy import Strategy
 
 
 def test_what_is_made_of_a_strategy_keeps_its_other_options():
