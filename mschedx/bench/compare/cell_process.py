@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mschedx.files import write_atomic
+from mschedx.record.lock import locked
 from mschedx.workloads import Workload
 
 from .cell import STARTUP, Cell
@@ -27,7 +28,9 @@ def tune_cell(request: str) -> None:
 
     tuner = find_tuner(cell.tuner)
     if tuner.stock:
-        _stock(cell, func, work_dir)
+        # As mschedx.tune does: the harness may be gone and started anew while this goes on.
+        with locked(work_dir, "tuned into", "wait for it, or stop it"):
+            _stock(cell, func, work_dir)
         return
     from mschedx.tuning import tune
 

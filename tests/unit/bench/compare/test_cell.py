@@ -61,6 +61,26 @@ def test_a_run_begins_with_an_empty_folder_that_nobody_works_in(tmp_path, monkey
     assert (tmp_path / "kept").exists()
 
 
+def test_the_stock_pipeline_keeps_others_out_of_its_folder(tmp_path, monkeypatch):
+    """The harness may have died and been started anew while its process went on."""
+    from tvm.s_tir import meta_schedule as ms
+
+    request = cell.Cell(find_workloads("gemm_128")[0], "stock", 0, 4)
+    ran = []
+
+    def tune_tir(*_, **__):
+        with pytest.raises(WorkDirError, match=r"is being tuned into by .*; wait for it"):
+            cell.run_cell(request, tmp_path)
+        ran.append(True)
+
+    monkeypatch.setattr(ms, "tune_tir", tune_tir)
+    cell_process.tune_cell(asked(request, tmp_path))
+    assert ran == [True]
+    with locked(tmp_path, "tuned into", ""), pytest.raises(WorkDirError, match="wait for it"):
+        cell_process.tune_cell(asked(request, tmp_path))
+    assert ran == [True]
+
+
 def asked(request, work_dir):
     return json.dumps({**asdict(request), "work_dir": str(work_dir)})
 
