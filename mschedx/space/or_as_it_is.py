@@ -55,6 +55,20 @@ class OrAsItIs(_PySpaceGenerator):
             lambda: OrAsItIs(inner.clone(), target),
         )
 
+    # What it does lies in callbacks that TVM's object holds, and that no copy of TVM's would have.
+
+    def __copy__(self) -> OrAsItIs:
+        return OrAsItIs(self.inner.clone(), self.target)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> OrAsItIs:
+        return self.__copy__()
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "expected a space to be used in the process that made it, and it cannot be pickled: "
+            "make it in the other process, with mschedx.space.for_target(target)"
+        )
+
 
 def raising(space: Any) -> Any:
     """The generator whose errors an `OrAsItIs` keeps from a run; anything else as it is.

@@ -1,5 +1,8 @@
 """Spaces of ours in runs that they were not made for."""
 
+import copy
+import pickle
+
 import pytest
 from dummy import gemm
 from stand_ins import Runner, quick
@@ -48,6 +51,20 @@ def test_the_same_target_in_other_words_is_not_another(target):
     for same in (Target(target), Target(str(Target(target))), Target(target, host="llvm")):
         assert context(for_target(target), same).clone().generate_design_space()
         assert sketches(gemm(), same, for_target(target))
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
+def test_copies_make_the_same_designs_and_none_is_pickled(copied):
+    space = for_target(AVX2)
+    found = copied(space)
+    assert found.__chandle__() != space.__chandle__()
+    traces = [
+        [str(one.trace) for one in context(made, AVX2).generate_design_space()]
+        for made in (space, found)
+    ]
+    assert len(traces[0]) == len(traces[1]) > 0
+    with pytest.raises(TypeError, match=r"cannot be pickled: .*for_target\(target\)"):
+        pickle.dumps(space)
 
 
 def scaled_product(rows):
