@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mschedx import compat
 from mschedx.cost.consensus import ConsensusModel
-from mschedx.hardware import kernel_cores
+from mschedx.hardware import kernel_cores, lacking_here, notes_on_machine
 from mschedx.hardware.peak import cpu_model
 from mschedx.inputs import check_seed, require_device
 from mschedx.latency import latency_s
@@ -82,7 +82,8 @@ def collect(
     Raises
     ------
     ValueError
-        For a GPU that is not here, or workloads of which none has a space.
+        For a GPU that is not here, a CPU with instructions that this one lacks, or workloads of
+        which none has a space.
     """
     from mschedx import measure
 
@@ -92,6 +93,13 @@ def collect(
     mcpu = str(target.attrs.get("mcpu", "generic"))
     judge = None if model is None else ConsensusModel(model, mcpu=mcpu)
     require_device(target)
+    if missing := lacking_here(target):
+        raise ValueError(
+            f"{missing}: programs that use them would crash here, and the data set would say for "
+            "good that they fail. Collect it on such a machine, or for the CPU that this one has"
+        )
+    for note in notes_on_machine(target):
+        say(f"note: {note}")
     file = DatasetFile(path)
     builder = measure.LocalBuilder()
     runner = measure.LocalRunner(cores=kernel_cores(target), initializer=undisturbed)

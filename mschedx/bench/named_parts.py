@@ -11,7 +11,7 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
-from .named import find_named
+from .named import find_named, made_by
 
 SHIPPED = "cpu"
 """Name of the pretrained model."""
@@ -191,7 +191,7 @@ def _own_strategy(name: str, function: Callable[..., Any]) -> NamedStrategy:
     def make() -> Any:
         from tvm.s_tir import meta_schedule as ms
 
-        found = function()
+        found = made_by(name, function)
         if not isinstance(found, (ms.SearchStrategy, str)):
             raise ValueError(
                 f"expected {name}() to return a strategy as ms.tune_tir takes it, got "
@@ -208,7 +208,7 @@ def _own_model(name: str, function: Callable[..., Any]) -> NamedModel:
 
         from mschedx.cost import TVMCostModel
 
-        found = function()
+        found = made_by(name, function)
         if isinstance(found, (ms.CostModel, str)):
             return found
         try:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mschedx.bench.named import find_named
+from mschedx.bench.named import find_named, made_by
 from mschedx.bench.named_parts import STRATEGIES, TVM_STRATEGIES, NamedStrategy, find_model
 from mschedx.search.base import Candidate, Search, TaskSearch
 from mschedx.search.growing import searchable, searched
@@ -171,7 +171,7 @@ def find_contender(name: str, known: Mapping[str, Contender]) -> Contender:
 
 
 def _own(name: str, function: Callable[..., Any]) -> Contender:
-    found = function()
+    found = made_by(name, function)
     if not isinstance(found, Contender):
         raise ValueError(
             f"expected {name}() to return a mschedx.bench.replay.Contender, got "

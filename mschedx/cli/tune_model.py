@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mschedx.bench.named import find_named
+from mschedx.bench.named import find_named, made_by
 from mschedx.files import require_writable, written_before
 from mschedx.inputs import normalize_target
 from mschedx.measure.failures import MachineTrouble
@@ -211,7 +211,7 @@ def network_of(name: str, inputs: Sequence[str] | None) -> tuple[Any, Any]:
 
         model, example = make(name)
         return model, given or example
-    made = _factory(name)()
+    made = made_by(name, _factory(name))
     if isinstance(made, tuple):
         model, example = made
         return model, given or example

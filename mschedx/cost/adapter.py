@@ -10,7 +10,7 @@ import logging
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 from tvm.s_tir.meta_schedule.cost_model.cost_model import _PyCostModel
@@ -231,6 +231,20 @@ class TVMCostModel(_PyCostModel):
         )
         self.model = model
         _CONVERSATIONS[self.__chandle__()] = conversation
+
+    # A copy of TVM's object has no callbacks, and searches would not find the model behind it.
+
+    def __copy__(self) -> NoReturn:
+        raise TypeError(
+            f"expected a {type(self).__name__} to be used as it is, and it cannot be copied or "
+            "pickled: make another one, and have it load what this one saves"
+        )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> NoReturn:
+        self.__copy__()
+
+    def __reduce__(self) -> NoReturn:
+        self.__copy__()
 
     # Called on this side they need not pass through TVM, which turns errors into others.
 

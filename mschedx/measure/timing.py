@@ -6,6 +6,7 @@ import math
 import statistics
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ _FIRST_RUN_COUNTS_S = 0.02
 _TWO_RUNS_COUNT_S = 1.0
 _ENOUGH_GROUPS = 3
 _KEPT_ARGUMENT_SETS = 4
+_MOST_SINGLE_CALLS = 100
 _NUMPY_DTYPES = frozenset(
     [f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)]
     + ["float16", "float32", "float64"]
@@ -95,6 +97,29 @@ def time_candidate(
     return Timing(latency_s=statistics.median(groups), repeats_s=tuple(groups), cut=False)
 
 
+def time_single_calls(
+    function: Any, device: Any, args: list[Any], config: MeasureConfig, before: Callable[[], Any]
+) -> Timing:
+    """Time calls one by one from Python, which adds a microsecond to each.
+
+    Parameters
+    ----------
+    function, device, args, config
+        As `time_candidate` takes them.
+    before : callable
+        Called before every call, out of its time.
+    """
+    runs: list[float] = []
+    end = time.perf_counter() + config.budget_s
+    while len(runs) <= config.repeats or (
+        len(runs) <= _MOST_SINGLE_CALLS and time.perf_counter() < end
+    ):
+        before()
+        runs.append(_once(function, device, args))
+    timed = tuple(runs[1:])  # the first warms up
+    return Timing(latency_s=statistics.median(timed), repeats_s=timed, cut=False)
+
+
 def _slow(run_s: float, config: MeasureConfig, best_s: float | None) -> bool:
     if config.slow_cutoff is None:
         return False
@@ -157,32 +182,53 @@ class Arguments:
     the speed of some kernels. Integers are drawn from what the program can be given, where that is
     known (`argument_bounds`). Otherwise those of 8 and 16 bits take their whole range; those of 32
     and 64 bits may be indices, so they are smaller than the smallest extent of any argument above
-    1, and at least 0.
+    1, and at least 0. Those that a program updates are put back whenever they are asked for.
     """
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[Any, ...], list[Any]] = OrderedDict()
+        self._kept: OrderedDict[tuple[Any, ...], _Kept] = OrderedDict()
 
-    def get(self, info: ArgsInfo, device: Any, bounds: tuple[Bounds, ...] = ()) -> list[Any]:
+    def get(
+        self,
+        info: ArgsInfo,
+        device: Any,
+        bounds: tuple[Bounds, ...] = (),
+        updated: tuple[int, ...] = (),
+    ) -> list[Any]:
         """Tensors on `device` as `info` says: ``("TENSOR", dtype, shape)`` for each argument.
 
-        Without `bounds` none is known of any argument.
+        Without `bounds` none is known of any argument; `updated` are the positions of those to put
+        back.
         """
         import tvm
 
         bounds = bounds or (OPEN,) * len(info)
-        key = (info, device.dlpack_device_type(), device.index, bounds)
+        key = (info, device.dlpack_device_type(), device.index, bounds, updated)
         if key not in self._kept:
             while len(self._kept) >= _KEPT_ARGUMENT_SETS:
                 self._kept.popitem(last=False)
             rng = np.random.default_rng(0)
             bound = min((e for _, _, shape in info for e in shape if e > 1), default=1)
-            self._kept[key] = [
-                tvm.runtime.tensor(random_array(dtype, shape, rng, bound, bounds=own), device)
-                for (_, dtype, shape), own in zip(info, bounds, strict=True)
-            ]
+            tensors, given = [], {}
+            for place, ((_, dtype, shape), own) in enumerate(zip(info, bounds, strict=True)):
+                array = random_array(dtype, shape, rng, bound, bounds=own)
+                tensors.append(tvm.runtime.tensor(array, device))
+                if place in updated:
+                    given[place] = array
+            self._kept[key] = _Kept(tensors, given)
         self._kept.move_to_end(key)
-        return self._kept[key]
+        kept = self._kept[key]
+        for place, array in kept.given.items():
+            kept.tensors[place].copyfrom(array)
+        return kept.tensors
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """Arguments, and by their positions those to put back, as they were given."""
+
+    tensors: list[Any]
+    given: dict[int, np.ndarray]
 
 
 def random_array(

@@ -16,7 +16,8 @@ from .config import MeasureConfig
 from .failures import MachineTrouble
 from .link import link_shared
 from .provenance import entry_of
-from .timing import OPEN, ArgsInfo, Arguments, Bounds, Timing, time_candidate
+from .timing import OPEN, ArgsInfo, Arguments, Bounds, Timing, time_candidate, time_single_calls
+from .updates import updated_arguments
 
 if TYPE_CHECKING:
     from tvm import IRModule
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 LIBRARY = "candidate.so"
 _BOUNDS = "argument_bounds.json"
 """Beside the library, for a runner is shown no more of a program than its arguments' types."""
+
+_UPDATED = "updated_arguments.json"
+"""Beside it, too."""
 
 _arguments = Arguments()
 
@@ -75,6 +79,7 @@ def build_candidate(
             if name != LIBRARY:
                 os.unlink(os.path.join(place, name))
         _write_bounds(argument_bounds(entry_of(mod)), place)
+        _write_updated(updated_arguments(entry_of(mod)), place)
     except BaseException:
         shutil.rmtree(place, ignore_errors=True)
         raise
@@ -85,6 +90,21 @@ def _write_bounds(bounds: tuple[Bounds, ...], place: str) -> None:
     if any(own != OPEN for own in bounds):
         with open(os.path.join(place, _BOUNDS), "w") as file:
             json.dump(bounds, file)
+
+
+def _write_updated(updated: tuple[int, ...], place: str) -> None:
+    if updated:
+        with open(os.path.join(place, _UPDATED), "w") as file:
+            json.dump(updated, file)
+
+
+def _updated_by(path: str) -> tuple[int, ...]:
+    """Which arguments a built candidate updates; none of one by another builder."""
+    try:
+        with open(os.path.join(os.path.dirname(path), _UPDATED)) as file:
+            return tuple(json.load(file))
+    except FileNotFoundError:
+        return ()
 
 
 def _bounds_of(path: str) -> tuple[Bounds, ...]:
@@ -163,7 +183,11 @@ def run_candidate(
     if not os.path.exists(path):
         raise MachineTrouble(f"the built candidate {path} is gone: who cleans up there?")
     module = cast("Module", tvm.runtime.load_module(path))  # registered as such by TVM
-    args = _arguments.get(info, device, _bounds_of(path))
+    bounds, updated = _bounds_of(path), _updated_by(path)
+    given = functools.partial(_arguments.get, info, device, bounds, updated)
+    args = given()
+    # Of one that is an index every call moves it on, in the end behind the buffer.
+    moves = any(bounds[place] != OPEN for place in updated) if bounds else False
 
     def evaluator(number: int, repeat: int) -> Any:
         flush = config.flush_cache and device_type == "cpu"
@@ -175,4 +199,7 @@ def run_candidate(
             f_preproc="cache_flush_cpu_non_first_arg" if flush else "",
         )
 
-    return time_candidate(module[module.entry_name], evaluator, device, args, config, best_s)
+    function = module[module.entry_name]
+    if moves:
+        return time_single_calls(function, device, args, config, given)
+    return time_candidate(function, evaluator, device, args, config, best_s)

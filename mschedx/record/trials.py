@@ -272,7 +272,7 @@ def workload_number(contents: Contents, structural_hash: str) -> int | None:
     return None
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=2048)
 def _hashed_here(stored: str, module: str) -> str | None:
     """Structural hash of a workload's line, of whatever hash it has; None if TVM cannot read it."""
     from tvm.s_tir.meta_schedule.database import Workload

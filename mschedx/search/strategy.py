@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from tvm.s_tir import meta_schedule as ms
@@ -116,6 +116,23 @@ class Strategy(_PySearchStrategy):
             rounds.generate_measure_candidates,
             rounds.notify_runner_results,
             partial(_of_form, form),
+        )
+
+    # What it does lies in callbacks that TVM's object holds, and that no copy of TVM's would have.
+
+    def __copy__(self) -> Self:
+        made = type(self).__new__(type(self))
+        Strategy.__init__(made, **vars(self._form))
+        vars(made).update(vars(self))
+        return made
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self.__copy__()  # it holds nothing that a run changes, as TVM's clones
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            f"expected a {type(self).__name__} to be used in the process that made it, and it "
+            "cannot be pickled: make it in the other process, from a function or its parameters"
         )
 
     def restricted(

@@ -55,6 +55,20 @@ class OrAsItIs(_PySpaceGenerator):
             lambda: OrAsItIs(inner.clone(), target),
         )
 
+    # What it does lies in callbacks that TVM's object holds, and that no copy of TVM's would have.
+
+    def __copy__(self) -> OrAsItIs:
+        return OrAsItIs(self.inner.clone(), self.target)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> OrAsItIs:
+        return self.__copy__()
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "expected a space to be used in the process that made it, and it cannot be pickled: "
+            "make it in the other process, with mschedx.space.for_target(target)"
+        )
+
 
 def raising(space: Any) -> Any:
     """The generator whose errors an `OrAsItIs` keeps from a run; anything else as it is.
@@ -93,14 +107,19 @@ class _Spaces:
 
     def __init__(self, inner: ms.SpaceGenerator, target: tvm.target.Target) -> None:
         self._inner, self._target, self._task = inner, target, "main"
+        self._mod: tvm.IRModule | None = None
+        self._seed = -1
 
     def initialize(self, context: Any) -> None:
         if context.target is not None:
             _require_same(self._target, context.target)
         self._inner._initialize_with_tune_context(context)
+        self._mod, self._seed = context.mod, context.rand_state
         self._task = str(context.task_name)
 
     def generate(self, mod: tvm.IRModule) -> list[Schedule]:
+        if self._mod is not None and not self._mod.same_as(mod):
+            self._begin_anew(mod)
         try:
             found = list(self._inner.generate_design_space(mod))
             reason = "" if found else "no rule left a design space"
@@ -114,6 +133,14 @@ class _Spaces:
             reason,
         )
         return [_as_it_is(mod)]
+
+    def _begin_anew(self, mod: tvm.IRModule) -> None:
+        """Have the rules know this module: that of another context of this object came last."""
+        context = ms.TuneContext(
+            mod, target=self._target, task_name=self._task, rand_state=self._seed, num_threads=1
+        )
+        self._inner._initialize_with_tune_context(context)
+        self._mod = mod
 
 
 def _as_it_is(mod: tvm.IRModule) -> Schedule:

@@ -7,6 +7,7 @@ import pytest
 import tvm
 from programs_to_measure import (
     TARGET,
+    appended,
     build,
     far_rows,
     gemm,
@@ -60,6 +61,15 @@ def test_what_divides_or_indexes_by_an_argument_runs_and_is_gone_when_it_is_remo
     assert run(runner, built.artifact_path, mod).error_msg is None
     ms.utils.remove_build_dir(built.artifact_path)
     assert not os.path.exists(os.path.dirname(built.artifact_path))
+
+
+def test_an_index_that_every_call_moves_on_stays_within_its_buffer(builder, runner):
+    """Thousands of calls would write a megabyte behind a cache of two kilobytes."""
+    mod = appended()
+    for _ in range(3):
+        result = measured(builder, runner, mod)
+        assert result.error_msg is None
+        assert 0 < float(result.run_secs[0]) < 1e-2
 
 
 def test_an_entry_function_of_any_name_runs(builder, runner):

@@ -47,6 +47,28 @@ def tiled(mod, rows=4, columns=16, steps=4):
 with compat.fast_script():
 
     @T.prim_func(s_tir=True)
+    def decaying(x: T.Buffer((64,), "float32")):
+        for i in range(64):
+            with T.sblock("x"):
+                v = T.axis.spatial(64, i)
+                x[v] = x[v] * T.float32(0.9)
+
+    @T.prim_func(s_tir=True)
+    def cached(
+        at: T.Buffer((1,), "int32"),
+        k: T.Buffer((64,), "float32"),
+        cache: T.Buffer((8, 64), "float32"),
+    ):
+        for i in range(64):
+            with T.sblock("cache"):
+                v = T.axis.spatial(64, i)
+                cache[at[0], v] = k[v]
+        for i in range(1):
+            with T.sblock("at"):
+                v = T.axis.spatial(1, i)
+                at[v] = at[v] + 1
+
+    @T.prim_func(s_tir=True)
     def add_one(A: T.Buffer((64,), "float32"), B: T.Buffer((64,), "float32")):
         for i in range(64):
             with T.sblock("B"):
@@ -108,6 +130,16 @@ def module(function):
     # made from, so every module gets its own copy.
     own = tvm.ir.load_json(tvm.ir.save_json(function))
     return tvm.IRModule({"main": own.with_attr("global_symbol", "main")})
+
+
+def scaled_in_place():
+    """Every call leaves nine tenths of its argument."""
+    return module(decaying)
+
+
+def appended():
+    """A row of a cache, and the place of the next one."""
+    return module(cached)
 
 
 def build(builder, mod, target=TARGET):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mschedx.bench.named import find_named
+from mschedx.bench.named import find_named, made_by
 from mschedx.bench.named_parts import Parts, find_parts
 
 
@@ -138,7 +138,7 @@ def find_tuner(name: str) -> Tuner:
 
 def _own(name: str, function: Callable[..., Any]) -> Tuner:
     def parts() -> dict[str, Any]:
-        found = function()
+        found = made_by(name, function)
         if not isinstance(found, dict) or not set(found) <= set(PARTS):
             raise ValueError(
                 f"expected {name}() to return a dict with some of {', '.join(PARTS)}, got {found!r}"

@@ -13,6 +13,7 @@ from mschedx.bench import collect
 from mschedx.bench.collect import declared, open_workload
 from mschedx.bench.opened_tasks import open_task
 from mschedx.bench.pretrain import pretrain
+from mschedx.hardware import host
 from mschedx.record.dataset import DatasetFile, TaskTrials, read_datasets
 from mschedx.space.errors import EmptySpace, SparseSpace
 from mschedx.space.sketch import Sketch
@@ -74,6 +75,21 @@ def test_sketches_of_which_no_config_is_found_are_left_out(tmp_path, monkeypatch
     pretrain([path], tmp_path / "m", held_out=0, epochs=1, say=said.append)
     assert any(line.startswith("gemm 32x96x64 float32 is left out: ") for line in said)
     assert any(line.startswith("1 task to train on") for line in said)
+
+
+def test_what_this_machine_lacks_is_refused_or_said(tmp_path, monkeypatch):
+    """Programs that crash for want of an instruction would be failures of the target for good."""
+    monkeypatch.setattr(host, "system_cpu", lambda: "haswell")
+    monkeypatch.setattr(collect, "measure_schedules", lambda made, *_: np.full(len(made), 1e-6))
+    config, path, said = {"kind": "llvm", "num-cores": 2}, tmp_path / "set.jsonl", []
+    wider = tvm.target.Target({**config, "mcpu": "skylake-avx512"})
+    small = Workload("small", "gemm", (3, 2, 2))
+    with pytest.raises(ValueError, match=r"\(haswell\) lacks avx512bw, .* for good that they fail"):
+        collect.collect([small], wider, path, trials=1, space=TVM)
+    assert not path.exists()
+    more = tvm.target.Target({**config, "mcpu": "haswell", "num-cores": 4096})
+    collect.collect([small], more, path, trials=1, space=TVM, say=said.append)
+    assert said[0].startswith("note: the target has 4096 cores and this process may use ")
 
 
 def test_defaults_that_are_written_out_make_no_other_workload(tmp_path):

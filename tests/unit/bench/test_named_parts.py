@@ -9,6 +9,7 @@ from tvm.s_tir import meta_schedule as ms
 from mschedx import cost, search
 from mschedx.bench.compare.tuners import find_tuner
 from mschedx.bench.named_parts import MODELS, STRATEGIES, find_model, find_parts, find_strategy
+from mschedx.bench.replay import find_contender
 from mschedx.cost.psa import PSAModel
 from mschedx.search.gradients import lacks_gradients
 
@@ -107,9 +108,35 @@ def test_names_are_looked_up_in_the_working_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [one for one in sys.path if one not in ("", ".")])
     before = list(sys.path)
-    assert kinds(None, "beside:model") == {"cost_model": "PSA"}
-    assert sys.path == before
+    for _ in range(2):
+        assert kinds(None, "beside:model") == {"cost_model": "PSA"}
+        assert sys.path == [*before, str(tmp_path)]
     sys.modules.pop("beside")
+
+
+def test_what_a_users_function_imports_is_found_there_too(tmp_path, monkeypatch):
+    (tmp_path / "beside_it.py").write_text("from mschedx.cost import PSA\n")
+    (tmp_path / "imports_late.py").write_text(
+        "import sys\n"
+        "sys.path.remove('')  # as some do\n"
+        "def model():\n    from beside_it import PSA\n    return PSA()\n"
+        "def absent():\n    import not_to_be_found\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [one for one in sys.path if one not in ("", ".")])
+    assert kinds(None, "imports_late:model") == {"cost_model": "PSA"}
+    for name in ("imports_late", "beside_it"):
+        monkeypatch.delitem(sys.modules, name)
+    says = r"imports_late:absent\(\) cannot import what it needs: No module named 'not_to_be_found'"
+    made = (
+        find_parts("imports_late:absent"),
+        find_parts(None, "imports_late:absent"),
+        find_tuner("imports_late:absent").parts,
+        lambda: find_contender("imports_late:absent", {}),
+    )
+    for make in made:
+        with pytest.raises(ValueError, match=says):
+            make()
 
 
 @pytest.mark.parametrize(

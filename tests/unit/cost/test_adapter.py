@@ -1,4 +1,6 @@
+import copy
 import gc
+import pickle
 
 import numpy as np
 import pytest
@@ -87,6 +89,12 @@ def test_a_handle_outlives_the_object_it_came_from_and_the_model_goes_with_it():
     gc.collect()
     # The model lives on, the object at that address does not.
     assert address not in adapter._CONVERSATIONS
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_copies_that_no_search_would_know_are_refused(copied):
+    with pytest.raises(TypeError, match=r"a HeronXGB .* make another one, and have it load"):
+        copied({"cost_model": HeronXGB()} if copied is not copy.copy else HeronXGB())
 
 
 def test_an_object_without_the_methods_of_a_model_is_refused():

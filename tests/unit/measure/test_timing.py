@@ -10,7 +10,13 @@ import pytest
 
 from mschedx.measure import timing
 from mschedx.measure.config import MeasureConfig
-from mschedx.measure.timing import Arguments, numpy_dtype, random_array, time_candidate
+from mschedx.measure.timing import (
+    Arguments,
+    numpy_dtype,
+    random_array,
+    time_candidate,
+    time_single_calls,
+)
 
 DEVICE = SimpleNamespace(sync=lambda: None)
 
@@ -252,6 +258,37 @@ def test_arguments_are_kept_and_bounded():
     for info in infos:
         assert arguments.get(info, device)[1].numpy().max() < 4
     assert arguments.get(infos[0], device) is not first  # made room for the others
+
+
+def test_arguments_that_are_updated_are_put_back_whenever_they_are_asked_for():
+    import tvm
+
+    arguments, device = Arguments(), tvm.cpu()
+    info = (("TENSOR", "float32", (8,)), ("TENSOR", "int32", (8,)), ("TENSOR", "bfloat16", (8,)))
+    first = arguments.get(info, device, updated=(0, 2))
+    before = [one.numpy().copy() for one in first]
+    for one, other in zip(first, before):
+        one.copyfrom(np.zeros_like(other))
+    second = arguments.get(info, device, updated=(0, 2))
+    assert second is first
+    found = [one.numpy() for one in second]
+    for place in (0, 2):
+        np.testing.assert_array_equal(found[place], before[place])
+        assert found[place].any()
+    assert not found[1].any()
+
+
+@pytest.mark.parametrize(("budget_s", "least", "most"), [(0.0, 5, 5), (30.0, 100, 100)])
+def test_single_calls_each_begin_with_what_comes_before(first_runs, budget_s, least, most):
+    begun, runs = [], iter(range(1, 1000))
+    first_runs(*[9.0, 3.0, 1.0, 2.0] * 50)
+    seen = time_single_calls(
+        None, DEVICE, [], MeasureConfig(budget_s=budget_s), lambda: begun.append(next(runs))
+    )
+    assert least <= len(seen.repeats_s) <= most
+    assert len(begun) == len(seen.repeats_s) + 1
+    assert seen.repeats_s[:5] == (3.0, 1.0, 2.0, 9.0, 3.0)
+    assert seen.latency_s == np.median(seen.repeats_s)
 
 
 def test_arguments_of_other_bounds_are_others():

@@ -1,4 +1,6 @@
+import copy
 import gc
+import pickle
 import weakref
 from dataclasses import replace
 
@@ -6,7 +8,13 @@ import pytest
 from dummy import context, gemm, tune
 
 from mschedx.cost import PSA, HeronXGB
-from mschedx.search import ConstrainedEvolution, DraftVerify
+from mschedx.search import (
+    ConstrainedEvolution,
+    ConstrainedRandom,
+    DraftVerify,
+    GradientDescent,
+    RepairedGenetic,
+)
 from mschedx.search.constrained_evolution import Evolution, EvolutionConfig
 from mschedx.search.constrained_random import RandomSearch
 from mschedx.search.given import Given
@@ -92,3 +100,25 @@ def test_a_space_without_designs_is_refused_where_there_is_one_task():
     tuned = context(ConstrainedEvolution().alone())
     with pytest.raises(ValueError, match=r"task main: nothing to search .*no design space"):
         tuned.pre_tuning(max_trials=4, num_trials_per_iter=4, design_spaces=[])
+
+
+EVERY = (ConstrainedEvolution, ConstrainedRandom, DraftVerify, GradientDescent, RepairedGenetic)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda one: copy.deepcopy([one])[0]])
+@pytest.mark.parametrize("kind", EVERY)
+def test_copies_are_strategies_of_their_own(kind, copied):
+    made = kind(batch=3)
+    found = copied(made)
+    assert type(found) is kind
+    assert found.__chandle__() != made.__chandle__()
+    assert (found.batch, found._form) == (3, made._form)
+    assert getattr(found, "config", None) == getattr(made, "config", None)
+    assert isinstance(found.restricted().alone(), Strategy)
+    assert found.clone().__chandle__() not in (found.__chandle__(), made.__chandle__())
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_no_strategy_is_pickled(kind):
+    with pytest.raises(TypeError, match=f"a {kind.__name__} .* make it in the other process"):
+        pickle.dumps(kind())

@@ -1,8 +1,12 @@
 """Spaces of ours in runs that they were not made for."""
 
+import copy
+import pickle
+
 import pytest
 from dummy import gemm
 from stand_ins import Runner, quick
+from tvm import te, topi
 from tvm.s_tir import meta_schedule as ms
 from tvm.target import Target
 
@@ -47,3 +51,45 @@ def test_the_same_target_in_other_words_is_not_another(target):
     for same in (Target(target), Target(str(Target(target))), Target(target, host="llvm")):
         assert context(for_target(target), same).clone().generate_design_space()
         assert sketches(gemm(), same, for_target(target))
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
+def test_copies_make_the_same_designs_and_none_is_pickled(copied):
+    space = for_target(AVX2)
+    found = copied(space)
+    assert found.__chandle__() != space.__chandle__()
+    traces = [
+        [str(one.trace) for one in context(made, AVX2).generate_design_space()]
+        for made in (space, found)
+    ]
+    assert len(traces[0]) == len(traces[1]) > 0
+    with pytest.raises(TypeError, match=r"cannot be pickled: .*for_target\(target\)"):
+        pickle.dumps(space)
+
+
+def scaled_product(rows):
+    """A product, and a softmax of its rows, which is what a rule leaves beside it."""
+    a, b = te.placeholder((rows, 64), name="A"), te.placeholder((64, 64), name="B")
+    k = te.reduce_axis((0, 64), name="k")
+    c = te.compute((rows, 64), lambda i, j: te.sum(a[i, k] * b[k, j], axis=k), name="C")
+    return te.create_prim_func([a, b, topi.nn.softmax(c)])
+
+
+def test_contexts_of_one_space_each_get_their_own_designs():
+    space = for_target(AVX2)
+
+    def begun(rows):
+        return ms.TuneContext(
+            scaled_product(rows), target=Target(AVX2), space_generator=space, num_threads=1,
+            rand_state=1, task_name=f"of {rows}",
+        )  # fmt: skip
+
+    def rows_of(context):
+        found = context.generate_design_space()
+        return len(found), {int(one.mod["main"].params[0].shape[0]) for one in found}
+
+    first, second = begun(64), begun(128)
+    alone = len(begun(64).clone().generate_design_space())
+    second_again = begun(128)
+    for one, rows in ((first, 64), (second, 128), (second_again, 128), (first, 64)):
+        assert rows_of(one) == (alone, {rows})
