@@ -10,7 +10,7 @@ another they may all be near −16, and a network's scores, ``ln(1 + e^logit)``,
 In TVM's space the sum ranks more pairs rightly than either; in mschedx's it does on tasks of more
 than three configs (docs/benchmarks/ranking.md). That is so on the processor whose programs the
 network has seen (`ConsensusModel.knows`); on another one it is no better a guide than the analyzer,
-which has that one's figures, and `mschedx.rank` takes the two in turn.
+which has that one's figures, and `mschedx.rank` lets that choose the first.
 """
 
 from __future__ import annotations
