@@ -138,8 +138,8 @@ def rank(
         Anything that is ready without a measurement. The name of a model that comes with the
         package, or a file that ``mschedx train`` wrote: the best by PSA are ordered by both
         (`mschedx.cost.Consensus`); on a processor that it was not trained on PSA chooses the
-        first, and either may be right about the others. ``"psa"``: by PSA alone. None: what ranks best, PSA in
-        our spaces, both of PSA and ``"cpu"`` in ``space="post-order-apply"`` of CPUs
+        first, and either may be right about the others. ``"psa"``: by PSA alone. None: what ranks
+        best, PSA in our spaces, both of PSA and ``"cpu"`` in ``space="post-order-apply"`` of CPUs
         (docs/benchmarks/ranking.md).
     space : optional
         As `mschedx.space.sketches` takes it.
