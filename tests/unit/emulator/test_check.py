@@ -71,6 +71,22 @@ with compat.fast_script():
                 a[vi, vj] = T.max(a[vi, vj], x[vi, vj])
 
     @T.prim_func(s_tir=True)
+    def counted_up_by_threads(a: T.Buffer((64, 16), "float32")):
+        for i in T.thread_binding(64, "blockIdx.x"):
+            for j in T.thread_binding(16, "threadIdx.x"):
+                with T.sblock("a"):
+                    vi, vj = T.axis.remap("SS", [i, j])
+                    a[vi, vj] = a[vi, vj] + T.float32(1)
+
+    @T.prim_func(s_tir=True)
+    def largest_by_threads(x: T.Buffer((64, 16), "float32"), a: T.Buffer((64, 16), "float32")):
+        for i in T.thread_binding(64, "blockIdx.x"):
+            for j in T.thread_binding(16, "threadIdx.x"):
+                with T.sblock("a"):
+                    vi, vj = T.axis.remap("SS", [i, j])
+                    a[vi, vj] = T.max(a[vi, vj], x[vi, vj])
+
+    @T.prim_func(s_tir=True)
     def row_of_a_cache(
         x: T.Buffer((16,), "float16"),
         c: T.Buffer((8, 16), "float16"),
@@ -113,9 +129,25 @@ def executed(function, folder, of=None):
     return expected, check(schedule.mod, A100, expected, folder)
 
 
-@pytest.mark.parametrize("function", [counted_up, largest_so_far, row_of_a_cache])
-def test_what_is_read_before_it_is_written_starts_as_it_is(function, tmp_path):
-    expected, checked = executed(function, tmp_path)
+@pytest.mark.parametrize(
+    ("function", "by_threads"),
+    [(counted_up, counted_up_by_threads), (largest_so_far, largest_by_threads)],
+    ids=["counted up", "largest so far"],
+)
+def test_what_is_read_before_it_is_written_starts_as_it_is(function, by_threads, tmp_path):
+    """TVM schedules no such block for a GPU; people write their threads themselves."""
+    plain, bound = (
+        tvm.IRModule({"main": one.with_attr("global_symbol", "main")})
+        for one in (function, by_threads)
+    )
+    expected = reference(plain, np.random.default_rng(0))
+    assert all(np.isfinite(start).all() for start in expected.before)
+    checked = check(bound, A100, expected, tmp_path)
+    assert checked.ok, (checked.wrong, checked.execution.faults)
+
+
+def test_a_cache_of_which_a_row_is_written_starts_as_it_is(tmp_path):
+    expected, checked = executed(row_of_a_cache, tmp_path)
     assert checked.ok, (checked.wrong, checked.execution.faults)
     assert all(np.isfinite(start).all() for start in expected.before)
 
