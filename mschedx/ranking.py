@@ -325,8 +325,8 @@ def _order(
     Where one opinion is known to be the better guide it is the first, and its order alone counts;
     else they take turns.
     """
-    log_speed = [one.log_speed for one in opinions]
-    if apart is not None and all(one is not None for one in log_speed):
+    log_speed = [speed for one in opinions if (speed := one.log_speed) is not None]
+    if apart is not None and len(log_speed) == len(opinions):
         return by_expected_best(np.stack(log_speed), apart, count, rng, deviation)
     orders = [np.argsort(-one.scores, kind="stable") for one in opinions]
     return orders[0] if known else np.stack(orders, axis=1).ravel()
