@@ -40,7 +40,7 @@ def int8_gemm(transposed: bool):
 
 COMPARED = {
     "llvm": {"vector", "parallel", "unroll"},
-    "cuda": {"vector", "unroll", "alloc", "blockIdx.x", "threadIdx.x"},
+    "cuda": {"unroll", "alloc", "blockIdx.x", "threadIdx.x"},
 }
 """What the mirror says of every workload's lowered programs."""
 
@@ -78,6 +78,7 @@ def test_lowered_programs(workload, target):
         assert set(verdict.refused) <= {"repaired"}  # compute locations that these tiles rule out
         numbers += verdict.lowered_numbers
     assert set(numbers) >= COMPARED[target]
+    assert "vector" in numbers or (workload, target) == ("softmax", "cuda")  # loads nothing shared
 
 
 @pytest.mark.parametrize(
