@@ -11,7 +11,7 @@ from typing import Any
 
 import tvm_ffi
 from tvm import tirx
-from tvm.s_tir import Schedule, ScheduleError
+from tvm.s_tir import Schedule
 from tvm.s_tir.stmt import SBlockRealize
 from tvm.tirx import IntImm
 
@@ -36,33 +36,6 @@ def falling_quotients(sch: Schedule) -> int:
     kinds = ((tirx.FloorDiv, quotients.append), (tirx.FloorMod, quotients.append))
     tvm_ffi.structural_walk(function.body, ((SBlockRealize, bind), *kinds))
     return sum(_FALLS in _signs(quotient.a, bindings) for quotient in quotients)
-
-
-def falls_inlined(sch: Any, block: Any) -> bool:
-    """Whether inlining a block makes a quotient of a falling index.
-
-    Inlined into ``a[i] = t[7 - i]``, ``t[i] = x[i // 2]`` does.
-    """
-    inlined = sch.copy()
-    try:
-        inlined.compute_inline(block)
-    except ScheduleError:
-        return False
-    return falling_quotients(inlined) > falling_quotients(sch)
-
-
-def inline(sch: Any, block: Any) -> None:
-    """Inline a block.
-
-    Raises
-    ------
-    ScheduleError
-        Where that makes a quotient of a falling index; the schedule is then of no use.
-    """
-    falling = falling_quotients(sch)
-    sch.compute_inline(block)
-    if falling_quotients(sch) > falling:
-        raise ScheduleError("inlined, an index would fall that TVM 0.27 divides wrongly")
 
 
 def _signs(expr: Any, bindings: dict[Any, Any]) -> frozenset[int]:

@@ -15,7 +15,6 @@ from tvm.tirx import BufferStore, IntImm, Var
 
 from mschedx.intrinsics.cuda import CudaIntrinsic
 from mschedx.intrinsics.cuda_copy import async_copy
-from mschedx.space.miscompiled import falls_inlined
 
 from ..annotation_keys import COOPERATIVE_FETCH, DIM_ALIGN, PITCH, VECTOR_COPY
 from .blocks import choice_of
@@ -44,12 +43,11 @@ def gather(sch: Any, block: Any, index: int, sources: Sequence[Any]) -> Any:
 
 
 def _inline_producers(sch: Any, source: Any) -> None:
-    """Inline padding and elementwise blocks before the operand, where TVM can, and rightly."""
+    """Inline padding and elementwise blocks before the operand, where TVM can."""
     for producer in sch.get_producers(source):
         if sch.get(producer).init is None and len(sch.get_consumers(producer)) == 1:
             _inline_producers(sch, producer)
-            if not falls_inlined(sch, producer):
-                _succeeds(sch.compute_inline, producer)
+            _succeeds(sch.compute_inline, producer)
 
 
 def _succeeds(primitive: Callable[[Any], None], block: Any) -> bool:

@@ -14,7 +14,6 @@ from tvm.target import Target
 
 from mschedx.intrinsics.cuda import CudaIntrinsic, Names, intrinsics_for
 from mschedx.intrinsics.cuda_copy import has_async_copies
-from mschedx.space.miscompiled import falling_quotients
 
 from ..annotation_keys import (
     ASYNC_COPIES,
@@ -87,10 +86,7 @@ def tensor_core_tiles(
     product = None if contraction is None else matrix_product.as_product(contraction)
     if product is None:
         return []
-    made = [_tile(sch.copy(), block, product, plan) for plan in _plans(product, target, tf32)]
-    # An epilogue that is folded in may read by its own rows backwards.
-    falling = falling_quotients(sch)
-    return [one for one in made if falling_quotients(one) <= falling]
+    return [_tile(sch.copy(), block, product, plan) for plan in _plans(product, target, tf32)]
 
 
 def _plans(product: MatrixProduct, target: Target, tf32: bool) -> list[TensorCoreTiling]:

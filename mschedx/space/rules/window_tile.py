@@ -9,7 +9,6 @@ from typing import Any
 from tvm.ir import TensorLoad
 
 from mschedx.hardware import Hardware
-from mschedx.space.miscompiled import inline
 
 from .blocks import choice_of, moves_by_one, own_loops
 from .elementwise import vectorise
@@ -113,21 +112,15 @@ def tile_window(
     hw : Hardware
     columns : Columns
         One of `offers`.
-
-    Raises
-    ------
-    ScheduleError
-        Where a primitive refuses, or what pads cannot be inlined rightly (`miscompiled.inline`).
     """
     place = _place(stages)
     window, last = stages[place], stages[-1]
     column, slid = last.last, windowed_axes(stages)
     before = list(stages[:place])
     if columns.inline or column not in slid:
-        for stage in stages[:place]:
-            if _pads(sch, stage):
-                inline(sch, stage.block)
-                before.remove(stage)
+        for stage in (pads := [stage for stage in before if _pads(sch, stage)]):
+            sch.compute_inline(stage.block)
+        before = [stage for stage in before if stage not in pads]
     anchor, loops = _anchor(sch, last)
     length = columns.lanes or _lanes(sch, stages[place:], anchor, hw)
     parts = _split(sch, loops, slid, column, length)

@@ -7,7 +7,6 @@ import pytest
 import tvm
 from serial import SerialSchedule
 from tensor_core_products import A100, factors, gemm, main_block, module, nests, spaces, workload
-from tvm import te
 from tvm.s_tir import Schedule
 from tvm.script import tirx as T
 from tvm.target import Target
@@ -25,31 +24,6 @@ from mschedx.space.target import for_target
 CPU = Target({"kind": "llvm", "mcpu": "haswell", "num-cores": 1})
 
 
-def rows_turned(m, n, k):
-    """Every row twice, and then all of them backwards, times a matrix."""
-    x, w = te.placeholder((m // 2, k), "float16", "X"), te.placeholder((k, n), "float16", "W")
-    twice = te.compute((m, k), lambda i, j: x[i // 2, j], name="twice")
-    r = te.reduce_axis((0, k), "r")
-
-    def cell(i, j):
-        return te.sum(twice[m - 1 - i, r].astype("float32") * w[r, j].astype("float32"), axis=r)
-
-    return te.create_prim_func([x, w, te.compute((m, n), cell, name="C")])
-
-
-def result_turned(m, n, k):
-    """The rows of a product backwards, and to each half of another matrix's rows added."""
-    a, b = te.placeholder((m, k), "float16", "A"), te.placeholder((k, n), "float16", "B")
-    x, r = te.placeholder((m // 2, n), "float32", "X"), te.reduce_axis((0, k), "r")
-
-    def cell(i, j):
-        return te.sum(a[i, r].astype("float32") * b[r, j].astype("float32"), axis=r)
-
-    c = te.compute((m, n), cell, name="C")
-    d = te.compute((m, n), lambda i, j: c[m - 1 - i, j] + x[i // 2, j], name="D")
-    return te.create_prim_func([a, b, x, d])
-
-
 FUNCTIONS = {
     "gemm": gemm(64, 64, 64),
     "gemm-odd": gemm(61, 50, 43),
@@ -59,7 +33,6 @@ FUNCTIONS = {
     "gemm-odd-epilogue": gemm(60, 41, 40, epilogue=True),
     "gemm-int8": gemm(64, 64, 64, "int8", "int32"),
     "gemm-int8-transposed": gemm(64, 64, 64, "int8", "int32", transposed=(True, True)),
-    "gemm-rows-turned": rows_turned(64, 32, 32),
     "gemm-batched": workload("batch_matmul_nkkm", 3, 32, 32, 32),
     "conv1d": workload("conv1d_nlc", 1, 32, 16, 32, 3, 2, 1),
     "conv2d-nhwc": workload("conv2d_nhwc", 1, 8, 8, 16, 32, 3, 1, 1),
@@ -92,12 +65,6 @@ def test_every_space_computes_the_same(name):
     assert found
     for serial in found:
         np.testing.assert_array_equal(run(serial.schedule.mod, inputs), expected)
-
-
-def test_an_epilogue_that_reads_the_result_backwards_is_not_folded_in():
-    """Its ``x[i // 2]`` would be read at falling rows, which TVM compiles to others."""
-    assert spaces(result_turned(64, 32, 32)) == []
-    assert len(sketches(module(result_turned(64, 32, 32)), A100)) > 0
 
 
 def test_structure_of_a_gemm():

@@ -82,23 +82,6 @@ def trailing(size, channels):
     return te.create_prim_func([x, f, topi.nn.depthwise_conv2d_nhwc(x, f, 1, 1, 1)])
 
 
-def turned(size, channels):
-    """Every row twice, with a margin, and maxima of three of them from the last row on."""
-    x, a = image(size, 2, channels), te.reduce_axis((0, 3), "a")
-
-    def padded(i, j, c):
-        inside = tirx.all(i >= 1, i <= 2 * size)
-        return tirx.if_then_else(inside, x[(i - 1) // 2, j, c], RELU)
-
-    p = te.compute((2 * size + 2, 2, channels), padded, name="pad")
-    y = te.compute(
-        (2 * size, 2, channels),
-        lambda i, j, c: te.max(p[2 * size + 1 - (i + a), j, c], axis=a),
-        name="pool",
-    )
-    return te.create_prim_func([x, y])
-
-
 WINDOWS = {
     "whole-vectors": depthwise(3, 16, 3, 1, 1),
     "odd-columns": depthwise(4, 14, 3, 1, 1),
@@ -117,7 +100,6 @@ WINDOWS = {
     "a-function-behind": prepared(16, 6, te.sigmoid),
     "multiplied": multiplied(3, 2, 8),
     "trailing": trailing(6, 24),
-    "turned": turned(5, 16),
 }
 
 
