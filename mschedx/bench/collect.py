@@ -92,12 +92,7 @@ def collect(
     check_seed(seed)
     mcpu = str(target.attrs.get("mcpu", "generic"))
     judge = None if model is None else ConsensusModel(model, mcpu=mcpu)
-    require_device(target)
-    if missing := lacking_here(target):
-        raise ValueError(
-            f"{missing}: programs that use them would crash here, and the data set would say for "
-            "good that they fail. Collect it on such a machine, or for the CPU that this one has"
-        )
+    _require_here(target)
     for note in notes_on_machine(target):
         say(f"note: {note}")
     file = DatasetFile(path)
@@ -199,6 +194,15 @@ def _tried(known: TaskTrials, failed: set[tuple[int, bytes]]) -> set[tuple[int, 
     return failed | {
         (index, row.tobytes()) for index, rows in enumerate(known.configs) for row in rows
     }
+
+
+def _require_here(target: tvm.target.Target) -> None:
+    require_device(target)
+    if missing := lacking_here(target):
+        raise ValueError(
+            f"{missing}: programs that use them would crash here, and the data set would say for "
+            "good that they fail. Collect it on such a machine, or for the CPU that this one has"
+        )
 
 
 def _ranked_first(
