@@ -196,7 +196,7 @@ def _tried(known: TaskTrials, failed: set[tuple[int, bytes]]) -> set[tuple[int, 
     }
 
 
-def _require_here(target: tvm.target.Target) -> None:
+def _require_here(target: Target) -> None:
     require_device(target)
     if missing := lacking_here(target):
         raise ValueError(
