@@ -10,6 +10,7 @@ may have a distance of its own.
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 import time
@@ -21,6 +22,9 @@ from .config import is_finite
 _MOST_COPIES = 4096
 """Of small arguments, each copy of which is a tensor to make; by hand."""
 
+_WARM = 4
+"""Calls by which it is guessed how many fill a group; by hand."""
+
 
 def time_rotated(
     function: Callable[..., Any],
@@ -31,7 +35,7 @@ def time_rotated(
     repeats: int = 3,
     min_repeat_s: float = 0.005,
 ) -> float:
-    """Median seconds of a call, over groups that go once or more through all copies.
+    """Median seconds of a call, over groups of calls that go on from copy to copy.
 
     Parameters
     ----------
@@ -66,11 +70,13 @@ def time_rotated(
         raise ValueError(
             f"expected rotate_bytes of each argument, got {len(apart)} for {len(args)} arguments"
         )
-    calls = _calls(device, args, apart)
-    first = _group(function, device, calls, 1)  # page faults, code, threads
-    first = min(first, _group(function, device, calls, 1))
-    rounds = max(1, math.ceil(min_repeat_s / max(first * len(calls), 1e-9)))
-    return statistics.median(_group(function, device, calls, rounds) for _ in range(repeats))
+    # Endless: what was used longest ago comes next, in whatever group.
+    calls = itertools.cycle(_calls(device, args, apart))
+    first = _group(function, device, list(itertools.islice(calls, 1)))  # code, threads
+    first = min(first, _group(function, device, list(itertools.islice(calls, _WARM))))
+    count = max(1, math.ceil(min_repeat_s / max(first, 1e-7)))
+    groups = [list(itertools.islice(calls, count)) for _ in range(repeats)]
+    return statistics.median(_group(function, device, group) for group in groups)
 
 
 def _is_duration(value: float) -> bool:
@@ -104,12 +110,11 @@ def _bytes(tensor: Any) -> int:
     return math.prod(tensor.shape) * -(-tensor.dtype.bits * tensor.dtype.lanes // 8)
 
 
-def _group(function: Callable[..., Any], device: Any, calls: list[list[Any]], rounds: int) -> float:
-    """Mean seconds of a call, over all of them so many times."""
+def _group(function: Callable[..., Any], device: Any, calls: list[list[Any]]) -> float:
+    """Mean seconds of a call."""
     device.sync()
     begin = time.perf_counter()
-    for _ in range(rounds):
-        for args in calls:
-            function(*args)
+    for args in calls:
+        function(*args)
     device.sync()
-    return (time.perf_counter() - begin) / (rounds * len(calls))
+    return (time.perf_counter() - begin) / len(calls)
