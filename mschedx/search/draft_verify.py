@@ -5,7 +5,8 @@ yet measured are kept as drafts, some of every niche. Verifying, every round: dr
 and the fastest points so far evolve once by the learned model, and the batch is picked from all of
 them. Until the learned model knows anything, the best drafts are measured. How many drafts there
 are is decided by how the analytical model ranks what has been measured, and so is how much of its
-opinion counts when verifying (`blend`).
+opinion counts when verifying (`blend`). What the scores got wrong about measured points corrects
+those of points like them, and a batch is what is expected to hold the fastest (`corrected`).
 
 References
 ----------
@@ -205,12 +206,14 @@ class DraftThenVerify:
         self, found: Scored, verifier: CorrectedScorer, count: int, rng: np.random.Generator
     ) -> IntArray:
         """The batch that is expected to hold the fastest, a share of it by chance, then spares."""
-        order = verifier.batch(found, 2 * count, rng)
+        chosen = verifier.batch(found, 2 * count, rng)
+        by_score = np.argsort(-found.scores, kind="stable")
+        # A verifier considers so many at most; a batch may be larger.
+        order = np.concatenate([chosen, by_score[~np.isin(by_score, chosen)]])
         first = round((1 - self.config.epsilon) * count)
-        rest = np.setdiff1d(np.arange(len(found)), order[:first])
+        rest = order[first:]
         lucky = rest[rng.permutation(len(rest))[: count - first]]
-        spare = order[first:]
-        return np.concatenate([order[:first], lucky, spare[~np.isin(spare, lucky)]])
+        return np.concatenate([order[:first], lucky, rest[~np.isin(rest, lucky)]])
 
     # Drafting.
 

@@ -237,10 +237,10 @@ def test_parameters_that_are_no_buffers_are_named():
         normalize_mod(lowered)
 
 
-def strided(strides):
+def laid_out(strides=None, elem_offset=None):
     @T.prim_func(s_tir=True)
     def main(x: T.handle, y: T.handle):
-        a = T.match_buffer(x, (64, 64), strides=strides)
+        a = T.match_buffer(x, (64, 64), strides=strides, elem_offset=elem_offset)
         b = T.match_buffer(y, (64, 64))
         for i, j in T.grid(64, 64):
             with T.sblock("b"):
@@ -253,25 +253,12 @@ def strided(strides):
 @pytest.mark.parametrize("strides", [[128, 2], [65, 1], [1, 64]])
 def test_arrays_with_gaps_are_refused(strides):
     with pytest.raises(ValueError, match=r'"a" has the strides .*compact.*without strides'):
-        normalize_mod(strided(strides))
-
-
-def part_of_an_arena(offset):
-    @T.prim_func(s_tir=True)
-    def main(x: T.handle, y: T.handle):
-        a = T.match_buffer(x, (64, 64), elem_offset=offset)
-        b = T.match_buffer(y, (64, 64))
-        for i, j in T.grid(64, 64):
-            with T.sblock("b"):
-                vi, vj = T.axis.remap("SS", [i, j])
-                b[vi, vj] = a[vi, vj] + T.float32(1)
-
-    return main
+        normalize_mod(laid_out(strides))
 
 
 def test_arrays_that_begin_elsewhere_are_refused():
     with pytest.raises(ValueError, match=r'"a" begins 1024 elements into .* without elem_offset'):
-        normalize_mod(part_of_an_arena(1024))
+        normalize_mod(laid_out(elem_offset=1024))
 
 
 def test_no_offset_and_one_that_may_be_any_are_none():
@@ -283,7 +270,7 @@ def test_no_offset_and_one_that_may_be_any_are_none():
                 v = T.axis.spatial(16, i)
                 y[v] = a[v] + T.float32(1)
 
-    for function in (part_of_an_arena(0), anywhere):
+    for function in (laid_out(elem_offset=0), anywhere):
         assert normalize_mod(function)["main"].body.block.name_hint == "root"
 
 
@@ -297,7 +284,7 @@ def test_strides_of_a_compact_array_are_none():
                 v = T.axis.spatial(16, i)
                 y[v] = a[v] + T.float32(1)
 
-    for function in (strided([64, 1]), any_strides):
+    for function in (laid_out([64, 1]), any_strides):
         assert normalize_mod(function)["main"].body.block.name_hint == "root"
 
 

@@ -182,6 +182,17 @@ def test_a_draft_that_says_nothing_has_no_share_in_verifying():
     assert rounds.search._opinion(rounds.space, rounds.history, rounds.scorer) is rounds.scorer
 
 
+@pytest.mark.parametrize("count", [3, 200, 500])
+def test_a_batch_is_full_however_many_are_considered(count, monkeypatch):
+    monkeypatch.setattr("mschedx.search.corrected._CONSIDERED", 64)
+    config = DraftVerifyConfig(population=800, drafts=300, parents=100)
+    rounds = Rounds(config, space=SketchSet([ToySketch(m=64, n=96), ToySketch(m=64, n=96)]))
+    rounds(20)
+    found, _, _ = rounds(count)
+    assert len(found) >= count
+    assert len({*found.codes()}) == len(found)
+
+
 def test_as_published_a_tenth_of_the_population_is_rounded_down():
     assert DraftThenVerify(FirstGuess(), PUBLISHED)._most_measured == 153
 
